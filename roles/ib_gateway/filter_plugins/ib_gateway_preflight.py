@@ -1,0 +1,311 @@
+"""What is wrong with the settings of the ib_gateway role, found before the first change to a host.
+
+Each problem is one sentence group: the variable, the value (never a secret one), and the mend.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+TWELVE_HOURS = re.compile(r"(0[1-9]|1[0-2]):[0-5][0-9] (AM|PM)")
+TWENTY_FOUR_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MOVING_TAGS = {"latest", "stable", "edge", "main"}
+# Printed in public: the older deployments' default, and the sample of the image's own documentation.
+PUBLIC_VNC_PASSWORDS = ("ibgateway", "myVncPassword")
+VNC_LENGTH = 8  # x11vnc compares no more than this
+NATIVE_TARGETS = {"4001": ("4003", "live"), "4002": ("4004", "paper")}
+HEAP_OVERHEAD_MB = 512  # metaspace, threads, X server, VNC and relays beside the Java heap
+CHOICES = {
+    "trading_mode": ("paper", "live", "both"),
+    "twofa_timeout_action": ("restart", "exit"),
+    "existing_session_action": ("primary", "primaryoverride", "secondary", "manual"),
+    "login_controller": ("ibc",),
+}
+OWNED_VARIABLES = {
+    "TWS_USERID": "userid",
+    "TWS_PASSWORD": "password",
+    "TWS_PASSWORD_FILE": "password",
+    "TWS_USERID_PAPER": "userid_paper",
+    "TWS_PASSWORD_PAPER": "password_paper",
+    "TWS_PASSWORD_PAPER_FILE": "password_paper",
+    "VNC_SERVER_PASSWORD": "vnc_password",
+    "VNC_SERVER_PASSWORD_FILE": "vnc_password",
+    "TRADING_MODE": "trading_mode",
+    "READ_ONLY_API": "read_only_api",
+    "TWOFA_TIMEOUT_ACTION": "twofa_timeout_action",
+    "TWOFA_EXIT_INTERVAL": "twofa_exit_interval",
+    "TWOFA_DEVICE": "twofa_device",
+    "RELOGIN_AFTER_TWOFA_TIMEOUT": "relogin_after_twofa_timeout",
+    "EXISTING_SESSION_DETECTED_ACTION": "existing_session_action",
+    "AUTO_RESTART_TIME": "auto_restart_time",
+    "TWS_COLD_RESTART": "cold_restart_time",
+    "TIME_ZONE": "timezone",
+    "TZ": "timezone",
+    "JAVA_HEAP_SIZE": "java_heap_mb",
+    "TWS_SETTINGS_PATH": "settings (fixed by the role)",
+    "IBC_INI": "read_only_root",
+}
+POSITIVE_NUMBERS = (
+    "twofa_exit_interval",
+    "twofa_seconds",
+    "max_bad_logins",
+    "unanswering_minutes",
+    "java_heap_mb",
+    "memory_mb",
+    "pids_limit",
+    "nofile",
+    "health_interval",
+    "health_start_period",
+    "health_retries",
+    "start_timeout",
+)
+
+
+def _variable(instance: Mapping[str, Any], setting: str) -> str:
+    return f"ib_gateway_{setting} (instance {instance['name']})"
+
+
+def _credentials(instance: Mapping[str, Any]) -> Iterator[str]:
+    needed = ["userid", "password"]
+    if instance["trading_mode"] == "both":
+        needed += ["userid_paper", "password_paper"]
+    for setting in needed:
+        value = str(instance[setting])
+        variable = _variable(instance, setting)
+        if not value.strip() or value == "CHANGEME":
+            yield f"{variable} is not set. Set it in the encrypted vault of the inventory."
+        elif "\n" in value or "\r" in value:
+            yield f"{variable} contains a line break. Store it as one line, without a trailing newline."
+
+
+def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
+    variable = _variable(instance, "vnc_password")
+    password = str(instance["vnc_password"])
+    if not password.strip():
+        yield f"{variable} is not set. Choose one of 6 to {VNC_LENGTH} characters and keep it in the vault."
+    elif password[:VNC_LENGTH] in {known[:VNC_LENGTH] for known in PUBLIC_VNC_PASSWORDS}:
+        yield f"{variable} is a published default. Choose another one of 6 to {VNC_LENGTH} characters."
+    elif len(password) > VNC_LENGTH:
+        yield (
+            f"{variable} has {len(password)} characters, and VNC compares only the first {VNC_LENGTH}. "
+            f"Shorten it to at most {VNC_LENGTH}, so that what you type is what protects the screen."
+        )
+    elif len(password) < 6:
+        yield f"{variable} has {len(password)} characters. Use 6 to {VNC_LENGTH}."
+    elif not password.isascii() or not password.isprintable():
+        yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
+
+
+def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
+    for setting, allowed in CHOICES.items():
+        if instance[setting] not in allowed:
+            yield f"{_variable(instance, setting)} is {instance[setting]!r}. Use one of: {', '.join(allowed)}."
+    if instance["trading_mode"] in ("live", "both") and instance["live_confirmed"] is not True:
+        yield (
+            f"{_variable(instance, 'trading_mode')} is {instance['trading_mode']!r}, which can trade real money, and "
+            f"ib_gateway_live_confirmed is {instance['live_confirmed']!r}. "
+            "Set ib_gateway_live_confirmed: true to say that it is meant."
+        )
+
+
+def _times(instance: Mapping[str, Any]) -> Iterator[str]:
+    if not TWELVE_HOURS.fullmatch(str(instance["auto_restart_time"])):
+        yield (
+            f"{_variable(instance, 'auto_restart_time')} is {instance['auto_restart_time']!r}. "
+            'Write it in 12 hours as "HH:MM AM" or "HH:MM PM", for example "02:00 AM".'
+        )
+    if not TWENTY_FOUR_HOURS.fullmatch(str(instance["cold_restart_time"])):
+        yield (
+            f"{_variable(instance, 'cold_restart_time')} is {instance['cold_restart_time']!r}. "
+            'Write it in 24 hours as "HH:MM" in quotes, for example "13:00"; it applies on Sundays.'
+        )
+    if instance["timezone"] not in zoneinfo.available_timezones():
+        yield (
+            f"{_variable(instance, 'timezone')} is {instance['timezone']!r}, which is no time zone. "
+            "Use a name like America/New_York."
+        )
+
+
+def _image(instance: Mapping[str, Any]) -> Iterator[str]:
+    image = str(instance["image"])
+    variable = _variable(instance, "image")
+    name, _, digest = image.partition("@")
+    tag = name.rpartition("/")[2].partition(":")[2]
+    if digest:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            yield f"{variable} is {image!r}: the digest is not sha256 with 64 hexadecimal digits."
+    elif not tag or tag in MOVING_TAGS:
+        yield (
+            f"{variable} is {image!r}, which names no exact version. "
+            "Pin one, for example ghcr.io/gnzsnz/ib-gateway:10.45.1j, better with @sha256:<digest>."
+        )
+
+
+def _numbers(instance: Mapping[str, Any]) -> Iterator[str]:
+    for setting in POSITIVE_NUMBERS:
+        value = instance[setting]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            yield f"{_variable(instance, setting)} is {value!r}. Use a whole number above 0."
+
+
+def _resources(instance: Mapping[str, Any]) -> Iterator[str]:
+    heap, memory = instance["java_heap_mb"], instance["memory_mb"]
+    if isinstance(heap, int) and isinstance(memory, int) and memory < heap + HEAP_OVERHEAD_MB:
+        yield (
+            f"{_variable(instance, 'memory_mb')} is {memory}, and a Java heap of {heap} MB needs at least "
+            f"{heap + HEAP_OVERHEAD_MB} MB in the container. Raise memory_mb or lower ib_gateway_java_heap_mb."
+        )
+    if instance["read_only_root"] and heap != 768:
+        yield (
+            f"{_variable(instance, 'java_heap_mb')} is {heap}: the image edits a file in place to change the heap, "
+            "which a read-only root forbids. Keep 768, or set ib_gateway_read_only_root: false."
+        )
+
+
+def _extra_environment(instance: Mapping[str, Any]) -> Iterator[str]:
+    variable = _variable(instance, "extra_environment")
+    for name, value in instance["extra_environment"].items():
+        if not ENVIRONMENT_NAME.fullmatch(str(name)):
+            yield f"{variable} has the name {name!r}. Use letters, digits and underscores."
+        elif name in OWNED_VARIABLES:
+            yield f"{variable} sets {name}. Set ib_gateway_{OWNED_VARIABLES[name]} instead: one value, in one place."
+        elif "\n" in str(value):
+            yield f"{variable} has a line break in {name}. An environment file holds one line a variable."
+
+
+def _extra_ports(instance: Mapping[str, Any]) -> Iterator[str]:
+    variable = _variable(instance, "extra_ports")
+    for mapping in instance["extra_ports"]:
+        parts = str(mapping).split(":")
+        if len(parts) != 3 or not all(part.isdigit() for part in parts[1:]):
+            yield f"{variable} has {mapping!r}. Write 127.0.0.1:HOST_PORT:CONTAINER_PORT."
+            continue
+        if parts[2] in NATIVE_TARGETS:
+            relay, mode = NATIVE_TARGETS[parts[2]]
+            yield (
+                f"{variable} has {mapping!r}, which publishes the gateway's native port {parts[2]}: it answers only "
+                f"127.0.0.1 inside the container, so every client would connect and then hear nothing. "
+                f"Publish the relay port {relay} instead; ib_gateway_api_port_{mode} does it for you."
+            )
+        if parts[0] != "127.0.0.1":
+            yield (
+                f"{variable} has {mapping!r}, which listens on {parts[0]}. Nothing may listen beyond 127.0.0.1: "
+                "use that address and an ssh tunnel."
+            )
+
+
+def published_ports(instance: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(setting, host port) for each port that the instance publishes."""
+    ports = [(f"api_port_{api['mode']}", api["port"]) for api in instance["apis"]]
+    ports.append(("vnc_port", instance["vnc_port"]))
+    for mapping in instance["extra_ports"]:
+        parts = str(mapping).split(":")
+        if len(parts) == 3 and parts[1].isdigit():
+            ports.append(("extra_ports", int(parts[1])))
+    return ports
+
+
+def _ports(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    taken: dict[int, str] = {}
+    for instance in instances:
+        for setting, port in published_ports(instance):
+            variable = _variable(instance, setting)
+            if isinstance(port, bool) or not isinstance(port, int) or not 1024 <= port <= 65535:
+                yield f"{variable} is {port!r}. Use a port from 1024 to 65535."
+            elif port in taken:
+                yield f"{variable} is {port}, which {taken[port]} uses too. Give each its own port."
+            else:
+                taken[port] = variable
+
+
+def problems(instances: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
+    found: list[str] = []
+    for instance in instances:
+        if not INSTANCE_NAME.fullmatch(instance["name"]):
+            found.append(
+                f"ib_gateway_instances has the name {instance['name']!r}. It names a unit and a container: "
+                "use lower-case letters, digits and hyphens."
+            )
+        for check in (
+            _mode,
+            _credentials,
+            _vnc,
+            _times,
+            _image,
+            _numbers,
+            _resources,
+            _extra_environment,
+            _extra_ports,
+        ):
+            found.extend(check(instance))
+    found.extend(_ports(instances))
+    return found
+
+
+def _listeners(sockets: Sequence[str]) -> dict[int, str]:
+    """Port to local address, from lines of `ss -Hltn`."""
+    listeners = {}
+    for line in sockets:
+        fields = line.split()
+        if len(fields) >= 4 and fields[3].rpartition(":")[2].isdigit():
+            listeners[int(fields[3].rpartition(":")[2])] = fields[3]
+    return listeners
+
+
+def _publishers(containers: Sequence[str]) -> dict[int, str]:
+    """Host port to container name, from lines of `docker ps --format '{{.Names}} {{.Ports}}'`."""
+    publishers = {}
+    for line in containers:
+        name, _, ports = line.partition(" ")
+        for port in re.findall(r":(\d+)->", ports):
+            publishers[int(port)] = name
+    return publishers
+
+
+def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -> list[str]:
+    """What the host cannot give: ports that others hold, memory.
+
+    `look` is the output lines of the role's look at the host, each marked with its source:
+    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`.
+    """
+    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": []}
+    for line in look:
+        mark, _, rest = line.partition(" ")
+        marked.setdefault(mark, []).append(rest)
+    listeners, publishers = _listeners(marked["socket"]), _publishers(marked["container"])
+    found = []
+    for instance in instances:
+        for setting, port in published_ports(instance):
+            variable = _variable(instance, setting)
+            owner = publishers.get(port)
+            if owner is not None and owner != instance["name"]:
+                found.append(
+                    f"{variable} is {port}, which the container {owner} publishes on this host. "
+                    f"Stop it (docker stop {owner}) or choose another port."
+                )
+            elif owner is None and port in listeners:
+                found.append(
+                    f"{variable} is {port}, and another program listens on {listeners[port]}. "
+                    f"See which with: sudo ss -ltnp 'sport = :{port}'; stop it or choose another port."
+                )
+    needed = sum(instance["memory_mb"] for instance in instances)
+    total = int(marked["memory"][0]) // 1024 if marked["memory"] else 0
+    if total < needed:
+        found.append(
+            f"The host has {total} MB of memory, and its instances may use {needed} MB together (ib_gateway_memory_mb). "
+            "Use a larger host or fewer instances."
+        )
+    return found
+
+
+class FilterModule:
+    """Preflight filters of the ib_gateway role."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"ib_gateway_problems": problems, "ib_gateway_host_problems": host_problems}

@@ -1,0 +1,192 @@
+"""The preflight of the ib_gateway role: each wrong setting is named with its value and its mend."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+
+ROLE = Path(__file__).parents[3] / "roles" / "ib_gateway"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROLE / "filter_plugins" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+instances_module = load("ib_gateway_instances")
+preflight = load("ib_gateway_preflight")
+
+SHARED: dict[str, Any] = {
+    name.removeprefix("ib_gateway_"): value
+    for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
+} | {"userid": "demo", "password": "pass\\word", "vnc_password": "s3cret-1"}
+
+
+def resolve(instances: object = None, **settings: Any) -> list[dict[str, Any]]:
+    chosen = {"ib-gateway": {}} if instances is None else instances
+    resolved: list[dict[str, Any]] = instances_module.resolve(chosen, SHARED | settings, secrets=True)
+    return resolved
+
+
+def test_the_defaults_with_credentials_have_no_problem() -> None:
+    assert preflight.problems(resolve()) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "variable", "mend"),
+    [
+        ("userid", "", "ib_gateway_userid", "vault"),
+        ("password", "CHANGEME", "ib_gateway_password", "vault"),
+        ("password", "secret\n", "ib_gateway_password", "line break"),
+        ("trading_mode", "demo", "ib_gateway_trading_mode", "paper, live, both"),
+        ("trading_mode", "live", "ib_gateway_trading_mode", "ib_gateway_live_confirmed: true"),
+        ("trading_mode", "both", "ib_gateway_trading_mode", "ib_gateway_live_confirmed: true"),
+        ("auto_restart_time", "02:00", "ib_gateway_auto_restart_time", "02:00 AM"),
+        ("auto_restart_time", "14:00 PM", "ib_gateway_auto_restart_time", "12 hours"),
+        ("cold_restart_time", "01:00 PM", "ib_gateway_cold_restart_time", "24 hours"),
+        ("cold_restart_time", 780, "ib_gateway_cold_restart_time", "in quotes"),
+        ("timezone", "America/Gotham", "ib_gateway_timezone", "America/New_York"),
+        ("vnc_password", "", "ib_gateway_vnc_password", "not set"),
+        ("vnc_password", "ibgateway", "ib_gateway_vnc_password", "published default"),
+        ("vnc_password", "ibgatewaX", "ib_gateway_vnc_password", "published default"),
+        ("vnc_password", "longer-than-8", "ib_gateway_vnc_password", "13 characters"),
+        ("vnc_password", "short", "ib_gateway_vnc_password", "5 characters"),
+        ("image", "ghcr.io/gnzsnz/ib-gateway:latest", "ib_gateway_image", "exact version"),
+        ("image", "localhost:5000/ib-gateway", "ib_gateway_image", "exact version"),
+        ("image", "ghcr.io/gnzsnz/ib-gateway@sha256:12", "ib_gateway_image", "64 hexadecimal"),
+        ("memory_mb", 1024, "ib_gateway_memory_mb", "1280"),
+        ("java_heap_mb", 1000, "ib_gateway_java_heap_mb", "read_only_root: false"),
+        ("java_heap_mb", "768", "ib_gateway_java_heap_mb", "whole number"),
+        ("extra_ports", ["127.0.0.1:4002:4002"], "ib_gateway_extra_ports", "4004"),
+        ("extra_ports", ["0.0.0.0:9000:9000"], "ib_gateway_extra_ports", "127.0.0.1"),
+        ("extra_ports", ["9000:9000"], "ib_gateway_extra_ports", "HOST_PORT"),
+        ("extra_ports", ["127.0.0.1:4002:9000"], "ib_gateway_extra_ports", "own port"),
+        ("extra_environment", {"TZ": "Europe/Berlin"}, "ib_gateway_extra_environment", "ib_gateway_timezone"),
+        ("extra_environment", {"TWS_PASSWORD": "x"}, "ib_gateway_extra_environment", "ib_gateway_password"),
+        ("extra_environment", {"A B": "x"}, "ib_gateway_extra_environment", "underscores"),
+        ("vnc_port", 80, "ib_gateway_vnc_port", "1024"),
+        ("vnc_port", 4002, "ib_gateway_vnc_port", "own port"),
+        ("existing_session_action", "fight", "ib_gateway_existing_session_action", "primaryoverride"),
+        ("twofa_timeout_action", "wait", "ib_gateway_twofa_timeout_action", "restart"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variable: str, mend: str) -> None:
+    found = preflight.problems(resolve(**{setting: value}))
+    assert any(variable in problem and mend in problem for problem in found), found
+
+
+@pytest.mark.parametrize("password", ["hunter2\\", "ibgateway", "s3cr3t\nx"])
+def test_no_problem_shows_a_secret(password: str) -> None:
+    text = " ".join(preflight.problems(resolve(userid="", password=password, vnc_password=password)))
+    assert password not in text
+
+
+def test_live_is_accepted_once_it_is_confirmed() -> None:
+    assert preflight.problems(resolve(trading_mode="live", live_confirmed=True)) == []
+
+
+def test_both_needs_two_sets_of_credentials() -> None:
+    found = preflight.problems(resolve(trading_mode="both", live_confirmed=True))
+    assert [problem.split(" ")[0] for problem in found] == [
+        "ib_gateway_userid_paper",
+        "ib_gateway_password_paper",
+    ]
+
+
+def test_instances_with_the_same_ports_are_refused_each_by_name() -> None:
+    found = preflight.problems(resolve({"one": {}, "two": {}}))
+    assert len(found) == 2
+    assert all("instance two" in problem and "instance one" in problem for problem in found)
+
+
+def test_an_unknown_setting_of_an_instance_is_refused_with_the_allowed_ones() -> None:
+    with pytest.raises(
+        AnsibleFilterError, match=r"ib-gateway has unknown settings: trading_mod; allowed are: .*trading_mode"
+    ):
+        resolve({"ib-gateway": {"trading_mod": "live"}})
+
+
+LOOK = ["memory 4000000", "socket LISTEN 0 4096 127.0.0.1:22 0.0.0.0:*"]
+
+
+def test_the_ports_of_the_instances_own_container_are_free_for_it() -> None:
+    look = [
+        *LOOK,
+        "socket LISTEN 0 4096 127.0.0.1:4002 0.0.0.0:*",
+        "container ib-gateway 127.0.0.1:4002->4004/tcp, 127.0.0.1:5900->5900/tcp",
+    ]
+    assert preflight.host_problems(resolve(), look) == []
+
+
+def test_a_port_of_another_container_is_named_with_that_container() -> None:
+    found = preflight.host_problems(resolve(), [*LOOK, "container old-gateway 127.0.0.1:4002->4002/tcp"])
+    assert len(found) == 1
+    assert "old-gateway" in found[0]
+    assert "4002" in found[0]
+
+
+def test_a_port_of_another_program_is_named_with_how_to_find_it() -> None:
+    found = preflight.host_problems(resolve(), [*LOOK, "socket LISTEN 0 5 0.0.0.0:5900 0.0.0.0:*"])
+    assert len(found) == 1
+    assert "ib_gateway_vnc_port" in found[0]
+    assert "sport = :5900" in found[0]
+
+
+def test_a_host_with_too_little_memory_is_refused() -> None:
+    found = preflight.host_problems(resolve(), ["memory 1000000"])
+    assert len(found) == 1
+    assert "976 MB" in found[0]
+
+
+def test_a_backslash_in_the_password_is_doubled_for_the_properties_file() -> None:
+    files = {Path(file["path"]).name: file for file in instances_module.secret_files(resolve())}
+    assert files["tws_password"]["content"] == "pass\\\\word"
+    assert (files["tws_password"]["mode"], files["tws_password"]["owner"]) == ("0400", "1000")
+    assert (files["login.env"]["mode"], files["login.env"]["owner"]) == ("0600", "0")
+
+
+def test_no_secret_is_left_in_what_loops_show() -> None:
+    shown = repr(instances_module.resolve({"ib-gateway": {}}, SHARED))
+    assert "pass\\\\word" not in shown
+    assert "s3cret-1" not in shown
+
+
+def test_the_health_command_follows_the_mode() -> None:
+    live = instances_module.health_command(
+        {"trading_mode": "live", **{k: v for k, v in SHARED.items() if k != "trading_mode"}}
+    )
+    both = instances_module.health_command({**SHARED, "trading_mode": "both"})
+    assert "0FA1" in live
+    assert "0FA2" not in live
+    assert "0FA1" in both
+    assert "0FA2" in both
+
+
+def test_the_relay_ports_are_published_never_the_native_ones() -> None:
+    (both,) = resolve(trading_mode="both", live_confirmed=True)
+    assert [(api["port"], api["relay_port"]) for api in both["apis"]] == [(4001, 4003), (4002, 4004)]
+
+
+def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role() -> None:
+    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__ib_gateway_shared"]
+    assert shared == {name: "{{ ib_gateway_" + name + " }}" for name in shared}
+    role_wide = {
+        "instances",
+        "login_timeout",
+        "handshake_retries",
+        "handshake_delay",
+        "handshake_timeout",
+        "screenshots_dir",
+    }
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    assert {name.removeprefix("ib_gateway_") for name in defaults} == set(shared) | role_wide
