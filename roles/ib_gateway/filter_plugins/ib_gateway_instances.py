@@ -92,8 +92,8 @@ def resolve(instances: object, shared: Mapping[str, Any], secrets: bool = False)
             f"got {type(instances).__name__}"
         )
     resolved = []
-    for name, own in instances.items():
-        own = {} if own is None else own
+    for name, overrides in instances.items():
+        own = {} if overrides is None else overrides
         if not isinstance(own, Mapping):
             raise AnsibleFilterError(
                 f"ib_gateway_instances.{name} must be a mapping of settings, got {type(own).__name__}"
@@ -205,9 +205,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "container": instance["name"],
         "unit": instance["unit"],
         "trading_mode": instance["trading_mode"],
-        "apis": [
-            {key: api[key] for key in ("mode", "host", "port", "native_port")} for api in instance["apis"]
-        ],
+        "apis": [{key: api[key] for key in ("mode", "host", "port", "native_port")} for api in instance["apis"]],
         "vnc": {"host": "127.0.0.1", "port": instance["vnc_port"]},
         "secrets_dir": instance["secrets_dir"],
         "state_dir": instance["state_dir"],

@@ -298,7 +298,7 @@ def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -
     total = int(marked["memory"][0]) // 1024 if marked["memory"] else 0
     if total < needed:
         found.append(
-            f"The host has {total} MB of memory, and its instances may use {needed} MB together (ib_gateway_memory_mb). "
+            f"The host has {total} MB of memory, and its instances may use {needed} MB (ib_gateway_memory_mb). "
             "Use a larger host or fewer instances."
         )
     return found

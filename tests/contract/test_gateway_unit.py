@@ -1,0 +1,116 @@
+"""The rendered unit of the gateway: accepted by a real systemd, hardened, and free of secrets and open ports."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from ansible.plugins.test.core import version_compare
+
+from tests.engine import docker, sandbox_image
+
+ROLE = Path(__file__).parents[2] / "roles" / "ib_gateway"
+SECRETS = {"userid": "the-user-name", "password": "the-password", "vnc_password": "vncpass1"}
+
+
+def role_filters() -> Any:
+    spec = importlib.util.spec_from_file_location("instances", ROLE / "filter_plugins/ib_gateway_instances.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def render(engine_version: str = "20.10.24", **settings: Any) -> str:
+    filters = role_filters()
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    shared = {name.removeprefix("ib_gateway_"): value for name, value in defaults.items()} | SECRETS | settings
+    (instance,) = filters.resolve({"ib-gateway": {}}, shared, secrets=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROLE / "templates"), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(filters.FilterModule().filters())
+    environment.tests["version"] = version_compare
+    return environment.get_template("ib-gateway.service.j2").render(
+        item={"instance": instance},
+        ansible_managed="Ansible managed",
+        __ib_gateway_engine_version=engine_version,
+        __ib_gateway_release="/opt/ib-gateway-ansible/current",
+    )
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "live": {"trading_mode": "live"},
+    "both": {"trading_mode": "both", "userid_paper": "second-user", "password_paper": "second-password"},
+    "writable": {"read_only_root": False, "extra_ports": ["127.0.0.1:9100:9100"]},
+}
+
+
+def analyze(unit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze of the sandbox host's systemd on the unit, in a container that is gone afterwards."""
+    script = (
+        "mkdir -p /opt/ib-gateway-ansible/current/bin && cd /etc/systemd/system && cat > ib-gateway.service "
+        "&& printf '#!/bin/sh\\n' | tee /opt/ib-gateway-ansible/current/bin/gateway-watch > /usr/bin/docker "
+        "&& chmod +x /opt/ib-gateway-ansible/current/bin/gateway-watch /usr/bin/docker "
+        "&& printf '[Service]\\nExecStart=/bin/true\\n' > docker.service "
+        f"&& systemd-analyze {shlex.join(arguments)}"
+    )
+    return docker("run", "--rm", "--interactive", "--entrypoint", "sh", sandbox_image(), "-c", script, stdin=unit)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_systemd_accepts_the_unit_without_a_word(variant: str) -> None:
+    result = analyze(render(**VARIANTS[variant]), "verify", "--man=no", "./ib-gateway.service")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_broken_unit_is_seen_by_the_same_check() -> None:
+    broken = render().replace("Restart=always", "Restart=sometimes")
+    assert "sometimes" in analyze(broken, "verify", "--man=no", "./ib-gateway.service").stderr
+
+
+def test_the_exposure_is_at_most_two() -> None:
+    result = analyze(render(), "security", "--offline=true", "--threshold=20", "--no-pager", "./ib-gateway.service")
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_unit_holds_no_secret_and_publishes_on_loopback_only(variant: str) -> None:
+    unit = render(**VARIANTS[variant])
+    for secret in (*SECRETS.values(), "second-user", "second-password"):
+        assert secret not in unit
+    published = re.findall(r"--publish (\S+)", unit)
+    assert published
+    assert all(mapping.startswith("127.0.0.1:") for mapping in published)
+    assert not any(mapping.endswith((":4001", ":4002")) for mapping in published)
+
+
+def test_the_start_interval_is_given_where_the_engine_knows_it() -> None:
+    assert "--health-start-interval" not in render("24.0.7")
+    assert "--health-start-interval 1s" in render("25.0.3")
+
+
+def test_the_container_has_the_settings_of_the_former_script() -> None:
+    unit = render()
+    for flag in (
+        "--ulimit nofile=10000:10000",
+        "--health-interval 10s",
+        "--health-start-period 60s",
+        "--health-retries 5",
+        "--user 1000:1000",
+        "--cap-drop ALL",
+        "--security-opt no-new-privileges",
+        "--read-only",
+        "--publish 127.0.0.1:4002:4004",
+        "--publish 127.0.0.1:5900:5900",
+    ):
+        assert flag in unit, flag
