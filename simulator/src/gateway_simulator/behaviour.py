@@ -1,0 +1,61 @@
+"""What the simulated API does with its clients: the switches a scenario turns, also while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+MIN_SERVER_VERSION = 176
+MAX_SERVER_VERSION = 178
+
+
+class ConnectMode(Enum):
+    """What happens to a client that connects."""
+
+    NORMAL = "normal"
+    SILENT_ONCE = "silent_once"
+    """The next client gets a connection and silence; after it the mode is NORMAL again."""
+    SILENT = "silent"
+    """Every new client gets a connection and silence; clients already served go on."""
+    ACCEPT_AND_CLOSE = "accept_and_close"
+    SILENT_AFTER_VERSION = "silent_after_version"
+    """The version handshake is answered and nothing after it."""
+    STALLED = "stalled"
+    """A dead API behind an open port: nothing is read, from old clients either, and a connection
+    that its client closes stays in CLOSE_WAIT. A client once stalled stays so for its lifetime."""
+
+
+@dataclass
+class ApiBehaviour:
+    """The API's settings. Mutable: a change takes effect with the next connection or request.
+
+    ``server_version`` 176 to 178: the newest version offered to clients.
+    ``connect`` what a new client meets.
+    ``read_only`` the Read-Only API checkbox: order requests are answered with error 321.
+    ``managed_accounts`` False: the list of accounts is never sent, so no client becomes ready.
+    ``client_ids_in_use`` client ids held by others: START_API with one of them gets error 326.
+    ``sync_delay`` seconds after START_API's own answer before the first request is served.
+    ``omit_executions_end`` execDetailsEnd (55) is never sent.
+    ``omit_account_download_end`` accountDownloadEnd (54) is never sent (the first connect of ib_insync #303).
+    ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected.
+    """
+
+    server_version: int = MAX_SERVER_VERSION
+    connect: ConnectMode = ConnectMode.NORMAL
+    read_only: bool = False
+    managed_accounts: bool = True
+    client_ids_in_use: set[int] = field(default_factory=set)
+    sync_delay: float = 0.0
+    omit_executions_end: bool = False
+    omit_account_download_end: bool = False
+    farm_down: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values no simulated gateway can have, with a ValueError that names the field."""
+        if not MIN_SERVER_VERSION <= self.server_version <= MAX_SERVER_VERSION:
+            raise ValueError(
+                f"server_version is {self.server_version}; "
+                f"it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
+            )
+        if not 0 <= self.sync_delay < float("inf"):
+            raise ValueError(f"sync_delay is {self.sync_delay}; it must be a number of seconds, 0 or more")
