@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ansible import constants as C
-from ansible import context
+from ansible import constants, context
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
@@ -29,7 +28,7 @@ READABLE_CALLBACKS = frozenset({"default", "yaml", "debug", "unixy"})
 def operator_watches() -> bool:
     """Whether stdout is a terminal on which a playbook's tasks are shown in a form that bears more lines."""
     ad_hoc = "module_name" in context.CLIARGS
-    callback = str(C.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
+    callback = str(constants.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
     return STDOUT_IS_TERMINAL and not ad_hoc and callback in READABLE_CALLBACKS
 
 
@@ -64,7 +63,7 @@ class ActionModule(NormalAction):
                     module_args={**arguments, **follow}, task_vars=task_vars
                 )
                 for line in result.get("progress", []):
-                    display.display(as_line(host, line), color=C.COLOR_VERBOSE)
+                    display.display(as_line(host, line), color=constants.COLOR_VERBOSE)
                 if result.get("failed") or result.get("done", True):
                     return result
                 if "cursor" not in result:
