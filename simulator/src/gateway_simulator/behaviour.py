@@ -54,8 +54,7 @@ class ApiBehaviour:
         """Refuse values no simulated gateway can have, with a ValueError that names the field."""
         if not MIN_SERVER_VERSION <= self.server_version <= MAX_SERVER_VERSION:
             raise ValueError(
-                f"server_version is {self.server_version}; "
-                f"it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
+                f"server_version is {self.server_version}; it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
             )
         if not 0 <= self.sync_delay < float("inf"):
             raise ValueError(f"sync_delay is {self.sync_delay}; it must be a number of seconds, 0 or more")
