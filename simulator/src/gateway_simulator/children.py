@@ -1,0 +1,130 @@
+"""The programs beside the gateway in its container: X server, VNC server, relays, windows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+
+from gateway_simulator.lifecycle import View
+
+DISPLAY = ":1"
+STOP_SECONDS = 3.0
+RELAY_RESTART_SECONDS = 5.0
+
+Process = asyncio.subprocess.Process
+
+
+class ChildError(Exception):
+    """A program of the container could not be started."""
+
+
+async def start_xvfb() -> Process:
+    """Start the X server and return when it takes clients."""
+    ready, announce = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "Xvfb", DISPLAY, "-displayfd", str(announce), "-nolisten", "tcp", "-screen", "0", "1024x768x24",
+            stdin=asyncio.subprocess.DEVNULL, pass_fds=(announce,),
+        )  # fmt: skip
+    except OSError as error:
+        os.close(ready)
+        raise ChildError(f"Xvfb cannot be started: {error}") from error
+    finally:
+        os.close(announce)
+    with os.fdopen(ready, "rb") as pipe:
+        # The read ends when Xvfb writes its display number or dies.
+        number = await asyncio.to_thread(pipe.readline)
+    if not number:
+        raise ChildError(f"Xvfb ended with exit status {await process.wait()} before it was ready")
+    return process
+
+
+async def start_x11vnc(password: str) -> Process:
+    """Start the VNC server on port 5900. The password goes through a file that x11vnc deletes."""
+    handle, path = tempfile.mkstemp(prefix="vnc-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(password + "\n")
+    try:
+        return await asyncio.create_subprocess_exec(
+            "x11vnc", "-display", DISPLAY, "-forever", "-shared", "-noipv6", "-rfbport", "5900",
+            "-ncache_cr", "-quiet", "-passwdfile", f"rm:{path}", stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError as error:
+        os.unlink(path)  # noqa: PTH108 - a path from mkstemp
+        raise ChildError(f"x11vnc cannot be started: {error}") from error
+
+
+async def keep_relay(relay_port: int, native_port: int, mode: str, say: Callable[[str], None]) -> None:
+    """Run the relay from all interfaces to the native port, again and again, until cancelled."""
+    while True:
+        say(f"Forking :::{native_port} onto 0.0.0.0:{relay_port} > trading mode {mode} ")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "socat", f"TCP-LISTEN:{relay_port},fork,reuseaddr", f"TCP:127.0.0.1:{native_port}",
+                stdin=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        except OSError as error:
+            raise ChildError(f"socat cannot be started: {error}") from error
+        try:
+            await process.wait()
+        finally:
+            await stop(process)
+        await asyncio.sleep(RELAY_RESTART_SECONDS)
+
+
+class Window:
+    """The gateway's window: a process of its own, told each view of the gateway."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def open(cls, slot: int, environment: dict[str, str]) -> Window:
+        """Open the window in the given place of the screen, 0 or 1."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "gateway_simulator.window", str(slot),
+            stdin=asyncio.subprocess.PIPE, env=environment,
+        )  # fmt: skip
+        return cls(process)
+
+    def show(self, view: View) -> None:
+        """Draw a view. A window that has been closed is left alone."""
+        stream = self._process.stdin
+        if stream is None or stream.is_closing() or self._process.returncode is not None:
+            return
+        stream.write(json.dumps(view_message(view)).encode() + b"\n")
+
+    async def close(self) -> None:
+        """Close the window."""
+        await stop(self._process)
+
+
+def view_message(view: View) -> dict[str, object]:
+    """Return what the window process is told; ``approval_until`` in seconds since 1970."""
+    return {
+        "mode": view.mode,
+        "state": view.state.value,
+        "note": view.note,
+        "dialog": view.dialog,
+        "accounts": list(view.accounts),
+        "approval_until": view.approval_until.timestamp() if view.approval_until else None,
+    }
+
+
+async def stop(process: Process) -> None:
+    """End a process with SIGTERM, and with SIGKILL if it does not go within some seconds."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,240 @@
+"""The container's first program: what the image's run script does, in its order and with its lines."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway_simulator.children import (
+    DISPLAY,
+    ChildError,
+    Process,
+    Window,
+    keep_relay,
+    start_x11vnc,
+    start_xvfb,
+    stop,
+)
+from gateway_simulator.clock import Clock, SystemClock
+from gateway_simulator.control import ControlServer
+from gateway_simulator.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.loginscript import GATEWAY_VERSION, Happening
+from gateway_simulator.settings import (
+    GatewaySettings,
+    Scenario,
+    SettingsError,
+    read_control_port,
+    read_gateway,
+    read_scenario,
+    read_secret,
+    read_zone,
+    settings_path,
+    trading_modes,
+)
+
+RULE = "*" * 73
+TERMINATED = 143
+"""Exit status after SIGTERM: that of the gateway's Java."""
+SED_FAILED = 4
+
+
+class StartError(Exception):
+    """The container cannot start; ``status`` is its exit status."""
+
+    def __init__(self, reason: str, status: int = 1) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class Container:
+    """Everything that runs in the container, from its start to its end."""
+
+    def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self._environ = environ
+        self._say = say
+        self._gateways: list[Gateway] = []
+        self._runs: list[asyncio.Task[int]] = []
+        self._relays: list[asyncio.Task[None]] = []
+        self._xvfb_watch: asyncio.Task[None] | None = None
+        self._windows: list[Window] = []
+        self._control: ControlServer | None = None
+        self._xvfb: Process | None = None
+        self._vnc: Process | None = None
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask for a clean end; the signal handler."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Run until every gateway has ended or :meth:`stop` is called; return the exit status."""
+        work = asyncio.create_task(self._work())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            return await self._end_by_signal(work)
+        except StartError as error:
+            sys.stderr.write(f"{error}\n")
+            return error.status
+        except (SettingsError, ChildError, GatewayError) as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        finally:
+            stopping.cancel()
+            await self._clean_up()
+
+    async def _work(self) -> int:
+        scenario = read_scenario(self._environ)
+        clock = SystemClock(read_zone(self._environ))
+        self._say(RULE)
+        self._say(".> Starting IBC/IB gateway")
+        self._say(RULE)
+        self._say(".> Starting Xvfb server")
+        self._xvfb = await start_xvfb()
+        self._xvfb_watch = asyncio.create_task(self._crash_without(self._xvfb))
+        self._say(".> SSH tunnel disabled")
+        self._set_java_heap()
+        await self._start_vnc()
+        self._control = ControlServer(self._gateways)
+        await self._control.start(read_control_port(self._environ))
+        modes = trading_modes(self._environ)
+        for number, mode in enumerate(modes):
+            if number:
+                await clock.sleep(scenario.second_gateway_seconds * scenario.time_scale)
+            await self._start_gateway(mode, number, scenario, clock, dual=len(modes) > 1)
+        statuses, relays = asyncio.gather(*self._runs), asyncio.gather(*self._relays)
+        await asyncio.wait((statuses, relays), return_when=asyncio.FIRST_COMPLETED)
+        if relays.done():
+            relays.result()  # a relay ends by an error only
+        return statuses.result()[-1]
+
+    async def _start_vnc(self) -> None:
+        password = read_secret(self._environ, "VNC_SERVER_PASSWORD")
+        if password:
+            self._say(".> Starting VNC server")
+            self._vnc = await start_x11vnc(password)
+        else:
+            self._say(".> VNC server disabled")
+
+    def _set_java_heap(self) -> None:
+        heap = self._environ.get("JAVA_HEAP_SIZE", "")
+        if not heap:
+            self._say(".> Usign default Java heap size 768m.")
+            return
+        if not heap.isascii() or not heap.isdigit():
+            raise SettingsError(f"JAVA_HEAP_SIZE is {heap!r}: it must be a number of MB, digits only")
+        options = Path(self._environ.get("TWS_PATH", "")) / "ibgateway.vmoptions"
+        try:
+            options.write_text(f"-Xmx{heap}m\n", encoding="ascii")
+        except OSError as error:
+            raise StartError(f"sed: couldn't edit {options}: {error.strerror}", SED_FAILED) from error
+        self._say(f".> Java heap size set to {heap}m")
+
+    async def _start_gateway(self, mode: str, number: int, scenario: Scenario, clock: Clock, *, dual: bool) -> None:
+        settings = read_gateway(self._environ, mode, dual=dual)
+        self._say(f".> API_PORT set to: {settings.native_port}")
+        self._say(f".> SOCAT_PORT set to: {settings.relay_port}")
+        self._apply_settings(settings, dual=dual)
+        self._say(".> Starting Port Forwarding.")
+        self._say(".> Starting socat")
+        relay = keep_relay(settings.relay_port, settings.native_port, mode, self._say)
+        self._relays.append(asyncio.create_task(relay))
+        window = await Window.open(number, {**os.environ, "DISPLAY": DISPLAY})
+        self._windows.append(window)
+        self._announce_ibc(settings)
+        gateway = Gateway(
+            settings,
+            scenario,
+            clock=clock,
+            host="0.0.0.0",  # noqa: S104 - as the real one: it listens everywhere and serves 127.0.0.1
+            port=settings.native_port,
+            say=self._say,
+            show=window.show,
+        )
+        self._gateways.append(gateway)
+        self._runs.append(asyncio.create_task(gateway.run()))
+
+    def _apply_settings(self, settings: GatewaySettings, *, dual: bool) -> None:
+        """Write IBC's config.ini and the settings directory, where the image does."""
+        self._say(".> Appling settings to IBC's config.ini")
+        ini = Path(self._environ.get("IBC_INI", "") + (f"_{settings.mode}" if dual else ""))
+        action = settings.existing_session_action
+        try:
+            descriptor = os.open(ini, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(
+                    f"IbLoginId={settings.user}\nIbPassword={settings.password}\n"
+                    f"TradingMode={settings.mode}\nExistingSessionDetectedAction={action}\n"
+                )
+        except OSError as error:
+            raise StartError(
+                f"IBC_INI is {str(ini)!r}, which cannot be written: {error.strerror}; "
+                "with a read-only root it must lie on a tmpfs"
+            ) from error
+        path = settings_path(self._environ, settings.mode, dual=dual)
+        if path is None:
+            raise StartError("neither TWS_SETTINGS_PATH nor TWS_PATH is set")
+        if self._environ.get("TWS_SETTINGS_PATH"):
+            self._say(f".> Settings directory set to: {path}")
+        else:
+            self._say(f".> Settings directory NOT set, defaulting to: {path}")
+        jts = path / "jts.ini"
+        try:
+            if not path.is_dir():
+                self._say(f".> Creating directory: {path}")
+                path.mkdir()
+            if jts.exists():
+                self._say(".> File jts.ini already exists, not setting timezone")
+            else:
+                self._say(f".> Setting timezone in {jts}")
+                zone = self._environ.get("TIME_ZONE", "")
+                jts.write_text(f"[Logon]\nTimeZone={zone}\n[IBGateway]\nTrustedIPs=127.0.0.1\n", encoding="utf-8")
+        except OSError as error:
+            raise StartError(f"the settings directory {path} cannot be written: {error}") from error
+
+    def _announce_ibc(self, settings: GatewaySettings) -> None:
+        self._say(f".> Starting IBC in {settings.mode} mode, with params:")
+        self._say(f".>\t\tVersion: {GATEWAY_VERSION}")
+        self._say(".>\t\tprogram: gateway")
+        self._say(f".>\t\ttws-settings-path: {settings.settings_path}")
+        self._say(f".>\t\ton2fatimeout: {'restart' if settings.twofa_restart else 'exit'}")
+
+    async def _crash_without(self, xvfb: Process) -> None:
+        await xvfb.wait()
+        for gateway in self._gateways:
+            gateway.happen(Happening.CRASH)
+
+    async def _end_by_signal(self, work: asyncio.Task[int]) -> int:
+        self._say(".> 😘 Received SIGINT or SIGTERM. Shutting down IB Gateway.")
+        if self._vnc is not None:
+            self._say(".> Stopping x11vnc.")
+        self._say(".> Stopping Xvfb.")
+        self._say(".> Stopping socat.")
+        self._say(".> Stopping IBC.")
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        for _ in self._runs:
+            self._say(f"IBC returned exit status {TERMINATED}")
+            self._say("Gateway finished")
+        return TERMINATED
+
+    async def _clean_up(self) -> None:
+        watch = [self._xvfb_watch] if self._xvfb_watch else []
+        for task in (*self._runs, *self._relays, *watch):
+            task.cancel()
+        await asyncio.gather(*self._runs, *self._relays, *watch, return_exceptions=True)
+        if self._control is not None:
+            await self._control.stop()
+        await asyncio.gather(*(window.close() for window in self._windows))
+        for process in (self._vnc, self._xvfb):
+            if process is not None:
+                await stop(process)
+
+
+def no_window(_: View) -> None:
+    """Show nothing: for a gateway without a screen."""

@@ -1,0 +1,354 @@
+"""Plays a gateway's runs: carries out the login script's steps and starts it again as IBC's script would."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, time
+
+from gateway_simulator import autorestart
+from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.clock import Clock
+from gateway_simulator.loginscript import (
+    Answer,
+    AskApproval,
+    Broadcast,
+    CloseApi,
+    Hang,
+    Happening,
+    Ibc,
+    LoginState,
+    OpenApi,
+    Pause,
+    Raw,
+    Reply,
+    RunEnd,
+    Script,
+    Serve,
+    Show,
+    Step,
+    after_run,
+    gateway_run,
+    launch_lines,
+    stamp,
+)
+from gateway_simulator.schedule import next_daily, next_sunday, seconds_until
+from gateway_simulator.server import ApiServer
+from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
+from gateway_simulator.state import Brokerage, sample_brokerage
+
+NO_JAVA_EXIT = 1
+
+
+class GatewayError(Exception):
+    """What was asked cannot be done: the port is taken, or the gateway is not in the state for it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What a screen shows of a gateway.
+
+    ``approval_until`` when the 2FA dialog closes by itself, on the gateway's clock; None: no dialog.
+    """
+
+    mode: str
+    state: LoginState = LoginState.STARTING
+    note: str = ""
+    dialog: str = ""
+    accounts: tuple[str, ...] = ()
+    approval_until: datetime | None = None
+    run: int = 0
+
+
+class Gateway:
+    """One gateway under IBC: one account mode, one API port, one settings directory.
+
+    ``say`` gets each line of the log, ``show`` each :class:`View` when it changes. The scenario is read
+    anew at each run of the gateway.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        scenario: Scenario,
+        *,
+        clock: Clock,
+        host: str,
+        port: int,
+        say: Callable[[str], None],
+        show: Callable[[View], None],
+    ) -> None:
+        self.settings = settings
+        self.scenario = scenario
+        self.view = View(mode=settings.mode)
+        self.port = port
+        self._host = host
+        self._clock = clock
+        self._say = say
+        self._show = show
+        self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
+        self._approved = asyncio.Event()
+        self._crashed = asyncio.Event()
+        self._brokerage: Brokerage | None = None
+        self._behaviour: ApiBehaviour | None = None
+        self._server: ApiServer | None = None
+
+    async def run(self) -> int:
+        """Run until the start script ends; return its exit status, 0 to 255.
+
+        Cancelling it ends the gateway as SIGTERM does. Raises GatewayError when the API port is taken.
+        """
+        planned = [
+            asyncio.create_task(self._daily(at, happening))
+            for at, happening in (
+                (self.settings.auto_restart, Happening.DAILY_RESTART),
+                (self.settings.auto_logoff, Happening.AUTO_LOGOFF),
+            )
+            if at is not None
+        ]
+        if self.settings.cold_restart is not None:
+            planned.append(asyncio.create_task(self._weekly(self.settings.cold_restart)))
+        try:
+            return await self._start_script()
+        finally:
+            for task in planned:
+                task.cancel()
+            await self._close_api()
+
+    async def _start_script(self) -> int:
+        found = autorestart.find(self.settings.settings_path)
+        for line in launch_lines(self.settings, str(found) if found else None, self._clock.now()):
+            self._say(line)
+        if self.scenario.java_missing:
+            self._say("Error: Can't find suitable Java installation")
+            return NO_JAVA_EXIT
+        again = True
+        while again:
+            end = await self._one_run(restart=found is not None)
+            found = autorestart.find(self.settings.settings_path)
+            lines, again = after_run(end, self.settings, self.scenario, str(found) if found else None)
+            if end.cold_restart:
+                found = None
+            for line in lines:
+                self._say(line)
+        return end.code % 256
+
+    async def _one_run(self, *, restart: bool) -> RunEnd:
+        self._crashed.clear()
+        self.view = View(mode=self.settings.mode, run=self.view.run + 1)
+        script = gateway_run(self.settings, self.scenario, self._clock.now, restart=restart)
+        playing = asyncio.create_task(self._play(script))
+        crash = asyncio.create_task(self._crashed.wait())
+        try:
+            await asyncio.wait((playing, crash), return_when=asyncio.FIRST_COMPLETED)
+            if playing.done():
+                end = playing.result()
+            else:
+                await _cancel(playing)
+                self._set(Show(LoginState.STOPPED, "Crashed"))
+                end = RunEnd(1)
+        finally:
+            await _cancel(playing)
+            await _cancel(crash)
+            await self._close_api()
+        if end.autorestart:
+            self._keep_session()
+        return end
+
+    def _keep_session(self) -> None:
+        if self.settings.settings_path is None:
+            return
+        try:
+            autorestart.write(self.settings.settings_path, self.settings.user)
+        except OSError as error:
+            self._say(f"The gateway cannot keep its session for the restart: {error}")
+
+    async def _play(self, script: Script) -> RunEnd:
+        reply: Reply = None
+        while True:
+            try:
+                step = script.send(reply)
+            except StopIteration as finished:
+                end: RunEnd = finished.value
+                return end
+            reply = await self._carry_out(step)
+
+    async def _carry_out(self, step: Step) -> Reply:
+        match step:
+            case Ibc(text):
+                self._say(stamp(self._clock.now(), text))
+            case Raw(text):
+                self._say(text)
+            case Pause(seconds):
+                await self._clock.sleep(seconds * self.scenario.time_scale)
+            case Show():
+                self._set(step)
+            case AskApproval():
+                return await self._ask(step)
+            case OpenApi(accounts):
+                await self._open_api(accounts)
+            case CloseApi():
+                await self._close_api()
+            case Broadcast(code, text):
+                if self._server is not None:
+                    self._server.broadcast_system(code, text)
+            case Serve(seconds):
+                return await self._serve(seconds)
+            case Hang():
+                await asyncio.Event().wait()
+        return None
+
+    async def _ask(self, step: AskApproval) -> Answer:
+        scale = self.scenario.time_scale
+        opened = self._clock.now()
+        seconds = step.seconds
+        approves_itself = step.approved_after is not None and step.approved_after < step.seconds
+        if step.approved_after is not None and approves_itself:
+            seconds = step.approved_after
+        self._approved.clear()
+        asked = asyncio.create_task(self._approved.wait())
+        over = asyncio.create_task(self._clock.sleep(seconds * scale))
+        try:
+            await asyncio.wait((asked, over), return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                return Answer(True, seconds_until(opened, self._clock.now()) / scale)
+            return Answer(approves_itself, seconds)
+        finally:
+            await _cancel(asked)
+            await _cancel(over)
+
+    async def _serve(self, seconds: float | None) -> Happening | None:
+        waiting = [asyncio.create_task(self._happenings.get())]
+        over = (
+            [asyncio.create_task(self._clock.sleep(seconds * self.scenario.time_scale))] if seconds is not None else []
+        )
+        try:
+            await asyncio.wait((*waiting, *over), return_when=asyncio.FIRST_COMPLETED)
+            return waiting[0].result() if waiting[0].done() else None
+        finally:
+            for task in (*waiting, *over):
+                await _cancel(task)
+
+    async def _open_api(self, accounts: tuple[str, ...]) -> None:
+        if self._brokerage is None or tuple(self._brokerage.accounts) != accounts:
+            self._brokerage = sample_brokerage(accounts=list(accounts), mode=self.settings.mode)
+        self._behaviour = ApiBehaviour()
+        self.apply_behaviour()
+        if self.scenario.first_connect is FirstConnect.SILENT and self._behaviour.connect is ConnectMode.NORMAL:
+            self._behaviour.connect = ConnectMode.SILENT_ONCE
+        while not self._happenings.empty():
+            self._happenings.get_nowait()
+        server = ApiServer(self._brokerage, self._behaviour, self._clock)
+        try:
+            await server.start(self._host, self.port)
+        except OSError as error:
+            raise GatewayError(
+                f"cannot open the API port {self.port} on {self._host}: {error}; "
+                "stop what uses it or choose another with --port"
+            ) from error
+        self._server, self.port = server, server.port
+        autorestart.remove(self.settings.settings_path)
+
+    async def _close_api(self) -> None:
+        server, self._server, self._behaviour = self._server, None, None
+        if server is not None:
+            await server.stop()
+
+    def _set(self, shown: Show) -> None:
+        until = None
+        if shown.state is LoginState.AWAITING_2FA:
+            until = datetime.fromtimestamp(
+                self._clock.now().timestamp() + self.scenario.twofa_seconds * self.scenario.time_scale,
+                tz=self._clock.now().tzinfo,
+            )
+        self.view = View(
+            mode=self.settings.mode,
+            state=shown.state,
+            note=shown.note,
+            dialog=shown.dialog,
+            accounts=tuple(self._brokerage.accounts) if self._brokerage and self._server else (),
+            approval_until=until,
+            run=self.view.run,
+        )
+        self._show(self.view)
+
+    async def _daily(self, at: time, happening: Happening) -> None:
+        while True:
+            now = self._clock.now()
+            await self._clock.sleep(seconds_until(now, next_daily(now, at)))
+            self._happenings.put_nowait(happening)
+
+    async def _weekly(self, at: time) -> None:
+        while True:
+            now = self._clock.now()
+            await self._clock.sleep(seconds_until(now, next_sunday(now, at)))
+            self._happenings.put_nowait(Happening.COLD_RESTART)
+
+    def apply_behaviour(self) -> None:
+        """Give the scenario's settings to the open API at once; without an open API nothing happens."""
+        if self._behaviour is None:
+            return
+        scenario = self.scenario
+        self._behaviour.connect = (
+            ConnectMode.STALLED if scenario.connect is Connect.DEAD else ConnectMode(scenario.connect.value)
+        )
+        read_only = scenario.read_only if scenario.read_only is not None else self.settings.read_only
+        self._behaviour.read_only = True if read_only is None else read_only
+        self._behaviour.managed_accounts = scenario.managed_accounts
+        self._behaviour.client_ids_in_use = set(scenario.client_ids_in_use)
+        self._behaviour.sync_delay = scenario.sync_seconds
+        self._behaviour.omit_executions_end = scenario.omit_executions_end
+        self._behaviour.omit_account_download_end = scenario.omit_account_download_end
+
+    def approve(self) -> None:
+        """Approve the second factor; GatewayError when no 2FA dialog is open."""
+        if self.view.state is not LoginState.AWAITING_2FA:
+            raise GatewayError(
+                f"no second factor is awaited: the {self.settings.mode} gateway is {self.view.state.value}"
+            )
+        self._approved.set()
+
+    def happen(self, happening: Happening) -> None:
+        """Let something come over the gateway; all but a crash need it to be logged in (GatewayError)."""
+        if happening is Happening.CRASH:
+            self._crashed.set()
+            return
+        if self._server is None:
+            raise GatewayError(
+                f"{happening.value} needs a gateway that has logged in; "
+                f"the {self.settings.mode} gateway is {self.view.state.value}"
+            )
+        self._happenings.put_nowait(happening)
+
+    def set_server(self, server: Server) -> None:
+        """Take IBKR's servers down or up: for the next login, and at once if the gateway is logged in."""
+        self.scenario = self.scenario.changed("SERVER", server.value)
+        if self._server is not None:
+            self.happen(Happening.SERVER_DOWN if server is Server.DOWN else Happening.SERVER_UP)
+
+    def now(self) -> datetime:
+        """Return the present on the gateway's clock."""
+        return self._clock.now()
+
+    @property
+    def clients(self) -> list[int]:
+        """The client ids of the API sessions."""
+        return self._server.clients if self._server is not None else []
+
+    async def disconnect_clients(self) -> int:
+        """Close the connections of all API clients and listen again; return how many clients there were."""
+        if self._server is None:
+            return 0
+        count = len(self._server.clients)
+        await self._server.stop()
+        await self._server.start(self._host, self.port)
+        return count
+
+
+async def _cancel(task: asyncio.Task[object]) -> None:
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,440 @@
+"""What the simulator is told: the image's own variables and the GATEWAY_SIMULATOR_ ones.
+
+The image's variables are those of ghcr.io/gnzsnz/ib-gateway. The scenario is read from variables with
+the prefix ``GATEWAY_SIMULATOR_`` and can be changed while the simulator runs, one key at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, time
+from enum import Enum
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+PREFIX = "GATEWAY_SIMULATOR_"
+CONTROL_PORT = 4010
+NATIVE_PORTS = {"live": 4001, "paper": 4002}
+RELAY_PORTS = {"live": 4003, "paper": 4004}
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used. The text names it, its value and what is allowed."""
+
+
+class Credentials(Enum):
+    """What the simulated login server says to a user name and a password."""
+
+    GOOD = "good"
+    BAD_A = "bad_a"
+    """The dialog "Login failed", which IBC answers with a cold restart."""
+    BAD_B = "bad_b"
+    """The dialog "Unrecognized Username or Password", which IBC does not know."""
+    LOCKED = "locked"
+    RATE_LIMITED = "rate_limited"
+    """The first attempt of a start is refused for a while; an attempt after that wait succeeds."""
+
+
+class ExistingSession(Enum):
+    """Another session of the same user. A number forces the scenario that IBC reports; the other
+    values let EXISTING_SESSION_DETECTED_ACTION decide, as it does with the real gateway."""
+
+    NONE = "none"
+    LOGIN = "login"
+    """The dialog comes once, while this session logs in (scenario 1, 2 or 3)."""
+    LOGIN_TWICE = "login_twice"
+    """The other session does not give way: the dialog comes again (scenario 3, then 4)."""
+    LOGGED_IN = "logged_in"
+    """The other session comes when this one is logged in (scenario 1, 2, 5 or 6)."""
+    HANDOFF = "handoff"
+    """Scenario 3, then the dialog "Trading Login Handoff"."""
+    SCENARIO_1 = "1"
+    SCENARIO_2 = "2"
+    SCENARIO_3 = "3"
+    SCENARIO_4 = "4"
+    SCENARIO_5 = "5"
+    SCENARIO_6 = "6"
+
+
+class FirstConnect(Enum):
+    """The first API client after each start of the gateway."""
+
+    NORMAL = "normal"
+    SILENT = "silent"
+
+
+class Connect(Enum):
+    """What every API client meets."""
+
+    NORMAL = "normal"
+    SILENT = "silent"
+    ACCEPT_AND_CLOSE = "accept_and_close"
+    SILENT_AFTER_VERSION = "silent_after_version"
+    DEAD = "dead"
+    """The port stays open and nothing behind it moves any more."""
+
+
+class Server(Enum):
+    """IBKR's login and data servers."""
+
+    UP = "up"
+    DOWN = "down"
+
+
+class LoginWindow(Enum):
+    """Whether the login dialog fails to appear, and what follows the exit with 1112 then."""
+
+    SHOWN = "no"
+    MISSING_EXIT = "yes"
+    MISSING_LOOP = "loop"
+    """IBC is started again in the same container, as the start script of IBC 3.24 does."""
+
+
+class TwoFaKind(Enum):
+    """How the second factor is answered."""
+
+    NONE = "none"
+    APPROVE_AFTER = "approve_after"
+    NEVER = "never"
+    DEVICE_UNKNOWN = "device_unknown"
+    DEVICE_UNSET = "device_unset"
+
+
+@dataclass(frozen=True)
+class TwoFa:
+    """The second factor of a full login; ``seconds`` counts from the opening of the dialog."""
+
+    kind: TwoFaKind = TwoFaKind.NONE
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.seconds:g}" if self.kind is TwoFaKind.APPROVE_AFTER else self.kind.value
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What happens, each with the name of its variable in lower case and without the prefix.
+
+    Times are in seconds. ``accounts`` empty: the default of the mode. ``read_only`` None: READ_ONLY_API
+    decides. ``crash_after`` None: no crash. ``time_scale`` multiplies every wait, not the seconds that
+    the log and the window name.
+    """
+
+    start_seconds: float = 6.0
+    second_gateway_seconds: float = 2.0
+    login_dialog_seconds: float = 60.0
+    credentials: Credentials = Credentials.GOOD
+    rate_limit_seconds: int = 20
+    twofa: TwoFa = TwoFa()
+    twofa_seconds: float = 180.0
+    slow_after_2fa: float = 0.0
+    existing_session: ExistingSession = ExistingSession.NONE
+    first_connect: FirstConnect = FirstConnect.NORMAL
+    connect: Connect = Connect.NORMAL
+    client_ids_in_use: frozenset[int] = frozenset()
+    read_only: bool | None = None
+    managed_accounts: bool = True
+    accounts: tuple[str, ...] = ()
+    server: Server = Server.UP
+    sync_seconds: float = 0.0
+    omit_executions_end: bool = False
+    omit_account_download_end: bool = False
+    crash_after: float | None = None
+    no_login_window: LoginWindow = LoginWindow.SHOWN
+    java_missing: bool = False
+    token_refused: bool = False
+    time_scale: float = 1.0
+
+    def changed(self, key: str, value: str) -> Scenario:
+        """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
+
+        Raises SettingsError for an unknown key or a value that the key does not take.
+        """
+        name = key.upper().removeprefix(PREFIX)
+        parser = _PARSERS.get(name)
+        if parser is None:
+            raise SettingsError(
+                f"{PREFIX}{name} is not a setting of the simulator; known are: {', '.join(sorted(_PARSERS))}"
+            )
+        try:
+            parsed = parser(value.strip())
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}{name} is {value!r}: {error}") from error
+        changes: dict[str, Any] = {name.lower(): parsed}
+        return replace(self, **changes)
+
+    def as_text(self) -> dict[str, str]:
+        """Return each key in upper case with its value as it would be written in a variable."""
+        return {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """One gateway as the image's variables describe it.
+
+    ``mode`` live or paper. ``read_only`` None: not set, the gateway keeps its setting. ``relogin``
+    RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
+    where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process.
+    """
+
+    mode: str = "paper"
+    user: str = ""
+    password: str = field(default="", repr=False)
+    read_only: bool | None = None
+    relogin: bool = False
+    twofa_restart: bool = False
+    twofa_exit_interval: int = 60
+    twofa_device: str = ""
+    existing_session_action: str = "manual"
+    auto_restart: time | None = None
+    auto_logoff: time | None = None
+    cold_restart: time | None = None
+    settings_path: Path | None = None
+
+    @property
+    def native_port(self) -> int:
+        """The port the gateway itself listens on."""
+        return NATIVE_PORTS[self.mode]
+
+    @property
+    def relay_port(self) -> int:
+        """The port of the relay, the one to publish."""
+        return RELAY_PORTS[self.mode]
+
+
+def read_scenario(environ: Mapping[str, str]) -> Scenario:
+    """Read every variable with the simulator's prefix; an unknown one is a SettingsError."""
+    scenario = Scenario()
+    for name, value in environ.items():
+        if name.startswith(PREFIX) and name != f"{PREFIX}CONTROL_PORT":
+            scenario = scenario.changed(name, value)
+    return scenario
+
+
+def read_control_port(environ: Mapping[str, str]) -> int:
+    """Read the port of the control interface, GATEWAY_SIMULATOR_CONTROL_PORT."""
+    name = f"{PREFIX}CONTROL_PORT"
+    value = environ.get(name, "")
+    if not value:
+        return CONTROL_PORT
+    if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
+        raise SettingsError(f"{name} is {value!r}: it must be a port number from 1 to 65535")
+    return int(value)
+
+
+def read_secret(environ: Mapping[str, str], name: str) -> str:
+    """Return the value of ``name`` or the content of the file ``name``_FILE without its last newlines.
+
+    Both set is a SettingsError with the words of the image; so is a file that cannot be read.
+    """
+    value, path = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if value and path:
+        raise SettingsError(f"error: both {name} and {name}_FILE are set (but are exclusive)")
+    if not path:
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name}_FILE is {path!r}, which cannot be read: {error}") from error
+
+
+def read_zone(environ: Mapping[str, str]) -> ZoneInfo:
+    """Return the zone of TZ, or of TIME_ZONE where that is empty; UTC where both are."""
+    for name in ("TZ", "TIME_ZONE"):
+        if value := environ.get(name, ""):
+            try:
+                return ZoneInfo(value)
+            except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+                raise SettingsError(
+                    f"{name} is {value!r}: there is no such time zone; write for example America/New_York"
+                ) from error
+    return ZoneInfo("UTC")
+
+
+def trading_modes(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the modes to run, in the order the image starts them; SettingsError in its own words."""
+    mode = environ.get("TRADING_MODE", "")
+    if mode == "both":
+        return ("live", "paper")
+    if mode in NATIVE_PORTS:
+        return (mode,)
+    raise SettingsError(f".> Invalid TRADING_MODE: {mode}")
+
+
+def settings_path(environ: Mapping[str, str], mode: str, *, dual: bool) -> Path | None:
+    """Return the settings directory of one gateway; with TRADING_MODE=both each has its own suffix."""
+    path = environ.get("TWS_SETTINGS_PATH", "") or environ.get("TWS_PATH", "")
+    if not path:
+        return None
+    return Path(f"{path}_{mode}" if dual else path)
+
+
+def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -> GatewaySettings:
+    """Read what the image's variables say of one gateway.
+
+    With ``dual`` (TRADING_MODE=both) the paper gateway takes its credentials from the _PAPER variables.
+    """
+    half = "_PAPER" if dual and mode == "paper" else ""
+    action = environ.get("EXISTING_SESSION_DETECTED_ACTION", "").lower() or "manual"
+    if action not in ("primary", "primaryoverride", "secondary", "manual"):
+        raise SettingsError(
+            f"EXISTING_SESSION_DETECTED_ACTION is {action!r}: it must be primary, primaryoverride, secondary or manual"
+        )
+    twofa_action = environ.get("TWOFA_TIMEOUT_ACTION", "").lower() or "exit"
+    if twofa_action not in ("exit", "restart"):
+        raise SettingsError(f"TWOFA_TIMEOUT_ACTION is {twofa_action!r}: it must be exit or restart")
+    interval = environ.get("TWOFA_EXIT_INTERVAL", "") or "60"
+    if not interval.isascii() or not interval.isdigit():
+        raise SettingsError(f"TWOFA_EXIT_INTERVAL is {interval!r}: it must be a whole number of seconds")
+    auto_restart = _clock_time(environ, "AUTO_RESTART_TIME", "%I:%M %p", "12 hours, for example 02:00 AM")
+    return GatewaySettings(
+        mode=mode,
+        user=environ.get(f"TWS_USERID{half}", ""),
+        password=read_secret(environ, f"TWS_PASSWORD{half}"),
+        read_only=_optional_yes_no(environ, "READ_ONLY_API"),
+        relogin=_optional_yes_no(environ, "RELOGIN_AFTER_TWOFA_TIMEOUT") or False,
+        twofa_restart=twofa_action == "restart",
+        twofa_exit_interval=int(interval),
+        twofa_device=environ.get("TWOFA_DEVICE", ""),
+        existing_session_action=action,
+        auto_restart=auto_restart,
+        auto_logoff=None
+        if auto_restart
+        else _clock_time(environ, "AUTO_LOGOFF_TIME", "%I:%M %p", "12 hours, for example 11:45 PM"),
+        cold_restart=_clock_time(environ, "TWS_COLD_RESTART", "%H:%M", "24 hours, for example 13:00"),
+        settings_path=settings_path(environ, mode, dual=dual),
+    )
+
+
+def _clock_time(environ: Mapping[str, str], name: str, pattern: str, form: str) -> time | None:
+    value = environ.get(name, "")
+    if not value:
+        return None
+    try:
+        # A time of day belongs to no zone until a day is chosen.
+        return datetime.strptime(value, pattern).time()
+    except ValueError as error:
+        raise SettingsError(f"{name} is {value!r}: it must be a time of {form}") from error
+
+
+def _optional_yes_no(environ: Mapping[str, str], name: str) -> bool | None:
+    value = environ.get(name, "")
+    if not value:
+        return None
+    try:
+        return _yes_no(value)
+    except ValueError as error:
+        raise SettingsError(f"{name} is {value!r}: {error}") from error
+
+
+def _yes_no(value: str) -> bool:
+    words = {"yes": True, "true": True, "no": False, "false": False}
+    if value.lower() not in words:
+        raise ValueError("it must be yes or no")
+    return words[value.lower()]
+
+
+def _yes_no_unset(value: str) -> bool | None:
+    return None if value in ("", "unset") else _yes_no(value)
+
+
+def _seconds(value: str) -> float:
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value, re.ASCII):
+        raise ValueError("it must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def _whole_seconds(value: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", value, re.ASCII) or int(value) >= 3600:
+        raise ValueError("it must be a whole number of seconds under 3600")
+    return int(value)
+
+
+def _optional_seconds(value: str) -> float | None:
+    return None if value in ("", "never") else _seconds(value)
+
+
+def _scale(value: str) -> float:
+    number = _seconds(value)
+    if number <= 0:
+        raise ValueError("it must be more than 0")
+    return number
+
+
+def _client_ids(value: str) -> frozenset[int]:
+    if not re.fullmatch(r"(\d{1,9}(,\d{1,9})*)?", value, re.ASCII):
+        raise ValueError("it must be client ids separated by commas, for example 1,9000")
+    return frozenset(int(number) for number in value.split(",") if number)
+
+
+def _accounts(value: str) -> tuple[str, ...]:
+    if not re.fullmatch(r"([A-Z]{1,3}\d{3,10}(,[A-Z]{1,3}\d{3,10})*)?", value, re.ASCII):
+        raise ValueError("it must be accounts separated by commas, for example DU1234567,DU7654321")
+    return tuple(account for account in value.split(",") if account)
+
+
+def _twofa(value: str) -> TwoFa:
+    kind, _, seconds = value.partition(":")
+    if kind == TwoFaKind.APPROVE_AFTER.value and seconds:
+        return TwoFa(TwoFaKind.APPROVE_AFTER, _seconds(seconds))
+    if not seconds and kind in {item.value for item in TwoFaKind} - {TwoFaKind.APPROVE_AFTER.value}:
+        return TwoFa(TwoFaKind(kind))
+    raise ValueError("it must be none, approve_after:SECONDS, never, device_unknown or device_unset")
+
+
+def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
+    allowed = [item.value for item in choices]
+
+    def parse(value: str) -> Enum:
+        if value.lower() not in allowed:
+            raise ValueError(f"it must be one of {', '.join(allowed)}")
+        return choices(value.lower())
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "START_SECONDS": _seconds,
+    "SECOND_GATEWAY_SECONDS": _seconds,
+    "LOGIN_DIALOG_SECONDS": _seconds,
+    "CREDENTIALS": _one_of(Credentials),
+    "RATE_LIMIT_SECONDS": _whole_seconds,
+    "TWOFA": _twofa,
+    "TWOFA_SECONDS": _seconds,
+    "SLOW_AFTER_2FA": _seconds,
+    "EXISTING_SESSION": _one_of(ExistingSession),
+    "FIRST_CONNECT": _one_of(FirstConnect),
+    "CONNECT": _one_of(Connect),
+    "CLIENT_IDS_IN_USE": _client_ids,
+    "READ_ONLY": _yes_no_unset,
+    "MANAGED_ACCOUNTS": _yes_no,
+    "ACCOUNTS": _accounts,
+    "SERVER": _one_of(Server),
+    "SYNC_SECONDS": _seconds,
+    "OMIT_EXECUTIONS_END": _yes_no,
+    "OMIT_ACCOUNT_DOWNLOAD_END": _yes_no,
+    "CRASH_AFTER": _optional_seconds,
+    "NO_LOGIN_WINDOW": _one_of(LoginWindow),
+    "JAVA_MISSING": _yes_no,
+    "TOKEN_REFUSED": _yes_no,
+    "TIME_SCALE": _scale,
+}
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case Enum():
+            return str(value.value)
+        case float():
+            return f"{value:g}"
+        case tuple() | frozenset():
+            return ",".join(sorted(str(item) for item in value))
+        case _:
+            return str(value)
