@@ -22,9 +22,7 @@ def kind_of(account: str) -> AccountKind:
 
 def masked(account: str) -> str:
     """The number as shown to people: the first and the last two characters, so that it can be told but not used."""
-    return (
-        f"{account[:2]}{'*' * (len(account) - 4)}{account[-2:]}" if len(account) > 4 else "*" * len(account)
-    )
+    return f"{account[:2]}{'*' * (len(account) - 4)}{account[-2:]}" if len(account) > 4 else "*" * len(account)
 
 
 def masked_list(accounts: Iterable[str]) -> str:
@@ -32,9 +30,7 @@ def masked_list(accounts: Iterable[str]) -> str:
     return ", ".join(masked(account) for account in accounts)
 
 
-def check_accounts(
-    accounts: Collection[str], mode: AccountKind, expected: Collection[str]
-) -> tuple[Cause, str] | None:
+def check_accounts(accounts: Collection[str], mode: AccountKind, expected: Collection[str]) -> tuple[Cause, str] | None:
     """What is wrong with the accounts of a session, as cause and detail; None if nothing is.
 
     Every account must be of the mode's kind. If ``expected`` is not empty, the accounts must be exactly those.

@@ -25,20 +25,20 @@ REFUSED = Cause(
     "refused",
     "nothing listens on the port",
     "The container is not running or its port is not published: look at `systemctl status ib-gateway` and `docker ps`, "
-    "and compare ib_gateway_api_port with the port asked here.",
+    "and compare ib_gateway_api_port_paper (or _live) with the port asked here.",
 )
 UNREACHABLE = Cause(
     "unreachable",
     "no TCP connection to the host could be made",
     "The API is published on 127.0.0.1 of the gateway's own host only: connect from that host, or through an ssh "
-    "tunnel; check the host name and ib_gateway_api_port.",
+    "tunnel; check the host name and ib_gateway_api_port_paper or _live.",
 )
 CLOSED_BY_PEER = Cause(
     "closed_by_peer",
     "the connection was accepted and closed without an answer",
     "The relay runs but the gateway behind it does not listen yet: the login has not finished. Follow it with "
-    "`journalctl -fu ib-gateway`; if it is logged in, see that ib_gateway_trading_mode and ib_gateway_api_port are "
-    "of the same mode (paper 4002, live 4001).",
+    "`journalctl -fu ib-gateway`; if it is logged in, see that the port asked here is the one of "
+    "ib_gateway_trading_mode (ib_gateway_api_port_paper 4002, ib_gateway_api_port_live 4001).",
 )
 SILENT_BEFORE_VERSION = Cause(
     "silent_before_version",
@@ -50,17 +50,17 @@ SILENT_AFTER_VERSION = Cause(
     "silent_after_version",
     "the version handshake was answered, the start of the session was not",
     "The gateway may show a dialog that asks whether to accept the connection: look at its screen "
-    "(`ansible-playbook screenshot.yml`) and keep ib_gateway_accept_incoming at accept. If there is no dialog, "
-    "restart the gateway.",
+    "(`ansible-playbook screenshot.yml`). If there is none, restart the gateway "
+    "(`ansible-playbook restart.yml --tags gateway`).",
 )
 NATIVE_PORT_PUBLISHED = Cause(
     "native_port_published",
     "the container is healthy but the published port is silent: it leads to the gateway's native port, "
     "which serves clients inside the container only",
     "Publish the relay: 127.0.0.1:4002:4004 for paper, 127.0.0.1:4001:4003 for live. With 4002:4002 every "
-    "client gets a connection and then silence. Remove such a mapping (ib_gateway_api_port names the host's side "
-    "only) and restart the gateway; if `docker port ib-gateway` shows the relay already, the API is dead and the "
-    "restart mends it.",
+    "client gets a connection and then silence. Remove such a mapping (ib_gateway_api_port_paper and _live name "
+    "the host's side only) and restart the gateway; if `docker port ib-gateway` shows the relay already, the API is "
+    "dead and the restart mends it.",
 )
 CLIENT_ID_IN_USE = Cause(
     "client_id_in_use",
@@ -89,7 +89,7 @@ WRONG_ACCOUNT_KIND = Cause(
     "wrong_account_kind",
     "the account is not of the kind of the trading mode",
     "Do not trade here. Compare ib_gateway_trading_mode with the user that logged in: paper accounts begin with D, "
-    "live accounts do not. Correct ib_gateway_trading_mode, ib_gateway_userid or ib_gateway_api_port and run site.yml.",
+    "live accounts do not. Correct ib_gateway_trading_mode, ib_gateway_userid or the port, and run site.yml.",
     waiting_helps=False,
 )
 UNEXPECTED_ACCOUNT = Cause(
@@ -108,8 +108,8 @@ API_TIMEOUT = Cause(
 NOT_A_GATEWAY = Cause(
     "not_a_gateway",
     "what answered does not speak the IB API",
-    "Another program has the port: find it with `ss -ltnp`, and choose another ib_gateway_api_port or stop "
-    "that program.",
+    "Another program has the port: find it with `ss -ltnp`, and choose another "
+    "ib_gateway_api_port_paper or _live, or stop that program.",
 )
 
 CAUSES: Mapping[str, Cause] = MappingProxyType(
