@@ -1,0 +1,428 @@
+#!/usr/bin/python
+"""Ansible module: verify the IB API of a gateway by a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+try:
+    from ib_connection.accounts import AccountKind, masked_list
+    from ib_connection.handshake import Target
+    from ib_connection.retry import Attempt, Next, RetryPolicy, attempts, first
+except ImportError:
+    IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    IMPORT_ERROR = None
+
+DOCUMENTATION = r"""
+module: ib_handshake
+short_description: Verify that an IB Gateway's API accepts a client
+description:
+  - Connects to the API of an IB Gateway as a trading program does, with C(ib_insync), and disconnects again.
+    It never sends an order.
+  - Before each attempt the raw version handshake probes the port, so that a port behind which nothing answers is
+    recognised within two seconds. Between two attempts the probe goes on each second, and the next attempt starts as
+    soon as the gateway answers.
+  - Every attempt is returned with its cause. A client ID that is in use is answered with the next ID at once. What
+    waiting cannot mend (accounts of the wrong kind, accounts that are not expected, a read-only API where orders are
+    needed) ends the task at the first attempt.
+  - Runs on the host that publishes the port, with the interpreter of the project's release.
+author: ib-gateway-ansible
+requirements:
+  - C(ib_connection) and C(ib_insync), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the
+    task to C(/opt/ib-gateway-ansible/current/bin/python)
+  - Linux, Python 3.11 to 3.13
+options:
+  host:
+    description: Where the API is published.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: The published port, C(4002) for paper and C(4001) for live unless the role was told otherwise.
+    type: int
+    required: true
+  client_id:
+    description:
+      - The client ID of the first attempt. It must be V(1) or more, because ID V(0) takes over orders placed by hand.
+    type: int
+    default: 9000
+  retries:
+    description: Attempts in all, the first one included.
+    type: int
+    default: 5
+  delay:
+    description: Seconds from the end of an attempt until the next one starts at the latest.
+    type: float
+    default: 5
+  timeout:
+    description: Seconds one attempt may take in all.
+    type: float
+    default: 10
+  trading_mode:
+    description:
+      - The kind that every account must be of. Numbers of paper accounts begin with C(D), those of live ones do not.
+    type: str
+    choices: [paper, live]
+    required: true
+  expected_accounts:
+    description: The accounts that the session must hold, exactly. An empty list accepts any account of the right kind.
+    type: list
+    elements: str
+    default: []
+  orders_needed:
+    description:
+      - Whether the API must allow orders. If V(false), open and completed orders are not asked for, and a read-only
+        API is good enough.
+    type: bool
+    default: true
+  container_healthy:
+    description:
+      - Whether the gateway's container is known to be healthy. A port that is silent although the gateway listens in
+        its container leads, as a rule, to the gateway's native port, and the cause is named so.
+    type: bool
+    default: false
+  container_port:
+    description:
+      - The port inside the container that O(port) leads to, if it is known. It settles whether silence comes from a
+        published native port (4001, 4002) or from a dead API behind the relay (4003, 4004), and takes precedence over
+        O(container_healthy).
+    type: int
+  until:
+    description:
+      - V(done) makes all attempts in one call.
+      - V(change) returns after each attempt. As long as RV(done) is V(false), call again with O(cursor) set to
+        RV(cursor). The action plugin of the same name does so at a terminal, to show each attempt as it ends.
+    type: str
+    choices: [done, change]
+    default: done
+  cursor:
+    description: What the call before returned in RV(cursor). Only of use with O(until=change).
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing, so it does the same in check mode.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference to show.
+seealso:
+  - module: container_health
+  - module: gateway_login
+notes:
+  - Messages show account numbers masked; RV(accounts) and RV(attempts) hold them in full.
+"""
+
+EXAMPLES = r"""
+- name: Verify the paper API
+  ib_handshake:
+    port: 4002
+    trading_mode: paper
+  vars:
+    ansible_python_interpreter: /opt/ib-gateway-ansible/current/bin/python
+
+- name: Verify a live API for reading, held to one account
+  ib_handshake:
+    port: 4001
+    trading_mode: live
+    expected_accounts:
+      - U1234567
+    orders_needed: false
+
+- name: Look once, without waiting for a start
+  ib_handshake:
+    port: 4002
+    trading_mode: paper
+    retries: 1
+    timeout: 5
+  register: api
+  failed_when: false
+"""
+
+RETURN = r"""
+done:
+  description: Whether the outcome is final. V(false) only with O(until=change).
+  returned: always, unless the arguments were refused
+  type: bool
+verified:
+  description: Whether the last attempt succeeded.
+  returned: always, unless the arguments were refused
+  type: bool
+cause:
+  description: Why the last attempt failed, empty if it succeeded.
+  returned: always, unless the arguments were refused
+  type: str
+  sample: silent_before_version
+detail:
+  description: What exactly the last attempt met.
+  returned: always, unless the arguments were refused
+  type: str
+  sample: server version 178, next order id 1
+remedy:
+  description: What mends the cause, empty if there is none.
+  returned: always, unless the arguments were refused
+  type: str
+server_version:
+  description: The server version of the text protocol that the gateway answered the probe with.
+  returned: if the gateway answered
+  type: int
+  sample: 178
+accounts:
+  description: The accounts that the session holds.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: str
+  sample: [DU1234567]
+next_order_id:
+  description: The next valid order ID for RV(client_id).
+  returned: if the gateway sent it
+  type: int
+  sample: 1
+clock_difference:
+  description: The gateway's clock minus the host's in seconds, exact to one second. Positive if the gateway is ahead.
+  returned: if the gateway answered with a time in a zone that is known
+  type: float
+  sample: 0.0
+client_id:
+  description: The client ID of the last attempt.
+  returned: always, unless the arguments were refused
+  type: int
+  sample: 9000
+read_only:
+  description: Whether the API refuses orders.
+  returned: if O(orders_needed=true) and the session came so far
+  type: bool
+elapsed:
+  description: Seconds since the first attempt began, the delays included.
+  returned: always, unless the arguments were refused
+  type: float
+  sample: 1.042
+attempts:
+  description: Every attempt so far, the first one first, also on failure.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: dict
+  contains:
+    number:
+      description: Counts from 1.
+      type: int
+    cause:
+      description: Why it failed, empty if it succeeded.
+      type: str
+    detail:
+      description: What exactly it met.
+      type: str
+    elapsed:
+      description: Seconds it took.
+      type: float
+    client_id:
+      description: The client ID it used.
+      type: int
+    server_version:
+      description: As RV(server_version), or null.
+      type: int
+    accounts:
+      description: The accounts, as far as it learned them.
+      type: list
+      elements: str
+    next_order_id:
+      description: As RV(next_order_id), or null.
+      type: int
+    clock_difference:
+      description: As RV(clock_difference), or null.
+      type: float
+    read_only:
+      description: As RV(read_only), or null.
+      type: bool
+progress:
+  description: What to tell the operator about the attempts of this call, one line each.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: str
+  sample: ["attempt 1/5 failed because nothing listens on the port (127.0.0.1:4002 refused the connection)"]
+cursor:
+  description: Where the next call goes on, if not RV(done). Its form is private to the module.
+  returned: if RV(done) is V(false)
+  type: str
+"""
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "host": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "required": True},
+    "client_id": {"type": "int", "default": 9000},
+    "retries": {"type": "int", "default": 5},
+    "delay": {"type": "float", "default": 5},
+    "timeout": {"type": "float", "default": 10},
+    "trading_mode": {"type": "str", "choices": ["paper", "live"], "required": True},
+    "expected_accounts": {"type": "list", "elements": "str", "default": []},
+    "orders_needed": {"type": "bool", "default": True},
+    "container_healthy": {"type": "bool", "default": False},
+    "container_port": {"type": "int"},
+    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
+    "cursor": {"type": "str"},
+}
+
+
+def system_clock() -> float:
+    """Seconds that mean the same in every process of the host, also in the next call."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def problem_with(params: dict[str, Any]) -> str | None:
+    """What is wrong with the arguments, as far as their types do not say it."""
+    if not 1 <= params["port"] <= 65535:
+        return f"port is {params['port']}; it must be from 1 to 65535"
+    if params["client_id"] < 1:
+        return f"client_id is {params['client_id']}; it must be 1 or more (0 would take over orders placed by hand)"
+    if params["cursor"] is not None and params["until"] != "change":
+        return "cursor is of use with until=change only; leave one of them out"
+    return None
+
+
+def as_report(attempt: Attempt) -> dict[str, Any]:
+    """An attempt in the form that is returned."""
+    result = attempt.result
+    return {
+        "number": attempt.number,
+        "cause": result.cause.id if result.cause else "",
+        "detail": result.detail,
+        "elapsed": round(result.elapsed, 3),
+        "client_id": result.client_id,
+        "server_version": result.server_version,
+        "accounts": list(result.accounts),
+        "next_order_id": result.next_order_id,
+        "clock_difference": result.clock_difference,
+        "read_only": result.read_only,
+    }
+
+
+def as_lines(attempt: Attempt, policy: RetryPolicy) -> list[str]:
+    """An attempt as the operator sees it."""
+    result = attempt.result
+    name = f"attempt {attempt.number}/{policy.retries}"
+    if result.cause is None:
+        return [
+            f"answering with server version {result.server_version}",
+            f"verified in {name}: {masked_list(result.accounts)}, next order id {result.next_order_id}",
+        ]
+    return [f"{name} failed because {result.cause.text} ({result.detail})"]
+
+
+def failure_message(plan: Plan, attempt: Attempt, elapsed: float) -> str:
+    """The one error: what is wrong, what was tried, what to do."""
+    cause = attempt.result.cause
+    assert cause is not None  # noqa: S101 - called for a failed attempt only
+    count = "1 attempt" if len(plan.reports) == 1 else f"{len(plan.reports)} attempts"
+    before = [report["cause"] for report in plan.reports[:-1]]
+    history = f", before it: {', '.join(before)}" if set(before) - {cause.id} else ""
+    return (
+        f"The API on {plan.target.host}:{plan.target.port} is not verified: {cause.text} [{cause.id}]. {attempt.result.detail}. "
+        f"Tried: {count} in {elapsed:.1f} s{history}. Remedy: {cause.remedy}"
+    )
+
+
+@dataclass
+class Plan:
+    """What a call has to do: ``started`` when the first attempt began, ``reports`` the attempts made by calls before,
+    ``coming`` the attempt to make now."""
+
+    target: Target
+    policy: RetryPolicy
+    started: float
+    reports: list[dict[str, Any]]
+    coming: Next
+
+    def cursor(self, following: Next) -> str:
+        """Where the next call goes on; read again by ``planned``."""
+        return json.dumps({"started": self.started, "attempts": self.reports, "next": asdict(following)})
+
+
+def planned(params: dict[str, Any]) -> Plan:
+    """The plan for these arguments. Raises ValueError with the message for the user."""
+    problem = problem_with(params)
+    if problem is not None:
+        raise ValueError(problem)
+    now = system_clock()
+    plan = Plan(
+        Target(
+            host=params["host"],
+            port=params["port"],
+            mode=AccountKind(params["trading_mode"]),
+            expected_accounts=tuple(params["expected_accounts"]),
+            orders_needed=params["orders_needed"],
+            container_healthy=params["container_healthy"],
+            container_port=params["container_port"],
+        ),
+        RetryPolicy(retries=params["retries"], delay=params["delay"], timeout=params["timeout"]),
+        started=now,
+        reports=[],
+        coming=first(params["client_id"], now),
+    )
+    if params["cursor"] is not None:
+        try:
+            state = json.loads(params["cursor"])
+            plan.started = float(state["started"])
+            plan.reports = list(state["attempts"])
+            plan.coming = Next(**state["next"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError("cursor is not one that this module returned; leave it out to begin anew") from error
+    return plan
+
+
+async def run(plan: Plan, *, one_change: bool) -> tuple[dict[str, Any], str | None]:
+    """Make all attempts, or one of them. Returns the module's result, and the error message if it is a failure."""
+    progress: list[str] = []
+    async for attempt in attempts(plan.target, plan.policy, plan.coming, clock=system_clock):
+        plan.reports.append(as_report(attempt))
+        progress += as_lines(attempt, plan.policy)
+        if one_change:
+            break
+    cause, following = attempt.result.cause, attempt.next
+    last = {name: value for name, value in plan.reports[-1].items() if name != "number" and value is not None}
+    result = last | {
+        "changed": False,
+        "done": following is None,
+        "verified": cause is None,
+        "remedy": cause.remedy if cause else "",
+        "elapsed": round(system_clock() - plan.started, 3),
+        "attempts": plan.reports,
+        "progress": progress,
+    }
+    if following is not None:
+        result["cursor"] = plan.cursor(following)
+        return result, None
+    return result, failure_message(plan, attempt, result["elapsed"]) if cause else None
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if IMPORT_ERROR is not None:
+        module.fail_json(
+            msg=f"The Python interpreter {sys.executable} has no ib_connection. The role ib_gateway installs it: set "
+            "ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
+            exception=IMPORT_ERROR,
+        )
+    try:
+        plan = planned(module.params)
+    except ValueError as refused:
+        module.fail_json(msg=str(refused))
+    # What ib_insync logs would reach the module's output; what matters of it is in the result.
+    logging.getLogger("ib_insync").addHandler(logging.NullHandler())
+    logging.getLogger("ib_insync").propagate = False
+    result, error = asyncio.run(run(plan, one_change=module.params["until"] == "change"))
+    if error is not None:
+        module.fail_json(msg=error, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
