@@ -45,8 +45,8 @@ class ApiServer:
     """The API on one port. It can be stopped and started again, with the same brokerage.
 
     ``journal`` holds the last events: listening, connected, untrusted_peer, silence, closed_on_accept,
-    stalled, too_many_connections, handshake, started, request, error, bad_bytes, slow_reader,
-    internal_error, disconnected, stopped. ``behaviour`` may be changed in place at any time.
+    stalled, too_many_connections, handshake, started, request, error, bad_bytes, input_full,
+    output_full, slow_reader, internal_error, disconnected, stopped. ``behaviour`` may be changed in place at any time.
     """
 
     def __init__(self, brokerage: Brokerage, behaviour: ApiBehaviour, clock: Clock | None = None) -> None:
@@ -89,13 +89,18 @@ class ApiServer:
         server, self._server = self._server, None
         server.close()
         while self._connections:
-            leaving = list(self._connections)
-            for connection in leaving:
-                connection.drop()
-            await asyncio.gather(*(connection.gone for connection in leaving))
+            await self.disconnect_clients()
         await server.wait_closed()
         self.note(0, "stopped", f"port {self._port}")
         self._port = 0
+
+    async def disconnect_clients(self) -> int:
+        """Close every connection there is and wait until they are gone; return how many there were."""
+        leaving = list(self._connections)
+        for connection in leaving:
+            connection.drop()
+        await asyncio.gather(*(connection.gone for connection in leaving))
+        return len(leaving)
 
     def broadcast_system(self, code: int, text: str) -> None:
         """Send a system message (1100, 1101, 2104 …) to every started session."""
@@ -189,12 +194,14 @@ class _Connection(asyncio.Protocol):
         self._arrived.set()
         if self._reader.buffered > READ_LIMIT and not self._paused:
             self._paused = True
+            self._note("input_full", f"{self._reader.buffered} bytes of requests wait")
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         return self._is_stalled()  # which leaves the socket in CLOSE_WAIT
 
     def pause_writing(self) -> None:
+        self._note("output_full", f"{self.transport.get_write_buffer_size()} bytes unread")
         self._writable.clear()
 
     def resume_writing(self) -> None:
