@@ -169,6 +169,16 @@ async def test_positions_of_one_account() -> None:
         client.close()
 
 
+async def test_a_contract_may_be_asked_for_with_most_fields_left_empty() -> None:
+    async with running_server() as server:
+        client = await RawClient.started(server.port)
+        client.send(9, 8, 3, "", "SPY", *[""] * 14)
+        details, end = await client.until("52", "1")
+        assert details[:4] == ["10", "3", "SPY", "STK"]
+        assert end == ["52", "1", "3"]
+        client.close()
+
+
 async def test_with_several_accounts_one_must_be_named() -> None:
     async with running_server(sample_brokerage(["DU1", "DU2"])) as server:
         client = await RawClient.started(server.port)

@@ -256,7 +256,7 @@ class _Reader:
 
     def flag(self, what: str) -> bool:
         text = self.text(what)
-        if text not in ("0", "1"):
+        if text not in ("0", "1", ""):  # some clients leave out what they have not set
             raise self.error(f"{what} {text[:40]!r} is neither 0 nor 1")
         return text == "1"
 
