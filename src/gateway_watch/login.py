@@ -16,10 +16,13 @@ from datetime import datetime, timedelta
 
 from gateway_watch.signatures import Cause, LoginState, NextStep, Quiet, Signature, SignatureSet, load
 
-__all__ = ["Change", "LoginState", "LoginTracker", "Snapshot", "modes_of"]
+__all__ = ["MODES", "TWOFA_TIMEOUT", "Change", "LoginState", "LoginTracker", "Snapshot", "modes_of", "replay"]
 
 TWOFA_TIMEOUT = 180.0
 """Seconds that IBKR lets the 2FA dialog stand."""
+
+MODES = {"paper": ("paper",), "live": ("live",), "both": ("live", "paper")}
+"""The logins behind each TRADING_MODE, in the order in which they start."""
 
 # Which of two logins speaks for both: what somebody must act on first, then what is least advanced.
 _URGENCY = (
@@ -241,11 +244,10 @@ class LoginTracker:
 
 
 def modes_of(trading_mode: str) -> tuple[str, ...]:
-    """The logins behind a TRADING_MODE, in the order in which they start. Raises ValueError."""
-    modes = {"paper": ("paper",), "live": ("live",), "both": ("live", "paper")}
-    if trading_mode not in modes:
-        raise ValueError(f"trading mode {trading_mode!r} is none of {', '.join(modes)}")
-    return modes[trading_mode]
+    """The entry of `MODES`. Raises ValueError with the values that there are."""
+    if trading_mode not in MODES:
+        raise ValueError(f"trading mode {trading_mode!r} is none of {', '.join(MODES)}")
+    return MODES[trading_mode]
 
 
 def replay(tracker: LoginTracker, lines: Iterable[tuple[datetime, str]]) -> list[Change]:

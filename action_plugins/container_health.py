@@ -1,0 +1,11 @@
+"""Shows what the container_health module waits for while it runs."""
+
+from __future__ import annotations
+
+from ansible.plugins.loader import action_loader
+
+Base = action_loader.get("operator_progress", class_only=True)
+
+
+class ActionModule(Base):
+    """Action of the module container_health."""

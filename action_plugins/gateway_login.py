@@ -1,0 +1,11 @@
+"""Shows each step of the login, and the 2FA countdown, while the gateway_login module runs."""
+
+from __future__ import annotations
+
+from ansible.plugins.loader import action_loader
+
+Base = action_loader.get("operator_progress", class_only=True)
+
+
+class ActionModule(Base):
+    """Action of the module gateway_login."""

@@ -1,0 +1,365 @@
+#!/usr/bin/python
+"""Ansible module: follow an IB Gateway's login until it is ready, or say why it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+try:
+    from gateway_watch import health
+    from gateway_watch.engine import Engine, EngineError
+    from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
+    from gateway_watch.signatures import SignatureFileError, load
+    from gateway_watch.systemd_unit import UnitError
+except ImportError:
+    IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    IMPORT_ERROR = None
+
+if TYPE_CHECKING:
+    from gateway_watch.login_wait import LoginStep
+
+DOCUMENTATION = r"""
+module: gateway_login
+short_description: Follow an IB Gateway's login until it is ready, or say why it failed
+description:
+  - Reads the log of the gateway's container since its start and tells from it where the login stands. Follows the log
+    until the login is ready. Nothing is changed.
+  - A failure that only a person can mend (such as V(bad_credentials)), and one after which the gateway hangs or ends,
+    fails the task at once with its cause and remedy. A failure that the gateway mends by trying again
+    (V(server_down), V(rate_limited), V(twofa_slow_login), and V(twofa_missed) with
+    C(RELOGIN_AFTER_TWOFA_TIMEOUT=yes)) is shown as progress, and fails the task with that cause when the time is over.
+  - What the lines mean is said by a file of signatures for each login robot, which is part of C(gateway_watch).
+  - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
+    environment, if set.
+author: ib-gateway-ansible
+requirements:
+  - C(gateway_watch), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the task to
+    C(/opt/ib-gateway-ansible/current/bin/python)
+  - the C(docker) command line
+  - Linux, Python 3.11 to 3.13
+options:
+  name:
+    description: The container's name.
+    type: str
+    required: true
+  timeout:
+    description:
+      - Seconds to wait in all. V(0) looks once and fails if the login is not ready.
+      - It is extended once by O(twofa_timeout), when the first 2FA dialog is seen.
+    type: float
+    default: 600
+  twofa_timeout:
+    description: Seconds that the 2FA dialog stands. The countdown is reckoned from the time of its line in the log.
+    type: float
+    default: 180
+  appear_timeout:
+    description:
+      - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
+      - With more than V(0), a container that had already ended when the wait began counts as not there yet.
+    type: float
+    default: 0
+  unit:
+    description:
+      - The systemd unit that owns the container. Once it has failed, so does the task, with the status text of the
+        unit. A container that the unit is just stopping counts as not there.
+    type: str
+  trading_mode:
+    description:
+      - The logins to expect. With V(both), all is ready when both logins are. Without it, C(TRADING_MODE) of the
+        container is taken.
+    type: str
+    choices: [paper, live, both]
+  login_controller:
+    description: The login robot in the image, whose signatures are to be used.
+    type: str
+    default: ibc
+  log_lines:
+    description: How many of the last log lines that mean something are returned.
+    type: int
+    default: 15
+  until:
+    description:
+      - V(done) waits in one call.
+      - V(change) returns at each change, and about every 10 s with the countdown while a 2FA approval is awaited. As
+        long as RV(done) is V(false), call again with O(cursor) set to RV(cursor). The action plugin of the same name
+        does so at a terminal, to show each step.
+    type: str
+    choices: [done, change]
+    default: done
+  cursor:
+    description: What the call before returned in RV(cursor). Only of use with O(until=change).
+    type: str
+attributes:
+  check_mode:
+    support: full
+    description: Reports the present state without waiting, and does not fail because of it.
+  diff_mode:
+    support: none
+    description: Changes nothing, so there is no difference to show.
+seealso:
+  - module: container_health
+  - module: ib_handshake
+notes:
+  - User names in the container's environment are masked in whatever is returned of the log.
+"""
+
+EXAMPLES = r"""
+- name: Follow the login of a gateway that has just been started
+  gateway_login:
+    name: ib-gateway
+    unit: ib-gateway.service
+    appear_timeout: 30
+  vars:
+    ansible_python_interpreter: /opt/ib-gateway-ansible/current/bin/python
+
+- name: Look where the login stands
+  gateway_login:
+    name: ib-gateway
+    timeout: 0
+  register: login
+  failed_when: false
+"""
+
+RETURN = r"""
+done:
+  description: Whether the outcome is final. V(false) only with O(until=change).
+  returned: always, unless the arguments were refused
+  type: bool
+state:
+  description:
+    - Where the login stands. One of V(absent), V(starting), V(logging_in), V(awaiting_2fa), V(relogin_wait),
+      V(logged_in), V(ready), V(restarting), V(failed).
+  returned: always, unless the arguments were refused
+  type: str
+  sample: awaiting_2fa
+text:
+  description: One line about the state.
+  returned: always, unless the arguments were refused
+  type: str
+cause:
+  description:
+    - Why the login fails or failed last, empty if it does not. An ID of the signature file's causes, or one of the
+      values of RV(container_health#module:failure).
+  returned: always, unless the arguments were refused
+  type: str
+  sample: bad_credentials
+remedy:
+  description: What to do about RV(cause), empty if there is none.
+  returned: always, unless the arguments were refused
+  type: str
+seconds_since_start:
+  description: Seconds since the container started.
+  returned: if it has started
+  type: float
+  sample: 38.2
+started_at:
+  description: When the container started (ISO 8601, UTC).
+  returned: if it has started
+  type: str
+  sample: "2026-11-23T06:00:12.345678+00:00"
+container_id:
+  description: The container's ID, empty if there is none.
+  returned: always, unless the arguments were refused
+  type: str
+waited:
+  description: Seconds since the wait began.
+  returned: always, unless the arguments were refused
+  type: float
+twofa_seconds_left:
+  description: Seconds that the 2FA dialog still stands.
+  returned: if RV(state) is V(awaiting_2fa)
+  type: int
+  sample: 172
+attempts:
+  description: Login attempts in this run of the container.
+  returned: always, unless the arguments were refused
+  type: int
+events:
+  description: What happened in this run of the container, the oldest first.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: dict
+  contains:
+    time:
+      description: When it happened (ISO 8601, UTC).
+      type: str
+    mode:
+      description: Whose login it was, C(paper) or C(live).
+      type: str
+    state:
+      description: The state of that login from then on, as in RV(state).
+      type: str
+    cause:
+      description: As in RV(cause), empty if it was no failure.
+      type: str
+    text:
+      description: One line about it.
+      type: str
+log_lines:
+  description: The last lines of the log that mean something.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: str
+progress:
+  description: What to tell the operator about this call, one line each.
+  returned: always, unless the arguments were refused
+  type: list
+  elements: str
+  sample: ["logging in (attempt 1)", "Approve the login in IBKR Mobile (172 s left)"]
+cursor:
+  description: Where the next call goes on, if not RV(done). Its form is private to the module.
+  returned: if RV(done) is V(false)
+  type: str
+"""
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "timeout": {"type": "float", "default": 600},
+    "twofa_timeout": {"type": "float", "default": 180},
+    "appear_timeout": {"type": "float", "default": 0},
+    "unit": {"type": "str"},
+    "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
+    "login_controller": {"type": "str", "default": "ibc"},
+    "log_lines": {"type": "int", "default": 15},
+    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
+    "cursor": {"type": "str"},
+}
+
+
+def problem_with(params: dict[str, Any]) -> str | None:
+    """What is wrong with the arguments, as far as their types do not say it."""
+    for name in ("timeout", "twofa_timeout", "appear_timeout", "log_lines"):
+        if params[name] < 0:
+            return f"{name} is {params[name]}; it must be 0 or more"
+    if params["cursor"] is not None and params["until"] != "change":
+        return "cursor is of use with until=change only; leave one of them out"
+    try:
+        load(params["login_controller"])
+    except SignatureFileError as error:
+        return f"login_controller: {error}"
+    return None
+
+
+def read_cursor(text: str) -> LoginMemory:
+    """The memory of the call before. Raises ValueError for any other text."""
+    try:
+        return LoginMemory.from_dict(json.loads(text))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("cursor is not one that this module returned; call without it to begin anew") from error
+
+
+def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
+    """A step in the form that is returned."""
+    container, snapshot = step.container, step.snapshot
+    problem = step.failure or snapshot.cause
+    started = container.started_at if container is not None and container.has_started else None
+    result: dict[str, Any] = {
+        "changed": False,
+        "done": step.done,
+        "state": str(snapshot.state) if container is not None else "absent",
+        "text": snapshot.text,
+        "cause": "",
+        "remedy": problem.remedy if problem else "",
+        "container_id": container.id if container is not None else "",
+        "waited": round(time.monotonic() - step.memory.container.began, 1),
+        "attempts": snapshot.attempts,
+        "events": [
+            {
+                "time": change.time.isoformat(),
+                "mode": change.mode,
+                "state": str(change.state),
+                "cause": change.cause.id if change.cause else "",
+                "text": change.text,
+            }
+            for change in step.changes
+        ],
+        "log_lines": list(step.lines),
+        "progress": progress,
+    }
+    if step.failure is not None:
+        result["cause"] = step.failure.kind
+    elif snapshot.cause is not None:
+        result["cause"] = snapshot.cause.id
+    if started is not None:
+        result["started_at"] = started.isoformat()
+        result["seconds_since_start"] = round((step.time - started).total_seconds(), 1)
+    if snapshot.twofa_seconds_left is not None:
+        result["twofa_seconds_left"] = snapshot.twofa_seconds_left
+    if not step.done:
+        result["cursor"] = json.dumps(step.memory.to_dict())
+    return result
+
+
+async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None, list[str]]:
+    """Wait as asked. Returns the module's result, the error message if it failed, and warnings.
+
+    Raises EngineError, UnitError, and ValueError for a foreign cursor.
+    """
+    engine = Engine()
+    limits = health.Limits(params["timeout"], params["appear_timeout"])
+    options = LoginOptions(
+        trading_mode=params["trading_mode"],
+        twofa_timeout=params["twofa_timeout"],
+        log_lines=params["log_lines"],
+        controller=params["login_controller"],
+    )
+    memory = read_cursor(params["cursor"]) if params["cursor"] else LoginMemory(await health.begin(engine))
+    wait = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
+    progress: list[str] = []
+    if check_mode:
+        step = await wait.look()
+    else:
+        async with contextlib.aclosing(wait.steps()) as steps:
+            async for step in steps:
+                progress += step.progress
+                if step.done or params["until"] == "change":
+                    break
+    warnings = [f"{cause.text} {cause.remedy}" for cause in step.snapshot.warnings] if step.done else []
+    result = as_result(step, progress)
+    if check_mode or step.failure is None:
+        return result, None, warnings
+    return result, f"{step.failure.text} [{step.failure.kind}] Remedy: {step.failure.remedy}", warnings
+
+
+def main() -> None:
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if IMPORT_ERROR is not None:
+        module.fail_json(
+            msg=f"The Python interpreter {sys.executable} has no gateway_watch. The role ib_gateway installs it: set "
+            "ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
+            exception=IMPORT_ERROR,
+        )
+    problem = problem_with(module.params)
+    if problem is not None:
+        module.fail_json(msg=problem)
+    try:
+        result, error, warnings = asyncio.run(run(module.params, module.check_mode))
+    except ValueError as refused:
+        module.fail_json(msg=str(refused))
+    except (EngineError, UnitError) as fault:
+        module.fail_json(
+            msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}",
+            done=True,
+            state="absent",
+            cause=fault.kind,
+            remedy=fault.remedy,
+        )
+    for warning in warnings:
+        module.warn(warning)
+    if error is not None:
+        module.fail_json(msg=error, **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What systemd says of the unit that owns a container."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+
+POLL_SECONDS = 0.5
+"""Pause between two looks: systemd's command line offers no stream of a unit's changes."""
+
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "StatusText", "ExecMainStatus")
+
+
+class UnitError(Exception):
+    """The unit cannot be asked about; the message says why, `remedy` what to do."""
+
+    kind = "unit_unknown"
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A unit's state in systemd's own words; `exit_status` is that of its main process."""
+
+    name: str
+    active: str
+    sub: str
+    result: str
+    status_text: str
+    exit_status: int
+
+    @property
+    def failed(self) -> bool:
+        return self.active == "failed"
+
+    @property
+    def stopping(self) -> bool:
+        return self.active == "deactivating"
+
+
+def parse_unit(name: str, output: str) -> UnitState:
+    """`systemctl show` output (lines `Key=value`) as a state. Raises `UnitError` for a unit that is not there."""
+    values = dict(line.partition("=")[::2] for line in output.splitlines())
+    if values.get("LoadState") in (None, "not-found"):
+        raise UnitError(f"systemd knows no unit {name!r}.", "Correct the name, or deploy the unit first.")
+    return UnitState(
+        name=name,
+        active=values["ActiveState"],
+        sub=values["SubState"],
+        result=values["Result"],
+        status_text=values.get("StatusText", ""),
+        exit_status=int(values.get("ExecMainStatus") or 0),
+    )
+
+
+async def show(name: str, systemctl: str = "systemctl") -> UnitState:
+    """The unit's present state. Raises `UnitError`."""
+    command = [systemctl, "show", f"--property={','.join(_PROPERTIES)}", "--", name]
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise UnitError(f"There is no program `{systemctl}` here.", "Leave `unit` out on this host.") from error
+    output, errors = await process.communicate()
+    if process.returncode != 0:
+        reason = " ".join(errors.decode(errors="replace").split())
+        raise UnitError(f"systemd does not answer: {reason}", "Leave `unit` out on a host without systemd.")
+    return parse_unit(name, output.decode(errors="replace"))
+
+
+async def states(
+    name: str, systemctl: str = "systemctl", sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> AsyncGenerator[UnitState, None]:
+    """The unit's present state and then each new one, seen at the latest `POLL_SECONDS` after it came."""
+    last: UnitState | None = None
+    while True:
+        state = await show(name, systemctl)
+        if state != last:
+            last = state
+            yield state
+        await sleep(POLL_SECONDS)
