@@ -1,0 +1,164 @@
+"""What the supervisor must do: decided from what is known at one moment, without touching anything.
+
+Times are seconds of a monotonic clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway_watch.login import Change, LoginState, Snapshot
+from gateway_watch.signatures import Cause, NextStep
+
+OK = 0
+RETRY = 1
+MEND = 78
+"""Exit status of a gateway that a person must mend (EX_CONFIG); the unit does not restart it."""
+
+EXIT_GRACE = 60.0
+"""A gateway that says it exits may take so long."""
+
+LONGEST_WAIT = 3600.0
+"""No approval, re-login or server outage goes on for longer without a word of the gateway."""
+
+BAD_LOGIN = "bad_credentials"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why the supervisor ends: a snake_case `cause`, one line of `text`, the `remedy`."""
+
+    cause: str
+    text: str
+    remedy: str
+
+    @property
+    def line(self) -> str:
+        return f"{self.text} {self.remedy}"
+
+
+@dataclass(frozen=True)
+class End:
+    """Stop the container and exit with `status`; with `open_breaker` no start is tried before a mend."""
+
+    status: int
+    reason: Reason
+    open_breaker: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Since when the gateway has been in its present condition.
+
+    `unsettled` since when it has neither been in order nor waited for something, None if it does; `waiting` since
+    when it has waited without a word; `failed` since when its login has failed.
+    """
+
+    unsettled: float | None = None
+    waiting: float | None = None
+    failed: float | None = None
+
+
+def waits(snapshot: Snapshot) -> bool:
+    """Whether the gateway waits for something that may take hours: an approval, a re-login, IBKR's servers."""
+    if snapshot.state in (LoginState.AWAITING_2FA, LoginState.RELOGIN_WAIT):
+        return True
+    tries_again = snapshot.cause is not None and not snapshot.cause.final
+    return tries_again and snapshot.state in (LoginState.RESTARTING, LoginState.STARTING, LoginState.LOGGING_IN)
+
+
+def in_order(snapshot: Snapshot, health: str | None) -> bool:
+    """Whether the gateway is logged in, ready and listening."""
+    return snapshot.state is LoginState.READY and health == "healthy"
+
+
+def progress(before: Progress, snapshot: Snapshot, health: str | None, now: float, *, heard: bool) -> Progress:
+    """The condition after a look; `heard` if the gateway has said something new about its login."""
+    waiting = waits(snapshot)
+    failed = snapshot.state is LoginState.FAILED
+    return Progress(
+        unsettled=None if waiting or in_order(snapshot, health) else _since(before.unsettled, now),
+        waiting=(now if heard else _since(before.waiting, now)) if waiting else None,
+        failed=_since(before.failed, now) if failed else None,
+    )
+
+
+def _since(before: float | None, now: float) -> float:
+    return now if before is None else before
+
+
+def on_change(change: Change, bad_logins: int, max_bad_logins: int) -> End | None:
+    """Whether a change of the login ends the run. `bad_logins` already counts this one."""
+    cause = change.cause
+    if cause is None or cause.next_step is NextStep.GOES_ON:
+        return None
+    if cause.id == BAD_LOGIN:
+        if bad_logins >= max_bad_logins:
+            text = f"{cause.text} {bad_logins} logins in a row were refused; no further one is tried."
+            return End(MEND, Reason(cause.id, text, cause.remedy), open_breaker=True)
+        # Once is tried again: IBKR sometimes refuses a right password. By the gateway, or if it hangs, by a restart.
+        return End(RETRY, reason_of(cause)) if cause.next_step is NextStep.HANGS else None
+    if cause.person:
+        return End(MEND, reason_of(cause), open_breaker=True)
+    return End(RETRY, reason_of(cause)) if cause.next_step is NextStep.HANGS else None
+
+
+def on_time(state: Progress, snapshot: Snapshot, start_timeout: float, now: float) -> End | None:
+    """Whether the gateway has taken too long."""
+    exits = snapshot.cause is not None and snapshot.cause.next_step is NextStep.EXITS
+    if snapshot.cause is not None and exits and state.failed is not None and now - state.failed >= EXIT_GRACE:
+        return End(RETRY, reason_of(snapshot.cause))
+    if state.unsettled is not None and now - state.unsettled >= start_timeout:
+        return End(RETRY, _too_long(snapshot, now - state.unsettled))
+    if state.waiting is not None and now - state.waiting >= LONGEST_WAIT:
+        return End(RETRY, _too_long(snapshot, now - state.waiting))
+    return None
+
+
+def due(state: Progress, start_timeout: float) -> float | None:
+    """When `on_time` can next have something to say."""
+    moments = []
+    if state.failed is not None:
+        moments.append(state.failed + EXIT_GRACE)
+    if state.unsettled is not None:
+        moments.append(state.unsettled + start_timeout)
+    if state.waiting is not None:
+        moments.append(state.waiting + LONGEST_WAIT)
+    return min(moments, default=None)
+
+
+def on_end(exit_code: int, snapshot: Snapshot, *, was_ready: bool, asked: bool) -> tuple[int, str]:
+    """Exit status and a line for a container that ended; `asked` if somebody stopped the unit."""
+    if asked:
+        return OK, f"The container ended with exit code {exit_code}, as it was asked to."
+    if exit_code == 0 and was_ready and snapshot.state is not LoginState.FAILED:
+        return OK, "The gateway ended by itself with exit code 0, as on a planned logoff; systemd starts it again."
+    why = f" {reason_of(snapshot.cause).line}" if snapshot.cause else ""
+    return RETRY, f"The container ended with exit code {exit_code} while its login stood at {snapshot.state}.{why}"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How the API has answered its probes: `failures` in a row, why the last one failed."""
+
+    failures: int = 0
+    detail: str = ""
+
+    def after(self, answered: bool, detail: str) -> Answers:
+        return Answers() if answered else replace(self, failures=self.failures + 1, detail=detail)
+
+    def end(self, limit: int) -> End | None:
+        """Restart a gateway whose API has not answered `limit` probes in a row."""
+        if self.failures < limit:
+            return None
+        text = f"The API has not answered {self.failures} probes in a row, one a minute ({self.detail})."
+        return End(RETRY, Reason("api_unanswering", text, "systemd restarts the gateway."))
+
+
+def reason_of(cause: Cause) -> Reason:
+    return Reason(cause.id, cause.text, cause.remedy)
+
+
+def _too_long(snapshot: Snapshot, seconds: float) -> Reason:
+    text = f"The gateway has stood at {snapshot.state} ({snapshot.text}) without being in order for {seconds:.0f} s."
+    return Reason("start_timeout", text, "systemd restarts it; look at the screenshot if this repeats.")

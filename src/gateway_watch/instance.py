@@ -1,0 +1,278 @@
+"""What the watch knows of one gateway instance: `<config root>/<name>/instance.json`, written by the deploy."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+CONFIG_ROOT = Path("/etc/ib-gateway")
+DEFAULT_NAME = "ib-gateway"
+MEND = "Run site.yml again: it writes this file from the inventory."
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_MODES = ("paper", "live", "both")
+
+
+class InstanceError(ValueError):
+    """instance.json is missing or wrong; the message names the file, every fault in it, and the mend."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """One published API: `mode` (paper or live), where it is published, and the gateway's own port behind it."""
+
+    mode: str
+    host: str
+    port: int
+    native_port: int
+
+
+@dataclass(frozen=True)
+class Vnc:
+    """Where the gateway's screen is published."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One gateway. Durations are in seconds unless their name says minutes.
+
+    `auto_restart_time` and `cold_restart_time` (Sundays only) are wall clock times in `timezone`, None for none.
+    `twofa_timeout` is how long the 2FA dialog stands; `start_timeout` how long a start may take while nothing is
+    waited for; `unanswering_minutes` after how many failed probes, one a minute, the API is taken for dead.
+    """
+
+    name: str
+    container: str
+    unit: str
+    trading_mode: str
+    apis: tuple[Api, ...]
+    vnc: Vnc | None
+    secrets_dir: Path
+    state_dir: Path
+    start_timeout: int
+    timezone: ZoneInfo
+    auto_restart_time: time | None
+    cold_restart_time: time | None
+    twofa_timeout: int
+    expected_accounts: tuple[str, ...]
+    client_id: int
+    max_bad_logins: int
+    unanswering_minutes: int
+    image: str
+    login_controller: str
+    config_dir: Path
+
+    @property
+    def credential_files(self) -> list[Path]:
+        """What a person corrects when IBKR refuses the login; only their times can be read without privileges."""
+        return [
+            *sorted(self.secrets_dir.glob("tws_password*")),
+            self.secrets_dir / "login.env",
+            self.config_dir / "container.env",
+        ]
+
+    @property
+    def mendable_files(self) -> list[Path]:
+        """What a person can correct about this instance at all."""
+        return [*self.credential_files, self.config_dir / "instance.json"]
+
+    @property
+    def breaker_file(self) -> Path:
+        return self.state_dir / "breaker.json"
+
+    @property
+    def session_file(self) -> Path:
+        return self.state_dir / "session.json"
+
+    @property
+    def screenshots_dir(self) -> Path:
+        return self.state_dir / "screenshots"
+
+
+def load(name: str, config_root: Path = CONFIG_ROOT) -> Instance:
+    """The instance called `name`. Raises `InstanceError`."""
+    if not _NAME.fullmatch(name):
+        raise InstanceError(f"{name!r} is no instance name: letters, digits, dot, dash and underscore only.")
+    path = config_root / name / "instance.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        there = sorted(found.parent.name for found in config_root.glob("*/instance.json"))
+        known = f"Instances here: {', '.join(there)}." if there else f"There is no instance in {config_root}."
+        raise InstanceError(f"{path} does not exist. {known} Deploy it with site.yml, or correct the name.") from error
+    except PermissionError as error:
+        raise InstanceError(f"{path} may be read by root only: run this with sudo.") from error
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InstanceError(f"{path} is no JSON: {error}. {MEND}") from error
+    instance = parse(document, path)
+    if instance.name != name:
+        raise InstanceError(f"{path} describes {instance.name!r}, but lies in the directory of {name!r}. {MEND}")
+    return instance
+
+
+def parse(document: object, path: Path) -> Instance:
+    """The instance in `document` (decoded JSON); `path` is where it was read. Raises `InstanceError`."""
+    if not isinstance(document, Mapping):
+        raise InstanceError(f"{path} must hold one JSON object, not {type(document).__name__}. {MEND}")
+    reader = _Reader(document)
+    values: dict[str, Any] = {
+        "name": reader.take("name", _name),
+        "container": reader.take("container", _name),
+        "unit": reader.take("unit", _unit),
+        "trading_mode": reader.take("trading_mode", _trading_mode),
+        "apis": reader.take("apis", _apis),
+        "vnc": reader.take("vnc", _vnc),
+        "secrets_dir": reader.take("secrets_dir", _directory),
+        "state_dir": reader.take("state_dir", _directory),
+        "start_timeout": reader.take("start_timeout", _positive),
+        "timezone": reader.take("timezone", _zone),
+        "auto_restart_time": reader.take("auto_restart_time", _time("%I:%M %p", "12-hour time such as 02:00 AM")),
+        "cold_restart_time": reader.take("cold_restart_time", _time("%H:%M", "24-hour time such as 13:00")),
+        "twofa_timeout": reader.take("twofa_timeout", _positive),
+        "expected_accounts": reader.take("expected_accounts", _texts),
+        "client_id": reader.take("client_id", _count),
+        "max_bad_logins": reader.take("max_bad_logins", _positive),
+        "unanswering_minutes": reader.take("unanswering_minutes", _positive),
+        "image": reader.take("image", _text),
+        "login_controller": reader.take("login_controller", _text),
+    }
+    faults = reader.faults + [f"{key}: nobody knows this setting" for key in sorted(document.keys() - values.keys())]
+    if not faults:
+        modes = sorted(api.mode for api in values["apis"])
+        wanted = sorted(("live", "paper") if values["trading_mode"] == "both" else (values["trading_mode"],))
+        if modes != wanted:
+            faults.append(f"apis: trading_mode {values['trading_mode']} needs {', '.join(wanted)}, not {modes}")
+    if faults:
+        raise InstanceError(f"{path} is wrong: {'; '.join(faults)}. {MEND}")
+    return Instance(**values, config_dir=path.parent)
+
+
+class _Reader:
+    """Takes values out of a mapping and gathers what is wrong with them."""
+
+    def __init__(self, document: Mapping[str, Any], prefix: str = "") -> None:
+        self._document = document
+        self._prefix = prefix
+        self.faults: list[str] = []
+
+    def take(self, key: str, convert: Callable[[Any], Any]) -> Any:
+        if key not in self._document:
+            self.faults.append(f"{self._prefix}{key}: missing")
+            return None
+        try:
+            return convert(self._document[key])
+        except ValueError as error:
+            self.faults.append(f"{self._prefix}{key}: {error}")
+            return None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"must be a text that is not empty, not {value!r}")
+    return value
+
+
+def _name(value: object) -> str:
+    if not _NAME.fullmatch(_text(value)):
+        raise ValueError(f"{value!r} may hold letters, digits, dot, dash and underscore only")
+    return str(value)
+
+
+def _unit(value: object) -> str:
+    if not _name(value).endswith(".service"):
+        raise ValueError(f"{value!r} must end in .service")
+    return str(value)
+
+
+def _trading_mode(value: object) -> str:
+    if value not in _MODES:
+        raise ValueError(f"{value!r} is none of {', '.join(_MODES)}")
+    return str(value)
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"must be a whole number of at least 0, not {value!r}")
+    return value
+
+
+def _positive(value: object) -> int:
+    if _count(value) == 0:
+        raise ValueError("must be at least 1")
+    return _count(value)
+
+
+def _port(value: object) -> int:
+    if not 1 <= _count(value) <= 65535:
+        raise ValueError(f"must be a port from 1 to 65535, not {value!r}")
+    return _count(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list of texts, not {value!r}")
+    return tuple(_text(entry) for entry in value)
+
+
+def _directory(value: object) -> Path:
+    path = Path(_text(value))
+    if not path.is_absolute():
+        raise ValueError(f"must be an absolute path, not {value!r}")
+    return path
+
+
+def _zone(value: object) -> ZoneInfo:
+    try:
+        return ZoneInfo(_text(value))
+    except (ZoneInfoNotFoundError, OSError) as error:
+        raise ValueError(f"{value!r} is no time zone that this host knows (package tzdata)") from error
+
+
+def _time(form: str, words: str) -> Callable[[object], time | None]:
+    def convert(value: object) -> time | None:
+        if value is None or value == "":
+            return None
+        try:
+            return datetime.strptime(_text(value), form).time()
+        except ValueError as error:
+            raise ValueError(f"must be a {words}, not {value!r}") from error
+
+    return convert
+
+
+def _part(value: object, fields: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"must be an object with {', '.join(fields)}, not {value!r}")
+    reader = _Reader(value)
+    found = {key: reader.take(key, convert) for key, convert in fields.items()}
+    if reader.faults:
+        raise ValueError(", ".join(reader.faults))
+    return found
+
+
+def _api_mode(value: object) -> str:
+    if value not in ("paper", "live"):
+        raise ValueError(f"{value!r} is neither paper nor live")
+    return str(value)
+
+
+def _apis(value: object) -> tuple[Api, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("must be a list of at least one API")
+    fields = {"mode": _api_mode, "host": _text, "port": _port, "native_port": _port}
+    return tuple(Api(**_part(entry, fields)) for entry in value)
+
+
+def _vnc(value: object) -> Vnc | None:
+    return None if value is None else Vnc(**_part(value, {"host": _text, "port": _port}))

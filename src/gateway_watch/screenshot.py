@@ -1,0 +1,106 @@
+"""The gateway's screen as a picture, taken over VNC."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from gateway_watch.instance import Instance
+from gateway_watch.statefile import write_bytes
+
+TIMEOUT = 15.0
+KEEP = 20
+"""Pictures of a failing gateway that are kept; older ones are deleted."""
+
+
+class ScreenshotError(Exception):
+    """No picture could be taken; the message says where, why, and what to do."""
+
+
+def password_file(instance: Instance, environment: Mapping[str, str]) -> Path:
+    """Where the VNC password is: systemd's credential in the unit, the container's own secret by hand."""
+    credentials = environment.get("CREDENTIALS_DIRECTORY")
+    return (Path(credentials) if credentials else instance.secrets_dir) / "vnc_password"
+
+
+async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT) -> bytes:
+    """The screen behind a VNC server as PNG. Raises `ScreenshotError`; takes `seconds` at the most."""
+    place = f"the VNC server at {host}:{port}"
+    secret = _read_password(password)
+    try:
+        async with asyncio.timeout(seconds):
+            return await _capture(host, port, secret)
+    except TimeoutError as error:
+        raise ScreenshotError(f"No picture came from {place} in {seconds:g} s: is the container overloaded?") from error
+    except ConnectionRefusedError as error:
+        raise ScreenshotError(f"Nothing listens on {host}:{port}: the container is down, or VNC is off.") from error
+    except PermissionError as error:
+        raise ScreenshotError(
+            f"{place} refused the password in {password} ({error}): restart the gateway if the password was changed."
+        ) from error
+    except (asyncio.IncompleteReadError, OSError, ValueError) as error:
+        raise ScreenshotError(f"{place} did not give a picture: {error or type(error).__name__}") from error
+
+
+async def save(instance: Instance, password: Path, reason: str, now: datetime) -> Path:
+    """Keep a picture of the instance's screen in its state directory; its path. Raises `ScreenshotError`."""
+    if instance.vnc is None:
+        raise ScreenshotError("VNC is off for this instance, so nobody can look at its screen.")
+    picture = await capture(instance.vnc.host, instance.vnc.port, password)
+    path = instance.screenshots_dir / f"{now:%Y%m%dT%H%M%SZ}-{reason}.png"
+    _keep(path, picture)
+    return path
+
+
+def _keep(path: Path, picture: bytes) -> None:
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        write_bytes(path, picture)
+        for old in sorted(path.parent.glob("*.png"))[:-KEEP]:
+            old.unlink()
+    except OSError as error:
+        raise ScreenshotError(f"The picture cannot be kept: {error}.") from error
+
+
+def _read_password(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").rstrip("\n")
+    except FileNotFoundError as error:
+        raise ScreenshotError(f"There is no VNC password in {file}: deploy with site.yml.") from error
+    except PermissionError as error:
+        raise ScreenshotError(f"The VNC password in {file} may not be read by this user: use sudo.") from error
+    except UnicodeDecodeError as error:
+        raise ScreenshotError(f"The VNC password in {file} is not ASCII, which VNC needs: change it.") from error
+
+
+async def _capture(host: str, port: int, secret: str) -> bytes:
+    # Imported here: with numpy and cryptography they cost 40 MB that a gateway in good health never needs.
+    with warnings.catch_warnings():
+        # VNC's own authentication is single DES; it crosses the loopback only.
+        warnings.simplefilter("ignore")
+        import asyncvnc  # type: ignore[import-untyped]
+    from PIL import Image
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def opener(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(host, port)
+        # asyncvnc leaves the connection open if the password is refused.
+        writers.append(writer)
+        return reader, writer
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            async with asyncvnc.connect(host, port, password=secret, opener=opener) as client:
+                pixels = await client.screenshot()
+    finally:
+        for writer in writers:
+            writer.close()
+    output = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(output, "PNG", optimize=True)
+    return output.getvalue()

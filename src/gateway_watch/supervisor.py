@@ -1,0 +1,478 @@
+"""Runs one gateway container under systemd: starts it attached, follows its login, tells systemd, and ends it.
+
+The decisions are in `gateway_watch.decision`; here is what they are made from and what is done about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from gateway_watch import decision, screenshot, session, systemd_unit
+from gateway_watch.backoff import failures_since_stable, pause
+from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
+from gateway_watch.decision import Answers, End, Progress, Reason
+from gateway_watch.engine import Container, Engine, EngineError, Event
+from gateway_watch.feed import Feed
+from gateway_watch.instance import Instance
+from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
+from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.notify import Notifier
+from gateway_watch.session_calendar import in_restart_window
+from gateway_watch.signatures import load
+from ib_connection.probe import probe
+
+STOP_SECONDS = 90
+"""The gateway ends its session at IBKR within this time; killed earlier it may lose settings."""
+
+BEAT_SECONDS = 5.0
+EXTENSION_SECONDS = 60.0
+"""systemd waits so much longer after each beat: long enough for a host that hangs a while."""
+
+AFTER_STOP_SECONDS = 10.0
+STABLE_SECONDS = 600.0
+"""A start that lasted so long was a good one: the next failure is the first in a row."""
+
+_LINE_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A line that the container wrote."""
+
+    time: datetime
+    text: str
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """`docker start --attach` has ended, with this exit code."""
+
+    code: int
+
+
+@dataclass(frozen=True)
+class _StopAsked:
+    """SIGTERM or SIGINT."""
+
+
+@dataclass(frozen=True)
+class _Stopped:
+    """`docker stop` has done its work."""
+
+
+@dataclass(frozen=True)
+class _Probed:
+    """All published APIs have been asked for their version."""
+
+    answered: bool
+    detail: str
+
+
+_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | Event
+
+
+def say(text: str) -> None:
+    """One line to the journal."""
+    print(text, flush=True)  # noqa: T201 - standard output is the journal
+
+
+@dataclass
+class Supervisor:
+    """One run of one gateway. `run` does it all; everything outside is a parameter."""
+
+    instance: Instance
+    engine: Engine = field(default_factory=Engine)
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    probe_seconds: float = 60.0
+    say: Callable[[str], None] = say
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+    def __post_init__(self) -> None:
+        self._notifier = Notifier.from_environment(self.environment)
+        self._breaker_file = BreakerFile(self.instance.breaker_file, self.instance.name)
+        self._breaker = Breaker()
+        self._session = session.read(self.instance.session_file)
+        self._tracker = LoginTracker(
+            modes_of(self.instance.trading_mode),
+            float(self.instance.twofa_timeout),
+            load(self.instance.login_controller),
+        )
+        self._container: Container | None = None
+        self._progress = Progress()
+        self._answers = Answers()
+        self._end: End | None = None
+        self._asked = False
+        self._stopping = False
+        self._stopped_at: float | None = None
+        self._ready_at: float | None = None
+        self._stable = False
+        self._restarts = 0
+        self._attempts_seen = 0
+        self._attempts_at_ready = 0
+        self._twofa_seen = False
+        self._status = ""
+        self._beat_period = BEAT_SECONDS
+        if watchdog := self.environment.get("WATCHDOG_USEC"):
+            self._beat_period = min(BEAT_SECONDS, int(watchdog) / 2e6)
+        self._next_beat = self.monotonic()
+
+    async def run(self) -> int:
+        """Run the gateway until it ends; the exit status for systemd (see `gateway_watch.decision`)."""
+        try:
+            if not self._may_start():
+                return decision.MEND
+            feed: Feed[_Item] = Feed()
+            async with feed:
+                feed.add(self._signals())
+                if not await self._back_off(feed):
+                    return decision.OK
+                return await self._supervise(feed)
+        except EngineError as error:
+            self._tell(f"{error} {error.remedy}")
+            return self._end.status if self._end else decision.RETRY
+
+    def _may_start(self) -> bool:
+        try:
+            breaker = self._breaker_file.read()
+        except BreakerFileError as error:
+            self._tell(str(error))
+            return False
+        files = self.instance.credential_files if breaker.about_credentials else self.instance.mendable_files
+        self._breaker = breaker.mended(newest_change(files))
+        if self._breaker is not breaker:
+            self.say("gateway-watch: the configuration was changed since the last refused login; counting from zero")
+            self._keep_breaker()
+        opening = self._breaker.opening
+        if opening is None:
+            return True
+        self._tell(
+            f"Not started, because of {opening.cause} at {opening.at:%Y-%m-%d %H:%M:%S} UTC: {opening.text} "
+            f"{opening.remedy} A changed password starts it again; without a change: "
+            f"gateway-watch reset --instance {self.instance.name}"
+        )
+        return False
+
+    async def _back_off(self, feed: Feed[_Item]) -> bool:
+        """Wait after failed starts; whether to go on."""
+        self._restarts = await self._count_restarts()
+        failures = failures_since_stable(self._restarts, self._session.stable_restarts)
+        seconds = pause(failures, self._session.last_cause)
+        if seconds == 0:
+            return True
+        why = f" (last: {self._session.last_cause})" if self._session.last_cause else ""
+        self._tell(f"{failures} starts in a row failed{why}; the next one comes in {seconds:.0f} s")
+        until = self.monotonic() + seconds
+        while (left := until - self.monotonic()) > 0:
+            self._beat()
+            if isinstance(await feed.next(min(left, self._beat_period)), _StopAsked):
+                self._tell("stopped while waiting for the next start")
+                return False
+        return True
+
+    async def _supervise(self, feed: Feed[_Item]) -> int:
+        self._container = await self.engine.inspect(self.instance.container)
+        since = await self.engine.time()
+        self._tell("starting the container")
+        self._progress = Progress(unsettled=self.monotonic())
+        feed.add(self.engine.events(self.instance.container, since))
+        feed.add(self._attached())
+        while True:
+            item = await feed.next(self._seconds_to_wake())
+            heard = False
+            if isinstance(item, _Ended):
+                return await self._after_end(item)
+            if isinstance(item, _Line):
+                self.say(self._container.mask(item.text))
+                heard = self._hear(self._tracker.feed(item.time, item.text))
+            elif isinstance(item, _StopAsked):
+                self._asked = True
+                self._stop(feed)
+            elif isinstance(item, _Stopped):
+                self._stopped_at = self.monotonic()
+            elif isinstance(item, _Probed):
+                self._judge_answer(item)
+            elif isinstance(item, Event):
+                await self._look(item, feed)
+            if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
+                return self._leave("The container was stopped, but docker did not let go of it.")
+            heard = self._hear(self._tracker.after(self.now())) or heard
+            self._judge(feed, heard=heard)
+            if self._end is not None and not self._stopping:
+                await self._carry_out(self._end, feed)
+            self._beat()
+
+    def _hear(self, changes: list[Change]) -> bool:
+        """Take changes of the login in; whether there were any."""
+        for change in changes:
+            self._note(change)
+            several = len(self._tracker.modes) > 1
+            self._tell(describe(change, several))
+            if self._end is None:
+                self._end = decision.on_change(change, self._breaker.bad_logins, self.instance.max_bad_logins)
+        return bool(changes)
+
+    def _note(self, change: Change) -> None:
+        """Remember what must outlast this run."""
+        snapshot = self._snapshot()
+        if change.state is LoginState.AWAITING_2FA:
+            self._twofa_seen = True
+        if change.cause is not None and change.cause.id == decision.BAD_LOGIN:
+            # One refused attempt can show itself by more than one line.
+            if self._attempts_seen < snapshot.attempts or snapshot.attempts == 0:
+                self._attempts_seen = snapshot.attempts
+                self._breaker = self._breaker.after_bad_login(self.now())
+                self._keep_breaker()
+        elif snapshot.state in (LoginState.LOGGED_IN, LoginState.READY) and self._breaker != Breaker():
+            self._breaker = Breaker()
+            self._keep_breaker()
+        if change.state is LoginState.READY and snapshot.state is LoginState.READY:
+            full = snapshot.attempts > self._attempts_at_ready
+            self._attempts_at_ready = snapshot.attempts
+            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
+            self._twofa_seen = False
+
+    async def _look(self, event: Event, feed: Feed[_Item]) -> None:
+        """See how the container is after something happened to it."""
+        self._container = await self.engine.find(self.instance.container) or self._container
+        if event.action == "start" and self._stopping:
+            # The stop was asked before the engine had begun the start.
+            feed.add(self._stop_container())
+        if self._container is not None and self._container.running and self._container.health is None:
+            reason = Reason(
+                "no_health_check",
+                f"The container {self.instance.container} has no health check, so nobody knows when it listens.",
+                "Run site.yml again: it writes a unit that creates the container with one.",
+            )
+            self._end = self._end or End(decision.MEND, reason)
+
+    def _judge(self, feed: Feed[_Item], *, heard: bool) -> None:
+        snapshot, health, now = self._snapshot(), self._health, self.monotonic()
+        self._progress = decision.progress(self._progress, snapshot, health, now, heard=heard)
+        if self._stopping:
+            return
+        if self._ready_at is None and decision.in_order(snapshot, health):
+            self._ready_at = now
+            self._tell(f"ready: logged in ({self.instance.trading_mode}) and listening")
+            self._notifier_safely(self._notifier.ready)
+            feed.add(self._probes())
+        if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
+            self._stable = True
+            self._keep_session(replace(self._session, stable_restarts=self._restarts))
+        if self._end is None:
+            self._end = decision.on_time(self._progress, snapshot, self.instance.start_timeout, now)
+
+    def _judge_answer(self, probed: _Probed) -> None:
+        planned = in_restart_window(
+            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
+        )
+        if planned or not decision.in_order(self._snapshot(), self._health):
+            self._answers = Answers()
+            return
+        self._answers = self._answers.after(probed.answered, probed.detail)
+        limit = self.instance.unanswering_minutes
+        if self._answers.failures:
+            self.say(f"gateway-watch: no answer from the API ({self._answers.failures} of {limit}): {probed.detail}")
+        self._end = self._end or self._answers.end(limit)
+
+    async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
+        """Begin to end the run. What must not be lost comes first."""
+        if end.open_breaker:
+            reason = end.reason
+            self._breaker = self._breaker.opened(reason.cause, reason.text, reason.remedy, self.now())
+            self._keep_breaker()
+        self._tell(f"{end.reason.cause}: {end.reason.line}")
+        if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
+            self.say(f"gateway-watch: {cost}")
+        picture = self._session.last_screenshot
+        if self.instance.vnc is not None:
+            try:
+                password = screenshot.password_file(self.instance, self.environment)
+                picture = str(await screenshot.save(self.instance, password, end.reason.cause, self.now()))
+                self.say(f"gateway-watch: the screen at this moment is in {picture}")
+            except screenshot.ScreenshotError as error:
+                self.say(f"gateway-watch: no screenshot: {error}")
+        self._keep_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
+        self._stop(feed)
+
+    def _stop(self, feed: Feed[_Item]) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._asked:
+            self._notifier_safely(self._notifier.stopping)
+        feed.add(self._stop_container())
+
+    async def _after_end(self, ended: _Ended) -> int:
+        container = await self.engine.find(self.instance.container)
+        if self._end is not None and not self._asked:
+            return self._leave("")
+        if container is not None and not container.has_started:
+            text = f"The engine could not start the container: {container.error or 'see the lines above'}"
+            return self._fail(Reason("start_failed", text, "Mend what it names; systemd tries again."))
+        if container is not None and container.running:
+            text = "The engine ended the connection to the container, which still runs."
+            return self._fail(Reason("detached", text, "systemd replaces the container."))
+        code = container.exit_code if container else ended.code
+        snapshot = self._snapshot()
+        asked = self._asked or await self._unit_stops()
+        status, line = decision.on_end(code, snapshot, was_ready=self._ready_at is not None, asked=asked)
+        if container is not None and container.oom_killed:
+            line += " The kernel killed it for want of memory."
+        if not asked and status != decision.OK:
+            cause = snapshot.cause.id if snapshot.cause else "exited"
+            self._keep_session(replace(self._session, last_cause=cause))
+        self._tell(line)
+        return status
+
+    def _fail(self, reason: Reason) -> int:
+        self._keep_session(replace(self._session, last_cause=reason.cause))
+        self._tell(reason.line)
+        return decision.RETRY
+
+    def _leave(self, text: str) -> int:
+        """The exit status of a run that was ended on purpose, with its reason as the last status."""
+        if self._end is None or self._asked:
+            self._tell(text or "stopped")
+            return decision.OK
+        self._tell(f"{self._end.reason.cause}: {self._end.reason.line}")
+        return self._end.status
+
+    async def _attached(self) -> AsyncGenerator[_Item, None]:
+        """Start the container and read what it writes until it ends."""
+        process = await asyncio.create_subprocess_exec(
+            *("docker", "start", "--attach", "--sig-proxy=false", self.instance.container),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=_LINE_LIMIT,
+            # Ctrl-C at a terminal is for the supervisor, which then stops the container in good order.
+            start_new_session=True,
+        )
+        if process.stdout is None:
+            raise EngineError("docker was started without an output to read")
+        try:
+            while True:
+                try:
+                    raw = await process.stdout.readline()
+                except ValueError:
+                    yield _Line(self.now(), f"(more than {_LINE_LIMIT} bytes without a line end were left out)")
+                    continue
+                if not raw:
+                    break
+                yield _Line(self.now(), raw.decode(errors="replace").rstrip("\r\n"))
+            yield _Ended(await process.wait())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _stop_container(self) -> AsyncGenerator[_Item, None]:
+        await self.engine.stop(self.instance.container, STOP_SECONDS)
+        yield _Stopped()
+
+    async def _signals(self) -> AsyncGenerator[_Item, None]:
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        await asked.wait()
+        yield _StopAsked()
+
+    async def _probes(self) -> AsyncGenerator[_Item, None]:
+        while True:
+            await self.sleep(self.probe_seconds)
+            results = [await probe(api.host, api.port) for api in self.instance.apis]
+            silent = [result.detail for result in results if not result.answered]
+            yield _Probed(not silent, "; ".join(silent))
+
+    async def _count_restarts(self) -> int:
+        if "INVOCATION_ID" not in self.environment:
+            return 0
+        process = await asyncio.create_subprocess_exec(
+            *("systemctl", "show", "--property=NRestarts", "--value", "--", self.instance.unit),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate()
+        if not output.strip().isdigit():
+            self.say(f"gateway-watch: systemd did not say how often it restarted the unit: {errors.decode().strip()}")
+            return 0
+        return int(output)
+
+    async def _unit_stops(self) -> bool:
+        """Whether systemd is stopping the unit, whose ExecStop then ended the container."""
+        if "INVOCATION_ID" not in self.environment:
+            return False
+        try:
+            return (await systemd_unit.show(self.instance.unit)).stopping
+        except systemd_unit.UnitError as error:
+            self.say(f"gateway-watch: {error} {error.remedy}")
+            return False
+
+    def _snapshot(self) -> Snapshot:
+        return self._tracker.snapshot(self.now())
+
+    @property
+    def _health(self) -> str | None:
+        container = self._container
+        return container.health if container is not None and container.running else None
+
+    def _seconds_to_wake(self) -> float:
+        moments = [self._next_beat]
+        if (due := decision.due(self._progress, self.instance.start_timeout)) is not None:
+            moments.append(due)
+        seconds = min(moments) - self.monotonic()
+        if quiet := self._tracker.deadline():
+            seconds = min(seconds, (quiet - self.now()).total_seconds())
+        return max(0.0, seconds)
+
+    def _beat(self) -> None:
+        """Tell systemd that all goes on as it should, at most once in a period."""
+        if self.monotonic() < self._next_beat:
+            return
+        self._next_beat = self.monotonic() + self._beat_period
+        if "WATCHDOG_USEC" in self.environment:
+            self._notifier_safely(self._notifier.watchdog)
+        if self._ready_at is None or self._stopping:
+            self._notifier_safely(lambda: self._notifier.extend_timeout(EXTENSION_SECONDS))
+        left = self._snapshot().twofa_seconds_left
+        if left is not None and not self._stopping:
+            self._show(countdown_line(left))
+
+    def _tell(self, text: str) -> None:
+        """To the journal and to `systemctl status`."""
+        self.say(f"gateway-watch: {text}")
+        self._show(text)
+
+    def _show(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            self._notifier_safely(lambda: self._notifier.status(text))
+
+    def _notifier_safely(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except OSError as error:
+            # A gateway that trades is not ended because systemd could not be told something.
+            self.say(f"gateway-watch: systemd could not be told: {error}")
+
+    def _keep_breaker(self) -> None:
+        try:
+            self._breaker_file.write(self._breaker)
+        except OSError as error:
+            self.say(f"gateway-watch: the breaker could not be kept, a restart will not know of it: {error}")
+
+    def _keep_session(self, new: session.Session) -> None:
+        self._session = new
+        try:
+            session.write(self.instance.session_file, new)
+        except OSError as error:
+            self.say(f"gateway-watch: the session's file could not be written: {error}")
