@@ -58,6 +58,7 @@ class Container:
         self._gateways: list[Gateway] = []
         self._runs: list[asyncio.Task[int]] = []
         self._relays: list[asyncio.Task[None]] = []
+        self._all_runs: asyncio.Task[int] | None = None
         self._xvfb_watch: asyncio.Task[None] | None = None
         self._windows: list[Window] = []
         self._control: ControlServer | None = None
@@ -107,11 +108,16 @@ class Container:
             if number:
                 await clock.sleep(scenario.second_gateway_seconds * scenario.time_scale)
             await self._start_gateway(mode, number, scenario, clock, dual=len(modes) > 1)
-        statuses, relays = asyncio.gather(*self._runs), asyncio.gather(*self._relays)
-        await asyncio.wait((statuses, relays), return_when=asyncio.FIRST_COMPLETED)
-        if relays.done():
-            relays.result()  # a relay ends by an error only
-        return statuses.result()[-1]
+        self._all_runs = asyncio.create_task(self._end_of_runs())
+        await asyncio.wait((self._all_runs, *self._relays), return_when=asyncio.FIRST_COMPLETED)
+        for relay in self._relays:
+            if relay.done():
+                relay.result()  # a relay ends by an error only
+        return self._all_runs.result()
+
+    async def _end_of_runs(self) -> int:
+        """Wait until every gateway has ended; the status of the last started one is the container's."""
+        return (await asyncio.gather(*self._runs))[-1]
 
     async def _start_vnc(self) -> None:
         password = read_secret(self._environ, "VNC_SERVER_PASSWORD")
@@ -224,10 +230,10 @@ class Container:
         return TERMINATED
 
     async def _clean_up(self) -> None:
-        watch = [self._xvfb_watch] if self._xvfb_watch else []
-        for task in (*self._runs, *self._relays, *watch):
+        tasks = [each for each in (self._all_runs, self._xvfb_watch, *self._runs, *self._relays) if each]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._runs, *self._relays, *watch, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._control is not None:
             await self._control.stop()
         await asyncio.gather(*(window.close() for window in self._windows))

@@ -39,6 +39,7 @@ EXIT_CRASHED = 1
 RELOGIN_DELAY = 5.0
 EXISTING_SESSION_DELAY = 3.0
 """Seconds between a finished login and the other session's arrival, scenarios 5 and 6."""
+API_OPEN = "The API port is open"
 _ERROR_RULE = "!" * 80
 
 
@@ -453,17 +454,18 @@ def _handoff(settings: GatewaySettings, existing: ExistingSession) -> Part:
     if existing is not ExistingSession.HANDOFF:
         return None
     title = "Trading Login Handoff"
+    # IBC itself prints the empty braces here: its text is never put in.
     yield from _window("dialog", title, "Opened")
     action = settings.existing_session_action
     if action == "manual":
-        yield Ibc(f"{title} dialog; user must choose whether to continue with this session")
+        yield Ibc(f"{title} dialog; {{}}")
         yield Show(LoginState.HANGING, "Choose which session goes on", title)
         yield Hang()
     if action == "primary":
-        yield Ibc(f"{title} dialog; end the other session and continue this one")
+        yield Ibc(f"{title} dialog; {{}}")
         yield Ibc("Click button: Disconnect Other Session")
         return None
-    yield from _error(f"{title} dialog; error: ExistingSessionDetectedAction={action}")
+    yield from _error(f"{title} dialog; error: {{}}")
     return (yield from _exit_with(EXIT_INVALID_STATE))
 
 
@@ -476,7 +478,7 @@ def _logged_in(settings: GatewaySettings, scenario: Scenario, step: float) -> Sc
     yield from _window("frame", "Starting application...", "Closed")
     yield Ibc("Login has completed")
     yield from _configure(settings)
-    yield Show(LoginState.LOGGED_IN, ",".join(accounts))
+    yield Show(LoginState.LOGGED_IN, API_OPEN)
     early = scenario.existing_session in (
         ExistingSession.LOGGED_IN,
         ExistingSession.SCENARIO_5,
@@ -528,7 +530,7 @@ def _on_happening(happening: Reply, settings: GatewaySettings, scenario: Scenari
                 "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
             )
             yield from _window("frame", "Connecting to server...", "Closed")
-            yield Show(LoginState.LOGGED_IN, ",".join(accounts_of(settings, scenario)))
+            yield Show(LoginState.LOGGED_IN, API_OPEN)
         case Happening.EXISTING_SESSION:
             return (yield from _existing_session_when_logged_in(settings, scenario.existing_session))
         case Happening.WRITE_ACCESS:
@@ -562,9 +564,8 @@ def _authenticating(step: float) -> Generator[Step, Reply, None]:
 
 
 def _server_down() -> Part:
-    yield from _window("dialog", "Login Error", "Opened")
-    yield Ibc("Login error message:")
-    yield Raw("Connection to server failed: Server disconnected, please try again")
+    yield from _window("dialog", "IBKR Gateway", "Opened")
+    yield Ibc("Connection to server failed: Server disconnected, please try again")
     return (yield from _cold_restart_at_login())
 
 

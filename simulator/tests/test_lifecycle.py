@@ -1,0 +1,360 @@
+"""The runs of a gateway with its real API on loopback ports, in this process and in one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from gateway_simulator import autorestart
+from gateway_simulator.clock import SystemClock
+from gateway_simulator.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.loginscript import Happening, LoginState
+from gateway_simulator.schedule import next_daily, next_sunday, seconds_until
+from gateway_simulator.settings import GatewaySettings, Scenario, Server, read_zone
+
+DEADLINE = 20.0
+SOURCES = Path(__file__).parents[1] / "src"
+
+
+class Log:
+    """Collects lines and views, and lets a test wait for one."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.views: list[View] = []
+        self._changed = asyncio.Event()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        self._changed.set()
+
+    def show(self, view: View) -> None:
+        self.views.append(view)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def said(self, text: str, times: int = 1) -> None:
+        await self.until(lambda: sum(text in line for line in self.lines) >= times)
+
+    async def shown(self, state: LoginState) -> None:
+        await self.until(lambda: bool(self.views) and self.views[-1].state is state)
+
+
+def fast(**changes: str) -> Scenario:
+    scenario = Scenario().changed("TIME_SCALE", "0.01")
+    for key, value in changes.items():
+        scenario = scenario.changed(key, value)
+    return scenario
+
+
+@asynccontextmanager
+async def running(
+    scenario: Scenario, settings_path: Path, *, clock: SystemClock | None = None, **changes: object
+) -> AsyncIterator[tuple[Gateway, Log, asyncio.Task[int]]]:
+    settings = GatewaySettings(
+        user="user", password="secret", relogin=True, twofa_restart=True, settings_path=settings_path
+    )
+    settings = replace(settings, **changes)  # type: ignore[arg-type]
+    log = Log()
+    gateway = Gateway(
+        settings, scenario, clock=clock or SystemClock(), host="127.0.0.1", port=0, say=log.say, show=log.show
+    )
+    run = asyncio.create_task(gateway.run())
+    try:
+        yield gateway, log, run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def ask_version(port: int, wait: float = 5.0) -> bytes:
+    """Send the version offer; return the server's first bytes, empty if it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        offer = b"v157..176"
+        writer.write(b"API\0" + len(offer).to_bytes(4, "big") + offer)
+        async with asyncio.timeout(wait):
+            return await reader.read(100)
+    finally:
+        writer.close()
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_api_answers_after_the_login_and_is_refused_between_the_runs(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(TWOFA="approve_after:20"), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.LOGGED_IN)
+            assert b"176" in await ask_version(gateway.port)
+            port = gateway.port
+            gateway.scenario = gateway.scenario.changed("TWOFA", "never").changed("TWOFA_SECONDS", "9000")
+            gateway.happen(Happening.COLD_RESTART)
+            await log.shown(LoginState.AWAITING_2FA)
+            assert is_refused(port)
+            gateway.approve()
+            await log.shown(LoginState.LOGGED_IN)
+            assert gateway.port == port
+            assert b"176" in await ask_version(port)
+            assert gateway.view.run == 2
+
+    asyncio.run(scene())
+
+
+def test_daily_restart_needs_no_second_factor_and_leaves_no_file(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(TWOFA="approve_after:1"), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.LOGGED_IN)
+            gateway.happen(Happening.DAILY_RESTART)
+            await log.said("Login has completed", 2)
+        text = "\n".join(log.lines)
+        assert f"autorestart file found at {tmp_path}/" in text
+        assert text.count("Second Factor Authentication initiated") == 1
+        assert autorestart.find(tmp_path) is None
+
+    asyncio.run(scene())
+
+
+def test_restart_goes_on_in_the_next_container_if_the_file_survives(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = autorestart.write(tmp_path, "user")
+        async with running(fast(TWOFA="never"), tmp_path) as (_, log, _run):
+            await log.said("Login has completed")
+        assert f"autorestart file found at {path}: authentication will not be required" in log.lines
+        assert not path.exists()
+
+    asyncio.run(scene())
+
+
+def test_two_autorestart_files_are_both_deleted(tmp_path: Path) -> None:
+    paths = [autorestart.write(tmp_path, user) for user in ("one", "two")]
+    assert autorestart.find(tmp_path) is None
+    assert not any(path.exists() for path in paths)
+
+
+def test_daily_restart_ends_the_gateway_if_the_session_cannot_be_kept(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = tmp_path / "is-a-file"
+        path.write_text("")
+        async with running(fast(), path) as (gateway, log, run):
+            await log.shown(LoginState.LOGGED_IN)
+            gateway.happen(Happening.DAILY_RESTART)
+            assert await asyncio.wait_for(run, DEADLINE) == 0
+        assert any("cannot keep its session" in line for line in log.lines)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"JAVA_MISSING": "yes"}, 1),
+        ({"NO_LOGIN_WINDOW": "yes"}, 1112 % 256),
+        ({"EXISTING_SESSION": "2"}, 0),
+        ({"CRASH_AFTER": "1"}, 1),
+    ],
+)
+def test_exit_status(changes: dict[str, str], status: int, tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(**changes), tmp_path) as (_, log, run):
+            assert await asyncio.wait_for(run, DEADLINE) == status
+        if "JAVA_MISSING" in changes:
+            assert log.lines[-1] == "Error: Can't find suitable Java installation"
+
+    asyncio.run(scene())
+
+
+def test_slow_login_exits_87_or_restarts_as_told(tmp_path: Path) -> None:
+    scenario = fast(TWOFA="approve_after:1", SLOW_AFTER_2FA="100")
+
+    async def scene() -> None:
+        async with running(scenario, tmp_path, twofa_restart=False) as (_, _log, run):
+            assert await asyncio.wait_for(run, DEADLINE) == 87
+        async with running(scenario, tmp_path, twofa_restart=True) as (_, log, run):
+            await log.said("exit code=1111", 2)
+            assert not run.done()
+
+    asyncio.run(scene())
+
+
+def test_crash_works_in_any_state_and_a_hanging_gateway_stays(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(CREDENTIALS="bad_b"), tmp_path) as (gateway, log, run):
+            await log.shown(LoginState.HANGING)
+            with pytest.raises(GatewayError, match="daily restart needs a gateway that has logged in"):
+                gateway.happen(Happening.DAILY_RESTART)
+            with pytest.raises(GatewayError, match="no second factor is awaited"):
+                gateway.approve()
+            gateway.happen(Happening.CRASH)
+            assert await asyncio.wait_for(run, DEADLINE) == 1
+
+    asyncio.run(scene())
+
+
+def test_bad_credentials_are_mended_by_the_next_run(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(CREDENTIALS="bad_a"), tmp_path) as (gateway, log, _):
+            await log.said("IBC will cold-restart shortly", 3)
+            gateway.scenario = gateway.scenario.changed("CREDENTIALS", "good")
+            await log.shown(LoginState.LOGGED_IN)
+
+    asyncio.run(scene())
+
+
+def test_first_connect_is_silent_once_after_each_start(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(FIRST_CONNECT="silent"), tmp_path) as (gateway, log, _):
+            for run in (1, 2):
+                await log.said("Configuration tasks completed", run)
+                with pytest.raises(TimeoutError):
+                    await ask_version(gateway.port, wait=0.3)
+                assert b"176" in await ask_version(gateway.port)
+                if run == 1:
+                    gateway.happen(Happening.DAILY_RESTART)
+
+    asyncio.run(scene())
+
+
+def test_dead_api_keeps_its_port_open(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.LOGGED_IN)
+            gateway.scenario = gateway.scenario.changed("CONNECT", "dead")
+            gateway.apply_behaviour()
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    await ask_version(gateway.port, wait=0.3)
+
+    asyncio.run(scene())
+
+
+def test_server_down_outlasts_the_run(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.LOGGED_IN)
+            gateway.set_server(Server.DOWN)
+            gateway.happen(Happening.COLD_RESTART)
+            await log.said("Connection to server failed", 2)
+            gateway.set_server(Server.UP)
+            await log.shown(LoginState.LOGGED_IN)
+
+    asyncio.run(scene())
+
+
+def test_taken_port_is_a_clear_error(tmp_path: Path) -> None:
+    async def scene() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            async with running(fast(), tmp_path) as (gateway, _, run):
+                gateway.port = taken.getsockname()[1]
+                with pytest.raises(GatewayError, match=r"cannot open the API port \d+ .*--port"):
+                    await asyncio.wait_for(run, DEADLINE)
+
+    asyncio.run(scene())
+
+
+class HurriedClock(SystemClock):
+    """A day passes while a second does: only waits of more than a minute are cut short."""
+
+    def __init__(self, now: datetime) -> None:
+        super().__init__(UTC)
+        self._now = now
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds < 60:
+            await super().sleep(seconds)
+            return
+        await super().sleep(0.5)
+        self._now += timedelta(seconds=seconds)
+
+
+def test_planned_restarts_come_at_their_times(tmp_path: Path) -> None:
+    async def scene() -> None:
+        clock = HurriedClock(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
+        async with running(fast(), tmp_path, clock=clock, auto_restart=time(2, 0)) as (_, log, _run):
+            await log.said("Re-starting session")
+        at = next(line for line in log.lines if "Shutdown progress" in line)
+        assert at.startswith("2026-11-24 02:00:00:000")
+        clock = HurriedClock(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
+        async with running(fast(), tmp_path, clock=clock, cold_restart=time(13, 0)) as (_, log, _run):
+            await log.said("IBC will cold-restart shortly")
+        assert any(line.startswith("2026-11-29 13:00:00:000 IBC: Login has completed: exiting") for line in log.lines)
+
+    asyncio.run(scene())
+
+
+def test_schedule_over_a_change_of_summer_time() -> None:
+    zone = read_zone({"TZ": "America/New_York"})
+    now = datetime(2026, 10, 31, 12, 0, tzinfo=zone)  # the clock goes back in the night that follows
+    due = next_daily(now, time(2, 0))
+    assert due == datetime(2026, 11, 1, 2, 0, tzinfo=zone)
+    assert seconds_until(now, due) == 15 * 3600
+    assert next_daily(due, time(2, 0)).day == 2, "a time that is just reached is due again tomorrow"
+    assert next_sunday(now, time(13, 0)) == datetime(2026, 11, 1, 13, 0, tzinfo=zone)
+    assert next_sunday(datetime(2026, 11, 1, 13, 0, tzinfo=zone), time(13, 0)).day == 8
+
+
+def test_program_alone_on_a_laptop() -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(SOURCES),
+        "GATEWAY_SIMULATOR_TIME_SCALE": "0.01",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", "0"]
+    with subprocess.Popen([*command, "--no-display"], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if "Configuration tasks completed" in line:
+                break
+        assert b"176" in asyncio.run(ask_version(port))
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 143
+    assert "IBC returned exit status 143" in rest
+    assert any("Login has completed" in line for line in lines)
+    assert is_refused(port)
+
+
+def test_program_refuses_a_bad_setting() -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(SOURCES),
+        "GATEWAY_SIMULATOR_CREDENTIALS": "x",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway_simulator.main"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("gateway-simulator: GATEWAY_SIMULATOR_CREDENTIALS is 'x': it must be one of")
