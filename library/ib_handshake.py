@@ -324,7 +324,8 @@ def failure_message(plan: Plan, attempt: Attempt, elapsed: float) -> str:
     before = [report["cause"] for report in plan.reports[:-1]]
     history = f", before it: {', '.join(before)}" if set(before) - {cause.id} else ""
     return (
-        f"The API on {plan.target.host}:{plan.target.port} is not verified: {cause.text} [{cause.id}]. {attempt.result.detail}. "
+        f"The API on {plan.target.host}:{plan.target.port} is not verified: {cause.text} [{cause.id}]. "
+        f"{attempt.result.detail}. "
         f"Tried: {count} in {elapsed:.1f} s{history}. Remedy: {cause.remedy}"
     )
 
