@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -108,7 +107,8 @@ async def test_a_client_that_never_reads_is_served_no_further_and_stays_bounded(
         await journaled(server, "input_full")
         await journaled(server, "output_full")
         (connection,) = [each for each in server._connections if each.session.client_id == 1]
-        assert await answers(good)
+        for _ in range(300):  # turns in which the slow client could be served too
+            assert await answers(good)
         assert connection._reader.buffered <= READ_LIMIT + 256 * 1024
         assert WRITE_PAUSE < connection.transport.get_write_buffer_size() < WRITE_LIMIT
         assert events(server, "slow_reader") == []
@@ -127,7 +127,8 @@ async def test_a_client_that_never_reads_what_is_broadcast_is_given_up() -> None
             while not events(server, "slow_reader"):
                 server.broadcast_system(2100, text)
                 assert (await good.receive())[3] == "2100"
-        assert server.clients in ([2], [1, 2])
+        unread, *_ = (await journaled(server, "slow_reader")).split()
+        assert int(unread) <= WRITE_LIMIT
         await journaled(server, "disconnected")
         assert server.clients == [2]
         assert await answers(good)
@@ -159,19 +160,6 @@ async def test_a_peer_other_than_127_0_0_1_gets_a_connection_and_silence() -> No
         await journaled(server, "disconnected")
 
 
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="the machine has no dual-stack sockets")
-async def test_an_ipv4_client_of_a_dual_stack_socket_is_still_127_0_0_1() -> None:
-    async with running_server() as server:
-        await server.stop()
-        with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as free:
-            port = free.getsockname()[1]
-        await server.start(["127.0.0.1", "::1"], port)
-        assert server.port == port
-        client = await RawClient.started(server.port)
-        assert await answers(client)
-        client.close()
-
-
 async def test_a_silent_gateway_keeps_the_connection_until_its_client_goes() -> None:
     async with running_server(behaviour=ApiBehaviour(connect=ConnectMode.SILENT)) as server:
         client = await RawClient.connect(server.port)
@@ -195,7 +183,11 @@ async def test_silent_after_the_version() -> None:
 async def test_a_gateway_that_dies_answers_no_one_and_leaks_its_connections() -> None:
     async with running_server() as server:
         old = await RawClient.started(server.port)
+        idle = await RawClient.started(server.port, client_id=2)
         server.behaviour.connect = ConnectMode.STALLED
+        idle.close()
+        await idle.writer.wait_closed()
+        await journaled(server, "stalled")
         old.send(49, 1)
         assert await old.silent()
         new = await RawClient.connect(server.port)
@@ -206,7 +198,8 @@ async def test_a_gateway_that_dies_answers_no_one_and_leaks_its_connections() ->
         for client in (old, new):
             client.close()
             await client.writer.wait_closed()
-        assert close_wait(server.port) == 2
+        await journaled(server, "stalled", 3)
+        assert close_wait(server.port) == 3
         assert events(server, "disconnected") == []
         server.behaviour.connect = ConnectMode.NORMAL
         fresh = await RawClient.started(server.port, client_id=9)

@@ -189,6 +189,21 @@ async def test_with_several_accounts_one_must_be_named() -> None:
         client.close()
 
 
+async def test_the_ledger_of_an_account_is_less_than_all_its_values() -> None:
+    async with running_server() as server:
+        client = await RawClient.started(server.port)
+        keys = {}
+        for ledger_only in (0, 1):
+            client.send(76, 1, 4, "DU1234567", "", ledger_only)
+            rows = (await client.until("74", "1", "4"))[:-1]
+            assert {tuple(row[:5]) for row in rows} == {("73", "1", "4", "DU1234567", "")}
+            keys[ledger_only] = {row[5] for row in rows}
+        assert keys[1] < keys[0]
+        assert {"NetLiquidation", "CashBalance"} <= keys[1]
+        assert "BuyingPower" in keys[0] - keys[1]
+        client.close()
+
+
 async def test_a_third_account_summary_is_refused_until_one_ends() -> None:
     async with running_server() as server:
         client = await RawClient.started(server.port)

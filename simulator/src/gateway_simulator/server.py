@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from gateway_simulator import messages
 from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
@@ -20,7 +19,7 @@ from gateway_simulator.session import Answer, ClientIds, Session, SessionState
 from gateway_simulator.state import Brokerage, Bulletin
 from gateway_simulator.wire import MAX_FRAME_LENGTH, FrameReader, WireError
 
-TRUSTED_PEER = IPv4Address("127.0.0.1")
+TRUSTED_PEER = "127.0.0.1"
 MAX_CONNECTIONS = 128
 JOURNAL_LENGTH = 1000
 READ_LIMIT = MAX_FRAME_LENGTH + 64 * 1024
@@ -167,7 +166,7 @@ class _Connection(asyncio.Protocol):
             self._note("too_many_connections", f"limit {MAX_CONNECTIONS}")
             transport.abort()
             return
-        peer = _peer(transport)
+        peer = transport.get_extra_info("peername")[0]
         behaviour = self._server.behaviour
         self._note("connected", f"from {peer}")
         if peer != TRUSTED_PEER:
@@ -260,7 +259,6 @@ class _Connection(asyncio.Protocol):
         for frame in answer.frames:
             self.send(frame)
         if answer.close:
-            self.session.end()
             self.transport.close()
 
     def _served(self, task: asyncio.Task[None]) -> None:
@@ -286,10 +284,3 @@ class _Connection(asyncio.Protocol):
 
     def _note(self, event: str, detail: str = "") -> None:
         self._server.note(self._number, event, detail)
-
-
-def _peer(transport: asyncio.Transport) -> IPv4Address | IPv6Address:
-    """The client's address; an IPv4 client of a socket that listens on both is an IPv4 client."""
-    address = ip_address(transport.get_extra_info("peername")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
