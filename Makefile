@@ -1,0 +1,24 @@
+# Each target is a script or a command that can be run by hand as well.
+.DEFAULT_GOAL := help
+.PHONY: help setup deploy test lint lock clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## Install what is missing and build the images
+	@scripts/setup
+
+deploy: setup ## Bring up the sandbox host and deploy a verified gateway on it
+	@. .venv/bin/activate && ansible-playbook site.yml
+
+test: ## Run every check: lint, molecule's scenarios, pytest
+	@scripts/test
+
+lint: ## Run only the linters and the type checker
+	@scripts/test lint
+
+lock: ## Renew requirements/*.lock from requirements/*.in
+	@scripts/lock
+
+clean: ## Remove everything that the other targets made, save system packages
+	@scripts/clean

@@ -1,0 +1,49 @@
+# Shared by the scripts: where things are, how to speak, how to become root. Sourced by bash with set -euo pipefail.
+# shellcheck shell=bash disable=SC2034
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+STATE=$ROOT/.sandbox
+VENV=$ROOT/.venv
+
+# The project's own Docker engine, used only where no other answers.
+ENGINE_DATA=/var/lib/ib-gateway-ansible/engine
+ENGINE_RUN=/run/ib-gateway-ansible
+ENGINE_SOCKET=$ENGINE_RUN/docker.sock
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
+
+# Run a command as root: directly, or through sudo.
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Write stdin to a file only if that changes it, so that a rerun leaves everything alone.
+write_if_changed() {
+  local file=$1 text
+  text=$(cat)
+  [ -f "$file" ] && [ "$(<"$file")" = "$text" ] && return
+  mkdir -p "$(dirname "$file")"
+  printf '%s\n' "$text" > "$file.new"
+  mv "$file.new" "$file"
+}
+
+# Run a long command quietly; its output is shown only if it fails.
+quietly() {
+  local log status=0
+  log=$(mktemp)
+  "$@" > "$log" 2>&1 < /dev/null || status=$?
+  [ "$status" -eq 0 ] || cat "$log" >&2
+  rm -f "$log"
+  return "$status"
+}
+
+# A short hash of the named files and directories (their names and contents) and of stdin.
+content_hash() {
+  { cat; cd "$ROOT" || exit; find "$@" -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 \
+      | LC_ALL=C sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-12
+}
+
+load_engine() {
+  [ -f "$STATE/engine.env" ] || die "No Docker engine is set up for this project. Run: make setup"
+  # shellcheck disable=SC1091
+  . "$STATE/engine.env"
+  export DOCKER_HOST
+}
