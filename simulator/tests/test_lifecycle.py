@@ -274,11 +274,12 @@ def test_taken_port_is_a_clear_error(tmp_path: Path) -> None:
 
 
 class HurriedClock(SystemClock):
-    """A day passes while a second does: only waits of more than a minute are cut short."""
+    """A clock whose waits of a minute and more end when the test says so, at the time they were for."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(UTC)
         self._now = now
+        self.arrive = asyncio.Event()
 
     def now(self) -> datetime:
         return self._now
@@ -287,21 +288,28 @@ class HurriedClock(SystemClock):
         if seconds < 60:
             await super().sleep(seconds)
             return
-        await super().sleep(0.5)
+        await self.arrive.wait()
+        self.arrive.clear()
         self._now += timedelta(seconds=seconds)
 
 
-def test_planned_restarts_come_at_their_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("planned", "sign", "moment"),
+    [
+        ({"auto_restart": time(2, 0)}, "Re-starting session", "2026-11-24 02:00:00:000"),
+        ({"auto_logoff": time(23, 45)}, "Gateway finished", "2026-11-23 23:45:00:000"),
+        ({"cold_restart": time(13, 0)}, "IBC will cold-restart shortly", "2026-11-29 13:00:00:000"),
+    ],
+)
+def test_planned_restart_comes_at_its_time(planned: dict[str, time], sign: str, moment: str, tmp_path: Path) -> None:
     async def scene() -> None:
         clock = HurriedClock(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
-        async with running(fast(), tmp_path, clock=clock, auto_restart=time(2, 0)) as (_, log, _run):
-            await log.said("Re-starting session")
-        at = next(line for line in log.lines if "Shutdown progress" in line)
-        assert at.startswith("2026-11-24 02:00:00:000")
-        clock = HurriedClock(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
-        async with running(fast(), tmp_path, clock=clock, cold_restart=time(13, 0)) as (_, log, _run):
-            await log.said("IBC will cold-restart shortly")
-        assert any(line.startswith("2026-11-29 13:00:00:000 IBC: Login has completed: exiting") for line in log.lines)
+        async with running(fast(), tmp_path, clock=clock, **planned) as (_, log, _run):
+            await log.said("Configuration tasks completed")
+            clock.arrive.set()
+            await log.said(sign)
+        ends = next(line for line in log.lines if "Shutdown progress" in line)
+        assert ends.startswith(moment)
 
     asyncio.run(scene())
 
