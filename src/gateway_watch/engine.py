@@ -122,7 +122,8 @@ class Container:
     def mask(self, text: str) -> str:
         """`text` without the user names and passwords of the container's environment."""
         for identity in self.identities:
-            text = text.replace(identity, "***")
+            # Whole words only: a short name must not tear the words that happen to hold it.
+            text = re.sub(rf"(?<!\w){re.escape(identity)}(?!\w)", "***", text)
         return text
 
 

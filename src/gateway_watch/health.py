@@ -143,7 +143,9 @@ def presence(
             # What comes next says more: either the unit fails with a status, or it starts a new container.
             return None
         if memory.exit_code is not None:
-            return fail("exited", f"The container {name} ended with exit code {memory.exit_code} and is gone.")
+            said = f" The unit says: {unit.status_text}" if unit is not None and unit.status_text else ""
+            text = f"The container {name} ended with exit code {memory.exit_code} and is gone.{said}"
+            return fail("exited", text)
         if now - memory.began >= limits.appear:
             if limits.appear == 0:
                 return fail("no_such_container", f"There is no container {name}.")

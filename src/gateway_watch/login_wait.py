@@ -182,7 +182,11 @@ class LoginWait:
                 failure: Failure | None = None
                 if not following:
                     failure = await self._find()
-                    if failure is None and self._container is not None and self._container.running:
+                    if failure is not None and self._container is not None and self._container.has_started:
+                        # Its log says more than its exit code.
+                        await self._read_history()
+                        failure = self._with_cause(failure)
+                    elif failure is None and self._container is not None and self._container.running:
                         following = True
                         news = await self._attach(feed)
                 elif self._unit_state is not None and self._unit_state.failed:
@@ -297,6 +301,11 @@ class LoginWait:
             return failure
         return ended(self._snapshot(), container, self._name, self._memory.container.exit_code)
 
+    def _with_cause(self, failure: Failure) -> Failure:
+        """The failure of the container, as a failure of the login where the log names one."""
+        cause = self._snapshot().cause
+        return failure if cause is None else Failure(cause.id, f"{cause.text} {failure.text}", cause.remedy)
+
     def _hear_line(self, line: LogLine) -> None:
         changes = self._tracker.feed(line.time, line.text)
         self._changes += changes
@@ -330,7 +339,8 @@ class LoginWait:
         if last is not None and last - COUNTDOWN_SECONDS < left <= last:
             return ()
         self._memory = replace(self._memory, countdown=left, extended=True)
-        return (countdown_line(left),)
+        line = countdown_line(left)
+        return (f"{self._snapshot().mode}: {line}" if self._several else line,)
 
     def _waited(self) -> float:
         return self._monotonic() - self._memory.container.began
