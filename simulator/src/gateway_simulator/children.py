@@ -9,10 +9,12 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from gateway_simulator.lifecycle import View
 
 DISPLAY = ":1"
+LOCK = Path("/tmp/.X1-lock")  # noqa: S108 - where X servers put it
 STOP_SECONDS = 3.0
 RELAY_RESTART_SECONDS = 5.0
 
@@ -25,6 +27,7 @@ class ChildError(Exception):
 
 async def start_xvfb() -> Process:
     """Start the X server and return when it takes clients."""
+    LOCK.unlink(missing_ok=True)  # of a container that was killed and is started again
     ready, announce = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
