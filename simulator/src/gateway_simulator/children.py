@@ -25,9 +25,14 @@ class ChildError(Exception):
     """A program of the container could not be started."""
 
 
+def remove_stale_lock() -> None:
+    """Remove the display's lock that a killed container left, for it is started again with its files."""
+    LOCK.unlink(missing_ok=True)
+
+
 async def start_xvfb() -> Process:
     """Start the X server and return when it takes clients."""
-    LOCK.unlink(missing_ok=True)  # of a container that was killed and is started again
+    remove_stale_lock()
     ready, announce = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
