@@ -18,23 +18,30 @@ from pathlib import Path
 LOG_LINES = 15
 
 
-def alive_engine(pid_file: Path) -> int | None:
-    """Return the pid of the engine that the pid file names, None if there is none or it names something else."""
+def living(pid_file: Path, argument: Path) -> int | None:
+    """Return the pid in the file if that process has the argument on its command line, which tells it from others.
+
+    A killed engine leaves its pid files, and their numbers may belong to another process by now: then, and if the
+    process is gone, the file is removed, because the engine would take it for its own and refuse to start.
+    """
     try:
         pid = int(pid_file.read_text())
         command_line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError, ValueError):
-        return None
-    return pid if os.fsencode(pid_file) in command_line else None
+        command_line = []
+    if os.fsencode(argument) in command_line:
+        return pid
+    pid_file.unlink(missing_ok=True)
+    return None
 
 
 def start(data: Path, run: Path, group: str, seconds: float) -> str | None:
     """Start the engine; return None once it is ready, else what went wrong."""
     pid_file, log_file = run / "docker.pid", run / "docker.log"
-    if pid := alive_engine(pid_file):
+    if pid := living(pid_file, pid_file):
         return f"it runs already as process {pid} but does not answer; stop it with: kill {pid}"
-    # What an engine that was killed leaves behind: its number may belong to another process by now.
-    pid_file.unlink(missing_ok=True)
+    containerd = run / "exec/containerd"
+    living(containerd / "containerd.pid", containerd / "containerd.toml")
     for directory in (data, run):
         directory.mkdir(parents=True, exist_ok=True)
     notify_path = run / "notify.sock"
