@@ -57,20 +57,15 @@ class ActionModule(NormalAction):
         host = (task_vars or {}).get("inventory_hostname", "localhost")
         display = Display()
         follow: dict[str, Any] = {"until": "change"}
-        try:
-            while True:
-                result: dict[str, Any] = self._execute_module(
-                    module_args={**arguments, **follow}, task_vars=task_vars
+        while True:
+            result: dict[str, Any] = self._execute_module(module_args={**arguments, **follow}, task_vars=task_vars)
+            for line in result.get("progress", []):
+                display.display(as_line(host, line), color=constants.COLOR_VERBOSE)
+            if result.get("failed") or result.get("done", True):
+                return result
+            if "cursor" not in result:
+                raise AnsibleActionFail(
+                    f"The module {self._task.action} returned done: false without a cursor, so it cannot be "
+                    "called again. This is a bug of the module."
                 )
-                for line in result.get("progress", []):
-                    display.display(as_line(host, line), color=constants.COLOR_VERBOSE)
-                if result.get("failed") or result.get("done", True):
-                    return result
-                if "cursor" not in result:
-                    raise AnsibleActionFail(
-                        f"The module {self._task.action} returned done: false without a cursor, so it cannot be "
-                        "called again. This is a bug of the module."
-                    )
-                follow["cursor"] = result["cursor"]
-        finally:
-            self._remove_tmp_path(self._connection._shell.tmpdir)
+            follow["cursor"] = result["cursor"]

@@ -36,6 +36,9 @@ from ib_connection.probe import ProbeResult, probe
 NEXT_VALID_ID = 9
 """Message id of nextValidId: ``9|1|orderId``."""
 
+CLOSE_TIMEOUT = 1.0
+"""Seconds after which an orderly end of a connection becomes an abrupt one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -267,6 +270,8 @@ async def close(ib: IB) -> None:
     else:
         # IB.disconnect fails on a session that is connected but not ready yet.
         ib.client.disconnect()  # type: ignore[no-untyped-call]
+    # What is still unsent gets a moment to leave; a peer that reads nothing must not hold this up for ever.
+    await asyncio.wait({gone}, timeout=CLOSE_TIMEOUT)
     transport.abort()
     await gone
 

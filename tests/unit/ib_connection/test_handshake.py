@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from tests.unit.ib_connection.servers import framed, free_port, requests_seen, say, serving, simulated_api
@@ -226,8 +228,50 @@ def test_kept_session_works_and_frees_its_client_id() -> None:
             assert ib is not None
             assert server.clients == [7]
             assert len(await ib.reqPositionsAsync()) == 2
+            ended: list[str] = []
+            ib.disconnectedEvent += lambda: ended.append("disconnected")
+            before = asyncio.get_running_loop().time()
             await close(ib)
+            assert ended == ["disconnected"]
+            assert asyncio.get_running_loop().time() - before < 0.5
             again = await handshake(target(server.port), 7)
             assert again.ok, again.detail
 
     asyncio.run(session())
+
+
+@asynccontextmanager
+async def refusing_account_values(upstream: int) -> AsyncIterator[int]:
+    """A port that leads to the simulator and turns each end of account values (74) into an error of its request."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        source, sink = await asyncio.open_connection("127.0.0.1", upstream)
+
+        async def there() -> None:
+            while data := await reader.read(4096):
+                sink.write(data)
+            sink.close()
+
+        sending = asyncio.ensure_future(there())
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                head = await source.readexactly(4)
+                frame = await source.readexactly(int.from_bytes(head))
+                fields = frame.split(b"\0")
+                if fields[0] == b"74":
+                    frame = b"\0".join((b"4", b"2", fields[2], b"321", b"not allowed", b"", b""))
+                writer.write(framed(frame))
+        await sending
+
+    async with serving(relay) as port:
+        yield port
+
+
+def test_part_that_ends_in_an_error_is_missing() -> None:
+    async def attempt() -> HandshakeResult:
+        async with simulated_api() as server, refusing_account_values(server.port) as port:
+            return await handshake(target(port), 7, timeout=2)
+
+    result = asyncio.run(attempt())
+    assert result.cause is causes.SYNC_INCOMPLETE
+    assert result.detail.startswith("not answered: account values of DU*****67 (the gateway reported: 321 not allowed")

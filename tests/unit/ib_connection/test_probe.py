@@ -41,6 +41,19 @@ def test_answer_tells_version_and_clock() -> None:
     assert result.clock_difference == 30.0
 
 
+def test_offer_is_the_text_protocol_and_nothing_more() -> None:
+    received = b""
+
+    async def record(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        received = await reader.read(1)
+        writer.write(framed(b"176\x0020261123 12:00:00 UTC\0"))
+        received += await reader.read(-1)
+
+    assert probed(record).answered
+    assert received == b"API\0" + framed(b"v157..178")
+
+
 def test_gateway_that_is_behind_has_a_negative_difference() -> None:
     assert probed(say(framed(b"176\x0020261123 11:59:30 UTC\0"))).clock_difference == -30.0
 

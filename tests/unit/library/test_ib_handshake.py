@@ -20,6 +20,8 @@ from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
 
 ROOT = Path(__file__).parents[3]
 MODULE = ROOT / "library/ib_handshake.py"
+# Loaded here, since eventkit can only be imported as long as no event loop has ended in the process.
+LOADED = runpy.run_path(str(MODULE))
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")} | {
     "PYTHONPATH": str(ROOT / "src")
 }
@@ -199,20 +201,19 @@ def test_interpreter_without_the_package_is_named() -> None:
 
 
 def test_documentation_equals_the_arguments() -> None:
-    module = runpy.run_path(str(MODULE))
-    documented = yaml.safe_load(module["DOCUMENTATION"])["options"]
+    documented = yaml.safe_load(LOADED["DOCUMENTATION"])["options"]
     facts = ("type", "default", "choices", "elements")
     assert {name: {fact: option.get(fact) for fact in facts} for name, option in documented.items()} == {
-        name: {fact: option.get(fact) for fact in facts} for name, option in module["ARGUMENTS"].items()
+        name: {fact: option.get(fact) for fact in facts} for name, option in LOADED["ARGUMENTS"].items()
     }
     assert {name for name, option in documented.items() if option.get("required")} == {
-        name for name, option in module["ARGUMENTS"].items() if option.get("required")
+        name for name, option in LOADED["ARGUMENTS"].items() if option.get("required")
     }
 
 
 @pytest.mark.parametrize("check", [True, False])
 def test_every_value_returned_is_documented(check: bool) -> None:
-    returned = set(yaml.safe_load(runpy.run_path(str(MODULE))["RETURN"]))
+    returned = set(yaml.safe_load(LOADED["RETURN"]))
     result = against() if check else against(ApiBehaviour(connect=ConnectMode.SILENT), retries=1)
     assert set(result) - {"changed", "failed", "msg", "invocation"} <= returned
 
