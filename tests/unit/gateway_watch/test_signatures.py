@@ -1,0 +1,129 @@
+"""The signature file, and what is refused in one."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway_watch.signatures import LoginState, NextStep, SignatureFileError, load, parse
+
+GOOD = """
+controller = "robot"
+[causes.broken]
+text = "It broke."
+remedy = "Mend it."
+person = true
+next_step = "hangs"
+[[signatures]]
+id = "broke"
+pattern = 'broke at (?P<place>\\w+)'
+state = "failed"
+cause = "broken"
+text = "broke at {place}"
+"""
+
+CAUSES = {
+    "empty_credentials": (True, NextStep.HANGS),
+    "bad_credentials": (True, NextStep.RESTARTS),
+    "account_locked": (True, NextStep.RESTARTS),
+    "rate_limited": (False, NextStep.LOGS_IN_AGAIN),
+    "twofa_missed": (False, NextStep.LOGS_IN_AGAIN),
+    "twofa_slow_login": (False, NextStep.RESTARTS),
+    "twofa_device_unknown": (True, NextStep.HANGS),
+    "twofa_device_unset": (True, NextStep.HANGS),
+    "existing_session": (True, NextStep.HANGS),
+    "session_yielded": (False, NextStep.EXITS),
+    "login_handoff": (True, NextStep.EXITS),
+    "token_refused": (False, NextStep.HANGS),
+    "server_down": (False, NextStep.RESTARTS),
+    "no_login_window": (False, NextStep.EXITS),
+    "bad_image": (True, NextStep.EXITS),
+    "invalid_trading_mode": (True, NextStep.EXITS),
+    "password_set_twice": (True, NextStep.EXITS),
+    "write_access_blocked": (True, NextStep.GOES_ON),
+}
+
+
+def test_ibc_has_exactly_the_agreed_causes() -> None:
+    causes = load("ibc").causes
+    assert {name: (cause.person, cause.next_step) for name, cause in causes.items()} == CAUSES
+
+
+def test_every_cause_says_what_is_wrong_and_what_to_do_in_a_sentence() -> None:
+    for cause in load("ibc").causes.values():
+        assert cause.text[0].isupper()
+        assert cause.text.endswith(".")
+        assert len(cause.remedy) > 20
+        assert "\n" not in cause.text + cause.remedy
+
+
+def test_what_goes_on_is_never_final() -> None:
+    assert not load("ibc").causes["write_access_blocked"].final
+
+
+def test_a_line_that_nobody_knows_matches_nothing() -> None:
+    assert load("ibc").match("2026-11-23 01:00:00:123 IBC: detected frame entitled: Tip of the day") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "signature"),
+    [
+        ("detected dialog entitled: Login failed; event=Opened", None),
+        ("2026-11-23 01:00:00:123 IBC: Login failed", "login_failed"),
+        ("IBC: Login has completed: exiting via [File, Close] menu", None),
+        ("2026-11-23 01:00:00:123 IBC: Login has completed", "login_completed"),
+        ("Click button: Paper Log In", "paper_button"),
+        ("Click button: Log In", "live_button"),
+        ("Click button: Re-login", None),
+    ],
+)
+def test_lines_that_resemble_each_other_are_told_apart(line: str, signature: str | None) -> None:
+    found = load("ibc").match(line)
+    assert (found[0].id if found else None) == signature
+
+
+def test_a_good_file_is_read() -> None:
+    signatures = parse(GOOD, "robot.toml")
+    found = signatures.match("it broke at dawn")
+    assert found is not None
+    assert (found[0].state, found[0].cause) == (LoginState.FAILED, signatures.causes["broken"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("controller =", "controler =", r"robot.toml: missing controller"),
+        ('remedy = "Mend it."\n', "", r"cause broken: missing remedy"),
+        ("person =", "human =", r"cause broken: missing person"),
+        ('next_step = "hangs"', 'next_step = "sits"', r"cause broken: 'sits' is none of hangs, exits"),
+        ('state = "failed"', 'state = "fail"', r"signature broke: 'fail' is none of starting"),
+        ('cause = "broken"', 'cause = "crushed"', r"signature broke: cause 'crushed' is not defined"),
+        ('cause = "broken"\n', "", r"signature broke: state failed needs a cause"),
+        (r"(?P<place>\w+)", r"(?P<place>\w+", r"signature broke: pattern: .*unterminated"),
+        ("broke at {place}", "broke at {time}", r"signature broke: the pattern has no group time"),
+        ('text = "broke at', 'words = "broke at', r"signature broke: unknown words"),
+        ('id = "broke"\n', "", r"signature \(without id\): missing id"),
+        (
+            "[[signatures]]",
+            '[[signatures]]\nid="a"\npattern="a"\n[[signatures]]\nid="a"\npattern="b"\n[[signatures]]',
+            "unique: a",
+        ),
+        ("[[signatures]]", "[[signatures", r"robot.toml: "),
+        ('cause = "broken"', 'cause = "broken"\nquiet = { seconds = 3 }', "exactly one of cause and state"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_place_of_the_fault(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SignatureFileError, match=message):
+        parse(GOOD.replace(old, new), "robot.toml")
+
+
+def test_a_cause_that_no_line_leads_to_is_refused() -> None:
+    extra = '[causes.idle]\ntext = "a"\nremedy = "b"\nperson = true\nnext_step = "exits"\n[causes.broken]'
+    with pytest.raises(SignatureFileError, match="no signature leads to the causes idle"):
+        parse(GOOD.replace("[causes.broken]", extra), "robot.toml")
+
+
+@pytest.mark.parametrize("name", ["other", "../ibc", ""])
+def test_an_unknown_controller_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(SignatureFileError, match=r"known: ibc"):
+        load(name)
