@@ -16,7 +16,7 @@ SESSION_END = time(1, 0)
 SUNDAY = 6
 BEFORE = timedelta(minutes=2)
 AFTER = timedelta(minutes=15)
-"""The gateway may be away from so long before a planned restart until so long after it."""
+"""The gateway may be away from so long before a planned restart until so long after it (exclusive)."""
 
 
 def next_daily_restart(now: datetime, at: time, zone: ZoneInfo) -> datetime:
@@ -36,14 +36,15 @@ def next_session_end(now: datetime) -> datetime:
 
 def in_restart_window(now: datetime, daily: time | None, cold: time | None, zone: ZoneInfo) -> bool:
     """Whether a planned restart or the week's end explains that nothing answers at `now`."""
-    # A window is open exactly if it begins no later than now and its event is not over AFTER ago.
+    # The next event seen from AFTER ago is one whose window is not over; what remains is whether it has begun.
+    now = now.astimezone(UTC)
     earliest = now - AFTER
     moments = [next_session_end(earliest)]
     if daily is not None:
         moments.append(next_daily_restart(earliest, daily, zone))
     if cold is not None:
         moments.append(next_cold_restart(earliest, cold, zone))
-    return any(moment - BEFORE <= now <= moment + AFTER for moment in moments)
+    return any(moment.astimezone(UTC) - BEFORE <= now for moment in moments)
 
 
 def next_restart(now: datetime, daily: time | None, cold: time | None, zone: ZoneInfo) -> datetime | None:

@@ -315,7 +315,7 @@ class Supervisor:
         if self._end is not None and not self._asked:
             return self._leave("")
         if container is not None and not container.has_started:
-            text = f"The engine could not start the container: {container.error or 'see the lines above'}"
+            text = f"The engine could not start the container: {container.error or 'see the lines above'}."
             return self._fail(Reason("start_failed", text, "Mend what it names; systemd tries again."))
         if container is not None and container.running:
             text = "The engine ended the connection to the container, which still runs."
@@ -348,7 +348,7 @@ class Supervisor:
     async def _attached(self) -> AsyncGenerator[_Item, None]:
         """Start the container and read what it writes until it ends."""
         process = await asyncio.create_subprocess_exec(
-            *("docker", "start", "--attach", "--sig-proxy=false", self.instance.container),
+            *("docker", "start", "--attach", self.instance.container),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -1,0 +1,131 @@
+"""`gateway-watch`: run one gateway under systemd, and look at it or mend it by hand.
+
+Exit status: 0 in order, 1 not (or failed, to be tried again), 78 a person must mend something first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gateway_watch import decision, screenshot, session, status, tiers
+from gateway_watch.breaker import BreakerFile
+from gateway_watch.engine import Engine, EngineError
+from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
+from gateway_watch.notify import Notifier
+from gateway_watch.signatures import SignatureFileError
+from gateway_watch.signatures import load as load_signatures
+from gateway_watch.statefile import write_bytes
+from gateway_watch.supervisor import Supervisor, say
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[Instance, argparse.Namespace], int] = options.command
+    try:
+        instance = load(options.instance, options.config_root)
+        load_signatures(instance.login_controller)
+        return command(instance, options)
+    except (InstanceError, SignatureFileError) as error:
+        if options.command is run:
+            Notifier.from_environment(os.environ).status(str(error))
+        return _complain(str(error), decision.MEND)
+    except EngineError as error:
+        return _complain(f"{error} {error.remedy}", decision.RETRY)
+    except screenshot.ScreenshotError as error:
+        return _complain(str(error), decision.RETRY)
+    except OSError as error:
+        return _complain(f"{error} (most files of an instance are for root only: use sudo)", decision.RETRY)
+
+
+def run(instance: Instance, _options: argparse.Namespace) -> int:
+    return asyncio.run(Supervisor(instance).run())
+
+
+def show_status(instance: Instance, options: argparse.Namespace) -> int:
+    found = asyncio.run(status.collect(instance, Engine(), verified=options.tiers))
+    say(json.dumps(status.to_json(found), indent=2) if options.json else status.render(found))
+    return decision.OK if found.ok else decision.RETRY
+
+
+def take_screenshot(instance: Instance, options: argparse.Namespace) -> int:
+    if instance.vnc is None:
+        raise screenshot.ScreenshotError(f"VNC is off for {instance.name}, so there is no screen to look at.")
+    password = screenshot.password_file(instance, os.environ)
+    picture = asyncio.run(screenshot.capture(instance.vnc.host, instance.vnc.port, password))
+    write_bytes(options.output, picture)
+    say(f"{options.output}: {len(picture)} bytes")
+    return decision.OK
+
+
+def reset(instance: Instance, _options: argparse.Namespace) -> int:
+    if BreakerFile(instance.breaker_file, instance.name).reset():
+        say(f"The breaker of {instance.name} is closed, refused logins are forgotten. systemctl start {instance.unit}")
+    else:
+        say(f"The breaker of {instance.name} was closed, and no login was refused.")
+    return decision.OK
+
+
+def check_config(instance: Instance, options: argparse.Namespace) -> int:
+    say(f"{options.config_root / instance.name / 'instance.json'} is in order ({instance.trading_mode}).")
+    return decision.OK
+
+
+def verify(instance: Instance, _options: argparse.Namespace) -> int:
+    found = asyncio.run(_verify(instance))
+    for tier in found:
+        say(f"{tier.name:<10} {'-' if tier.ok is None else 'yes' if tier.ok else 'NO'}: {tier.text}")
+    if failed := next((tier for tier in found if not tier.ok), None):
+        return _complain(f"{failed.cause or failed.name}: {failed.remedy or failed.text}", decision.RETRY)
+    return decision.OK
+
+
+def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
+    if cost := session.read(instance.session_file).restart_cost(instance.name):
+        say(cost)
+    return decision.OK
+
+
+async def _verify(instance: Instance) -> tuple[tiers.Tier, ...]:
+    container = await Engine().find(instance.container)
+    return await tiers.look(instance, container, verified=True)
+
+
+def _complain(text: str, exit_status: int) -> int:
+    print(f"gateway-watch: {text}", file=sys.stderr)  # noqa: T201 - the error of a command
+    return exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--instance", default=DEFAULT_NAME, metavar="NAME", help=f"default: {DEFAULT_NAME}")
+    shared.add_argument("--config-root", type=Path, default=CONFIG_ROOT, metavar="DIR", help=f"default: {CONFIG_ROOT}")
+    parser = argparse.ArgumentParser(prog="gateway-watch", description=(__doc__ or "").strip())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Instance, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[shared], help=text, description=text)
+        made.set_defaults(command=command)
+        return made
+
+    add("run", run, "Run the gateway's container until it ends (for the systemd unit).")
+    shows = add("status", show_status, "Show how the gateway stands, on one screen.")
+    shows.add_argument("--json", action="store_true", help="as JSON")
+    shows.add_argument("--tiers", action="store_true", help="also verify a connection to the API")
+    picture = add("screenshot", take_screenshot, "Keep a picture (PNG) of the gateway's screen.")
+    picture.add_argument("--output", type=Path, required=True, metavar="FILE")
+    add("reset", reset, "Close the breaker, so that the next start tries to log in again.")
+    add("check-config", check_config, "Check the instance's configuration.")
+    add("verify", verify, "Check that the gateway listens, answers and can be connected to; changes nothing.")
+    add("restart-cost", restart_cost, "Say whether a restart now will ask for a 2FA approval; silent if not.")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

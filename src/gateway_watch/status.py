@@ -1,0 +1,302 @@
+"""How one gateway stands: collected once, shown as JSON or on one screen with the next step at its end."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from gateway_watch import session, session_calendar, systemd_unit, tiers
+from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError
+from gateway_watch.engine import Container, Engine, EngineError, Version
+from gateway_watch.health import Limits, Memory
+from gateway_watch.instance import Instance
+from gateway_watch.login import LoginState, Snapshot
+from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
+from gateway_watch.session import Session
+from gateway_watch.systemd_unit import UnitError, UnitState
+from gateway_watch.tiers import Tier
+
+WIDTH = 100
+LABEL = 12
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything known at `at` (UTC). None means that it could not be found out; `faults` say why."""
+
+    name: str
+    unit_name: str
+    trading_mode: str
+    at: datetime
+    uptime_seconds: float | None
+    engine: Version | None
+    unit: UnitState | None
+    container: Container | None
+    image: str
+    login: Snapshot | None
+    breaker: Breaker | None
+    tiers: tuple[Tier, ...]
+    session: Session
+    next_restart: datetime | None
+    session_end: datetime
+    release: str
+    faults: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every tier that was asked is reached."""
+        return all(tier.ok is not False for tier in self.tiers)
+
+
+async def collect(
+    instance: Instance, engine: Engine, *, verified: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> Status:
+    """Look at everything. What cannot be found out becomes one of the `faults`, not an error."""
+    faults: list[str] = []
+    version, container, login, unit, breaker = None, None, None, None, None
+    try:
+        version = await engine.version()
+        container = await engine.find(instance.container)
+        if container is not None and container.has_started:
+            login = await _login(instance, engine)
+    except EngineError as error:
+        faults.append(f"{error} {error.remedy}")
+    try:
+        unit = await systemd_unit.show(instance.unit)
+    except UnitError as error:
+        faults.append(f"{error} {error.remedy}")
+    try:
+        breaker = BreakerFile(instance.breaker_file, instance.name).read()
+    except BreakerFileError as error:
+        faults.append(str(error))
+    at = now()
+    return Status(
+        name=instance.name,
+        unit_name=instance.unit,
+        trading_mode=instance.trading_mode,
+        at=at,
+        uptime_seconds=_uptime(Path("/proc/uptime")),
+        engine=version,
+        unit=unit,
+        container=container,
+        image=container.image if container else instance.image,
+        login=login,
+        breaker=breaker,
+        tiers=await tiers.look(instance, container, verified=verified),
+        session=session.read(instance.session_file),
+        next_restart=session_calendar.next_restart(
+            at, instance.auto_restart_time, instance.cold_restart_time, instance.timezone
+        ),
+        session_end=session_calendar.next_session_end(at),
+        release=_release(),
+        faults=tuple(faults),
+    )
+
+
+def next_step(status: Status) -> str | None:
+    """The one thing to do now; None if there is nothing."""
+    breaker, login, unit = status.breaker, status.login, status.unit
+    if status.faults:
+        return status.faults[0]
+    if breaker is not None and breaker.opening is not None:
+        reset = f"gateway-watch reset --instance {status.name} && systemctl start {status.unit_name}"
+        return f"{breaker.opening.remedy} If nothing has to be changed: {reset}"
+    if unit is not None and unit.failed:
+        said = unit.status_text or f"result {unit.result}"
+        return f"{said} Then: systemctl start {status.unit_name}"
+    if unit is not None and unit.active == "inactive":
+        return f"The unit is stopped: systemctl start {status.unit_name}"
+    if login is not None and login.state is LoginState.AWAITING_2FA:
+        return f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
+    if login is not None and login.cause is not None:
+        return login.cause.remedy
+    if status.container is None:
+        return f"systemctl start {status.unit_name}, then follow it: journalctl -fu {status.unit_name}"
+    failed = next((tier for tier in status.tiers if tier.ok is False), None)
+    return failed.remedy if failed is not None else None
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """The status as JSON-able values. The container's environment is no part of it."""
+    container, login, engine, breaker = status.container, status.login, status.engine, status.breaker
+    return {
+        "name": status.name,
+        "trading_mode": status.trading_mode,
+        "at": status.at.isoformat(),
+        "ok": status.ok,
+        "next_step": next_step(status),
+        "faults": list(status.faults),
+        "host": {"uptime_seconds": status.uptime_seconds},
+        "engine": asdict(engine) if engine else None,
+        "unit": asdict(status.unit) if status.unit else None,
+        "container": {
+            "id": container.id,
+            "status": container.status,
+            "health": container.health,
+            "exit_code": container.exit_code,
+            "started_at": container.started_at.isoformat() if container.has_started else None,
+        }
+        if container
+        else None,
+        "image": status.image,
+        "login": {
+            "state": login.state.value,
+            "since": _iso(login.since),
+            "text": login.text,
+            "mode": login.mode,
+            "cause": login.cause.id if login.cause else None,
+            "twofa_seconds_left": login.twofa_seconds_left,
+            "attempts": login.attempts,
+            "warnings": [cause.id for cause in login.warnings],
+        }
+        if login
+        else None,
+        "breaker": {
+            "open": breaker.opening is not None,
+            "bad_logins": breaker.bad_logins,
+            "cause": breaker.opening.cause if breaker.opening else None,
+            "at": _iso(breaker.since),
+        }
+        if breaker
+        else None,
+        "tiers": {tier.name: asdict(tier) for tier in status.tiers},
+        "session": {
+            "since": _iso(status.session.since),
+            "twofa": status.session.twofa,
+            "last_restart": _iso(status.session.last_restart),
+            "last_cause": status.session.last_cause,
+            "last_screenshot": status.session.last_screenshot,
+            "end": status.session_end.isoformat(),
+        },
+        "next_restart": _iso(status.next_restart),
+        "versions": {"release": status.release, "python": platform.python_version()},
+    }
+
+
+def render(status: Status) -> str:
+    """One screen of plain text, at most 30 lines."""
+    rows = [
+        ("Host", _host(status)),
+        ("Unit", _unit(status)),
+        ("Container", _container(status)),
+        ("Image", status.image),
+        ("Login", _login_line(status)),
+        ("Breaker", _breaker(status)),
+        *((tier.name.capitalize(), f"{_word(tier)} {tier.text}") for tier in status.tiers),
+        ("Session", _session(status)),
+        ("Restart", _moment(status.next_restart, status.at) if status.next_restart else "none planned"),
+        ("Session end", _moment(status.session_end, status.at)),
+        ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
+    ]
+    head = f"{status.name} ({status.trading_mode}): {'in order' if status.ok else 'NOT IN ORDER'}"
+    lines = [f"{head:<{WIDTH - 23}}{status.at:%Y-%m-%d %H:%M:%S} UTC"]
+    for label, text in rows:
+        lines += _row(label, text, 2)
+    if step := next_step(status):
+        lines += ["", *_row("Next step", step, 5)]
+    return "\n".join(lines)
+
+
+async def _login(instance: Instance, engine: Engine) -> Snapshot | None:
+    options = LoginOptions(
+        instance.trading_mode, float(instance.twofa_timeout), log_lines=0, controller=instance.login_controller
+    )
+    memory = LoginMemory(Memory(began=0.0, events_since=0.0))
+    return (await LoginWait(engine, instance.container, Limits(), options, memory).look()).snapshot
+
+
+def _row(label: str, text: str, most: int) -> list[str]:
+    lines = wrap(text, WIDTH - LABEL, max_lines=most, placeholder=" …") or [""]
+    return [f"{label if number == 0 else '':<{LABEL}}{line}" for number, line in enumerate(lines)]
+
+
+def _word(tier: Tier) -> str:
+    return {True: "yes:", False: "NO:", None: "-"}[tier.ok]
+
+
+def _host(status: Status) -> str:
+    up = "uptime unknown" if status.uptime_seconds is None else f"up {_span(status.uptime_seconds)}"
+    return f"{up}, Docker {status.engine.server}" if status.engine else f"{up}, NO DOCKER ENGINE ANSWERS"
+
+
+def _unit(status: Status) -> str:
+    unit = status.unit
+    if unit is None:
+        return f"{status.unit_name} unknown to systemd"
+    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.status_text else ''}{unit.status_text}"
+
+
+def _container(status: Status) -> str:
+    container = status.container
+    if container is None:
+        return "none"
+    health = f", {container.health}" if container.running and container.health else ""
+    since = f", since {_moment(container.started_at, status.at)}" if container.has_started else ""
+    return f"{container.status}{health}{since}"
+
+
+def _login_line(status: Status) -> str:
+    login = status.login
+    if login is None:
+        return "unknown"
+    since = f", since {_moment(login.since, status.at)}" if login.since else ""
+    cause = f" - {login.cause.text}" if login.cause else ""
+    warnings = "".join(f" - {warning.text}" for warning in login.warnings)
+    return f"{login.state}: {login.text}{since}{cause}{warnings}"
+
+
+def _breaker(status: Status) -> str:
+    breaker = status.breaker
+    if breaker is None:
+        return "UNREADABLE"
+    if breaker.opening is None:
+        return f"closed, refused logins in a row: {breaker.bad_logins}"
+    return f"OPEN since {_moment(breaker.opening.at, status.at)}: {breaker.opening.text}"
+
+
+def _session(status: Status) -> str:
+    kept = status.session
+    if kept.since is None:
+        return "none yet"
+    how = {True: "approved by 2FA", False: "without 2FA", None: ""}[kept.twofa]
+    again = f"; last (re)start {_moment(kept.last_restart, status.at)}" if kept.last_restart else ""
+    return f"since {_moment(kept.since, status.at)} {how}{again}"
+
+
+def _moment(moment: datetime, now: datetime) -> str:
+    seconds = (moment - now).total_seconds()
+    distance = f"in {_span(seconds)}" if seconds > 0 else f"{_span(-seconds)} ago"
+    return f"{moment:%a %Y-%m-%d %H:%M %Z} ({distance})"
+
+
+def _span(seconds: float) -> str:
+    minutes, hours, days = int(seconds) // 60, int(seconds) // 3600, int(seconds) // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(seconds)} s"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _release() -> str:
+    try:
+        return metadata.version("ib-gateway-ansible")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from its source)"
+
+
+def _uptime(file: Path) -> float | None:
+    try:
+        return float(file.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

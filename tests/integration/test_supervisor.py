@@ -1,0 +1,366 @@
+"""`gateway-watch run` as a process, with a real engine, a real container and a real notification socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.engine import ROOT, docker, environment
+from tests.integration.supervised import (
+    ATTEMPT,
+    DONE,
+    LISTEN,
+    LOGIN,
+    REFUSED,
+    STAMP,
+    START,
+    STAY,
+    TWOFA,
+    Gateway,
+    Image,
+    says,
+    script,
+)
+
+MakeGateway = Callable[..., Gateway]
+NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[Image]:
+    made = Image()
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def make(tmp_path: Path, image: Image) -> Iterator[MakeGateway]:
+    made: list[Gateway] = []
+
+    def build(variables: dict[str, str] | None = None, **settings: Any) -> Gateway:
+        root = tmp_path / str(len(made))
+        root.mkdir()
+        made.append(Gateway(root, image, settings, variables or {}))
+        return made[-1]
+
+    yield build
+    for gateway in made:
+        gateway.close()
+
+
+def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    assert "ready: logged in (paper) and listening" in gateway.systemd.statuses()
+    docker("stop", "--time", "20", gateway.containers[0])
+    status, output = gateway.finish(process)
+    assert START in output
+    assert output.index("Login has completed") < output.index("ready: logged in")
+    # A planned logoff ends the same way: with 0, and Restart=always starts the gateway again.
+    assert (status, gateway.running()) == (0, False)
+    assert gateway.session()["twofa"] is False
+    assert gateway.session()["since"] is not None
+
+
+def test_it_is_not_ready_before_the_container_is_healthy(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), "sleep 4", LISTEN, STAY))
+    process = gateway.start()
+    gateway.systemd.wait_status("ready")
+    assert "READY=1" not in gateway.systemd.messages
+    gateway.systemd.wait_ready()
+    assert gateway.terminate(process)[0] == 0
+
+
+def test_it_is_not_ready_before_the_login_is(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT), "sleep 4", says(*DONE), STAY))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    ready = gateway.systemd.messages.index("READY=1")
+    told = [n for n, message in enumerate(gateway.systemd.messages) if message.startswith("STATUS=logged in")]
+    assert told
+    assert told[0] < ready
+    assert gateway.terminate(process)[0] == 0
+
+
+def test_an_approval_is_awaited_past_the_start_timeout_with_a_countdown(make: MakeGateway) -> None:
+    gateway = make(start_timeout=2)
+    approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
+    gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 8", says(*approved), STAY))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    assert any(
+        re.fullmatch(r"Approve the login in IBKR Mobile \(1\d\d s left\)", t) for t in gateway.systemd.statuses()
+    )
+    assert gateway.systemd.extended() >= 2
+    assert gateway.session()["twofa"] is True
+    assert gateway.terminate(process)[0] == 0
+    cost = gateway.finish(gateway.start(["-m", "gateway_watch.cli", "restart-cost"]))
+    assert (cost[0], "have IBKR Mobile at hand" in cost[1]) == (0, True)
+
+
+def test_a_start_that_hangs_is_ended_and_tried_again(make: MakeGateway) -> None:
+    gateway = make(start_timeout=3)
+    status, output = gateway.run(script(says(START), STAY))
+    assert (status, gateway.running()) == (1, False)
+    assert "start_timeout: The gateway has stood at starting" in output
+    assert not (gateway.state / "breaker.json").exists()
+    assert gateway.session()["last_cause"] == "start_timeout"
+
+
+def test_two_refused_logins_open_the_breaker_which_a_new_password_closes(make: MakeGateway) -> None:
+    gateway = make()
+    attempt = says(START, *LOGIN, *ATTEMPT, *REFUSED)
+    status, output = gateway.run(script(attempt, "sleep 1", attempt, STAY))
+    assert (status, gateway.running()) == (78, False)
+    assert output.count("Login failed") == 2
+    assert gateway.breaker()["open"]["cause"] == "bad_credentials"
+    assert oct((gateway.state / "breaker.json").stat().st_mode & 0o777) == "0o600"
+    assert "bad_credentials: " in gateway.systemd.statuses()[-1]
+    assert "2 logins in a row were refused" in gateway.systemd.statuses()[-1]
+
+    status, output = gateway.run(NORMAL)
+    assert (status, gateway.running(), START in output) == (78, False, False)
+    assert gateway.systemd.statuses()[-1].startswith("Not started, because of bad_credentials")
+    assert f"gateway-watch reset --instance {gateway.name}" in gateway.systemd.statuses()[-1]
+
+    gateway.change_password()
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    assert gateway.breaker() == {"bad_logins": 0, "last_bad_at": None, "open": None}
+    assert gateway.terminate(process)[0] == 0
+
+
+def test_refused_logins_are_counted_over_restarts_and_forgotten_by_a_login(make: MakeGateway) -> None:
+    gateway = make()
+    hangs = STAMP + "detected dialog entitled: Unrecognized Username or Password; event=Opened"
+    refused = script(says(START, *LOGIN, *ATTEMPT, hangs), STAY)
+    assert gateway.run(refused)[0] == 1
+    assert gateway.breaker()["bad_logins"] == 1
+
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    assert gateway.breaker()["bad_logins"] == 0
+    assert gateway.terminate(process)[0] == 0
+
+    assert gateway.run(refused)[0] == 1
+    assert gateway.run(refused)[0] == 78
+    assert gateway.breaker()["bad_logins"] == 2
+
+
+def test_what_a_person_must_mend_opens_the_breaker_at_once_until_a_reset(make: MakeGateway) -> None:
+    gateway = make()
+    fault = STAMP + "You should specify the required second factor device using the SecondFactorDevice setting"
+    status, _ = gateway.run(script(says(START, *LOGIN, *ATTEMPT, *TWOFA, fault), STAY))
+    assert (status, gateway.running()) == (78, False)
+    assert gateway.breaker()["open"]["cause"] == "twofa_device_unset"
+    assert gateway.run(NORMAL)[0] == 78
+    assert gateway.finish(gateway.start(["-m", "gateway_watch.cli", "reset"]))[0] == 0
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    assert gateway.terminate(process)[0] == 0
+
+
+def test_a_damaged_breaker_counts_as_open_and_names_the_mend(make: MakeGateway) -> None:
+    gateway = make()
+    (gateway.state / "breaker.json").write_text('{"bad_log')
+    status, output = gateway.run(NORMAL)
+    assert (status, START in output) == (78, False)
+    assert "breaker.json cannot be read as a breaker" in gateway.systemd.statuses()[-1]
+    assert f"gateway-watch reset --instance {gateway.name}" in gateway.systemd.statuses()[-1]
+
+
+def test_a_crash_is_tried_again(make: MakeGateway) -> None:
+    gateway = make()
+    status, output = gateway.run(script(says(START), "exit 3"))
+    assert status == 1
+    assert "The container ended with exit code 3 while its login stood at starting." in output
+
+
+def test_a_planned_exit_after_ready_is_no_failure(make: MakeGateway) -> None:
+    gateway = make()
+    status, output = gateway.run(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *DONE), "sleep 5", "exit 0"))
+    assert "READY=1" in gateway.systemd.messages
+    assert (status, "planned logoff" in output) == (0, True)
+
+
+def test_an_exit_with_0_before_ready_is_a_failed_start(make: MakeGateway) -> None:
+    assert make().run(script(says(START), "exit 0"))[0] == 1
+
+
+def test_an_image_without_java_needs_a_person(make: MakeGateway) -> None:
+    gateway = make()
+    status, _ = gateway.run(script(says(START), 'echo "Can\'t find suitable Java installation"', "exit 1"))
+    assert status == 78
+    assert gateway.breaker()["open"]["cause"] == "bad_image"
+
+
+def test_a_container_that_cannot_start_says_what_the_engine_says(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(NORMAL, "--entrypoint", "/bin/nothing")
+    status, output = gateway.finish(gateway.start())
+    assert status == 1
+    assert "The engine could not start the container" in output
+    assert "/bin/nothing" in gateway.systemd.statuses()[-1]
+
+
+def test_a_container_without_health_check_is_refused(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(NORMAL, "--no-healthcheck=false", "--health-cmd", "")
+    status, output = gateway.finish(gateway.start())
+    assert (status, gateway.running()) == (78, False)
+    assert "no_health_check" in output
+
+
+def test_no_container_at_all(make: MakeGateway) -> None:
+    gateway = make()
+    status, output = gateway.finish(gateway.start())
+    assert status == 1
+    assert "The engine has no such container" in output
+
+
+def test_sigterm_while_starting_stops_the_container_in_good_order(make: MakeGateway) -> None:
+    gateway = make()
+    gateway.create(script(says(START, *LOGIN, *ATTEMPT), STAY))
+    process = gateway.start()
+    gateway.systemd.wait_status("logging in")
+    status, output = gateway.terminate(process)
+    assert (status, gateway.running()) == (0, False)
+    assert "Received SIGINT or SIGTERM" in output
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", gateway.containers[0]).stdout.strip() == "0"
+    assert "STOPPING=1" in gateway.systemd.messages
+
+
+def test_user_names_of_the_environment_do_not_reach_the_journal(make: MakeGateway) -> None:
+    gateway = make()
+    status, output = gateway.run(script("echo hello edmund77", "exit 1"), "--env", "TWS_USERID=edmund77")
+    assert (status, "hello ***" in output, "edmund77" in output) == (1, True, False)
+
+
+def systemctl(directory: Path, **properties: str) -> str:
+    """A PATH whose systemctl answers with these properties: systemd itself cannot run here."""
+    program = directory / "systemctl"
+    lines = "".join(f"echo {key}={value}\n" for key, value in properties.items())
+    program.write_text(f'#!/bin/sh\ncase "$*" in *--value*) echo {properties["NRestarts"]};; *) {lines};; esac\n')
+    program.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+UNIT = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "Result": "success", "NRestarts": "0"}
+
+
+def test_after_failed_starts_it_pauses_and_can_be_stopped_meanwhile(make: MakeGateway, tmp_path: Path) -> None:
+    gateway = make({"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"NRestarts": "3"})})
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_status("3 starts in a row failed; the next one comes in 40 s")
+    gateway.systemd.wait(lambda messages: any(m.startswith("EXTEND_TIMEOUT_USEC=") for m in messages))
+    status, output = gateway.terminate(process)
+    assert (status, START in output) == (0, False)
+
+
+def test_a_container_ended_by_the_units_own_stop_is_no_failure(make: MakeGateway, tmp_path: Path) -> None:
+    gateway = make({"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"ActiveState": "deactivating"})})
+    gateway.create("\n".join([says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY]))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    docker("kill", gateway.containers[0])
+    assert gateway.finish(process)[0] == 0
+
+
+DRIVER = """
+import argparse, asyncio, sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from gateway_watch.instance import load
+from gateway_watch.supervisor import Supervisor
+options = argparse.ArgumentParser()
+options.add_argument("--instance")
+options.add_argument("--config-root", type=Path)
+options = options.parse_args()
+# A Wednesday at noon in New York: far from every planned restart.
+shift = datetime(2026, 11, 25, 17, tzinfo=UTC) - datetime.now(UTC)
+instance = load(options.instance, options.config_root)
+supervisor = Supervisor(instance, probe_seconds=0.3, now=lambda: datetime.now(UTC) + shift)
+sys.exit(asyncio.run(supervisor.run()))
+"""
+
+
+def test_an_api_that_stops_answering_is_restarted(make: MakeGateway) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(64)
+        text = b"176\x0020261123 01:10:50 UTC\x00"
+        writer.write(len(text).to_bytes(4, "big") + text)
+        await writer.drain()
+        asked.put_nowait(True)
+        writer.close()
+
+    asked: asyncio.Queue[bool] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def api() -> AsyncIterator[int]:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+
+    async def scenario() -> tuple[int, str, Gateway]:
+        async with api() as port:
+            gateway = make(
+                unanswering_minutes=3,
+                apis=[{"mode": "paper", "host": "127.0.0.1", "port": port, "native_port": 4002}],
+            )
+            gateway.create(NORMAL)
+            process = gateway.start(["-c", DRIVER])
+            await asyncio.to_thread(gateway.systemd.wait_ready)
+            async with asyncio.timeout(30):
+                for _ in range(5):
+                    await asked.get()
+            assert process.poll() is None
+        return *await asyncio.to_thread(gateway.finish, process), gateway
+
+    status, output, gateway = asyncio.run(scenario())
+    assert (status, gateway.running()) == (1, False)
+    assert "no answer from the API (1 of 3)" in output
+    assert "api_unanswering: The API has not answered 3 probes in a row" in output
+
+
+def test_the_status_screen_of_a_gateway_that_does_not_answer(make: MakeGateway) -> None:
+    gateway = make(apis=[{"mode": "paper", "host": "127.0.0.1", "port": 1, "native_port": 4002}])
+    gateway.create(NORMAL)
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    shown = subprocess.run(
+        [
+            *(sys.executable, "-m", "gateway_watch.cli", "status", "--instance", gateway.name),
+            *("--config-root", str(gateway.root / "etc")),
+        ],
+        check=False,
+        env={**environment(), "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert shown.stderr == ""
+    lines = shown.stdout.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+    assert re.search(r"^Listening +yes: the container is healthy$", shown.stdout, re.MULTILINE)
+    assert re.search(r"^Answering +NO: paper 127\.0\.0\.1:1 nothing listens", shown.stdout, re.MULTILINE)
+    assert re.search(r"^Login +ready: ", shown.stdout, re.MULTILINE)
+    assert shown.returncode == 1
+    assert gateway.terminate(process)[0] == 0

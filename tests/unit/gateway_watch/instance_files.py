@@ -1,0 +1,27 @@
+"""A correct instance.json, for tests to break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DOCUMENT: dict[str, Any] = {
+    "name": "ib-gateway",
+    "container": "ib-gateway",
+    "unit": "ib-gateway.service",
+    "trading_mode": "paper",
+    "apis": [{"mode": "paper", "host": "127.0.0.1", "port": 4002, "native_port": 4002}],
+    "vnc": {"host": "127.0.0.1", "port": 5900},
+    "secrets_dir": "/etc/ib-gateway/ib-gateway/secrets",
+    "state_dir": "/var/lib/ib-gateway/ib-gateway/state",
+    "start_timeout": 300,
+    "timezone": "America/New_York",
+    "auto_restart_time": "02:00 AM",
+    "cold_restart_time": "13:00",
+    "twofa_timeout": 180,
+    "expected_accounts": ["DU1234567"],
+    "client_id": 9000,
+    "max_bad_logins": 2,
+    "unanswering_minutes": 5,
+    "image": "ghcr.io/gnzsnz/ib-gateway:10.45.1j",
+    "login_controller": "ibc",
+}

@@ -1,0 +1,55 @@
+"""Messages to systemd, received by a real datagram socket."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gateway_watch.notify import Notifier
+
+
+def receive(address: str, send: Callable[[], None]) -> str:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(address)
+        receiver.settimeout(5)
+        send()
+        return receiver.recv(4096).decode()
+
+
+@pytest.mark.parametrize(
+    ("send", "message"),
+    [
+        (Notifier.ready, "READY=1"),
+        (Notifier.watchdog, "WATCHDOG=1"),
+        (Notifier.stopping, "STOPPING=1"),
+        (lambda notifier: notifier.extend_timeout(60.5), "EXTEND_TIMEOUT_USEC=60500000"),
+        (lambda notifier: notifier.status("two\nlines: ü"), "STATUS=two lines: ü"),
+    ],
+)
+def test_the_messages(send: Callable[[Notifier], None], message: str, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
+    assert receive(address, lambda: send(notifier)) == message
+
+
+def test_an_abstract_socket() -> None:
+    name = f"gateway-watch-{uuid.uuid4().hex}"
+    assert receive(f"\0{name}", Notifier(f"@{name}").ready) == "READY=1"
+
+
+@pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])
+def test_nobody_to_tell(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a socket was made")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    Notifier.from_environment(environment).ready()
+
+
+def test_an_address_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="NOTIFY_SOCKET 'vsock:2:1' is neither"):
+        Notifier("vsock:2:1")

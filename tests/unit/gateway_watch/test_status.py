@@ -1,0 +1,144 @@
+"""The status screen and its next step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gateway_watch.breaker import Breaker, Opening
+from gateway_watch.engine import NEVER, Container, Version
+from gateway_watch.login import LoginState, Snapshot
+from gateway_watch.session import Session
+from gateway_watch.signatures import load
+from gateway_watch.status import Status, next_step, render, to_json
+from gateway_watch.systemd_unit import UnitState
+from gateway_watch.tiers import Tier
+
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+UNIT = UnitState("ib-gateway.service", "active", "running", "success", "ready: logged in (paper) and listening", 0)
+CONTAINER = Container(
+    id="abc",
+    name="ib-gateway",
+    image="ib-gateway:10.45.1j",
+    status="running",
+    exit_code=0,
+    error="",
+    oom_killed=False,
+    started_at=AT - timedelta(hours=2),
+    finished_at=NEVER,
+    restart_count=0,
+    health="healthy",
+    identities=("edmund77",),
+)
+LOGIN = Snapshot(LoginState.READY, AT - timedelta(hours=2), "ready", "paper", None, None, 1, ())
+GOOD = Status(
+    name="ib-gateway",
+    unit_name="ib-gateway.service",
+    trading_mode="paper",
+    at=AT,
+    uptime_seconds=90_000.0,
+    engine=Version("20.10.24", "20.10.24", "1.41"),
+    unit=UNIT,
+    container=CONTAINER,
+    image=CONTAINER.image,
+    login=LOGIN,
+    breaker=Breaker(),
+    tiers=(
+        Tier("listening", True, "the container is healthy"),
+        Tier("answering", True, "paper 127.0.0.1:4002 in 3 ms, server version 176"),
+        Tier("verified", None, "not asked (--tiers asks)"),
+    ),
+    session=Session(AT - timedelta(days=1), True, AT - timedelta(hours=2)),
+    next_restart=AT + timedelta(hours=19),
+    session_end=AT + timedelta(days=5, hours=18),
+    release="0.1.0",
+    faults=(),
+)
+OPEN = replace(
+    GOOD,
+    breaker=Breaker(2, AT, Opening("bad_credentials", "IBKR does not accept them.", "Correct them.", AT)),
+    container=None,
+    login=None,
+    unit=replace(UNIT, active="failed", sub="failed"),
+    tiers=(
+        Tier("listening", False, "there is no container", "no_such_container", "Start the unit that creates it."),
+        Tier("answering", False, "paper 127.0.0.1:4002 nothing listens on the port", "refused", "Look."),
+        Tier("verified", None, "not asked: the API does not answer"),
+    ),
+)
+
+
+def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
+    screen = render(GOOD)
+    lines = screen.splitlines()
+    assert len(lines) <= 30
+    assert lines[0].startswith("ib-gateway (paper): in order")
+    assert "Host        up 1 d 1 h, Docker 20.10.24" in lines
+    assert "Container   running, healthy, since Mon 2026-11-23 10:00 UTC (2 h 0 min ago)" in lines
+    assert "Session end Sun 2026-11-29 06:00 UTC (in 5 d 18 h)" in lines
+    assert any(
+        line.startswith("Session     since Sun 2026-11-22 12:00 UTC (1 d 0 h ago) approved by 2FA") for line in lines
+    )
+    assert "Next step" not in screen
+
+
+def test_an_open_breaker_ends_the_screen_with_its_remedy() -> None:
+    lines = render(OPEN).splitlines()
+    assert lines[0].startswith("ib-gateway (paper): NOT IN ORDER")
+    assert any(line.startswith("Breaker     OPEN since Mon 2026-11-23 12:00 UTC") for line in lines)
+    rest = " ".join(line[12:] for line in lines[lines.index("") + 1 :])
+    assert rest == (
+        "Correct them. If nothing has to be changed: "
+        "gateway-watch reset --instance ib-gateway && systemctl start ib-gateway.service"
+    )
+
+
+def test_the_screen_stays_one_screen_whatever_is_said() -> None:
+    long = "very long words " * 200
+    lines = render(
+        replace(
+            OPEN,
+            unit=replace(UNIT, status_text=long),
+            login=replace(LOGIN, text=long),
+            tiers=tuple(replace(tier, text=long) for tier in OPEN.tiers),
+            faults=(long,),
+        )
+    ).splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+
+
+TWOFA = replace(LOGIN, state=LoginState.AWAITING_2FA, twofa_seconds_left=172)
+DOWN = replace(LOGIN, state=LoginState.RESTARTING, cause=load().causes["server_down"])
+
+
+@pytest.mark.parametrize(
+    ("status", "step"),
+    [
+        (GOOD, None),
+        (replace(GOOD, faults=("No Docker engine answers.",)), "No Docker engine answers."),
+        (
+            replace(GOOD, unit=replace(UNIT, active="inactive")),
+            "The unit is stopped: systemctl start ib-gateway.service",
+        ),
+        (replace(GOOD, login=TWOFA), "Approve the login in IBKR Mobile (172 s left)."),
+        (replace(GOOD, login=DOWN), load().causes["server_down"].remedy),
+        (replace(OPEN, breaker=Breaker(), unit=UNIT, container=CONTAINER), "Start the unit that creates it."),
+    ],
+)
+def test_the_next_step(status: Status, step: str | None) -> None:
+    assert next_step(status) == step
+
+
+def test_the_json_is_json_and_holds_no_identity() -> None:
+    text = json.dumps([to_json(GOOD), to_json(OPEN)])
+    good, opened = json.loads(text)
+    assert (good["ok"], opened["ok"]) == (True, False)
+    assert good["tiers"]["answering"]["ok"] is True
+    assert (opened["breaker"]["open"], opened["breaker"]["cause"]) == (True, "bad_credentials")
+    assert opened["container"] is None
+    assert good["login"]["state"] == "ready"
+    assert "edmund77" not in text
