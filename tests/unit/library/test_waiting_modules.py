@@ -1,0 +1,98 @@
+"""The modules container_health and gateway_login as processes, up to where they need an engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+MODULES = ("container_health", "gateway_login")
+
+
+def load_module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"library_{name}", ROOT / "library" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(name: str, arguments: dict[str, Any], *flags: str, **environment: str) -> dict[str, Any]:
+    result = subprocess.run(
+        [sys.executable, *flags, str(ROOT / "library" / f"{name}.py")],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"name": "wtest-none", **arguments}}),
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_documentation_equals_the_arguments(name: str) -> None:
+    module = load_module(name)
+    options = yaml.safe_load(module.DOCUMENTATION)["options"]
+    documented = {
+        option: {key: value for key, value in entry.items() if key != "description"}
+        for option, entry in options.items()
+    }
+    assert documented == module.ARGUMENTS
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("key", ["timeout", "appear_timeout", "log_lines"])
+def test_a_negative_number_is_refused(name: str, key: str) -> None:
+    answer = call(name, {key: -1})
+    assert answer["failed"]
+    assert f"{key} is -1" in answer["msg"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_cursor_without_change_is_refused(name: str) -> None:
+    assert "cursor is of use with until=change only" in call(name, {"cursor": "{}"})["msg"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("cursor", ["nonsense", "{}", "[]", '{"began": 1}'])
+def test_a_foreign_cursor_is_refused(name: str, cursor: str) -> None:
+    answer = call(name, {"cursor": cursor, "until": "change"})
+    assert answer["failed"]
+    assert "cursor is not one that this module returned" in answer["msg"]
+
+
+def test_an_unknown_login_controller_is_refused_with_the_known_ones() -> None:
+    message = call("gateway_login", {"login_controller": "other"})["msg"]
+    assert "login_controller: No signatures for login controller 'other'; known: ibc" in message
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_engine_that_is_away_is_a_failure_of_its_own(name: str, tmp_path: Path) -> None:
+    answer = call(name, {}, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert answer["failed"]
+    assert "[engine_away]" in answer["msg"]
+    assert "systemctl start docker" in answer["remedy"]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_an_interpreter_without_the_package_names_who_installs_it(name: str, tmp_path: Path) -> None:
+    # -S leaves site-packages out; only Ansible's own code is put back.
+    import ansible
+
+    (tmp_path / "ansible").symlink_to(Path(ansible.__file__).parent)
+    answer = call(name, {}, "-S", PYTHONPATH=str(tmp_path))
+    assert answer["failed"]
+    assert "has no gateway_watch" in answer["msg"]
+    assert "The role ib_gateway installs it" in answer["msg"]
