@@ -256,7 +256,8 @@ def test_a_blocked_api_is_a_warning_and_no_failure() -> None:
 
 
 def test_a_daily_restart_keeps_the_session() -> None:
-    tracker, _ = tracker_after([*LOGIN, *LOADED, *CONFIGURED])
+    tracker, _ = tracker_after([*LOGIN, *CONFIGURED, *LOADED])
+    assert tracker.snapshot(START).state is LoginState.READY
     restart = [
         "IBC returned exit status 0",
         "autorestart file found at /settings/x/autorestart: authentication will not be required",
@@ -288,6 +289,19 @@ def test_both_logins_are_told_apart() -> None:
 
     approved = ["detected dialog entitled: Second Factor Authentication; event=Closed", *LOADED, *CONFIGURED]
     changes = replay(tracker, stamped(approved, last + timedelta(minutes=1)))
+
+    assert {change.mode for change in changes} == {"live"}
+    assert tracker.snapshot(last).state is LoginState.READY
+
+
+def test_a_line_goes_to_the_login_that_it_fits() -> None:
+    live = [line.replace("in paper mode", "in live mode").replace("Paper Log", "Log") for line in LOGIN]
+    tracker, last = tracker_after(live, "both")
+    paper = [*LOGIN[1:], *LOADED, *CONFIGURED]
+    replay(tracker, stamped(paper, last + timedelta(seconds=1)))
+
+    # The paper login spoke last, but it is ready and needs no second login.
+    changes = replay(tracker, stamped([*LOADED, *CONFIGURED], last + timedelta(minutes=1)))
 
     assert {change.mode for change in changes} == {"live"}
     assert tracker.snapshot(last).state is LoginState.READY
