@@ -1,0 +1,65 @@
+"""scripts/wheelhouse chooses for the host's Python, whatever Python the controller has."""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "scripts/wheelhouse"
+LOCK = """\
+numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+numpy==2.5.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:cc
+colorama==0.4.6 ; sys_platform == 'win32' \\
+    --hash=sha256:dd
+six==1.17.0 \\
+    --hash=sha256:ee
+"""
+
+
+@pytest.fixture(scope="module")
+def wheelhouse() -> ModuleType:
+    loader = SourceFileLoader("wheelhouse", str(SCRIPT))
+    spec = spec_from_loader("wheelhouse", loader)
+    assert spec
+    module = module_from_spec(spec)
+    sys.modules["wheelhouse"] = module
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("python", "numpy"),
+    [
+        ("3.11.2", "numpy==2.4.6 --hash=sha256:aa --hash=sha256:bb"),
+        ("3.12.3", "numpy==2.5.5 --hash=sha256:cc"),
+        ("3.13.5", "numpy==2.5.5 --hash=sha256:cc"),
+    ],
+)
+def test_markers_are_those_of_the_host(wheelhouse: ModuleType, python: str, numpy: str) -> None:
+    target = wheelhouse.Target(python, "x86_64", "2.36")
+    assert wheelhouse.requirements(LOCK, target) == f"{numpy}\nsix==1.17.0 --hash=sha256:ee\n"
+
+
+def test_wheels_newer_than_the_c_library_of_the_host_are_not_taken(wheelhouse: ModuleType) -> None:
+    platforms = wheelhouse.Target("3.11.2", "aarch64", "2.36").platforms
+    assert platforms[0] == "manylinux_2_36_aarch64"
+    assert platforms[-1] == "manylinux_2_17_aarch64"
+
+
+def test_the_release_is_named_for_what_it_runs_on(wheelhouse: ModuleType) -> None:
+    names = {
+        wheelhouse.release_name(wheelhouse.Target(python, machine, glibc))
+        for python in ("3.11.2", "3.11.9", "3.12.3")
+        for machine in ("x86_64", "aarch64")
+        for glibc in ("2.36", "2.39")
+    }
+    # A patch release of Python is the same target.
+    assert len(names) == 8
