@@ -46,11 +46,11 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
         raise ScreenshotError(f"{place} did not give a picture: {error or type(error).__name__}") from error
 
 
-async def save(instance: Instance, password: Path, reason: str, now: datetime) -> Path:
+async def save(instance: Instance, password: Path, reason: str, now: datetime, seconds: float) -> Path:
     """Keep a picture of the instance's screen in its state directory; its path. Raises `ScreenshotError`."""
     if instance.vnc is None:
         raise ScreenshotError("VNC is off for this instance, so nobody can look at its screen.")
-    picture = await capture(instance.vnc.host, instance.vnc.port, password)
+    picture = await capture(instance.vnc.host, instance.vnc.port, password, seconds)
     path = instance.screenshots_dir / f"{now:%Y%m%dT%H%M%SZ}-{reason}.png"
     _keep(path, picture)
     return path

@@ -102,8 +102,6 @@ async def collect(
 def next_step(status: Status) -> str | None:
     """The one thing to do now; None if there is nothing."""
     breaker, login, unit = status.breaker, status.login, status.unit
-    if status.faults:
-        return status.faults[0]
     if breaker is not None and breaker.opening is not None:
         reset = f"gateway-watch reset --instance {status.name} && systemctl start {status.unit_name}"
         return f"{breaker.opening.remedy} If nothing has to be changed: {reset}"
@@ -116,6 +114,8 @@ def next_step(status: Status) -> str | None:
         return f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
     if login is not None and login.cause is not None:
         return login.cause.remedy
+    if status.faults:
+        return status.faults[0]
     if status.container is None:
         return f"systemctl start {status.unit_name}, then follow it: journalctl -fu {status.unit_name}"
     failed = next((tier for tier in status.tiers if tier.ok is False), None)

@@ -35,6 +35,9 @@ EXTENSION_SECONDS = 60.0
 """systemd waits so much longer after each beat: long enough for a host that hangs a while."""
 
 AFTER_STOP_SECONDS = 10.0
+SCREENSHOT_SECONDS = 5.0
+"""A gateway that logs in again by itself must be stopped before it does; its window alone takes longer than this."""
+
 STABLE_SECONDS = 600.0
 """A start that lasted so long was a good one: the next failure is the first in a row."""
 
@@ -214,7 +217,12 @@ class Supervisor:
         for change in changes:
             self._note(change)
             several = len(self._tracker.modes) > 1
-            self._tell(describe(change, several))
+            text = describe(change, several)
+            if self._end is None:
+                self._tell(text)
+            else:
+                # The status stays at the reason of the end.
+                self.say(f"gateway-watch: {text}")
             if self._end is None:
                 self._end = decision.on_change(change, self._breaker.bad_logins, self.instance.max_bad_logins)
         return bool(changes)
@@ -295,7 +303,8 @@ class Supervisor:
         if self.instance.vnc is not None:
             try:
                 password = screenshot.password_file(self.instance, self.environment)
-                picture = str(await screenshot.save(self.instance, password, end.reason.cause, self.now()))
+                kept = screenshot.save(self.instance, password, end.reason.cause, self.now(), SCREENSHOT_SECONDS)
+                picture = str(await kept)
                 self.say(f"gateway-watch: the screen at this moment is in {picture}")
             except screenshot.ScreenshotError as error:
                 self.say(f"gateway-watch: no screenshot: {error}")
