@@ -1,6 +1,6 @@
 # Each target is a script or a command that can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup deploy test lint lock clean
+.PHONY: help setup deploy test lint lock docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,9 @@ lint: ## Run only the linters and the type checker
 
 lock: ## Renew requirements/*.lock from requirements/*.in
 	@scripts/lock
+
+docs: ## Renew the generated parts of docs/
+	@.venv/bin/python scripts/generate_docs.py
 
 clean: ## Remove everything that the other targets made, save system packages
 	@scripts/clean

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible.plugins.loader import action_loader
 
-Base = action_loader.get("operator_progress", class_only=True)
+Base: Any = action_loader.get("operator_progress", class_only=True)
 
 
 class ActionModule(Base):

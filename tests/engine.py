@@ -14,7 +14,7 @@ def environment() -> dict[str, str]:
     values = dict(os.environ)
     chosen = ROOT / ".sandbox" / "engine.env"
     if "DOCKER_HOST" not in values and chosen.exists():
-        values.update(line.split("=", 1) for line in chosen.read_text().split() if "=" in line)
+        values["DOCKER_HOST"] = chosen.read_text().strip().removeprefix("DOCKER_HOST=")
     return values
 
 
