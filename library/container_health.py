@@ -151,6 +151,11 @@ health_log:
     output:
       description: What it printed.
       type: str
+published:
+  description: Ports of the host, each with the port inside the container that it leads to.
+  returned: always, unless the arguments were refused
+  type: dict
+  sample: {"4002": 4004, "5900": 5900}
 failure:
   description:
     - Why the wait failed, empty if it did not. One of V(no_such_container), V(no_health_check), V(exited),
@@ -234,6 +239,7 @@ def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, An
         ]
         if container
         else [],
+        "published": {str(port): inside for port, inside in container.published.items()} if container else {},
         "failure": step.failure.kind if step.failure else "",
         "remedy": step.failure.remedy if step.failure else "",
         "progress": progress,

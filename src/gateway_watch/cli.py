@@ -9,8 +9,10 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway_watch import decision, screenshot, session, status, tiers
@@ -20,7 +22,6 @@ from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, Instance
 from gateway_watch.notify import Notifier
 from gateway_watch.signatures import SignatureFileError
 from gateway_watch.signatures import load as load_signatures
-from gateway_watch.statefile import write_bytes
 from gateway_watch.supervisor import Supervisor, say
 
 
@@ -55,13 +56,21 @@ def show_status(instance: Instance, options: argparse.Namespace) -> int:
 
 
 def take_screenshot(instance: Instance, options: argparse.Namespace) -> int:
-    if instance.vnc is None:
-        raise screenshot.ScreenshotError(f"VNC is off for {instance.name}, so there is no screen to look at.")
-    password = screenshot.password_file(instance, os.environ)
-    picture = asyncio.run(screenshot.capture(instance.vnc.host, instance.vnc.port, password))
-    write_bytes(options.output, picture)
-    say(f"{options.output}: {len(picture)} bytes")
+    say(str(_screenshot(instance, options.output)))
     return decision.OK
+
+
+def _screenshot(instance: Instance, output: Path | None) -> Path:
+    """A picture of the screen as it is; without `output`, the last one kept when there is no screen any more."""
+    last = session.read(instance.session_file).last_screenshot
+    password = screenshot.password_file(instance, os.environ)
+    try:
+        taken = asyncio.run(screenshot.save(instance, password, "by-hand", datetime.now(UTC), screenshot.TIMEOUT))
+    except screenshot.ScreenshotError:
+        if output is not None or last is None or not Path(last).exists():
+            raise
+        return Path(last)
+    return taken if output is None else Path(shutil.move(taken, output))
 
 
 def reset(instance: Instance, _options: argparse.Namespace) -> int:
@@ -119,7 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     shows.add_argument("--json", action="store_true", help="as JSON")
     shows.add_argument("--tiers", action="store_true", help="also verify a connection to the API")
     picture = add("screenshot", take_screenshot, "Keep a picture (PNG) of the gateway's screen.")
-    picture.add_argument("--output", type=Path, required=True, metavar="FILE")
+    picture.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: a new file in the state directory, or the last one kept if there is no screen now",
+    )
     add("reset", reset, "Close the breaker, so that the next start tries to log in again.")
     add("check-config", check_config, "Check the instance's configuration.")
     add("verify", verify, "Check that the gateway listens, answers and can be connected to; changes nothing.")

@@ -92,6 +92,8 @@ class Container:
     failing_streak: int = 0
     health_log: tuple[HealthProbe, ...] = ()
     trading_mode: str | None = None
+    published: Mapping[int, int] = field(default_factory=dict)
+    """Port of the host to the port inside that it leads to."""
     identities: tuple[str, ...] = field(default=(), repr=False)
     """User names (and passwords, if somebody passed them so) in its environment: masked, never shown."""
 
@@ -190,6 +192,7 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         failing_streak=health["FailingStreak"] if health else 0,
         health_log=tuple(_probes(health.get("Log") or ())) if health else (),
         trading_mode=environment.get("TRADING_MODE"),
+        published=dict(_published(document.get("NetworkSettings", {}).get("Ports") or {})),
         identities=tuple(value for name in _IDENTITY_VARIABLES if (value := environment.get(name))),
     )
 
@@ -206,6 +209,12 @@ def parse_event(line: str) -> Event:
         name=attributes.get("name", ""),
         exit_code=int(code) if code is not None and document["Action"] == "die" else None,
     )
+
+
+def _published(ports: Mapping[str, Iterable[Mapping[str, str]] | None]) -> Iterable[tuple[int, int]]:
+    for inside, bindings in ports.items():
+        for binding in bindings or ():
+            yield int(binding["HostPort"]), int(inside.partition("/")[0])
 
 
 def _probes(entries: Iterable[Mapping[str, Any]]) -> Iterable[HealthProbe]:

@@ -53,6 +53,11 @@ def test_a_container_is_read() -> None:
     assert (container.trading_mode, container.restart_count) == ("live", 2)
 
 
+def test_published_ports_are_read_with_where_they_lead() -> None:
+    ports = {"4004/tcp": [{"HostIp": "127.0.0.1", "HostPort": "4002"}], "4003/tcp": None}
+    assert parse_container(document() | {"NetworkSettings": {"Ports": ports}}).published == {4002: 4004}
+
+
 @pytest.mark.parametrize("health", [None, {"Status": "none", "FailingStreak": 0, "Log": []}])
 def test_no_health_check_is_no_health(health: dict[str, Any] | None) -> None:
     assert parse_container(document(Health=health)).health is None
