@@ -25,11 +25,15 @@ STDOUT_IS_TERMINAL = os.isatty(1)
 READABLE_CALLBACKS = frozenset({"default", "yaml", "debug", "unixy"})
 
 
+def output_is_for_people() -> bool:
+    """Whether the callback shows tasks in a form that bears more lines; any other may print one document."""
+    return str(constants.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2] in READABLE_CALLBACKS
+
+
 def operator_watches() -> bool:
-    """Whether stdout is a terminal on which a playbook's tasks are shown in a form that bears more lines."""
+    """Whether stdout is a terminal on which a playbook's tasks are shown to a person."""
     ad_hoc = "module_name" in context.CLIARGS
-    callback = str(constants.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
-    return STDOUT_IS_TERMINAL and not ad_hoc and callback in READABLE_CALLBACKS
+    return STDOUT_IS_TERMINAL and not ad_hoc and output_is_for_people()
 
 
 def as_line(host: str, text: str) -> str:
@@ -43,6 +47,8 @@ class ActionModule(NormalAction):
     The task's result is what the module's last call returned. A task with `no_log`, with `async`, or with `until`
     or `cursor` among its arguments is left as it is.
     """
+
+    output_is_for_people = staticmethod(output_is_for_people)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         arguments = dict(self._task.args)

@@ -8,6 +8,7 @@ module: show_text
 short_description: Show a text to the operator as it is
 description:
   - Prints a text on the terminal of the controller without quoting or indenting it.
+  - With a callback whose output is a document for programs it prints nothing and returns the text.
   - For a status screen, lines of a log, or an announcement before something that costs the operator an action.
 author: ib-gateway-ansible
 options:
@@ -30,5 +31,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-{}
+text:
+  description: The text, for a program to read.
+  returned: when the output of the playbook is for programs, and nothing may be printed beside it
+  type: str
 """
