@@ -328,14 +328,6 @@ class Engine:
         if code != 0:
             raise explain(" ".join(rest), "docker logs")
 
-    async def start_attached(self, name: str) -> asyncio.subprocess.Process:
-        """Start the container and pass its output on to this process's own.
-
-        The subprocess ends with the container and has its exit code. It passes on no signals: to stop the
-        container use `stop`.
-        """
-        return await self._spawn(["start", "--attach", "--sig-proxy=false", name], output=None, errors=None)
-
     async def stop(self, name: str, seconds: int = 90) -> None:
         """Ask the container to end and kill it after `seconds`."""
         await self.run("stop", "--time", str(seconds), name)

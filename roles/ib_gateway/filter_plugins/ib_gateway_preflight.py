@@ -223,7 +223,16 @@ def _ports(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 taken[port] = variable
 
 
-def problems(instances: Sequence[Mapping[str, Any]]) -> list[str]:
+def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> Iterator[str]:
+    names = {instance["name"] for instance in instances}
+    for name in removed:
+        if name in names:
+            yield f"ib_gateway_removed_instances names {name}, as ib_gateway_instances does. Leave it in one of them."
+        elif not INSTANCE_NAME.fullmatch(str(name)):
+            yield f"ib_gateway_removed_instances has {name!r}, which can be no instance's name."
+
+
+def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()) -> list[str]:
     """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
     found: list[str] = []
     for instance in instances:
@@ -245,6 +254,7 @@ def problems(instances: Sequence[Mapping[str, Any]]) -> list[str]:
         ):
             found.extend(check(instance))
     found.extend(_ports(instances))
+    found.extend(_removed(instances, removed))
     return found
 
 

@@ -116,6 +116,13 @@ def test_an_unknown_setting_of_an_instance_is_refused_with_the_allowed_ones() ->
         resolve({"ib-gateway": {"trading_mod": "live"}})
 
 
+def test_an_instance_cannot_stay_and_go() -> None:
+    (found,) = preflight.problems(resolve(), ["ib-gateway"])
+    assert "ib_gateway_removed_instances names ib-gateway" in found
+    (found,) = preflight.problems(resolve(), ["../etc"])
+    assert "'../etc'" in found
+
+
 LOOK = ["memory 4000000", "socket LISTEN 0 4096 127.0.0.1:22 0.0.0.0:*"]
 
 
@@ -182,6 +189,7 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
     assert shared == {name: "{{ ib_gateway_" + name + " }}" for name in shared}
     role_wide = {
         "instances",
+        "removed_instances",
         "login_timeout",
         "handshake_retries",
         "handshake_delay",
