@@ -1,7 +1,7 @@
 """Docker, driven through its command line by asyncio subprocesses.
 
 Everything the watch needs from the engine and nothing else: what a container is doing (`Engine.inspect`), a
-stream of what happens to it (`Engine.events`), a stream of what it says (`Engine.logs`), and start, stop and
+stream of what happens to it (`Engine.events`), a stream of what it says (`Engine.logs`), and stop and
 version. Every failure is an `EngineError` with a `kind` (a snake_case id) and a `remedy`.
 
 The command line is used rather than the HTTP API because it is on every Docker host, honours `DOCKER_HOST`
