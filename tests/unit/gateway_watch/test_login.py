@@ -148,6 +148,17 @@ def test_a_line_in_time_ends_the_silence() -> None:
     assert tracker.after(last + timedelta(seconds=60)) == []
 
 
+def test_a_handoff_that_the_robot_answers_goes_on() -> None:
+    handoff = ["detected dialog entitled: Trading Login Handoff; event=Opened", "Trading Login Handoff dialog; {}"]
+    tracker, last = tracker_after([*LOGIN, *handoff])
+
+    replay(tracker, stamped(["Click button: Disconnect Other Session"], last + timedelta(seconds=1)))
+
+    assert tracker.after(last + timedelta(minutes=5)) == []
+    snapshot = tracker.snapshot(last)
+    assert (snapshot.state, snapshot.cause) == (LoginState.LOGGING_IN, None)
+
+
 def test_silence_is_noticed_in_a_log_that_is_read_later() -> None:
     tracker, last = tracker_after(TO_PASSWORD)
 
@@ -210,6 +221,7 @@ def test_silence_is_noticed_in_a_log_that_is_read_later() -> None:
         ("End this session (scenario 2)", "session_yielded", True, LoginState.FAILED),
         ("Other session must be primary (scenario 4)", "session_yielded", True, LoginState.FAILED),
         ("Other session may be primary (scenario 6)", "session_yielded", True, LoginState.FAILED),
+        ("Trading Login Handoff dialog; error: {}", "login_handoff", True, LoginState.FAILED),
         ("Exiting after error with exit code=1110", "login_handoff", True, LoginState.FAILED),
         ("Exiting after error with exit code=1112", "no_login_window", True, LoginState.FAILED),
         (".> Invalid TRADING_MODE: foo", "invalid_trading_mode", True, LoginState.FAILED),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from gateway_watch.signatures import LoginState, NextStep, SignatureFileError, load, parse
 
@@ -56,6 +60,19 @@ def test_every_cause_says_what_is_wrong_and_what_to_do_in_a_sentence() -> None:
         assert "\n" not in cause.text + cause.remedy
 
 
+def test_remedies_name_variables_that_the_role_has() -> None:
+    root = Path(__file__).parents[3]
+    variables = set(yaml.safe_load((root / "roles/ib_gateway/defaults/main.yml").read_text()))
+    remedies = [cause.remedy for cause in load("ibc").causes.values()]
+    named = {name for remedy in remedies for name in re.findall(r"\bib_gateway_\w+", remedy)}
+    assert named, "no remedy names a variable"
+    assert named <= variables
+
+
+def test_a_lock_is_mended_by_a_reset_since_no_deploy_shows_it() -> None:
+    assert "`gateway-watch reset --instance ib-gateway`" in load("ibc").causes["account_locked"].remedy
+
+
 def test_what_goes_on_is_never_final() -> None:
     assert not load("ibc").causes["write_access_blocked"].final
 
@@ -74,6 +91,9 @@ def test_a_line_that_nobody_knows_matches_nothing() -> None:
         ("Click button: Paper Log In", "paper_button"),
         ("Click button: Log In", "live_button"),
         ("Click button: Re-login", None),
+        ("2026-11-23 01:00:00:123 IBC: Trading Login Handoff dialog; {}", None),
+        ("2026-11-23 01:00:00:123 IBC: Trading Login Handoff dialog; error: {}", "login_handoff"),
+        ("Click button: Disconnect Other Session", "login_handoff_kept"),
     ],
 )
 def test_lines_that_resemble_each_other_are_told_apart(line: str, signature: str | None) -> None:
