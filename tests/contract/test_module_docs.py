@@ -1,0 +1,225 @@
+"""What the modules' documentation says is what they take, what they return, and what `ansible-doc` shows."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.engine import docker, environment
+from tests.unit.ib_connection.servers import free_port, simulated_api
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
+OF_EVERY_TASK = {"changed", "failed", "msg", "invocation", "exception", "warnings"}
+"""What Ansible itself documents for each module."""
+OF_EVERY_TASK_ITSELF = {"name", "vars", "register", "failed_when"}
+
+
+def constants(name: str) -> dict[str, Any]:
+    """The literal values that the module's file gives its names; the file is read, not run."""
+    found: dict[str, Any] = {}
+    for node in ast.parse((ROOT / "library" / f"{name}.py").read_text()).body:
+        if isinstance(node, ast.AnnAssign):
+            target: ast.expr | None = node.target
+        else:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id in ("DOCUMENTATION", "EXAMPLES", "RETURN", "ARGUMENTS"):
+            value = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            found[target.id] = value if target.id == "ARGUMENTS" else yaml.safe_load(value)
+    return found
+
+
+WITH_SPEC = [name for name in MODULES if "ARGUMENTS" in constants(name)]
+
+
+def call(name: str, **arguments: Any) -> dict[str, Any]:
+    """Run the module as Ansible does: its arguments on stdin, its one answer on stdout."""
+    ended = subprocess.run(
+        [sys.executable, ROOT / "library" / f"{name}.py"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        env=environment() | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout, ended.stderr
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+def missing() -> str:
+    return f"docs-contract-{uuid.uuid4().hex[:12]}"
+
+
+def test_the_modules_that_take_arguments_are_known() -> None:
+    assert {"container_health", "gateway_login", "ib_handshake"} <= set(WITH_SPEC)
+
+
+@pytest.mark.parametrize("name", WITH_SPEC)
+def test_the_documented_options_are_the_argument_spec(name: str) -> None:
+    module = constants(name)
+    documented = {
+        option: {key: value for key, value in entry.items() if key != "description"}
+        for option, entry in module["DOCUMENTATION"]["options"].items()
+    }
+    assert documented == module["ARGUMENTS"]
+    assert all(entry["description"] for entry in module["DOCUMENTATION"]["options"].values())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_use_documented_options(name: str) -> None:
+    module = constants(name)
+    options = module["DOCUMENTATION"]["options"]
+    tasks = module["EXAMPLES"]
+    assert tasks
+    for task in tasks:
+        assert set(task) - OF_EVERY_TASK_ITSELF == {name}
+        given = task[name]
+        assert set(given) <= set(options)
+        assert {option for option, entry in options.items() if entry.get("required")} <= set(given)
+        for option, value in given.items():
+            assert value in options[option].get("choices", [value])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_the_text_refers_to_exists(name: str) -> None:
+    module = constants(name)
+    text = json.dumps([module["DOCUMENTATION"], module["RETURN"]])
+    assert set(re.findall(r"\bO\((\w+)", text)) <= set(module["DOCUMENTATION"]["options"])
+    assert set(re.findall(r"\bRV\((\w+)\)", text)) <= set(module["RETURN"])
+    for other, key in re.findall(r"\bRV\((\w+)#module:(\w+)\)", text):
+        assert key in constants(other)["RETURN"]
+    for entry in module["DOCUMENTATION"].get("seealso", ()):
+        assert entry["module"] in MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_ansible_doc_shows_it(name: str) -> None:
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("ansible-doc"), "--type", "module", name],
+        env=environment() | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PAGER": "cat", "ANSIBLE_NOCOLOR": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr
+    # It ends well for a module that it cannot find, too.
+    assert shown.stderr == ""
+    module = constants(name)
+    for word in (name, *module["DOCUMENTATION"]["options"], *module["RETURN"]):
+        assert re.search(rf"\b{word}\b", shown.stdout), word
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("ib_handshake", {"port": free_port(), "trading_mode": "paper", "retries": 1}),
+        ("container_health", {"name": missing()}),
+        ("gateway_login", {"name": missing()}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_check_mode_is_supported_as_stated(name: str, arguments: dict[str, Any]) -> None:
+    assert constants(name)["DOCUMENTATION"]["attributes"]["check_mode"]["support"] == "full"
+    answer = call(name, **arguments, _ansible_check_mode=True)
+    # Ansible skips a module in check mode that does not declare its support.
+    assert "skipped" not in answer
+    assert answer["changed"] is False
+    assert answer["done"] is True
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_check_mode_is_stated(name: str) -> None:
+    stated = constants(name)["DOCUMENTATION"]["attributes"]["check_mode"]
+    assert stated["support"] in ("full", "partial", "none")
+    assert stated["description"]
+
+
+@pytest.fixture
+def container() -> Iterator[str]:
+    """A simulated live gateway that waits for the second factor, with a health check that succeeds."""
+    image = json.loads((ROOT / ".sandbox/images.json").read_text())["simulator"]
+    variables = {
+        "TRADING_MODE": "live",
+        "TWS_USERID": "user",
+        "TWS_PASSWORD": "word",
+        "GATEWAY_SIMULATOR_START_SECONDS": "1",
+        "GATEWAY_SIMULATOR_TWOFA": "never",
+    }
+    settings = [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
+    health = ("--health-cmd", "true", "--health-interval", "1s")
+    created = docker("run", "--detach", "--name", missing(), *settings, *health, image)
+    assert created.returncode == 0, created.stderr
+    yield created.stdout.strip()
+    docker("rm", "--force", created.stdout.strip())
+
+
+def assert_as_documented(name: str, answers: list[dict[str, Any]]) -> None:
+    """Together the answers hold every documented key, each of them none else and all that come always."""
+    documented = constants(name)["RETURN"]
+    for answer in answers:
+        always = {key for key, entry in documented.items() if entry["returned"].startswith("always")}
+        assert always <= set(answer)
+        assert set(answer) - OF_EVERY_TASK <= set(documented)
+    assert {key for answer in answers for key in answer} - OF_EVERY_TASK == set(documented)
+    kinds = {"str": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict}
+    for key, entry in documented.items():
+        values = [answer[key] for answer in answers if key in answer]
+        for value in values:
+            assert isinstance(value, kinds[entry["type"]]), (key, value)
+        if "contains" in entry:
+            items = [item for value in values for item in value]
+            assert items, f"no run returned an entry of {key}"
+            assert all(set(item) == set(entry["contains"]) for item in items), key
+
+
+def test_a_handshake_returns_what_is_documented() -> None:
+    async def answered() -> dict[str, Any]:
+        async with simulated_api() as server:
+            return await asyncio.to_thread(call, "ib_handshake", port=server.port, trading_mode="paper")
+
+    verified = asyncio.run(answered())
+    assert verified["verified"] is True
+    refused = {"port": free_port(), "trading_mode": "paper"}
+    final = call("ib_handshake", **refused, retries=1)
+    assert (final["failed"], final["cause"]) == (True, "refused")
+    first = call("ib_handshake", **refused, retries=2, until="change")
+    assert first["done"] is False
+    assert_as_documented("ib_handshake", [verified, final, first])
+
+
+def test_a_health_wait_returns_what_is_documented(container: str) -> None:
+    absent = call("container_health", name=missing())
+    assert absent["failure"] == "no_such_container"
+    waiting = call("container_health", name=missing(), appear_timeout=20, until="change")
+    assert waiting["done"] is False
+    healthy = call("container_health", name=container, timeout=30)
+    assert healthy["status"] == "healthy"
+    assert docker("stop", "--time", "20", container).returncode == 0
+    ended = call("container_health", name=container)
+    assert (ended["failure"], ended["exit_code"]) == ("exited", 143)
+    assert_as_documented("container_health", [absent, waiting, healthy, ended])
+
+
+def test_a_login_wait_returns_what_is_documented(container: str) -> None:
+    absent = call("gateway_login", name=missing())
+    assert (absent["failed"], absent["state"]) == (True, "absent")
+    answers = [absent, call("gateway_login", name=container, until="change")]
+    while answers[-1]["state"] != "awaiting_2fa":
+        assert len(answers) < 30, [answer["state"] for answer in answers]
+        answers.append(call("gateway_login", name=container, until="change", cursor=answers[-1]["cursor"]))
+    assert 170 <= answers[-1]["twofa_seconds_left"] <= 180
+    assert_as_documented("gateway_login", answers)
