@@ -42,7 +42,7 @@ def constants(name: str) -> dict[str, Any]:
 WITH_SPEC = [name for name in MODULES if "ARGUMENTS" in constants(name)]
 
 
-def call(name: str, **arguments: Any) -> dict[str, Any]:
+def call(name: str, /, **arguments: Any) -> dict[str, Any]:
     """Run the module as Ansible does: its arguments on stdin, its one answer on stdout."""
     ended = subprocess.run(
         [sys.executable, ROOT / "library" / f"{name}.py"],
@@ -175,7 +175,14 @@ def assert_as_documented(name: str, answers: list[dict[str, Any]]) -> None:
         assert always <= set(answer)
         assert set(answer) - OF_EVERY_TASK <= set(documented)
     assert {key for answer in answers for key in answer} - OF_EVERY_TASK == set(documented)
-    kinds = {"str": str, "bool": bool, "int": int, "float": (int, float), "list": list, "dict": dict}
+    kinds: dict[str, type | tuple[type, ...]] = {
+        "str": str,
+        "bool": bool,
+        "int": int,
+        "float": (int, float),
+        "list": list,
+        "dict": dict,
+    }
     for key, entry in documented.items():
         values = [answer[key] for answer in answers if key in answer]
         for value in values:
