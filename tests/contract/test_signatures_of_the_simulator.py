@@ -116,7 +116,11 @@ SCENARIOS = {
         PAPER | {"EXISTING_SESSION_DETECTED_ACTION": "primary"}, READY, simulator={"EXISTING_SESSION": "handoff"}
     ),
     "token refused": Scenario(
-        PAPER, READY, then=((("restart-daily",), "Re-login to session"),), simulator={"TOKEN_REFUSED": "yes"}
+        PAPER,
+        READY,
+        "token_refused",
+        then=((("restart-daily",), "Re-login to session"),),
+        simulator={"TOKEN_REFUSED": "yes"},
     ),
     "no Java": Scenario(PAPER, "Java", "bad_image", simulator={"JAVA_MISSING": "yes"}),
     "no such mode": Scenario(PAPER | {"TRADING_MODE": "demo"}, "Invalid TRADING_MODE", "invalid_trading_mode"),
