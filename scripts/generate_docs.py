@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from gateway_watch import signatures  # noqa: E402 - found by the path above
-from ib_connection import causes as connection  # noqa: E402
+from ib_connection import causes as connection  # noqa: E402 - likewise
 
 NEXT_STEPS = {
     "hangs": "waits for ever",
