@@ -110,12 +110,13 @@ class Container:
         """From when on the log belongs to this run.
 
         The engine notes `StartedAt` after the process has begun, so the first lines can bear an earlier time;
-        the end of the run before, if there was one, bounds how much earlier.
+        while this run goes on, the end of the run before, if there was one, bounds how much earlier. The end of a
+        run that is over is its own, and of a very short one it can even lie before `StartedAt`.
         """
         if not self.has_started:
             return NEVER
         earlier = self.started_at - timedelta(seconds=1)
-        return max(earlier, self.finished_at) if self.finished_at < self.started_at else earlier
+        return earlier if self.ended else max(earlier, self.finished_at)
 
     @property
     def has_started(self) -> bool:

@@ -76,6 +76,11 @@ def test_the_log_of_a_run_begins_at_its_start_and_not_before_the_end_of_the_last
     assert second.log_since == second.finished_at
     over = parse_container(document(FinishedAt="2026-11-23T06:10:00Z", Status="exited"))
     assert over.log_since == over.started_at - timedelta(seconds=1)
+    # The engine notes the start of a run that is over in a moment after its end.
+    short = parse_container(
+        document(StartedAt="2026-11-23T06:00:00.009Z", FinishedAt="2026-11-23T06:00:00.008Z", Status="exited")
+    )
+    assert short.log_since == short.started_at - timedelta(seconds=1)
     assert parse_container(document(StartedAt="0001-01-01T00:00:00Z")).log_since == NEVER
 
 
