@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from simulator.tests.api_client import SOON, RawClient, events, frame, journaled, running_server
 
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
-from gateway_simulator.server import MAX_CONNECTIONS, READ_LIMIT, WRITE_LIMIT, WRITE_PAUSE
-from gateway_simulator.wire import MAX_FRAME_LENGTH
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.server import MAX_CONNECTIONS, READ_LIMIT, WRITE_LIMIT, WRITE_PAUSE
+from gateway_simulator.api.wire import MAX_FRAME_LENGTH
 
 pytestmark = pytest.mark.asyncio
 

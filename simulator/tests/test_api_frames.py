@@ -10,11 +10,11 @@ import pytest
 from simulator.tests.api_client import HeldClock, RawClient, events, running_server
 from simulator.tests.test_api_sync import FILLED_AT, traded_brokerage
 
-from gateway_simulator import messages
-from gateway_simulator.behaviour import ApiBehaviour
-from gateway_simulator.session import READ_ONLY
-from gateway_simulator.state import Bulletin, sample_brokerage
-from gateway_simulator.wire import decode_fields
+from gateway_simulator.api import messages
+from gateway_simulator.api.behaviour import ApiBehaviour
+from gateway_simulator.api.session import READ_ONLY
+from gateway_simulator.api.wire import decode_fields
+from gateway_simulator.trading.state import Bulletin, sample_brokerage
 
 pytestmark = pytest.mark.asyncio
 

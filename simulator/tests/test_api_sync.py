@@ -11,9 +11,9 @@ import pytest
 from ib_insync import IB, Contract, ExecutionFilter, LimitOrder, Stock
 from simulator.tests.api_client import SOON, HeldClock, journaled, running_server
 
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
-from gateway_simulator.server import ApiServer
-from gateway_simulator.state import (
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.server import ApiServer
+from gateway_simulator.trading.state import (
     Account,
     Brokerage,
     Execution,

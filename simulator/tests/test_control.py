@@ -14,8 +14,8 @@ import pytest
 from gateway_simulator import ctl
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.control import COMMANDS, ControlServer
-from gateway_simulator.lifecycle import Gateway, View
-from gateway_simulator.loginscript import LoginState
+from gateway_simulator.login.lifecycle import Gateway, View
+from gateway_simulator.login.loginscript import LoginState
 from gateway_simulator.settings import GatewaySettings, Scenario
 
 DEADLINE = 20.0

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway_simulator import autorestart
 from gateway_simulator.clock import SystemClock
-from gateway_simulator.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.loginscript import Happening, LoginState
-from gateway_simulator.schedule import next_daily, next_sunday, seconds_until
+from gateway_simulator.login import autorestart
+from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.login.loginscript import Happening, LoginState
+from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.settings import GatewaySettings, Scenario, Server, read_zone
 
 DEADLINE = 20.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from gateway_simulator.loginscript import (
+from gateway_simulator.login.loginscript import (
     Answer,
     AskApproval,
     Broadcast,

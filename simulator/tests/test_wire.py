@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_simulator.wire import (
+from gateway_simulator.api.wire import (
     MAX_FRAME_LENGTH,
     FrameReader,
     VersionOffer,

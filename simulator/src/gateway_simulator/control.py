@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway_simulator.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.loginscript import Happening
-from gateway_simulator.schedule import seconds_until
+from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.login.loginscript import Happening
+from gateway_simulator.login.schedule import seconds_until
 from gateway_simulator.settings import Server, SettingsError
 
 HOST = "127.0.0.1"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gateway_simulator.children import Window
 from gateway_simulator.clock import SystemClock
+from gateway_simulator.container.children import Window
+from gateway_simulator.container.image import TERMINATED, Container, no_window
 from gateway_simulator.control import ControlServer
-from gateway_simulator.image import TERMINATED, Container, no_window
-from gateway_simulator.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
 from gateway_simulator.settings import (
     NATIVE_PORTS,
     SettingsError,

@@ -8,9 +8,9 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from gateway_simulator.behaviour import ApiBehaviour
-from gateway_simulator.server import ApiServer
-from gateway_simulator.state import sample_brokerage
+from gateway_simulator.api.behaviour import ApiBehaviour
+from gateway_simulator.api.server import ApiServer
+from gateway_simulator.trading.state import sample_brokerage
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from tests.unit.ib_connection.servers import framed, free_port, requests_seen, say, serving, simulated_api
 
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from ib_connection import causes
 from ib_connection.accounts import AccountKind
 from ib_connection.handshake import HandshakeResult, Target, close, connect, handshake

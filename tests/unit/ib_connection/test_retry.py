@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from tests.unit.ib_connection.servers import simulated_api
 
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from ib_connection import causes
 from ib_connection.accounts import AccountKind
 from ib_connection.causes import CAUSES, Cause

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from tests.unit.ib_connection.servers import free_port, simulated_api
 
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 
 ROOT = Path(__file__).parents[3]
 MODULE = ROOT / "library/ib_handshake.py"

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway_simulator import messages
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api import messages
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.session import Answer, ClientIds, Session, SessionState
+from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError
 from gateway_simulator.clock import Clock, SystemClock
-from gateway_simulator.session import Answer, ClientIds, Session, SessionState
-from gateway_simulator.state import Brokerage, Bulletin
-from gateway_simulator.wire import MAX_FRAME_LENGTH, FrameReader, WireError
+from gateway_simulator.trading.state import Brokerage, Bulletin
 
 TRUSTED_PEER = "127.0.0.1"
 MAX_CONNECTIONS = 128

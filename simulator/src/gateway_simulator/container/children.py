@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway_simulator.lifecycle import View
+from gateway_simulator.login.lifecycle import View
 
 DISPLAY = ":1"
 LOCK = Path("/tmp/.X1-lock")  # noqa: S108 - where X servers put it
@@ -95,7 +95,7 @@ class Window:
     async def open(cls, slot: int, environment: dict[str, str]) -> Window:
         """Open the window in the given place of the screen, 0 or 1."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway_simulator.window", str(slot),
+            sys.executable, "-m", "gateway_simulator.container.window", str(slot),
             stdin=asyncio.subprocess.PIPE, env=environment,
         )  # fmt: skip
         return cls(process)

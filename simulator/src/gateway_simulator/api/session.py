@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gateway_simulator import messages, requests
-from gateway_simulator.behaviour import MIN_SERVER_VERSION, ApiBehaviour, ConnectMode
+from gateway_simulator.api import messages, requests
+from gateway_simulator.api.behaviour import MIN_SERVER_VERSION, ApiBehaviour, ConnectMode
+from gateway_simulator.api.requests import MalformedRequestError, Request, UnknownRequestError
+from gateway_simulator.api.wire import WireError, decode_fields, parse_version_offer
 from gateway_simulator.clock import Clock
-from gateway_simulator.requests import MalformedRequestError, Request, UnknownRequestError
-from gateway_simulator.state import Account, AccountValue, Brokerage, Order, OrderStatus
-from gateway_simulator.wire import WireError, decode_fields, parse_version_offer
+from gateway_simulator.trading.state import Account, AccountValue, Brokerage, Order, OrderStatus
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."

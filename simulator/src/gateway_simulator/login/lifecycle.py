@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time
 
-from gateway_simulator import autorestart
-from gateway_simulator.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
-from gateway_simulator.loginscript import (
+from gateway_simulator.login import autorestart
+from gateway_simulator.login.loginscript import (
     Answer,
     AskApproval,
     Broadcast,
@@ -34,10 +35,9 @@ from gateway_simulator.loginscript import (
     launch_lines,
     stamp,
 )
-from gateway_simulator.schedule import next_daily, next_sunday, seconds_until
-from gateway_simulator.server import ApiServer
+from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
-from gateway_simulator.state import Brokerage, sample_brokerage
+from gateway_simulator.trading.state import Brokerage, sample_brokerage
 
 NO_JAVA_EXIT = 1
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from gateway_simulator.schedule import next_sunday
+from gateway_simulator.login.schedule import next_sunday
 from gateway_simulator.settings import (
     Credentials,
     ExistingSession,
@@ -26,7 +26,7 @@ from gateway_simulator.settings import (
     Server,
     TwoFaKind,
 )
-from gateway_simulator.state import DEFAULT_ACCOUNTS
+from gateway_simulator.trading.state import DEFAULT_ACCOUNTS
 
 IBC_VERSION = "3.24.1"
 GATEWAY_VERSION = "10.45.1j"

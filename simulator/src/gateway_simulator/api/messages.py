@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
-from gateway_simulator.state import (
+from gateway_simulator.trading.state import (
     AccountValue,
     Bulletin,
     Contract,
@@ -21,7 +22,6 @@ from gateway_simulator.state import (
     OrderStatus,
     Position,
 )
-from gateway_simulator.wire import FieldValue, encode_frame
 
 FA_PROFILE_DROPPED = 177
 PENDING_PRICE_REVISION = 178

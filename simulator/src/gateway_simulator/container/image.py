@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway_simulator.children import (
+from gateway_simulator.clock import Clock, SystemClock
+from gateway_simulator.container.children import (
     DISPLAY,
     ChildError,
     Process,
@@ -18,10 +19,9 @@ from gateway_simulator.children import (
     start_xvfb,
     stop,
 )
-from gateway_simulator.clock import Clock, SystemClock
 from gateway_simulator.control import ControlServer
-from gateway_simulator.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.loginscript import GATEWAY_VERSION, Happening
+from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
+from gateway_simulator.login.loginscript import GATEWAY_VERSION, Happening
 from gateway_simulator.settings import (
     GatewaySettings,
     Scenario,

@@ -1,0 +1,1 @@
+"""The TWS API: bytes, messages, sessions and sockets."""

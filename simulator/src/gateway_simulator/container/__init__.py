@@ -1,0 +1,1 @@
+"""The image: its first program, its child processes and its screen."""
