@@ -14,7 +14,8 @@ from gateway_simulator.api import messages
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.session import READ_ONLY
 from gateway_simulator.api.wire import decode_fields
-from gateway_simulator.trading.state import Bulletin, sample_brokerage
+from gateway_simulator.trading.brokerage import sample_brokerage
+from gateway_simulator.trading.model import Bulletin
 
 pytestmark = pytest.mark.asyncio
 

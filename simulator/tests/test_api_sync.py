@@ -13,14 +13,9 @@ from simulator.tests.api_client import SOON, HeldClock, journaled, running_serve
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.server import ApiServer
-from gateway_simulator.trading.state import (
-    Account,
-    Brokerage,
-    Execution,
-    Order,
-    OrderStatus,
-    sample_brokerage,
-)
+from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.model import Execution, Order, OrderStatus
 
 pytestmark = pytest.mark.asyncio
 

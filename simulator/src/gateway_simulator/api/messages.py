@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
-from gateway_simulator.trading.state import (
+from gateway_simulator.trading.model import (
     AccountValue,
     Bulletin,
     Contract,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway_simulator.trading.state import ContractQuery, ExecutionFilter
+from gateway_simulator.trading.model import ContractQuery, ExecutionFilter
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{0,15})?(?:[eE][-+]?\d{1,2})?", re.ASCII)

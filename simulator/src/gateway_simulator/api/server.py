@@ -17,7 +17,8 @@ from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.session import Answer, ClientIds, Session, SessionState
 from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError
 from gateway_simulator.clock import Clock, SystemClock
-from gateway_simulator.trading.state import Brokerage, Bulletin
+from gateway_simulator.trading.brokerage import Brokerage
+from gateway_simulator.trading.model import Bulletin
 
 TRUSTED_PEER = "127.0.0.1"
 MAX_CONNECTIONS = 128

@@ -14,7 +14,9 @@ from gateway_simulator.api.behaviour import MIN_SERVER_VERSION, ApiBehaviour, Co
 from gateway_simulator.api.requests import MalformedRequestError, Request, UnknownRequestError
 from gateway_simulator.api.wire import WireError, decode_fields, parse_version_offer
 from gateway_simulator.clock import Clock
-from gateway_simulator.trading.state import Account, AccountValue, Brokerage, Order, OrderStatus
+from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.brokerage import Brokerage
+from gateway_simulator.trading.model import AccountValue, Order, OrderStatus
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."

@@ -37,7 +37,7 @@ from gateway_simulator.login.loginscript import (
 )
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
-from gateway_simulator.trading.state import Brokerage, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
 
 NO_JAVA_EXIT = 1
 

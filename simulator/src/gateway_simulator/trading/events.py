@@ -1,0 +1,85 @@
+"""What happens in the brokerage, for those who tell clients and write the journal of it.
+
+An event holds the facts as they were when it happened. The order of events is the order in which a client must
+hear of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway_simulator.trading.model import Execution, Order, OrderImpact, Position
+
+
+@dataclass(frozen=True)
+class OrderOpened:
+    """An order was taken, changed, or its terms are to be told again (openOrder)."""
+
+    order: Order
+
+
+@dataclass(frozen=True)
+class OrderStatusChanged:
+    """An order's status or filled quantity changed (orderStatus)."""
+
+    order: Order
+
+
+@dataclass(frozen=True)
+class OrderFilled:
+    """An order was filled in part or in whole (execDetails with request id -1). The order is as after the fill."""
+
+    order: Order
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class CommissionCharged:
+    """The commission of an execution is known (commissionReport)."""
+
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class OrderError:
+    """An error or warning about an order, for the client that placed or cancelled it."""
+
+    client_id: int
+    order_id: int
+    code: int
+    text: str
+
+
+@dataclass(frozen=True)
+class OrderPreviewed:
+    """The answer to a what-if order; nothing was placed (openOrder with the impact, and no orderStatus)."""
+
+    order: Order
+    impact: OrderImpact
+
+
+@dataclass(frozen=True)
+class PositionChanged:
+    """A holding changed, by a fill or by expiry; a quantity of 0 tells that it is gone."""
+
+    account_id: str
+    position: Position
+
+
+@dataclass(frozen=True)
+class AccountChanged:
+    """Cash, margin or realized profit of an account changed."""
+
+    account_id: str
+
+
+Event = (
+    OrderOpened
+    | OrderStatusChanged
+    | OrderFilled
+    | CommissionCharged
+    | OrderError
+    | OrderPreviewed
+    | PositionChanged
+    | AccountChanged
+)

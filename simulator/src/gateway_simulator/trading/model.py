@@ -1,0 +1,369 @@
+"""What the simulated brokerage holds: contracts, quotes, positions, orders and executions.
+
+Plain data and arithmetic: nothing here reads a socket, a clock or a file, and nothing knows the wire.
+Money, prices and quantities are Decimals in the unit of the contract's or account's currency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+
+ZERO = Decimal(0)
+CENT = Decimal("0.01")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """An instrument as orders and positions name it. ``expiry`` is YYYYMMDD, ``right`` C or P."""
+
+    con_id: int
+    symbol: str
+    sec_type: str = "STK"
+    expiry: str = ""
+    strike: Decimal = ZERO
+    right: str = ""
+    multiplier: str = ""
+    exchange: str = "SMART"
+    primary_exchange: str = ""
+    currency: str = "USD"
+    local_symbol: str = ""
+    trading_class: str = ""
+
+    @property
+    def unit_multiplier(self) -> Decimal:
+        """How many units of the underlying one contract stands for."""
+        return Decimal(self.multiplier or 1)
+
+
+@dataclass(frozen=True)
+class ContractQuery:
+    """What a client gives to look a contract up; an empty field (0 for ``con_id``) matches anything."""
+
+    con_id: int = 0
+    symbol: str = ""
+    sec_type: str = ""
+    expiry: str = ""
+    strike: Decimal = ZERO
+    right: str = ""
+    exchange: str = ""
+    primary_exchange: str = ""
+    currency: str = ""
+    local_symbol: str = ""
+    trading_class: str = ""
+    multiplier: str = ""
+
+    @classmethod
+    def of(cls, contract: Contract) -> ContractQuery:
+        """The query that a contract, as a client gave it with a request, stands for."""
+        return cls(
+            con_id=contract.con_id,
+            symbol=contract.symbol,
+            sec_type=contract.sec_type,
+            expiry=contract.expiry,
+            strike=contract.strike,
+            right=contract.right,
+            exchange=contract.exchange,
+            primary_exchange=contract.primary_exchange,
+            currency=contract.currency,
+            local_symbol=contract.local_symbol,
+            trading_class=contract.trading_class,
+            multiplier=contract.multiplier,
+        )
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """A contract the brokerage knows, with what contract details tell about it."""
+
+    contract: Contract
+    long_name: str
+    market_name: str = ""
+    min_tick: Decimal = CENT
+    order_types: str = "ACTIVETIM,ADJUST,DAY,GTC,LMT,MKT,STP,STPLMT,TRAIL,WHATIF"
+    valid_exchanges: str = "SMART"
+    industry: str = ""
+    category: str = ""
+    subcategory: str = ""
+    time_zone: str = "US/Eastern"
+    trading_hours: str = ""
+    liquid_hours: str = ""
+    stock_type: str = ""
+    underlying: Contract | None = None
+    """The contract that a derivative's price follows."""
+    last_trade_time: str = ""
+    """HH:MM in ``time_zone`` at which a derivative ends on its expiry."""
+    market_rule_id: int = 26
+    min_size: Decimal = Decimal(1)
+    size_increment: Decimal = Decimal(1)
+    suggested_size_increment: Decimal = Decimal(100)
+
+    def matches(self, query: ContractQuery) -> bool:
+        """Tell whether this is an instrument the query asks for."""
+        own = self.contract
+        if query.con_id:
+            return query.con_id == own.con_id
+        if not (query.symbol or query.local_symbol):
+            return False
+        wanted = (
+            (query.symbol, own.symbol),
+            (query.sec_type, own.sec_type),
+            (query.right, own.right),
+            (query.primary_exchange, own.primary_exchange),
+            (query.currency, own.currency),
+            (query.local_symbol, own.local_symbol),
+            (query.trading_class, own.trading_class),
+            (query.multiplier, own.multiplier),
+        )
+        return (
+            all(not value or value == has for value, has in wanted)
+            and own.expiry.startswith(query.expiry)
+            and query.strike in (ZERO, own.strike)
+            and (not query.exchange or query.exchange in self.valid_exchanges.split(","))
+        )
+
+
+@dataclass(frozen=True)
+class OptionComputation:
+    """An option's price and greeks by the model. Volatility and delta are shares of 1, theta is per day,
+    vega per percent point of volatility."""
+
+    implied_volatility: float
+    delta: float
+    price: float
+    present_value_dividend: float
+    gamma: float
+    vega: float
+    theta: float
+    underlying_price: float
+
+
+class Halted(IntEnum):
+    """Whether an instrument trades, as tick 49 tells it."""
+
+    NO = 0
+    GENERAL = 1
+    VOLATILITY = 2
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The market of one contract at one moment (aware). A price is None where there is none.
+
+    ``open`` tells whether the regular session runs, ``extended`` whether any session does (orders with
+    outsideRth trade in it); ``halted`` stops both. ``close`` is the previous session's last price, ``day_*``
+    and ``volume`` belong to the present session. Computations exist for options only.
+    """
+
+    time: datetime
+    bid: Decimal | None
+    ask: Decimal | None
+    last: Decimal | None
+    bid_size: Decimal
+    ask_size: Decimal
+    last_size: Decimal
+    volume: Decimal
+    day_open: Decimal | None
+    day_high: Decimal | None
+    day_low: Decimal | None
+    close: Decimal | None
+    mark: Decimal | None
+    open: bool = True
+    extended: bool = True
+    halted: Halted = Halted.NO
+    bid_computation: OptionComputation | None = None
+    ask_computation: OptionComputation | None = None
+    last_computation: OptionComputation | None = None
+    model_computation: OptionComputation | None = None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Prices and volume of one stretch of time that begins at ``time`` (aware); ``average`` is the bar's VWAP."""
+
+    time: datetime
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    average: Decimal
+    count: int
+
+
+@dataclass(frozen=True)
+class OrderImpact:
+    """What an order would do to an account's margin, and what it would cost, in the account's currency."""
+
+    initial_margin_before: Decimal
+    maintenance_margin_before: Decimal
+    equity_with_loan_before: Decimal
+    initial_margin_change: Decimal
+    maintenance_margin_change: Decimal
+    equity_with_loan_change: Decimal
+    initial_margin_after: Decimal
+    maintenance_margin_after: Decimal
+    equity_with_loan_after: Decimal
+    commission: Decimal
+    commission_currency: str = "USD"
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A holding. ``average_cost`` is per contract, multiplier and commissions included, as IB states it."""
+
+    contract: Contract
+    quantity: Decimal
+    average_cost: Decimal
+    market_price: Decimal
+    realized_pnl: Decimal = ZERO
+
+    @property
+    def market_value(self) -> Decimal:
+        """Value at the market price; negative for a short position."""
+        return (self.quantity * self.market_price * self.contract.unit_multiplier).quantize(CENT)
+
+    @property
+    def unrealized_pnl(self) -> Decimal:
+        """Market value less what the position cost."""
+        return (self.market_value - self.quantity * self.average_cost).quantize(CENT)
+
+
+@dataclass(frozen=True)
+class AccountValue:
+    """One key of an account; ``currency`` is empty for keys that are not amounts."""
+
+    key: str
+    value: str
+    currency: str = ""
+    is_ledger: bool = False
+
+
+class OrderStatus(StrEnum):
+    """Where an order stands, in IB's words."""
+
+    PENDING_SUBMIT = "PendingSubmit"
+    PRE_SUBMITTED = "PreSubmitted"
+    SUBMITTED = "Submitted"
+    PENDING_CANCEL = "PendingCancel"
+    CANCELLED = "Cancelled"
+    FILLED = "Filled"
+    INACTIVE = "Inactive"
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order and where it stands. None for a price means that the order has none."""
+
+    order_id: int
+    client_id: int
+    perm_id: int
+    account: str
+    contract: Contract
+    action: str
+    quantity: Decimal
+    order_type: str
+    limit_price: Decimal | None = None
+    aux_price: Decimal | None = None
+    trail_stop_price: Decimal | None = None
+    trailing_percent: Decimal | None = None
+    time_in_force: str = "DAY"
+    good_till_date: str = ""
+    outside_rth: bool = False
+    order_ref: str = ""
+    parent_id: int = 0
+    oca_group: str = ""
+    status: OrderStatus = OrderStatus.SUBMITTED
+    filled: Decimal = ZERO
+    average_fill_price: Decimal = ZERO
+    last_fill_price: Decimal = ZERO
+    why_held: str = ""
+    transmit: bool = True
+    what_if: bool = False
+    oca_type: int = 3
+    limit_price_offset: Decimal | None = None
+    good_after_time: str = ""
+    all_or_none: bool = False
+    min_quantity: int | None = None
+    hidden: bool = False
+    display_size: int | None = None
+    discretionary_amount: Decimal = ZERO
+    trigger_method: int = 0
+    open_close: str = ""
+    origin: int = 0
+    cash_quantity: Decimal = ZERO
+    model: str = ""
+    parent_perm_id: int = 0
+    submitted_at: datetime | None = None
+    completed_at: datetime | None = None
+    completed_reason: str = ""
+
+    @property
+    def remaining(self) -> Decimal:
+        """Quantity not filled yet."""
+        return self.quantity - self.filled
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One fill and its commission. ``side`` is BOT or SLD; ``time`` is aware."""
+
+    exec_id: str
+    order_id: int
+    client_id: int
+    perm_id: int
+    account: str
+    contract: Contract
+    time: datetime
+    exchange: str
+    side: str
+    shares: Decimal
+    price: Decimal
+    cumulative_quantity: Decimal
+    average_price: Decimal
+    commission: Decimal
+    realized_pnl: Decimal | None = None
+    order_ref: str = ""
+    last_liquidity: int = 2
+    pending_price_revision: bool = False
+
+
+@dataclass(frozen=True)
+class ExecutionFilter:
+    """Which executions a client asks for; an empty field (0 for ``client_id``) matches all."""
+
+    client_id: int = 0
+    account: str = ""
+    since: datetime | None = None
+    symbol: str = ""
+    sec_type: str = ""
+    exchange: str = ""
+    side: str = ""
+
+    def admits(self, execution: Execution) -> bool:
+        """Tell whether the execution is one of those asked for. BUY and SELL mean BOT and SLD."""
+        side = {"BUY": "BOT", "SELL": "SLD"}.get(self.side, self.side)
+        wanted = (
+            (self.client_id, execution.client_id),
+            (self.account, execution.account),
+            (self.symbol, execution.contract.symbol),
+            (self.sec_type, execution.contract.sec_type),
+            (self.exchange, execution.exchange),
+            (side, execution.side),
+        )
+        return all(not value or value == has for value, has in wanted) and (
+            self.since is None or execution.time >= self.since
+        )
+
+
+@dataclass(frozen=True)
+class Bulletin:
+    """A news bulletin. ``kind``: 1 news, 2 exchange closed, 3 exchange open again."""
+
+    bulletin_id: int
+    kind: int
+    text: str
+    exchange: str = ""
