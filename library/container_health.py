@@ -173,8 +173,8 @@ exit_code:
   returned: if it ended
   type: int
 log_lines:
-  description: The container's last log lines, without the user name of the gateway.
-  returned: on failure, if the container exists
+  description: The container's last log lines, without the user name of the gateway; none without a container.
+  returned: on failure
   type: list
   elements: str
 progress:
@@ -251,6 +251,23 @@ def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, An
     return result
 
 
+def without_an_answer(fault: EngineError | UnitError) -> dict[str, Any]:
+    """What is returned when the engine or systemd could not be asked."""
+    return {
+        "done": True,
+        "status": fault.kind,
+        "waited": 0.0,
+        "container_id": "",
+        "started_at": "",
+        "health_log": [],
+        "published": {},
+        "failure": fault.kind,
+        "remedy": fault.remedy,
+        "log_lines": [],
+        "progress": [],
+    }
+
+
 async def last_lines(engine: Engine, step: Step, count: int) -> list[str]:
     """The container's last log lines, masked."""
     if step.container is None or count == 0:
@@ -315,12 +332,7 @@ def main() -> None:
     except ValueError as refused:
         module.fail_json(msg=str(refused))
     except (EngineError, UnitError) as fault:
-        module.fail_json(
-            msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}",
-            done=True,
-            failure=fault.kind,
-            remedy=fault.remedy,
-        )
+        module.fail_json(msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}", **without_an_answer(fault))
     if error is not None:
         module.fail_json(msg=error, **result)
     module.exit_json(**result)

@@ -299,6 +299,23 @@ def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
     return result
 
 
+def without_an_answer(fault: EngineError | UnitError) -> dict[str, Any]:
+    """What is returned when the engine or systemd could not be asked."""
+    return {
+        "done": True,
+        "state": "absent",
+        "text": str(fault),
+        "cause": fault.kind,
+        "remedy": fault.remedy,
+        "container_id": "",
+        "waited": 0.0,
+        "attempts": 0,
+        "events": [],
+        "log_lines": [],
+        "progress": [],
+    }
+
+
 async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None, list[str]]:
     """Wait as asked. Returns the module's result, the error message if it failed, and warnings.
 
@@ -347,13 +364,7 @@ def main() -> None:
     except ValueError as refused:
         module.fail_json(msg=str(refused))
     except (EngineError, UnitError) as fault:
-        module.fail_json(
-            msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}",
-            done=True,
-            state="absent",
-            cause=fault.kind,
-            remedy=fault.remedy,
-        )
+        module.fail_json(msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}", **without_an_answer(fault))
     for warning in warnings:
         module.warn(warning)
     if error is not None:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,12 @@ def constants(name: str) -> dict[str, Any]:
 WITH_SPEC = [name for name in MODULES if "ARGUMENTS" in constants(name)]
 
 
-def call(name: str, /, **arguments: Any) -> dict[str, Any]:
-    """Run the module as Ansible does: its arguments on stdin, its one answer on stdout."""
+def call(name: str, /, variables: Mapping[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
+    """Run the module as Ansible does: arguments on stdin, its one answer on stdout; with more variables, if given."""
     ended = subprocess.run(
         [sys.executable, ROOT / "library" / f"{name}.py"],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        env=environment() | {"PYTHONPATH": str(ROOT / "src")},
+        env=environment() | {"PYTHONPATH": str(ROOT / "src")} | dict(variables or {}),
         capture_output=True,
         text=True,
         timeout=60,
@@ -230,3 +230,13 @@ def test_a_login_wait_returns_what_is_documented(container: str) -> None:
         answers.append(call("gateway_login", name=container, until="change", cursor=answers[-1]["cursor"]))
     assert 170 <= answers[-1]["twofa_seconds_left"] <= 180
     assert_as_documented("gateway_login", answers)
+
+
+@pytest.mark.parametrize("name", ["container_health", "gateway_login"])
+def test_an_engine_that_does_not_answer_returns_what_comes_always(name: str, tmp_path: Path) -> None:
+    answer = call(name, name=missing(), variables={"DOCKER_HOST": f"unix://{tmp_path}/no.sock"})
+    documented = constants(name)["RETURN"]
+    assert answer["failed"]
+    assert "[engine_away]" in answer["msg"]
+    on_failure = {key for key, entry in documented.items() if entry["returned"].startswith(("always", "on failure"))}
+    assert set(answer) - OF_EVERY_TASK == on_failure
