@@ -100,7 +100,7 @@ async def test_a_client_that_never_reads_is_served_no_further_and_stays_bounded(
     async with running_server() as server:
         slow = await RawClient.started(server.port, client_id=1)
         good = await RawClient.started(server.port, client_id=2)
-        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a StreamWriter has one
         request = frame(b"6\x002\x001\x00DU1234567\0")
         for _ in range(200):
             slow.writer.write(request * 500)
@@ -121,7 +121,7 @@ async def test_a_client_that_never_reads_what_is_broadcast_is_given_up() -> None
     async with running_server() as server:
         slow = await RawClient.started(server.port, client_id=1)
         good = await RawClient.started(server.port, client_id=2)
-        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a StreamWriter has one
         text = "x" * 60_000
         async with asyncio.timeout(SOON):
             while not events(server, "slow_reader"):

@@ -290,7 +290,7 @@ async def test_the_journal_tells_what_happened() -> None:
 @pytest.mark.parametrize("wrong", [{"server_version": 175}, {"server_version": 179}, {"sync_delay": -1.0}])
 async def test_settings_no_gateway_can_have_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        ApiBehaviour(**wrong)  # type: ignore[arg-type]
+        ApiBehaviour(**wrong)  # type: ignore[arg-type]  # wrong or mixed on purpose
 
 
 @pytest.mark.parametrize(

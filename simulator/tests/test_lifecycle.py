@@ -70,7 +70,7 @@ async def running(
     settings = GatewaySettings(
         user="user", password="secret", relogin=True, twofa_restart=True, settings_path=settings_path
     )
-    settings = replace(settings, **changes)  # type: ignore[arg-type]
+    settings = replace(settings, **changes)  # type: ignore[arg-type]  # wrong or mixed on purpose
     log = Log()
     gateway = Gateway(
         settings, scenario, clock=clock or SystemClock(), host="127.0.0.1", port=0, say=log.say, show=log.show

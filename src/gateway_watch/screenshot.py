@@ -82,7 +82,7 @@ async def _capture(host: str, port: int, secret: str) -> bytes:
     with warnings.catch_warnings():
         # VNC's own authentication is single DES; it crosses the loopback only.
         warnings.simplefilter("ignore")
-        import asyncvnc  # type: ignore[import-untyped]
+        import asyncvnc  # type: ignore[import-untyped]  # it carries no types
     from PIL import Image
 
     writers: list[asyncio.StreamWriter] = []

@@ -119,7 +119,7 @@ class _ObservedIB(IB):
     RaiseRequestErrors = True
 
     def __init__(self, observed: _Observed) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         self._observed = observed
 
     def _note(self, name: str, request: Awaitable[Any]) -> asyncio.Future[Any]:
@@ -131,21 +131,21 @@ class _ObservedIB(IB):
     def reqPositionsAsync(self) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
         return self._note("positions", super().reqPositionsAsync())
 
-    def reqOpenOrdersAsync(self) -> Awaitable[Any]:  # noqa: N802
+    def reqOpenOrdersAsync(self) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
         return self._note("open orders", super().reqOpenOrdersAsync())
 
-    def reqCompletedOrdersAsync(self, apiOnly: bool) -> Awaitable[Any]:  # noqa: N802, N803
+    def reqCompletedOrdersAsync(self, apiOnly: bool) -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
         return self._note("completed orders", super().reqCompletedOrdersAsync(apiOnly))
 
-    def reqAccountUpdatesAsync(self, account: str) -> Awaitable[Any]:  # noqa: N802
+    def reqAccountUpdatesAsync(self, account: str) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
         return self._note("account updates", super().reqAccountUpdatesAsync(account))
 
-    def reqAccountUpdatesMultiAsync(self, account: str, modelCode: str = "") -> Awaitable[Any]:  # noqa: N802, N803
+    def reqAccountUpdatesMultiAsync(self, account: str, modelCode: str = "") -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
         return self._note(
             f"account values of {masked(account)}", super().reqAccountUpdatesMultiAsync(account, modelCode)
         )
 
-    def reqExecutionsAsync(self, execFilter: Any = None) -> Awaitable[Any]:  # noqa: N802, N803
+    def reqExecutionsAsync(self, execFilter: Any = None) -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
         return self._note("executions", super().reqExecutionsAsync(execFilter))
 
 
@@ -220,7 +220,7 @@ async def connect(
         accounts = tuple(ib.wrapper.accounts)
         found = check_accounts(accounts, target.mode, target.expected_accounts) if accounts else None
         if found is None:
-            agreed: bool = ib.client.isConnected()  # type: ignore[no-untyped-call]
+            agreed: bool = ib.client.isConnected()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
             found = _judge(connecting, observed, agreed=agreed, accounts=accounts)
         read_only = True if observed.verdict is READ_ONLY else None
         if found is not None:
@@ -266,10 +266,10 @@ async def close(ib: IB) -> None:
     connection.disconnected += partial(_resolve, gone)
     transport = connection.transport
     if ib.client.isReady():
-        ib.disconnect()  # type: ignore[no-untyped-call]
+        ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
     else:
         # IB.disconnect fails on a session that is connected but not ready yet.
-        ib.client.disconnect()  # type: ignore[no-untyped-call]
+        ib.client.disconnect()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
     # What is still unsent gets a moment to leave; a peer that reads nothing must not hold this up for ever.
     await asyncio.wait({gone}, timeout=CLOSE_TIMEOUT)
     transport.abort()

@@ -34,7 +34,7 @@ def constants(name: str) -> dict[str, Any]:
         else:
             target = node.targets[0] if isinstance(node, ast.Assign) else None
         if isinstance(target, ast.Name) and target.id in ("DOCUMENTATION", "EXAMPLES", "RETURN", "ARGUMENTS"):
-            value = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+            value = ast.literal_eval(node.value)  # type: ignore[attr-defined]  # both kinds have it
             found[target.id] = value if target.id == "ARGUMENTS" else yaml.safe_load(value)
     return found
 

@@ -168,7 +168,7 @@ def run(scenario: Scenario) -> list[tuple[str, str]]:
     finally:
         docker("rm", "--force", container)
     lines = (log.stdout + log.stderr).splitlines()
-    return sorted(found.groups() for line in lines if (found := TIMED.match(line)))  # type: ignore[misc]
+    return sorted(found.groups() for line in lines if (found := TIMED.match(line)))  # type: ignore[misc]  # groups() does not know their number
 
 
 @pytest.fixture(scope="module")
