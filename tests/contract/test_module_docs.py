@@ -200,7 +200,7 @@ def test_a_handshake_returns_what_is_documented() -> None:
 
     verified = asyncio.run(answered())
     assert verified["verified"] is True
-    refused = {"port": free_port(), "trading_mode": "paper"}
+    refused: dict[str, Any] = {"port": free_port(), "trading_mode": "paper"}
     final = call("ib_handshake", **refused, retries=1)
     assert (final["failed"], final["cause"]) == (True, "refused")
     first = call("ib_handshake", **refused, retries=2, until="change")
