@@ -67,6 +67,17 @@ async def start_x11vnc(password: str) -> Process:
         raise ChildError(f"x11vnc cannot be started: {error}") from error
 
 
+async def run_script(script: Path, environment: dict[str, str]) -> int:
+    """Run a shell script of the user's to its end, with its output in the log; return its exit status."""
+    process = await asyncio.create_subprocess_exec(
+        "bash", str(script), stdin=asyncio.subprocess.DEVNULL, env=environment
+    )
+    try:
+        return await process.wait()
+    finally:
+        await stop(process)
+
+
 async def keep_relay(relay_port: int, native_port: int, mode: str, say: Callable[[str], None]) -> None:
     """Run the relay from all interfaces to the native port, again and again, until cancelled."""
     while True:

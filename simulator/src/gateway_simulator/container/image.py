@@ -15,6 +15,7 @@ from gateway_simulator.container.children import (
     Process,
     Window,
     keep_relay,
+    run_script,
     start_x11vnc,
     start_xvfb,
     stop,
@@ -95,12 +96,14 @@ class Container:
         self._say(RULE)
         self._say(".> Starting IBC/IB gateway")
         self._say(RULE)
+        await self._run_scripts("START_SCRIPTS")
         self._say(".> Starting Xvfb server")
         self._xvfb = await start_xvfb()
         self._xvfb_watch = asyncio.create_task(self._crash_without(self._xvfb))
         self._say(".> SSH tunnel disabled")
         self._set_java_heap()
         await self._start_vnc()
+        await self._run_scripts("X_SCRIPTS")
         self._control = ControlServer(self._gateways)
         await self._control.start(read_control_port(self._environ))
         modes = trading_modes(self._environ)
@@ -108,12 +111,30 @@ class Container:
             if number:
                 await clock.sleep(scenario.second_gateway_seconds * scenario.time_scale)
             await self._start_gateway(mode, number, scenario, clock, dual=len(modes) > 1)
+        await self._run_scripts("IBC_SCRIPTS")
         self._all_runs = asyncio.create_task(self._end_of_runs())
         await asyncio.wait((self._all_runs, *self._relays), return_when=asyncio.FIRST_COMPLETED)
         for relay in self._relays:
             if relay.done():
                 relay.result()  # a relay ends by an error only
         return self._all_runs.result()
+
+    async def _run_scripts(self, variable: str) -> None:
+        """Run the *.sh of the directory under HOME that a variable names, one after the other."""
+        name = self._environ.get(variable, "")
+        if not name:
+            return
+        directory = Path(self._environ.get("HOME", "")) / name
+        if not directory.is_dir():
+            self._say(f"> No start scripts defined on {directory}")
+            return
+        self._say(f"> Running start up scripts on {directory}")
+        scripts = sorted(directory.glob("*.sh")) or [directory / "*.sh"]
+        for script in scripts:
+            self._say(f"> Running {script}")
+            # The image says the same of a script that failed and of one that is not there, and goes on.
+            if not script.is_file() or await run_script(script, {**os.environ, "DISPLAY": DISPLAY}) != 0:
+                self._say(f"File {script} not found.")
 
     async def _end_of_runs(self) -> int:
         """Wait until every gateway has ended; the status of the last started one is the container's."""
