@@ -241,14 +241,15 @@ async def test_bulletins_reach_those_who_asked_and_the_days_earlier_ones_on_requ
 @pytest.mark.parametrize(
     ("request_fields", "request_id", "code", "text"),
     [
-        ((1, 11, 42, 0, "AAPL"), "42", "322", "reqMktData"),
-        ((2, 2, 42), "42", "300", "42"),
-        ((92, 7, "DU1", ""), "7", "322", "reqPnL"),
+        ((1, 11, 42, 0, "AAPL"), "42", "320", "reqMktData: field 5 (security type) is missing"),
+        ((10, 5, 42, 0, "AAPL"), "42", "322", "reqMktDepth"),
+        ((11, 1, 42, 0), "42", "300", "42"),
         ((24, 1), "-1", "322", "reqScannerParameters"),
         ((71, 2, 9, ""), "-1", "322", "started already"),
         ((7, 3, 4, "x", "", "", "", "", "", ""), "4", "320", "client id 'x' is not an integer"),
         ((7, 3, 4, 0, "", "yesterday", "", "", "", ""), "4", "320", "time 'yesterday'"),
         ((7, 3, 4, 0, "", "20261123 10:00:00 Mars/Base", "", "", "", ""), "4", "320", "Mars/Base"),
+        ((7, 3, 4, 0, "", "20261123 10:00:00 America", "", "", "", ""), "4", "320", "America"),
         ((7, 3, 4), "4", "320", "field 3 (client id) is missing"),
         ((5, 1, 1), "-1", "320", "1 fields too many"),
         ((5, 2), "-1", "320", "version 2"),

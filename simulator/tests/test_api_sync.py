@@ -254,12 +254,11 @@ async def test_an_account_that_is_not_managed_is_refused() -> None:
 async def test_a_request_not_served_is_an_error_of_that_request_not_silence() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
-        bars = await asyncio.wait_for(
-            ib.reqHistoricalDataAsync(Stock("AAPL", "SMART", "USD"), "", "1 D", "1 hour", "TRADES", True), SOON
-        )
-        assert list(bars) == []
+        apple = Stock("AAPL", "SMART", "USD")
+        histogram = await asyncio.wait_for(ib.reqHistogramDataAsync(apple, True, "1 week"), SOON)
+        assert list(histogram) == []
         (error,) = [(code, text) for _, code, text in client.errors if code == 322]
-        assert "reqHistoricalData" in error[1]
+        assert "reqHistogramData" in error[1]
 
 
 async def test_an_order_is_rejected_as_201_and_becomes_inactive() -> None:

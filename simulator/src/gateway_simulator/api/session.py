@@ -105,7 +105,7 @@ class Session:
             return Answer()
         self._note("request", requests.request_name(fields))
         try:
-            request = requests.decode_request(fields)
+            request = requests.decode_request(fields, self.server_version)
         except UnknownRequestError as error:
             return self._end(505, str(error))
         except MalformedRequestError as error:
@@ -213,7 +213,14 @@ class Session:
                 yield messages.family_codes(list(self._brokerage.accounts))
             case requests.UserInfo():
                 yield messages.user_info(request.request_id)
-            case requests.Silent():
+            case (
+                requests.Silent()
+                | requests.MarketDataType()
+                | requests.CancelNewsBulletins()
+                | requests.CancelPositions()
+                | requests.CancelPositionsMulti()
+                | requests.CancelAccountUpdatesMulti()
+            ):
                 pass
             case requests.Unserved() if request.ends_subscription:
                 yield self._error(300, f"Can't find EId with tickerId:{request.request_id}", request.request_id)
@@ -221,6 +228,8 @@ class Session:
                 yield self._unserved(request.name, request.request_id)
             case requests.StartApi():
                 yield self._error(322, "Error processing request.-'bR' : cause - the session is started already")
+            case _:
+                yield self._unserved(type(request).__name__, getattr(request, "request_id", -1))
 
     def _open_orders(self, orders: list[Order]) -> Iterable[bytes]:
         if not self._may_order:
@@ -249,11 +258,12 @@ class Session:
 
     def _refuse_order(self, request: requests.PlaceOrder) -> Iterable[bytes]:
         if not self._may_order:
-            yield self._error(321, READ_ONLY, request.order_id)
+            yield self._error(321, READ_ONLY, request.order.order_id)
             return
-        yield self._error(201, "Order rejected - reason:This simulated gateway does not trade yet.", request.order_id)
+        order = request.order
+        yield self._error(201, "Order rejected - reason:This simulated gateway does not trade yet.", order.order_id)
         yield messages.order_status_of(
-            request.order_id, OrderStatus.INACTIVE, remaining=request.quantity, client_id=self.client_id
+            order.order_id, OrderStatus.INACTIVE, remaining=order.quantity, client_id=self.client_id
         )
 
     def _cancel_order(self, request: requests.CancelOrder) -> Iterable[bytes]:

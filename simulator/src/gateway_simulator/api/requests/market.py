@@ -1,0 +1,186 @@
+"""Requests for the market as it is now: quotes, ticks, bars of five seconds, and the option model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gateway_simulator.api.requests.reader import Reader
+from gateway_simulator.trading.model import Contract
+
+_GENERIC_TICK = re.compile(r"\d{1,4}", re.ASCII)
+_MAX_OPTION_FIELDS = 2
+
+
+@dataclass(frozen=True)
+class MarketData:
+    """Subscribe to a contract's ticks, or have one snapshot of them."""
+
+    request_id: int
+    contract: Contract
+    generic_ticks: tuple[int, ...] = ()
+    snapshot: bool = False
+    regulatory_snapshot: bool = False
+
+
+@dataclass(frozen=True)
+class CancelMarketData:
+    """Stop a subscription to ticks."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class MarketDataType:
+    """Say which kind of market data to send from now on: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
+
+    kind: int
+
+
+@dataclass(frozen=True)
+class TickByTick:
+    """Subscribe to every tick of one kind: Last, AllLast, BidAsk or MidPoint."""
+
+    request_id: int
+    contract: Contract
+    kind: str
+    number_of_ticks: int
+    ignore_size: bool
+
+
+@dataclass(frozen=True)
+class CancelTickByTick:
+    """Stop a subscription to every tick."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class RealTimeBars:
+    """Subscribe to bars of ``bar_size`` seconds."""
+
+    request_id: int
+    contract: Contract
+    bar_size: int
+    what: str
+    use_rth: bool
+
+
+@dataclass(frozen=True)
+class CancelRealTimeBars:
+    """Stop a subscription to real-time bars."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class CalculateImpliedVolatility:
+    """Compute the volatility that an option's price implies."""
+
+    request_id: int
+    contract: Contract
+    option_price: Decimal
+    underlying_price: Decimal
+
+
+@dataclass(frozen=True)
+class CancelCalculateImpliedVolatility:
+    """Give up a computation of implied volatility."""
+
+    request_id: int
+
+
+@dataclass(frozen=True)
+class CalculateOptionPrice:
+    """Compute an option's price at a volatility (a share of 1)."""
+
+    request_id: int
+    contract: Contract
+    volatility: Decimal
+    underlying_price: Decimal
+
+
+@dataclass(frozen=True)
+class CancelCalculateOptionPrice:
+    """Give up a computation of an option's price."""
+
+    request_id: int
+
+
+def read_market_data(take: Reader) -> MarketData:
+    """Read reqMktData. The legs of a combination are read and let go: no instrument is one."""
+    take.version(11)
+    request_id, contract = take.identify(), take.contract()
+    if contract.sec_type == "BAG":
+        take.combo_legs()
+    take.delta_neutral_contract()
+    ticks = take.text("generic ticks")
+    generic_ticks = tuple(_generic_tick(take, each.strip()) for each in ticks.split(",") if each.strip())
+    snapshot, regulatory = take.flag("snapshot"), take.flag("regulatory snapshot")
+    take.text("options")
+    return MarketData(request_id, contract, generic_ticks, snapshot, regulatory)
+
+
+def _generic_tick(take: Reader, text: str) -> int:
+    if not _GENERIC_TICK.fullmatch(text):
+        raise take.error(f"generic tick {text[:40]!r} is not a number")
+    return int(text)
+
+
+def read_market_data_type(take: Reader) -> MarketDataType:
+    """Read reqMarketDataType."""
+    take.version(1)
+    return MarketDataType(take.integer("market data type"))
+
+
+def read_tick_by_tick(take: Reader) -> TickByTick:
+    """Read reqTickByTickData."""
+    return TickByTick(
+        take.identify(),
+        take.contract(),
+        take.text("tick type"),
+        take.optional_integer("number of ticks"),
+        take.flag("ignore size"),
+    )
+
+
+def read_real_time_bars(take: Reader) -> RealTimeBars:
+    """Read reqRealTimeBars."""
+    take.version(3)
+    request = RealTimeBars(
+        take.identify(),
+        take.contract(),
+        take.optional_integer("bar size"),
+        take.text("what to show"),
+        take.flag("regular hours only"),
+    )
+    take.text("options")
+    return request
+
+
+def read_implied_volatility(take: Reader) -> CalculateImpliedVolatility:
+    """Read calculateImpliedVolatility."""
+    take.version(2, 3)
+    request = CalculateImpliedVolatility(
+        take.identify(), take.contract(), take.decimal("option price"), take.decimal("underlying price")
+    )
+    _skip_options(take)
+    return request
+
+
+def read_option_price(take: Reader) -> CalculateOptionPrice:
+    """Read calculateOptionPrice."""
+    take.version(2, 3)
+    request = CalculateOptionPrice(
+        take.identify(), take.contract(), take.decimal("volatility"), take.decimal("underlying price")
+    )
+    _skip_options(take)
+    return request
+
+
+def _skip_options(take: Reader) -> None:
+    """Take the internal options of a computation: some clients write their number before them."""
+    for _ in range(_MAX_OPTION_FIELDS):
+        if take.peek() is not None:
+            take.text("options")
