@@ -11,13 +11,14 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 
 PREFACE = b"API\0"
 HEADER_LENGTH = 4
 MAX_FRAME_LENGTH = 256 * 1024
 """Longest frame accepted from a client, in bytes. The longest honest request is a few kilobytes."""
 
-FieldValue = str | int | bool | Decimal | None
+FieldValue = str | int | float | bool | Decimal | None
 
 _VERSION_OFFER = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.ASCII | re.DOTALL)
 
@@ -122,12 +123,15 @@ def decode_fields(payload: bytes) -> list[str]:
 def field_text(value: FieldValue) -> str:
     """Write one value as a field: None is empty, a bool is 1 or 0, a Decimal has no exponent.
 
-    Raises ValueError for text with a NUL in it, which would shift every field after it.
+    Raises ValueError for text with a NUL in it, which would shift every field after it, and for a number that is
+    infinite or none at all.
     """
     if value is None:
         return ""
     if isinstance(value, bool):
         return "1" if value else "0"
+    if isinstance(value, Decimal | float) and not isfinite(value):
+        raise ValueError(f"a field cannot be the number {value}")
     if isinstance(value, Decimal):
         return format(value, "f")
     text = str(value)
