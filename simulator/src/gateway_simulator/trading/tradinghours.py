@@ -151,12 +151,16 @@ class TradingHours:
             raise ValueError(f"trading hours are {kind!r}; they must be one of {', '.join(KINDS)}")
         self.kind = kind
 
+    def schedule(self, instrument: Instrument) -> Schedule:
+        """Return the daily times of an instrument under this rule."""
+        return ALWAYS if self.kind == "always" else schedule_of(instrument)
+
     def is_open(self, instrument: Instrument, now: datetime, *, outside_rth: bool) -> bool:
         """Tell whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
         session = self.session(instrument, now)
         if session is None:
             return False
-        if outside_rth or not self._schedule(instrument).heeds_outside_rth:
+        if outside_rth or not self.schedule(instrument).heeds_outside_rth:
             return session.start <= now < session.end
         return session.regular_start <= now < session.regular_end
 
@@ -179,7 +183,7 @@ class TradingHours:
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
         """Return when DAY orders given now end: with the regular hours that run or come next, or, for orders
         that may trade outside them, with the session."""
-        heeds = self._schedule(instrument).heeds_outside_rth
+        heeds = self.schedule(instrument).heeds_outside_rth
         for session in self._sessions_from(instrument, now):
             end = session.regular_end if heeds and not outside_rth else session.end
             if end > now:
@@ -223,7 +227,7 @@ class TradingHours:
 
     def session_of_day(self, instrument: Instrument, day: date) -> Session | None:
         """Return the session of a trading day, cut off at the instrument's expiry; None where there is none."""
-        session = session_on(self._schedule(instrument), day)
+        session = session_on(self.schedule(instrument), day)
         expiry = expiry_moment(instrument)
         if session is None or expiry is None or session.end <= expiry:
             return session
@@ -233,7 +237,7 @@ class TradingHours:
 
     def _sessions_from(self, instrument: Instrument, now: datetime) -> Iterator[Session]:
         """The sessions that have not ended now, in order of time; after an expiry those of the same kind."""
-        schedule = self._schedule(instrument)
+        schedule = self.schedule(instrument)
         day = self._local_day(instrument, now)
         while True:
             session = self.session_of_day(instrument, day) or session_on(schedule, day)
@@ -241,11 +245,8 @@ class TradingHours:
                 yield session
             day += timedelta(days=1)
 
-    def _schedule(self, instrument: Instrument) -> Schedule:
-        return ALWAYS if self.kind == "always" else schedule_of(instrument)
-
     def _local_day(self, instrument: Instrument, now: datetime) -> date:
-        return now.astimezone(ZoneInfo(self._schedule(instrument).zone)).date()
+        return now.astimezone(ZoneInfo(self.schedule(instrument).zone)).date()
 
     def _text(
         self, instrument: Instrument, now: datetime, hours: Callable[[Session], tuple[datetime, datetime]]
