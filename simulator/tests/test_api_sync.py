@@ -27,8 +27,8 @@ SHORT = 0.4
 def traded_brokerage() -> Brokerage:
     """The sample with an order of each kind and a fill: all that an account can show."""
     brokerage = sample_brokerage(["DU1234567", "DU7654321"])
-    apple, microsoft, spy = (each.contract for each in brokerage.instruments)
-    brokerage.orders = [
+    apple, microsoft, spy = (brokerage.known_instrument(con_id).contract for con_id in (265598, 272093, 756733))
+    working = [
         Order(
             order_id=11,
             client_id=5,
@@ -59,6 +59,8 @@ def traded_brokerage() -> Brokerage:
             average_fill_price=Decimal("399.98"),
         ),
     ]
+    for order in working:
+        brokerage.adopt(order)
     brokerage.completed_orders = [
         Order(
             order_id=9,

@@ -1,27 +1,49 @@
-"""Accounts: cash, holdings, and the values that the gateway derives from them."""
+"""Accounts: cash, holdings, and the values that the gateway derives from them.
+
+A future's gains stay in its position until it is closed and are then paid in cash (a real account is credited daily);
+its commissions are part of its average cost. For all else a trade's value and commission go from or to cash at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from gateway_simulator.trading.model import CENT, ZERO, AccountValue, Position
+from gateway_simulator.trading.margin import Requirement, requirement
+from gateway_simulator.trading.model import CENT, ZERO, AccountValue, Contract, Position
 
-INITIAL_MARGIN = Decimal("0.50")
-MAINTENANCE_MARGIN = Decimal("0.25")
-"""Share of the gross position value held as margin (Regulation T's rates for stocks)."""
+COST_UNIT = Decimal("0.0000000001")
+"""Average costs are kept to this unit."""
+
+
+@dataclass(frozen=True)
+class Profit:
+    """Daily, unrealized and realized profit. Daily and realized count from the day's start."""
+
+    daily: Decimal
+    unrealized: Decimal
+    realized: Decimal
 
 
 @dataclass
 class Account:
-    """One account: its cash and its holdings, all in ``currency``."""
+    """One account: its cash and its holdings, all in ``currency``.
+
+    The mappings are by contract id: the day's realized profit, the value of each holding when the day began, the
+    money that the day's trades took (negative) or brought, and the price of each held option's underlying.
+    """
 
     account_id: str
     cash: Decimal = ZERO
     currency: str = "USD"
     account_type: str = "INDIVIDUAL"
     positions: dict[int, Position] = field(default_factory=dict)
+    realized: dict[int, Decimal] = field(default_factory=dict)
+    day_values: dict[int, Decimal] = field(default_factory=dict)
+    day_flows: dict[int, Decimal] = field(default_factory=dict)
+    day_equity: Decimal | None = None
+    underlying_prices: dict[int, Decimal] = field(default_factory=dict)
 
     def hold(self, position: Position) -> None:
         """Set the holding of a contract; a quantity of 0 removes it."""
@@ -34,6 +56,79 @@ class Account:
             self.positions[position.contract.con_id] = position
         else:
             self.positions.pop(position.contract.con_id, None)
+
+    def trade(self, contract: Contract, quantity: Decimal, price: Decimal, commission: Decimal) -> Position:
+        """Book a trade of a signed quantity; return the holding after it (a quantity of 0: none is left).
+
+        What crosses zero closes the whole holding and opens the rest at the price. The returned position's
+        ``realized_pnl`` is the day's for this contract.
+        """
+        con_id = contract.con_id
+        before = self.positions.get(con_id) or Position(contract, ZERO, ZERO, price)
+        unit = price * contract.unit_multiplier
+        closing = min(abs(quantity), abs(before.quantity)) if before.quantity * quantity < 0 else ZERO
+        closing_fee = commission * closing / abs(quantity)
+        opening_fee = commission - closing_fee
+        direction = Decimal(1) if quantity > 0 else Decimal(-1)
+        after = before.quantity + quantity
+        realized = -direction * closing * (unit - before.average_cost) - closing_fee
+        if not after:
+            average = ZERO
+        elif closing == abs(quantity):
+            average = before.average_cost
+        else:
+            kept = before.quantity if not closing else ZERO
+            average = (kept * before.average_cost + (after - kept) * unit + opening_fee) / after
+            average = average.quantize(COST_UNIT)
+        if closing:
+            self.realized[con_id] = self.realized.get(con_id, ZERO) + realized
+        held = Position(contract, after, average, price, self.realized.get(con_id, ZERO))
+        flow = -quantity * unit - commission
+        self.day_flows[con_id] = self.day_flows.get(con_id, ZERO) + flow
+        self.cash += flow
+        if contract.sec_type == "FUT":
+            self.cash += after * average - before.quantity * before.average_cost
+        self.hold(held)
+        return held
+
+    def begin_day(self) -> None:
+        """Start the day's profit anew, from the values as they are."""
+        self.realized.clear()
+        self.day_flows.clear()
+        self.positions = {key: replace(each, realized_pnl=ZERO) for key, each in self.positions.items()}
+        self.day_values = {key: each.market_value for key, each in self.positions.items()}
+        self.day_equity = self.equity_with_loan
+
+    def profit(self) -> Profit:
+        """Return the account's profit."""
+        singles = [self.profit_of(key) for key in {*self.positions, *self.day_values, *self.day_flows}]
+        return Profit(
+            sum((each.daily for each in singles), ZERO),
+            sum((each.unrealized for each in singles), ZERO),
+            sum(self.realized.values(), ZERO),
+        )
+
+    def profit_of(self, con_id: int) -> Profit:
+        """Return the profit of one contract."""
+        held = self.positions.get(con_id)
+        value = held.market_value if held is not None else ZERO
+        daily = value - self.day_values.get(con_id, ZERO) + self.day_flows.get(con_id, ZERO)
+        unrealized = held.unrealized_pnl if held is not None else ZERO
+        return Profit(daily, unrealized, self.realized.get(con_id, ZERO))
+
+    def margin(self) -> Requirement:
+        """Return what the holdings need."""
+        return requirement(self.positions.values(), self.underlying_prices)
+
+    @property
+    def equity_with_loan(self) -> Decimal:
+        """What counts as collateral: cash, stocks and the gains of futures, but no options."""
+        return self.cash + self._value_of("STK") + self._future_gains()
+
+    @property
+    def net_liquidation(self) -> Decimal:
+        """What the account is worth."""
+        return self.equity_with_loan + self._value_of("OPT")
 
     def values(self) -> list[AccountValue]:
         """Derive the account's values, in the order the gateway lists them: facts, amounts, ledger."""
@@ -54,64 +149,69 @@ class Account:
         return (AccountValue(key, value) for key, value in facts.items())
 
     def _amounts(self) -> Iterator[AccountValue]:
-        stock = self._market_value()
-        gross = self._gross_value()
-        net = self.cash + stock
-        initial = gross * INITIAL_MARGIN
-        maintenance = gross * MAINTENANCE_MARGIN
+        net, equity = self.net_liquidation, self.equity_with_loan
+        margin = self.margin()
+        available, excess = equity - margin.initial, equity - margin.maintenance
         amounts = {
             "AccruedCash": ZERO,
-            "AvailableFunds": net - initial,
-            "BuyingPower": max(net - initial, ZERO) * 4,
-            "EquityWithLoanValue": net,
-            "ExcessLiquidity": net - maintenance,
-            "FullAvailableFunds": net - initial,
-            "FullExcessLiquidity": net - maintenance,
-            "FullInitMarginReq": initial,
-            "FullMaintMarginReq": maintenance,
-            "GrossPositionValue": gross,
-            "InitMarginReq": initial,
-            "LookAheadAvailableFunds": net - initial,
-            "LookAheadExcessLiquidity": net - maintenance,
-            "LookAheadInitMarginReq": initial,
-            "LookAheadMaintMarginReq": maintenance,
-            "MaintMarginReq": maintenance,
+            "AvailableFunds": available,
+            "BuyingPower": max(available, ZERO) * 4,
+            "EquityWithLoanValue": equity,
+            "ExcessLiquidity": excess,
+            "FullAvailableFunds": available,
+            "FullExcessLiquidity": excess,
+            "FullInitMarginReq": margin.initial,
+            "FullMaintMarginReq": margin.maintenance,
+            "GrossPositionValue": self._gross_value(),
+            "InitMarginReq": margin.initial,
+            "LookAheadAvailableFunds": available,
+            "LookAheadExcessLiquidity": excess,
+            "LookAheadInitMarginReq": margin.initial,
+            "LookAheadMaintMarginReq": margin.maintenance,
+            "MaintMarginReq": margin.maintenance,
             "NetLiquidation": net,
-            "PreviousDayEquityWithLoanValue": net,
-            "RegTEquity": net,
-            "RegTMargin": initial,
-            "SMA": net - initial,
+            "PreviousDayEquityWithLoanValue": equity if self.day_equity is None else self.day_equity,
+            "RegTEquity": equity,
+            "RegTMargin": margin.initial,
+            "SMA": available,
             "SettledCash": self.cash,
             "TotalCashValue": self.cash,
         }
-        yield AccountValue("Cushion", format(self._cushion(net, maintenance), "f"))
+        yield AccountValue("Cushion", format(self._cushion(net, margin.maintenance), "f"))
         for key, amount in amounts.items():
             yield AccountValue(key, _amount(amount), self.currency)
 
     def _ledger(self) -> Iterator[AccountValue]:
-        positions = self.positions.values()
         amounts = {
             "AccruedCash": ZERO,
             "CashBalance": self.cash,
-            "NetLiquidationByCurrency": self.cash + self._market_value(),
-            "RealizedPnL": sum((each.realized_pnl for each in positions), ZERO),
-            "StockMarketValue": self._market_value(),
+            "FuturesPNL": self._future_gains(),
+            "NetLiquidationByCurrency": self.net_liquidation,
+            "OptionMarketValue": self._value_of("OPT"),
+            "RealizedPnL": sum(self.realized.values(), ZERO),
+            "StockMarketValue": self._value_of("STK"),
             "TotalCashBalance": self.cash,
-            "UnrealizedPnL": sum((each.unrealized_pnl for each in positions), ZERO),
+            "UnrealizedPnL": sum((each.unrealized_pnl for each in self.positions.values()), ZERO),
         }
         for currency in ("BASE", self.currency):
             yield AccountValue("ExchangeRate", "1.00", currency, is_ledger=True)
             for key, amount in amounts.items():
                 yield AccountValue(key, _amount(amount), currency, is_ledger=True)
 
-    def _market_value(self) -> Decimal:
-        return sum((each.market_value for each in self.positions.values()), ZERO)
+    def _value_of(self, sec_type: str) -> Decimal:
+        held = self.positions.values()
+        return sum((each.market_value for each in held if each.contract.sec_type == sec_type), ZERO)
+
+    def _future_gains(self) -> Decimal:
+        held = self.positions.values()
+        return sum((each.unrealized_pnl for each in held if each.contract.sec_type == "FUT"), ZERO)
 
     def _gross_value(self) -> Decimal:
-        return sum((abs(each.market_value) for each in self.positions.values()), ZERO)
+        held = self.positions.values()
+        return sum((abs(each.market_value) for each in held if each.contract.sec_type != "FUT"), ZERO)
 
     def _leverage(self) -> Decimal:
-        net = self.cash + self._market_value()
+        net = self.net_liquidation
         return (self._gross_value() / net).quantize(CENT) if net > 0 else ZERO
 
     @staticmethod

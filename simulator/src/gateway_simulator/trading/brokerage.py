@@ -1,53 +1,156 @@
-"""The brokerage: everything behind the API that outlives a connection."""
+"""The brokerage: everything behind the API that outlives a connection.
+
+Time is told with each call and only moves forward. ``advance`` does what was due until then in order of time, so the
+same requests at the same moments give the same journal, however often it is called between them. After a pause of
+more than an hour with orders at work the market is looked at once a minute for the rest of the pause.
+
+| what | rule |
+|---|---|
+| new order, change | reaches the market after ``latency``; a change leaves the old terms at once |
+| parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
+| children of one parent | an OCA group, unless they name another |
+| OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion |
+| untransmitted order | known to its client only, and to no restart, until it or an order of its family is transmitted |
+| MOC, LOC | all at the last price of the regular session, or cancelled at its end |
+| DAY | ends with the regular session, with outsideRth with the day's session |
+| option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
+| future at its expiry | settled at the underlying's price |
+| currency pair, index, combination | not traded |
+| midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from hashlib import blake2b
+from zoneinfo import ZoneInfo
 
+from gateway_simulator.trading import contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.catalog import Catalog, increment_at, sample_catalog
+from gateway_simulator.trading.commissions import CommissionSchedule
+from gateway_simulator.trading.journal import journal_line
+from gateway_simulator.trading.market import STEP, Market
+from gateway_simulator.trading.matching import Fill, ShownSizes
 from gateway_simulator.trading.model import (
+    ZERO,
     Bulletin,
-    Contract,
     ContractQuery,
     Execution,
     ExecutionFilter,
+    Halted,
     Instrument,
     Order,
+    OrderImpact,
+    OrderStatus,
     Position,
+    Quote,
 )
+from gateway_simulator.trading.tape import Tape
+from gateway_simulator.trading.tradinghours import TradingHours, zone_of
+from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
+from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
 DEFAULT_ACCOUNTS = {"paper": ["DU1234567"], "live": ["U1234567"]}
+SAMPLE_DAY = date(2026, 11, 23)
+AAPL, MSFT = 265598, 272093
+NEW_YORK = ZoneInfo("America/New_York")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FINE_SPAN = timedelta(hours=1)
+COARSE_STEP = timedelta(minutes=1)
+JOURNAL_LINES = 100_000
+AVERAGE_UNIT = Decimal("0.0000000001")
+BY_TRADER = "Cancelled by Trader"
+FIRST_PERM_ID, PERM_IDS = 10**9, 10**8
+"""Permanent ids begin at a place in this range that depends on the seed."""
 
 
-@dataclass
+@dataclass(frozen=True)
+class BrokerageSettings:
+    """How the brokerage trades. ``slippage`` is in price increments; ``random_partials`` fills a seeded share of
+    the size shown instead of all of it."""
+
+    latency: timedelta = timedelta(milliseconds=50)
+    slippage: int = 1
+    random_partials: bool = False
+    commissions: CommissionSchedule = field(default_factory=CommissionSchedule)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the brokerage has handed out: numbers of permanent ids, executions and places in time priority."""
+
+    perm_ids: int = 0
+    executions: int = 0
+    sequence: int = 0
+
+
 class Brokerage:
-    """Everything behind the API that outlives a connection.
+    """Accounts, orders and executions over one market.
 
-    ``orders`` are those still working, ``completed_orders`` those that are done; ``bulletins`` are
-    today's. Accounts keep the order in which they were added.
+    ``completed_orders`` and ``executions`` are the day's, ``bulletins`` are today's; accounts keep the order in which
+    they were added. ``journal`` has the last lines; ``on_line`` is called with each.
     """
 
-    accounts: dict[str, Account] = field(default_factory=dict)
-    instruments: list[Instrument] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    completed_orders: list[Order] = field(default_factory=list)
-    executions: list[Execution] = field(default_factory=list)
-    bulletins: list[Bulletin] = field(default_factory=list)
+    def __init__(
+        self,
+        catalog: Catalog,
+        market: Market,
+        hours: TradingHours,
+        *,
+        mode: str,
+        seed: int = 1,
+        settings: BrokerageSettings | None = None,
+    ) -> None:
+        self.catalog = catalog
+        self.market = market
+        self.hours = hours
+        self.mode = mode
+        self.seed = seed
+        self.settings = settings or BrokerageSettings()
+        self.accounts: dict[str, Account] = {}
+        self.completed_orders: list[Order] = []
+        self.executions: list[Execution] = []
+        self.bulletins: list[Bulletin] = []
+        self.journal: deque[str] = deque(maxlen=JOURNAL_LINES)
+        self.on_line: Callable[[str], None] | None = None
+        self.now: datetime | None = None
+        self.working: dict[tuple[int, int], WorkingOrder] = {}
+        self.counters = Counters()
+        self.last_order_ids: dict[int, int] = {}
+        self.shown = ShownSizes()
+        self.seen_revision = market.revision
+        self.day = date.min
+        self._sessions: dict[int, _Session] = {}
+        self._refreshed: tuple[int, int] | None = None
+        self._pending: list[events.Event] = []
+
+    # What there is.
+
+    @property
+    def orders(self) -> list[Order]:
+        """The working orders of all clients, as they stand, oldest first."""
+        return [each.order for each in self.working.values() if each.transmitted]
 
     def add_account(self, account: Account) -> None:
         """Add an account. Raises ValueError if there is one of this name."""
         if account.account_id in self.accounts:
             raise ValueError(f"account {account.account_id} is there already")
         self.accounts[account.account_id] = account
+        account.begin_day()
 
     def find_instruments(self, query: ContractQuery) -> list[Instrument]:
-        """Return the known instruments that a query asks for."""
-        return [each for each in self.instruments if each.matches(query)]
+        """Return the contracts that a query asks for, expired ones left out."""
+        return self.catalog.find(query)
 
-    def find_executions(self, wanted: ExecutionFilter) -> list[Execution]:
+    def find_executions(self, wanted: ExecutionFilter, now: datetime | None = None) -> list[Execution]:
         """Return the day's executions that a filter admits, oldest first."""
+        if now is not None:
+            self._run_until(now)
         return [each for each in self.executions if wanted.admits(each)]
 
     def open_orders_of(self, client_id: int) -> list[Order]:
@@ -56,61 +159,788 @@ class Brokerage:
 
     def find_order(self, client_id: int, order_id: int) -> Order | None:
         """Return a client's order, working or done, by its id."""
-        for each in (*self.orders, *self.completed_orders):
+        working = self.working.get((client_id, order_id))
+        return working.order if working is not None else self._find_completed(client_id, order_id)
+
+    def next_order_id(self, client_id: int) -> int:
+        """Return the first order id that this client has never used."""
+        return self.last_order_ids.get(client_id, 0) + 1
+
+    def pnl(self, account_id: str, now: datetime) -> tuple[Decimal, Decimal, Decimal]:
+        """Return the daily, unrealized and realized profit of an account (KeyError if there is none of this id)."""
+        self._run_until(now)
+        profit = self.accounts[account_id].profit()
+        return profit.daily, profit.unrealized, profit.realized
+
+    def pnl_single(
+        self, account_id: str, con_id: int, now: datetime
+    ) -> tuple[Decimal, Decimal, Decimal, Decimal, Decimal]:
+        """Return the position in one contract, its daily, unrealized and realized profit, and its value."""
+        self._run_until(now)
+        account = self.accounts[account_id]
+        held = account.positions.get(con_id)
+        profit = account.profit_of(con_id)
+        quantity, value = (held.quantity, held.market_value) if held is not None else (ZERO, ZERO)
+        return quantity, profit.daily, profit.unrealized, profit.realized, value
+
+    # What clients ask for.
+
+    def advance(self, now: datetime) -> list[events.Event]:
+        """Do everything that is due until a moment; return what happened, in order of time."""
+        self._run_until(now)
+        return self._drain()
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """Return when ``advance`` has something to do that is not the next market step."""
+        dues = [each for each in self._dues() if each > now]
+        return min(dues, default=None)
+
+    def place(self, client_id: int, order: Order, now: datetime) -> list[events.Event]:
+        """Place an order, or change the client's order that has its id; return what happened until now.
+
+        The order's contract may be described as a client does. A what-if order only answers with its impact.
+        """
+        self._run_until(now)
+        try:
+            self._place(replace(validation.normalized(order), client_id=client_id))
+        except OrderRefusedError as refusal:
+            self._tell(events.OrderError(client_id, order.order_id, refusal.code, refusal.text))
+        self._run_until(now)
+        return self._drain()
+
+    def cancel(self, client_id: int, order_id: int, now: datetime) -> list[events.Event]:
+        """Cancel a client's order and, if it has not been filled, its children."""
+        self._run_until(now)
+        working = self.working.get((client_id, order_id))
+        if working is not None:
+            self._cancel_for_trader(working)
+        else:
+            code, text = self._uncancellable(client_id, order_id)
+            self._tell(events.OrderError(client_id, order_id, code, text))
+        return self._drain()
+
+    def global_cancel(self, client_id: int, now: datetime) -> list[events.Event]:
+        """Cancel the orders of all clients, as the request of any one of them does."""
+        self._run_until(now)
+        for working in list(self.working.values()):
+            if working.key in self.working and (working.transmitted or working.order.client_id == client_id):
+                self._cancel_for_trader(working)
+        return self._drain()
+
+    def adopt(self, order: Order) -> None:
+        """Set up an order that is at work already, with its ids, as a scenario begins with it."""
+        self.working[order.client_id, order.order_id] = WorkingOrder(
+            order, self.known_instrument(order.contract.con_id), self._next_sequence(), arrives=EPOCH, arrived=True
+        )
+        self._use_id(order.client_id, order.order_id)
+
+    # Placing, changing, ending orders.
+
+    def _place(self, order: Order) -> None:
+        instrument = validation.resolve_instrument(self.catalog, order.contract)
+        exchange = order.contract.exchange
+        order = replace(
+            order,
+            account=validation.choose_account(order.account, self.accounts),
+            contract=replace(instrument.contract, exchange=exchange),
+        )
+        validation.check_terms(order, instrument)
+        known = self.working.get((order.client_id, order.order_id))
+        if order.what_if:
+            self._preview(order)
+        elif known is not None:
+            self._change(known, order)
+        else:
+            self._add(order, instrument)
+
+    def _add(self, order: Order, instrument: Instrument) -> None:
+        if order.order_id <= self.last_order_ids.get(order.client_id, 0):
+            done = self._find_completed(order.client_id, order.order_id)
+            if done is not None and done.status is OrderStatus.FILLED:
+                raise OrderRefusedError(104, "Cannot modify a filled order.")
+            raise OrderRefusedError(103, "Duplicate order id")
+        parent = self._check_parent(order)
+        begins, ends = self._times_of(order, instrument)
+        self._use_id(order.client_id, order.order_id)
+        added = WorkingOrder(
+            replace(
+                order,
+                perm_id=self._next_perm_id(),
+                parent_perm_id=parent.perm_id if parent is not None else 0,
+                status=OrderStatus.PENDING_SUBMIT,
+                submitted_at=self._moment,
+                filled=ZERO,
+                average_fill_price=ZERO,
+            ),
+            instrument,
+            self._next_sequence(),
+            arrives=self._moment,
+            begins=begins,
+            ends=ends,
+            transmitted=False,
+        )
+        self.working[added.key] = added
+        if order.transmit:
+            self._transmit(added)
+
+    def _check_parent(self, order: Order) -> Order | None:
+        if not order.parent_id:
+            return None
+        parent = self.find_order(order.client_id, order.parent_id)
+        if parent is None or (parent.status in FINAL and parent.status is not OrderStatus.FILLED):
+            raise OrderRefusedError(135, f"Can't find order with id = {order.parent_id}")
+        return parent
+
+    def _times_of(self, order: Order, instrument: Instrument) -> tuple[datetime | None, datetime | None]:
+        """When an order may begin to trade, and when it ends by itself."""
+        begins = validation.good_after(order, self._moment, instrument)
+        ends = validation.good_till(order, self._moment, instrument)
+        start = max(self._moment, begins) if begins is not None else self._moment
+        expiry = self.hours.expiry_moment(instrument)
+        if expiry is not None and expiry <= start:
+            return begins, expiry
+        if order.time_in_force == "DAY":
+            outside = order.outside_rth and order.order_type not in ON_CLOSE
+            ends = self.hours.day_end(instrument, start, outside_rth=outside)
+        return begins, min((each for each in (ends, expiry) if each is not None), default=None)
+
+    def _transmit(self, last: WorkingOrder) -> None:
+        """Hand in an order and those of its family that were held back: parents first."""
+        family = [last]
+        while (parent := self.working.get((last.order.client_id, family[0].order.parent_id))) is not None:
+            family.insert(0, parent)
+        for each in self.working.values():
+            if each not in family and any(contingency.is_child(each, one) for one in family):
+                family.append(each)
+        self._group_children(family)
+        for each in sorted(family, key=lambda member: member.sequence):
+            if each.key in self.working and not each.transmitted:
+                self._accept(each)
+
+    def _group_children(self, family: list[WorkingOrder]) -> None:
+        """Make the children of one parent an OCA group; those that are at work already are told again."""
+        for child in family:
+            siblings = [each for each in self.working.values() if contingency.are_siblings(each, child)]
+            for each in [child, *siblings] if siblings else []:
+                if not each.order.oca_group and (each.transmitted or each in family):
+                    order = each.change(oca_group=str(child.order.parent_perm_id), oca_type=3)
+                    if each.transmitted:
+                        self._tell(events.OrderOpened(order))
+
+    def _accept(self, accepted: WorkingOrder) -> None:
+        accepted.transmitted = True
+        accepted.arrives = self._moment + self.settings.latency
+        try:
+            self._check_acceptable(accepted.order, accepted.instrument, accepted)
+        except OrderRejectedError as rejection:
+            self._reject(accepted, rejection)
+            return
+        status, why_held = self._standing(accepted)
+        order = accepted.change(status=status, why_held=why_held, transmit=True)
+        self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
+        self._warn_if_closed(accepted)
+
+    def _check_acceptable(self, order: Order, instrument: Instrument, known: WorkingOrder | None) -> None:
+        """Reject what the brokerage does not trade for this account."""
+        account = self.accounts[order.account]
+        expiry = self.hours.expiry_moment(instrument)
+        if expiry is not None and expiry <= self._moment:
+            raise OrderRejectedError("The contract has expired.")
+        if instrument.contract.currency != account.currency:
+            raise OrderRejectedError(
+                f"The account is kept in {account.currency}, the contract is traded in {instrument.contract.currency}."
+            )
+        if known is not None and self._waits_for_parent(known):
+            return
+        held = account.positions.get(instrument.contract.con_id)
+        quantity = held.quantity if held is not None else ZERO
+        signed = order.remaining if order.action == "BUY" else -order.remaining
+        if quantity * signed < 0 and abs(signed) <= abs(quantity):
+            return
+        impact = self._impact(order)
+        if impact.equity_with_loan_after < impact.initial_margin_after:
+            raise OrderRejectedError(
+                "Your account's equity with loan value does not cover the initial margin. "
+                f"Equity with loan value [{impact.equity_with_loan_after:.2f} {account.currency}], "
+                f"initial margin [{impact.initial_margin_after:.2f} {account.currency}]."
+            )
+
+    def _warn_if_closed(self, working: WorkingOrder) -> None:
+        order, instrument = working.order, working.instrument
+        if self._is_open(working) or self._waits_for_parent(working):
+            return
+        opening = self._moment
+        while not self.hours.is_open(instrument, opening, outside_rth=order.outside_rth):
+            opening = self.hours.next_change(instrument, opening)
+        contract = instrument.contract
+        local = opening.astimezone(zone_of(instrument))
+        self._tell(
+            events.OrderError(
+                order.client_id,
+                order.order_id,
+                399,
+                f"Order Message:\n{order.action} {order.quantity} {contract.symbol} "
+                f"{contract.primary_exchange or contract.exchange}\nWarning: Your order will not be placed at the "
+                f"exchange until {local:%Y-%m-%d %H:%M:%S} {instrument.time_zone}.",
+            )
+        )
+
+    def _change(self, known: WorkingOrder, asked: Order) -> None:
+        """Give an order new terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
+        before = known.order
+        validation.check_change(before, asked)
+        begins, ends = self._times_of(asked, known.instrument)
+        after = replace(
+            asked,
+            perm_id=before.perm_id,
+            parent_perm_id=before.parent_perm_id,
+            oca_group=asked.oca_group or before.oca_group,
+            oca_type=asked.oca_type if asked.oca_group else before.oca_type,
+            trail_stop_price=asked.trail_stop_price or before.trail_stop_price,
+            filled=before.filled,
+            average_fill_price=before.average_fill_price,
+            last_fill_price=before.last_fill_price,
+            submitted_at=before.submitted_at,
+            status=before.status,
+            transmit=before.transmit or asked.transmit,
+        )
+        if known.transmitted and after.quantity > before.quantity:
+            self._check_acceptable(after, known.instrument, known)
+        moves = replace(after, quantity=before.quantity) != before or after.quantity > before.quantity
+        known.order, known.begins, known.ends = after, begins, ends
+        if not known.transmitted:
+            if asked.transmit:
+                self._transmit(known)
+            return
+        if after.order_type != before.order_type or after.aux_price != before.aux_price:
+            known.triggered, known.reached = False, 0
+        if moves:
+            known.sequence = self._next_sequence()
+        known.arrives, known.arrived, known.slips = self._moment + self.settings.latency, False, 0
+        status, why_held = self._standing(known)
+        order = known.change(status=status, why_held=why_held)
+        self._tell(events.OrderOpened(order))
+        if order.remaining:
+            self._tell(events.OrderStatusChanged(order))
+        else:
+            self._end(known, OrderStatus.FILLED, f"Filled Size: {order.filled}")
+
+    def _cancel_for_trader(self, working: WorkingOrder) -> None:
+        if working.transmitted:
+            self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL)))
+        self._cancel(working, BY_TRADER)
+
+    def _cancel(self, working: WorkingOrder, reason: str) -> None:
+        """End an order as cancelled, with what depends on it."""
+        self._end(working, OrderStatus.CANCELLED, reason)
+        text = "Order Canceled - reason:" + ("" if reason == BY_TRADER else reason)
+        self._tell(events.OrderError(working.order.client_id, working.order.order_id, 202, text))
+        self._cancel_children(working, "The parent order was cancelled")
+
+    def _cancel_children(self, parent: WorkingOrder, reason: str) -> None:
+        for child in [each for each in self.working.values() if contingency.is_child(each, parent)]:
+            if child.key in self.working:
+                self._cancel(child, reason)
+
+    def _reject(self, working: WorkingOrder, rejection: OrderRejectedError) -> None:
+        order = working.order
+        self._tell(events.OrderError(order.client_id, order.order_id, rejection.code, rejection.text))
+        self._end(working, OrderStatus.INACTIVE, rejection.text)
+        self._cancel_children(working, "The parent order was rejected")
+
+    def _end(self, working: WorkingOrder, status: OrderStatus, reason: str) -> None:
+        del self.working[working.key]
+        order = working.change(status=status, why_held="", completed_at=self._moment, completed_reason=reason)
+        self.completed_orders.append(order)
+        self._tell(events.OrderStatusChanged(order))
+
+    def _uncancellable(self, client_id: int, order_id: int) -> tuple[int, str]:
+        done = self._find_completed(client_id, order_id)
+        if done is None:
+            return 10147, f"OrderId {order_id} that needs to be cancelled is not found."
+        if done.status is OrderStatus.INACTIVE:
+            return 161, f"Cancel attempted when order is not in a cancellable state. Order permId = {done.perm_id}"
+        return (
+            10148,
+            f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {done.status.value}.",
+        )
+
+    # Time.
+
+    def _run_until(self, now: datetime) -> None:
+        if self.now is None:
+            self.now = now
+            self.day = self._today
+            self.catalog.roll(self.day)
+            self._refresh()
+            for account in self.accounts.values():
+                account.begin_day()
+        now = max(now, self.now)
+        start = self.now
+        while (moment := self._next_moment(start)) <= now:
+            self.now = max(self.now, moment)
+            self._do_due()
+        self.now = now
+        if self.market.revision != self.seen_revision:
+            self.seen_revision = self.market.revision
+            self._match(list(self.working.values()))
+        self._refresh()
+
+    def _next_moment(self, start: datetime) -> datetime:
+        """The next moment at which something is to be done: something due, or a market step for orders at work."""
+        now = self._moment
+        moment = min(self._dues())
+        if any(each.arrived and self._may_trade(each) for each in self.working.values()):
+            step = STEP if now - start < FINE_SPAN else COARSE_STEP
+            moment = min(moment, EPOCH + ((now - EPOCH) // step + 1) * step)
+        return moment
+
+    def _dues(self) -> Iterable[datetime]:
+        """When something is due besides market steps, the day's end always among it."""
+        now = self._moment
+        yield self._midnight()
+        for working in self.working.values():
+            if not working.transmitted:
+                continue
+            if not working.arrived:
+                yield working.arrives
+            if working.begins is not None and working.begins > now:
+                yield working.begins
+            if working.ends is not None:
+                yield working.ends
+            yield self._session_of(working).until
+        for con_id in self._held():
+            instrument = self.catalog.get(con_id)
+            expiry = self.hours.expiry_moment(instrument) if instrument is not None else None
+            if expiry is not None:
+                yield expiry
+
+    def _do_due(self) -> None:
+        """Do what is due at this moment: endings, expiries, the new day; then arrivals and matching."""
+        now = self._moment
+        for each in list(self.working.values()):
+            if each.ends is not None and each.ends <= now and each.key in self.working:
+                self._end_of_time(each)
+        for con_id in sorted(self._held()):
+            instrument = self.catalog.get(con_id)
+            expiry = self.hours.expiry_moment(instrument) if instrument is not None else None
+            if instrument is not None and expiry is not None and expiry <= now:
+                self._expire(instrument, expiry)
+        if now >= self._midnight():
+            self._begin_day()
+        arriving = []
+        for each in list(self.working.values()):
+            if each.transmitted and not each.arrived and each.arrives <= now:
+                each.arrived = True
+                arriving.append(each)
+            self._restate(each)
+        on_step = not (now - EPOCH) % STEP
+        self._match(list(self.working.values()) if on_step else arriving)
+
+    def _begin_day(self) -> None:
+        self.day = self._today
+        self.catalog.roll(self.day)
+        self._refresh()
+        self.executions.clear()
+        self.completed_orders.clear()
+        self.bulletins.clear()
+        for account in self.accounts.values():
+            account.begin_day()
+            self._tell(events.AccountChanged(account.account_id))
+
+    def _end_of_time(self, working: WorkingOrder) -> None:
+        if working.order.order_type in ON_CLOSE and working.arrived and not self._waits_for_parent(working):
+            quote = self.market.quote(working.con_id, (working.ends or self._moment) - STEP)
+            fill = matching.closing_fill(working, quote)
+            if fill is not None:
+                self._fill(working, fill)
+                return
+        self._cancel(working, "The order's time in force has ended")
+
+    def _expire(self, instrument: Instrument, expiry: datetime) -> None:
+        """Turn every holding of an expired contract into what it is worth."""
+        underlying = instrument.underlying
+        if underlying is None:
+            raise ValueError(f"{instrument.contract.local_symbol} expires but names no underlying")
+        quote = self.market.quote(underlying.con_id, expiry)
+        price = quote.last or quote.mark or quote.close or instrument.contract.strike
+        for account in self.accounts.values():
+            held = account.positions.get(instrument.contract.con_id)
+            if held is None:
+                continue
+            for trade in settlement.settle(held, underlying, price):
+                position = account.trade(trade.contract, trade.quantity, trade.price, ZERO)
+                self._tell(events.PositionChanged(account.account_id, position))
+            self._tell(events.AccountChanged(account.account_id))
+
+    def _standing(self, working: WorkingOrder) -> tuple[OrderStatus, str]:
+        """Where an order stands that is not done, and what holds it."""
+        held, why = True, ""
+        if self._waits_for_parent(working):
+            why = "child"
+        elif working.waits_for_trigger:
+            why = "trigger"
+        else:
+            held = not self._may_trade(working)
+        return (OrderStatus.PRE_SUBMITTED if held else OrderStatus.SUBMITTED), why
+
+    def _restate(self, working: WorkingOrder) -> None:
+        """Tell an order's status if it is no longer what it was."""
+        if not working.transmitted or self.working.get(working.key) is not working:
+            return
+        status, why_held = self._standing(working)
+        if (status, why_held) != (working.order.status, working.order.why_held):
+            order = working.change(status=status, why_held=why_held)
+            self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
+
+    def _waits_for_parent(self, working: WorkingOrder) -> bool:
+        return working.order.parent_id != 0 and (working.order.client_id, working.order.parent_id) in self.working
+
+    def _may_trade(self, working: WorkingOrder) -> bool:
+        """Whether the market may fill or trigger an order now."""
+        return (
+            working.transmitted
+            and not self._waits_for_parent(working)
+            and (working.begins is None or working.begins <= self._moment)
+            and self._is_open(working)
+        )
+
+    def _is_open(self, working: WorkingOrder) -> bool:
+        session = self._session_of(working)
+        return session.extended if working.order.outside_rth else session.regular
+
+    def _session_of(self, working: WorkingOrder) -> _Session:
+        """The instrument's session at this moment, looked up once between two changes."""
+        now = self._moment
+        session = self._sessions.get(working.con_id)
+        if session is None or not session.since <= now < session.until:
+            session = self._sessions[working.con_id] = _Session(
+                self.hours.is_open(working.instrument, now, outside_rth=False),
+                self.hours.is_open(working.instrument, now, outside_rth=True),
+                now,
+                self.hours.next_change(working.instrument, now),
+            )
+        return session
+
+    # The market.
+
+    def _match(self, candidates: list[WorkingOrder]) -> None:
+        """Let orders that have arrived meet the market as it is now."""
+        by_contract: dict[int, list[WorkingOrder]] = {}
+        for each in candidates:
+            if each.arrived and self._is_at_work(each):
+                by_contract.setdefault(each.con_id, []).append(each)
+        for con_id, orders in by_contract.items():
+            quote = self.market.quote(con_id, self._moment)
+            if quote.halted is Halted.NO:
+                for each in orders:
+                    self._watch(each, quote)
+                ready = [
+                    each for each in orders if not each.waits_for_trigger and each.order.order_type not in ON_CLOSE
+                ]
+                for each in sorted(ready, key=lambda order: order.priority):
+                    if self._is_at_work(each):
+                        self._trade(each, quote)
+            for each in orders:
+                if each.order.time_in_force in AT_ONCE and self._is_at_work(each):
+                    self._cancel(each, "Nothing more could be filled at once")
+
+    def _is_at_work(self, working: WorkingOrder) -> bool:
+        return self.working.get(working.key) is working and (
+            self._may_trade(working) or (working.order.time_in_force in AT_ONCE and not self._waits_for_parent(working))
+        )
+
+    def _watch(self, working: WorkingOrder, quote: Quote) -> None:
+        """Move a trailing stop, and trigger the order if its price is reached."""
+        if not working.waits_for_trigger or not self._may_trade(working):
+            return
+        order = working.order
+        if order.order_type in TRAILING:
+            reference = order.trail_stop_price or quote.last or working.instrument.min_tick
+            stop = matching.trailed_stop(working, quote, increment_at(working.instrument, reference))
+            if stop != order.trail_stop_price:
+                order = working.change(trail_stop_price=stop, limit_price=_trailed_limit(order, stop))
+        working.reached = working.reached + 1 if matching.is_reached(working, quote) else 0
+        if working.reached >= matching.steps_needed(working):
+            working.triggered = True
+            self._restate(working)
+
+    def _trade(self, working: WorkingOrder, quote: Quote) -> None:
+        """Fill an order as far as the market reaches."""
+        if not self._may_trade(working):
+            return
+        step = (self._moment - EPOCH) // STEP
+        left = self.shown.left(working.con_id, quote, buys=working.buys, step=step)
+        price = quote.ask if working.buys else quote.bid
+        increment = increment_at(working.instrument, price) if price is not None else working.instrument.min_tick
+        fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
+        if fill is None:
+            return
+        if self.settings.random_partials and working.order.time_in_force != "FOK" and not working.order.all_or_none:
+            fill = self._share_of(fill, working.instrument.size_increment)
+        self.shown.take(working.con_id, quote, fill.quantity, buys=working.buys, step=step)
+        working.slips += 1
+        self._fill(working, fill)
+
+    def _share_of(self, fill: Fill, unit: Decimal) -> Fill:
+        """A seeded share of a fill, at least one unit."""
+        share = Decimal(1 + self._number(f"partial {self.counters.executions}") % 10) / 10
+        return replace(fill, quantity=max(fill.quantity * share // unit * unit, min(unit, fill.quantity)))
+
+    def _fill(self, working: WorkingOrder, fill: Fill) -> None:
+        """Book a fill: the order, the execution, the account, and what depends on the order, in that order."""
+        before = working.order
+        account = self.accounts[before.account]
+        contract = working.instrument.contract
+        commission = self.settings.commissions.of_fill(
+            contract, before.filled, before.average_fill_price, fill.quantity, fill.price
+        )
+        filled = before.filled + fill.quantity
+        average = (before.filled * before.average_fill_price + fill.quantity * fill.price) / filled
+        order = working.change(
+            filled=filled, average_fill_price=average.quantize(AVERAGE_UNIT), last_fill_price=fill.price
+        )
+        held = account.positions.get(contract.con_id)
+        signed = fill.quantity if working.buys else -fill.quantity
+        closes = held is not None and held.quantity * signed < 0
+        realized_before = account.realized.get(contract.con_id, ZERO)
+        position = account.trade(contract, signed, fill.price, commission)
+        execution = Execution(
+            exec_id=self._next_exec_id(),
+            order_id=order.order_id,
+            client_id=order.client_id,
+            perm_id=order.perm_id,
+            account=order.account,
+            contract=order.contract,
+            time=self._moment,
+            exchange=_exchange_of(order, working.instrument),
+            side="BOT" if working.buys else "SLD",
+            shares=fill.quantity,
+            price=fill.price,
+            cumulative_quantity=filled,
+            average_price=order.average_fill_price,
+            commission=commission,
+            realized_pnl=position.realized_pnl - realized_before if closes else None,
+            order_ref=order.order_ref,
+        )
+        self.executions.append(execution)
+        done = not order.remaining
+        if done:
+            order = replace(order, status=OrderStatus.FILLED, why_held="")
+        self._tell(events.OrderFilled(order, execution))
+        if done:
+            self._end(working, OrderStatus.FILLED, f"Filled Size: {filled}")
+        else:
+            self._tell(events.OrderStatusChanged(order))
+        self._tell(events.CommissionCharged(execution))
+        self._tell(events.PositionChanged(order.account, position), events.AccountChanged(order.account))
+        self._settle_group(working, fill.quantity, before.remaining)
+        if done:
+            for child in [each for each in self.working.values() if contingency.is_child(each, working)]:
+                self._restate(child)
+
+    def _settle_group(self, filled: WorkingOrder, quantity: Decimal, remaining_before: Decimal) -> None:
+        """Cancel or reduce the other orders of a filled order's OCA group."""
+        group = [each for each in self.working.values() if contingency.share_a_group(each, filled)]
+        for other in group:
+            if self.working.get(other.key) is not other:
+                continue
+            left = contingency.quantity_left(other, quantity, remaining_before)
+            if filled.order.oca_type == contingency.CANCEL_WITH_BLOCK or not left:
+                self._cancel(other, "Another order of the OCA group was filled")
+            elif left < other.order.remaining:
+                order = other.change(quantity=other.order.filled + left)
+                self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
+
+    def _refresh(self) -> None:
+        """Bring the prices of holdings to this moment."""
+        state = ((self._moment - EPOCH) // STEP, self.market.revision)
+        if state == self._refreshed:
+            return
+        self._refreshed = state
+        for account in self.accounts.values():
+            for con_id, held in account.positions.items():
+                quote = self.market.quote(con_id, self._moment)
+                price = quote.mark if quote.mark is not None else quote.last
+                if price is not None and price != held.market_price:
+                    account.positions[con_id] = replace(held, market_price=price)
+                instrument = self.catalog.get(con_id)
+                if held.contract.sec_type == "OPT" and instrument is not None and instrument.underlying is not None:
+                    above = self.market.quote(instrument.underlying.con_id, self._moment)
+                    price = above.last if above.last is not None else above.mark
+                    if price is not None:
+                        account.underlying_prices[con_id] = price
+
+    # What an order would do.
+
+    def _preview(self, order: Order) -> None:
+        impact = self._impact(order)
+        shown = replace(order, status=OrderStatus.PRE_SUBMITTED)
+        self._tell(events.OrderPreviewed(shown, impact))
+
+    def _impact(self, order: Order) -> OrderImpact:
+        """What an order would do to its account if it were filled at its limit or, without one, at the far side."""
+        account = self.accounts[order.account]
+        quote = self.market.quote(order.contract.con_id, self._moment)
+        far = quote.ask if order.action == "BUY" else quote.bid
+        price = next(
+            (each for each in (order.limit_price, order.aux_price, far, quote.last, quote.mark) if each is not None),
+            ZERO,
+        )
+        commission = self.settings.commissions.of_order(order.contract, order.remaining, price)
+        after = replace(
+            account,
+            positions=dict(account.positions),
+            realized=dict(account.realized),
+            day_flows=dict(account.day_flows),
+            underlying_prices=self._underlying_prices(account, order),
+        )
+        signed = order.remaining if order.action == "BUY" else -order.remaining
+        instrument = self.known_instrument(order.contract.con_id)
+        after.trade(instrument.contract, signed, price, commission)
+        held, coming = account.margin(), after.margin()
+        return OrderImpact(
+            initial_margin_before=held.initial,
+            maintenance_margin_before=held.maintenance,
+            equity_with_loan_before=account.equity_with_loan,
+            initial_margin_change=coming.initial - held.initial,
+            maintenance_margin_change=coming.maintenance - held.maintenance,
+            equity_with_loan_change=after.equity_with_loan - account.equity_with_loan,
+            initial_margin_after=coming.initial,
+            maintenance_margin_after=coming.maintenance,
+            equity_with_loan_after=after.equity_with_loan,
+            commission=commission,
+            commission_currency=account.currency,
+        )
+
+    def _underlying_prices(self, account: Account, order: Order) -> dict[int, Decimal]:
+        prices = dict(account.underlying_prices)
+        instrument = self.known_instrument(order.contract.con_id)
+        if instrument.underlying is not None:
+            quote = self.market.quote(instrument.underlying.con_id, self._moment)
+            price = quote.last if quote.last is not None else quote.mark
+            if price is not None:
+                prices[instrument.contract.con_id] = price
+        return prices
+
+    # Small things.
+
+    @property
+    def _moment(self) -> datetime:
+        if self.now is None:
+            raise RuntimeError("the brokerage has not been told the time yet; call advance first")
+        return self.now
+
+    @property
+    def _today(self) -> date:
+        return self._moment.astimezone(NEW_YORK).date()
+
+    def _midnight(self) -> datetime:
+        return datetime.combine(self.day + timedelta(days=1), time(0), NEW_YORK).astimezone(UTC)
+
+    def _held(self) -> set[int]:
+        return {con_id for account in self.accounts.values() for con_id in account.positions}
+
+    def known_instrument(self, con_id: int) -> Instrument:
+        """Return the contract of an id, expired ones too. Raises ValueError if there is none."""
+        instrument = self.catalog.get(con_id)
+        if instrument is None:
+            raise ValueError(f"contract {con_id} is not in the catalog")
+        return instrument
+
+    def _find_completed(self, client_id: int, order_id: int) -> Order | None:
+        for each in reversed(self.completed_orders):
             if (each.client_id, each.order_id) == (client_id, order_id):
                 return each
         return None
 
-    def next_order_id(self, client_id: int) -> int:
-        """Return the first order id that this client has never used."""
-        used = [each.order_id for each in (*self.orders, *self.completed_orders) if each.client_id == client_id]
-        return max(used, default=0) + 1
+    def _use_id(self, client_id: int, order_id: int) -> None:
+        self.last_order_ids[client_id] = max(self.last_order_ids.get(client_id, 0), order_id)
+
+    def _number(self, purpose: str) -> int:
+        digest = blake2b(f"{self.seed} {purpose}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big")
+
+    def _next_perm_id(self) -> int:
+        self.counters = replace(self.counters, perm_ids=self.counters.perm_ids + 1)
+        return FIRST_PERM_ID + self._number("perm id") % PERM_IDS + self.counters.perm_ids
+
+    def _next_exec_id(self) -> str:
+        self.counters = replace(self.counters, executions=self.counters.executions + 1)
+        session = (self._number("executions") + self.counters.executions) % 2**32
+        return f"0000e0d5.{session:08x}.01.01"
+
+    def _next_sequence(self) -> int:
+        self.counters = replace(self.counters, sequence=self.counters.sequence + 1)
+        return self.counters.sequence
+
+    def _tell(self, *told: events.Event) -> None:
+        for event in told:
+            self._pending.append(event)
+            line = journal_line(event, self._moment)
+            self.journal.append(line)
+            if self.on_line is not None:
+                self.on_line(line)
+
+    def _drain(self) -> list[events.Event]:
+        told, self._pending = self._pending, []
+        return told
 
 
-def sample_instruments() -> list[Instrument]:
-    """Return the instruments that a sample brokerage knows (contract ids as IB has them)."""
-    return [
-        Instrument(
-            Contract(265598, "AAPL", primary_exchange="NASDAQ", local_symbol="AAPL", trading_class="NMS"),
-            long_name="APPLE INC",
-            market_name="NMS",
-            valid_exchanges="SMART,NASDAQ,NYSE,ARCA",
-            industry="Technology",
-            category="Computers",
-            subcategory="Computers",
-            stock_type="COMMON",
-        ),
-        Instrument(
-            Contract(272093, "MSFT", primary_exchange="NASDAQ", local_symbol="MSFT", trading_class="NMS"),
-            long_name="MICROSOFT CORP",
-            market_name="NMS",
-            valid_exchanges="SMART,NASDAQ,NYSE,ARCA",
-            industry="Technology",
-            category="Software",
-            subcategory="Applications Software",
-            stock_type="COMMON",
-        ),
-        Instrument(
-            Contract(756733, "SPY", primary_exchange="ARCA", local_symbol="SPY", trading_class="SPY"),
-            long_name="SPDR S&P 500 ETF TRUST",
-            market_name="SPY",
-            valid_exchanges="SMART,NASDAQ,NYSE,ARCA",
-            stock_type="ETF",
-        ),
-    ]
+@dataclass(frozen=True)
+class _Session:
+    """Whether regular hours and any session run, since when that is known and until when it holds."""
+
+    regular: bool
+    extended: bool
+    since: datetime
+    until: datetime
 
 
-def sample_brokerage(accounts: Sequence[str] | None = None, mode: str = "paper") -> Brokerage:
+def _trailed_limit(order: Order, stop: Decimal | None) -> Decimal | None:
+    """Where the limit of a trailing stop is when its stop price has moved."""
+    if order.order_type != "TRAIL LIMIT" or stop is None:
+        return order.limit_price
+    offset = order.limit_price_offset
+    if offset is None:
+        if order.limit_price is None or order.trail_stop_price is None:
+            return order.limit_price
+        return order.limit_price + stop - order.trail_stop_price
+    return stop + offset if order.action == "BUY" else stop - offset
+
+
+def _exchange_of(order: Order, instrument: Instrument) -> str:
+    """Where an order is filled: the exchange it names, or the instrument's main one for SMART."""
+    if order.contract.exchange != "SMART":
+        return order.contract.exchange
+    others = [each for each in instrument.valid_exchanges.split(",") if each != "SMART"]
+    return instrument.contract.primary_exchange or next(iter(others), "SMART")
+
+
+def sample_brokerage(
+    accounts: Sequence[str] | None = None,
+    mode: str = "paper",
+    *,
+    seed: int = 1,
+    now: datetime | None = None,
+    hours: str = "always",
+    tape: Tape | None = None,
+    settings: BrokerageSettings | None = None,
+) -> Brokerage:
     """Build a brokerage to begin with: each account has 100000 USD, 100 AAPL and 50 MSFT, and no orders.
 
-    ``mode`` is ``paper`` or ``live`` and names the account when ``accounts`` does not. Accounts are
-    taken as given, so that one of the wrong kind for the mode can be simulated.
-    Raises ValueError for an unknown mode or an account id that cannot stand in a list.
+    ``mode`` is ``paper`` or ``live`` and names the account when ``accounts`` does not. Accounts are taken as given,
+    so that one of the wrong kind for the mode can be simulated. ``now`` is when a tape with times in seconds starts;
+    the brokerage itself begins with the first moment it is told.
+    Raises ValueError for an unknown mode, an account id that cannot stand in a list, or unknown ``hours``.
     """
     if mode not in DEFAULT_ACCOUNTS:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(DEFAULT_ACCOUNTS)}")
-    brokerage = Brokerage(instruments=sample_instruments())
-    apple, microsoft = (each.contract for each in brokerage.instruments[:2])
+    catalog = sample_catalog(SAMPLE_DAY if now is None else now.astimezone(NEW_YORK).date())
+    trading_hours = TradingHours(hours)
+    market = Market(catalog, trading_hours, seed, tape, start=now)
+    brokerage = Brokerage(catalog, market, trading_hours, mode=mode, seed=seed, settings=settings)
+    apple, microsoft = (brokerage.known_instrument(con_id).contract for con_id in (AAPL, MSFT))
     for account_id in DEFAULT_ACCOUNTS[mode] if accounts is None else accounts:
         if not account_id.isascii() or not account_id.isalnum():
             raise ValueError(f"account id {account_id!r} must be letters and digits")

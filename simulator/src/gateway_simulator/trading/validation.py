@@ -1,0 +1,231 @@
+"""What an order must be for the brokerage to take it, and the codes of refusals.
+
+A refused order never existed (its id may be used again); a rejected one (201) exists as Inactive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gateway_simulator.trading.catalog import Catalog, increment_at
+from gateway_simulator.trading.matching import TRIGGER_METHODS
+from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument, Order
+from gateway_simulator.trading.tradinghours import ZONES
+from gateway_simulator.trading.working import AT_ONCE, LIMITED, ON_CLOSE, ORDER_TYPES, TRAILING, TRIGGERED
+
+TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
+TRADED = ("STK", "OPT", "FUT")
+NOT_FOUND = "No security definition has been found for the request"
+MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
+MAX_ORDER_ID = 2**31 - 1
+MAX_QUANTITY = Decimal(10**9)
+
+
+class OrderRefusedError(Exception):
+    """An order, change or cancel that is refused, as the API reports it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class OrderRejectedError(OrderRefusedError):
+    """An order that is taken in and rejected (201)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(201, f"Order rejected - reason:{reason}")
+
+
+def invalid(cause: str) -> OrderRefusedError:
+    """Return the refusal of a request that does not make sense."""
+    return OrderRefusedError(321, f"Error validating request.-'bW' : cause - {cause}")
+
+
+def resolve_instrument(catalog: Catalog, contract: Contract) -> Instrument:
+    """Return the one instrument that an order's contract means, expired ones too."""
+    if contract.sec_type == "BAG":
+        raise OrderRefusedError(312, "The combo details are invalid: this simulated gateway trades no combinations.")
+    if not contract.exchange:
+        raise invalid("Missing order exchange")
+    query = ContractQuery.of(contract)
+    found = catalog.find(query) or catalog.find(query, include_expired=True)
+    if not found:
+        raise OrderRefusedError(200, NOT_FOUND)
+    if len(found) > 1:
+        text = f"The contract description specified for {contract.symbol} is ambiguous."
+        raise OrderRefusedError(200, text)
+    return found[0]
+
+
+def choose_account(wanted: str, accounts: Collection[str]) -> str:
+    """Return the account an order is for; the only one there is may be left out."""
+    if not wanted and len(accounts) == 1:
+        return next(iter(accounts))
+    if not wanted:
+        raise OrderRefusedError(435, "You must specify an account.")
+    if wanted not in accounts:
+        raise OrderRefusedError(
+            436, f"You must specify an allocation (either a single account, group, or profile): no account {wanted}."
+        )
+    return wanted
+
+
+def normalized(order: Order) -> Order:
+    """Leave out the prices that the order's type does not have: clients send 0 for them, or what they last held."""
+    kind = order.order_type.upper()
+    return replace(
+        order,
+        order_type=kind,
+        time_in_force=order.time_in_force.upper() or "DAY",
+        limit_price=order.limit_price if kind in LIMITED else None,
+        aux_price=(order.aux_price or None) if kind in TRIGGERED else None,
+        trail_stop_price=(order.trail_stop_price or None) if kind in TRAILING else None,
+        trailing_percent=(order.trailing_percent or None) if kind in TRAILING else None,
+        limit_price_offset=order.limit_price_offset if kind == "TRAIL LIMIT" else None,
+    )
+
+
+def check_terms(order: Order, instrument: Instrument) -> None:
+    """Refuse an order whose terms no order on this instrument can have."""
+    if not 0 < order.order_id <= MAX_ORDER_ID:
+        raise invalid(f"The order id {order.order_id} must be between 1 and {MAX_ORDER_ID}")
+    if order.action not in ("BUY", "SELL"):
+        raise invalid(f"Invalid side '{order.action}'")
+    if instrument.contract.sec_type not in TRADED or order.order_type not in ORDER_TYPES:
+        raise OrderRefusedError(
+            387,
+            "Unsupported order type for this exchange and security type: "
+            f"{order.order_type or 'none'} on {instrument.contract.sec_type}.",
+        )
+    _check_size(order, instrument)
+    _check_time_in_force(order)
+    _check_prices(order, instrument)
+    if order.trigger_method not in TRIGGER_METHODS:
+        raise invalid(f"Invalid trigger method {order.trigger_method}")
+    if order.oca_group and order.oca_type not in (1, 2, 3):
+        raise invalid(f"The OCA type is {order.oca_type}; it must be 1, 2 or 3")
+
+
+def check_change(before: Order, after: Order) -> None:
+    """Refuse a change of what makes an order this order."""
+    same = (
+        before.contract.con_id == after.contract.con_id
+        and before.action == after.action
+        and before.account == after.account
+        and before.parent_id == after.parent_id
+    )
+    if not same:
+        raise OrderRefusedError(105, "Order being modified does not match original order.")
+    if after.quantity < before.filled:
+        text = f"Modify order failed. The quantity {after.quantity} is below the {before.filled} that are filled."
+        raise OrderRefusedError(134, text)
+
+
+def parse_moment(text: str, now: datetime, zone_name: str) -> datetime | None:
+    """Read a time of the API: ``20261123 15:59:00 US/Eastern`` or, in UTC, ``20261123-20:59:00``.
+
+    The date may be left out (today's), and so may the zone (``zone_name`` then). None for anything else.
+    """
+    matched = MOMENT.fullmatch(text.strip())
+    if matched is None:
+        return None
+    day, mark, clock, name = matched.groups()
+    if mark == "-" and name:
+        return None
+    name = name or zone_name
+    try:
+        zone = UTC if mark == "-" else ZoneInfo(ZONES.get(name, name))
+        day = day or f"{now.astimezone(zone):%Y%m%d}"
+        return datetime.strptime(f"{day} {clock}", "%Y%m%d %H:%M:%S").replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, ZoneInfoNotFoundError, IsADirectoryError):
+        return None
+
+
+def good_after(order: Order, now: datetime, instrument: Instrument) -> datetime | None:
+    """Return the moment before which an order does not trade."""
+    if not order.good_after_time:
+        return None
+    moment = parse_moment(order.good_after_time, now, instrument.time_zone)
+    if moment is None:
+        raise _bad_moment(order.good_after_time)
+    return moment
+
+
+def good_till(order: Order, now: datetime, instrument: Instrument) -> datetime | None:
+    """Return the moment at which a GTD order ends."""
+    if order.time_in_force != "GTD":
+        return None
+    moment = parse_moment(order.good_till_date, now, instrument.time_zone)
+    if moment is None:
+        raise _bad_moment(order.good_till_date)
+    if moment <= now:
+        raise OrderRefusedError(334, f"Invalid Good Till Date order: {order.good_till_date} has passed.")
+    return moment
+
+
+def _bad_moment(text: str) -> OrderRefusedError:
+    return OrderRefusedError(
+        337,
+        f"The date, time, or time-zone entered is invalid: '{text}'. "
+        "The correct format is yyyymmdd hh:mm:ss xxx where yyyymmdd and xxx are optional.",
+    )
+
+
+def _check_size(order: Order, instrument: Instrument) -> None:
+    if order.cash_quantity:
+        raise OrderRefusedError(10244, "Cash Quantity cannot be used for this order.")
+    if not order.quantity:
+        raise OrderRefusedError(434, "The order size cannot be zero.")
+    if not order.quantity.is_finite() or not ZERO < order.quantity <= MAX_QUANTITY:
+        raise invalid(f"The quantity {order.quantity} must be above 0 and at most {MAX_QUANTITY}")
+    if order.quantity < instrument.min_size:
+        text = f"Order size {order.quantity} is smaller than the minimum required size of {instrument.min_size}."
+        raise OrderRefusedError(388, text)
+    if order.quantity % instrument.size_increment:
+        raise OrderRefusedError(10243, "Fractional-sized order cannot be placed via API. Please use TWS instead.")
+
+
+def _check_time_in_force(order: Order) -> None:
+    if order.order_type in ON_CLOSE and order.time_in_force != "DAY":
+        raise OrderRefusedError(113, "The Tif option should be set to DAY for MOC and LOC orders.")
+    if order.time_in_force not in TIMES_IN_FORCE or (
+        order.time_in_force in AT_ONCE and order.order_type not in ("MKT", "LMT")
+    ):
+        raise OrderRefusedError(
+            111,
+            "The TIF (Tif type) and the order type are incompatible: "
+            f"{order.time_in_force or 'none'} with {order.order_type}.",
+        )
+
+
+def _check_prices(order: Order, instrument: Instrument) -> None:
+    percent = order.trailing_percent
+    trails = order.order_type in TRAILING
+    if order.order_type in LIMITED and order.order_type != "TRAIL LIMIT" and order.limit_price is None:
+        raise invalid(f"A {order.order_type} order must have a limit price")
+    if order.order_type in TRIGGERED and not trails and order.aux_price is None:
+        raise invalid(f"A {order.order_type} order must have an auxiliary (trigger) price")
+    if trails and (percent is None) == (order.aux_price is None):
+        raise invalid(f"A {order.order_type} order must have either a trailing amount or a trailing percentage")
+    if trails and percent is not None and not ZERO < percent < 100:
+        raise invalid(f"The trailing percentage {percent} must be between 0 and 100")
+    if (
+        order.order_type == "TRAIL LIMIT"
+        and order.limit_price_offset is None
+        and (order.limit_price is None or order.trail_stop_price is None)
+    ):
+        raise invalid("A TRAIL LIMIT order must have a limit price offset, or a limit price and a trail stop price")
+    prices = {"limit": order.limit_price, "auxiliary": order.aux_price, "trail stop": order.trail_stop_price}
+    for name, price in prices.items():
+        if price is None:
+            continue
+        if not price.is_finite() or price <= 0:
+            raise invalid(f"The {name} price {price} must be above 0")
+        if price % increment_at(instrument, price):
+            raise OrderRefusedError(110, "The price does not conform to the minimum price variation for this contract.")

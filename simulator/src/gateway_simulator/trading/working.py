@@ -1,0 +1,89 @@
+"""An order at work: what the brokerage keeps about it besides what clients see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from gateway_simulator.trading.model import ZERO, Instrument, Order, OrderStatus
+
+STOPS = ("STP", "STP LMT", "TRAIL", "TRAIL LIMIT")
+TOUCHES = ("MIT", "LIT")
+TRIGGERED = STOPS + TOUCHES
+"""Order types that wait for a price before they trade."""
+TRAILING = ("TRAIL", "TRAIL LIMIT")
+LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
+ON_CLOSE = ("MOC", "LOC")
+ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE)
+AT_ONCE = ("IOC", "FOK")
+"""Times in force under which an order trades when it arrives, or not at all."""
+
+FINAL = (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.INACTIVE)
+
+
+@dataclass
+class WorkingOrder:
+    """An order that is not done.
+
+    ``sequence`` is its place in time priority. It reaches the market at ``arrives``, and may not trade before
+    ``begins``; ``ends`` is when its time in force does. ``reached`` counts the market steps in a row at which its
+    trigger price was reached, ``slips`` those at which the market paid it out in part. An order that was never
+    transmitted is known to nobody but its client.
+    """
+
+    order: Order
+    instrument: Instrument
+    sequence: int
+    arrives: datetime
+    begins: datetime | None = None
+    ends: datetime | None = None
+    transmitted: bool = True
+    arrived: bool = False
+    triggered: bool = False
+    reached: int = 0
+    slips: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The ids of the order's client and of the order."""
+        return self.order.client_id, self.order.order_id
+
+    @property
+    def con_id(self) -> int:
+        """The contract's id."""
+        return self.instrument.contract.con_id
+
+    @property
+    def buys(self) -> bool:
+        """Whether the order buys."""
+        return self.order.action == "BUY"
+
+    @property
+    def waits_for_trigger(self) -> bool:
+        """Whether the order's trigger price has yet to be reached."""
+        return self.order.order_type in TRIGGERED and not self.triggered
+
+    @property
+    def waits_for_close(self) -> bool:
+        """Whether the order trades at the session's end only."""
+        return self.order.order_type in ON_CLOSE
+
+    @property
+    def limit(self) -> Decimal | None:
+        """The price the order trades at or better; None when any will do."""
+        return self.order.limit_price if self.order.order_type in LIMITED else None
+
+    @property
+    def priority(self) -> tuple[int, Decimal, int]:
+        """The order's place among those of its side: any price first, then the best limit, then the oldest."""
+        limit = self.limit
+        if limit is None:
+            return 0, ZERO, self.sequence
+        return 1, -limit if self.buys else limit, self.sequence
+
+    def change(self, **changes: Any) -> Order:
+        """Replace fields of the order; return it as it is now."""
+        self.order = replace(self.order, **changes)
+        return self.order
