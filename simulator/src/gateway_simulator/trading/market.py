@@ -304,6 +304,12 @@ class Market:
         middle = self._middle_at(listing, step)
         return self._point(listing, middle)
 
+    def sizes(self, con_id: int, step: int) -> tuple[Decimal, Decimal, Decimal]:
+        """Return the sizes of a contract's bid, ask and last trade at a step."""
+        listing = self._listing(con_id)
+        bid, ask, last = self._sizes(listing, step, self._set_price_at(con_id, step))
+        return bid, ask, last
+
     def extreme_steps(self, con_id: int, first: int, last: int) -> list[int]:
         """Return steps among which are those of a contract's lowest and highest price of a stretch.
 
