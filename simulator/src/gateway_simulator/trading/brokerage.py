@@ -126,6 +126,7 @@ class Brokerage:
         self.seen_revision = market.revision
         self.day = date.min
         self._sessions: dict[int, _Session] = {}
+        self._known_agenda: _Agenda | None = None
         self._refreshed: tuple[int, int] | None = None
         self._pending: list[events.Event] = []
 
@@ -233,6 +234,17 @@ class Brokerage:
             order, self.known_instrument(order.contract.con_id), self._next_sequence(), arrives=EPOCH, arrived=True
         )
         self._use_id(order.client_id, order.order_id)
+        self._known_agenda = None
+
+    def forget_derived(self, *, market_changed: bool) -> None:
+        """Look everything up again that follows from the state, after the state was replaced.
+
+        ``market_changed`` tells that something was set in the market that orders have not met yet.
+        """
+        self._sessions.clear()
+        self._known_agenda = None
+        self._refreshed = None
+        self.seen_revision = self.market.revision - int(market_changed)
 
     # Placing, changing, ending orders.
 
@@ -478,22 +490,36 @@ class Brokerage:
         now = max(now, self.now)
         start = self.now
         while (moment := self._next_moment(start)) <= now:
+            due = moment >= self._agenda.due
             self.now = max(self.now, moment)
-            self._do_due()
+            arriving = self._do_due() if due else set()
+            on_step = not (self.now - EPOCH) % STEP
+            if on_step or arriving:
+                self._match(None if on_step else arriving)
         self.now = now
         if self.market.revision != self.seen_revision:
             self.seen_revision = self.market.revision
-            self._match(list(self.working.values()))
+            self._match()
         self._refresh()
 
     def _next_moment(self, start: datetime) -> datetime:
         """The next moment at which something is to be done: something due, or a market step for orders at work."""
-        now = self._moment
-        moment = min(self._dues())
-        if any(each.arrived and self._may_trade(each) for each in self.working.values()):
-            step = STEP if now - start < FINE_SPAN else COARSE_STEP
-            moment = min(moment, EPOCH + ((now - EPOCH) // step + 1) * step)
-        return moment
+        now, agenda = self._moment, self._agenda
+        if not agenda.books:
+            return agenda.due
+        step = STEP if now - start < FINE_SPAN else COARSE_STEP
+        return min(agenda.due, EPOCH + ((now - EPOCH) // step + 1) * step)
+
+    @property
+    def _agenda(self) -> _Agenda:
+        """What is to be done next, as it follows from the orders; looked up again after each event."""
+        if self._known_agenda is None:
+            books: dict[int, _Book] = {}
+            for each in sorted(self.working.values(), key=lambda working: working.priority):
+                if each.arrived and self._is_at_work(each):
+                    books.setdefault(each.con_id, _Book()).add(each)
+            self._known_agenda = _Agenda(min(self._dues()), dict(sorted(books.items())))
+        return self._known_agenda
 
     def _dues(self) -> Iterable[datetime]:
         """When something is due besides market steps, the day's end always among it."""
@@ -515,8 +541,8 @@ class Brokerage:
             if expiry is not None:
                 yield expiry
 
-    def _do_due(self) -> None:
-        """Do what is due at this moment: endings, expiries, the new day; then arrivals and matching."""
+    def _do_due(self) -> set[WorkingOrder]:
+        """Do what is due at this moment: endings, expiries, the new day, openings; return the orders that arrive."""
         now = self._moment
         for each in list(self.working.values()):
             if each.ends is not None and each.ends <= now and each.key in self.working:
@@ -528,14 +554,14 @@ class Brokerage:
                 self._expire(instrument, expiry)
         if now >= self._midnight():
             self._begin_day()
-        arriving = []
+        arriving = set()
         for each in list(self.working.values()):
             if each.transmitted and not each.arrived and each.arrives <= now:
                 each.arrived = True
-                arriving.append(each)
+                arriving.add(each)
             self._restate(each)
-        on_step = not (now - EPOCH) % STEP
-        self._match(list(self.working.values()) if on_step else arriving)
+        self._known_agenda = None
+        return arriving
 
     def _begin_day(self) -> None:
         self.day = self._today
@@ -624,26 +650,31 @@ class Brokerage:
 
     # The market.
 
-    def _match(self, candidates: list[WorkingOrder]) -> None:
-        """Let orders that have arrived meet the market as it is now."""
-        by_contract: dict[int, list[WorkingOrder]] = {}
-        for each in candidates:
-            if each.arrived and self._is_at_work(each):
-                by_contract.setdefault(each.con_id, []).append(each)
-        for con_id, orders in by_contract.items():
+    def _match(self, only: set[WorkingOrder] | None = None) -> None:
+        """Let orders that have arrived meet the market as it is now; all of them unless told which."""
+        for con_id in list(self._agenda.books):
             quote = self.market.quote(con_id, self._moment)
             if quote.halted is Halted.NO:
-                for each in orders:
-                    self._watch(each, quote)
-                ready = [
-                    each for each in orders if not each.waits_for_trigger and each.order.order_type not in ON_CLOSE
-                ]
-                for each in sorted(ready, key=lambda order: order.priority):
-                    if self._is_at_work(each):
-                        self._trade(each, quote)
-            for each in orders:
-                if each.order.time_in_force in AT_ONCE and self._is_at_work(each):
+                for each in list(self._book(con_id).waiting):
+                    if only is None or each in only:
+                        self._watch(each, quote)
+                book = self._book(con_id)
+                for side in (book.buys, book.sells):
+                    self._match_side(side, quote, only)
+            for each in list(self._book(con_id).at_once):
+                if (only is None or each in only) and self._is_at_work(each):
                     self._cancel(each, "Nothing more could be filled at once")
+
+    def _match_side(self, side: list[WorkingOrder], quote: Quote, only: set[WorkingOrder] | None) -> None:
+        """Fill the orders of one side, the best first, until one asks for more than the market gives."""
+        for each in side:
+            if not matching.is_marketable(each, quote):
+                return
+            if (only is None or each in only) and self._is_at_work(each):
+                self._trade(each, quote)
+
+    def _book(self, con_id: int) -> _Book:
+        return self._agenda.books.get(con_id) or _Book()
 
     def _is_at_work(self, working: WorkingOrder) -> bool:
         return self.working.get(working.key) is working and (
@@ -875,6 +906,7 @@ class Brokerage:
         return self.counters.sequence
 
     def _tell(self, *told: events.Event) -> None:
+        self._known_agenda = None
         for event in told:
             self._pending.append(event)
             line = journal_line(event, self._moment)
@@ -885,6 +917,34 @@ class Brokerage:
     def _drain(self) -> list[events.Event]:
         told, self._pending = self._pending, []
         return told
+
+
+@dataclass
+class _Book:
+    """A contract's orders at work: those that wait for their price, those that trade (the best first) and, of
+    these, those that trade at once or not at all."""
+
+    waiting: list[WorkingOrder] = field(default_factory=list)
+    buys: list[WorkingOrder] = field(default_factory=list)
+    sells: list[WorkingOrder] = field(default_factory=list)
+    at_once: list[WorkingOrder] = field(default_factory=list)
+
+    def add(self, working: WorkingOrder) -> None:
+        """Add an order that is at work; orders are added the best first."""
+        if working.order.time_in_force in AT_ONCE:
+            self.at_once.append(working)
+        if working.waits_for_trigger:
+            self.waiting.append(working)
+        elif not working.waits_for_close:
+            (self.buys if working.buys else self.sells).append(working)
+
+
+@dataclass(frozen=True)
+class _Agenda:
+    """When something is due next, and the orders at work by contract."""
+
+    due: datetime
+    books: dict[int, _Book]
 
 
 @dataclass(frozen=True)

@@ -109,21 +109,27 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
 
     ``slippage`` counts price increments for each step before that filled the order in part.
     """
-    order, limit = working.order, working.limit
+    order = working.order
     price = quote.ask if working.buys else quote.bid
-    if price is None or price <= 0 or left <= 0:
+    if price is None or left <= 0 or not is_marketable(working, quote):
         return None
-    if limit is None:
+    if working.limit is None:
         worse = working.slips * slippage * increment
         price = price + worse if working.buys else max(price - worse, min(price, increment))
-    elif price > limit if working.buys else price < limit:
-        return None
     quantity = min(order.remaining, left)
     whole = order.all_or_none or order.time_in_force == "FOK"
     least = (
         order.remaining if whole else ZERO if order.filled else min(Decimal(order.min_quantity or 0), order.quantity)
     )
     return Fill(quantity, price) if quantity >= least else None
+
+
+def is_marketable(working: WorkingOrder, quote: Quote) -> bool:
+    """Tell whether the far side of a quote is at an order's limit or better."""
+    price, limit = (quote.ask if working.buys else quote.bid), working.limit
+    if price is None or price <= 0:
+        return False
+    return limit is None or (price <= limit if working.buys else price >= limit)
 
 
 def closing_fill(working: WorkingOrder, quote: Quote) -> Fill | None:

@@ -23,7 +23,7 @@ AT_ONCE = ("IOC", "FOK")
 FINAL = (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.INACTIVE)
 
 
-@dataclass
+@dataclass(eq=False)
 class WorkingOrder:
     """An order that is not done.
 
