@@ -125,7 +125,7 @@ class History:
         what = self._what(instrument, what)
         if what == "ADJUSTED_LAST" and end is not None:
             raise _refused("End Date not supported with adjusted last")
-        until = step_at(now) + 1 if end is None or end >= now else step_at(end)
+        until = step_at(now) + 1 if end is None or end > now else step_at(end)
         seconds = _seconds_of(size)
         spans = self._spans(instrument, number, unit, until, seconds, use_rth=use_rth)
         if seconds == DAY:

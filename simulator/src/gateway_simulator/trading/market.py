@@ -468,7 +468,8 @@ class Market:
             return pricing.price(terms, volatility)
         spot = self._spot(listing, step)
         if listing.kind == "FUT":
-            return spot * exp((pricing.RATE - listing.reference.dividend_yield) * self._years(listing, step))
+            years = self._years(listing, self._live(listing, step))
+            return spot * exp((pricing.RATE - listing.reference.dividend_yield) * years)
         return spot
 
     def _spot(self, listing: _Listing, step: int) -> float:
@@ -476,12 +477,17 @@ class Market:
         value = self._set_price_at(listing.root, step)
         if value is not None and value.reference is not None:
             return value.reference
+        return listing.walk.price(self._live(listing, step))
+
+    def _live(self, listing: _Listing, step: int) -> int:
+        """The step at which a contract's market was open last; derivatives do not age while it is closed."""
         hours = self._hours_of(listing, step)
-        return listing.walk.price(step if hours is None else min(step, hours.end - 1))
+        return step if hours is None else min(step, hours.end - 1)
 
     def _terms(self, listing: _Listing, step: int) -> tuple[Terms, float]:
         contract = listing.instrument.contract
-        spot, years, strike = self._spot(listing, step), self._years(listing, step), float(contract.strike)
+        spot, strike = self._spot(listing, step), float(contract.strike)
+        years = self._years(listing, self._live(listing, step))
         terms = Terms(contract.right, spot, strike, years, listing.reference.dividend_yield)
         return terms, pricing.smile(listing.reference.volatility, spot, strike, years)
 
