@@ -135,7 +135,7 @@ class Reader:
             expiry=expiry,
             strike=strike,
             right=_RIGHTS[right.upper()],
-            multiplier=multiplier,
+            multiplier=multiplier if multiplier and Decimal(multiplier) else "",  # some clients write 0 for none
             exchange=self.text("exchange"),
             primary_exchange=self.text("primary exchange"),
             currency=self.text("currency"),
