@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.server import ApiServer, JournalEntry
-from gateway_simulator.clock import Clock
+from gateway_simulator.clock import Clock, ServerClock
 from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
 
 NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
@@ -19,8 +19,8 @@ SOON = 5.0
 """Seconds within which an answer that comes at all has come; only a failing test waits for so long."""
 
 
-class HeldClock:
-    """A clock that stands still and whose sleepers wake when the test says so; a sleep of 0 is none."""
+class HeldPace:
+    """A clock of the machine that stands still and whose sleepers wake when told; a sleep of 0 is none."""
 
     def __init__(self) -> None:
         self.sleeping = asyncio.Event()
@@ -42,6 +42,11 @@ class HeldClock:
         self._release.set()
 
 
+def held_clock() -> ServerClock:
+    """The servers' clock, which stands at NOW until it is advanced."""
+    return ServerClock(start=NOW, held=True)
+
+
 class WatchedJournal(deque[JournalEntry]):
     """A journal whose growth can be awaited."""
 
@@ -56,10 +61,18 @@ class WatchedJournal(deque[JournalEntry]):
 
 @asynccontextmanager
 async def running_server(
-    brokerage: Brokerage | None = None, clock: Clock | None = None, behaviour: ApiBehaviour | None = None
+    brokerage: Brokerage | None = None,
+    clock: ServerClock | None = None,
+    behaviour: ApiBehaviour | None = None,
+    pace: Clock | None = None,
 ) -> AsyncIterator[ApiServer]:
-    """A server with the sample brokerage unless told otherwise, stopped at the end."""
-    server = ApiServer(brokerage or sample_brokerage(), behaviour or ApiBehaviour(), clock)
+    """A server of the sample brokerage whose time stands at NOW, without a limit of messages, unless told otherwise."""
+    server = ApiServer(
+        brokerage or sample_brokerage(),
+        behaviour or ApiBehaviour(messages_per_second=0),
+        clock or held_clock(),
+        pace=pace,
+    )
     server.journal = WatchedJournal(server.journal.maxlen)
     await server.start("127.0.0.1", 0)
     try:

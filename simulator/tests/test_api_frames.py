@@ -7,12 +7,12 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
-from simulator.tests.api_client import HeldClock, RawClient, events, running_server
+from simulator.tests.api_client import RawClient, events, held_clock, running_server
 from simulator.tests.test_api_sync import FILLED_AT, traded_brokerage
 
 from gateway_simulator.api import messages
 from gateway_simulator.api.behaviour import ApiBehaviour
-from gateway_simulator.api.session import READ_ONLY
+from gateway_simulator.api.serving.desk import READ_ONLY
 from gateway_simulator.api.wire import decode_fields
 from gateway_simulator.trading.brokerage import sample_brokerage
 from gateway_simulator.trading.model import Bulletin
@@ -37,7 +37,7 @@ def fields(frame: bytes) -> list[str]:
     ],
 )
 async def test_the_version_agreed_on_is_the_lower_maximum(own: int, offer: str, agreed: str) -> None:
-    async with running_server(clock=HeldClock(), behaviour=ApiBehaviour(server_version=own)) as server:
+    async with running_server(clock=held_clock(), behaviour=ApiBehaviour(server_version=own)) as server:
         client = await RawClient.connect(server.port)
         assert await client.shake_hands(offer) == [agreed, "20261123 15:04:05 UTC"]
         client.close()
@@ -129,7 +129,7 @@ async def test_read_only_refuses_every_request_about_orders() -> None:
 async def test_cancelling_names_what_is_wrong_with_the_order() -> None:
     async with running_server(traded_brokerage()) as server:
         client = await RawClient.started(server.port, 5)
-        for order_id, code in ((99, "10147"), (9, "10148"), (11, "322"), (12, "10147")):
+        for order_id, code in ((99, "10147"), (9, "10148"), (12, "10147")):
             client.send(4, 1, order_id, "")
             assert (await client.receive())[2:4] == [str(order_id), code]
         client.close()
@@ -149,7 +149,7 @@ async def test_only_client_0_may_bind_orders_made_by_hand() -> None:
 
 
 async def test_requests_without_an_answer_and_then_one_with() -> None:
-    async with running_server(clock=HeldClock()) as server:
+    async with running_server(clock=held_clock()) as server:
         client = await RawClient.started(server.port)
         for request in ((14, 1, 3), (59, 1, 4), (64, 1), (13, 1), (77, 1, 5), (75, 1, 5), (6, 2, 0, "DU1234567")):
             client.send(*request)
@@ -242,7 +242,7 @@ async def test_bulletins_reach_those_who_asked_and_the_days_earlier_ones_on_requ
     ("request_fields", "request_id", "code", "text"),
     [
         ((1, 11, 42, 0, "AAPL"), "42", "320", "reqMktData: field 5 (security type) is missing"),
-        ((10, 5, 42, 0, "AAPL"), "42", "322", "reqMktDepth"),
+        ((10, 5, 42, 0, "AAPL"), "42", "10092", "Deep market data"),
         ((11, 1, 42, 0), "42", "300", "42"),
         ((24, 1), "-1", "322", "reqScannerParameters"),
         ((71, 2, 9, ""), "-1", "322", "started already"),

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from ib_insync import IB, Contract, ExecutionFilter, LimitOrder, Stock
-from simulator.tests.api_client import SOON, HeldClock, journaled, running_server
+from simulator.tests.api_client import NOW, SOON, HeldPace, held_clock, journaled, running_server
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.server import ApiServer
@@ -158,11 +158,16 @@ async def test_positions_portfolio_and_values_agree_with_the_account() -> None:
         ]
         apple = ib.portfolio()[0]
         assert (apple.contract.symbol, apple.contract.primaryExchange) == ("AAPL", "NASDAQ")
-        assert (apple.marketPrice, apple.marketValue, apple.unrealizedPNL) == (189.25, 18925.0, 375.0)
+        quote = brokerage.market.quote(265598, NOW)
+        assert quote.mark is not None
+        assert apple.marketPrice == float(quote.mark)
+        assert apple.marketValue == pytest.approx(float(quote.mark * 100))
+        assert apple.unrealizedPNL == pytest.approx(float(quote.mark * 100 - 18550))
         values = {(v.tag, v.currency): v.value for v in ib.accountValues("DU1234567")}
         assert values["AccountReady", ""] == "true"
         assert values["TotalCashValue", "USD"] == "1234.50"
-        assert values["NetLiquidation", "USD"] == "40264.50"
+        market_value = sum(item.marketValue for item in ib.portfolio())
+        assert float(values["NetLiquidation", "USD"]) == pytest.approx(1234.5 + market_value)
         assert values["CashBalance", "BASE"] == "1234.50"
 
 
@@ -229,7 +234,7 @@ async def test_executions_are_filtered(wanted: ExecutionFilter, found: int) -> N
 
 
 async def test_the_servers_time_is_the_gateways_clock() -> None:
-    clock = HeldClock()
+    clock = held_clock()
     async with running_server(clock=clock) as server, Client() as client:
         ib = await client.connect(server)
         assert await asyncio.wait_for(ib.reqCurrentTimeAsync(), SOON) == clock.now()
@@ -266,12 +271,12 @@ async def test_a_request_not_served_is_an_error_of_that_request_not_silence() ->
 async def test_an_order_is_rejected_as_201_and_becomes_inactive() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
-        trade = ib.placeOrder(Stock("AAPL", "SMART", "USD"), LimitOrder("BUY", 7, 1.5))
+        trade = ib.placeOrder(Stock("AAPL", "SMART", "USD"), LimitOrder("BUY", 70_000, 1000))
         async with asyncio.timeout(SOON):
             while trade.orderStatus.status != "Inactive":
                 await ib.updateEvent
         assert (trade.order.orderId, 201) in [(request_id, code) for request_id, code, _ in client.errors]
-        assert trade.orderStatus.remaining == 7.0
+        assert trade.orderStatus.remaining == 70_000
 
 
 async def test_read_only_answers_orders_with_321_and_the_client_connects_without_them() -> None:
@@ -359,17 +364,17 @@ async def test_without_the_end_of_an_account_its_values_time_out(caplog: pytest.
 
 
 async def test_a_slow_sync_holds_every_answer_back_until_its_delay_is_over() -> None:
-    clock = HeldClock()
+    pace = HeldPace()
     behaviour = ApiBehaviour(sync_delay=12.5)
-    async with running_server(clock=clock, behaviour=behaviour) as server, Client() as client:
+    async with running_server(pace=pace, behaviour=behaviour) as server, Client() as client:
         connecting = asyncio.create_task(client.connect(server))
-        await asyncio.wait_for(clock.sleeping.wait(), SOON)
+        await asyncio.wait_for(pace.sleeping.wait(), SOON)
         await asyncio.sleep(0.2)
-        assert clock.slept == [12.5]
+        assert pace.slept == [12.5]
         assert client.ib.client.isReady()
         assert not connecting.done()
         assert client.ib.positions() == []
-        clock.release()
+        pace.release()
         await connecting
         assert len(client.ib.positions()) == 2
 

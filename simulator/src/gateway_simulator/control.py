@@ -11,15 +11,24 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from gateway_simulator.api.faults import USAGE, FaultError, parse_rule
+from gateway_simulator.api.requests import REQUEST_NAMES
+from gateway_simulator.clock import HeldClockError
 from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
 from gateway_simulator.login.loginscript import Happening
 from gateway_simulator.login.schedule import seconds_until
 from gateway_simulator.settings import Server, SettingsError
+from gateway_simulator.trading.market import MarketError
+from gateway_simulator.trading.model import CENT, Halted, Order
 
 HOST = "127.0.0.1"
 LINE_LIMIT = 64 * 1024
+JOURNAL_LINES = 20
+MAX_ADVANCE = 400 * 86400.0
+"""Seconds that a held clock can be advanced at once."""
 
 Result = Any
 Action = Callable[[Gateway, Sequence[str]], Awaitable[Result]]
@@ -31,11 +40,19 @@ class ControlError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it does in one line, the names of its arguments, and the action."""
+    """A command: what it does in one line, the names of its arguments, and the action.
+
+    ``[NAME]`` may be left out, ``[--name]`` is a word to be given or not, ``NAME...`` stands for one or more.
+    """
 
     help: str
     arguments: tuple[str, ...]
     action: Action
+
+    def takes(self, count: int) -> bool:
+        """Tell whether a number of arguments is possible."""
+        least = sum(not name.startswith("[") for name in self.arguments)
+        return least <= count and (count <= len(self.arguments) or any(name.endswith("...") for name in self.arguments))
 
 
 async def _status(gateway: Gateway, _: Sequence[str]) -> Result:
@@ -84,6 +101,159 @@ def _server(server: Server) -> Action:
     return action
 
 
+async def _set_price(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    name, *words = arguments
+    prices = read_prices(words)
+    server = gateway.api
+    server.brokerage.market.set_price(name, server.clock.utc(), **prices)
+    server.floor.tick()
+    return f"{name}: {' '.join(f'{key}={price}' for key, price in prices.items() if price is not None)}"
+
+
+async def _release(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    server = gateway.api
+    server.brokerage.market.release(arguments[0], server.clock.utc())
+    server.floor.tick()
+    return f"{arguments[0]} follows the market again"
+
+
+async def _halt(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    name, kind = arguments[0], arguments[1] if len(arguments) > 1 else "general"
+    kinds = {"general": Halted.GENERAL, "volatility": Halted.VOLATILITY}
+    if kind not in kinds:
+        raise ControlError(f"{kind!r} is no kind of halt; it must be one of {', '.join(kinds)}")
+    gateway.api.brokerage.market.halt(name, kinds[kind])
+    gateway.api.floor.tick()
+    return f"{name} is halted"
+
+
+async def _resume(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    gateway.api.brokerage.market.resume(arguments[0])
+    gateway.api.floor.tick()
+    return f"{arguments[0]} trades again"
+
+
+async def _advance(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    try:
+        return gateway.api.floor.move(_read_seconds(arguments[0])).isoformat()
+    except (HeldClockError, ValueError) as error:
+        raise ControlError(str(error)) from error
+
+
+async def _clock(gateway: Gateway, _: Sequence[str]) -> Result:
+    clock = gateway.api.clock
+    return {"now": clock.now().isoformat(), "held": clock.held, "speed": clock.speed}
+
+
+async def _fault(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    try:
+        rule = parse_rule([word for each in arguments for word in each.split()], REQUEST_NAMES)
+    except FaultError as error:
+        raise ControlError(str(error)) from error
+    gateway.api.faults.add(rule)
+    return f"waits: {rule}"
+
+
+async def _faults(gateway: Gateway, _: Sequence[str]) -> Result:
+    return [str(rule) for rule in gateway.api.faults.rules]
+
+
+async def _fault_clear(gateway: Gateway, _: Sequence[str]) -> Result:
+    return f"{gateway.api.faults.clear()} faults cleared"
+
+
+async def _stall(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    return f"{gateway.api.stall(_read_seconds(arguments[0]))} clients stalled"
+
+
+async def _lose_connection(gateway: Gateway, _: Sequence[str]) -> Result:
+    gateway.api.lose_connection()
+    return "connection to the servers lost"
+
+
+async def _restore_connection(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    if arguments not in ([], ["--data-lost"]):
+        raise ControlError(f"restore-connection takes --data-lost or nothing, not {arguments[0]!r}")
+    gateway.api.restore_connection(data_lost=bool(arguments))
+    return "connection to the servers restored" + (", data lost" if arguments else "")
+
+
+def _farms(*, down: bool) -> Action:
+    async def action(gateway: Gateway, _: Sequence[str]) -> Result:
+        gateway.api.set_farms(down=down)
+        return f"data farms are {'down' if down else 'up'}"
+
+    return action
+
+
+async def _competing_session(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    if arguments[0] not in ("on", "off"):
+        raise ControlError(f"{arguments[0]!r} is neither on nor off")
+    gateway.set_competing_session(on=arguments[0] == "on")
+    return f"competing session {arguments[0]}"
+
+
+async def _orders(gateway: Gateway, _: Sequence[str]) -> Result:
+    brokerage = gateway.api.brokerage
+    return [_describe_order(each) for each in (*brokerage.orders, *brokerage.completed_orders)]
+
+
+async def _positions(gateway: Gateway, _: Sequence[str]) -> Result:
+    return [
+        f"{account.account_id} {held.contract.local_symbol or held.contract.symbol} {held.quantity} at "
+        f"{held.average_cost}"
+        for account in gateway.api.brokerage.accounts.values()
+        for held in account.positions.values()
+    ]
+
+
+async def _journal(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    count = arguments[0] if arguments else str(JOURNAL_LINES)
+    if not count.isascii() or not count.isdigit() or int(count) < 1:
+        raise ControlError(f"{count!r} is no number of lines; it must be 1 or more")
+    return list(gateway.api.brokerage.journal)[-int(count) :]
+
+
+def read_prices(words: Sequence[str]) -> dict[str, Decimal | None]:
+    """Read ``bid=``, ``ask=`` and ``last=``, or one bare price: that of the last trade, a cent below and above it."""
+    prices: dict[str, Decimal | None] = {"bid": None, "ask": None, "last": None}
+    for word in words:
+        key, equals, number = word.rpartition("=")
+        try:
+            price = Decimal(number)
+        except InvalidOperation as error:
+            raise ControlError(f"{word!r} is no price; write bid=P ask=P last=P, or one price") from error
+        if not price.is_finite() or price <= 0:
+            raise ControlError(f"{word!r} is no price: it must be more than 0")
+        if equals and key in prices:
+            prices[key] = price
+        elif not equals and len(words) == 1:
+            prices = {"bid": price - CENT, "ask": price + CENT, "last": price}
+        else:
+            raise ControlError(f"{word!r} is not understood; write bid=P ask=P last=P, or one price")
+    return prices
+
+
+def _read_seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError as error:
+        raise ControlError(f"{word!r} is not a number of seconds") from error
+    if not 0 < seconds <= MAX_ADVANCE:
+        raise ControlError(f"{word} seconds: it must be more than 0 and at most {MAX_ADVANCE:g}")
+    return seconds
+
+
+def _describe_order(order: Order) -> str:
+    price = "" if order.limit_price is None else f" {order.limit_price}"
+    contract = order.contract
+    return (
+        f"client {order.client_id} order {order.order_id} perm {order.perm_id} {order.account} {order.action} "
+        f"{order.quantity} {contract.local_symbol or contract.symbol} {order.order_type}{price} "
+        f"{order.time_in_force} {order.status.value} filled {order.filled} at {order.average_fill_price}"
+    )
+
+
 COMMANDS: Mapping[str, Command] = {
     "status": Command("state, accounts, open 2FA dialog and its seconds, API clients", (), _status),
     "settings": Command("the scenario's settings as they are now", (), _settings),
@@ -102,6 +272,30 @@ COMMANDS: Mapping[str, Command] = {
         "the dialog that asks to confirm an API client's write access", (), _happen(Happening.WRITE_ACCESS)
     ),
     "disconnect-clients": Command("drop all API clients; the port stays open", (), _disconnect),
+    "set-price": Command(
+        "script a contract's prices: bid=P ask=P last=P, or one price", ("NAME", "PRICE..."), _set_price
+    ),
+    "release": Command("let a contract with scripted prices follow the market again", ("NAME",), _release),
+    "halt": Command("halt a contract; KIND is general or volatility", ("NAME", "[KIND]"), _halt),
+    "resume": Command("let a halted contract trade again", ("NAME",), _resume),
+    "clock": Command("the servers' time, whether it is held, and its speed", (), _clock),
+    "advance": Command("move a held clock on", ("SECONDS",), _advance),
+    "fault": Command(f"let a fault wait for its message; {USAGE}", ("RULE...",), _fault),
+    "faults": Command("the faults that wait", (), _faults),
+    "fault-clear": Command("forget the faults that wait", (), _fault_clear),
+    "stall": Command("serve no client for some seconds", ("SECONDS",), _stall),
+    "lose-connection": Command("the connection to IBKR is lost: 1100; orders wait", (), _lose_connection),
+    "restore-connection": Command(
+        "it is back: 1102, or 1101 with subscriptions to market data lost", ("[--data-lost]",), _restore_connection
+    ),
+    "farm-down": Command("the data farms go down: 2103, and no market data", (), _farms(down=True)),
+    "farm-up": Command("the data farms come back: 2104", (), _farms(down=False)),
+    "competing-session": Command(
+        "another session has the market data: 10197; on or off", ("ON|OFF",), _competing_session
+    ),
+    "orders": Command("every order, working and done", (), _orders),
+    "positions": Command("every holding", (), _positions),
+    "journal": Command(f"the last N lines of the brokerage's journal [{JOURNAL_LINES}]", ("[N]",), _journal),
 }
 
 
@@ -148,7 +342,7 @@ class ControlServer:
         """Carry out one request line and return the answer."""
         try:
             return {"ok": True, "result": await self._carry_out(line)}
-        except (ControlError, GatewayError, SettingsError) as error:
+        except (ControlError, GatewayError, SettingsError, MarketError) as error:
             return {"ok": False, "error": str(error)}
 
     async def _carry_out(self, line: bytes) -> Result:
@@ -164,7 +358,7 @@ class ControlServer:
             raise ControlError(f"there is no command {name!r}; known are: {', '.join(COMMANDS)}")
         if not isinstance(arguments, list) or not all(isinstance(each, str) for each in arguments):
             raise ControlError("arguments must be a list of texts")
-        if len(arguments) != len(command.arguments):
+        if not command.takes(len(arguments)):
             wanted = " ".join(command.arguments) or "no arguments"
             raise ControlError(f"{name} takes {wanted}, not {len(arguments)} arguments")
         gateways = [each for each in self._gateways if mode in (None, each.settings.mode)]

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from gateway_simulator.control import COMMANDS, HOST, LINE_LIMIT
+from gateway_simulator.control import COMMANDS, HOST
 from gateway_simulator.settings import SettingsError, read_control_port
 
 TIMEOUT = 10.0
@@ -26,8 +26,27 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.help, description=command.help)
         for argument in command.arguments:
-            sub.add_argument(argument)
+            _add_argument(sub, argument)
     return top
+
+
+def _add_argument(sub: argparse.ArgumentParser, name: str) -> None:
+    word = name.strip("[]")
+    if word.startswith("--"):
+        sub.add_argument(word, dest=name, action="append_const", const=word, default=[])
+    elif name.endswith("..."):
+        sub.add_argument(name, nargs="+", metavar=word.removesuffix("..."))
+    else:
+        sub.add_argument(name, nargs="?" if name.startswith("[") else 1, default=[], metavar=word)
+
+
+def _given(options: argparse.Namespace) -> list[str]:
+    """The arguments of the command in their order, without those left out."""
+    arguments: list[str] = []
+    for name in COMMANDS[options.command].arguments:
+        value = getattr(options, name)
+        arguments += [value] if isinstance(value, str) else value
+    return arguments
 
 
 def request(port: int, command: str, arguments: Sequence[str] = (), mode: str | None = None) -> dict[str, Any]:
@@ -36,7 +55,7 @@ def request(port: int, command: str, arguments: Sequence[str] = (), mode: str | 
     with socket.create_connection((HOST, port), timeout=TIMEOUT) as connection, connection.makefile("rwb") as stream:
         stream.write(line)
         stream.flush()
-        answer = stream.readline(LINE_LIMIT * 16)
+        answer = stream.readline()
     if not answer:
         raise ConnectionError("the simulator closed the connection without an answer")
     parsed: dict[str, Any] = json.loads(answer)
@@ -46,7 +65,7 @@ def request(port: int, command: str, arguments: Sequence[str] = (), mode: str | 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; exit 0: done, 1: refused, 2: no simulator answers or bad usage."""
     options = parser().parse_args(argv)
-    arguments = [getattr(options, name) for name in COMMANDS[options.command].arguments]
+    arguments = _given(options)
     try:
         port = options.port or read_control_port(os.environ)
     except SettingsError as error:
@@ -73,9 +92,11 @@ def _as_text(result: dict[str, Any]) -> str:
     for mode, value in result.items():
         if isinstance(value, dict):
             lines += [f"{mode} {key} {_word(each)}".rstrip() for key, each in value.items()]
+        elif isinstance(value, list):
+            lines += [f"{mode}: {each}" for each in value]
         else:
             lines.append(f"{mode}: {value}")
-    return "\n".join(lines) + "\n"
+    return "".join(line + "\n" for line in lines)
 
 
 def _word(value: object) -> str:

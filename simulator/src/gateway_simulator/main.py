@@ -19,6 +19,7 @@ from gateway_simulator.control import ControlServer
 from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
 from gateway_simulator.settings import (
     NATIVE_PORTS,
+    PREFIX,
     SettingsError,
     read_control_port,
     read_gateway,
@@ -27,6 +28,26 @@ from gateway_simulator.settings import (
 )
 
 BAD_USAGE = 2
+ALONE = {"TWS_USERID": "demo", "TWS_PASSWORD": "demo", "READ_ONLY_API": "no", f"{PREFIX}START_SECONDS": "0"}
+"""What the variables say where they are not set, on a laptop: any user, ready at once, and orders are taken."""
+SCENARIO_OPTIONS = {
+    "seed": "seed of the market",
+    "accounts": "accounts, separated by commas",
+    "clock": "real or held",
+    "clock-start": "moment at which the servers' clock starts, for example 2026-11-23T14:30:00+00:00",
+    "clock-speed": "seconds of the servers in one of this machine's",
+    "trading-hours": "always or exchange",
+    "tape": "file of a recorded market",
+    "latency-ms": "milliseconds from an order to the market",
+    "market-data": "live, delayed, frozen, none or competing",
+    "master-client-id": "client that hears of every client's orders",
+    "messages-per-second": "messages that a client may send in a second; 0: any number",
+    "state-file": "file in which the state outlives the program",
+    "journal-file": "file to which the brokerage's journal is written",
+    "faults": "faults at chosen messages, separated by semicolons",
+    "start-seconds": "seconds from start to ready",
+}
+"""Settings of the scenario that are options too; the option wins over the variable."""
 
 
 def say(line: str) -> None:
@@ -47,7 +68,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--port", type=_port, help="port of the API (default: 4001 live, 4002 paper)")
     top.add_argument("--control-port", type=_port, help="port of the control interface; 0: a free one")
     top.add_argument("--no-display", action="store_true", help="show no window, though there is a DISPLAY")
+    for option, meaning in SCENARIO_OPTIONS.items():
+        top.add_argument(f"--{option}", metavar="VALUE", help=f"{meaning} ({PREFIX}{_key(option)})")
     return top
+
+
+def _key(option: str) -> str:
+    return option.upper().replace("-", "_")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,9 +97,14 @@ async def _image() -> int:
 
 
 async def _one_gateway(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Run one gateway with the image's variables as far as they are set; any user will do."""
+    """Run one gateway with the image's variables as far as they are set."""
+    environ = {**ALONE, **environ}
+    for option in SCENARIO_OPTIONS:
+        value = getattr(options, option.replace("-", "_"))
+        if value is not None:
+            environ[f"{PREFIX}{_key(option)}"] = value
     scenario = read_scenario(environ)
-    settings = read_gateway({"TWS_USERID": "demo", "TWS_PASSWORD": "demo", **environ}, options.mode)
+    settings = read_gateway(environ, options.mode)
     clock = SystemClock(read_zone(environ))
     with tempfile.TemporaryDirectory(prefix="gateway-simulator-") as temporary:
         if settings.settings_path is None:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from enum import Enum
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from gateway_simulator.api.behaviour import MarketDataAccess
+from gateway_simulator.api.faults import FaultError, Rule, parse_rule
+from gateway_simulator.api.requests import REQUEST_NAMES
 
 PREFIX = "GATEWAY_SIMULATOR_"
 CONTROL_PORT = 4010
@@ -84,6 +88,21 @@ class Server(Enum):
     DOWN = "down"
 
 
+class ClockKind(Enum):
+    """What moves the servers' clock."""
+
+    REAL = "real"
+    HELD = "held"
+    """Only the control interface's ``advance`` does."""
+
+
+class TradingHoursKind(Enum):
+    """When the market is open."""
+
+    ALWAYS = "always"
+    EXCHANGE = "exchange"
+
+
 class LoginWindow(Enum):
     """Whether the login dialog fails to appear, and what follows the exit with 1112 then."""
 
@@ -147,6 +166,20 @@ class Scenario:
     java_missing: bool = False
     token_refused: bool = False
     time_scale: float = 1.0
+    seed: int = 1
+    clock: ClockKind = ClockKind.REAL
+    clock_start: datetime | None = None
+    clock_speed: float = 1.0
+    trading_hours: TradingHoursKind = TradingHoursKind.ALWAYS
+    tape: Path | None = None
+    latency_ms: int | None = None
+    market_data: MarketDataAccess = MarketDataAccess.LIVE
+    master_client_id: int | None = None
+    messages_per_second: int = 50
+    historical_pacing: bool = False
+    state_file: Path | None = None
+    journal_file: Path | None = None
+    faults: tuple[Rule, ...] = ()
 
     def changed(self, key: str, value: str) -> Scenario:
         """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
@@ -178,6 +211,7 @@ class GatewaySettings:
     ``mode`` live or paper. ``read_only`` None: not set, the gateway keeps its setting. ``relogin``
     RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
     where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process.
+    ``master_client_id`` the client that hears of every client's orders, TWS_MASTER_CLIENT_ID.
     """
 
     mode: str = "paper"
@@ -193,6 +227,7 @@ class GatewaySettings:
     auto_logoff: time | None = None
     cold_restart: time | None = None
     settings_path: Path | None = None
+    master_client_id: int | None = None
 
     @property
     def native_port(self) -> int:
@@ -306,7 +341,16 @@ def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -
         else _clock_time(environ, "AUTO_LOGOFF_TIME", "%I:%M %p", "12 hours, for example 11:45 PM"),
         cold_restart=_clock_time(environ, "TWS_COLD_RESTART", "%H:%M", "24 hours, for example 13:00"),
         settings_path=settings_path(environ, mode, dual=dual),
+        master_client_id=_master_client_id(environ),
     )
+
+
+def _master_client_id(environ: Mapping[str, str]) -> int | None:
+    value = environ.get("TWS_MASTER_CLIENT_ID", "")
+    try:
+        return _optional_client_id(value)
+    except ValueError as error:
+        raise SettingsError(f"TWS_MASTER_CLIENT_ID is {value!r}: {error}") from error
 
 
 def _clock_time(environ: Mapping[str, str], name: str, pattern: str, form: str) -> time | None:
@@ -396,6 +440,44 @@ def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
     return parse
 
 
+def _number(largest: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d{1,10}", value, re.ASCII) or int(value) > largest:
+            raise ValueError(f"it must be a whole number from 0 to {largest}")
+        return int(value)
+
+    return parse
+
+
+def _optional_number(largest: int) -> Callable[[str], int | None]:
+    parse = _number(largest)
+    return lambda value: parse(value) if value else None
+
+
+_optional_client_id = _optional_number(2**31 - 1)
+
+
+def _optional_path(value: str) -> Path | None:
+    return Path(value) if value else None
+
+
+def _clock_start(value: str) -> datetime | None:
+    if value in ("", "now"):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError("it must be now or a date with time, for example 2026-11-23T14:30:00+00:00") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _faults(value: str) -> tuple[Rule, ...]:
+    try:
+        return tuple(parse_rule(each.split(), REQUEST_NAMES) for each in value.split(";") if each.strip())
+    except FaultError as error:
+        raise ValueError(str(error)) from error
+
+
 _PARSERS: dict[str, Callable[[str], object]] = {
     "START_SECONDS": _seconds,
     "SECOND_GATEWAY_SECONDS": _seconds,
@@ -421,6 +503,20 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "JAVA_MISSING": _yes_no,
     "TOKEN_REFUSED": _yes_no,
     "TIME_SCALE": _scale,
+    "SEED": _number(2**31 - 1),
+    "CLOCK": _one_of(ClockKind),
+    "CLOCK_START": _clock_start,
+    "CLOCK_SPEED": _scale,
+    "TRADING_HOURS": _one_of(TradingHoursKind),
+    "TAPE": _optional_path,
+    "LATENCY_MS": _optional_number(60_000),
+    "MARKET_DATA": _one_of(MarketDataAccess),
+    "MASTER_CLIENT_ID": _optional_client_id,
+    "MESSAGES_PER_SECOND": _number(1_000_000),
+    "HISTORICAL_PACING": _yes_no,
+    "STATE_FILE": _optional_path,
+    "JOURNAL_FILE": _optional_path,
+    "FAULTS": _faults,
 }
 
 
@@ -434,6 +530,10 @@ def _as_text(value: object) -> str:
             return str(value.value)
         case float():
             return f"{value:g}"
+        case datetime():
+            return value.isoformat()
+        case (Rule(), *_):
+            return "; ".join(map(str, value))
         case tuple() | frozenset():
             return ",".join(sorted(str(item) for item in value))
         case _:

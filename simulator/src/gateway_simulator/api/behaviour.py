@@ -25,6 +25,20 @@ class ConnectMode(Enum):
     that its client closes stays in CLOSE_WAIT. A client once stalled stays so for its lifetime."""
 
 
+class MarketDataAccess(Enum):
+    """What market data the gateway's user has."""
+
+    LIVE = "live"
+    DELAYED = "delayed"
+    """Nothing live; delayed by 15 minutes for clients that ask for delayed data (10167, else 10168)."""
+    FROZEN = "frozen"
+    """Each ticker gets the values of its start, and nothing after them."""
+    NONE = "none"
+    """Error 354."""
+    COMPETING = "competing"
+    """Another session of the user has the data: error 10197."""
+
+
 @dataclass
 class ApiBehaviour:
     """The API's settings. Mutable: a change takes effect with the next connection or request.
@@ -37,7 +51,12 @@ class ApiBehaviour:
     ``sync_delay`` seconds after START_API's own answer before the first request is served.
     ``omit_executions_end`` execDetailsEnd (55) is never sent.
     ``omit_account_download_end`` accountDownloadEnd (54) is never sent (the first connect of ib_insync #303).
-    ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected.
+    ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected, and no
+    market data comes.
+    ``market_data`` what market data the user has.
+    ``master_client_id`` the client that hears of every client's orders; None: no one does.
+    ``messages_per_second`` from a client, beyond which they are refused (100); 0: no limit.
+    ``historical_pacing`` too many requests for history are refused (162).
     """
 
     server_version: int = MAX_SERVER_VERSION
@@ -49,6 +68,10 @@ class ApiBehaviour:
     omit_executions_end: bool = False
     omit_account_download_end: bool = False
     farm_down: bool = False
+    market_data: MarketDataAccess = MarketDataAccess.LIVE
+    master_client_id: int | None = None
+    messages_per_second: int = 50
+    historical_pacing: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values no simulated gateway can have, with a ValueError that names the field."""
@@ -56,5 +79,7 @@ class ApiBehaviour:
             raise ValueError(
                 f"server_version is {self.server_version}; it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
             )
+        if self.messages_per_second < 0:
+            raise ValueError(f"messages_per_second is {self.messages_per_second}; it must be 0 or more")
         if not 0 <= self.sync_delay < float("inf"):
             raise ValueError(f"sync_delay is {self.sync_delay}; it must be a number of seconds, 0 or more")

@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway_simulator.api import messages
-from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
-from gateway_simulator.api.session import Answer, ClientIds, Session, SessionState
-from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError
-from gateway_simulator.clock import Clock, SystemClock
+from gateway_simulator.api import messages, requests
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
+from gateway_simulator.api.faults import FaultBook, Kind, Message, Moment, Rule, incoming, outgoing
+from gateway_simulator.api.floor import Floor
+from gateway_simulator.api.session import (
+    FARMS_BROKEN,
+    FARMS_CONNECTED,
+    ClientIds,
+    Line,
+    Outcome,
+    Session,
+    SessionState,
+)
+from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError, decode_fields
+from gateway_simulator.clock import Clock, ServerClock, SystemClock
 from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Bulletin
 
@@ -44,19 +54,33 @@ class JournalEntry:
 class ApiServer:
     """The API on one port. It can be stopped and started again, with the same brokerage.
 
+    ``clock`` is the servers' time, ``pace`` the time in which answers are held back. ``keep`` is called after each
+    batch of events of the brokerage, before any client hears of it. ``behaviour`` may be changed in place at any time.
+
     ``journal`` holds the last events: listening, connected, untrusted_peer, silence, closed_on_accept,
     stalled, too_many_connections, handshake, started, request, error, bad_bytes, input_full,
-    output_full, slow_reader, internal_error, disconnected, stopped. ``behaviour`` may be changed in place at any time.
+    output_full, slow_reader, fault, internal_error, disconnected, stopped.
     """
 
-    def __init__(self, brokerage: Brokerage, behaviour: ApiBehaviour, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        brokerage: Brokerage,
+        behaviour: ApiBehaviour,
+        clock: ServerClock | None = None,
+        *,
+        pace: Clock | None = None,
+        keep: Callable[[], None] = lambda: None,
+    ) -> None:
         self.brokerage = brokerage
         self.behaviour = behaviour
         self.journal: deque[JournalEntry] = deque(maxlen=JOURNAL_LENGTH)
-        self.clock = clock or SystemClock()
+        self.clock = clock or ServerClock()
+        self.pace = pace or SystemClock()
+        self.floor = Floor(brokerage, behaviour, self.clock, keep)
+        self.faults = FaultBook()
         self.client_ids = ClientIds()
         self._server: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
+        self._connections: dict[_Connection, None] = {}
         self._number = 0
         self._port = 0
 
@@ -80,6 +104,7 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._accept, host, port)
         self._port = int(self._server.sockets[0].getsockname()[1])
+        self.floor.tick()
         self.note(0, "listening", f"port {self._port}")
 
     async def stop(self) -> None:
@@ -90,6 +115,7 @@ class ApiServer:
         server.close()
         while self._connections:
             await self.disconnect_clients()
+        self.floor.close()
         await server.wait_closed()
         self.note(0, "stopped", f"port {self._port}")
         self._port = 0
@@ -113,6 +139,43 @@ class ApiServer:
             if connection.session.wants_bulletins:
                 connection.send(messages.bulletin(bulletin))
 
+    def lose_connection(self) -> None:
+        """Lose the connection to the servers, as every client is told: orders wait, nothing is heard."""
+        self.floor.disconnect()
+        self.broadcast_system(1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+
+    def restore_connection(self, *, data_lost: bool) -> None:
+        """Have the connection back; with ``data_lost`` clients must subscribe to market data again."""
+        if data_lost:
+            text = "Connectivity between IBKR and Trader Workstation has been restored - data lost."
+            self.broadcast_system(1101, text)
+        else:
+            text = "Connectivity between IBKR and Trader Workstation has been restored - data maintained."
+            self.broadcast_system(1102, text)
+        self.floor.reconnect(data_lost=data_lost)
+
+    def set_farms(self, *, down: bool) -> None:
+        """Break the connections to the data farms or mend them, as every client is told."""
+        self.behaviour.farm_down = down
+        for code, text in FARMS_BROKEN if down else FARMS_CONNECTED:
+            self.broadcast_system(code, text)
+        self.floor.tick()
+
+    def set_market_data(self, access: MarketDataAccess) -> None:
+        """Change what market data the user has; what a competing session takes is told at once."""
+        taken = access is MarketDataAccess.COMPETING and self.behaviour.market_data is not access
+        self.behaviour.market_data = access
+        if taken:
+            for connection in self._started():
+                connection.session.lose_data_to_competitor()
+        self.floor.tick()
+
+    def stall(self, seconds: float) -> int:
+        """Neither read from any client nor send to it for a while (machine time); return how many clients."""
+        for connection in self._connections:
+            connection.hold(seconds, reading=True)
+        return len(self._connections)
+
     def note(self, connection: int, event: str, detail: str = "") -> None:
         """Write an event into the journal; connection 0 is the server itself."""
         self.journal.append(JournalEntry(self.clock.now(), connection, event, detail[:200]))
@@ -121,12 +184,12 @@ class ApiServer:
         """Count a new connection in; False if there are too many."""
         if len(self._connections) >= MAX_CONNECTIONS:
             return False
-        self._connections.add(connection)
+        self._connections[connection] = None
         return True
 
     def forget(self, connection: _Connection) -> None:
         """Count a lost connection out."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
     def _accept(self) -> _Connection:
         self._number += 1
@@ -152,12 +215,17 @@ class _Connection(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._serving = asyncio.Event()
+        self._serving.set()
         self._paused = False
         self._ignores_input = False
         self._stalled = False
+        self._held: bytearray | None = None
+        self._holds: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.session = Session(server.brokerage, server.behaviour, server.clock, server.client_ids, self._note)
+        line = Line(self.send, self._note, self._keeps_up)
+        self.session = Session(server.floor, server.client_ids, line)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server makes no other
@@ -208,8 +276,9 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in (self._task, *self._holds):
+            if task is not None:
+                task.cancel()
         self.session.end()
         self._server.forget(self)
         self._note("disconnected", str(exc or ""))
@@ -217,14 +286,56 @@ class _Connection(asyncio.Protocol):
             self.gone.set_result(None)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame; a client that has let too much pile up unread is given up instead."""
+        """Send a frame, unless a fault is to happen at it."""
         if self._is_stalled() or self.transport.is_closing():
             return
-        if self.transport.get_write_buffer_size() + len(frame) > WRITE_LIMIT:
-            self._note("slow_reader", f"{self.transport.get_write_buffer_size()} bytes unread")
-            self.transport.abort()
+        faults = self._server.faults
+        rule = faults.strike(outgoing(frame, self.session.client_id)) if faults.armed else None
+        if rule is None:
+            self._write(frame)
             return
-        self.transport.write(frame)
+        self._note("fault", str(rule))
+        if rule.kind is Kind.DISCONNECT:
+            length = {Moment.BEFORE: 0, Moment.MIDDLE: len(frame) // 2, Moment.AFTER: len(frame)}[rule.moment]
+            self._write(frame[:length])
+            self.transport.close()
+        else:
+            self.hold(rule.seconds, reading=rule.kind is Kind.STALL)
+            self._write(frame)
+
+    def _write(self, data: bytes) -> None:
+        """Send bytes, or keep them while sending is held; a client with too much unsent is given up."""
+        unread = self.transport.get_write_buffer_size() + len(self._held or b"")
+        if unread + len(data) > WRITE_LIMIT:
+            self._note("slow_reader", f"{unread} bytes unread")
+            self.transport.abort()
+        elif self._held is not None:
+            self._held += data
+        else:
+            self.transport.write(data)
+
+    def hold(self, seconds: float, *, reading: bool) -> None:
+        """Keep what is to be sent for some seconds; with ``reading`` serve no request for so long either."""
+        if self._held is None:
+            self._held = bytearray()
+        if reading:
+            self._serving.clear()
+        task: asyncio.Task[None] = asyncio.ensure_future(self._server.pace.sleep(seconds))
+        self._holds.add(task)
+        task.add_done_callback(self._released)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        """Go on once the last hold is over."""
+        self._holds.discard(task)
+        if self._holds or self._held is None or task.cancelled():
+            return
+        held, self._held = self._held, None
+        self._serving.set()
+        if not self.transport.is_closing():
+            self.transport.write(bytes(held))
+
+    def _keeps_up(self) -> bool:
+        return self._writable.is_set() and self._held is None
 
     def drop(self) -> None:
         """Close the connection at once; what the client has not read by now is lost."""
@@ -241,7 +352,8 @@ class _Connection(asyncio.Protocol):
                 payload = self._reader.next_frame()
             except WireError as error:
                 self._note("bad_bytes", error.reason)
-                self._give(self.session.refuse(error))
+                self.session.refuse(error)
+                self.transport.close()
                 return
             if self._paused and self._reader.buffered <= READ_LIMIT:
                 self._paused = False
@@ -250,17 +362,39 @@ class _Connection(asyncio.Protocol):
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            answer = self.session.handle(payload)
-            self._give(answer)
-            delay = self._server.behaviour.sync_delay if answer.started else 0
+            outcome = self._handle(payload)
+            if outcome.close:
+                self.transport.close()
+            delay = self._server.behaviour.sync_delay if outcome.started else 0
             # Without a delay this only lets the other clients have their turn.
-            await self._server.clock.sleep(delay)
+            await self._server.pace.sleep(delay)
+            await self._serving.wait()
 
-    def _give(self, answer: Answer) -> None:
-        for frame in answer.frames:
-            self.send(frame)
-        if answer.close:
-            self.transport.close()
+    def _handle(self, payload: bytes) -> Outcome:
+        """Give the session a payload, unless a fault is to happen at it."""
+        faults = self._server.faults
+        rule = faults.strike(self._describe(payload)) if faults.armed else None
+        if rule is None:
+            return self.session.handle(payload)
+        self._note("fault", str(rule))
+        return self._strike(rule, payload)
+
+    def _strike(self, rule: Rule, payload: bytes) -> Outcome:
+        if rule.kind is not Kind.DISCONNECT:
+            self.hold(rule.seconds, reading=rule.kind is Kind.STALL)
+            return self.session.handle(payload)
+        self.transport.close()  # from here on nothing is sent any more
+        return self.session.handle(payload) if rule.moment is Moment.AFTER else Outcome()
+
+    def _describe(self, payload: bytes) -> Message:
+        """Describe a request for the rules of faults; bytes that are none have no name."""
+        if self.session.state is not SessionState.STARTED:
+            return Message("in", "", "", self.session.client_id)
+        try:
+            fields = decode_fields(payload)
+        except WireError:
+            return Message("in", "", "", self.session.client_id)
+        return incoming(requests.request_name(fields), fields, self.session.client_id)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         """Report an error of the simulator itself, and let its client see a closed connection."""

@@ -1,26 +1,31 @@
-"""One client's session with the API: handshake, START_API, and the answer to each request.
+"""One client's session with the API: handshake, START_API, then its requests, and what it hears unasked.
 
-No I/O: a payload goes in, frames to send and whether to close come out.
+No I/O: a payload goes in, frames go out through ``send``. What a started session serves stands in ``serving``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 
 from gateway_simulator.api import messages, requests
 from gateway_simulator.api.behaviour import MIN_SERVER_VERSION, ApiBehaviour, ConnectMode
+from gateway_simulator.api.floor import Floor
+from gateway_simulator.api.pacing import MessagePacer, Verdict
 from gateway_simulator.api.requests import MalformedRequestError, Request, UnknownRequestError
+from gateway_simulator.api.serving.accounts import Accounts
+from gateway_simulator.api.serving.contracts import Contracts
+from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
+from gateway_simulator.api.serving.history import History
+from gateway_simulator.api.serving.market import Market
+from gateway_simulator.api.serving.orders import Orders
 from gateway_simulator.api.wire import WireError, decode_fields, parse_version_offer
-from gateway_simulator.clock import Clock
-from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import Brokerage
-from gateway_simulator.trading.model import AccountValue, Order, OrderStatus
+from gateway_simulator.trading.events import Event
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
-READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."
-MAX_ACCOUNT_SUMMARIES = 2
 MAX_CLIENT_ID = 2**31 - 1
 
 FARMS_CONNECTED = (
@@ -33,6 +38,7 @@ FARMS_BROKEN = (
     (2105, "HMDS data farm connection is broken:ushmds"),
     (2157, "Sec-def data farm connection is broken:secdefnj"),
 )
+MARKET_DEPTH = "Deep market data is not supported for this combination of security type/exchange"
 
 Note = Callable[[str, str], None]
 """Writes an event and its detail into the server's journal."""
@@ -49,10 +55,9 @@ class SessionState(Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Frames to send, in order; then whether the connection ends, or the session just began."""
+class Outcome:
+    """What a payload leads to beside its answer: the connection ends, or the session just began."""
 
-    frames: tuple[bytes, ...] = ()
     close: bool = False
     started: bool = False
 
@@ -75,25 +80,38 @@ class ClientIds:
         self._held.remove(client_id)
 
 
+@dataclass(frozen=True)
+class Line:
+    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` tells whether frames are read."""
+
+    send: Callable[[bytes], None]
+    note: Note
+    keeps_up: Callable[[], bool]
+
+
 class Session:
     """One connected client. ``client_id`` and ``server_version`` are 0 until they are agreed on."""
 
-    def __init__(
-        self, brokerage: Brokerage, behaviour: ApiBehaviour, clock: Clock, client_ids: ClientIds, note: Note
-    ) -> None:
-        self._brokerage = brokerage
-        self._behaviour = behaviour
-        self._clock = clock
+    def __init__(self, floor: Floor, client_ids: ClientIds, line: Line) -> None:
+        self._floor = floor
         self._client_ids = client_ids
-        self._note = note
-        self._summaries: set[int] = set()
-        self._holds_client_id = False
+        self._line = line
+        self._pacer = MessagePacer()
+        self._service: Service | None = None
         self.state = SessionState.VERSION
         self.client_id = 0
         self.server_version = 0
-        self.wants_bulletins = False
 
-    def handle(self, payload: bytes) -> Answer:
+    @property
+    def _behaviour(self) -> ApiBehaviour:
+        return self._floor.behaviour
+
+    @property
+    def wants_bulletins(self) -> bool:
+        """Whether the client has subscribed to news bulletins."""
+        return self._service is not None and self._service.wants_bulletins
+
+    def handle(self, payload: bytes) -> Outcome:
         """Answer one frame's payload."""
         try:
             if self.state is SessionState.VERSION:
@@ -102,8 +120,18 @@ class Session:
         except WireError as error:
             return self.refuse(error)
         if self.state is SessionState.MUTE:
-            return Answer()
-        self._note("request", requests.request_name(fields))
+            return Outcome()
+        self._line.note("request", requests.request_name(fields))
+        match self._pacer.judge(time.monotonic(), self._behaviour.messages_per_second):
+            case Verdict.REJECT:
+                return Outcome()
+            case Verdict.WARN:
+                self._send_error(-1, 100, self._pace())
+                return Outcome()
+            case Verdict.DISCONNECT:
+                return self._end(100, self._pace())
+            case Verdict.SERVE:
+                pass
         try:
             request = requests.decode_request(fields, self.server_version)
         except UnknownRequestError as error:
@@ -111,24 +139,41 @@ class Session:
         except MalformedRequestError as error:
             text = f"Error reading request.-'bR' : cause - {error}"
             if self.state is SessionState.STARTED:
-                return Answer((self._error(320, text, error.request_id),))
+                self._send_error(error.request_id, 320, text)
+                return Outcome()
             return self._end(320, text)
-        if self.state is SessionState.START:
+        if self._service is None:
             return self._start(request)
-        return Answer(tuple(self._serve(request)))
+        self._floor.advance()
+        self._service.serve(request)
+        self._floor.arm()
+        return Outcome()
 
-    def refuse(self, error: WireError) -> Answer:
+    def refuse(self, error: WireError) -> Outcome:
         """End the session over bytes that are not the API's."""
         return self._end(error.code, error.reason)
+
+    def lose_data_to_competitor(self) -> None:
+        """Tell a started client that another session has its market data."""
+        if self._service is not None:
+            self._service.lose_data_to_competitor()
 
     def end(self) -> None:
         """Give back what the session holds; to be called once its connection is gone."""
         self.state = SessionState.CLOSED
-        if self._holds_client_id:
+        if self._service is not None:
+            self._floor.leave(self._service)
             self._client_ids.release(self.client_id)
-            self._holds_client_id = False
+            self._service = None
 
-    def _shake_hands(self, payload: bytes) -> Answer:
+    def _pace(self) -> str:
+        limit = self._behaviour.messages_per_second
+        return (
+            f"Max rate of messages per second has been exceeded:max={limit} rec={self._pacer.received} "
+            f"({self._pacer.breaches})"
+        )
+
+    def _shake_hands(self, payload: bytes) -> Outcome:
         offer = parse_version_offer(payload)
         version = min(self._behaviour.server_version, offer.maximum)
         if version < MIN_SERVER_VERSION:
@@ -141,10 +186,11 @@ class Session:
         self.server_version = version
         mute = self._behaviour.connect is ConnectMode.SILENT_AFTER_VERSION
         self.state = SessionState.MUTE if mute else SessionState.START
-        self._note("handshake", f"client {offer.minimum}..{offer.maximum}, version {version}")
-        return Answer((messages.version_answer(version, self._clock.now()),))
+        self._line.note("handshake", f"client {offer.minimum}..{offer.maximum}, version {version}")
+        self._line.send(messages.version_answer(version, self._floor.clock.now()))
+        return Outcome()
 
-    def _start(self, request: Request) -> Answer:
+    def _start(self, request: Request) -> Outcome:
         if not isinstance(request, requests.StartApi):
             return self._end(320, "Error reading request.-'bR' : cause - startApi must be the first request")
         if not 0 <= request.client_id <= MAX_CLIENT_ID:
@@ -152,242 +198,124 @@ class Session:
         self.client_id = request.client_id
         if request.client_id in self._behaviour.client_ids_in_use or not self._client_ids.take(request.client_id):
             return self._end(326, CLIENT_ID_IN_USE)
-        self._holds_client_id = True
         self.state = SessionState.STARTED
-        self._note("started", f"client id {request.client_id}")
-        frames = []
-        if self._behaviour.managed_accounts:
-            frames.append(messages.managed_accounts(list(self._brokerage.accounts)))
-        frames.append(self._next_valid_id())
-        farms = FARMS_BROKEN if self._behaviour.farm_down else FARMS_CONNECTED
-        frames.extend(messages.error(-1, code, text) for code, text in farms)
-        return Answer(tuple(frames), started=True)
+        self._line.note("started", f"client id {request.client_id}")
+        self._service = Service(Desk(self._floor, self.client_id, self.server_version, self._error), self._line)
+        self._service.greet()
+        self._floor.join(self._service)
+        self._floor.arm()
+        return Outcome(started=True)
 
-    def _serve(self, request: Request) -> Iterable[bytes]:
-        match request:
-            case requests.OpenOrders():
-                yield from self._open_orders(self._brokerage.open_orders_of(self.client_id))
-            case requests.AllOpenOrders():
-                yield from self._open_orders(self._brokerage.orders)
-            case requests.AutoOpenOrders():
-                yield from self._auto_open_orders()
-            case requests.CompletedOrders():
-                yield from self._completed_orders()
-            case requests.PlaceOrder():
-                yield from self._refuse_order(request)
-            case requests.CancelOrder():
-                yield from self._cancel_order(request)
-            case requests.GlobalCancel():
-                yield self._unserved("reqGlobalCancel", -1) if self._may_order else self._error(321, READ_ONLY)
-            case requests.AccountUpdates():
-                yield from self._account_updates(request)
-            case requests.AccountUpdatesMulti():
-                yield from self._account_updates_multi(request)
-            case requests.AccountSummary():
-                yield from self._account_summary(request)
-            case requests.CancelAccountSummary():
-                self._summaries.discard(request.request_id)
-            case requests.Executions():
-                yield from self._executions(request)
-            case requests.Positions():
-                for account in self._brokerage.accounts.values():
-                    for held in account.positions.values():
-                        yield messages.position(account.account_id, held)
-                yield messages.position_end()
-            case requests.PositionsMulti():
-                yield from self._positions_multi(request)
-            case requests.ContractDetails():
-                yield from self._contract_details(request)
-            case requests.NewsBulletins():
-                self.wants_bulletins = True
-                if request.all_messages:
-                    yield from map(messages.bulletin, self._brokerage.bulletins)
-            case requests.ManagedAccounts():
-                if self._behaviour.managed_accounts:
-                    yield messages.managed_accounts(list(self._brokerage.accounts))
-            case requests.NextIds():
-                yield self._next_valid_id()
-            case requests.CurrentTime():
-                yield messages.current_time(self._clock.now())
-            case requests.FamilyCodes():
-                yield messages.family_codes(list(self._brokerage.accounts))
-            case requests.UserInfo():
-                yield messages.user_info(request.request_id)
-            case (
-                requests.Silent()
-                | requests.MarketDataType()
-                | requests.CancelNewsBulletins()
-                | requests.CancelPositions()
-                | requests.CancelPositionsMulti()
-                | requests.CancelAccountUpdatesMulti()
-            ):
-                pass
-            case requests.Unserved() if request.ends_subscription:
-                yield self._error(300, f"Can't find EId with tickerId:{request.request_id}", request.request_id)
-            case requests.Unserved():
-                yield self._unserved(request.name, request.request_id)
-            case requests.StartApi():
-                yield self._error(322, "Error processing request.-'bR' : cause - the session is started already")
-            case _:
-                yield self._unserved(type(request).__name__, getattr(request, "request_id", -1))
-
-    def _open_orders(self, orders: list[Order]) -> Iterable[bytes]:
-        if not self._may_order:
-            yield self._error(321, READ_ONLY)
-            return
-        for order in orders:
-            yield messages.open_order(order, self.server_version)
-            yield messages.order_status(order)
-        yield messages.open_order_end()
-
-    def _auto_open_orders(self) -> Iterable[bytes]:
-        if not self._may_order:
-            yield self._error(321, READ_ONLY)
-        elif self.client_id != 0:
-            yield self._error(
-                327, "Only API connections with clientId set to 0 can set the auto bind TWS orders property."
-            )
-
-    def _completed_orders(self) -> Iterable[bytes]:
-        if not self._may_order:
-            yield self._error(321, READ_ONLY)
-            return
-        for order in self._brokerage.completed_orders:
-            yield messages.completed_order(order, self.server_version)
-        yield messages.completed_orders_end()
-
-    def _refuse_order(self, request: requests.PlaceOrder) -> Iterable[bytes]:
-        if not self._may_order:
-            yield self._error(321, READ_ONLY, request.order.order_id)
-            return
-        order = request.order
-        yield self._error(201, "Order rejected - reason:This simulated gateway does not trade yet.", order.order_id)
-        yield messages.order_status_of(
-            order.order_id, OrderStatus.INACTIVE, remaining=order.quantity, client_id=self.client_id
-        )
-
-    def _cancel_order(self, request: requests.CancelOrder) -> Iterable[bytes]:
-        if not self._may_order:
-            yield self._error(321, READ_ONLY, request.order_id)
-            return
-        order = self._brokerage.find_order(self.client_id, request.order_id)
-        if order is None:
-            text = f"OrderId {request.order_id} that needs to be cancelled is not found."
-            yield self._error(10147, text, request.order_id)
-        elif order in self._brokerage.completed_orders:
-            text = (
-                f"OrderId {request.order_id} that needs to be cancelled cannot be cancelled, "
-                f"state: {order.status.value}."
-            )
-            yield self._error(10148, text, request.order_id)
-        else:
-            yield self._unserved("cancelOrder", request.order_id)
-
-    def _account_updates(self, request: requests.AccountUpdates) -> Iterable[bytes]:
-        if not request.subscribe:
-            return
-        account = self._find_account(request.account)
-        if account is None:
-            yield self._invalid_account(request.account)
-            return
-        for value in account.values():
-            yield messages.account_value(value, account.account_id)
-        for held in account.positions.values():
-            yield messages.portfolio_value(held, account.account_id)
-        yield messages.account_update_time(self._clock.now())
-        if not self._behaviour.omit_account_download_end:
-            yield messages.account_download_end(account.account_id)
-
-    def _account_updates_multi(self, request: requests.AccountUpdatesMulti) -> Iterable[bytes]:
-        account = self._find_account(request.account)
-        if account is None:
-            yield self._invalid_account(request.account, request.request_id)
-            return
-        for value in account.values():
-            if value.is_ledger or value.key == "NetLiquidation" or not request.ledger_only:
-                yield messages.account_update_multi(request.request_id, account.account_id, request.model, value)
-        yield messages.account_update_multi_end(request.request_id)
-
-    def _account_summary(self, request: requests.AccountSummary) -> Iterable[bytes]:
-        self._summaries.add(request.request_id)
-        if len(self._summaries) > MAX_ACCOUNT_SUMMARIES:
-            self._summaries.discard(request.request_id)
-            text = "Error processing request.-'bS' : cause - Maximum number of account summary requests exceeded"
-            yield self._error(322, text, request.request_id)
-            return
-        for account in self._brokerage.accounts.values():
-            for value in account.values():
-                if _is_summarized(value, account, request.tags):
-                    yield messages.account_summary(request.request_id, account.account_id, value)
-        yield messages.account_summary_end(request.request_id)
-
-    def _executions(self, request: requests.Executions) -> Iterable[bytes]:
-        for fill in self._brokerage.find_executions(request.wanted):
-            yield messages.execution(request.request_id, fill, self.server_version)
-            yield messages.commission(fill)
-        if not self._behaviour.omit_executions_end:
-            yield messages.executions_end(request.request_id)
-
-    def _positions_multi(self, request: requests.PositionsMulti) -> Iterable[bytes]:
-        account = self._find_account(request.account)
-        if account is None:
-            yield self._invalid_account(request.account, request.request_id)
-            return
-        for held in account.positions.values():
-            yield messages.position_multi(request.request_id, account.account_id, request.model, held)
-        yield messages.position_multi_end(request.request_id)
-
-    def _contract_details(self, request: requests.ContractDetails) -> Iterable[bytes]:
-        found = self._brokerage.find_instruments(request.query)
-        if not found:
-            text = "No security definition has been found for the request"
-            yield self._error(200, text, request.request_id)
-            return
-        for instrument in found:
-            yield messages.contract_details(request.request_id, instrument)
-        yield messages.contract_details_end(request.request_id)
-
-    @property
-    def _may_order(self) -> bool:
-        return not self._behaviour.read_only
-
-    def _find_account(self, account_id: str) -> Account | None:
-        """The account of this id; the only one there is may be left out."""
-        accounts = self._brokerage.accounts
-        if not account_id and len(accounts) == 1:
-            return next(iter(accounts.values()))
-        return accounts.get(account_id)
-
-    def _next_valid_id(self) -> bytes:
-        return messages.next_valid_id(self._brokerage.next_order_id(self.client_id))
-
-    def _invalid_account(self, account_id: str, request_id: int = -1) -> bytes:
-        cause = f"Invalid account code '{account_id}'." if account_id else "The account code is required."
-        return self._error(321, f"Error validating request.-'bA' : cause - {cause}", request_id)
-
-    def _unserved(self, name: str, request_id: int) -> bytes:
-        text = f"Error processing request.-'bU' : cause - This simulated gateway does not serve {name} yet."
-        return self._error(322, text, request_id)
-
-    def _error(self, code: int, text: str, request_id: int = -1) -> bytes:
-        self._note("error", f"{code} {text}")
+    def _error(self, request_id: int, code: int, text: str) -> bytes:
+        self._line.note("error", f"{code} {text}")
         return messages.error(request_id, code, text, handshake_done=self.state is not SessionState.VERSION)
 
-    def _end(self, code: int, text: str) -> Answer:
-        answer = Answer((self._error(code, text),), close=True)
+    def _send_error(self, request_id: int, code: int, text: str) -> None:
+        self._line.send(self._error(request_id, code, text))
+
+    def _end(self, code: int, text: str) -> Outcome:
+        self._send_error(-1, code, text)
         self.state = SessionState.CLOSED
-        return answer
+        return Outcome(close=True)
 
 
-def _is_summarized(value: AccountValue, account: Account, tags: tuple[str, ...]) -> bool:
-    """Tell whether an account summary of these tags contains a value.
+class Service:
+    """What a started session serves: its parts under one roof, and the little that belongs to none of them."""
 
-    ``$LEDGER`` stands for the ledger in the account's currency, ``$LEDGER:EUR`` for that currency's
-    and ``$LEDGER:ALL`` for all of them.
-    """
-    if not value.is_ledger:
-        return value.key in tags
-    wanted = {f"$LEDGER:{value.currency}", "$LEDGER:ALL"}
-    if value.currency == account.currency:
-        wanted.add("$LEDGER")
-    return not wanted.isdisjoint(tags)
+    def __init__(self, desk: Desk, line: Line) -> None:
+        self._desk = desk
+        self._send = line.send
+        self.wants_bulletins = False
+        self._orders = Orders(desk)
+        self._accounts = Accounts(desk)
+        self._market = Market(desk, line.keeps_up)
+        self._history = History(desk)
+        own: Mapping[type, Handler] = {
+            requests.NewsBulletins: self._news_bulletins,
+            requests.CancelNewsBulletins: self._cancel_news_bulletins,
+            requests.ManagedAccounts: self._managed_accounts,
+            requests.CurrentTime: lambda _: (messages.current_time(desk.now()),),
+            requests.FamilyCodes: lambda _: (messages.family_codes(list(desk.brokerage.accounts)),),
+            requests.UserInfo: lambda request: (messages.user_info(request.request_id),),
+            requests.NewsProviders: lambda _: (messages.news_providers(),),
+            requests.SoftDollarTiers: lambda request: (messages.soft_dollar_tiers(request.request_id),),
+            requests.Silent: lambda _: (),
+            requests.Unserved: self._unserved,
+            requests.StartApi: self._started_already,
+        }
+        parts = (self._orders, self._accounts, self._market, self._history, Contracts(desk))
+        self._handlers = {kind: handler for part in parts for kind, handler in part.handlers.items()} | dict(own)
+
+    def greet(self) -> None:
+        """Send what the gateway says first: accounts, next order id, and the state of the data farms."""
+        self._send_all(self._managed_accounts(requests.ManagedAccounts()))
+        self._send(self._orders.next_valid_id())
+        farms = FARMS_BROKEN if self._desk.behaviour.farm_down else FARMS_CONNECTED
+        self._send_all(messages.error(-1, code, text) for code, text in farms)
+
+    def serve(self, request: Request) -> None:
+        """Answer a request."""
+        try:
+            self._send_all(self._handlers[type(request)](request))
+        except RefusalError as refusal:
+            request_id = getattr(request, "request_id", -1) if refusal.request_id is None else refusal.request_id
+            self._send(self._desk.error(request_id, refusal.code, refusal.text))
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Pass on what happened behind the API."""
+        for event in events:
+            self._send_all(self._orders.hear(event))
+            self._send_all(self._accounts.hear(event))
+        self._send_all(self._accounts.settle())
+
+    @property
+    def streams(self) -> bool:
+        """Whether the client follows each step of the market."""
+        return self._market.streams
+
+    def tick(self, now: datetime) -> None:
+        """Send what the present asks for."""
+        self._send_all(self._accounts.tick(now))
+        self._send_all(self._market.tick(now))
+        self._send_all(self._history.tick(now))
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """Return when there is something to send that is not a step of the market."""
+        due = (self._accounts.next_due(now), self._market.next_due(now), self._history.next_due(now))
+        return min((each for each in due if each is not None), default=None)
+
+    def lose_data(self) -> None:
+        """Forget the subscriptions to market data."""
+        self._market.lose_data()
+        self._history.lose_data()
+
+    def lose_data_to_competitor(self) -> None:
+        """Tell the client that another session has its market data."""
+        self._send_all(self._market.tell_of_competing_session())
+
+    def _send_all(self, frames: Iterable[bytes]) -> None:
+        for frame in frames:
+            self._send(frame)
+
+    def _news_bulletins(self, request: requests.NewsBulletins) -> Iterable[bytes]:
+        self.wants_bulletins = True
+        return map(messages.bulletin, self._desk.brokerage.bulletins if request.all_messages else ())
+
+    def _cancel_news_bulletins(self, _: requests.CancelNewsBulletins) -> Iterable[bytes]:
+        self.wants_bulletins = False
+        return ()
+
+    def _managed_accounts(self, _: requests.ManagedAccounts) -> Iterable[bytes]:
+        if self._desk.behaviour.managed_accounts:
+            yield messages.managed_accounts(list(self._desk.brokerage.accounts))
+
+    def _unserved(self, request: requests.Unserved) -> Iterable[bytes]:
+        if request.ends_subscription:
+            raise RefusalError(300, f"Can't find EId with tickerId:{request.request_id}")
+        if request.name == "reqMktDepth":
+            raise RefusalError(10092, MARKET_DEPTH)
+        text = f"Error processing request.-'bU' : cause - This simulated gateway does not serve {request.name}."
+        raise RefusalError(322, text)
+
+    def _started_already(self, _: requests.StartApi) -> Iterable[bytes]:
+        raise RefusalError(322, "Error processing request.-'bR' : cause - the session is started already")

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 
-from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
 from gateway_simulator.login import autorestart
@@ -36,8 +36,10 @@ from gateway_simulator.login.loginscript import (
     stamp,
 )
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
+from gateway_simulator.login.trading import Trading, open_trading
 from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
-from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.persistence import StateFileError
+from gateway_simulator.trading.tape import TapeError
 
 NO_JAVA_EXIT = 1
 
@@ -91,7 +93,7 @@ class Gateway:
         self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
         self._approved = asyncio.Event()
         self._crashed = asyncio.Event()
-        self._brokerage: Brokerage | None = None
+        self._trading: Trading | None = None
         self._behaviour: ApiBehaviour | None = None
         self._server: ApiServer | None = None
 
@@ -191,14 +193,25 @@ class Gateway:
                 await self._open_api(accounts)
             case CloseApi():
                 await self._close_api()
-            case Broadcast(code, text):
-                if self._server is not None:
-                    self._server.broadcast_system(code, text)
+            case Broadcast():
+                self._broadcast(step)
             case Serve(seconds):
                 return await self._serve(seconds)
             case Hang():
                 await asyncio.Event().wait()
         return None
+
+    def _broadcast(self, step: Broadcast) -> None:
+        """Tell every client; the loss of the connection to the servers, and its return, have their effects too."""
+        if self._server is None:
+            return
+        match step.code:
+            case 1100:
+                self._server.lose_connection()
+            case 1102:
+                self._server.restore_connection(data_lost=False)
+            case _:
+                self._server.broadcast_system(step.code, step.text)
 
     async def _ask(self, step: AskApproval) -> Answer:
         scale = self.scenario.time_scale
@@ -232,15 +245,16 @@ class Gateway:
                 await _cancel(task)
 
     async def _open_api(self, accounts: tuple[str, ...]) -> None:
-        if self._brokerage is None or tuple(self._brokerage.accounts) != accounts:
-            self._brokerage = sample_brokerage(accounts=list(accounts), mode=self.settings.mode)
+        trading = self._open_trading(accounts)
         self._behaviour = ApiBehaviour()
         self.apply_behaviour()
         if self.scenario.first_connect is FirstConnect.SILENT and self._behaviour.connect is ConnectMode.NORMAL:
             self._behaviour.connect = ConnectMode.SILENT_ONCE
         while not self._happenings.empty():
             self._happenings.get_nowait()
-        server = ApiServer(self._brokerage, self._behaviour, self._clock)
+        server = ApiServer(trading.brokerage, self._behaviour, trading.clock, keep=self._keep)
+        for rule in self.scenario.faults:
+            server.faults.add(rule)
         try:
             await server.start(self._host, self.port)
         except OSError as error:
@@ -250,6 +264,22 @@ class Gateway:
             ) from error
         self._server, self.port = server, server.port
         autorestart.remove(self.settings.settings_path)
+
+    def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
+        """Return what is traded on: made when the gateway first opens, and kept over its runs."""
+        if self._trading is None or tuple(self._trading.brokerage.accounts) != accounts:
+            zone = self._clock.now().tzinfo or UTC
+            try:
+                self._trading = open_trading(self.scenario, self.settings, accounts, zone)
+            except (StateFileError, TapeError, OSError) as error:
+                raise GatewayError(f"the gateway cannot begin to trade: {error}") from error
+            if self._trading.note:
+                self._say(self._trading.note)
+        return self._trading
+
+    def _keep(self) -> None:
+        if self._trading is not None and (problem := self._trading.keeper.keep()):
+            self._say(problem)
 
     async def _close_api(self) -> None:
         server, self._server, self._behaviour = self._server, None, None
@@ -268,7 +298,7 @@ class Gateway:
             state=shown.state,
             note=shown.note,
             dialog=shown.dialog,
-            accounts=tuple(self._brokerage.accounts) if self._brokerage and self._server else (),
+            accounts=tuple(self._server.brokerage.accounts) if self._server else (),
             approval_until=until,
             run=self.view.run,
         )
@@ -301,6 +331,15 @@ class Gateway:
         self._behaviour.sync_delay = scenario.sync_seconds
         self._behaviour.omit_executions_end = scenario.omit_executions_end
         self._behaviour.omit_account_download_end = scenario.omit_account_download_end
+        self._behaviour.messages_per_second = scenario.messages_per_second
+        self._behaviour.historical_pacing = scenario.historical_pacing
+        self._behaviour.master_client_id = (
+            self.settings.master_client_id if scenario.master_client_id is None else scenario.master_client_id
+        )
+        if self._server is None:
+            self._behaviour.market_data = scenario.market_data
+        else:
+            self._server.set_market_data(scenario.market_data)
 
     def approve(self) -> None:
         """Approve the second factor; GatewayError when no 2FA dialog is open."""
@@ -327,6 +366,21 @@ class Gateway:
         self.scenario = self.scenario.changed("SERVER", server.value)
         if self._server is not None:
             self.happen(Happening.SERVER_DOWN if server is Server.DOWN else Happening.SERVER_UP)
+
+    def set_competing_session(self, *, on: bool) -> None:
+        """Let another session of the user take the market data, or give it back (GatewayError without an open API)."""
+        own = self.scenario.market_data
+        without = MarketDataAccess.LIVE if own is MarketDataAccess.COMPETING else own
+        self.api.set_market_data(MarketDataAccess.COMPETING if on else without)
+
+    @property
+    def api(self) -> ApiServer:
+        """The API's server; GatewayError while the gateway is not logged in."""
+        if self._server is None:
+            raise GatewayError(
+                f"this needs a gateway that has logged in; the {self.settings.mode} gateway is {self.view.state.value}"
+            )
+        return self._server
 
     def now(self) -> datetime:
         """Return the present on the gateway's clock."""

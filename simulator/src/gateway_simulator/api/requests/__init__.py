@@ -79,6 +79,7 @@ from gateway_simulator.api.requests.placing import read_place_order
 from gateway_simulator.api.requests.reader import INTEGER, MalformedRequestError, Reader
 
 __all__ = [
+    "REQUEST_NAMES",
     "AccountSummary",
     "AccountUpdates",
     "AccountUpdatesMulti",
@@ -332,6 +333,10 @@ _UNSERVED: dict[int, tuple[str, int | None]] = {
     102: ("reqWshEventData", 1),
     103: ("cancelWshEventData", 1),
 }
+
+
+REQUEST_NAMES = tuple(name for name, _ in (*_SERVED.values(), *_UNSERVED.values()))
+"""The names of all requests, those that are not served too."""
 
 
 def request_name(fields: Sequence[str]) -> str:

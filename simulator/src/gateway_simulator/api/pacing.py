@@ -1,0 +1,90 @@
+"""How many messages a client may send, and how often it may ask for history: pure counting, by times that are given."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum, auto
+
+WINDOW = 1.0
+"""Seconds over which messages are counted."""
+MAX_BREACHES = 3
+"""Breaches of the message rate after which a session ends."""
+
+HISTORY_WINDOW = 600.0
+MAX_HISTORY_REQUESTS = 60
+SAME_REQUEST_WINDOW = 15.0
+SHORT_WINDOW = 2.0
+MAX_SHORT_REQUESTS = 5
+"""At most 60 requests in 10 minutes, no identical one within 15 s, fewer than 6 for one contract within 2 s."""
+
+
+class Verdict(Enum):
+    """What becomes of a message."""
+
+    SERVE = auto()
+    REJECT = auto()
+    """It is one too many; the client was told in this second."""
+    WARN = auto()
+    """It is the first one too many in this second."""
+    DISCONNECT = auto()
+
+
+class MessagePacer:
+    """Counts one client's messages; ``limit`` a second, 0: no limit."""
+
+    def __init__(self) -> None:
+        self.breaches = 0
+        self.received = 0
+        self._times: deque[float] = deque()
+        self._warned_at: float | None = None
+
+    def judge(self, now: float, limit: int) -> Verdict:
+        """Count a message at a time in seconds and say what becomes of it.
+
+        ``received`` is then the number of messages of the last second, this one included.
+        """
+        if not limit:
+            return Verdict.SERVE
+        while self._times and now - self._times[0] >= WINDOW:
+            self._times.popleft()
+        self.received = len(self._times) + 1
+        if self.received <= limit:
+            self._times.append(now)
+            return Verdict.SERVE
+        if self._warned_at is not None and now - self._warned_at < WINDOW:
+            return Verdict.REJECT
+        self._warned_at = now
+        self.breaches += 1
+        return Verdict.DISCONNECT if self.breaches >= MAX_BREACHES else Verdict.WARN
+
+
+@dataclass(frozen=True)
+class HistoryAsked:
+    """A request for history as the pacing sees it: when (seconds), what exactly, and of which contract and kind."""
+
+    time: float
+    request: object
+    subject: object
+
+
+class HistoryPacer:
+    """Counts one gateway's requests for history."""
+
+    def __init__(self) -> None:
+        self._asked: deque[HistoryAsked] = deque()
+
+    def violation(self, asked: HistoryAsked) -> str:
+        """Count a request; return why it comes too soon, or nothing. One that is refused does not count."""
+        while self._asked and asked.time - self._asked[0].time >= HISTORY_WINDOW:
+            self._asked.popleft()
+        if len(self._asked) >= MAX_HISTORY_REQUESTS:
+            return f"more than {MAX_HISTORY_REQUESTS} requests within 10 minutes"
+        recent = [each for each in self._asked if asked.time - each.time < SAME_REQUEST_WINDOW]
+        if any(each.request == asked.request for each in recent):
+            return f"the same request within {SAME_REQUEST_WINDOW:g} seconds"
+        short = [each for each in recent if asked.time - each.time < SHORT_WINDOW and each.subject == asked.subject]
+        if len(short) >= MAX_SHORT_REQUESTS:
+            return f"more than {MAX_SHORT_REQUESTS} requests for one contract within {SHORT_WINDOW:g} seconds"
+        self._asked.append(asked)
+        return ""

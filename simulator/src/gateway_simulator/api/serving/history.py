@@ -1,0 +1,203 @@
+"""The past: bars, the first of them, ticks, and bars that go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway_simulator.api import messages, requests
+from gateway_simulator.api.behaviour import MarketDataAccess
+from gateway_simulator.api.pacing import HistoryAsked
+from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
+from gateway_simulator.api.serving.market import BAR, bar_mark
+from gateway_simulator.trading.history import HistoryError, QuoteTick, TradeTick
+from gateway_simulator.trading.model import Bar, Instrument
+
+SERVICE = "Historical Market Data Service error message:"
+MAX_SUBSCRIPTIONS = 50
+
+
+@dataclass
+class _Bars:
+    """Bars that are kept up to date; ``told`` is the last one sent, ``mark`` when that was."""
+
+    request: requests.HistoricalData
+    instrument: Instrument
+    told: Bar | None
+    mark: datetime
+
+
+class History:
+    """One client's view of the past."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._kept: dict[int, _Bars] = {}
+        self.handlers: Mapping[type, Handler] = {
+            requests.HistoricalData: self._bars,
+            requests.CancelHistoricalData: self._cancel_bars,
+            requests.HeadTimestamp: self._head,
+            requests.CancelHeadTimestamp: self._cancel_head,
+            requests.HistoricalTicks: self._ticks,
+        }
+
+    def lose_data(self) -> None:
+        """Forget every subscription."""
+        self._kept.clear()
+
+    def _bars(self, request: requests.HistoricalData) -> Iterable[bytes]:
+        if request.request_id in self._kept:
+            raise RefusalError(322, "Error processing request.-'bH' : cause - Duplicate ticker ID for API query")
+        if request.keep_up_to_date and len(self._kept) >= MAX_SUBSCRIPTIONS:
+            raise RefusalError(321, f"{SERVICE}only {MAX_SUBSCRIPTIONS} requests can be kept up to date")
+        if request.keep_up_to_date and request.end is not None:
+            cause = "End date not supported with keepUpToDate"
+            raise RefusalError(321, f"Error validating request.-'bH' : cause - {cause}")
+        instrument = self._desk.instrument(request.contract, include_expired=request.include_expired)
+        self._need_service(instrument, replace(request, request_id=0), (instrument.contract.con_id, request.what))
+        now = self._desk.now()
+        bars = self._find_bars(request, instrument, request.duration)
+        end = request.end or self._desk.floor.clock.now()
+        start = bars[0].time if bars else end
+        daily = is_daily(request.bar_size)
+        yield messages.historical_data(
+            request.request_id, start, end, bars, format_date=request.format_date, daily=daily
+        )
+        if request.keep_up_to_date:
+            self._kept[request.request_id] = _Bars(request, instrument, bars[-1] if bars else None, bar_mark(now))
+
+    def _find_bars(self, request: requests.HistoricalData, instrument: Instrument, duration: str) -> list[Bar]:
+        try:
+            return self._desk.floor.history.bars(
+                instrument.contract.con_id,
+                request.end,
+                duration,
+                request.bar_size,
+                request.what,
+                request.use_rth,
+                self._desk.floor.clock.now(),
+            )
+        except HistoryError as error:
+            raise RefusalError(error.code, error.text) from error
+
+    def _need_service(self, instrument: Instrument, request: object, subject: object) -> None:
+        """Refuse while the service is away, does not serve this user, or is asked too often."""
+        floor = self._desk.floor
+        if not floor.connected or floor.behaviour.farm_down:
+            raise RefusalError(162, f"{SERVICE}HMDS server disconnect occurred.  Attempting reconnection...")
+        if floor.behaviour.market_data is MarketDataAccess.NONE:
+            contract = instrument.contract
+            text = f"{SERVICE}No market data permissions for {contract.primary_exchange} {contract.sec_type}"
+            raise RefusalError(162, text)
+        if floor.behaviour.market_data is MarketDataAccess.COMPETING:
+            raise RefusalError(162, f"{SERVICE}Trading TWS session is connected from a different IP address")
+        if floor.behaviour.historical_pacing:
+            # Requests are counted by the machine's time, which is that of the clients.
+            asked = HistoryAsked(asyncio.get_running_loop().time(), request, subject)
+            if violation := floor.history_pacer.violation(asked):
+                raise RefusalError(162, f"{SERVICE}Historical data request pacing violation: {violation}")
+
+    def _cancel_bars(self, request: requests.CancelHistoricalData) -> Iterable[bytes]:
+        if self._kept.pop(request.request_id, None) is None:
+            raise RefusalError(366, f"No historical data query found for ticker id:{request.request_id}")
+        raise RefusalError(162, f"{SERVICE}API historical data query cancelled: {request.request_id}")
+
+    def _head(self, request: requests.HeadTimestamp) -> Iterable[bytes]:
+        instrument = self._desk.instrument(request.contract, include_expired=request.include_expired)
+        self._need_service(instrument, replace(request, request_id=0), (instrument.contract.con_id, "head"))
+        try:
+            head = self._desk.floor.history.head(instrument.contract.con_id, request.what, request.use_rth)
+        except HistoryError as error:
+            raise RefusalError(error.code, error.text) from error
+        yield messages.head_timestamp(request.request_id, head, request.format_date)
+
+    def _cancel_head(self, _: requests.CancelHeadTimestamp) -> Iterable[bytes]:
+        """Obey: the answer has been given, so that there is nothing to cancel."""
+        return ()
+
+    def _ticks(self, request: requests.HistoricalTicks) -> Iterable[bytes]:
+        if (request.start is None) == (request.end is None):
+            cause = "either the start or the end must be given"
+            raise RefusalError(321, f"Error validating request.-'bH' : cause - {cause}")
+        instrument = self._desk.instrument(request.contract, include_expired=request.include_expired)
+        self._need_service(instrument, replace(request, request_id=0), (instrument.contract.con_id, request.what))
+        try:
+            ticks = self._desk.floor.history.ticks(
+                instrument.contract.con_id,
+                request.start,
+                request.end,
+                request.number,
+                request.what,
+                request.use_rth,
+                self._desk.now(),
+            )
+        except HistoryError as error:
+            raise RefusalError(error.code, error.text) from error
+        request_id, exchange = request.request_id, instrument.contract.primary_exchange
+        trades = [each for each in ticks if isinstance(each, TradeTick)]
+        if request.what == "BID_ASK":
+            quotes = [each for each in ticks if isinstance(each, QuoteTick)]
+            yield messages.historical_ticks_bid_ask(
+                request_id,
+                [messages.PastBidAsk(each.time, each.bid, each.ask, each.bid_size, each.ask_size) for each in quotes],
+            )
+        elif request.what == "MIDPOINT":
+            midpoints = [messages.PastMidpoint(each.time, each.price) for each in trades]
+            yield messages.historical_ticks_midpoint(request_id, midpoints)
+        else:
+            past = [messages.PastTrade(each.time, each.price, each.size, exchange) for each in trades]
+            yield messages.historical_ticks_last(request_id, past)
+
+    def next_due(self, now: datetime) -> datetime | None:
+        """Return when bars that are kept up to date are looked at next."""
+        return bar_mark(now) + BAR if self._kept else None
+
+    def tick(self, now: datetime) -> Iterable[bytes]:
+        """Send the bar that is being formed, and the one before it when a new one has begun."""
+        mark = bar_mark(now)
+        if not self._desk.floor.data_flows:
+            return
+        for kept in self._kept.values():
+            if kept.mark < mark:
+                kept.mark = mark
+                yield from self._update(kept)
+
+    def _update(self, kept: _Bars) -> Iterator[bytes]:
+        request = kept.request
+        try:
+            bars = self._find_bars(request, kept.instrument, recent_duration(request.bar_size))
+        except RefusalError as refusal:
+            yield self._desk.error(request.request_id, refusal.code, refusal.text)
+            return
+        since = kept.told.time if kept.told is not None else None
+        for bar in bars:
+            if (since is None or bar.time >= since) and bar != kept.told:
+                kept.told = bar
+                yield messages.historical_data_update(
+                    request.request_id, bar, request.format_date, is_daily(request.bar_size)
+                )
+
+
+def is_daily(bar_size: str) -> bool:
+    """Tell whether bars of a size are dated by the day."""
+    return bar_size.split()[-1:] in (["day"], ["days"], ["week"], ["weeks"], ["month"], ["months"], ["W"], ["M"])
+
+
+def recent_duration(bar_size: str) -> str:
+    """Return a duration that holds at least the present bar of a size and the one before it."""
+    unit = bar_size.split()[-1:] or [""]
+    match unit[0].rstrip("s"):
+        case "sec":
+            return "120 S"
+        case "min":
+            return "7200 S"
+        case "hour":
+            return "2 D"
+        case "day":
+            return "5 D"
+        case "week" | "W":
+            return "3 W"
+        case _:
+            return "3 M"

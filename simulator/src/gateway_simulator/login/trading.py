@@ -1,0 +1,104 @@
+"""The trading behind one gateway as its scenario wants it: the clock, the brokerage, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+
+from gateway_simulator.clock import ServerClock
+from gateway_simulator.settings import ClockKind, GatewaySettings, Scenario
+from gateway_simulator.trading import persistence
+from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings, sample_brokerage
+from gateway_simulator.trading.tape import Tape
+
+STATE_FILE = "simulator-state.json"
+
+
+def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
+    """Make the servers' clock; it starts when this is called."""
+    held = scenario.clock is ClockKind.HELD
+    return ServerClock(zone, start=scenario.clock_start, speed=scenario.clock_speed, held=held)
+
+
+class Keeper:
+    """Writes what outlives the process: the state after each change, and the journal's new lines.
+
+    A file that cannot be written is told of once, and trading goes on without it.
+    """
+
+    def __init__(self, brokerage: Brokerage, state_file: Path | None, journal_file: Path | None) -> None:
+        self._brokerage = brokerage
+        self._state_file = state_file
+        self._journal_file = journal_file
+        self._lines: list[str] = []
+        if journal_file is not None:
+            brokerage.on_line = self._lines.append
+
+    def keep(self) -> str:
+        """Write what has changed; return what went wrong, or nothing."""
+        problems = []
+        if self._state_file is not None:
+            try:
+                persistence.save(self._state_file, self._brokerage)
+            except OSError as error:
+                problems.append(f"the state is no longer kept in {self._state_file}: {error}")
+                self._state_file = None
+        if self._journal_file is not None:
+            try:
+                with self._journal_file.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{line}\n" for line in self._lines)
+            except OSError as error:
+                problems.append(f"the journal is no longer written to {self._journal_file}: {error}")
+                self._journal_file = None
+                self._brokerage.on_line = None
+        self._lines.clear()
+        return "; ".join(f"gateway-simulator: {problem}" for problem in problems)
+
+
+@dataclass(frozen=True)
+class Trading:
+    """All that is behind the API of one gateway; ``note`` is a line for the log, or empty."""
+
+    clock: ServerClock
+    brokerage: Brokerage
+    keeper: Keeper
+    note: str = ""
+
+
+def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[str, ...], zone: tzinfo) -> Trading:
+    """Make the trading of some accounts, as it was left if its state was kept.
+
+    A clock that would begin before the state was kept begins at that moment. A state in the settings directory that
+    is of other accounts is left behind, one in a file that was named is refused. Raises OSError or TapeError for a
+    tape that cannot be played, StateFileError for a state that is damaged or of another brokerage.
+    """
+    clock = make_clock(scenario, zone)
+    trading = BrokerageSettings()
+    if scenario.latency_ms is not None:
+        trading = replace(trading, latency=timedelta(milliseconds=scenario.latency_ms))
+    make = partial(
+        sample_brokerage,
+        list(accounts),
+        settings.mode,
+        seed=scenario.seed,
+        now=clock.utc(),
+        hours=scenario.trading_hours.value,
+        tape=Tape.load(scenario.tape) if scenario.tape is not None else None,
+        settings=trading,
+    )
+    brokerage, note = make(), ""
+    state_file = scenario.state_file
+    if state_file is None and settings.settings_path is not None:
+        state_file = settings.settings_path / STATE_FILE
+    if state_file is not None and persistence.load(state_file, brokerage):
+        kept = tuple(brokerage.accounts)
+        if kept != accounts:
+            reason = f"is the state of {','.join(kept)}, and the gateway logs in with {','.join(accounts)}"
+            if scenario.state_file is not None:
+                raise persistence.StateFileError(str(state_file), "accounts", reason)
+            brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
+        elif brokerage.now is not None and brokerage.now > clock.utc():
+            clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)
+    return Trading(clock, brokerage, Keeper(brokerage, state_file, scenario.journal_file), note)
