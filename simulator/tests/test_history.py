@@ -111,6 +111,27 @@ def test_small_bars_are_aligned_and_contiguous(exchange: World, size: str) -> No
     ]
 
 
+def test_first_bar_of_a_duration_in_seconds_is_whole(exchange: World) -> None:
+    bars = exchange.bars("60 S", "30 secs", end=NOW + timedelta(seconds=-7))
+    assert [each.time for each in bars] == [NOW - timedelta(seconds=seconds) for seconds in (90, 60, 30)]
+
+
+def test_bid_and_ask_bars_end_with_the_quote(exchange: World) -> None:
+    quote = exchange.market.quote(AAPL, NOW)
+    bid, ask, both = (exchange.bars("1 D", "1 min", what)[-1] for what in ("BID", "ASK", "BID_ASK"))
+    assert (bid.close, ask.close) == (quote.bid, quote.ask)
+    assert (both.low, both.high) == (bid.low, ask.high)
+
+
+def test_bar_of_an_option_shows_a_set_price_of_its_underlying(exchange: World) -> None:
+    option = exchange.market.named("AAPL 261218C00180000").contract.con_id
+    start = NOW - timedelta(minutes=3)
+    exchange.market.set_price("AAPL", start + timedelta(seconds=80), last=Decimal(230))
+    exchange.market.release("AAPL", start + timedelta(seconds=90))
+    before, spike, after = exchange.bars("180 S", "1 min", con_id=option, end=NOW)
+    assert spike.high > 49 > max(before.high, after.high) and spike.close < 49
+
+
 def test_probe_of_the_watchdog_is_answered_at_any_hour() -> None:
     for kind in ("always", "exchange"):
         world = World(kind)

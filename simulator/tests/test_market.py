@@ -146,6 +146,21 @@ def test_day_values_hold_every_quote_since_the_opening() -> None:
     assert build("exchange").quote(AAPL, opening + 1999 * STEP) == quote
 
 
+def test_day_values_stay_while_the_market_is_closed() -> None:
+    market = build("exchange")
+    late, night = datetime(2026, 11, 24, 0, 59, 59, 750_000, tzinfo=UTC), datetime(2026, 11, 24, 8, tzinfo=UTC)
+    evening, morning = market.quote(AAPL, late), market.quote(AAPL, night)
+    assert (evening.day_high, evening.day_low) == (morning.day_high, morning.day_low)
+    assert morning.volume == pytest.approx(evening.volume, rel=Decimal("0.001"))
+
+
+def test_day_opens_at_a_price_that_is_set_in_its_first_step(market: Market) -> None:
+    midnight = datetime(2026, 11, 23, 5, tzinfo=UTC)
+    market.quote(AAPL, midnight)
+    market.set_price("AAPL", midnight, last=Decimal(100))
+    assert market.quote(AAPL, midnight).day_open == 100
+
+
 def test_close_is_the_last_price_of_the_regular_session_before() -> None:
     market = build("exchange")
     friday = datetime(2026, 11, 20, 20, 59, 59, 750_000, tzinfo=UTC)

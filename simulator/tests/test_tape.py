@@ -59,6 +59,14 @@ def test_contract_moves_by_itself_before_its_first_row() -> None:
     assert played.quote(272093, at(10)) == free.quote(272093, at(10))
 
 
+def test_price_set_by_hand_stands_above_the_tape() -> None:
+    played = market(read("time,name,last", "0,AAPL,150", "5,AAPL,151", "10,AAPL,152"))
+    played.set_price("AAPL", at(3), last=Decimal(99))
+    assert [played.quote(AAPL, at(seconds)).last for seconds in (2, 3, 6)] == [150, 99, 99]
+    played.release("AAPL", at(7))
+    assert [played.quote(AAPL, at(seconds)).last for seconds in (6, 7, 10)] == [99, 151, 152]
+
+
 def test_dates_need_no_start() -> None:
     played = market(read("time,name,last", "2026-11-23T10:00:01-05:00,8314,99"), start=None)
     assert played.quote(8314, at(1)).last == 99 != played.quote(8314, at(0)).last

@@ -143,6 +143,17 @@ def test_index_option_of_the_monthly_class_ends_before_its_friday_opens(catalog:
     assert hours.next_change(monthly, at("2026-12-17 17:00")) == at("2026-12-18 09:30")
 
 
+def test_after_an_expiry_days_go_on(catalog: Catalog, hours: TradingHours) -> None:
+    weekly = option(catalog, "AAPL", "20261127")
+    after = at("2026-11-27 13:00")
+    assert (
+        hours.next_change(weekly, after) == hours.next_change(weekly, at("2026-11-28 12:00")) == at("2026-11-30 09:30")
+    )
+    assert hours.day_end(weekly, after) == at("2026-11-30 16:00")
+    assert hours.trading_day(weekly, after) == date(2026, 11, 30)
+    assert hours.trading_hours(weekly, after).count("CLOSED") == 6
+
+
 def test_always_is_open_on_a_holiday_and_ends_its_days_at_midnight(catalog: Catalog) -> None:
     hours, apple = TradingHours("always"), get(catalog, 265598)
     night = at("2026-11-26 03:00")

@@ -96,12 +96,10 @@ def _good_friday(year: int) -> date:
 
 @lru_cache(maxsize=256)
 def _new_york_holidays(year: int) -> frozenset[date]:
-    new_year = date(year, 1, 1)
-    fixed = [date(year, 7, 4), date(year, 12, 25)]
+    # New Year on a Saturday: the day before belongs to a year whose holidays do not name it, so it is not kept.
+    fixed = [date(year, 1, 1), date(year, 7, 4), date(year, 12, 25)]
     if year >= JUNETEENTH_SINCE:
         fixed.append(date(year, 6, 19))
-    if new_year.weekday() != SATURDAY:
-        fixed.append(new_year)
     last_monday_of_may = nth_weekday(year, 6, MONDAY, 1) - timedelta(days=7)
     return frozenset(
         [
