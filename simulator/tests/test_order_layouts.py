@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import ib_insync
 import pytest
@@ -514,10 +515,76 @@ def test_a_completed_order_is_read_with_all_its_terms(order: Order) -> None:
     done = replace(order, completed_at=NOW, completed_reason="Cancelled by Trader", filled=Decimal("1.5"))
     ((call, (contract, read, state)),) = read_by_insync(messages.completed_order(done, SERVER_VERSION))
     assert call == "completedOrder"
-    assert_same(read, done, SHARED | {"filledQuantity": "filled", "parentPermId": "parent_perm_id"})
+    assert_same(read, done, SHARED | {"filledQuantity": "filled"})
+    assert read.parentPermId == (done.parent_perm_id or 2**63 - 1)
     assert contract.localSymbol == order.contract.local_symbol
     assert (state.status, state.completedStatus) == (order.status.value, "Cancelled by Trader")
     assert state.completedTime == "20261123 15:04:05 UTC"
+
+
+# What a real gateway said of two orders, recorded by the public project ibkr-go at server version 200. From then on
+# further fields follow a completed order's, and others stand within an open order's state.
+REAL_COMPLETED = (
+    "101|265598|AAPL|STK||0|?||SMART|USD|AAPL|NMS|BUY|1|TRAIL LIMIT|2000.05|1.0|DAY||DU9000001||0||1426085924|0|0|0|"
+    "|||||||||0||-1||||||2147483647|0|0||3|0||0|None||0|0|0||0|0|2000.0|||0|0|0|2147483647|2147483647||||IB|0|0||0|"
+    "Cancelled|0|0|0|2000.0|0.05|0|1|0||0|2147483647|0|Not an insider or substantial shareholder|0|0|"
+    "9223372036854775807|20260415 11:00:11 US/Eastern|Cancelled by Trader|||||"
+)
+REAL_OPEN_FROM_EXEMPT_CODE_ON = (
+    "-1|0||||||2147483647|0|0|0||3|0|0||0|0||0|None||0||||?|0|0||0|0||||||0|0|0|2147483647|2147483647|||0||IB|0|0||0|0|"
+    "PreSubmitted" + "|1.7976931348623157E308" * 9 + "|||||"
+)
+
+
+def test_a_completed_order_is_told_as_a_real_gateway_tells_it() -> None:
+    order = Order(
+        order_id=1,
+        client_id=2,
+        perm_id=1426085924,
+        account="DU9000001",
+        contract=Contract(265598, "AAPL", local_symbol="AAPL", trading_class="NMS"),
+        action="BUY",
+        quantity=Decimal(1),
+        order_type="TRAIL LIMIT",
+        limit_price=Decimal("2000.05"),
+        aux_price=Decimal("1.0"),
+        trail_stop_price=Decimal("2000.0"),
+        limit_price_offset=Decimal("0.05"),
+        status=OrderStatus.CANCELLED,
+        completed_at=datetime(2026, 4, 15, 11, 0, 11, tzinfo=ZoneInfo("US/Eastern")),
+        completed_reason="Cancelled by Trader",
+    )
+    assert decode_fields(messages.completed_order(order, 178)[4:]) == REAL_COMPLETED.split("|")
+
+
+def test_an_open_order_is_told_as_a_real_gateway_tells_it() -> None:
+    order = Order(
+        order_id=0,
+        client_id=0,
+        perm_id=1518189976,
+        account="DU9000001",
+        contract=Contract(
+            853200900,
+            "OBDC",
+            "OPT",
+            expiry="20261120",
+            strike=Decimal(10),
+            right="P",
+            multiplier="100",
+            local_symbol="OBDC  261120P00010000",
+            trading_class="OBDC",
+        ),
+        action="SELL",
+        quantity=Decimal(1),
+        order_type="LMT",
+        limit_price=Decimal("1.2"),
+        time_in_force="GTC",
+        status=OrderStatus.PRE_SUBMITTED,
+    )
+    told = decode_fields(messages.open_order(order, 178)[4:])
+    real = REAL_OPEN_FROM_EXEMPT_CODE_ON.split("|")
+    start = told.index("-1")
+    assert told[start : start + len(real)] == real
 
 
 @pytest.mark.parametrize("order", [HELD, BARE, replace(HELD, order_type="STP", limit_price=None)])

@@ -20,12 +20,7 @@ from gateway_simulator.api.messages.accounts import (
     position_multi,
     position_multi_end,
 )
-from gateway_simulator.api.messages.blocks import (
-    FA_PROFILE_DROPPED,
-    PENDING_PRICE_REVISION,
-    UNSET_INTEGER,
-    UNSET_NUMBER,
-)
+from gateway_simulator.api.messages.blocks import UNSET_INTEGER, UNSET_NUMBER
 from gateway_simulator.api.messages.contracts import (
     contract_details,
     contract_details_end,
@@ -86,8 +81,6 @@ from gateway_simulator.api.messages.session import (
 )
 
 __all__ = [
-    "FA_PROFILE_DROPPED",
-    "PENDING_PRICE_REVISION",
     "UNSET_INTEGER",
     "UNSET_NUMBER",
     "PastBidAsk",

@@ -8,11 +8,9 @@ from decimal import Decimal
 from gateway_simulator.api.wire import FieldValue
 from gateway_simulator.trading.model import Contract
 
-FA_PROFILE_DROPPED = 177
-PENDING_PRICE_REVISION = 178
-
 UNSET_NUMBER = "1.7976931348623157E308"
 UNSET_INTEGER = 2147483647
+UNSET_LONG = 9223372036854775807
 
 
 def number(value: Decimal | None) -> FieldValue:

@@ -9,15 +9,15 @@ from __future__ import annotations
 from decimal import Decimal
 
 from gateway_simulator.api.messages.blocks import (
-    FA_PROFILE_DROPPED,
-    PENDING_PRICE_REVISION,
     UNSET_INTEGER,
+    UNSET_LONG,
     UNSET_NUMBER,
     ascii7,
     contract_block,
     number,
     price_or_zero,
 )
+from gateway_simulator.api.versions import FA_PROFILE_DROPPED, PENDING_PRICE_REVISION
 from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
 from gateway_simulator.trading.model import Execution, Order, OrderImpact, OrderStatus
@@ -226,12 +226,12 @@ def completed_order(order: Order, server_version: int) -> bytes:
             0,  # OMS container
             "",  # automatic cancel date
             order.filled,
-            0,  # reference futures contract
+            UNSET_INTEGER,  # reference futures contract
             0,  # cancel with parent
-            "",  # shareholder
+            "Not an insider or substantial shareholder",
             0,  # imbalance only
             0,  # route marketable to BBO
-            order.parent_perm_id,
+            order.parent_perm_id or UNSET_LONG,
             "" if order.completed_at is None else gateway_time(order.completed_at),
             order.completed_reason,
             *[""] * 5,  # minimum trade and compete sizes, offsets

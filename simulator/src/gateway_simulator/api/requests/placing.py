@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from gateway_simulator.api.requests.orders import PlaceOrder
 from gateway_simulator.api.requests.reader import Reader
+from gateway_simulator.api.versions import FA_PROFILE_DROPPED
 from gateway_simulator.trading.model import Contract, Order
 
-FA_PROFILE_DROPPED = 177
 DEFAULT_OCA_TYPE = 3
 
 _LIMIT_TYPES = ("LMT", "LIMIT", "LIT", "LOC", "LOO")
