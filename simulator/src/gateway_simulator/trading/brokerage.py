@@ -35,7 +35,7 @@ from gateway_simulator.trading.catalog import Catalog, increment_at, sample_cata
 from gateway_simulator.trading.commissions import CommissionSchedule
 from gateway_simulator.trading.journal import journal_line
 from gateway_simulator.trading.market import STEP, Market
-from gateway_simulator.trading.matching import Fill, ShownSizes
+from gateway_simulator.trading.matching import Fill, PricesOnly, ShownSizes
 from gateway_simulator.trading.model import (
     ZERO,
     Bulletin,
@@ -53,6 +53,7 @@ from gateway_simulator.trading.model import (
 from gateway_simulator.trading.tape import Tape
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
+from gateway_simulator.trading.walk import step_at
 from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
 DEFAULT_ACCOUNTS = {"paper": ["DU1234567"], "live": ["U1234567"]}
@@ -516,8 +517,8 @@ class Brokerage:
         if self._known_agenda is None:
             books: dict[int, _Book] = {}
             for each in sorted(self.working.values(), key=lambda working: working.priority):
-                if each.arrived and self._is_at_work(each):
-                    books.setdefault(each.con_id, _Book()).add(each)
+                if each.arrived and not each.waits_for_close and self._is_at_work(each):
+                    books.setdefault(each.con_id, _Book(each.con_id)).add(each)
             self._known_agenda = _Agenda(min(self._dues()), dict(sorted(books.items())))
         return self._known_agenda
 
@@ -653,6 +654,8 @@ class Brokerage:
     def _match(self, only: set[WorkingOrder] | None = None) -> None:
         """Let orders that have arrived meet the market as it is now; all of them unless told which."""
         for con_id in list(self._agenda.books):
+            if not self._stirs(self._book(con_id)):
+                continue
             quote = self.market.quote(con_id, self._moment)
             if quote.halted is Halted.NO:
                 for each in list(self._book(con_id).waiting):
@@ -665,6 +668,17 @@ class Brokerage:
                 if (only is None or each in only) and self._is_at_work(each):
                     self._cancel(each, "Nothing more could be filled at once")
 
+    def _stirs(self, book: _Book) -> bool:
+        """Whether the market may do something with the orders of a book now: a look at its prices only."""
+        if book.at_once:
+            return True
+        point = self.market.point(book.con_id, step_at(self._moment))
+        prices = PricesOnly(point.bid, point.ask, point.value)
+        return any(
+            each.reached or each.order.order_type in TRAILING or matching.is_reached(each, prices)
+            for each in book.waiting
+        ) or any(matching.is_marketable(side[0], prices) for side in (book.buys, book.sells) if side)
+
     def _match_side(self, side: list[WorkingOrder], quote: Quote, only: set[WorkingOrder] | None) -> None:
         """Fill the orders of one side, the best first, until one asks for more than the market gives."""
         for each in side:
@@ -674,7 +688,7 @@ class Brokerage:
                 self._trade(each, quote)
 
     def _book(self, con_id: int) -> _Book:
-        return self._agenda.books.get(con_id) or _Book()
+        return self._agenda.books.get(con_id) or _Book(con_id)
 
     def _is_at_work(self, working: WorkingOrder) -> bool:
         return self.working.get(working.key) is working and (
@@ -828,7 +842,9 @@ class Brokerage:
         )
         signed = order.remaining if order.action == "BUY" else -order.remaining
         instrument = self.known_instrument(order.contract.con_id)
-        after.trade(instrument.contract, signed, price, commission)
+        position = after.trade(instrument.contract, signed, price, commission)
+        mark = quote.mark if quote.mark is not None else price
+        after.hold(replace(position, market_price=mark))
         held, coming = account.margin(), after.margin()
         return OrderImpact(
             initial_margin_before=held.initial,
@@ -924,6 +940,7 @@ class _Book:
     """A contract's orders at work: those that wait for their price, those that trade (the best first) and, of
     these, those that trade at once or not at all."""
 
+    con_id: int
     waiting: list[WorkingOrder] = field(default_factory=list)
     buys: list[WorkingOrder] = field(default_factory=list)
     sells: list[WorkingOrder] = field(default_factory=list)
@@ -935,7 +952,7 @@ class _Book:
             self.at_once.append(working)
         if working.waits_for_trigger:
             self.waiting.append(working)
-        elif not working.waits_for_close:
+        else:
             (self.buys if working.buys else self.sells).append(working)
 
 

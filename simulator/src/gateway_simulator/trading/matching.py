@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import NamedTuple, Protocol
 
 from gateway_simulator.trading.model import ZERO, Quote
 from gateway_simulator.trading.working import STOPS, TRAILING, WorkingOrder
@@ -20,6 +21,25 @@ from gateway_simulator.trading.working import STOPS, TRAILING, WorkingOrder
 DEFAULT, DOUBLE_BID_ASK, LAST, DOUBLE_LAST, BID_ASK, LAST_OR_BID_ASK, MIDPOINT = 0, 1, 2, 3, 4, 7, 8
 TRIGGER_METHODS = (DEFAULT, DOUBLE_BID_ASK, LAST, DOUBLE_LAST, BID_ASK, LAST_OR_BID_ASK, MIDPOINT)
 HUNDRED = Decimal(100)
+
+
+class Prices(Protocol):
+    """The prices of a quote; a quote is one."""
+
+    @property
+    def bid(self) -> Decimal | None: ...
+    @property
+    def ask(self) -> Decimal | None: ...
+    @property
+    def last(self) -> Decimal | None: ...
+
+
+class PricesOnly(NamedTuple):
+    """The prices alone, for where a whole quote would take too long."""
+
+    bid: Decimal | None
+    ask: Decimal | None
+    last: Decimal | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,7 @@ def trigger_method(working: WorkingOrder) -> int:
     return DOUBLE_BID_ASK if working.instrument.contract.sec_type == "OPT" else LAST
 
 
-def trailed_stop(working: WorkingOrder, quote: Quote, increment: Decimal) -> Decimal | None:
+def trailed_stop(working: WorkingOrder, quote: Prices, increment: Decimal) -> Decimal | None:
     """Return where a trailing order's stop price is after a quote; it moves in the order's favour only."""
     order, stop = working.order, working.order.trail_stop_price
     price = _watched(working, quote)
@@ -86,7 +106,7 @@ def trailed_stop(working: WorkingOrder, quote: Quote, increment: Decimal) -> Dec
     return moved if stop is None else max(stop, moved)
 
 
-def is_reached(working: WorkingOrder, quote: Quote) -> bool:
+def is_reached(working: WorkingOrder, quote: Prices) -> bool:
     """Tell whether a quote reaches an order's trigger price."""
     order = working.order
     trigger = order.trail_stop_price if order.order_type in TRAILING else order.aux_price
@@ -124,7 +144,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
     return Fill(quantity, price) if quantity >= least else None
 
 
-def is_marketable(working: WorkingOrder, quote: Quote) -> bool:
+def is_marketable(working: WorkingOrder, quote: Prices) -> bool:
     """Tell whether the far side of a quote is at an order's limit or better."""
     price, limit = (quote.ask if working.buys else quote.bid), working.limit
     if price is None or price <= 0:
@@ -147,7 +167,7 @@ def _rising(working: WorkingOrder) -> bool:
     return working.buys == (working.order.order_type in STOPS)
 
 
-def _watched(working: WorkingOrder, quote: Quote) -> Decimal | None:
+def _watched(working: WorkingOrder, quote: Prices) -> Decimal | None:
     """The price that an order's trigger is compared with."""
     match trigger_method(working):
         case method if method in (DOUBLE_BID_ASK, BID_ASK):

@@ -1,0 +1,116 @@
+"""A brokerage at a moment of one's choosing, and short words for orders and for what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from gateway_simulator.trading import events
+from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings, sample_brokerage
+from gateway_simulator.trading.model import Contract, ContractQuery, Instrument, Order, Position
+
+MONDAY_MORNING = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
+"""10:00 in New York on a trading day."""
+ACCOUNT = "DU1234567"
+AAPL, MSFT, SPY = 265598, 272093, 756733
+STOCK = Contract(0, "AAPL", currency="USD")
+
+
+def order(order_id: int, action: str = "BUY", quantity: int | str = 10, order_type: str = "MKT", **terms: Any) -> Order:
+    """An order as a client sends it. Prices may be given as text or whole numbers."""
+    for name in ("limit_price", "aux_price", "trail_stop_price", "trailing_percent", "limit_price_offset"):
+        if terms.get(name) is not None:
+            terms[name] = Decimal(terms[name])
+    terms.setdefault("contract", STOCK)
+    return Order(
+        order_id=order_id,
+        client_id=0,
+        perm_id=0,
+        account=terms.pop("account", ""),
+        action=action,
+        quantity=Decimal(quantity),
+        order_type=order_type,
+        **terms,
+    )
+
+
+class Desk:
+    """The sample brokerage with AAPL's price set, and a clock that the test moves."""
+
+    def __init__(self, hours: str = "always", now: datetime = MONDAY_MORNING, **settings: Any) -> None:
+        self.settings = BrokerageSettings(**settings)
+        self.brokerage: Brokerage = sample_brokerage(hours=hours, now=now, settings=self.settings)
+        self.now = now
+        self.price("189.00", "189.10")
+        self.brokerage.advance(now)
+
+    @property
+    def account(self) -> Account:
+        return self.brokerage.accounts[ACCOUNT]
+
+    def held(self, con_id: int = AAPL) -> Decimal:
+        """The quantity held of a contract."""
+        position = self.account.positions.get(con_id)
+        return position.quantity if position is not None else Decimal(0)
+
+    def price(self, bid: str, ask: str, last: str | None = None, name: str = "AAPL") -> None:
+        """Let a price stand from now on; the last one is the bid unless given."""
+        self.brokerage.market.set_price(name, self.now, bid=Decimal(bid), ask=Decimal(ask), last=Decimal(last or bid))
+
+    def place(self, *orders: Order, client_id: int = 1) -> list[str]:
+        """Place orders now; return what is told."""
+        return [line for each in orders for line in told(self.brokerage.place(client_id, each, self.now))]
+
+    def cancel(self, order_id: int, client_id: int = 1) -> list[str]:
+        return told(self.brokerage.cancel(client_id, order_id, self.now))
+
+    def wait(self, seconds: float = 1) -> list[str]:
+        """Let time pass; return what is told."""
+        return self.until(self.now + timedelta(seconds=seconds))
+
+    def until(self, moment: datetime) -> list[str]:
+        self.now = moment
+        return told(self.brokerage.advance(moment))
+
+    def option(self, right: str = "C", strike: int = 190, symbol: str = "AAPL") -> Instrument:
+        """The symbol's option of the nearest expiry."""
+        query = ContractQuery(symbol=symbol, sec_type="OPT", right=right, strike=Decimal(strike))
+        return min(self.brokerage.find_instruments(query), key=lambda each: each.contract.expiry)
+
+    def hold(self, instrument: Instrument, quantity: int, average_cost: str) -> None:
+        """Put a position into the account without a trade."""
+        contract = instrument.contract
+        price = Decimal(average_cost) / contract.unit_multiplier
+        self.account.hold(Position(contract, Decimal(quantity), Decimal(average_cost), price))
+        self.brokerage.forget_derived(market_changed=True)
+
+
+def told(happened: Iterable[events.Event]) -> list[str]:
+    """Events in short: ``opened 1 Submitted``, ``status 1 Filled 10``, ``fill 1 10@189.1``, ``error 1 202`` …"""
+    return [_short(each) for each in happened]
+
+
+def _short(event: events.Event) -> str:
+    match event:
+        case events.OrderOpened(placed):
+            return f"opened {placed.order_id} {placed.status.value}" + (
+                f" {placed.why_held}" if placed.why_held else ""
+            )
+        case events.OrderStatusChanged(placed):
+            held = f" {placed.why_held}" if placed.why_held else ""
+            return f"status {placed.order_id} {placed.status.value} {placed.filled:f}{held}"
+        case events.OrderFilled(placed, execution):
+            return f"fill {placed.order_id} {execution.shares:f}@{execution.price.normalize():f}"
+        case events.CommissionCharged(execution):
+            return f"commission {execution.order_id} {execution.commission:f}"
+        case events.OrderError(_, order_id, code, _):
+            return f"error {order_id} {code}"
+        case events.OrderPreviewed(placed, _):
+            return f"previewed {placed.order_id}"
+        case events.PositionChanged(_, position):
+            return f"position {position.contract.symbol} {position.quantity:f}"
+        case events.AccountChanged():
+            return "account"
