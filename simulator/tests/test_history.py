@@ -127,7 +127,7 @@ def test_bar_of_an_option_shows_a_set_price_of_its_underlying(exchange: World) -
     option = exchange.market.named("AAPL 261218C00180000").contract.con_id
     start = NOW - timedelta(minutes=3)
     exchange.market.set_price("AAPL", start + timedelta(seconds=80), last=Decimal(230))
-    exchange.market.release("AAPL", start + timedelta(seconds=90))
+    exchange.market.release("AAPL", start + timedelta(seconds=80.25))
     before, spike, after = exchange.bars("180 S", "1 min", con_id=option, end=NOW)
     assert spike.high > 49 > max(before.high, after.high) and spike.close < 49
 

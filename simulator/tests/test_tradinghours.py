@@ -119,6 +119,25 @@ def test_future_pauses_for_an_hour_and_over_the_weekend(catalog: Catalog, hours:
     assert hours.trading_day(future, at("2026-11-23 18:00")) == date(2026, 11, 24)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_open"),
+    [
+        ("2026-11-26 12:59", True),  # Thanksgiving
+        ("2026-11-26 13:00", False),
+        ("2026-11-26 18:00", True),
+        ("2026-12-25 10:00", False),
+        ("2027-01-01 10:00", False),
+        ("2027-03-26 10:00", False),  # Good Friday
+        ("2027-01-18 10:00", True),
+    ],
+)
+def test_future_trades_until_one_on_most_holidays(
+    catalog: Catalog, hours: TradingHours, text: str, is_open: bool
+) -> None:
+    future = catalog.find(ContractQuery(local_symbol="ESM7"))[0]
+    assert hours.is_open(future, at(text), outside_rth=True) is is_open
+
+
 def test_currency_trades_from_sunday_evening_to_friday(catalog: Catalog, hours: TradingHours) -> None:
     euro = get(catalog, 12087792)
     assert not hours.is_open(euro, at("2026-11-22 17:14"), outside_rth=True)

@@ -54,7 +54,7 @@ def new_york(day: date) -> DayKind:
 
 
 def chicago_futures(day: date) -> DayKind:
-    """Tell how equity index futures trade on a day: on most holidays of New York until noon."""
+    """Tell how equity index futures trade on a day: on most holidays of New York for half of it."""
     if day.weekday() >= SATURDAY:
         return DayKind.CLOSED
     kind = new_york(day)
