@@ -153,22 +153,29 @@ class _Bridge:
         best, best_step = found
         reach, amplitudes, uniform = self._reach, self._amplitudes, self._uniform
         start, level, left, right, node = stretch
-        todo = [(start, level, sign * left, sign * right, node)]
+        todo = [(start, level, sign * left, sign * right, node)] if level else []
         while todo:
             start, level, left, right, node = todo.pop()
-            if (left if left > right else right) + reach[level] <= best or not level:
+            if (left if left > right else right) + reach[level] <= best:
                 continue
             value = (left + right) / 2 + sign * amplitudes[level] * uniform(node)
             level -= 1
             middle = start + (1 << level)
             if value > best and first <= middle <= last:
                 best, best_step = value, middle
-            before = (start, level, left, value, 2 * node)
-            after = (middle, level, value, right, 2 * node + 1)
-            # The half that begins higher comes off the stack first: a good find early spares the other's halves.
-            for half in (after, before) if left > right else (before, after):
-                if half[0] < last and first < half[0] + (1 << level):
-                    todo.append(half)
+            if not level:
+                continue
+            # Only a half that can reach higher and has steps in range is kept. The one that begins higher comes off
+            # the stack first: a good find early spares the other's halves.
+            worth = best - reach[level]
+            before = (left > worth or value > worth) and start < last and first < middle
+            after = (right > worth or value > worth) and middle < last and first < middle + (1 << level)
+            if after and left > right:
+                todo.append((middle, level, value, right, 2 * node + 1))
+            if before:
+                todo.append((start, level, left, value, 2 * node))
+            if after and left <= right:
+                todo.append((middle, level, value, right, 2 * node + 1))
         return _Point(best, best_step)
 
     def _uniform(self, node: int) -> float:
