@@ -150,6 +150,24 @@ async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
             client.close()
 
 
+async def test_a_thousand_connections_cost_no_one_else_anything() -> None:
+    async with running_server() as server:
+        good = await RawClient.started(server.port)
+        crowd: list[RawClient] = []
+        for _ in range(10):
+            crowd += await asyncio.gather(*(RawClient.connect(server.port) for _ in range(100)))
+            for client in crowd[-100:]:
+                client.writer.write(b"API\0" + frame(b"v157..178"))
+            assert await answers(good)
+        assert len(server._connections) == MAX_CONNECTIONS
+        for client in crowd:
+            client.close()
+        async with asyncio.timeout(SOON):
+            while len(server._connections) > 1:
+                assert await answers(good)
+        good.close()
+
+
 async def test_a_peer_other_than_127_0_0_1_gets_a_connection_and_silence() -> None:
     async with running_server() as server:
         stranger = await RawClient.connect(server.port, source="127.0.0.2")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from ib_insync import IB, Contract, ExecutionFilter, LimitOrder, Stock
+from ib_insync import ExecutionFilter, LimitOrder, Stock
 from simulator.tests.api_client import NOW, SOON, HeldPace, held_clock, journaled, running_server
+from simulator.tests.insync_client import Client
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
-from gateway_simulator.api.server import ApiServer
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
 from gateway_simulator.trading.model import Execution, Order, OrderStatus
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 
 FILLED_AT = datetime(2026, 11, 23, 14, 31, 7, tzinfo=UTC)
 SHORT = 0.4
@@ -97,43 +96,6 @@ def traded_brokerage() -> Brokerage:
         )
     ]
     return brokerage
-
-
-class Client:
-    """An ib_insync client that keeps the errors it was told."""
-
-    def __init__(self) -> None:
-        self.ib = IB()
-        self.errors: list[tuple[int, int, str]] = []
-        self.ib.errorEvent += self._note
-
-    def _note(self, request_id: int, code: int, text: str, _contract: Contract | None) -> None:
-        self.errors.append((request_id, code, text))
-
-    @property
-    def codes(self) -> list[int]:
-        return [code for _, code, _ in self.errors]
-
-    async def connect(
-        self, server: ApiServer, client_id: int = 5, patience: float = SOON, readonly: bool = False
-    ) -> IB:
-        await self.ib.connectAsync("127.0.0.1", server.port, client_id, patience, readonly)
-        return self.ib
-
-    async def __aenter__(self) -> Client:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.ib.disconnect()
-
-
-@pytest.fixture(autouse=True)
-def nothing_undecodable(caplog: pytest.LogCaptureFixture) -> object:
-    """Fail a test in which ib_insync could not read a message: it logs that and goes on."""
-    caplog.set_level(logging.ERROR, logger="ib_insync")
-    yield
-    unread = [r.getMessage() for r in caplog.records if r.name == "ib_insync.Decoder"]
-    assert not unread
 
 
 @pytest.mark.parametrize("readonly", [False, True])
