@@ -347,6 +347,14 @@ def test_types_2_and_3_reduce_the_others_by_the_share_that_was_filled(oca_type: 
     assert other.quantity == 1000 - shown / 2
 
 
+def test_no_order_joins_a_group_that_was_filled() -> None:
+    desk = Desk()
+    desk.place(oca(1, "180", 1))
+    desk.wait()
+    assert desk.held() == 0
+    assert desk.place(oca(2, "180", 1, 50)) == ["error 2 201", "status 2 Inactive 0"]
+
+
 # Changes and cancels.
 
 
@@ -372,7 +380,7 @@ def test_a_change_to_what_is_filled_ends_the_order_and_one_below_it_is_refused()
     assert desk.place(order(1, quantity=filled - 100, order_type="LMT", limit_price="189.1")) == ["error 1 134"]
     assert len(desk.brokerage.orders) == 1
     assert desk.place(order(1, quantity=filled, order_type="LMT", limit_price="189.1")) == [
-        "opened 1 Submitted",
+        "opened 1 Filled",
         f"status 1 Filled {filled}",
     ]
 

@@ -9,7 +9,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | new order, change | reaches the market after ``latency``; a change leaves the old terms at once |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
-| OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion |
+| OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion; no order joins it after |
 | untransmitted order | known to its client only, and to no restart, until it or an order of its family is transmitted |
 | MOC, LOC | all at the last price of the regular session, or cancelled at its end |
 | DAY | ends with the regular session, with outsideRth with the day's session |
@@ -61,7 +61,6 @@ SAMPLE_DAY = date(2026, 11, 23)
 AAPL, MSFT = 265598, 272093
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FINE_SPAN = timedelta(hours=1)
 COARSE_STEP = timedelta(minutes=1)
 JOURNAL_LINES = 100_000
 AVERAGE_UNIT = Decimal("0.0000000001")
@@ -73,11 +72,12 @@ FIRST_PERM_ID, PERM_IDS = 10**9, 10**8
 @dataclass(frozen=True)
 class BrokerageSettings:
     """How the brokerage trades. ``slippage`` is in price increments; ``random_partials`` fills a seeded share of
-    the size shown instead of all of it."""
+    the size shown instead of all of it; ``fine_span`` is how much of a pause is caught up step by step."""
 
     latency: timedelta = timedelta(milliseconds=50)
     slippage: int = 1
     random_partials: bool = False
+    fine_span: timedelta = timedelta(hours=1)
     commissions: CommissionSchedule = field(default_factory=CommissionSchedule)
 
 
@@ -363,6 +363,9 @@ class Brokerage:
             raise OrderRejectedError(
                 f"The account is kept in {account.currency}, the contract is traded in {instrument.contract.currency}."
             )
+        others = [*self.completed_orders, *(each.order for each in self.working.values())]
+        if any(contingency.is_spent(each, order) for each in others):
+            raise OrderRejectedError(f"The OCA group {order.oca_group} has been filled.")
         if known is not None and self._waits_for_parent(known):
             return
         held = account.positions.get(instrument.contract.con_id)
@@ -430,13 +433,14 @@ class Brokerage:
         if moves:
             known.sequence = self._next_sequence()
         known.arrives, known.arrived, known.slips = self._moment + self.settings.latency, False, 0
+        if not after.remaining:
+            self._tell(events.OrderOpened(known.change(status=OrderStatus.FILLED, why_held="")))
+            self._end(known, OrderStatus.FILLED, f"Filled Size: {after.filled}")
+            self._release_children(known)
+            return
         status, why_held = self._standing(known)
         order = known.change(status=status, why_held=why_held)
-        self._tell(events.OrderOpened(order))
-        if order.remaining:
-            self._tell(events.OrderStatusChanged(order))
-        else:
-            self._end(known, OrderStatus.FILLED, f"Filled Size: {order.filled}")
+        self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _cancel_for_trader(self, working: WorkingOrder) -> None:
         if working.transmitted:
@@ -508,7 +512,7 @@ class Brokerage:
         now, agenda = self._moment, self._agenda
         if not agenda.books:
             return agenda.due
-        step = STEP if now - start < FINE_SPAN else COARSE_STEP
+        step = STEP if now - start < self.settings.fine_span else COARSE_STEP
         return min(agenda.due, EPOCH + ((now - EPOCH) // step + 1) * step)
 
     @property
@@ -781,8 +785,12 @@ class Brokerage:
         self._tell(events.PositionChanged(order.account, position), events.AccountChanged(order.account))
         self._settle_group(working, fill.quantity, before.remaining)
         if done:
-            for child in [each for each in self.working.values() if contingency.is_child(each, working)]:
-                self._restate(child)
+            self._release_children(working)
+
+    def _release_children(self, parent: WorkingOrder) -> None:
+        """Set the children of a filled order to work."""
+        for child in [each for each in self.working.values() if contingency.is_child(each, parent)]:
+            self._restate(child)
 
     def _settle_group(self, filled: WorkingOrder, quantity: Decimal, remaining_before: Decimal) -> None:
         """Cancel or reduce the other orders of a filled order's OCA group."""

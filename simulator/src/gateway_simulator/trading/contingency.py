@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal
 
-from gateway_simulator.trading.model import ZERO
+from gateway_simulator.trading.model import ZERO, Order
 from gateway_simulator.trading.working import WorkingOrder
 
 CANCEL_WITH_BLOCK = 1
@@ -34,6 +34,15 @@ def share_a_group(one: WorkingOrder, other: WorkingOrder) -> bool:
         and one.order.oca_group != ""
         and (one.order.account, one.order.oca_group) == (other.order.account, other.order.oca_group)
     )
+
+
+def is_spent(other: Order, joining: Order) -> bool:
+    """Tell whether another order has used up the OCA group that an order wants to join."""
+    if not joining.oca_group or (other.account, other.oca_group) != (joining.account, joining.oca_group):
+        return False
+    if (other.client_id, other.order_id) == (joining.client_id, joining.order_id):
+        return False
+    return not other.remaining or (other.filled > 0 and joining.oca_type == CANCEL_WITH_BLOCK)
 
 
 def quantity_left(other: WorkingOrder, filled: Decimal, remaining_before: Decimal) -> Decimal:
