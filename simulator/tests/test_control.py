@@ -6,10 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ib_insync import MarketOrder, Stock
+from simulator.tests.insync_client import Client
 
 from gateway_simulator import ctl
 from gateway_simulator.clock import SystemClock
@@ -17,6 +20,7 @@ from gateway_simulator.control import COMMANDS, ControlServer
 from gateway_simulator.login.lifecycle import Gateway, View
 from gateway_simulator.login.loginscript import LoginState
 from gateway_simulator.settings import GatewaySettings, Scenario
+from gateway_simulator.trading.model import Halted
 
 DEADLINE = 20.0
 
@@ -225,6 +229,149 @@ def test_command_line_prints_answers_and_errors(tmp_path: Path, capsys: pytest.C
     assert "no second factor is awaited" in err
     assert ctl.main(["--port", str(port), "status"]) == 2
     assert f"no simulator answers on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+async def done(control: ControlServer, command: str, *arguments: str) -> Any:
+    """Ask for something that must work; return the result."""
+    answer = await ask(control, command, *arguments)
+    assert answer["ok"], answer
+    return answer["result"]["paper"]
+
+
+def test_the_market_and_the_clock_are_moved_by_command(tmp_path: Path) -> None:
+    async def scene() -> None:
+        start = "2026-11-23T15:00:00+00:00"
+        async with simulator(tmp_path, CLOCK="held", CLOCK_START=start, READ_ONLY="no") as (control, gateways, views):
+            await shown(views["paper"], LoginState.LOGGED_IN)
+            gateway = gateways["paper"]
+            assert await done(control, "clock") == {"now": start, "held": True, "speed": 1.0}
+            await done(control, "set-price", "AAPL", "bid=199.9", "ask=200.1", "last=200")
+            assert quoted(gateway) == (Decimal("199.9"), Decimal("200.1"), Decimal(200))
+            await done(control, "set-price", "AAPL", "150")
+            assert quoted(gateway) == (Decimal("149.99"), Decimal("150.01"), Decimal(150))
+            await done(control, "halt", "AAPL", "volatility")
+            assert gateway.api.brokerage.market.quote(265598, gateway.api.clock.utc()).halted is Halted.VOLATILITY
+            await done(control, "resume", "AAPL")
+            await done(control, "release", "AAPL")
+            assert quoted(gateway) != (Decimal("149.99"), Decimal("150.01"), Decimal(150))
+            assert await done(control, "advance", "90") == "2026-11-23T15:01:30+00:00"
+            async with Client() as client:
+                ib = await client.connect(gateway.api)
+                trade = ib.placeOrder(Stock("AAPL", "SMART", "USD"), MarketOrder("BUY", 3))
+                await client.until(lambda: trade.orderStatus.status == "Submitted")
+                (order,) = await done(control, "orders")
+                assert f"client 5 order {trade.order.orderId} " in order
+                assert "BUY 3 AAPL MKT DAY Submitted filled 0" in order
+                await done(control, "advance", "1")
+                await client.until(lambda: trade.orderStatus.status == "Filled")
+            assert (await done(control, "positions"))[0].startswith("DU1234567 AAPL 103 at ")
+            journal = await done(control, "journal", "500")
+            assert sum(json.loads(line)["event"] == "OrderFilled" for line in journal) == 1
+            assert await done(control, "journal", "1") == journal[-1:]
+
+    asyncio.run(scene())
+
+
+def quoted(gateway: Gateway) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+    quote = gateway.api.brokerage.market.quote(265598, gateway.api.clock.utc())
+    return quote.bid, quote.ask, quote.last
+
+
+def test_faults_and_connections_are_commanded(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with simulator(tmp_path) as (control, gateways, views):
+            await shown(views["paper"], LoginState.LOGGED_IN)
+            await done(control, "fault", "disconnect", "before", "out:openOrder", "nth=2")
+            await done(control, "fault", "stall 1 in:reqPositions")
+            assert await done(control, "faults") == ["disconnect before out:openOrder nth=2", "stall 1 in:reqPositions"]
+            assert await done(control, "fault-clear") == "2 faults cleared"
+            assert await done(control, "faults") == []
+            async with Client() as client:
+                await client.connect(gateways["paper"].api, readonly=True)
+                for command, code in (
+                    (("lose-connection",), 1100),
+                    (("restore-connection", "--data-lost"), 1101),
+                    (("restore-connection",), 1102),
+                    (("farm-down",), 2103),
+                    (("farm-up",), 2106),
+                ):
+                    await done(control, *command)
+                    await client.until(lambda: code in client.codes)  # noqa: B023 - called at once
+                await done(control, "competing-session", "on")
+                client.ib.reqMktData(Stock("AAPL", "SMART", "USD"))
+                await client.until(lambda: 10197 in client.codes)
+                await done(control, "competing-session", "off")
+                assert await done(control, "stall", "0.01") == "1 clients stalled"
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "error"),
+    [
+        ("advance", ("5",), "the clock runs by itself"),
+        ("advance", ("soon",), "'soon' is not a number of seconds"),
+        ("stall", ("0",), "more than 0"),
+        ("set-price", ("AAPL", "cheap"), "'cheap' is no price"),
+        ("set-price", ("AAPL", "bid=1", "2"), "'2' is not understood"),
+        ("set-price", ("AAPL", "high=1"), "'high=1' is not understood"),
+        ("set-price", ("AAPL", "-1"), "it must be more than 0"),
+        ("set-price", ("NOSUCH", "1"), "no contract is called 'NOSUCH'"),
+        ("set-price", ("AAPL",), "takes NAME PRICE..."),
+        ("release", ("AAPL",), "no price of AAPL is set"),
+        ("halt", ("AAPL", "slow"), "'slow' is no kind of halt"),
+        ("resume", ("AAPL",), "AAPL is not halted"),
+        ("fault", ("explode",), "at least three words"),
+        ("competing-session", ("maybe",), "neither on nor off"),
+        ("restore-connection", ("now",), "takes --data-lost or nothing"),
+        ("journal", ("0",), "no number of lines"),
+        ("faults", ("x",), "takes no arguments"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(
+    command: str, arguments: tuple[str, ...], error: str, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        async with simulator(tmp_path) as (control, _, views):
+            await shown(views["paper"], LoginState.LOGGED_IN)
+            answer = await ask(control, command, *arguments)
+            assert not answer["ok"]
+            assert error in answer["error"]
+
+    asyncio.run(scene())
+
+
+def test_trading_commands_need_a_login(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with simulator(tmp_path, TWOFA="never", TWOFA_SECONDS="18000") as (control, _, views):
+            await shown(views["paper"], LoginState.AWAITING_2FA)
+            answer = await ask(control, "orders")
+            assert answer["error"] == ("this needs a gateway that has logged in; the paper gateway is awaiting_2fa")
+
+    asyncio.run(scene())
+
+
+def test_the_command_line_passes_words_on_as_they_stand(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with simulator(tmp_path, CLOCK="held") as (control, gateways, views):
+            await shown(views["paper"], LoginState.LOGGED_IN)
+
+            async def run(*words: str) -> int:
+                return await asyncio.to_thread(ctl.main, ["--port", str(control.port), *words])
+
+            assert await run("set-price", "MSFT", "bid=300", "ask=300.5") == 0
+            assert await run("fault", "delay", "2", "out:error:201", "client=3") == 0
+            assert await run("faults") == 0
+            assert await run("restore-connection", "--data-lost") == 0
+            assert await run("journal") == 0
+            assert await run("journal", "3") == 0
+            quote = gateways["paper"].api.brokerage.market.quote(272093, gateways["paper"].api.clock.utc())
+            assert (quote.bid, quote.ask) == (Decimal(300), Decimal("300.5"))
+
+    asyncio.run(scene())
+    out = capsys.readouterr().out
+    assert "paper: delay 2 out:error:201 client=3\n" in out
+    assert "data lost" in out
 
 
 def test_every_command_is_in_the_readme() -> None:

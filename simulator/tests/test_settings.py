@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import pytest
 
+from gateway_simulator.api.behaviour import MarketDataAccess
 from gateway_simulator.settings import (
     Connect,
     Credentials,
@@ -182,3 +183,58 @@ def test_zone_and_control_port() -> None:
     assert read_control_port({}) == 4010
     with pytest.raises(SettingsError, match="GATEWAY_SIMULATOR_CONTROL_PORT is '70000'"):
         read_control_port({"GATEWAY_SIMULATOR_CONTROL_PORT": "70000"})
+
+
+def test_the_trading_settings_are_read_and_written() -> None:
+    scenario = read_scenario(
+        {
+            "GATEWAY_SIMULATOR_SEED": "7",
+            "GATEWAY_SIMULATOR_CLOCK": "held",
+            "GATEWAY_SIMULATOR_CLOCK_START": "2026-11-23T14:30:00-05:00",
+            "GATEWAY_SIMULATOR_LATENCY_MS": "0",
+            "GATEWAY_SIMULATOR_MARKET_DATA": "none",
+            "GATEWAY_SIMULATOR_MASTER_CLIENT_ID": "0",
+            "GATEWAY_SIMULATOR_STATE_FILE": "/state.json",
+            "GATEWAY_SIMULATOR_FAULTS": "stall 3 in:placeOrder; disconnect middle out:orderStatus:Filled nth=2;",
+        }
+    )
+    assert (scenario.seed, scenario.latency_ms, scenario.master_client_id) == (7, 0, 0)
+    assert scenario.clock_start == datetime(2026, 11, 23, 19, 30, tzinfo=UTC)
+    assert scenario.market_data is MarketDataAccess.NONE
+    assert scenario.state_file == Path("/state.json")
+    assert [str(rule) for rule in scenario.faults] == [
+        "stall 3 in:placeOrder",
+        "disconnect middle out:orderStatus:Filled nth=2",
+    ]
+    again = Scenario()
+    for key, value in scenario.as_text().items():
+        again = again.changed(key, value)
+    assert again == scenario
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("SEED", "-1", "whole number from 0"),
+        ("SEED", "one", "whole number"),
+        ("CLOCK", "stopped", "one of real, held"),
+        ("CLOCK_START", "noon", "now or a date with time"),
+        ("CLOCK_SPEED", "0", "more than 0"),
+        ("TRADING_HOURS", "never", "one of always, exchange"),
+        ("LATENCY_MS", "60001", "from 0 to 60000"),
+        ("MARKET_DATA", "free", "one of live"),
+        ("MASTER_CLIENT_ID", "all", "whole number"),
+        ("HISTORICAL_PACING", "1", "yes or no"),
+        ("FAULTS", "stall 3 in:placeOrder; explode", "at least three words"),
+    ],
+)
+def test_a_trading_setting_that_cannot_be_is_refused(key: str, value: str, reason: str) -> None:
+    with pytest.raises(SettingsError, match=f"GATEWAY_SIMULATOR_{key} is .*{reason}"):
+        Scenario().changed(key, value)
+
+
+def test_the_images_master_client_id_is_read() -> None:
+    assert read_gateway({"TWS_MASTER_CLIENT_ID": "12"}, "paper").master_client_id == 12
+    assert read_gateway({}, "paper").master_client_id is None
+    with pytest.raises(SettingsError, match="TWS_MASTER_CLIENT_ID is 'x'"):
+        read_gateway({"TWS_MASTER_CLIENT_ID": "x"}, "paper")

@@ -59,7 +59,8 @@ class _Unsent:
 
 
 class Floor:
-    """One server's view of a brokerage. ``keep`` is called after each batch of events, before anyone hears of it.
+    """One server's view of a brokerage. ``keep`` is called after each batch of events, before anyone hears of it,
+    when something was set in the market, and at the end.
 
     While the connection to the servers is lost the brokerage goes on, but nobody hears of it; new orders and
     cancels wait and are sent when it is back.
@@ -75,6 +76,7 @@ class Floor:
         self.history_pacer = HistoryPacer()
         self.connected = True
         self._keep = keep
+        self._kept_revision = brokerage.market.revision
         self._listeners: list[Listener] = []
         self._alarm: Alarm | None = None
         self._unheard: list[Event] = []
@@ -105,10 +107,9 @@ class Floor:
         self.arm()
 
     def close(self) -> None:
-        """Wake up no more."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        """Wake up no more, and keep everything as it is at the end."""
+        self._cancel_alarm()
+        self._keep()
 
     def advance(self) -> datetime:
         """Bring the brokerage up to the present and return that."""
@@ -118,9 +119,11 @@ class Floor:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Tell every session what happened."""
+        if events or self._kept_revision != self.brokerage.market.revision:
+            self._kept_revision = self.brokerage.market.revision
+            self._keep()
         if not events:
             return
-        self._keep()
         if self.connected:
             self._tell(events)
         else:
@@ -132,7 +135,7 @@ class Floor:
 
     def arm(self) -> None:
         """Set the alarm to what falls due next; to be called whenever that may have changed."""
-        self.close()
+        self._cancel_alarm()
         now = self.clock.utc()
         due = [each for each in (listener.next_due(now) for listener in self._listeners) if each is not None]
         if (next_due := self.brokerage.next_due(now)) is not None:
@@ -140,10 +143,12 @@ class Floor:
         if self.brokerage.working or any(each.streams for each in self._listeners):
             due.append(max(self.brokerage.market.next_change(now), now + self._stride))
         if due:
-            self._alarm = self.clock.call_at(min(due), self._wake)
+            self._alarm = self.clock.call_at(min(due), self.tick)
 
-    def _wake(self) -> None:
-        self.tick()
+    def _cancel_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def tick(self) -> None:
         """Do everything that is due, and let every session send what the present asks for."""
