@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import Brokerage, Counters
+from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage, Counters
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
@@ -120,7 +120,8 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
     brokerage.executions = state.executions
     brokerage.bulletins = state.bulletins
     brokerage.shown = ShownSizes(tuple(state.shown))
-    brokerage.catalog.roll(state.day)
+    if state.now is not None:
+        brokerage.catalog.roll(state.day)
     brokerage.forget_derived(market_changed=state.market_changed)
 
 
@@ -201,6 +202,8 @@ def _check_references(brokerage: Brokerage, state: BrokerageState) -> None:
             raise DecodeError(f"state.working[{at}].order.filled", "leaves nothing to work on")
     if state.now is None and state.working:
         raise DecodeError("state.now", "is missing although orders are at work")
+    if state.now is not None and state.day != state.now.astimezone(NEW_YORK).date():
+        raise DecodeError("state.day", f"is {state.day}, which is not New York's day at {state.now.isoformat()}")
 
 
 def _working_state(working: WorkingOrder) -> WorkingState:

@@ -1,0 +1,159 @@
+"""A brokerage's state goes through a file unchanged, and nothing is restored of a file that does not fit."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order
+
+from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.model import Bulletin, Halted
+from gateway_simulator.trading.persistence import StateFileError, load, restore, save, to_document
+
+APPLE = str(AAPL)
+
+
+def busy_desk() -> Desk:
+    """A desk with something of everything."""
+    desk = Desk()
+    desk.place(order(1))
+    desk.wait()
+    desk.place(
+        order(2, order_type="LMT", limit_price="180", transmit=False),
+        order(3, "SELL", order_type="LMT", limit_price="195", parent_id=2, transmit=False),
+        order(4, "SELL", order_type="TRAIL", trailing_percent="5", parent_id=2),
+        order(5, "SELL", 100, "TRAIL", aux_price="3", time_in_force="GTC"),
+        order(6, quantity=100_000),
+        order(9, transmit=False),
+    )
+    desk.wait()
+    desk.brokerage.bulletins.append(Bulletin(1, 1, "Early"))
+    desk.brokerage.market.halt("MSFT", Halted.GENERAL)
+    return desk
+
+
+def fresh() -> Brokerage:
+    return sample_brokerage(now=MONDAY_MORNING)
+
+
+def test_a_file_holds_everything_but_what_was_never_transmitted(tmp_path: Path) -> None:
+    desk, path, other = busy_desk(), tmp_path / "state.json", fresh()
+    save(path, desk.brokerage)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+    assert other.orders == desk.brokerage.orders
+    assert [each.order_id for each in other.orders] == [2, 3, 4, 5]
+    assert other.accounts == desk.brokerage.accounts
+    assert other.executions == desk.brokerage.executions
+    assert other.next_order_id(1) == 10
+    assert other.market.quote(AAPL, desk.now).bid == desk.brokerage.market.quote(AAPL, desk.now).bid
+
+
+def test_without_a_file_a_brokerage_stays_as_it_is(tmp_path: Path) -> None:
+    other = fresh()
+    before = to_document(other)
+    assert not load(tmp_path / "none.json", other)
+    assert to_document(other) == before
+
+
+def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
+    def damage(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        document[path[-1]] = to
+
+    return damage
+
+
+def _remove(*path: Any) -> Callable[[dict[str, Any]], None]:
+    def damage(document: Any) -> None:
+        for key in path[:-1]:
+            document = document[key]
+        del document[path[-1]]
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "field"),
+    [
+        (_set("format", to="something"), "format"),
+        (_set("version", to=2), "version"),
+        (_set("market", to=None), "market"),
+        (_set("market", "prices", APPLE, to=[["yesterday", None]]), "market"),
+        (_set("mode", to="live"), "state.mode"),
+        (_set("seed", to=2), "state.seed"),
+        (_set("trading_hours", to="exchange"), "state.trading_hours"),
+        (_set("seed", to=True), "state.seed"),
+        (_set("now", to=None), "state.now"),
+        (_set("now", to="2026-11-23T15:00:00"), "state.now"),
+        (_remove("counters"), "state.counters"),
+        (_set("surplus", to=1), "state.surplus"),
+        (_set("accounts", 0, "cash", to="much"), "state.accounts[0].cash"),
+        (_set("accounts", 0, "cash", to="Infinity"), "state.accounts[0].cash"),
+        (_set("accounts", 0, "cash", to=5.5), "state.accounts[0].cash"),
+        (_set("accounts", 0, "positions", "x", to={}), "state.accounts[0].positions.x"),
+        (
+            _set("accounts", 0, "positions", str(AAPL), "contract", "con_id", to=5),
+            f"state.accounts[0].positions.{AAPL}",
+        ),
+        (_set("accounts", to={}), "state.accounts"),
+        (_set("working", 0, "con_id", to=5), "state.working[0].con_id"),
+        (_set("working", 0, "order", "status", to="Lost"), "state.working[0].order.status"),
+        (_set("working", 0, "order", "account", to="DU9"), "state.working[0].order.account"),
+        (_set("working", 1, "order", "order_id", to=2), "state.working[1].order.order_id"),
+        (_set("working", 0, "order", "filled", to="10"), "state.working[0].order.filled"),
+        (_remove("working", 0, "order", "perm_id"), "state.working[0].order.perm_id"),
+    ],
+)
+def test_a_damaged_or_foreign_document_restores_nothing(
+    damage: Callable[[dict[str, Any]], None], field: str, tmp_path: Path
+) -> None:
+    path, other = tmp_path / "state.json", fresh()
+    document = json.loads(json.dumps(to_document(busy_desk().brokerage)))
+    damage(document)
+    path.write_text(json.dumps(document))
+    before = to_document(other)
+    with pytest.raises(StateFileError) as caught:
+        load(path, other)
+    assert caught.value.field == field
+    assert str(path) in str(caught.value)
+    assert "Move the file away" in str(caught.value)
+    assert to_document(other) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\ud800"])
+def test_a_file_that_is_no_document_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(StateFileError, match=r"state\.json"):
+        load(path, fresh())
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    path.write_text("old")
+
+    def fail(_: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("gateway_simulator.trading.persistence.os.fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save(path, fresh())
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_brokerage_that_was_never_told_the_time_can_be_kept_too() -> None:
+    document = to_document(fresh())
+    other = fresh()
+    restore(other, document)
+    assert other.now is None
+    assert to_document(other) == document
