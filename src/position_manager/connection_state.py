@@ -1,0 +1,543 @@
+"""The connection as the position manager sees it: one state, and what each event makes of it.
+
+DOWN → SOCKET (accepted, session not verified) → SYNCING (a full sync runs) → READY. Beside it: LINK_LOST (the
+gateway lost IB), AUTH_NEEDED (a person must log in), MAINTENANCE (the daily restart), HALTED (a configuration fault).
+Only READY may send, change or cancel an order. Data farms are degraded beside the state, never by it.
+
+Pure: `after` takes a connection and an event, and returns the connection and the actions that must follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+NEW_YORK = ZoneInfo("America/New_York")
+
+
+class Phase(StrEnum):
+    """How the connection stands."""
+
+    DOWN = "DOWN"
+    SOCKET = "SOCKET"
+    SYNCING = "SYNCING"
+    READY = "READY"
+    LINK_LOST = "LINK_LOST"
+    AUTH_NEEDED = "AUTH_NEEDED"
+    MAINTENANCE = "MAINTENANCE"
+    HALTED = "HALTED"
+
+
+class Step(StrEnum):
+    """The parts of a full sync, in the order in which they are asked for, one after the other."""
+
+    POSITIONS = "positions"
+    OPEN_ORDERS = "open orders"
+    COMPLETED_ORDERS = "completed orders"
+    EXECUTIONS = "executions"
+
+
+STEPS = tuple(Step)
+
+
+class Reaction(StrEnum):
+    """What a code that names no order of ours asks for."""
+
+    LINK_LOST = "the gateway lost IB"
+    RESTORED_DATA_LOST = "IB is back, subscriptions are gone"
+    RESTORED = "IB is back, subscriptions stand"
+    FARM_DOWN = "a data farm is down"
+    FARM_UP = "a data farm is up or waits to be asked"
+    NOT_CONNECTED = "nothing was sent, connect with back-off"
+    CLIENT_ID_IN_USE = "the same client id again, then page"
+    NO_LIVE_QUOTE = "no live quote for one instrument"
+    CONFIGURATION = "a configuration fault: halt"
+    NONE = "nothing"
+
+
+REACTIONS: Mapping[int, Reaction] = MappingProxyType(
+    {
+        1100: Reaction.LINK_LOST,
+        2110: Reaction.LINK_LOST,
+        1101: Reaction.RESTORED_DATA_LOST,
+        1102: Reaction.RESTORED,
+        2103: Reaction.FARM_DOWN,
+        2105: Reaction.FARM_DOWN,
+        2157: Reaction.FARM_DOWN,
+        2104: Reaction.FARM_UP,  # says nothing about the link to IB
+        2106: Reaction.FARM_UP,
+        2107: Reaction.FARM_UP,
+        2108: Reaction.FARM_UP,
+        2158: Reaction.FARM_UP,
+        2109: Reaction.NONE,
+        502: Reaction.NOT_CONNECTED,
+        504: Reaction.NOT_CONNECTED,
+        326: Reaction.CLIENT_ID_IN_USE,
+        354: Reaction.NO_LIVE_QUOTE,
+        10089: Reaction.NO_LIVE_QUOTE,
+        10167: Reaction.NO_LIVE_QUOTE,
+        10168: Reaction.NO_LIVE_QUOTE,
+        10197: Reaction.NO_LIVE_QUOTE,
+        321: Reaction.CONFIGURATION,
+    }
+)
+"""Codes by number. Any other one asks for nothing here; codes that name an order are `intents.MEANINGS`."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """One occurrence of a window, in UTC. ``frozen_until``: when the interruption is expected; nothing is sent from
+    the begin on. None if the window freezes nothing."""
+
+    begin: datetime
+    end: datetime
+    frozen_until: datetime | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A daily stretch of wall-clock time in which an interruption is expected; ``end`` excluded, may be past
+    midnight. ``lead``: how long after the begin the interruption is due, if nothing may be sent in the meantime."""
+
+    name: str
+    begin: time
+    end: time
+    lead: timedelta | None = None
+    zone: ZoneInfo = NEW_YORK
+
+    def span(self, now: datetime) -> Span | None:
+        """The occurrence that ``now`` is in."""
+        today = now.astimezone(self.zone).date()
+        for day in (today - timedelta(days=1), today):
+            last = day + timedelta(days=1) if self.end <= self.begin else day
+            # In UTC, since clocks that change at night change in the middle of these windows.
+            begin = datetime.combine(day, self.begin, self.zone).astimezone(UTC)
+            end = datetime.combine(last, self.end, self.zone).astimezone(UTC)
+            if begin <= now < end:
+                return Span(begin, end, None if self.lead is None else begin + self.lead)
+        return None
+
+
+RESTART = Window("daily restart of the gateway", time(1, 58), time(2, 8), lead=timedelta(minutes=2))
+RESET = Window("nightly reset at IB", time(23, 45), time(0, 45))
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a person is paged: ``page_after`` without READY (inside a window: at its end), ``client_id_for`` with the
+    client id in use."""
+
+    page_after: timedelta = timedelta(minutes=10)
+    client_id_for: timedelta = timedelta(minutes=2)
+    windows: tuple[Window, ...] = (RESTART, RESET)
+
+    def span(self, now: datetime) -> Span | None:
+        """The window that a moment is in, the first of them in the order given."""
+        return next((span for window in self.windows if (span := window.span(now)) is not None), None)
+
+
+@dataclass(frozen=True)
+class SocketUp:
+    """The API's socket is accepted and the handshake is done."""
+
+
+@dataclass(frozen=True)
+class SocketDown:
+    """The socket is gone, or could not be had."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class SessionVerified:
+    """The accounts are the expected ones, and an order id is known."""
+
+
+@dataclass(frozen=True)
+class SyncDue:
+    """The wait after a failed sync, or the time between two reconciliations, is over."""
+
+
+@dataclass(frozen=True)
+class SyncDone:
+    """One step of a sync was answered. ``sync`` is the number that `FullSync` gave."""
+
+    sync: int
+    step: Step
+
+
+@dataclass(frozen=True)
+class SyncFailed:
+    """One step was refused or not answered in time."""
+
+    sync: int
+    step: Step
+    why: str
+
+
+@dataclass(frozen=True)
+class CodeHeard:
+    """A message of IB that names no order of ours. ``subject``: the instrument it is about, if any. The farm that it
+    is about stands at the end of IB's text."""
+
+    code: int
+    text: str
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class LiveAgain:
+    """A live quote came for an instrument whose prices were suspended."""
+
+    subject: str
+
+
+@dataclass(frozen=True)
+class AuthNeeded:
+    """The gateway waits for a person, e.g. for the second factor."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A person has ended the halt."""
+
+
+Event = (
+    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain | AuthNeeded
+    | Tick | Resumed
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FullSync:
+    """Ask for all steps, one after the other, each with a timeout; every answer carries ``sync``."""
+
+    sync: int
+
+
+@dataclass(frozen=True)
+class Resubscribe:
+    """All subscriptions are gone: begin them again."""
+
+
+@dataclass(frozen=True)
+class OrdersOutOfSight:
+    """What may be at the broker can no longer be followed: each such intent is UNKNOWN."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class SyncLater:
+    """Wait, then `SyncDue`."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class ConnectLater:
+    """Connect again with back-off (1 to 60 s, with jitter), or, if ``same_id_soon``, soon: our own last session may
+    still hold the client id, and our orders belong to that id."""
+
+    same_id_soon: bool = False
+
+
+@dataclass(frozen=True)
+class SuspendPrices:
+    """Price rules of this instrument rest until a live quote comes."""
+
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Tell once."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Tell that what was alerted is over."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Call a person."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class HaltAll:
+    """Write down the sticky HALT."""
+
+    reason: str
+
+
+Action = (
+    FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | Alert | Recovered | Page
+    | HaltAll
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Connection:
+    """The connection's state.
+
+    ``link``: how it stands apart from maintenance and halt. ``verified``: whether the session's accounts are checked.
+    ``pending``: the steps of sync number ``sync`` that are not answered yet. ``degraded``: farms that are down.
+    ``suspended``: instruments without a live quote. ``halted``: why nothing is sent until a person resumes.
+    ``maintenance``: the freezing window whose interruption is not over, ``interrupted`` whether the link was away when
+    it was due; ``window_over``: the end of the last such window that is done with.
+    ``away_since``: since when it is not READY, ``told`` whether that was alerted, ``page_at`` when a person is paged
+    about it (None once that was done). ``client_id_since``: since when the client id is in use.
+    """
+
+    link: Phase = Phase.DOWN
+    verified: bool = False
+    sync: int = 0
+    pending: tuple[Step, ...] = ()
+    degraded: frozenset[str] = frozenset()
+    suspended: frozenset[str] = frozenset()
+    halted: str | None = None
+    maintenance: Span | None = None
+    interrupted: bool = False
+    window_over: datetime | None = None
+    away_since: datetime | None = None
+    told: bool = False
+    page_at: datetime | None = None
+    client_id_since: datetime | None = None
+    client_id_paged: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        """The state in one word."""
+        if self.halted is not None:
+            return Phase.HALTED
+        if self.maintenance is not None and self.link is not Phase.AUTH_NEEDED:
+            return Phase.MAINTENANCE
+        return self.link
+
+    @property
+    def may_send(self) -> bool:
+        """Whether orders may be sent and cancelled."""
+        return self.phase is Phase.READY
+
+    @property
+    def data_degraded(self) -> bool:
+        """Whether a data farm is down; the trade link may be READY all the same."""
+        return bool(self.degraded)
+
+
+Outcome = tuple[Connection, tuple[Action, ...]]
+
+
+def begun(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
+    """The connection of a program that starts at ``now``; ``halted`` is the reason of a halt that still stands."""
+    return replace(_away(Connection(), "", now, patience)[0], told=False, halted=halted)
+
+
+def after(connection: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
+    """The connection after an event at ``now`` (aware), and the actions that must follow, in order."""
+    before = _frozen(connection, now, patience)
+    heard, actions = _heard(before, event, now, patience)
+    ready = _maintained(_back(heard), now)
+    aged, pages = _aged(ready, now, patience)
+    return aged, (*actions, *_recovery(before, aged, now), *pages)
+
+
+def _frozen(old: Connection, now: datetime, patience: Patience) -> Connection:
+    """Freeze from the begin of a window on, before its interruption comes."""
+    span = patience.span(now)
+    if span is None or span.frozen_until is None or old.maintenance is not None or old.window_over == span.end:
+        return old
+    return replace(old, maintenance=span, interrupted=False)
+
+
+def _back(old: Connection) -> Connection:
+    """READY ends an outage."""
+    return replace(old, away_since=None, told=False, page_at=None) if old.link is Phase.READY else old
+
+
+def _maintained(old: Connection, now: datetime) -> Connection:
+    """READY ends maintenance if the restart has come, or if its window has passed without one."""
+    span = old.maintenance
+    if span is None or span.frozen_until is None:
+        return old
+    if old.link is not Phase.READY:
+        return replace(old, interrupted=old.interrupted or now >= span.frozen_until)
+    if not old.interrupted and now < span.end:
+        return old
+    return replace(old, maintenance=None, interrupted=False, window_over=span.end)
+
+
+def _recovery(old: Connection, new: Connection, now: datetime) -> tuple[Action, ...]:
+    if not old.told or new.told or old.away_since is None:
+        return ()
+    return (Recovered(f"READY again after {(now - old.away_since).total_seconds():.0f} s"),)
+
+
+def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
+    """Pages that are due. One about an outage waits for the end of a window."""
+    new = old
+    pages: list[Action] = []
+    if old.page_at is not None and old.away_since is not None and now >= old.page_at:
+        span = patience.span(now)
+        if span is not None:
+            new = replace(new, page_at=span.end)
+        else:
+            minutes = (now - old.away_since).total_seconds() / 60
+            pages.append(Page(f"not READY for {minutes:.0f} minutes: {old.phase}"))
+            new = replace(new, page_at=None, told=True)
+    since = new.client_id_since
+    if since is not None and not new.client_id_paged and now - since >= patience.client_id_for:
+        new = replace(new, client_id_paged=True)
+        pages.append(Page("the client id is still in use: does another program connect with it?"))
+    return new, tuple(pages)
+
+
+def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
+    match event:
+        case SocketUp():
+            return _lost(replace(old, verified=False), Phase.SOCKET, "a new session", now, patience)
+        case SocketDown():
+            return _down(old, event.why, now, patience)
+        case SessionVerified():
+            if old.link not in (Phase.SOCKET, Phase.LINK_LOST):
+                return old, ()
+            new = replace(old, verified=True, client_id_since=None, client_id_paged=False)
+            return _sync(new) if old.link is Phase.SOCKET else (new, ())
+        case SyncDue():
+            return _sync(old) if old.link in (Phase.READY, Phase.SYNCING) and not old.pending else (old, ())
+        case SyncDone():
+            if event.sync != old.sync or old.pending[:1] != (event.step,):
+                return old, ()
+            left = old.pending[1:]
+            return replace(old, pending=left, link=old.link if left else Phase.READY), ()
+        case SyncFailed():
+            if event.sync != old.sync or not old.pending:
+                return old, ()
+            why = f"{event.step} could not be read: {event.why}"
+            new, actions = _away(replace(old, link=Phase.SYNCING, pending=()), why, now, patience)
+            return new, (SyncLater(why), *actions)
+        case CodeHeard():
+            return _code(old, event, now, patience)
+        case LiveAgain():
+            if event.subject not in old.suspended:
+                return old, ()
+            new = replace(old, suspended=old.suspended - {event.subject})
+            return new, (Recovered(f"live quotes for {event.subject} again"),)
+        case AuthNeeded():
+            if old.link is Phase.AUTH_NEEDED:
+                return old, ()
+            new, actions = _lost(old, Phase.AUTH_NEEDED, event.why, now, patience)
+            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}"))
+        case Tick():
+            return old, ()
+        case Resumed():
+            new = replace(old, halted=None)
+            if old.halted is None or old.link is not Phase.READY:
+                return new, ()
+            return _sync(replace(new, link=Phase.SYNCING))
+
+
+def _sync(old: Connection) -> Outcome:
+    """Begin a full sync. READY stays READY in a periodic one; it is lost if a step fails."""
+    link = Phase.READY if old.link is Phase.READY else Phase.SYNCING
+    new = replace(old, link=link, sync=old.sync + 1, pending=STEPS)
+    return new, (FullSync(new.sync),)
+
+
+def _away(old: Connection, why: str, now: datetime, patience: Patience) -> Outcome:
+    """Not READY: tell it once, unless it is expected now, and set the time of the page."""
+    if old.away_since is not None:
+        return old, ()
+    span = patience.span(now)
+    if span is not None:
+        return replace(old, away_since=now, page_at=span.end), ()
+    return replace(old, away_since=now, told=True, page_at=now + patience.page_after), (Alert(why),)
+
+
+def _lost(old: Connection, link: Phase, why: str, now: datetime, patience: Patience) -> Outcome:
+    """The orders can no longer be followed."""
+    followed = old.link in (Phase.READY, Phase.SYNCING)
+    new, actions = _away(replace(old, link=link, pending=()), why, now, patience)
+    return new, (*((OrdersOutOfSight(why),) if followed else ()), *actions)
+
+
+def _down(old: Connection, why: str, now: datetime, patience: Patience) -> Outcome:
+    link = Phase.AUTH_NEEDED if old.link is Phase.AUTH_NEEDED else Phase.DOWN
+    new, actions = _lost(replace(old, verified=False), link, why, now, patience)
+    return new, (*actions, ConnectLater(same_id_soon=old.client_id_since is not None))
+
+
+_FARM = re.compile(r"[:.]\s*(\w+)\s*$")
+
+
+def farm_of(text: str) -> str:
+    """The farm that a message is about: the word at its end (`… connection is broken:usfarm`)."""
+    match = _FARM.search(text)
+    return match[1] if match else text
+
+
+def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
+    said = f"{event.code} {event.text}"
+    match REACTIONS.get(event.code, Reaction.NONE):
+        case Reaction.LINK_LOST:
+            # It comes by the dozen at night: the first one counts.
+            if old.link not in (Phase.SOCKET, Phase.SYNCING, Phase.READY):
+                return old, ()
+            return _lost(old, Phase.LINK_LOST, said, now, patience)
+        case Reaction.RESTORED_DATA_LOST:
+            return _restored(old, said, (Resubscribe(),))
+        case Reaction.RESTORED:
+            return _restored(old, said, ())
+        case Reaction.FARM_DOWN:
+            farm = farm_of(event.text)
+            new = replace(old, degraded=old.degraded | {farm})
+            return new, () if farm in old.degraded else (Alert(said),)
+        case Reaction.FARM_UP:
+            farm = farm_of(event.text)
+            new = replace(old, degraded=old.degraded - {farm})
+            return new, (Recovered(said),) if farm in old.degraded else ()
+        case Reaction.NOT_CONNECTED:
+            return _down(old, said, now, patience)
+        case Reaction.CLIENT_ID_IN_USE:
+            return replace(old, client_id_since=old.client_id_since or now), ()
+        case Reaction.NO_LIVE_QUOTE:
+            suspend = SuspendPrices(event.subject, said)
+            new = replace(old, suspended=old.suspended | {event.subject})
+            return new, (suspend,) if event.subject in old.suspended else (suspend, Alert(said))
+        case Reaction.CONFIGURATION:
+            if old.halted is not None:
+                return old, ()
+            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}"))
+        case Reaction.NONE:
+            return old, ()
+
+
+def _restored(old: Connection, said: str, first: tuple[Action, ...]) -> Outcome:
+    """IB is back: whatever was missed meanwhile, a full sync finds it."""
+    if old.link not in (Phase.LINK_LOST, Phase.SYNCING, Phase.READY):
+        return old, ()
+    if not old.verified:
+        return replace(old, link=Phase.SOCKET), first
+    unseen: tuple[Action, ...] = () if old.link is Phase.LINK_LOST else (OrdersOutOfSight(said),)
+    new, actions = _sync(replace(old, link=Phase.SYNCING))
+    return new, (*unseen, *first, *actions)
