@@ -380,7 +380,6 @@ def test_a_change_to_what_is_filled_ends_the_order_and_one_below_it_is_refused()
     assert desk.place(order(1, quantity=filled - 100, order_type="LMT", limit_price="189.1")) == ["error 1 134"]
     assert len(desk.brokerage.orders) == 1
     assert desk.place(order(1, quantity=filled, order_type="LMT", limit_price="189.1")) == [
-        "opened 1 Filled",
         f"status 1 Filled {filled}",
     ]
 

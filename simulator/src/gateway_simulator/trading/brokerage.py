@@ -323,7 +323,7 @@ class Brokerage:
         while (parent := self.working.get((last.order.client_id, family[0].order.parent_id))) is not None:
             family.insert(0, parent)
         for each in self.working.values():
-            if each not in family and any(contingency.is_child(each, one) for one in family):
+            if not each.transmitted and each not in family and any(contingency.is_child(each, one) for one in family):
                 family.append(each)
         self._group_children(family)
         for each in sorted(family, key=lambda member: member.sequence):
@@ -332,7 +332,7 @@ class Brokerage:
 
     def _group_children(self, family: list[WorkingOrder]) -> None:
         """Make the children of one parent an OCA group; those that are at work already are told again."""
-        for child in family:
+        for child in [each for each in family if each.order.parent_id]:
             siblings = [each for each in self.working.values() if contingency.are_siblings(each, child)]
             for each in [child, *siblings] if siblings else []:
                 if not each.order.oca_group and (each.transmitted or each in family):
@@ -363,7 +363,7 @@ class Brokerage:
             raise OrderRejectedError(
                 f"The account is kept in {account.currency}, the contract is traded in {instrument.contract.currency}."
             )
-        others = [*self.completed_orders, *(each.order for each in self.working.values())]
+        others = [*self.completed_orders, *(each.order for each in self.working.values())] if order.oca_group else []
         if any(contingency.is_spent(each, order) for each in others):
             raise OrderRejectedError(f"The OCA group {order.oca_group} has been filled.")
         if known is not None and self._waits_for_parent(known):
@@ -434,7 +434,6 @@ class Brokerage:
             known.sequence = self._next_sequence()
         known.arrives, known.arrived, known.slips = self._moment + self.settings.latency, False, 0
         if not after.remaining:
-            self._tell(events.OrderOpened(known.change(status=OrderStatus.FILLED, why_held="")))
             self._end(known, OrderStatus.FILLED, f"Filled Size: {after.filled}")
             self._release_children(known)
             return
@@ -520,9 +519,15 @@ class Brokerage:
         """What is to be done next, as it follows from the orders; looked up again after each event."""
         if self._known_agenda is None:
             books: dict[int, _Book] = {}
-            for each in sorted(self.working.values(), key=lambda working: working.priority):
+            for each in self.working.values():
                 if each.arrived and not each.waits_for_close and self._is_at_work(each):
-                    books.setdefault(each.con_id, _Book(each.con_id)).add(each)
+                    book = books.get(each.con_id)
+                    if book is None:
+                        book = books[each.con_id] = _Book(each.con_id)
+                    book.add(each)
+            for book in books.values():
+                book.buys.sort(key=lambda working: working.priority)
+                book.sells.sort(key=lambda working: working.priority)
             self._known_agenda = _Agenda(min(self._dues()), dict(sorted(books.items())))
         return self._known_agenda
 
@@ -530,15 +535,18 @@ class Brokerage:
         """When something is due besides market steps, the day's end always among it."""
         now = self._moment
         yield self._midnight()
+        by_contract: dict[int, WorkingOrder] = {}
         for working in self.working.values():
             if not working.transmitted:
                 continue
+            by_contract[working.con_id] = working
             if not working.arrived:
                 yield working.arrives
             if working.begins is not None and working.begins > now:
                 yield working.begins
             if working.ends is not None:
                 yield working.ends
+        for working in by_contract.values():
             yield self._session_of(working).until
         for con_id in self._held():
             instrument = self.catalog.get(con_id)
@@ -625,7 +633,8 @@ class Brokerage:
             self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _waits_for_parent(self, working: WorkingOrder) -> bool:
-        return working.order.parent_id != 0 and (working.order.client_id, working.order.parent_id) in self.working
+        order = working.order
+        return order.parent_id != 0 and (order.client_id, order.parent_id) in self.working
 
     def _may_trade(self, working: WorkingOrder) -> bool:
         """Whether the market may fill or trigger an order now."""
@@ -658,17 +667,18 @@ class Brokerage:
     def _match(self, only: set[WorkingOrder] | None = None) -> None:
         """Let orders that have arrived meet the market as it is now; all of them unless told which."""
         for con_id in list(self._agenda.books):
-            if not self._stirs(self._book(con_id)):
+            book = self._book(con_id)
+            if not self._stirs(book):
                 continue
             quote = self.market.quote(con_id, self._moment)
             if quote.halted is Halted.NO:
-                for each in list(self._book(con_id).waiting):
+                for each in book.waiting:
                     if only is None or each in only:
                         self._watch(each, quote)
                 book = self._book(con_id)
                 for side in (book.buys, book.sells):
                     self._match_side(side, quote, only)
-            for each in list(self._book(con_id).at_once):
+            for each in book.at_once:
                 if (only is None or each in only) and self._is_at_work(each):
                     self._cancel(each, "Nothing more could be filled at once")
 
@@ -794,6 +804,8 @@ class Brokerage:
 
     def _settle_group(self, filled: WorkingOrder, quantity: Decimal, remaining_before: Decimal) -> None:
         """Cancel or reduce the other orders of a filled order's OCA group."""
+        if not filled.order.oca_group:
+            return
         group = [each for each in self.working.values() if contingency.share_a_group(each, filled)]
         for other in group:
             if self.working.get(other.key) is not other:
@@ -930,8 +942,9 @@ class Brokerage:
         return self.counters.sequence
 
     def _tell(self, *told: events.Event) -> None:
-        self._known_agenda = None
         for event in told:
+            if isinstance(event, events.OrderOpened | events.OrderStatusChanged):
+                self._known_agenda = None
             self._pending.append(event)
             line = journal_line(event, self._moment)
             self.journal.append(line)
@@ -955,7 +968,7 @@ class _Book:
     at_once: list[WorkingOrder] = field(default_factory=list)
 
     def add(self, working: WorkingOrder) -> None:
-        """Add an order that is at work; orders are added the best first."""
+        """Add an order that is at work; the sides are sorted afterwards."""
         if working.order.time_in_force in AT_ONCE:
             self.at_once.append(working)
         if working.waits_for_trigger:

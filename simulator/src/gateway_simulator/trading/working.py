@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -44,21 +44,17 @@ class WorkingOrder:
     triggered: bool = False
     reached: int = 0
     slips: int = 0
+    con_id: int = field(init=False)
+    buys: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.con_id = self.instrument.contract.con_id
+        self.buys = self.order.action == "BUY"
 
     @property
     def key(self) -> tuple[int, int]:
         """The ids of the order's client and of the order."""
         return self.order.client_id, self.order.order_id
-
-    @property
-    def con_id(self) -> int:
-        """The contract's id."""
-        return self.instrument.contract.con_id
-
-    @property
-    def buys(self) -> bool:
-        """Whether the order buys."""
-        return self.order.action == "BUY"
 
     @property
     def waits_for_trigger(self) -> bool:
