@@ -331,6 +331,17 @@ def test_type_1_cancels_the_others_at_the_first_fill() -> None:
     assert desk.held() == 0
 
 
+def test_type_1_cancels_the_others_at_a_partial_fill_too() -> None:
+    desk = Desk()
+    desk.account.cash = Decimal(10_000_000)
+    desk.place(oca(1, "195", 1, 2000), oca(2, "210", 1, 2000))
+    desk.price("205", "205.1")
+    happened = desk.wait(0.1)
+    assert [line.split("@")[0][:6] for line in happened if "fill" in line] == ["fill 1"]
+    assert happened[-2:] == ["status 2 Cancelled 0", "error 2 202"]
+    assert [each.order_id for each in desk.brokerage.orders] == [1]
+
+
 @pytest.mark.parametrize("oca_type", [2, 3])
 def test_types_2_and_3_reduce_the_others_by_the_share_that_was_filled(oca_type: int) -> None:
     desk = Desk()
@@ -368,7 +379,8 @@ def test_a_change_keeps_the_permanent_id_and_takes_effect_after_the_latency() ->
         "status 1 Submitted 0",
     ]
     assert desk.brokerage.orders[0].perm_id == before.perm_id
-    assert desk.wait()[:2] == ["fill 1 20@189.1", "status 1 Filled 20"]
+    assert desk.wait(0.049) == []
+    assert desk.wait(0.001)[:2] == ["fill 1 20@189.1", "status 1 Filled 20"]
 
 
 def test_a_change_to_what_is_filled_ends_the_order_and_one_below_it_is_refused() -> None:

@@ -157,3 +157,15 @@ def test_a_brokerage_that_was_never_told_the_time_can_be_kept_too() -> None:
     restore(other, document)
     assert other.now is None
     assert to_document(other) == document
+
+
+def test_a_stop_that_was_triggered_stays_so_over_a_restart(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "state.json"
+    desk.place(order(1, "SELL", order_type="STP LMT", aux_price="185", limit_price="184.5"))
+    desk.price("180", "180.1")
+    desk.wait()
+    save(path, desk.brokerage)
+    desk.brokerage = fresh()
+    load(path, desk.brokerage)
+    desk.price("186", "186.1")
+    assert desk.wait()[0] == "fill 1 10@186"

@@ -31,6 +31,7 @@ from zoneinfo import ZoneInfo
 
 from gateway_simulator.trading import contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.book import Agenda, Book, Session
 from gateway_simulator.trading.catalog import Catalog, increment_at, sample_catalog
 from gateway_simulator.trading.commissions import CommissionSchedule
 from gateway_simulator.trading.journal import journal_line
@@ -126,8 +127,8 @@ class Brokerage:
         self.shown = ShownSizes()
         self.seen_revision = market.revision
         self.day = date.min
-        self._sessions: dict[int, _Session] = {}
-        self._known_agenda: _Agenda | None = None
+        self._sessions: dict[int, Session] = {}
+        self._known_agenda: Agenda | None = None
         self._refreshed: tuple[int, int] | None = None
         self._pending: list[events.Event] = []
 
@@ -515,20 +516,20 @@ class Brokerage:
         return min(agenda.due, EPOCH + ((now - EPOCH) // step + 1) * step)
 
     @property
-    def _agenda(self) -> _Agenda:
+    def _agenda(self) -> Agenda:
         """What is to be done next, as it follows from the orders; looked up again after each event."""
         if self._known_agenda is None:
-            books: dict[int, _Book] = {}
+            books: dict[int, Book] = {}
             for each in self.working.values():
                 if each.arrived and not each.waits_for_close and self._is_at_work(each):
                     book = books.get(each.con_id)
                     if book is None:
-                        book = books[each.con_id] = _Book(each.con_id)
+                        book = books[each.con_id] = Book(each.con_id)
                     book.add(each)
             for book in books.values():
                 book.buys.sort(key=lambda working: working.priority)
                 book.sells.sort(key=lambda working: working.priority)
-            self._known_agenda = _Agenda(min(self._dues()), dict(sorted(books.items())))
+            self._known_agenda = Agenda(min(self._dues()), dict(sorted(books.items())))
         return self._known_agenda
 
     def _dues(self) -> Iterable[datetime]:
@@ -649,12 +650,12 @@ class Brokerage:
         session = self._session_of(working)
         return session.extended if working.order.outside_rth else session.regular
 
-    def _session_of(self, working: WorkingOrder) -> _Session:
+    def _session_of(self, working: WorkingOrder) -> Session:
         """The instrument's session at this moment, looked up once between two changes."""
         now = self._moment
         session = self._sessions.get(working.con_id)
         if session is None or not session.since <= now < session.until:
-            session = self._sessions[working.con_id] = _Session(
+            session = self._sessions[working.con_id] = Session(
                 self.hours.is_open(working.instrument, now, outside_rth=False),
                 self.hours.is_open(working.instrument, now, outside_rth=True),
                 now,
@@ -682,7 +683,7 @@ class Brokerage:
                 if (only is None or each in only) and self._is_at_work(each):
                     self._cancel(each, "Nothing more could be filled at once")
 
-    def _stirs(self, book: _Book) -> bool:
+    def _stirs(self, book: Book) -> bool:
         """Whether the market may do something with the orders of a book now: a look at its prices only."""
         if book.at_once:
             return True
@@ -701,8 +702,8 @@ class Brokerage:
             if (only is None or each in only) and self._is_at_work(each):
                 self._trade(each, quote)
 
-    def _book(self, con_id: int) -> _Book:
-        return self._agenda.books.get(con_id) or _Book(con_id)
+    def _book(self, con_id: int) -> Book:
+        return self._agenda.books.get(con_id) or Book(con_id)
 
     def _is_at_work(self, working: WorkingOrder) -> bool:
         return self.working.get(working.key) is working and (
@@ -954,45 +955,6 @@ class Brokerage:
     def _drain(self) -> list[events.Event]:
         told, self._pending = self._pending, []
         return told
-
-
-@dataclass
-class _Book:
-    """A contract's orders at work: those that wait for their price, those that trade (the best first) and, of
-    these, those that trade at once or not at all."""
-
-    con_id: int
-    waiting: list[WorkingOrder] = field(default_factory=list)
-    buys: list[WorkingOrder] = field(default_factory=list)
-    sells: list[WorkingOrder] = field(default_factory=list)
-    at_once: list[WorkingOrder] = field(default_factory=list)
-
-    def add(self, working: WorkingOrder) -> None:
-        """Add an order that is at work; the sides are sorted afterwards."""
-        if working.order.time_in_force in AT_ONCE:
-            self.at_once.append(working)
-        if working.waits_for_trigger:
-            self.waiting.append(working)
-        else:
-            (self.buys if working.buys else self.sells).append(working)
-
-
-@dataclass(frozen=True)
-class _Agenda:
-    """When something is due next, and the orders at work by contract."""
-
-    due: datetime
-    books: dict[int, _Book]
-
-
-@dataclass(frozen=True)
-class _Session:
-    """Whether regular hours and any session run, since when that is known and until when it holds."""
-
-    regular: bool
-    extended: bool
-    since: datetime
-    until: datetime
 
 
 def _trailed_limit(order: Order, stop: Decimal | None) -> Decimal | None:

@@ -1,0 +1,47 @@
+"""The orders at work, sorted by how they meet the market, and when something is due next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gateway_simulator.trading.working import AT_ONCE, WorkingOrder
+
+
+@dataclass
+class Book:
+    """A contract's orders at work: those that wait for their price, those that trade (the best first) and, of
+    these, those that trade at once or not at all."""
+
+    con_id: int
+    waiting: list[WorkingOrder] = field(default_factory=list)
+    buys: list[WorkingOrder] = field(default_factory=list)
+    sells: list[WorkingOrder] = field(default_factory=list)
+    at_once: list[WorkingOrder] = field(default_factory=list)
+
+    def add(self, working: WorkingOrder) -> None:
+        """Add an order that is at work; the sides are sorted afterwards."""
+        if working.order.time_in_force in AT_ONCE:
+            self.at_once.append(working)
+        if working.waits_for_trigger:
+            self.waiting.append(working)
+        else:
+            (self.buys if working.buys else self.sells).append(working)
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """When something is due next, and the orders at work by contract."""
+
+    due: datetime
+    books: dict[int, Book]
+
+
+@dataclass(frozen=True)
+class Session:
+    """Whether regular hours and any session run, since when that is known and until when it holds."""
+
+    regular: bool
+    extended: bool
+    since: datetime
+    until: datetime
