@@ -306,6 +306,25 @@ async def test_a_slow_reader_of_ticks_is_served_less_and_others_are_not_disturbe
             client.close()
 
 
+async def test_a_long_advance_drowns_no_client() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        profit = ib.reqPnL("DU1234567")
+        bars = await asyncio.wait_for(
+            ib.reqHistoricalDataAsync(APPLE, "", "1800 S", "1 min", "TRADES", False, 2, True), SOON
+        )
+        ib.reqMktData(APPLE)
+        await client.caught_up()
+        server.floor.move(2 * 3600)
+        await client.caught_up()
+        server.floor.move(5)
+        await client.caught_up()
+        assert events(server, "slow_reader") == []
+        assert bars[-1].date == NOW.replace(second=0) + timedelta(hours=2)
+        daily, *_ = server.brokerage.pnl("DU1234567", server.clock.utc())
+        assert profit.dailyPnL == float(daily)
+
+
 async def one_second(server: ApiServer, good: RawClient) -> None:
     """Go a second on; the client that reads gets it all."""
     server.floor.move(1)

@@ -13,7 +13,8 @@ from typing import Any
 from gateway_simulator.control import COMMANDS, HOST
 from gateway_simulator.settings import SettingsError, read_control_port
 
-TIMEOUT = 10.0
+TIMEOUT = 120.0
+"""Seconds: a held clock that is advanced by days, with orders at work, takes its time."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from gateway_simulator.trading.history import History
 from gateway_simulator.trading.model import Order, OrderStatus
 
 MAX_STEPS = 2400
-"""Steps of the market that streams see of one advance of a held clock; a longer advance widens them."""
+"""Steps that streams see of one advance of a held clock; a long one widens them, over 5 s from 200 minutes on."""
 
 
 class Listener(Protocol):
@@ -137,7 +137,8 @@ class Floor:
         """Set the alarm to what falls due next; to be called whenever that may have changed."""
         self._cancel_alarm()
         now = self.clock.utc()
-        due = [each for each in (listener.next_due(now) for listener in self._listeners) if each is not None]
+        wished = [each for each in (listener.next_due(now) for listener in self._listeners) if each is not None]
+        due = [max(each, now + self._stride) for each in wished]
         if (next_due := self.brokerage.next_due(now)) is not None:
             due.append(next_due)
         if self.brokerage.working or any(each.streams for each in self._listeners):

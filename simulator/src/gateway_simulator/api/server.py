@@ -274,6 +274,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable.set()
+        self._server.floor.arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for task in (self._task, *self._holds):
@@ -333,6 +334,7 @@ class _Connection(asyncio.Protocol):
         self._serving.set()
         if not self.transport.is_closing():
             self.transport.write(bytes(held))
+        self._server.floor.arm()
 
     def _keeps_up(self) -> bool:
         return self._writable.is_set() and self._held is None

@@ -225,10 +225,11 @@ class Service:
     def __init__(self, desk: Desk, line: Line) -> None:
         self._desk = desk
         self._send = line.send
+        self._keeps_up = line.keeps_up
         self.wants_bulletins = False
         self._orders = Orders(desk)
         self._accounts = Accounts(desk)
-        self._market = Market(desk, line.keeps_up)
+        self._market = Market(desk)
         self._history = History(desk)
         own: Mapping[type, Handler] = {
             requests.NewsBulletins: self._news_bulletins,
@@ -270,17 +271,24 @@ class Service:
 
     @property
     def streams(self) -> bool:
-        """Whether the client follows each step of the market."""
-        return self._market.streams
+        """Whether the client follows each step of the market, and reads what it is sent."""
+        return self._market.streams and self._keeps_up()
 
     def tick(self, now: datetime) -> None:
-        """Send what the present asks for."""
+        """Send what the present asks for.
+
+        A client that does not read misses steps: the next one that it gets tells of everything that has changed.
+        """
+        if not self._keeps_up():
+            return
         self._send_all(self._accounts.tick(now))
         self._send_all(self._market.tick(now))
         self._send_all(self._history.tick(now))
 
     def next_due(self, now: datetime) -> datetime | None:
         """Return when there is something to send that is not a step of the market."""
+        if not self._keeps_up():
+            return None
         due = (self._accounts.next_due(now), self._market.next_due(now), self._history.next_due(now))
         return min((each for each in due if each is not None), default=None)
 

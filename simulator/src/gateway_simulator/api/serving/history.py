@@ -187,17 +187,8 @@ def is_daily(bar_size: str) -> bool:
 
 def recent_duration(bar_size: str) -> str:
     """Return a duration that holds at least the present bar of a size and the one before it."""
-    unit = bar_size.split()[-1:] or [""]
-    match unit[0].rstrip("s"):
-        case "sec":
-            return "120 S"
-        case "min":
-            return "7200 S"
-        case "hour":
-            return "2 D"
-        case "day":
-            return "5 D"
-        case "week" | "W":
-            return "3 W"
-        case _:
-            return "3 M"
+    count, _, unit = bar_size.partition(" ")
+    seconds = {"sec": 1, "min": 60, "hour": 3600}.get(unit.rstrip("s"))
+    if seconds is not None and count.isdecimal():
+        return f"{2 * int(count) * seconds} S"
+    return {"day": "5 D", "week": "3 W", "W": "3 W"}.get(unit.rstrip("s") or bar_size[-1:], "3 M")

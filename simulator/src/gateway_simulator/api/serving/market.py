@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -62,14 +62,10 @@ def bar_mark(now: datetime) -> datetime:
 
 
 class Market:
-    """One client's view of the market. ``keeps_up`` tells whether the client reads what it is sent.
+    """One client's view of the market."""
 
-    A client that does not misses steps: the next one it gets tells of everything that has changed.
-    """
-
-    def __init__(self, desk: Desk, keeps_up: Callable[[], bool]) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._keeps_up = keeps_up
         self._kind = LIVE
         self._tickers: dict[int, _Ticker] = {}
         self._every_tick: dict[int, _EveryTick] = {}
@@ -249,8 +245,8 @@ class Market:
         return bar_mark(now) + BAR if self._bars else None
 
     def tick(self, now: datetime) -> Iterable[bytes]:
-        """Send what has changed, if the client keeps up and the data flows."""
-        if not self._desk.floor.data_flows or not self._keeps_up():
+        """Send what has changed, if the data flows."""
+        if not self._desk.floor.data_flows:
             return
         for ticker in self._tickers.values():
             if not ticker.frozen:
