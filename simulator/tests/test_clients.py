@@ -1,0 +1,156 @@
+"""Four API clients, each in its own environment and process, against the program; what they show is what it did.
+
+The programs are in simulator/clients, the environments are made by scripts/clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from simulator.tests.test_alone import program, ready
+
+pytestmark = pytest.mark.asyncio
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / "simulator/clients"
+MADE = ROOT / ".sandbox/clients"
+HALF_PAST_THREE = "2026-11-23T20:30:00+00:00"
+DEADLINE = 60.0
+
+INSYNC = [sys.executable, str(CLIENTS / "insync_family/program.py"), "ib_insync"]
+COMMANDS = {
+    "ib_insync": INSYNC,
+    "ib_async": [str(MADE / "ib_async/bin/python"), str(CLIENTS / "insync_family/program.py"), "ib_async"],
+    "ibapi": [str(MADE / "ibapi/bin/python"), str(CLIENTS / "ibapi/program.py")],
+    "stoqey": ["node", str(CLIENTS / "stoqey/program.js")],
+}
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a client showed of its day, and the journal of the same day."""
+
+    seen: Mapping[str, Any]
+    journal: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.journal.splitlines()]
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == kind]
+
+
+async def trade(command: list[str], journal: Path) -> Day:
+    """Let a client trade its day with a simulator of its own."""
+    options = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
+    async with program(*options, "--messages-per-second", "0", "--journal-file", str(journal)) as (
+        process,
+        port,
+        control,
+    ):
+        await ready(process)
+        client = await asyncio.create_subprocess_exec(
+            *command,
+            str(port),
+            str(control),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "NODE_PATH": str(MADE / "stoqey/node_modules")},
+        )
+        try:
+            out, err = await asyncio.wait_for(client.communicate(), DEADLINE)
+        finally:
+            if client.returncode is None:
+                client.kill()
+                await client.wait()
+        assert client.returncode == 0, err.decode()
+        process.terminate()
+        await process.wait()
+    return Day(json.loads(out), await asyncio.to_thread(journal.read_text))
+
+
+@pytest.fixture(params=COMMANDS, scope="module")
+def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Day:
+    return asyncio.run(trade(COMMANDS[request.param], tmp_path_factory.mktemp(request.param) / "journal"))
+
+
+async def test_what_a_client_asks_is_answered(day: Day) -> None:
+    seen = day.seen
+    assert seen["version"] in (176, 178)
+    assert seen["accounts"] == ["DU1234567"]
+    assert seen["positions"] == {"265598": 100, "272093": 50}
+    assert (seen["stock"], seen["ambiguous"]) == (265598, 2)
+    assert seen["chain"]["expirations"] > 8
+    assert seen["chain"]["strikes"] > 20
+    assert all(seen["greeks"])
+    assert seen["bars"] in (73, [73, True])  # from the opening to half past three, in bars of five minutes
+    assert seen["head"] == "2021"
+
+
+async def test_orders_end_as_the_journal_says(day: Day) -> None:
+    last = {str(each["order_id"]): each for each in day.of("OrderStatusChanged")}
+    assert len(last) >= 8
+    assert {each["status"] for each in last.values()} >= {"Filled", "Cancelled"}
+    shown = {
+        order_id: (facts["status"], float(facts["filled"]), float(facts["average"]))
+        for order_id, facts in day.seen["orders"].items()
+    }
+    assert shown == {
+        order_id: (each["status"], float(each["filled"]), float(each["average_fill_price"]))
+        for order_id, each in last.items()
+    }
+
+
+async def test_executions_and_commissions_are_those_of_the_journal(day: Day) -> None:
+    fills = day.of("OrderFilled")
+    assert len(fills) >= 5
+    assert day.seen["executions"] == {
+        each["exec_id"]: {
+            "perm_id": each["perm_id"],
+            "side": each["side"],
+            "shares": float(each["shares"]),
+            "price": float(each["price"]),
+            "cumulative": float(each["cumulative_quantity"]),
+        }
+        for each in fills
+    }
+    commissions = {each["exec_id"]: float(each["commission"]) for each in day.of("CommissionCharged")}
+    assert day.seen["commissions"] == commissions
+
+
+async def test_refusals_reach_the_client_by_their_codes(day: Day) -> None:
+    told = [(each["order_id"], each["code"]) for each in day.of("OrderError")]
+    assert {110, 202} <= {code for _, code in told}
+    heard = [(order_id, code) for order_id, code in day.seen["errors"] if order_id > 0]
+    assert sorted(heard) == sorted(told)
+
+
+async def test_the_impact_of_an_order_is_that_of_the_journal(day: Day) -> None:
+    [preview] = day.of("OrderPreviewed")
+    assert day.seen["impact"] == [float(preview["initial_margin_after"]), float(preview["equity_with_loan_after"])]
+
+
+async def test_a_second_session_finds_what_the_first_left(day: Day) -> None:
+    if "again" in day.seen:
+        again = day.seen["again"]
+        assert (again["same_executions"], again["same_commissions"], again["found"]) == (True, True, 1)
+        assert again["completed"] >= 6
+    else:
+        assert day.seen["found"] == ["Submitted"]
+        assert set(day.seen["fills_again"]) < set(day.seen["executions"])
+
+
+async def test_two_runs_with_one_seed_have_identical_journals(tmp_path: Path) -> None:
+    first = await trade(INSYNC, tmp_path / "first")
+    second = await trade(INSYNC, tmp_path / "second")
+    assert first.journal == second.journal
+    assert len(first.journal.splitlines()) > 100
