@@ -21,7 +21,8 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Told:
-    """A trouble that was told: when last (seconds since 1970), and how often it has come again since."""
+    """A trouble that was told: when last (seconds since 1970), and how often it has come again since. Of several that
+    end together: the first time, and all repeats."""
 
     at: float
     repeats: int = 0

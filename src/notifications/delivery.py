@@ -15,7 +15,6 @@ import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol
 
 from apprise import Apprise, AppriseResult, NotifyType
 from apprise.plugins.base import NotifyBase
@@ -23,7 +22,7 @@ from apprise.plugins.discord import NotifyDiscord
 
 from notifications.discord import DiscordTarget
 from notifications.message import Message, Severity
-from notifications.outcome import Outcome, Result, of_status
+from notifications.target import Outcome, Result, Target, of_status
 
 _TYPES = {Severity.INFO: NotifyType.INFO, Severity.WARNING: NotifyType.WARNING, Severity.ALERT: NotifyType.FAILURE}
 _STATUS = re.compile(r"\berror=(\d{3})\b")
@@ -31,18 +30,6 @@ _STATUS = re.compile(r"\berror=(\d{3})\b")
 
 class AddressError(ValueError):
     """An address, or the file they are in, cannot be used; the message tells the line but never the address."""
-
-
-class Target(Protocol):
-    """Somewhere messages go. ``name`` tells it apart from others, without its address."""
-
-    name: str
-
-    def parts(self, message: Message) -> int:
-        """How many sends a message takes, at least one."""
-
-    def send(self, message: Message, part: int) -> Outcome:
-        """Deliver one part (from 0), and wait for the answer. Never raises for a failure of the target."""
 
 
 class AppriseTarget:
@@ -100,10 +87,12 @@ def read_addresses(path: Path) -> tuple[str, ...]:
 
 def targets_of(addresses: Iterable[str], *, discord_api: str = NotifyDiscord.notify_url) -> tuple[Target, ...]:
     """A target for each address. Raises AddressError for one that Apprise does not know."""
-    _keep_addresses_out_of_logs()
     found: dict[str, Target] = {}
     for number, address in enumerate(addresses, start=1):
+        _quiet(logging.CRITICAL)
         plugin = Apprise.instantiate(address)
+        # From here on `_outcome` reads its warnings.
+        _quiet(logging.WARNING)
         if not isinstance(plugin, NotifyBase):
             raise AddressError(
                 f"address {number} for notifications is none that Apprise knows. "
@@ -123,10 +112,12 @@ def _fingerprint(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:8]
 
 
-def _keep_addresses_out_of_logs() -> None:
-    """Apprise and urllib3 write addresses to their logs, some even at WARNING; what matters of it is told here."""
-    for name in ("apprise", "urllib3"):
+def _quiet(apprise: int) -> None:
+    """Keep addresses out of logs: urllib3 writes them below WARNING, Apprise too, and at WARNING those that it cannot
+    read. What matters of it is told here."""
+    for name, level in (("apprise", apprise), ("urllib3", logging.WARNING)):
         logger = logging.getLogger(name)
+        logger.setLevel(level)
         logger.propagate = False
         if not logger.handlers:
             # Without one, Python itself would print warnings to stderr.

@@ -21,7 +21,7 @@ import requests
 from apprise.plugins.discord import NotifyDiscord
 
 from notifications.message import Message, Severity
-from notifications.outcome import Outcome, Result, of_status
+from notifications.target import Outcome, Result, of_status
 
 TITLE_LENGTH = 256
 DESCRIPTION_LENGTH = 2000

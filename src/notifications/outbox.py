@@ -50,6 +50,8 @@ CREATE TABLE told (key TEXT PRIMARY KEY, at REAL NOT NULL, repeats INTEGER NOT N
 CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 """
 
+_KEY_OR_BELOW = "(key = ?1 OR substr(key, 1, length(?1) + 1) = ?1 || '/')"
+
 _CAUSES = {
     sqlite3.SQLITE_BUSY: ("another process writes to it", "End what holds it open."),
     sqlite3.SQLITE_LOCKED: ("another process writes to it", "End what holds it open."),
@@ -130,9 +132,14 @@ class Outbox:
         now = self._clock()
         key = key_of(message)
         with self._transaction():
-            row = self._one("SELECT at, repeats FROM told WHERE key = ?", key)
-            decision = decide(message, Told(*row) if row else None, now, self._window)
+            at, repeats = self._one(
+                f"SELECT min(at), sum(repeats) FROM told WHERE {_KEY_OR_BELOW if message.recovery_of else 'key = ?1'}",  # noqa: S608 - constants
+                key,
+            )
+            decision = decide(message, None if at is None else Told(at, repeats), now, self._window)
             self._remember(key, decision.told)
+            if message.recovery_of:
+                self._write(f"DELETE FROM told WHERE {_KEY_OR_BELOW}", key)  # noqa: S608 - a constant
             self._count(decision.verdict.value)
             if decision.verdict is Verdict.TELL and self._make_room(message.severity):
                 self._insert(decision.message, targets, now)

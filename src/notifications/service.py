@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from notifications.dedupe import Verdict
-from notifications.delivery import Target
 from notifications.message import Message
 from notifications.outbox import Outbox, OutboxError
+from notifications.target import Target
 from notifications.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Notifications:
         return verdict
 
     def stop(self, seconds: float) -> bool:
-        """Deliver what is due, for at most so many seconds; whether all threads have ended by then."""
+        """Deliver what can be delivered within so many seconds; whether all threads have ended by then."""
         for worker in self._workers:
             worker.ask_to_stop(seconds)
         until = self._monotonic() + seconds

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from notifications.delivery import Target
 from notifications.outbox import LONGEST_PAUSE, Delivery, Outbox, OutboxError
-from notifications.outcome import Outcome, Result
+from notifications.target import Outcome, Result, Target
 
 FIRST_PAUSE = 1.0
 LONGEST_OWN_PAUSE = 300.0
@@ -75,7 +74,7 @@ class Worker:
         self._wake.set()
 
     def ask_to_stop(self, seconds: float) -> None:
-        """Deliver what is due now, for at most so many seconds, and then end."""
+        """End when nothing more can be delivered within so many seconds."""
         self._stop_by = self.monotonic() + seconds
         self._wake.set()
 
@@ -105,17 +104,18 @@ class Worker:
         while True:
             # Cleared before the look, so that what is put in after it wakes.
             self._wake.clear()
-            left = self._quiet_until - self.monotonic()
-            if self._stop_by is not None and (left > 0 or self.monotonic() >= self._stop_by):
+            now = self.monotonic()
+            if self._stop_by is not None and now >= self._stop_by:
                 return
-            if left > 0:
-                self._wake.wait(left)
-            elif delivery := outbox.claim(self.target.name, self._owner):
-                self._deliver(outbox, delivery)
-            elif self._stop_by is not None:
+            wait: float | None = self._quiet_until - now
+            if self._quiet_until <= now:
+                if delivery := outbox.claim(self.target.name, self._owner):
+                    self._deliver(outbox, delivery)
+                    continue
+                wait = outbox.seconds_to_next(self.target.name)
+            if self._stop_by is not None and (wait is None or now + wait >= self._stop_by):
                 return
-            else:
-                self._wake.wait(outbox.seconds_to_next(self.target.name))
+            self._wake.wait(wait)
 
     def _deliver(self, outbox: Outbox, delivery: Delivery) -> None:
         parts = self.target.parts(delivery.message)

@@ -17,10 +17,11 @@ from random import Random
 import pytest
 from tests.unit.notifications.webhook import SECRET, Answer, Webhook
 
-from notifications.delivery import AddressError, Target, read_addresses, targets_of
+from notifications.delivery import AddressError, read_addresses, targets_of
 from notifications.message import Message, Severity
 from notifications.outbox import Outbox
 from notifications.service import Notifications
+from notifications.target import Target
 from notifications.worker import Worker, pause
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -41,7 +42,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """All that is logged, at the level that tells most; no test may find the secret in it."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
-    assert SECRET not in caplog.text
+    assert not [record for record in caplog.get_records("call") if SECRET in record.getMessage()]
 
 
 class Running:
@@ -247,12 +248,12 @@ def test_any_other_service_is_apprise_s(
 ) -> None:
     picture = tmp_path / "screen.png"
     picture.write_bytes(b"\x89PNG")
-    with Webhook([Answer(), Answer(status)]) as server:
+    with Webhook([Answer()] + [Answer(status)] * 20) as server:
         (target,) = targets_of([f"json://user:{SECRET}@127.0.0.1:{server.port}/hook"])
         running = Running(path, target)
         running.tell(message("DU1234567 is up", lines=("first",), attachment=picture), message("two"))
         server.wait(lambda: len(server.tries) == 2)
-        running.worker.ask_to_stop(5)
+        running.worker.ask_to_stop(0.5)
         assert running.worker.join(5)
         assert running.outbox.states() == {"sent": 1, state: 1}
         assert running.end()
@@ -291,6 +292,15 @@ def test_stop_delivers_what_is_due_and_leaves_the_rest_for_the_next_run(
         assert titles(server) == ["0", "1", "2"]
     with Outbox(path, lambda: time.time() + 61) as outbox:
         assert outbox.states() == {"sent": 3, "queued": 3}
+
+
+def test_stop_tries_again_while_it_has_time(path: Path, log: pytest.LogCaptureFixture) -> None:
+    with Webhook([Answer(500)]) as server:
+        service = Notifications(path, [discord(server)])
+        service.start()
+        service.tell(message("last words"))
+        assert service.stop(10)
+    assert titles(server) == ["last words"]
 
 
 def test_stop_ends_in_time_when_the_server_hangs(path: Path, log: pytest.LogCaptureFixture) -> None:
@@ -378,12 +388,12 @@ def test_pauses_grow_up_to_a_limit() -> None:
         assert 0.75 * longest <= seconds <= longest
 
 
-def test_says_which_address_is_wrong_without_it() -> None:
+def test_says_which_address_is_wrong_without_it(log: pytest.LogCaptureFixture) -> None:
     with pytest.raises(AddressError, match="address 2") as error:
         targets_of([DISCORD, f"nonsense://{SECRET}"])
     assert SECRET not in str(error.value)
     with pytest.raises(AddressError) as error:
-        targets_of([f"discord:///{SECRET}"])
+        targets_of([f"discord://4242/{SECRET}?flags=wrong{SECRET}"])
     assert SECRET not in str(error.value)
 
 

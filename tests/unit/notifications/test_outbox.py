@@ -189,6 +189,16 @@ def test_counts_repeats_on_disk(path: Path, clock: Clock) -> None:
         assert titles(outbox, "a") == ["trouble", "end"]
 
 
+def test_an_end_is_that_of_all_troubles_below_its_key(outbox: Outbox, clock: Clock) -> None:
+    for key in ("gateway/login", "gateway/server", "gateway/server", "gatewayx", "note/x"):
+        outbox.put(message(key, key=key), ["a"])
+    clock.now += 60
+    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.TELL
+    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.UNTOLD
+    assert outbox.put(message("again", key="gateway/login"), ["a"]) is Verdict.TELL
+    assert outbox.put(message("again", key="gatewayx"), ["a"]) is Verdict.COUNT
+
+
 def test_gives_up_what_waits_for_a_target_that_is_not_configured(outbox: Outbox) -> None:
     outbox.put(message("one"), TARGETS)
     assert outbox.fail_other_targets(["a"]) == 1

@@ -1,9 +1,12 @@
-"""What became of one attempt to deliver."""
+"""What a target of messages is, and what becomes of one attempt to deliver to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
+
+from notifications.message import Message
 
 
 class Result(Enum):
@@ -23,6 +26,18 @@ class Outcome:
     result: Result
     detail: str = ""
     pause: float | None = None
+
+
+class Target(Protocol):
+    """Somewhere messages go. ``name`` tells it apart from others, without its address."""
+
+    name: str
+
+    def parts(self, message: Message) -> int:
+        """How many sends a message takes, at least one."""
+
+    def send(self, message: Message, part: int) -> Outcome:
+        """Deliver one part (from 0), and wait for the answer. Never raises for a failure of the target."""
 
 
 def of_status(status: int, pause: float | None = None) -> Outcome:
