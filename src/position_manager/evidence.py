@@ -160,8 +160,9 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
     if not search.exhausted(snapshot.time, patience):
         return finding(None if intent.state is State.UNKNOWN else _doubt(after), search)
     passes = f"{search.passes} passes since {search.since:%H:%M:%S}"
-    if moved != after.filled:
-        reason = f"{passes}: executions show {after.filled}, the position shows {moved} of {after.quantity}"
+    told = [order.filled for order in over if order.filled is not None]
+    if moved != after.filled or told:
+        reason = f"{passes}: {after.filled} executed, the position shows {moved}, completed orders {told or 'nothing'}"
         return finding(Proven(State.LOCKED, reason), search)
     if over:
         return finding(Proven(State.CANCELLED, f"completed, {passes} agree on {after.filled}", after.filled), search)

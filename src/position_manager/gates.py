@@ -15,7 +15,7 @@ from position_manager.caps import Caps, Sent
 from position_manager.halt import Halt
 from position_manager.intents import Side, State, closing_side
 from position_manager.ladder import spread_of
-from position_manager.model import ZERO, Hours, Instrument, Quote
+from position_manager.model import ZERO, Hours, Instrument, Quote, QuoteProblem
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _not_halted(facts: Facts) -> Check:
 def _same_position(facts: Facts, limits: Limits) -> Check:
     same = facts.position * facts.decided > 0
     age = facts.now - facts.read_at
-    fresh = age <= limits.position_age
+    fresh = abs(age) <= limits.position_age  # a clock that was set back makes nothing fresh
     detail = (
         f"decided at {facts.decided}, now {facts.position}, read {age.total_seconds():.1f} s ago"
         f" (at most {limits.position_age.total_seconds():g} s)"
@@ -179,6 +179,8 @@ def _quote(facts: Facts, limits: Limits) -> Check:
         return Check("quote", False, "no quote")
     age = facts.now - facts.quote.time
     problem = facts.quote.problem(facts.now, limits.quote_age)
+    if problem is None and age < -limits.quote_age:
+        problem = QuoteProblem.STALE
     detail = (
         f"bid {facts.quote.bid}, ask {facts.quote.ask}, {age.total_seconds():.1f} s old"
         f" (at most {limits.quote_age.total_seconds():g} s)"

@@ -15,16 +15,16 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from ib_connection.accounts import masked_list
-from position_manager.evidence import Finding
+from position_manager.evidence import Execution, Finding
 from position_manager.intents import (
     AT_BROKER,
     OPEN,
@@ -77,6 +77,7 @@ CREATE INDEX events_by_instrument ON events (account, con_id);
 CREATE INDEX events_by_intent ON events (intent);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_are_kept BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
+CREATE TABLE others (exec_id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE holdings (
     account TEXT NOT NULL, con_id INTEGER NOT NULL, quantity TEXT NOT NULL, oca_group TEXT NOT NULL,
     PRIMARY KEY (account, con_id)
@@ -338,6 +339,19 @@ class JournalReader:
         rows = self._all("SELECT account, con_id, reason, since FROM locks ORDER BY since")
         return tuple(Lock(row[0], row[1], row[2], datetime.fromisoformat(row[3])) for row in rows)
 
+    def uncounted(self, account: str, con_id: int, executions: Iterable[Execution]) -> tuple[Execution, ...]:
+        """Those of an instrument that are neither ours nor counted in its holding."""
+        return tuple(
+            execution
+            for execution in executions
+            if (execution.account, execution.con_id) == (account, con_id)
+            and not self._one(
+                "SELECT EXISTS (SELECT 1 FROM others WHERE exec_id = ?1) OR EXISTS (SELECT 1 FROM fills"
+                " WHERE exec_id = ?1) OR EXISTS (SELECT 1 FROM orders WHERE ref = ?2)",
+                *(execution.fill.exec_id, execution.ref),
+            )[0]
+        )
+
     def sent_since(self, time: datetime) -> int:
         """How many orders were written down for sending at or after a time."""
         count: int = self._one("SELECT COUNT(*) FROM orders WHERE sent >= ?", _text(time))[0]
@@ -400,12 +414,12 @@ class Journal(JournalReader):
                 self._db.close()
                 raise
         except BaseException:
-            os.close(self._lock_file)
+            self._lock_file.close()
             raise
 
     def close(self) -> None:
         super().close()
-        os.close(self._lock_file)
+        self._lock_file.close()
 
     def _prepare(self, stamp: Stamp) -> None:
         with self._failures():
@@ -432,7 +446,8 @@ class Journal(JournalReader):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Several changes that hold together or not at all, and cost one write to the disk. May be nested."""
+        """Several changes that hold together or not at all, and cost one write to the disk. May be nested; an error
+        must then leave the outermost block."""
         if self._depth:
             yield
             return
@@ -445,7 +460,8 @@ class Journal(JournalReader):
                 self._db.execute("COMMIT")
         except BaseException:
             if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+                with self._failures():
+                    self._db.execute("ROLLBACK")
             raise
         finally:
             self._depth = 0
@@ -586,13 +602,18 @@ class Journal(JournalReader):
         self.append(type(event).__name__, new.account, new.con_id, data, new.id)
         return change
 
-    def count_holding(self, account: str, con_id: int, quantity: Decimal, cause: str) -> Holding:
+    def count_holding(
+        self, account: str, con_id: int, quantity: Decimal, cause: str, others: Iterable[Execution] = ()
+    ) -> Holding:
         """Write down what a position is, when it is first seen or its change is explained by something else than our
-        fills. A change begins a new episode, with an OCA group of its own."""
+        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change begins
+        a new episode, with an OCA group of its own."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity:
-                self.append("holding", account, con_id, {"quantity": str(quantity), "cause": cause})
+                self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
+            for execution in others:
+                self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
             return Holding(quantity, self._episode(account, con_id, quantity))
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
@@ -629,9 +650,10 @@ class Journal(JournalReader):
             ):
                 self.append("locked", account, con_id, {"reason": reason}, intent)
 
-    def release(self, account: str, con_id: int, position: Decimal, by: str) -> bool:
-        """A person has looked: the lock ends, a locked intent is over, and the position counts as it is. Returns
-        whether there was a lock. An intent that may still be at the broker stays open."""
+    def release(self, account: str, con_id: int, position: Decimal, by: str, others: Iterable[Execution] = ()) -> bool:
+        """A person has looked: the lock ends, a locked intent is over, and the position counts as it is, with the
+        executions of ``others`` in it. Returns whether there was a lock. An intent that may still be at the broker
+        stays open."""
         with self.transaction():
             if not self._write("DELETE FROM locks WHERE account = ? AND con_id = ?", account, con_id):
                 return False
@@ -639,7 +661,7 @@ class Journal(JournalReader):
             intent = self.open_intent(account, con_id)
             if intent is not None and intent.state is State.LOCKED:
                 self.record(intent.id, Released(by))
-            self.count_holding(account, con_id, position, f"released by {by}")
+            self.count_holding(account, con_id, position, f"released by {by}", others)
             return True
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
@@ -654,24 +676,26 @@ class Journal(JournalReader):
         self._write("DELETE FROM rule_memory WHERE account = ? AND con_id = ?", account, con_id)
 
 
-def _hold(path: Path) -> int:
+def _hold(path: Path) -> BinaryIO:
     """Lock the file beside the journal; the lock ends with the process, however it ends."""
     lock = path.with_name(path.name + ".lock")
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = lock.open("a+b")
     except OSError as error:
         raise JournalError(f"journal {path}: {lock} cannot be opened: {error.strerror}. Look at its rights.") from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(handle)
+        file.seek(0)
+        holder = file.read(20).decode(errors="replace").strip() or "unknown"
+        file.close()
         raise JournalLockedError(
             f"journal {path}: another position manager (process {holder}) writes it. Stop that one first."
         ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return handle
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n".encode())
+    file.flush()
+    return file
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,0 +1,398 @@
+"""What each event makes of the connection, and that only READY may send."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from position_manager.connection_state import (
+    NEW_YORK,
+    REACTIONS,
+    RESET,
+    RESTART,
+    STEPS,
+    Action,
+    Alert,
+    AuthNeeded,
+    CodeHeard,
+    Connection,
+    ConnectLater,
+    Event,
+    FullSync,
+    HaltAll,
+    LiveAgain,
+    OrdersOutOfSight,
+    Page,
+    Patience,
+    Phase,
+    Reaction,
+    Recovered,
+    Resubscribe,
+    Resumed,
+    SessionVerified,
+    SocketDown,
+    SocketUp,
+    Step,
+    SuspendPrices,
+    SyncDone,
+    SyncDue,
+    SyncFailed,
+    SyncLater,
+    Tick,
+    after,
+    begun,
+    farm_of,
+)
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=NEW_YORK)
+PATIENCE = Patience()
+
+
+class Line:
+    """A connection that is led through events; ``did`` tells the actions of the last one."""
+
+    def __init__(self, now: datetime = NOON) -> None:
+        self.now = now
+        self.connection = begun(now, PATIENCE)
+        self._actions: tuple[Action, ...] = ()
+
+    def hear(self, *events: Event, later: float = 0) -> Connection:
+        self.now += timedelta(seconds=later)
+        for event in events:
+            self.connection, self._actions = after(self.connection, event, self.now, PATIENCE)
+        return self.connection
+
+    def code(self, code: int, text: str = "", subject: str = "", later: float = 0) -> Connection:
+        return self.hear(CodeHeard(code, text, subject), later=later)
+
+    def sync(self) -> Connection:
+        for step in STEPS:
+            self.hear(SyncDone(self.connection.sync, step))
+        return self.connection
+
+    def ready(self) -> Line:
+        self.hear(SocketUp(), SessionVerified())
+        self.sync()
+        assert self.connection.may_send
+        return self
+
+    def did(self) -> tuple[Action, ...]:
+        return self._actions
+
+    def told(self, *kinds: type) -> list[Action]:
+        return [action for action in self._actions if isinstance(action, kinds)]
+
+
+def test_the_way_to_ready() -> None:
+    line = Line()
+    seen = [line.connection.phase]
+    events: list[Event] = [SocketUp(), SessionVerified(), *(SyncDone(1, step) for step in STEPS)]
+    for event in events:
+        seen.append(line.hear(event).phase)
+    assert seen == [Phase.DOWN, Phase.SOCKET, *[Phase.SYNCING] * 4, Phase.READY]
+    assert line.told(Recovered, Alert, Page) == []
+
+
+def test_a_sync_counts_step_by_step_and_only_its_own_answers() -> None:
+    line = Line()
+    line.hear(SocketUp(), SessionVerified())
+    assert line.did() == (FullSync(1),)
+    line.hear(*(SyncDone(1, step) for step in reversed(STEPS)))
+    assert line.connection.pending == STEPS[1:]
+    line.hear(SyncFailed(1, Step.OPEN_ORDERS, "timeout"))
+    assert line.told(SyncLater) == [SyncLater("open orders could not be read: timeout")]
+    line.hear(SyncDue())
+    assert line.did() == (FullSync(2),)
+    line.hear(*(SyncDone(1, step) for step in STEPS))  # answers that came late
+    assert not line.connection.may_send
+    assert line.sync().may_send
+
+
+def test_a_periodic_sync_keeps_ready_until_it_fails() -> None:
+    line = Line().ready()
+    assert line.hear(SyncDue()).may_send
+    assert line.did() == (FullSync(2),)
+    assert line.hear(SyncDue()).sync == 2  # one at a time
+    assert line.hear(SyncFailed(2, Step.POSITIONS, "timeout")).phase is Phase.SYNCING
+    assert line.told(Alert) == [Alert("positions could not be read: timeout")]
+    line.hear(SyncDue())
+    line.sync()
+    assert line.told(Recovered) == [Recovered("READY again after 0 s")]
+
+
+@pytest.mark.parametrize("code", [1100, 2110])
+def test_the_lost_link_is_latched_and_told_once(code: int) -> None:
+    line = Line().ready()
+    assert line.code(code, "lost").phase is Phase.LINK_LOST
+    assert line.did() == (OrdersOutOfSight(f"{code} lost"), Alert(f"{code} lost"))
+    for _ in range(50):
+        assert line.code(1100, later=1).phase is Phase.LINK_LOST
+        assert line.did() == ()
+    assert line.code(2104, "ok:usfarm").phase is Phase.LINK_LOST  # 2104 does not mean connected
+    assert line.hear(SyncDue()).phase is Phase.LINK_LOST
+
+
+@pytest.mark.parametrize(("code", "first"), [(1101, (Resubscribe(),)), (1102, ())])
+def test_the_link_comes_back_through_a_full_sync(code: int, first: tuple[Action, ...]) -> None:
+    line = Line().ready()
+    line.code(1100)
+    assert line.code(code, later=60).phase is Phase.SYNCING
+    assert line.did() == (*first, FullSync(2))
+    assert line.sync().may_send
+    assert line.told(Recovered) == [Recovered("READY again after 60 s")]
+
+
+@pytest.mark.parametrize("code", [1101, 1102])
+def test_a_link_that_came_back_without_having_been_lost_is_synced_too(code: int) -> None:
+    line = Line().ready()
+    assert line.code(code).phase is Phase.SYNCING
+    assert line.told(OrdersOutOfSight, FullSync) == [OrdersOutOfSight(str(code) + " "), FullSync(2)]
+    assert Line().code(1102).phase is Phase.DOWN
+
+
+def test_a_link_lost_before_the_session_was_verified() -> None:
+    line = Line()
+    line.hear(SocketUp())
+    line.code(1100)
+    assert line.code(1102).phase is Phase.SOCKET
+    assert line.hear(SessionVerified()).phase is Phase.SYNCING
+    line.code(1100)
+    line.hear(SessionVerified())
+    assert line.connection.phase is Phase.LINK_LOST
+
+
+def test_answers_of_a_sync_that_the_lost_link_cut_off_do_not_make_it_ready() -> None:
+    line = Line()
+    line.hear(SocketUp(), SessionVerified())
+    line.code(1100)
+    assert line.hear(*(SyncDone(1, step) for step in STEPS)).phase is Phase.LINK_LOST
+
+
+def test_farms_degrade_the_data_and_not_the_link() -> None:
+    line = Line().ready()
+    for code in (2103, 2105):
+        line.code(code, "Market data farm connection is broken:usfarm")
+    connection = line.code(2157, "Sec-def data farm connection is broken:secdefnj")
+    assert connection.degraded == {"usfarm", "secdefnj"}
+    assert connection.data_degraded
+    assert connection.may_send
+    line.code(2103, "Market data farm connection is broken:usfarm")
+    assert line.did() == ()
+    line.code(2104, "Market data farm connection is OK:usfarm")
+    assert line.did() == (Recovered("2104 Market data farm connection is OK:usfarm"),)
+    assert line.connection.degraded == {"secdefnj"}
+
+
+def test_the_farm_stands_at_the_end_of_the_text() -> None:
+    assert farm_of("HMDS data farm connection is inactive but should be available upon demand.ushmds") == "ushmds"
+    assert farm_of("nothing here ") == "nothing here "
+
+
+@pytest.mark.parametrize("code", [354, 10089, 10167, 10168, 10197])
+def test_no_live_quote_suspends_prices_and_is_told_once(code: int) -> None:
+    line = Line().ready()
+    line.code(code, "no data", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} no data"), Alert(f"{code} no data"))
+    line.code(code, "no data", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} no data"),)
+    assert line.connection.may_send
+    line.hear(LiveAgain("42"))
+    assert line.told(Recovered) == [Recovered("live quotes for 42 again")]
+    line.hear(LiveAgain("42"))
+    assert line.did() == ()
+
+
+@pytest.mark.parametrize("code", [502, 504])
+def test_not_connected_backs_off(code: int) -> None:
+    line = Line().ready()
+    assert line.code(code, "Not connected").phase is Phase.DOWN
+    assert line.told(ConnectLater) == [ConnectLater()]
+    assert line.told(OrdersOutOfSight)
+
+
+def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
+    line = Line()
+    line.hear(SocketUp())
+    line.code(326, "in use")
+    line.hear(SocketDown("closed"))
+    assert line.told(ConnectLater) == [ConnectLater(same_id_soon=True)]
+    line.code(326, "in use", later=119)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=1)
+    assert [page for page in line.told(Page) if isinstance(page, Page) and "client id" in page.text]
+    line.hear(Tick(), later=60)
+    assert line.told(Page) == []
+    line.ready()
+    line.hear(SocketDown("closed"))
+    assert line.told(ConnectLater) == [ConnectLater()]
+
+
+def test_321_halts_until_a_person_resumes() -> None:
+    line = Line().ready()
+    assert line.code(321, "read-only").phase is Phase.HALTED
+    assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only"))
+    line.code(321, "again")
+    assert line.did() == ()
+    line.hear(SocketDown("x"))
+    line.hear(SocketUp(), SessionVerified())
+    assert line.sync().phase is Phase.HALTED
+    assert not line.connection.may_send
+    assert line.hear(Resumed()).phase is Phase.SYNCING
+    assert line.did() == (FullSync(3),)
+    assert line.sync().may_send
+
+
+def test_a_halt_outlasts_a_restart_of_the_program() -> None:
+    assert begun(NOON, PATIENCE, "321").phase is Phase.HALTED
+
+
+def test_lean_262_a_missed_second_factor_is_told() -> None:
+    line = Line().ready()
+    assert line.hear(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
+    assert line.told(Page) == [Page("the gateway needs a person: second factor")]
+    line.hear(AuthNeeded("second factor"), SocketDown("closed"))
+    assert line.connection.phase is Phase.AUTH_NEEDED
+    assert line.told(Page) == []
+    line.hear(SocketUp(), SessionVerified())
+    line.sync()
+    assert line.connection.may_send
+    assert line.told(Recovered)
+
+
+def test_lean_246_blind_is_never_healthy() -> None:
+    line = Line().ready()
+    line.hear(SocketDown("closed"))
+    assert line.told(Alert) == [Alert("closed")]
+    line.hear(Tick(), later=599)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=1)
+    assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
+    line.hear(Tick(), later=3600)
+    assert line.told(Page) == []
+
+
+def test_a_gateway_that_is_not_there_at_the_start_pages_too() -> None:
+    line = Line()
+    line.hear(Tick(), later=600)
+    assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
+
+
+def night(hour: int, minute: int, second: int = 0) -> datetime:
+    return datetime(2026, 11, 24, hour, minute, second, tzinfo=NEW_YORK)
+
+
+def test_the_daily_restart_is_maintenance_until_ready() -> None:
+    line = Line(night(1, 57)).ready()
+    assert line.hear(Tick(), later=59).may_send
+    assert line.hear(Tick(), later=1).phase is Phase.MAINTENANCE
+    assert not line.connection.may_send
+    line.hear(SocketDown("restart"), later=125)
+    assert line.told(Alert, Page) == []
+    line.hear(SocketUp(), SessionVerified(), later=40)
+    assert line.connection.phase is Phase.MAINTENANCE
+    assert line.sync().phase is Phase.READY
+    assert line.hear(Tick(), later=1).phase is Phase.READY  # 02:03, once a night is enough
+
+
+def test_a_restart_that_does_not_come_back_pages_after_ten_minutes() -> None:
+    line = Line(night(1, 57)).ready()
+    line.hear(Tick(), later=60)
+    line.hear(SocketDown("restart"), later=120)
+    line.hear(Tick(), later=479)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=1)
+    assert line.told(Page) == [Page("not READY for 8 minutes: MAINTENANCE")]
+    line.hear(SocketUp(), SessionVerified())
+    assert line.sync().may_send
+    assert line.told(Recovered)
+
+
+def test_a_restart_that_never_came_ends_with_its_window() -> None:
+    line = Line(night(1, 57)).ready()
+    assert line.hear(Tick(), later=60 + 599).phase is Phase.MAINTENANCE
+    assert line.hear(Tick(), later=1).may_send
+
+
+def test_ready_before_the_restart_stays_frozen() -> None:
+    line = Line(night(1, 57))
+    line.hear(SocketUp(), SessionVerified(), later=70)
+    assert line.sync().phase is Phase.MAINTENANCE
+    line.hear(SocketDown("restart"), later=115)
+    line.hear(SocketUp(), SessionVerified(), later=40)
+    assert line.sync().may_send
+
+
+def test_the_nightly_reset_is_not_told_and_pages_at_its_end() -> None:
+    line = Line(datetime(2026, 11, 23, 23, 50, tzinfo=NEW_YORK)).ready()
+    line.code(1100)
+    assert line.told(Alert, Page) == []
+    assert line.connection.phase is Phase.LINK_LOST
+    line.hear(Tick(), later=54 * 60)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=60)
+    assert line.told(Page) == [Page("not READY for 55 minutes: LINK_LOST")]
+
+
+def test_an_outage_from_before_a_window_waits_for_its_end() -> None:
+    line = Line(datetime(2026, 11, 23, 23, 40, tzinfo=NEW_YORK)).ready()
+    line.code(1100)
+    line.hear(Tick(), later=600)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=55 * 60)
+    assert line.told(Page)
+
+
+def test_windows_in_the_nights_when_clocks_change() -> None:
+    spring = datetime(2026, 3, 8, 6, 59, tzinfo=UTC)  # 01:59 EST, a minute before 03:00 EDT
+    span = RESTART.span(spring)
+    assert span is not None
+    assert (span.begin, span.end) == (spring - timedelta(minutes=1), spring + timedelta(minutes=9))
+    assert RESTART.span(datetime(2026, 3, 8, 7, 8, tzinfo=UTC)) is None
+    reset = RESET.span(datetime(2026, 11, 24, 5, 30, tzinfo=UTC))  # 00:30, begun the day before
+    assert reset is not None
+    assert reset.begin == datetime(2026, 11, 24, 4, 45, tzinfo=UTC)
+
+
+def test_every_listed_code_has_its_reaction() -> None:
+    listed = {1100, 2110, 1101, 1102, 2103, 2105, 2157, 2104, 2106, 2158, 2107, 2108, 2109, 502, 504, 326}
+    listed |= {354, 10089, 10167, 10168, 10197, 321}
+    assert set(REACTIONS) == listed
+    line = Line().ready()
+    ready = line.connection
+    assert REACTIONS[2109] is Reaction.NONE
+    for code in (2109, 2107, 399, 12345):
+        assert line.code(code, "x") == ready
+        assert line.did() == ()
+
+
+EVENTS = st.one_of(
+    st.sampled_from([SocketUp(), SocketDown("x"), SessionVerified(), SyncDue(), AuthNeeded("x"), Tick(), Resumed()]),
+    st.sampled_from(sorted(REACTIONS)).map(lambda code: CodeHeard(code, "x:farm", "42")),
+    st.sampled_from(["done", "failed"]),
+)
+
+
+@given(events=st.lists(st.tuples(EVENTS, st.sampled_from([0, 1, 60, 3600]))))
+def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tuple[object, int]]) -> None:
+    line = Line()
+    steps_since_loss = 0
+    for event, later in events:
+        before = line.connection
+        if event == "done":
+            step = before.pending[0] if before.pending else Step.POSITIONS
+            line.hear(SyncDone(before.sync, step), later=later)
+            steps_since_loss += 1
+        elif event == "failed":
+            line.hear(SyncFailed(before.sync, Step.POSITIONS, "x"), later=later)
+        else:
+            line.hear(event, later=later)  # type: ignore[arg-type]  # the strings are taken out above
+        if line.told(OrdersOutOfSight) or line.connection.link in (Phase.DOWN, Phase.SOCKET, Phase.LINK_LOST):
+            steps_since_loss = 0
+        if line.connection.may_send:
+            assert steps_since_loss >= len(STEPS)
+            assert line.connection.away_since is None
+            assert line.connection == replace(line.connection, halted=None, maintenance=None)
