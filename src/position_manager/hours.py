@@ -1,0 +1,144 @@
+"""Regular trading sessions: from the broker's words, and what they say about a moment. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from position_manager.model import Hours, Instrument
+
+# The broker names some zones by abbreviations that the zone database lacks or takes for a fixed offset.
+_BROKER_ZONES = {
+    "EST": "America/New_York",
+    "EDT": "America/New_York",
+    "CST": "America/Chicago",
+    "CDT": "America/Chicago",
+    "MST": "America/Denver",
+    "PST": "America/Los_Angeles",
+    "GMT": "Europe/London",
+    "BST": "Europe/London",
+    "MET": "Europe/Berlin",
+    "JST": "Asia/Tokyo",
+}
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The time zone that the broker means by ``US/Eastern``, ``EST`` or ``EST (Eastern Standard Time)``.
+
+    Raises ValueError for a name that is not known.
+    """
+    word = name.strip().partition(" ")[0]
+    try:
+        return ZoneInfo(_BROKER_ZONES.get(word, word))
+    except (ValueError, OSError, LookupError) as error:
+        raise ValueError(f"time zone {name!r} is not known") from error
+
+
+def parse_liquid_hours(text: str, zone: ZoneInfo) -> tuple[Hours, ...]:
+    """The sessions in ``20261123:0930-20261123:1600;20261124:CLOSED``, ascending, in the zone.
+
+    The end may lack its day, and a day may have several sessions after commas. Raises ValueError with the piece that
+    is not understood.
+    """
+    sessions = {
+        _session(day, piece, zone)
+        for day, pieces in (_day(part) for part in text.split(";") if part.strip())
+        for piece in pieces
+    }
+    return tuple(sorted(sessions, key=lambda hours: hours.begin))
+
+
+def _day(part: str) -> tuple[str, list[str]]:
+    day, colon, rest = part.strip().partition(":")
+    if not colon or not rest:
+        raise ValueError(f"trading hours {part!r}: must be YYYYMMDD:HHMM-YYYYMMDD:HHMM or YYYYMMDD:CLOSED")
+    return day, [] if rest == "CLOSED" else rest.split(",")
+
+
+def _session(day: str, piece: str, zone: ZoneInfo) -> Hours:
+    begin, _, end = piece.partition("-")
+    try:
+        first = _moment(begin if ":" in begin else f"{day}:{begin}", zone)
+        last = _moment(end if ":" in end else f"{day}:{end}", zone)
+    except ValueError as error:
+        raise ValueError(f"trading hours {day}:{piece}: must be YYYYMMDD:HHMM-YYYYMMDD:HHMM") from error
+    if first >= last:
+        raise ValueError(f"trading hours {day}:{piece}: the end is not after the begin")
+    return Hours(first, last)
+
+
+def _moment(text: str, zone: ZoneInfo) -> datetime:
+    if len(text) != len("20261123:0930"):
+        raise ValueError(text)
+    return datetime.strptime(text, "%Y%m%d:%H%M").replace(tzinfo=zone)
+
+
+class Calendar(Protocol):
+    """Who knows the regular sessions of an instrument around a moment: ascending, empty if it knows none."""
+
+    def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]: ...
+
+
+class BrokerCalendar:
+    """The broker's sessions as long as they reach beyond the moment, then the fallback's, if there is one."""
+
+    def __init__(self, fallback: Calendar | None = None) -> None:
+        self._fallback = fallback
+
+    def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        told = instrument.liquid_hours
+        if told and now < told[-1].end:
+            return told
+        return () if self._fallback is None else self._fallback.sessions(instrument, now)
+
+
+def session_at(sessions: Iterable[Hours], now: datetime) -> Hours | None:
+    """The session that is open."""
+    return next((hours for hours in sessions if hours.begin <= now < hours.end), None)
+
+
+def is_open(sessions: Iterable[Hours], now: datetime) -> bool:
+    """Whether one of the sessions is open."""
+    return session_at(sessions, now) is not None
+
+
+def next_open(sessions: Iterable[Hours], now: datetime) -> datetime | None:
+    """When the next session begins."""
+    return min((hours.begin for hours in sessions if hours.begin > now), default=None)
+
+
+def day_close(sessions: Iterable[Hours], now: datetime) -> datetime | None:
+    """The end of the day's last session, while one is open: a break at noon is no close. A day is that of the ends'
+    own zone. None while closed."""
+    sessions = tuple(sessions)
+    current = session_at(sessions, now)
+    if current is None:
+        return None
+    return max(hours.end for hours in sessions if hours.end.date() == current.end.date())
+
+
+def seconds_to_close(sessions: Iterable[Hours], now: datetime) -> float | None:
+    """Seconds until the day's close; None while closed."""
+    close = day_close(sessions, now)
+    # Subtraction within one zone would ignore a change to or from summer time.
+    return None if close is None else close.timestamp() - now.timestamp()
+
+
+def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
+    """The stretches in which all of several instruments trade, ascending; empty if one of them is not known."""
+    every = list(sessions)
+    shared = every[0] if every else ()
+    for other in every[1:]:
+        shared = tuple(
+            Hours(max(one.begin, two.begin), min(one.end, two.end))
+            for one in shared
+            for two in other
+            if max(one.begin, two.begin) < min(one.end, two.end)
+        )
+    return tuple(sorted(shared, key=lambda hours: hours.begin))
+
+
+EARLY_CLOSE = timedelta(minutes=15)
+"""So long before a close that comes before the time that a rule names, the rule fires."""

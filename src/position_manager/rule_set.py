@@ -1,0 +1,246 @@
+"""The rules that may guard a position, as they are written in the configuration.
+
+How rules count, with numbers. A *unit* is what is guarded: one position, or a group of legs valued as one.
+
+- Its *price* is what closing one unit now would bring or cost, at the side each leg would trade on: the bid for what
+  is held long, the ask for what is held short. Its *entry* is the same from the average prices.
+- The *premium* is the entry price: paid for a long option (or stock, or future, or debit spread), received for a short
+  option (or credit spread). Every percent below is a percent of this premium, also for trailing and breakeven.
+- A *long* unit gains when its price rises, a *short* one when it falls. A group that was paid for is long, one that
+  brought a credit is short; its price is then what buying it back costs.
+- Amounts are money in the instrument's currency for the whole unit: all contracts, multiplier included.
+
+| rule, at a premium of 2.50, one contract of 100 | a long option closes at | a short option closes at |
+|---|---|---|
+| stop percent_of_premium 50 | bid <= 1.25 (half of what was paid is lost) | ask >= 3.75 |
+| stop percent_of_premium 100 | bid <= 0 (all of it is lost) | ask >= 5.00 (the whole credit is lost once) |
+| stop loss_amount 80 | bid <= 1.70 | ask >= 3.30 |
+| stop price 1.00 | bid <= 1.00 | ask >= 1.00 (such a stop only makes sense above the price) |
+| target percent_of_premium 60 | bid >= 4.00 | ask <= 1.00 (60 % of the credit is kept) |
+| target profit_amount 80 | bid >= 3.30 | ask <= 1.70 |
+| breakeven after_percent 40, once 40 % were gained | bid <= 2.50 | ask >= 2.50 |
+| trailing activate 40, distance 20, best price 4.00 / 1.00 | bid <= 3.50 | ask >= 1.50 |
+"""
+
+from __future__ import annotations
+
+from datetime import date as Day  # noqa: N812 - a field of a rule is called date
+from datetime import time as ClockTime  # noqa: N812 - and one of a rule set is called time
+from datetime import timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag, model_validator
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, nothing changes after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def _no_bool(value: Any) -> Any:
+    """YAML's true is no number, although Python takes it for 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _clock_span(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    hours, colon, minutes = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if not (colon and hours.isdecimal() and len(minutes) == 2 and minutes.isdecimal() and int(minutes) < 60):
+        raise ValueError('must be hours and minutes, such as "00:15"')
+    span = timedelta(hours=int(hours), minutes=int(minutes))
+    if not timedelta() < span < timedelta(hours=24):
+        raise ValueError('must be more than "00:00" and less than "24:00"')
+    return span
+
+
+def _clock_text(span: timedelta) -> str:
+    return f"{span // timedelta(hours=1):02}:{span // timedelta(minutes=1) % 60:02}"
+
+
+def _day_time(value: Any) -> Any:
+    """Only "15:45": pydantic alone would take the number 1545 for seconds after midnight."""
+    if isinstance(value, ClockTime):
+        return value
+    if not isinstance(value, str) or ":" not in value:
+        raise ValueError('must be a time of day, such as "15:45"')
+    return value
+
+
+Number = Annotated[Decimal, BeforeValidator(_no_bool)]
+Positive = Annotated[Number, Field(gt=0)]
+Whole = Annotated[int, BeforeValidator(_no_bool)]
+Span = Annotated[timedelta, BeforeValidator(_clock_span), PlainSerializer(_clock_text)]
+DayTime = Annotated[ClockTime, BeforeValidator(_day_time)]
+
+
+def _exactly_one(section: BaseModel, *names: str) -> None:
+    given = [name for name in names if getattr(section, name) is not None]
+    if len(given) != 1:
+        raise ValueError(f"must have exactly one of {', '.join(names)}; it has {', '.join(given) or 'none of them'}")
+
+
+class PriceBounds(Section):
+    """Where the price of the underlying triggers: at or ``below`` the one, at or ``above`` the other.
+
+    The direction is always written, because a put and a call, a long and a short one lose in opposite ones. For a
+    stock or a future the underlying is the instrument itself.
+    """
+
+    below: Positive | None = None
+    above: Positive | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.below is None and self.above is None:
+            raise ValueError("must have below or above, or both")
+        if self.below is not None and self.above is not None and self.below >= self.above:
+            raise ValueError(f"below ({self.below}) must be less than above ({self.above}): every price would trigger")
+        return self
+
+
+class Stop(Section):
+    """Close at a loss; exactly one of these.
+
+    ``percent_of_premium``: this part of the premium is lost. Long at 2.50, 50: bid <= 1.25. Short at 2.50, 100:
+    ask >= 5.00. ``price``: the unit's price, long at or below it, short at or above it. ``underlying_price``: see
+    PriceBounds. ``loss_amount``: money lost on the whole unit; two contracts of 100, short at 2.50, 300: ask >= 4.00.
+    """
+
+    percent_of_premium: Positive | None = None
+    price: Positive | None = None
+    underlying_price: PriceBounds | None = None
+    loss_amount: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _exactly_one(self, "percent_of_premium", "price", "underlying_price", "loss_amount")
+        return self
+
+
+class Target(Section):
+    """Close at a profit; exactly one of these.
+
+    ``percent_of_premium``: this part of the premium is gained. Long at 2.50, 60: bid >= 4.00. Short at 2.50, 60:
+    ask <= 1.00; 100 or more cannot be reached by a short unit, as no ask is 0. ``price``: long at or above it, short
+    at or below it. ``underlying_price``: see PriceBounds. ``profit_amount``: money gained on the whole unit.
+    """
+
+    percent_of_premium: Positive | None = None
+    price: Positive | None = None
+    underlying_price: PriceBounds | None = None
+    profit_amount: Positive | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _exactly_one(self, "percent_of_premium", "price", "underlying_price", "profit_amount")
+        return self
+
+
+class Trailing(Section):
+    """A stop that follows the best price and never loosens.
+
+    It activates once the unit has gained ``activate_percent`` of the premium or ``activate_amount`` of money, and
+    closes when ``distance_percent`` of the premium, or ``distance_amount``, of the best gain is given back. Long at
+    2.50, activate 40, distance 20: active from a bid of 3.50; at a best bid of 4.00 it closes at 3.50. Short at 2.50:
+    active from an ask of 1.50; at a best ask of 1.00 it closes at 1.50. The best price counts only when as many
+    quotes in a row as a trigger needs were at least as good.
+    """
+
+    activate_percent: Positive | None = None
+    activate_amount: Positive | None = None
+    distance_percent: Positive | None = None
+    distance_amount: Positive | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _exactly_one(self, "activate_percent", "activate_amount")
+        _exactly_one(self, "distance_percent", "distance_amount")
+        for kind in ("percent", "amount"):
+            activate, distance = getattr(self, f"activate_{kind}"), getattr(self, f"distance_{kind}")
+            if activate is not None and distance is not None and distance >= activate:
+                raise ValueError(
+                    f"distance_{kind} ({distance}) must be less than activate_{kind} ({activate}): "
+                    "it would close at a loss as soon as it is active"
+                )
+        return self
+
+
+class TimeRule(Section):
+    """Close by the clock, in a regular session. It needs no quote to decide.
+
+    The day: ``dte`` (so many calendar days before the first expiry among the legs) or ``date``; neither is every day.
+    The time of that day: ``at`` (in the configured time zone) or ``before_close`` (hours:minutes before the regular
+    close); neither is the open. After the day is over it closes at once. ``dte: 21, at: "15:45"`` closes at 15:45 on
+    the day that is 21 days before expiry. On a day whose session ends before ``at``, it closes 15 minutes before that
+    end. A ``dte`` does not apply to what does not expire.
+    """
+
+    dte: Annotated[Whole, Field(ge=0)] | None = None
+    date: Day | None = None
+    at: DayTime | None = None
+    before_close: Span | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError("must have dte or date, at or before_close, or one of each pair")
+        for one, other in (("dte", "date"), ("at", "before_close")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise ValueError(f"must have {one} or {other}, not both")
+        return self
+
+
+class DeltaRule(Section):
+    """Close when the absolute delta of one unit is at or ``above``, or at or ``below``, a bound.
+
+    A short put with a delta of -0.35 has 0.35. For a group the deltas of its legs are added by their signed ratios
+    (a share or a future counts 1), per contract of its largest multiplier. It does not apply without an option.
+    """
+
+    above: Annotated[Number, Field(gt=0)] | None = None
+    below: Annotated[Number, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.above is None and self.below is None:
+            raise ValueError("must have above or below, or both")
+        if self.above is not None and self.below is not None and self.below >= self.above:
+            raise ValueError(f"below ({self.below}) must be less than above ({self.above}): every delta would trigger")
+        return self
+
+
+class Breakeven(Section):
+    """Once ``after_percent`` of the premium was gained (as confirmed as the best price of Trailing), close when the
+    gain is gone: long at 2.50, 40: after a bid of 3.50, close at 2.50; short: after an ask of 1.50, close at 2.50."""
+
+    after_percent: Positive
+
+
+def _off_or_rule(value: Any) -> str:
+    return "off" if value == "off" else "rule"
+
+
+_SWITCHED_OFF = Annotated[Literal["off"], Tag("off")]
+
+
+class RuleSet(Section):
+    """The rules of one level; what is not given is inherited from the level below, ``off`` ends the inheritance."""
+
+    stop: Annotated[Annotated[Stop, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    target: Annotated[Annotated[Target, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    trailing: Annotated[Annotated[Trailing, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    time: Annotated[Annotated[TimeRule, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    delta: Annotated[Annotated[DeltaRule, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    breakeven: Annotated[Annotated[Breakeven, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+
+    def own_rules(self) -> dict[str, Section | Literal["off"]]:
+        """What this level itself says, by the rule's name."""
+        return {name: value for name in RULE_NAMES if (value := getattr(self, name)) is not None}
+
+
+RULE_NAMES = tuple(RuleSet.model_fields)
