@@ -397,14 +397,11 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     """Pages that are due. One about an outage waits for the end of a window."""
     new = old
     pages: list[Action] = []
-    if old.page_at is not None and old.away_since is not None and now >= old.page_at:
-        span = patience.span(now)
-        if span is not None:
-            new = replace(new, page_at=span.end)
-        else:
-            minutes = (now - old.away_since).total_seconds() / 60
-            pages.append(Page(f"not READY for {minutes:.0f} minutes: {old.phase}"))
-            new = replace(new, page_at=None, told=True)
+    due = old.page_at is not None and now >= old.page_at and patience.span(now) is None
+    if due and old.away_since is not None:
+        minutes = (now - old.away_since).total_seconds() / 60
+        pages.append(Page(f"not READY for {minutes:.0f} minutes: {old.phase}"))
+        new = replace(new, page_at=None, told=True)
     since = new.client_id_since
     if since is not None and not new.client_id_paged and now - since >= patience.client_id_for:
         new = replace(new, client_id_paged=True)

@@ -134,6 +134,8 @@ def test_the_lost_link_is_latched_and_told_once(code: int) -> None:
         assert line.did() == ()
     assert line.code(2104, "ok:usfarm").phase is Phase.LINK_LOST  # 2104 does not mean connected
     assert line.hear(SyncDue()).phase is Phase.LINK_LOST
+    line.hear(SocketDown("closed"))
+    assert line.code(code).phase is Phase.DOWN
 
 
 @pytest.mark.parametrize(("code", "first"), [(1101, (Resubscribe(),)), (1102, ())])

@@ -92,6 +92,9 @@ def test_a_corrected_execution_replaces_the_one_before() -> None:
     now = apply(intent(State.WORKING), Executed(fill("0000e0d5.6570c1e7.01.01", 4))).intent
     now = apply(now, Executed(fill("0000e0d5.6570c1e7.01.02", 3))).intent
     assert now.filled == 3
+    assert apply(now, Executed(fill("0000e0d5.6570c1e7.01.01", 4))).intent.filled == 3
+    late = apply(intent(State.WORKING), Executed(fill("0000e0d5.6570c1e7.01.02", 3))).intent
+    assert apply(late, Executed(fill("0000e0d5.6570c1e7.01.01", 4))).intent.filled == 3
     assert apply(now, Executed(fill("0000e0d5.6570c1e8.01.01", 2))).intent.filled == 5
 
 

@@ -256,10 +256,18 @@ class Histories(RuleBasedStateMachine):
         return self.manager
 
     @rule(
-        wanted=st.integers(1, 10), die=DEATHS, fate=st.sampled_from(["arrives", "arrives", "arrives late", "vanishes"])
+        wanted=st.integers(1, 10),
+        syncs=st.sampled_from([0, 0, 1, 4]),
+        tells_filled=st.booleans(),
+        die=DEATHS,
+        fate=st.sampled_from(["arrives", "arrives", "arrives late", "vanishes"]),
     )
     @precondition(lambda self: self.manager is not None)
-    def decide(self, wanted: int, die: str, fate: str) -> None:
+    def decide(self, wanted: int, syncs: int, tells_filled: bool, die: str, fate: str) -> None:
+        """Syncs in a hurry, then a decision to close."""
+        if syncs and self.broker.link:
+            self.sync(tells_filled, syncs, apart=1)
+
         def send(order: object) -> None:
             assert self.alive().connection.may_send, "an order outside READY"
             if fate == "arrives":
@@ -285,21 +293,15 @@ class Histories(RuleBasedStateMachine):
             position = 0  # what others trade is in the position that is read just before sending, or nothing helps
         self.broker.fill(order, min(Decimal(part), order.remaining), executions, position)
 
-    @rule(code=st.sampled_from([201, 202]), late=LATE)
-    @precondition(lambda self: self.broker.live(ours=True))
-    def ends(self, code: int, late: int) -> None:
-        """The exchange or the broker ends an order."""
-        (order,) = self.broker.live(ours=True)
-        if code == 201 and order.filled:
-            return
-        self.broker.end(order, "Inactive" if code == 201 else "Cancelled", late)
-        self.broker.tell(Message("code", order, code=code))
-
-    @rule(code=st.sampled_from([399, 10349, 110, 161, 10148, 2161]))
+    @rule(code=st.sampled_from([201, 202, 202, 399, 10349, 110, 161, 10148, 2161]), late=LATE)
     @precondition(lambda self: any(order.ref for order in self.broker.orders))
-    def says(self, code: int) -> None:
-        """A code about an order, whatever became of it."""
+    def says(self, code: int, late: int) -> None:
+        """A code about the last order of ours; 201 and 202 end it, if that can be."""
         order = [order for order in self.broker.orders if order.ref][-1]
+        if code in (201, 202):
+            if order.over or (code == 201 and order.filled):
+                return
+            self.broker.end(order, "Inactive" if code == 201 else "Cancelled", late)
         self.broker.tell(Message("code", order, code=code))
 
     @rule(what=st.sampled_from(["deliver", "deliver", "deliver", "twice", "lose", "later"]))
@@ -312,18 +314,6 @@ class Histories(RuleBasedStateMachine):
             self.alive().receive(message)
         if what == "twice":
             self.alive().receive(message)
-
-    @rule()
-    @precondition(lambda self: self.manager is not None and self.broker.wire)
-    def dies_while_writing_a_message(self) -> None:
-        manager = self.alive()
-        manager.until_crash = 0
-        try:
-            manager.receive(self.broker.wire.pop(0))
-        except CrashedError:
-            self.die()
-        else:
-            manager.until_crash = None
 
     @rule(arrives=st.booleans(), die=st.booleans(), late=LATE)
     @precondition(lambda self: self.manager is not None and self.manager.connection.may_send)
@@ -352,12 +342,6 @@ class Histories(RuleBasedStateMachine):
             if times > 1:
                 self.broker.pass_time(timedelta(seconds=apart))
 
-    @rule()
-    @precondition(lambda self: self.manager is not None and self.broker.link)
-    def sync_fails(self) -> None:
-        self.alive().hear(SyncDue())
-        self.alive().hear(SyncFailed(self.alive().connection.sync, STEPS[0], "timeout"))
-
     @rule(part=st.integers(1, 3), executions=LATE, position=LATE)
     @precondition(lambda self: self.broker.live(ours=True))
     def fills_in_part_and_ends(self, part: int, executions: int, position: int) -> None:
@@ -365,24 +349,36 @@ class Histories(RuleBasedStateMachine):
         (order,) = self.broker.live(ours=True)
         self.broker.fill(order, min(Decimal(part), order.remaining), executions, position)
         if not order.over:
-            self.ends(code=202, late=0)
+            self.says(code=202, late=0)
 
-    @rule(code=st.sampled_from([1100, 2110]))
+    @rule(
+        what=st.sampled_from(["dies", "dies while writing", "link", "link", "socket", "sync"]),
+        code=st.sampled_from([1100, 2110]),
+    )
     @precondition(lambda self: self.manager is not None)
-    def link_is_lost(self, code: int) -> None:
-        self.alive().hear(CodeHeard(code, "connectivity lost"))
-        self.broker.link = False
-        self.broker.wire.clear()
+    def interruption(self, what: str, code: int) -> None:
+        manager = self.alive()
+        if what == "dies":
+            self.die()
+        elif what == "dies while writing" and self.broker.wire:
+            manager.until_crash = 0
+            try:
+                manager.receive(self.broker.wire.pop(0))
+            except CrashedError:
+                self.die()
+            else:
+                manager.until_crash = None
+        elif what == "link":
+            manager.hear(CodeHeard(code, "connectivity lost"))
+            self.broker.link = False
+            self.broker.wire.clear()
+        elif what == "socket":
+            self.reconnect()
+        elif what == "sync":
+            manager.hear(SyncDue())
+            manager.hear(SyncFailed(manager.connection.sync, STEPS[0], "timeout"))
 
-    @rule(code=st.sampled_from([1101, 1102]))
-    @precondition(lambda self: self.manager is not None and not self.broker.link)
-    def link_is_back(self, code: int) -> None:
-        self.broker.link = True
-        self.alive().hear(CodeHeard(code, "connectivity restored"))
-
-    @rule()
-    @precondition(lambda self: self.manager is not None)
-    def reconnects(self) -> None:
+    def reconnect(self) -> None:
         manager = self.alive()
         manager.hear(SocketDown("closed"))
         self.broker.wire.clear()
@@ -390,15 +386,15 @@ class Histories(RuleBasedStateMachine):
         manager.hear(SocketUp())
         manager.hear(SessionVerified())
 
-    @rule()
-    @precondition(lambda self: self.manager is not None)
-    def dies(self) -> None:
-        self.die()
-
-    @rule()
-    @precondition(lambda self: self.manager is None)
-    def starts_again(self) -> None:
-        self.start()
+    @rule(code=st.sampled_from([1101, 1102]))
+    @precondition(lambda self: self.manager is None or not self.broker.link)
+    def back(self, code: int) -> None:
+        """A new process, or the link restored."""
+        if self.manager is None:
+            self.start()
+        else:
+            self.broker.link = True
+            self.alive().hear(CodeHeard(code, "connectivity restored"))
 
     def user_may_act(self) -> bool:
         """Whether nothing of ours is under way: against a person who trades at the same moment nothing helps."""
@@ -406,40 +402,28 @@ class Histories(RuleBasedStateMachine):
             return False
         return not any(intent.state in AT_BROKER for intent in self.manager.journal.open_intents())
 
-    @rule(quantity=st.integers(1, 4))
+    @rule(
+        what=st.sampled_from(["rests an order", "adds", "is assigned", "releases", "releases"]),
+        quantity=st.integers(1, 4),
+    )
     @precondition(user_may_act)
-    def user_rests_an_order(self, quantity: int) -> None:
-        taken = sum((order.remaining for order in self.broker.live()), Decimal(0))
-        free = abs(self.broker.position) - taken
-        if free > 0:
-            order = Order(
-                1000 + len(self.broker.orders), closing_side(self.broker.position), min(free, Decimal(quantity))
-            )
-            self.broker.orders.append(order)
-
-    @rule(quantity=st.integers(1, 3))
-    @precondition(user_may_act)
-    def user_adds(self, quantity: int) -> None:
-        side = closing_side(-self.broker.position)
-        order = Order(1000 + len(self.broker.orders), side, Decimal(quantity))
-        self.broker.orders.append(order)
-        self.broker.fill(order, Decimal(quantity), 0, 0)
-
-    @rule()
-    @precondition(lambda self: self.user_may_act() and self.broker.position)
-    def position_shrinks_without_a_word(self) -> None:
-        """An assignment: no event, no execution."""
-        taken = sum((order.remaining for order in self.broker.live()), Decimal(0))
-        if abs(self.broker.position) > taken:
-            self.broker.position += closing_side(self.broker.position).sign
+    def user(self, what: str, quantity: int) -> None:
+        """What a person does, or what happens to the position without a word."""
+        broker = self.broker
+        free = abs(broker.position) - sum((order.remaining for order in broker.live()), Decimal(0))
+        if what == "rests an order" and free > 0:
+            side = closing_side(broker.position)
+            broker.orders.append(Order(1000 + len(broker.orders), side, min(free, Decimal(quantity))))
+        elif what == "adds":
+            order = Order(1000 + len(broker.orders), closing_side(-broker.position), Decimal(quantity))
+            broker.orders.append(order)
+            broker.fill(order, Decimal(quantity), 0, 0)
+        elif what == "is assigned" and free > 0:
+            broker.position += closing_side(broker.position).sign
             self.silent = True
-
-    @rule()
-    @precondition(lambda self: self.manager is not None and self.manager.seen is not None)
-    def person_releases(self) -> None:
-        """A person answers for the position that the broker shows when it is at rest."""
-        if self.user_may_act() and self.broker.shown_position() == self.broker.position:
-            snapshot, journal = self.broker.snapshot(), self.alive().journal
+        elif what == "releases" and broker.shown_position() == broker.position:
+            # A person answers for the position that the broker shows when it is at rest.
+            snapshot, journal = broker.snapshot(), self.alive().journal
             others = journal.uncounted(ACCOUNT, CON_ID, snapshot.executions)
             journal.release(ACCOUNT, CON_ID, snapshot.position(ACCOUNT, CON_ID), "test", others)
 
@@ -457,8 +441,8 @@ class Histories(RuleBasedStateMachine):
     def come_to_rest(self) -> None:
         if self.manager is None:
             self.start()
-        self.reconnects()
-        for _ in range(10):
+        self.reconnect()
+        for _ in range(8):
             self.broker.pass_time(timedelta(seconds=25))
             self.sync(tells_filled=True, times=1, apart=0)
             self.cancel(arrives=True, die=False, late=0)
@@ -487,7 +471,7 @@ class Histories(RuleBasedStateMachine):
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(
     max_examples=HISTORIES,
-    stateful_step_count=16,
+    stateful_step_count=14,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     print_blob=True,
