@@ -94,8 +94,7 @@ CREATE TABLE counters (client_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL)
 """
 
 Evidence = Mapping[str, Any]
-"""What `explain` shows of a moment: anything that JSON can hold, besides Decimal, datetime and dataclasses' fields
-that the caller has made into such."""
+"""What `explain` shows of a moment: anything that JSON can hold; Decimals and aware datetimes too, as text."""
 
 
 class JournalError(Exception):

@@ -445,6 +445,11 @@ class Histories(RuleBasedStateMachine):
         for _ in range(8):
             self.broker.pass_time(timedelta(seconds=25))
             self.sync(tells_filled=True, times=1, apart=0)
+            journal = self.alive().journal
+            holding = journal.holding(ACCOUNT, CON_ID)
+            settled = holding is not None and holding.quantity == self.broker.position
+            if settled and not journal.open_intents() and not self.broker.in_flight:
+                return
             self.cancel(arrives=True, die=False, late=0)
 
     def compare_with_the_truth(self) -> None:
