@@ -1,0 +1,1 @@
+"""Measurements of the programs in this repository, each run by hand."""
