@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway_watch import decision, screenshot, session, status, tiers
+from gateway_watch import decision, notifying, screenshot, session, status, tiers
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(instance: Instance, _options: argparse.Namespace) -> int:
-    return asyncio.run(Supervisor(instance).run())
+    with notifying.notifications(instance, os.environ, say) as people:
+        return asyncio.run(Supervisor(instance, notify=people.tell).run())
 
 
 def show_status(instance: Instance, options: argparse.Namespace) -> int:

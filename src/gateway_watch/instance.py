@@ -85,6 +85,11 @@ class Instance:
         """What a person can correct about this instance at all."""
         return [*self.credential_files, self.config_dir / "instance.json"]
 
+    def secret(self, name: str, environment: Mapping[str, str]) -> Path:
+        """The file of a secret: systemd's credential in the unit, the instance's own file by hand."""
+        credentials = environment.get("CREDENTIALS_DIRECTORY")
+        return (Path(credentials) if credentials else self.secrets_dir) / name
+
     @property
     def breaker_file(self) -> Path:
         return self.state_dir / "breaker.json"
@@ -92,6 +97,10 @@ class Instance:
     @property
     def session_file(self) -> Path:
         return self.state_dir / "session.json"
+
+    @property
+    def outbox_file(self) -> Path:
+        return self.state_dir / "notifications.sqlite3"
 
     @property
     def screenshots_dir(self) -> Path:

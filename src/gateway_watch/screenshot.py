@@ -22,9 +22,8 @@ class ScreenshotError(Exception):
 
 
 def password_file(instance: Instance, environment: Mapping[str, str]) -> Path:
-    """Where the VNC password is: systemd's credential in the unit, the container's own secret by hand."""
-    credentials = environment.get("CREDENTIALS_DIRECTORY")
-    return (Path(credentials) if credentials else instance.secrets_dir) / "vnc_password"
+    """Where the VNC password is."""
+    return instance.secret("vnc_password", environment)
 
 
 async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT) -> bytes:

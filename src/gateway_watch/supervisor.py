@@ -12,8 +12,9 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from gateway_watch import decision, screenshot, session, systemd_unit
+from gateway_watch import decision, messages, screenshot, session, systemd_unit
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
 from gateway_watch.decision import Answers, End, Progress, Reason
@@ -26,6 +27,7 @@ from gateway_watch.notify import Notifier
 from gateway_watch.session_calendar import in_restart_window
 from gateway_watch.signatures import load
 from ib_connection.probe import probe
+from notifications.message import Message
 
 STOP_SECONDS = 90
 """The gateway ends its session at IBKR within this time; killed earlier it may lose settings."""
@@ -94,6 +96,7 @@ class Supervisor:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     probe_seconds: float = 60.0
     say: Callable[[str], None] = say
+    notify: Callable[[Message], object] = lambda message: None
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -121,6 +124,8 @@ class Supervisor:
         self._attempts_seen = 0
         self._attempts_at_ready = 0
         self._twofa_seen = False
+        self._in_order = False
+        self._week_told = False
         self._status = ""
         self._beat_period = BEAT_SECONDS
         if watchdog := self.environment.get("WATCHDOG_USEC"):
@@ -156,11 +161,13 @@ class Supervisor:
         opening = self._breaker.opening
         if opening is None:
             return True
-        self._tell(
+        text = (
             f"Not started, because of {opening.cause} at {opening.at:%Y-%m-%d %H:%M:%S} UTC: {opening.text} "
             f"{opening.remedy} A changed password starts it again; without a change: "
             f"gateway-watch reset --instance {self.instance.name}"
         )
+        self._tell(text)
+        self.notify(messages.not_started(self.instance, opening.cause, text, self.now()))
         return False
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
@@ -225,6 +232,9 @@ class Supervisor:
                 self.say(f"gateway-watch: {text}")
             if self._end is None:
                 self._end = decision.on_change(change, self._breaker.bad_logins, self.instance.max_bad_logins)
+                # The end of a run is told with its picture when it is carried out.
+                if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
+                    self.notify(message)
         return bool(changes)
 
     def _note(self, change: Change) -> None:
@@ -271,11 +281,24 @@ class Supervisor:
             self._tell(f"ready: logged in ({self.instance.trading_mode}) and listening")
             self._notifier_safely(self._notifier.ready)
             feed.add(self._probes())
+        self._tell_people_of_order(snapshot, health)
         if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
             self._stable = True
             self._keep_session(replace(self._session, stable_restarts=self._restarts))
         if self._end is None:
             self._end = decision.on_time(self._progress, snapshot, self.instance.start_timeout, now)
+
+    def _tell_people_of_order(self, snapshot: Snapshot, health: str | None) -> None:
+        in_order = decision.in_order(snapshot, health)
+        if in_order and not self._in_order:
+            self.notify(messages.ready(self.instance, self.now()))
+        self._in_order = in_order
+        # Who had to approve the last login has to approve the week's.
+        if in_order and self._session.twofa and not self._week_told:
+            message = messages.week_login(self.instance, self.now())
+            if message is not None:
+                self._week_told = True
+                self.notify(message)
 
     def _judge_answer(self, probed: _Probed) -> None:
         planned = in_restart_window(
@@ -300,15 +323,17 @@ class Supervisor:
         if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
             self.say(f"gateway-watch: {cost}")
         picture = self._session.last_screenshot
+        taken: Path | None = None
         if self.instance.vnc is not None:
             try:
                 password = screenshot.password_file(self.instance, self.environment)
-                kept = screenshot.save(self.instance, password, end.reason.cause, self.now(), SCREENSHOT_SECONDS)
-                picture = str(await kept)
+                taken = await screenshot.save(self.instance, password, end.reason.cause, self.now(), SCREENSHOT_SECONDS)
+                picture = str(taken)
                 self.say(f"gateway-watch: the screen at this moment is in {picture}")
             except screenshot.ScreenshotError as error:
                 self.say(f"gateway-watch: no screenshot: {error}")
         self._keep_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
+        self.notify(messages.on_end(self.instance, end, taken, self.now()))
         self._stop(feed)
 
     def _stop(self, feed: Feed[_Item]) -> None:
@@ -338,12 +363,14 @@ class Supervisor:
         if not asked and status != decision.OK:
             cause = snapshot.cause.id if snapshot.cause else "exited"
             self._keep_session(replace(self._session, last_cause=cause))
+            self.notify(messages.on_failure(self.instance, cause, line, self.now()))
         self._tell(line)
         return status
 
     def _fail(self, reason: Reason) -> int:
         self._keep_session(replace(self._session, last_cause=reason.cause))
         self._tell(reason.line)
+        self.notify(messages.on_failure(self.instance, reason.cause, reason.line, self.now()))
         return decision.RETRY
 
     def _leave(self, text: str) -> int:

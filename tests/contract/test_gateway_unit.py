@@ -16,7 +16,12 @@ from ansible.plugins.test.core import version_compare
 from tests.engine import docker, sandbox_image
 
 ROLE = Path(__file__).parents[2] / "roles" / "ib_gateway"
-SECRETS = {"userid": "the-user-name", "password": "the-password", "vnc_password": "vncpass1"}
+SECRETS = {
+    "userid": "the-user-name",
+    "password": "the-password",
+    "vnc_password": "vncpass1",
+    "notify_urls": ["discord://1/t0ken"],
+}
 
 
 def role_filters() -> Any:
@@ -78,19 +83,26 @@ def test_a_broken_unit_is_seen_by_the_same_check() -> None:
 
 
 def test_the_exposure_is_at_most_two() -> None:
-    result = analyze(render(), "security", "--offline=true", "--threshold=20", "--no-pager", "./ib-gateway.service")
+    result = analyze(
+        render(notify_urls=[]), "security", "--offline=true", "--threshold=20", "--no-pager", "./ib-gateway.service"
+    )
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_unit_holds_no_secret_and_publishes_on_loopback_only(variant: str) -> None:
     unit = render(**VARIANTS[variant])
-    for secret in (*SECRETS.values(), "second-user", "second-password"):
+    for secret in ("the-user-name", "the-password", "vncpass1", "t0ken", "second-user", "second-password"):
         assert secret not in unit
     published = re.findall(r"--publish (\S+)", unit)
     assert published
     assert all(mapping.startswith("127.0.0.1:") for mapping in published)
     assert not any(mapping.endswith((":4001", ":4002")) for mapping in published)
+
+
+def test_the_unit_reaches_the_internet_only_to_notify() -> None:
+    assert "IPAddressDeny" not in render()
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in render(notify_urls=[])
 
 
 def test_the_start_interval_is_given_where_the_engine_knows_it() -> None:

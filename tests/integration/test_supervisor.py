@@ -29,9 +29,17 @@ from tests.integration.supervised import (
     says,
     script,
 )
+from tests.unit.notifications.webhook import SECRET, Answer, Webhook
 
 MakeGateway = Callable[..., Gateway]
 NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+
+
+def notify(gateway: Gateway, server: Webhook, more: str = "") -> None:
+    """Give the gateway the address of a real server, as a deploy does."""
+    file = gateway.secrets / "notify_urls"
+    file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n{more}")
+    file.chmod(0o600)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,59 @@ def test_an_approval_is_awaited_past_the_start_timeout_with_a_countdown(make: Ma
     assert gateway.terminate(process)[0] == 0
     cost = gateway.finish(gateway.start(["-m", "gateway_watch.cli", "restart-cost"]))
     assert (cost[0], "have IBKR Mobile at hand" in cost[1]) == (0, True)
+
+
+def test_people_are_told_of_an_approval_and_of_its_end(make: MakeGateway) -> None:
+    with Webhook() as server:
+        gateway = make()
+        notify(gateway, server)
+        approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
+        gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 3", says(*approved), STAY))
+        process = gateway.start()
+        server.wait(lambda: len(server.taken) == 2, 30)
+        status, output = gateway.terminate(process)
+    assert status == 0
+    asked, done = (post.json for post in server.taken)
+    assert asked["title"] == f"{gateway.name}: approve the login in IBKR Mobile"
+    assert re.match(r"The dialog stands until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
+    assert done["title"] == f"{gateway.name}: logged in and listening again"
+    assert SECRET not in output
+
+
+def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make: MakeGateway) -> None:
+    with Webhook([Answer(500)]) as server:
+        gateway = make()
+        notify(gateway, server)
+        attempt = says(START, *LOGIN, *ATTEMPT, *REFUSED)
+        status, output = gateway.run(script(attempt, "sleep 1", attempt, STAY))
+        assert status == 78
+        assert [post.json["type"] for post in server.taken] == ["warning", "failure"]
+        assert "2 logins in a row were refused" in server.taken[1].json["title"]
+        # A start by hand is the same trouble, and not told again.
+        assert gateway.run(NORMAL)[0] == 78
+        gateway.change_password()
+        gateway.create(NORMAL)
+        process = gateway.start()
+        server.wait(lambda: len(server.taken) == 3, 30)
+        gateway.terminate(process)
+    assert "again" in server.taken[2].json["title"]
+    assert "… once more since" in server.taken[2].json["message"]
+    assert "notifications to json-" in output
+
+
+def test_a_normal_start_tells_people_nothing_and_a_wrong_address_stops_nothing(make: MakeGateway) -> None:
+    with Webhook() as server:
+        for address in ("", f"nonsense://{SECRET}\n"):
+            gateway = make()
+            notify(gateway, server, address)
+            gateway.create(NORMAL)
+            process = gateway.start()
+            gateway.systemd.wait_ready()
+            status, output = gateway.terminate(process)
+            assert status == 0
+            assert ("nobody is notified: address 2" in output) == bool(address)
+            assert SECRET not in output
+    assert server.tries == []
 
 
 def test_a_start_that_hangs_is_ended_and_tried_again(make: MakeGateway) -> None:

@@ -9,7 +9,7 @@ from ansible.errors import AnsibleFilterError
 
 NATIVE_PORTS = {"live": 4001, "paper": 4002}
 RELAY_PORTS = {"live": 4003, "paper": 4004}
-SECRETS = ("userid", "password", "userid_paper", "password_paper", "vnc_password")
+SECRETS = ("userid", "password", "userid_paper", "password_paper", "vnc_password", "notify_urls")
 IMAGE_HEAP_MB = 768  # what the image uses when JAVA_HEAP_SIZE is not set
 
 
@@ -106,6 +106,7 @@ def resolve(instances: object, shared: Mapping[str, Any], secrets: bool = False)
             )
         instance = {**shared, **own, "name": str(name), "unit": f"{name}.service"}
         instance["apis"] = apis(instance)
+        instance["notifies"] = bool(instance["notify_urls"])
         instance["config_dir"] = f"/etc/ib-gateway/{name}"
         instance["secrets_dir"] = f"/etc/ib-gateway/{name}/secrets"
         instance["data_dir"] = f"/var/lib/ib-gateway/{name}"
@@ -120,7 +121,7 @@ def resolve(instances: object, shared: Mapping[str, Any], secrets: bool = False)
 
 def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The secret files of all instances: instance, path, content, owner (uid), mode."""
-    files = []
+    files: list[dict[str, str]] = []
     for instance in instances:
         users = [f"TWS_USERID={instance['userid']}"]
         container_secrets = {
@@ -131,14 +132,17 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
             users.append(f"TWS_USERID_PAPER={instance['userid_paper']}")
             container_secrets["tws_password_paper"] = escape_property(instance["password_paper"])
         base = {"instance": instance["name"]}
-        files.append(
+        # The addresses' file is there without any, too: so one that was taken away does not stay on the host.
+        root_secrets = {"login.env": users, "notify_urls": instance["notify_urls"]}
+        files.extend(
             {
                 **base,
-                "path": f"{instance['secrets_dir']}/login.env",
-                "content": "\n".join(users) + "\n",
+                "path": f"{instance['secrets_dir']}/{name}",
+                "content": "".join(f"{line}\n" for line in lines),
                 "owner": "0",
                 "mode": "0600",
             }
+            for name, lines in root_secrets.items()
         )
         files.extend(
             {

@@ -13,6 +13,7 @@ from typing import Any
 TWELVE_HOURS = re.compile(r"(0[1-9]|1[0-2]):[0-5][0-9] (AM|PM)")
 TWENTY_FOUR_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
+NOTIFY_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#]\S*")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOVING_TAGS = {"latest", "stable", "edge", "main"}
 # Printed in public: the older deployments' default, and the sample of the image's own documentation.
@@ -99,6 +100,20 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{variable} has {len(password)} characters. Use 6 to {VNC_LENGTH}."
     elif not password.isascii() or not password.isprintable():
         yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
+
+
+def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
+    variable = _variable(instance, "notify_urls")
+    urls = instance["notify_urls"]
+    if not isinstance(urls, list):
+        yield f"{variable} is no list. Write one address a line, each after a hyphen."
+        return
+    for number, url in enumerate(urls, start=1):
+        if not isinstance(url, str) or not NOTIFY_URL.fullmatch(url):
+            yield (
+                f"Entry {number} of {variable} is no address that Apprise knows (it is secret, and not shown). "
+                "Write for example discord://WEBHOOK_ID/WEBHOOK_TOKEN, without spaces."
+            )
 
 
 def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -245,6 +260,7 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _mode,
             _credentials,
             _vnc,
+            _notify_urls,
             _times,
             _image,
             _numbers,

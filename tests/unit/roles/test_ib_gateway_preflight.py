@@ -61,6 +61,10 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
         ("vnc_password", "ibgatewaX", "ib_gateway_vnc_password", "published default"),
         ("vnc_password", "longer-than-8", "ib_gateway_vnc_password", "13 characters"),
         ("vnc_password", "short", "ib_gateway_vnc_password", "5 characters"),
+        ("notify_urls", "discord://1/abc", "ib_gateway_notify_urls", "no list"),
+        ("notify_urls", ["discord://1/abc", "no address"], "ib_gateway_notify_urls", "Entry 2"),
+        ("notify_urls", ["discord://1/a bc"], "ib_gateway_notify_urls", "without spaces"),
+        ("notify_urls", [""], "ib_gateway_notify_urls", "WEBHOOK_TOKEN"),
         ("image", "ghcr.io/gnzsnz/ib-gateway:latest", "ib_gateway_image", "exact version"),
         ("image", "localhost:5000/ib-gateway", "ib_gateway_image", "exact version"),
         ("image", "ghcr.io/gnzsnz/ib-gateway@sha256:12", "ib_gateway_image", "64 hexadecimal"),
@@ -87,8 +91,20 @@ def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variab
 
 @pytest.mark.parametrize("password", ["hunter2\\", "ibgateway", "s3cr3t\nx"])
 def test_no_problem_shows_a_secret(password: str) -> None:
-    text = " ".join(preflight.problems(resolve(userid="", password=password, vnc_password=password)))
+    text = " ".join(
+        preflight.problems(resolve(userid="", password=password, vnc_password=password, notify_urls=[password]))
+    )
     assert password not in text
+
+
+def test_addresses_of_all_kinds_are_accepted() -> None:
+    urls = [
+        "discord://1/a-B_c",
+        "https://discord.com/api/webhooks/1/abc",
+        "json://u:p@127.0.0.1:80/x?y=z",
+        "ntfy://topic",
+    ]
+    assert preflight.problems(resolve(notify_urls=urls)) == []
 
 
 def test_live_is_accepted_once_it_is_confirmed() -> None:
@@ -160,10 +176,16 @@ def test_a_backslash_in_the_password_is_doubled_for_the_properties_file() -> Non
     assert files["tws_password"]["content"] == "pass\\\\word"
     assert (files["tws_password"]["mode"], files["tws_password"]["owner"]) == ("0400", "1000")
     assert (files["login.env"]["mode"], files["login.env"]["owner"]) == ("0600", "0")
+    assert (files["notify_urls"]["mode"], files["notify_urls"]["content"]) == ("0600", "")
+    files = {
+        Path(file["path"]).name: file for file in instances_module.secret_files(resolve(notify_urls=["a://b", "c://d"]))
+    }
+    assert files["notify_urls"]["content"] == "a://b\nc://d\n"
 
 
 def test_no_secret_is_left_in_what_loops_show() -> None:
-    shown = repr(instances_module.resolve({"ib-gateway": {}}, SHARED))
+    shown = repr(instances_module.resolve({"ib-gateway": {}}, SHARED | {"notify_urls": ["discord://1/t0ken"]}))
+    assert "t0ken" not in shown
     assert "pass\\\\word" not in shown
     assert "s3cret-1" not in shown
 

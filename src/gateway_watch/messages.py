@@ -1,0 +1,118 @@
+"""What people are told of a gateway: pure, from what the supervisor knows.
+
+Troubles have keys below `gateway`, so that one message when the gateway is ready again ends all that were told.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateway_watch import decision
+from gateway_watch.decision import End
+from gateway_watch.instance import Instance
+from gateway_watch.login import Change, LoginState
+from gateway_watch.session_calendar import next_cold_restart, next_session_end
+from gateway_watch.signatures import NextStep
+from notifications.message import Message, Severity
+
+WEEK_NOTICE = timedelta(hours=1)
+"""So long before the week's login people are told of it."""
+
+_TROUBLE = "gateway"
+
+
+def on_change(instance: Instance, change: Change, now: datetime) -> Message | None:
+    """What to tell of a change of the login that does not end the run."""
+    cause = change.cause
+    if cause is None and change.state is LoginState.AWAITING_2FA:
+        until = (change.time + timedelta(seconds=instance.twofa_timeout)).astimezone(instance.timezone)
+        return Message(
+            "twofa_awaited",
+            Severity.ALERT,
+            f"{instance.name}: approve the login in IBKR Mobile",
+            change.time,
+            (f"The dialog stands until {until:%H:%M:%S} ({instance.timezone.key}); then the gateway asks again.",),
+            _fields(instance, change.mode),
+            dedupe_key=f"{_TROUBLE}/twofa_awaited",
+        )
+    if cause is None:
+        return None
+    goes_on = cause.next_step is NextStep.GOES_ON
+    return Message(
+        cause.id,
+        # Where a person is needed to go on, the run ends, which is told as an alert.
+        Severity.ALERT if cause.person and goes_on else Severity.WARNING,
+        f"{instance.name}: {cause.text}",
+        now,
+        (cause.remedy,),
+        _fields(instance, change.mode),
+        # What does not stop a login is not over when the login is.
+        dedupe_key=f"notice/{cause.id}" if goes_on else f"{_TROUBLE}/{cause.id}",
+    )
+
+
+def on_end(instance: Instance, end: End, picture: Path | None, now: datetime) -> Message:
+    """What to tell when the supervisor ends a run."""
+    mend = end.status == decision.MEND
+    lines = [end.reason.remedy]
+    if end.open_breaker:
+        lines.append(f"No login is tried before that. To try one: gateway-watch reset --instance {instance.name}")
+    elif mend:
+        lines.append("It is not started again before that.")
+    return Message(
+        end.reason.cause,
+        Severity.ALERT if mend else Severity.WARNING,
+        f"{instance.name} {'needs a person' if mend else 'is restarted'}: {end.reason.text}",
+        now,
+        tuple(lines),
+        _fields(instance),
+        dedupe_key=f"{_TROUBLE}/{end.reason.cause}/{'stopped' if mend else 'restarted'}",
+        attachment=picture,
+    )
+
+
+def on_failure(instance: Instance, cause: str, text: str, now: datetime) -> Message:
+    """What to tell of a run that ended by itself, and is tried again."""
+    title = f"{instance.name} ended and is started again"
+    return Message(cause, Severity.WARNING, title, now, (text,), _fields(instance), dedupe_key=f"{_TROUBLE}/{cause}")
+
+
+def not_started(instance: Instance, cause: str, text: str, now: datetime) -> Message:
+    """What to tell when an open breaker forbids the start: the same trouble as what opened it."""
+    title = f"{instance.name} is not started"
+    key = f"{_TROUBLE}/{cause}/stopped"
+    return Message(cause, Severity.ALERT, title, now, (text,), _fields(instance), dedupe_key=key)
+
+
+def ready(instance: Instance, now: datetime) -> Message:
+    """The end of every trouble that was told."""
+    title = f"{instance.name}: logged in and listening again"
+    return Message("ready", Severity.INFO, title, now, fields=_fields(instance), recovery_of=_TROUBLE)
+
+
+def week_login(instance: Instance, now: datetime) -> Message | None:
+    """What to tell when the week's full login is near; None while it is not."""
+    due = _next_week_login(instance, now)
+    if due - now > WEEK_NOTICE:
+        return None
+    local = due.astimezone(instance.timezone)
+    return Message(
+        "week_login_ahead",
+        Severity.WARNING,
+        f"{instance.name}: the week's login comes at {local:%H:%M} ({instance.timezone.key})",
+        now,
+        ("The week's session ends. Have IBKR Mobile at hand to approve the new login.",),
+        _fields(instance),
+        dedupe_key=f"week/{due:%Y-%m-%d}",
+    )
+
+
+def _next_week_login(instance: Instance, now: datetime) -> datetime:
+    """When the next full login of the week comes: at the planned restart, or without one when the session ends."""
+    cold = instance.cold_restart_time
+    return next_session_end(now) if cold is None else next_cold_restart(now, cold, instance.timezone)
+
+
+def _fields(instance: Instance, mode: str = "") -> tuple[tuple[str, str], ...]:
+    return (("Instance", instance.name), ("Mode", mode or instance.trading_mode))

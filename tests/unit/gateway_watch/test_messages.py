@@ -1,0 +1,96 @@
+"""What people are told of a gateway, and what ends it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.gateway_watch.instance_files import DOCUMENT
+
+from gateway_watch import decision, messages
+from gateway_watch.decision import End, Reason
+from gateway_watch.instance import Instance, parse
+from gateway_watch.login import Change, LoginState
+from gateway_watch.signatures import load
+from notifications.message import Message, Severity
+
+NOW = datetime(2026, 11, 23, 17, 0, tzinfo=UTC)
+CAUSES = load("ibc").causes
+
+
+def instance(**changes: Any) -> Instance:
+    return parse(DOCUMENT | changes, Path("/etc/ib-gateway/ib-gateway/instance.json"))
+
+
+def change(state: LoginState, cause: str | None = None) -> Change:
+    return Change(NOW, "paper", state, "text", CAUSES[cause] if cause else None)
+
+
+def told(found: Message | None) -> Message:
+    assert found is not None
+    return found
+
+
+def test_an_approval_is_asked_for_with_the_end_of_its_dialog() -> None:
+    message = told(messages.on_change(instance(), change(LoginState.AWAITING_2FA), NOW))
+    assert (message.kind, message.severity) == ("twofa_awaited", Severity.ALERT)
+    assert "until 12:03:00 (America/New_York)" in message.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("cause", "severity", "key"),
+    [
+        ("server_down", Severity.WARNING, "gateway/server_down"),
+        ("twofa_missed", Severity.WARNING, "gateway/twofa_missed"),
+        ("bad_credentials", Severity.WARNING, "gateway/bad_credentials"),
+        ("write_access_blocked", Severity.ALERT, "notice/write_access_blocked"),
+    ],
+)
+def test_a_cause_is_told_with_its_remedy(cause: str, severity: Severity, key: str) -> None:
+    message = told(messages.on_change(instance(), change(LoginState.RESTARTING, cause), NOW))
+    assert (message.kind, message.severity, message.dedupe_key) == (cause, severity, key)
+    assert message.lines == (CAUSES[cause].remedy,)
+
+
+def test_ordinary_steps_of_a_login_are_not_told() -> None:
+    for state in (LoginState.STARTING, LoginState.LOGGING_IN, LoginState.LOGGED_IN, LoginState.READY):
+        assert messages.on_change(instance(), change(state), NOW) is None
+
+
+def test_an_end_that_a_person_must_mend_is_an_alert_with_the_picture() -> None:
+    end = End(decision.MEND, Reason("account_locked", "Locked.", "Unlock it."), open_breaker=True)
+    message = messages.on_end(instance(), end, Path("/pictures/one.png"), NOW)
+    assert message.severity is Severity.ALERT
+    assert message.title == "ib-gateway needs a person: Locked."
+    assert message.lines[0] == "Unlock it."
+    assert "gateway-watch reset --instance ib-gateway" in message.lines[1]
+    assert message.attachment == Path("/pictures/one.png")
+    refused = messages.not_started(instance(), "account_locked", "text", NOW)
+    before = told(messages.on_change(instance(), change(LoginState.FAILED, "account_locked"), NOW))
+    assert refused.dedupe_key == message.dedupe_key != before.dedupe_key
+
+
+def test_an_end_that_is_tried_again_is_a_warning() -> None:
+    end = End(decision.RETRY, Reason("api_unanswering", "Silent.", "systemd restarts the gateway."))
+    message = messages.on_end(instance(), end, None, NOW)
+    assert (message.severity, message.dedupe_key) == (Severity.WARNING, "gateway/api_unanswering/restarted")
+    assert message.lines == ("systemd restarts the gateway.",)
+
+
+def test_being_ready_ends_every_trouble() -> None:
+    assert messages.ready(instance(), NOW).recovery_of == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("cold", "due"),
+    [("13:00", datetime(2026, 11, 29, 18, 0, tzinfo=UTC)), ("", datetime(2026, 11, 29, 6, 0, tzinfo=UTC))],
+)
+def test_the_week_s_login_is_told_an_hour_ahead(cold: str, due: datetime) -> None:
+    gateway = instance(cold_restart_time=cold)
+    assert messages.week_login(gateway, due - timedelta(hours=1, seconds=1)) is None
+    message = told(messages.week_login(gateway, due - timedelta(hours=1)))
+    assert f"{13 if cold else 1:02}:00 (America/New_York)" in message.title
+    assert message.dedupe_key == "week/2026-11-29"
+    assert messages.week_login(gateway, due) is None
