@@ -255,7 +255,8 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
         "# The simulator, measured",
         "",
         f"`python -m bench.simulator` on {day}; {cores}, Python {platform.python_version()};",
-        f"clients on the same machine, in one process. {results.connects:.0f} connects per second, one after the other ({sizes.connects} of them).",
+        f"clients on the same machine, in one process.",
+        f"{results.connects:.0f} connects per second, one after the other ({sizes.connects} of them).",
         f"Memory before the first client: {results.idle_memory:.0f} MiB.",
         "",
         f"Each client hears of {len(CONTRACTS)} stocks, whose quotes move at most four times a second; "
@@ -270,8 +271,8 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     ]
     lines += [
         "",
-        f"Market orders one after the other ({sizes.orders}), ib_insync, median / 99th percentile in ms. Filled includes",
-        "the 50 ms that an order takes to the market unless `LATENCY_MS` says otherwise:",
+        f"Market orders one after the other ({sizes.orders}), ib_insync, median / 99th percentile in ms.",
+        "Filled includes the 50 ms that an order takes to the market unless `LATENCY_MS` says otherwise:",
         "",
         "| orders at work | place to openOrder | place to Filled | openOrder, median relative to the first row |",
         "|---|---|---|---|",
