@@ -255,7 +255,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
         "# The simulator, measured",
         "",
         f"`python -m bench.simulator` on {day}; {cores}, Python {platform.python_version()};",
-        f"clients on the same machine, in one process.",
+        "clients on the same machine, in one process.",
         f"{results.connects:.0f} connects per second, one after the other ({sizes.connects} of them).",
         f"Memory before the first client: {results.idle_memory:.0f} MiB.",
         "",
