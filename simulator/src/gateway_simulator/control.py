@@ -201,7 +201,7 @@ async def _orders(gateway: Gateway, _: Sequence[str]) -> Result:
 async def _positions(gateway: Gateway, _: Sequence[str]) -> Result:
     return [
         f"{account.account_id} {held.contract.local_symbol or held.contract.symbol} {held.quantity} at "
-        f"{held.average_cost}"
+        f"{held.average_cost.normalize():f}"
         for account in gateway.api.brokerage.accounts.values()
         for held in account.positions.values()
     ]
@@ -245,12 +245,13 @@ def _read_seconds(word: str) -> float:
 
 
 def _describe_order(order: Order) -> str:
-    price = "" if order.limit_price is None else f" {order.limit_price}"
+    prices = (order.limit_price, order.trail_stop_price or order.aux_price)
+    price = "".join(f" {each}" for each in prices if each is not None)
     contract = order.contract
     return (
         f"client {order.client_id} order {order.order_id} perm {order.perm_id} {order.account} {order.action} "
         f"{order.quantity} {contract.local_symbol or contract.symbol} {order.order_type}{price} "
-        f"{order.time_in_force} {order.status.value} filled {order.filled} at {order.average_fill_price}"
+        f"{order.time_in_force} {order.status.value} filled {order.filled} at {order.average_fill_price.normalize():f}"
     )
 
 

@@ -108,7 +108,7 @@ async def _one_gateway(options: argparse.Namespace, environ: Mapping[str, str]) 
     clock = SystemClock(read_zone(environ))
     with tempfile.TemporaryDirectory(prefix="gateway-simulator-") as temporary:
         if settings.settings_path is None:
-            settings = replace(settings, settings_path=Path(temporary))
+            settings = replace(settings, settings_path=Path(temporary), settings_last=False)
         window = None
         if environ.get("DISPLAY") and not options.no_display:
             window = await Window.open(0, dict(environ))

@@ -210,7 +210,8 @@ class GatewaySettings:
 
     ``mode`` live or paper. ``read_only`` None: not set, the gateway keeps its setting. ``relogin``
     RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
-    where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process.
+    where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process. ``settings_last``
+    False: it goes when the program ends, so keeping the trading's state in it would be work for nothing.
     ``master_client_id`` the client that hears of every client's orders, TWS_MASTER_CLIENT_ID.
     """
 
@@ -227,6 +228,7 @@ class GatewaySettings:
     auto_logoff: time | None = None
     cold_restart: time | None = None
     settings_path: Path | None = None
+    settings_last: bool = True
     master_client_id: int | None = None
 
     @property

@@ -90,8 +90,9 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
     )
     brokerage, note = make(), ""
     state_file = scenario.state_file
-    if state_file is None and settings.settings_path is not None and settings.settings_path.is_dir():
-        state_file = settings.settings_path / STATE_FILE
+    directory = settings.settings_path if settings.settings_last else None
+    if state_file is None and directory is not None and directory.is_dir():
+        state_file = directory / STATE_FILE
     if state_file is not None and persistence.load(state_file, brokerage):
         kept = tuple(brokerage.accounts)
         if kept != accounts:
