@@ -51,7 +51,7 @@ def test_the_example_has_every_key() -> None:
 
 def test_the_least_file(tmp_path: Path) -> None:
     config = load(write(tmp_path, "mode: sim\n"))
-    assert (config.poll_seconds, config.quotes.confirmations, config.orders.outside_rth) == (30, 2, False)
+    assert (config.poll_seconds, config.quotes.confirmations, config.orders.outside_rth) == (Decimal(30), 2, False)
 
 
 def test_numbers_are_exact(tmp_path: Path) -> None:

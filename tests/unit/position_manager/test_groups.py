@@ -28,7 +28,7 @@ def grouped(*positions: Position, **groups: Group) -> Grouping:
 
 def test_a_credit_spread_is_valued_as_one() -> None:
     unit = grouped(held(3, "1.00", LOW), held(-3, "2.20", HIGH)).units[0]
-    assert (unit.group, unit.quantity, unit.direction, unit.entry) == ("spread", 3, -1, Decimal("1.20"))
+    assert (unit.group, unit.quantity, unit.direction, unit.entry) == ("spread", Decimal(3), -1, Decimal("1.20"))
     quotes = {1: quote("0.40", "0.50"), 2: quote("1.00", "1.10")}
     assert unit.price(quotes) == Decimal("0.70"), "the long leg's bid, the short leg's ask"
     assert unit.profit(quotes) == Decimal("150.00")
@@ -44,7 +44,7 @@ def test_a_covered_call_counts_per_share() -> None:
     call = option(2, "110", Right.CALL)
     cover = Group.model_validate({"legs": [{"con_id": 90, "ratio": 100}, {"con_id": 2, "ratio": -1}]})
     unit = grouped(held(200, "100", stock()), held(-2, "3", call), cover=cover).units[0]
-    assert (unit.quantity, unit.multiplier, unit.entry) == (2, 100, 97)
+    assert (unit.quantity, unit.multiplier, unit.entry) == (Decimal(2), Decimal(100), Decimal(97))
     quotes = {90: quote("101", "101.1"), 2: quote("3.9", "4")}
     assert unit.profit(quotes) == Decimal(0)
 
