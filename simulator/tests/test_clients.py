@@ -34,6 +34,10 @@ COMMANDS = {
 }
 
 
+LONG_DAYS = pytest.mark.parametrize("day", ["ib_insync", "ib_async"], indirect=True)
+"""Of the clients that try everything."""
+
+
 @dataclass(frozen=True)
 class Day:
     """What a client showed of its day, and the journal of the same day."""
@@ -47,6 +51,17 @@ class Day:
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == kind]
+
+    @property
+    def ended(self) -> int:
+        """How many orders came to their end."""
+        last = {each["order_id"]: each["status"] for each in self.of("OrderStatusChanged")}
+        return sum(status in ("Filled", "Cancelled", "Inactive") for status in last.values())
+
+    @property
+    def realized(self) -> float:
+        """Profit that the commission reports told of."""
+        return sum(float(each["realized_pnl"] or 0) for each in self.of("CommissionCharged"))
 
 
 async def trade(command: list[str], journal: Path) -> Day:
@@ -143,10 +158,31 @@ async def test_a_second_session_finds_what_the_first_left(day: Day) -> None:
     if "again" in day.seen:
         again = day.seen["again"]
         assert (again["same_executions"], again["same_commissions"], again["found"]) == (True, True, 1)
-        assert again["completed"] >= 6
+        assert again["completed"] == day.ended - 1  # the order that was found ended afterwards
+        assert again["realized"] == pytest.approx(day.realized)
     else:
         assert day.seen["found"] == ["Submitted"]
         assert set(day.seen["fills_again"]) < set(day.seen["executions"])
+
+
+@LONG_DAYS
+async def test_an_order_larger_than_the_quote_fills_in_parts(day: Day) -> None:
+    [large] = {each["order_id"] for each in day.of("OrderStatusChanged") if each["quantity"] == "1000"}
+    parts = [float(each["shares"]) for each in day.of("OrderFilled") if each["order_id"] == large]
+    assert len(parts) > 1
+    assert sum(parts) == 1000
+    assert day.seen["orders"][str(large)]["filled"] == 1000
+
+
+@LONG_DAYS
+async def test_what_the_day_leaves_is_that_of_the_journal(day: Day) -> None:
+    seen, last = day.seen, day.of("PositionChanged")[-1]
+    assert seen["pnl"] == {"realized": pytest.approx(day.realized), "position": float(last["position"])}
+    assert seen["completed"] == day.ended
+    assert (seen["portfolio"], seen["cash"]) == (seen["positions"], ["100000.00"])
+    assert (seen["symbols"], seen["probe"]) == (["AAPL"], True)
+    assert seen["option"] == "AAPL  261211C00185000"
+    assert seen["summary"] == ["BuyingPower", "NetLiquidation"]
 
 
 async def test_two_runs_with_one_seed_have_identical_journals(tmp_path: Path) -> None:

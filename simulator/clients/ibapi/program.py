@@ -303,6 +303,7 @@ def again(client: Client, before: Client) -> dict[str, Any]:
         "same_commissions": client.commissions == before.commissions,
         "found": len(found),
         "completed": client.completed,
+        "realized": client.profit[2],
     }
 
 

@@ -78,7 +78,7 @@ class Session {
     on("commissionReport", (report) => (this.commissions[report.execId] = report.commission));
     on("completedOrder", () => (this.completed += 1));
     on("completedOrdersEnd", () => this.ended.add("completed"));
-    on("pnl", (_id, daily) => (this.profit = daily));
+    on("pnl", (_id, _daily, _unrealized, realized) => (this.profit = realized));
     this.ib.connect(CLIENT_ID);
   }
 
@@ -214,6 +214,7 @@ async function again(session, before) {
     same_commissions: same(session.commissions, before.commissions),
     found: session.opened.size,
     completed: session.completed,
+    realized: session.profit,
   };
 }
 
