@@ -42,13 +42,17 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
     password.write_text(PASSWORD + "\n")
     read, write = os.pipe()
     xvfb = subprocess.Popen(
-        [need("Xvfb"), "-displayfd", str(write), "-screen", "0", "320x200x24", "-nolisten", "tcp"],
+        # -noreset: the colour stays when the program that sets it has gone.
+        [need("Xvfb"), "-displayfd", str(write), "-screen", "0", "320x200x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[write],
         stderr=subprocess.DEVNULL,
     )
     os.close(write)
     with os.fdopen(read) as pipe:
         display = f":{pipe.readline().strip()}"
+    # Before the VNC server reads the screen: it shows a later change a part at a time.
+    environment = {**os.environ, "DISPLAY": display}
+    subprocess.run([need("xsetroot"), "-solid", "#1280fe"], env=environment, check=True, timeout=20)
     with (directory / "x11vnc.log").open("w") as log:
         vnc = subprocess.Popen(
             [
@@ -62,8 +66,6 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
     try:
         assert vnc.stdout is not None
         port = next(int(found[1]) for line in vnc.stdout if (found := re.match(r"PORT=(\d+)", line)))
-        environment = {**os.environ, "DISPLAY": display}
-        subprocess.run([need("xsetroot"), "-solid", "#1280fe"], env=environment, check=True, timeout=20)
         yield Screen(port, password)
     finally:
         for process in (vnc, xvfb):
