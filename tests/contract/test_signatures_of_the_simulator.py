@@ -122,7 +122,7 @@ SCENARIOS = {
         then=((("restart-daily",), "Re-login to session"),),
         simulator={"TOKEN_REFUSED": "yes"},
     ),
-    "no Java": Scenario(PAPER, "Java", "bad_image", simulator={"JAVA_MISSING": "yes"}),
+    "no Java": Scenario(PAPER, "find suitable Java", "bad_image", simulator={"JAVA_MISSING": "yes"}),
     "no such mode": Scenario(PAPER | {"TRADING_MODE": "demo"}, "Invalid TRADING_MODE", "invalid_trading_mode"),
     "two passwords": Scenario(PAPER | {"TWS_PASSWORD_FILE": "/run/word"}, "TWS_PASSWORD", "password_set_twice"),
     "no credentials": Scenario(PAPER | {"TWS_USERID": "", "TWS_PASSWORD": ""}, "Setting password", "empty_credentials"),

@@ -57,7 +57,8 @@ def screen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
         vnc = subprocess.Popen(
             [
                 *(need("x11vnc"), "-display", display, "-passwdfile", str(password)),
-                *("-localhost", "-no6", "-autoport", "15900", "-forever", "-shared", "-noxdamage"),
+                # -nocursor: else the arrow is drawn into the picture, at first in the corner.
+                *("-localhost", "-no6", "-autoport", "15900", "-forever", "-shared", "-noxdamage", "-nocursor"),
             ],
             stdout=subprocess.PIPE,
             stderr=log,
