@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gateway_watch.statefile import write_json
+from host_service.statefile import write_json
 
 CREDENTIAL_CAUSES = frozenset({"bad_credentials", "empty_credentials", "account_locked"})
 """Causes that only other credentials mend: a change of other settings must not cost further logins."""

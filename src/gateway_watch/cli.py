@@ -19,10 +19,10 @@ from gateway_watch import decision, notifying, screenshot, session, status, tier
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
-from gateway_watch.notify import Notifier
 from gateway_watch.signatures import SignatureFileError
 from gateway_watch.signatures import load as load_signatures
 from gateway_watch.supervisor import Supervisor, say
+from host_service.notify import Notifier
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

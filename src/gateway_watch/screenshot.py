@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway_watch.instance import Instance
-from gateway_watch.statefile import write_bytes
+from host_service.statefile import write_bytes
 
 TIMEOUT = 15.0
 KEEP = 20

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gateway_watch.statefile import write_json
+from host_service.statefile import write_json
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ from gateway_watch.feed import Feed
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.login_wait import countdown_line, describe
-from gateway_watch.notify import Notifier
 from gateway_watch.session_calendar import in_restart_window
 from gateway_watch.signatures import load
+from host_service.notify import Notifier
 from ib_connection.probe import probe
 from notifications.message import Message
 

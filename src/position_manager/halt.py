@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from gateway_watch.statefile import write_json
+from host_service.statefile import write_json
 
 
 @dataclass(frozen=True)

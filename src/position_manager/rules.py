@@ -64,6 +64,9 @@ class Cause(StrEnum):
     NO_UNDERLYING = "no price of the underlying"
     NO_PREMIUM = "no premium"
     CONTRADICTION = "contradiction"
+    NOT_READY = "not connected"
+    HALTED = "halted"
+    LOCKED = "locked"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_watch.notify import Notifier
+from host_service.notify import Notifier
 
 
 def receive(address: str, send: Callable[[], None]) -> str:

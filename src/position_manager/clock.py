@@ -1,0 +1,31 @@
+"""Time, as something that is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells the time and waits."""
+
+    def now(self) -> datetime:
+        """The time, with a zone."""
+
+    async def wait(self, event: asyncio.Event, span: timedelta) -> bool:
+        """Wait until the event is set, but no longer than ``span``; whether it is set."""
+
+
+class SystemClock:
+    """The host's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def wait(self, event: asyncio.Event, span: timedelta) -> bool:
+        try:
+            await asyncio.wait_for(event.wait(), max(0.0, span.total_seconds()))
+        except TimeoutError:
+            return False
+        return True
