@@ -120,6 +120,8 @@ class Broker(Protocol):
     """One session at a time. Every coroutine raises BrokerError if it is not answered."""
 
     client_id: int
+    name: str
+    """Where it is, as people say it: ``IB at 127.0.0.1:4002``."""
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
         """Whom to tell. To be called once, before anything else."""

@@ -39,7 +39,8 @@ class Facts:
     ``decided``: the signed position that the decision saw; ``position`` the one just read, at ``read_at``;
     ``expected`` what the journal counts (None: not counted yet). ``resting``: what live orders of any client may
     still trade on the closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what
-    was sent already. ``hours``: the instrument's regular sessions, empty if they are not known.
+    was sent already. ``hours``: the instrument's regular sessions, empty if they are not known. ``approved``: whether a
+    person has approved the limit price: then the quote is not asked.
     """
 
     now: datetime
@@ -61,6 +62,7 @@ class Facts:
     sent: Sent
     quote: Quote | None
     hours: tuple[Hours, ...]
+    approved: bool = False
 
     @property
     def side(self) -> Side:
@@ -175,6 +177,8 @@ def _hours(facts: Facts) -> Check:
 
 
 def _quote(facts: Facts, limits: Limits) -> Check:
+    if facts.approved:
+        return Check("quote", True, f"a person has approved the price {facts.limit}")
     if facts.quote is None:
         return Check("quote", False, "no quote")
     age = facts.now - facts.quote.time
@@ -189,6 +193,8 @@ def _quote(facts: Facts, limits: Limits) -> Check:
 
 
 def _spread(facts: Facts, limits: Limits) -> Check:
+    if facts.approved:
+        return Check("spread", True, f"a person has approved the price {facts.limit}")
     spread = None if facts.quote is None else spread_of(facts.quote)
     if spread is None:
         return Check("spread", False, "no two-sided quote")

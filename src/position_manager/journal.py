@@ -330,6 +330,16 @@ class JournalReader:
         row = self._one("SELECT quantity, oca_group FROM holdings WHERE account = ? AND con_id = ?", account, con_id)
         return None if row is None else Holding(Decimal(row[0]), row[1])
 
+    def holdings(self) -> dict[tuple[str, int], Holding]:
+        """All that were ever counted, by account and contract id."""
+        rows = self._all("SELECT account, con_id, quantity, oca_group FROM holdings")
+        return {(row[0], row[1]): Holding(Decimal(row[2]), row[3]) for row in rows}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever written into it but its stamp."""
+        return not self._one("SELECT EXISTS (SELECT 1 FROM events)")[0]
+
     def lock(self, account: str, con_id: int) -> Lock | None:
         row = self._one("SELECT reason, since FROM locks WHERE account = ? AND con_id = ?", account, con_id)
         return None if row is None else Lock(account, con_id, row[0], datetime.fromisoformat(row[1]))
@@ -669,6 +679,10 @@ class Journal(JournalReader):
             "INSERT INTO rule_memory VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
             *(account, con_id, rule, json.dumps(data, default=_plain)),
         )
+
+    def drop(self, account: str, con_id: int, rule: str) -> None:
+        """Drop one thing that was remembered."""
+        self._write("DELETE FROM rule_memory WHERE account = ? AND con_id = ? AND rule = ?", account, con_id, rule)
 
     def forget(self, account: str, con_id: int) -> None:
         """Drop what rules remember about a position that is gone."""

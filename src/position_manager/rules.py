@@ -67,6 +67,7 @@ class Cause(StrEnum):
     NOT_READY = "not connected"
     HALTED = "halted"
     LOCKED = "locked"
+    CANNOT_CLOSE = "cannot be closed"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,159 @@
+"""What is held, what it is quoted at, and what the rules say about it now.
+
+The guard keeps the positions of the last full sync (and what was pushed since), the newest quotes, and what rules
+remember. It sends nothing: a rule that closes is handed back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from position_manager.config import Config
+from position_manager.groups import GroupProblem, Unit, group_positions
+from position_manager.hours import Calendar
+from position_manager.journal import Journal
+from position_manager.model import Market, Position, Quote
+from position_manager.precedence import Resolved, resolve
+from position_manager.rules import Blind, Close, Memory, QuotePolicy, Verdict, evaluate
+from position_manager.unprotected import Unprotected
+
+Key = tuple[str, int]
+
+_MEMORY = "memory of "
+_COUNT = "unprotected of "
+
+
+class Guard:
+    """The guarded units. ``calendar`` knows regular sessions, ``patience`` is how long a unit may go without a look
+    before it counts as not watched."""
+
+    def __init__(self, config: Config, calendar: Calendar, patience: timedelta) -> None:
+        self._calendar = calendar
+        self._patience = patience
+        self.positions: dict[Key, Position] = {}
+        self.quotes: dict[int, Quote] = {}
+        self.units: tuple[Unit, ...] = ()
+        self.problems: tuple[GroupProblem, ...] = ()
+        self.rules: dict[str, Resolved] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.counts: dict[str, Unprotected] = {}
+        self.alive_at: datetime | None = None
+        """When the broker was last heard with all its data farms up: a quote that has not changed since its last tick
+        still stands at that time."""
+        self._memories: dict[str, Memory] = {}
+        self._kept: dict[str, tuple[str, str]] = {}
+        self._by_contract: dict[int, list[Unit]] = {}
+        self.config = config
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        """New rules: sightings of the old ones do not count for them, as they are worded otherwise."""
+        self._config = config
+        quotes = config.quotes
+        self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
+        self._regroup()
+
+    def restore(self, journal: Journal) -> None:
+        """Take up what a former run has remembered. What cannot be read is begun anew."""
+        for (_, _, rule), data in journal.memory().items():
+            try:
+                if rule.startswith(_MEMORY):
+                    self._memories[rule.removeprefix(_MEMORY)] = Memory.from_json(data)
+                elif rule.startswith(_COUNT):
+                    self.counts[rule.removeprefix(_COUNT)] = Unprotected.from_json(data)
+            except (ValueError, TypeError) as error:
+                journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
+
+    def keep(self, journal: Journal) -> None:
+        """Write down what must outlast a restart, as far as it has changed."""
+        changed = []
+        for unit in self.units:
+            memory, count = self._memories.get(unit.key), self.counts.get(unit.key)
+            # Sightings and recent prices are begun anew after a restart: they need quotes in a row.
+            marks = "" if memory is None else replace(memory, recent=(), recent_at=None, sightings=()).to_json()
+            texts = (marks, "" if count is None else count.to_json())
+            if self._kept.get(unit.key) != texts:
+                changed.append((unit, texts))
+        if not changed:
+            return
+        with journal.transaction():
+            for unit, (marks, count_text) in changed:
+                place = (unit.account, unit.legs[0].instrument.con_id)
+                journal.remember(*place, _MEMORY + unit.key, marks)
+                journal.remember(*place, _COUNT + unit.key, count_text)
+        self._kept.update((unit.key, texts) for unit, texts in changed)
+
+    def hold(self, positions: Iterable[Position]) -> None:
+        """What a full sync showed."""
+        self.positions = {position.key: position for position in positions if position.quantity}
+        self._regroup()
+
+    def push(self, account: str, con_id: int, quantity: Decimal) -> bool:
+        """What was pushed about one position; whether it was another quantity than the one known. A contract that is
+        not known yet waits for a full sync."""
+        known = self.positions.get((account, con_id))
+        if known is None or known.quantity == quantity:
+            return known is None and quantity != 0
+        if quantity:
+            self.positions[account, con_id] = replace(known, quantity=quantity)
+        else:
+            del self.positions[account, con_id]
+        self._regroup()
+        return True
+
+    def _regroup(self) -> None:
+        grouping = group_positions(self.positions.values(), self._config.groups)
+        self.units, self.problems = grouping.units, grouping.problems
+        self.rules = {unit.key: resolve(unit, self._config) for unit in self.units}
+        by_contract: dict[int, list[Unit]] = defaultdict(list)
+        for unit in self.units:
+            for leg in unit.legs:
+                by_contract[leg.instrument.con_id].append(unit)
+        self._by_contract = dict(by_contract)
+        keys = {unit.key for unit in self.units}
+        for known in (self._memories, self.verdicts, self.counts, self._kept):
+            # A position that is gone takes with it what was remembered about it.
+            for key in [key for key in known if key not in keys]:
+                del known[key]
+
+    def units_of(self, con_id: int) -> Iterable[Unit]:
+        """The units that a quote matters to."""
+        return self._by_contract.get(con_id, ())
+
+    def quote(self, con_id: int) -> Quote | None:
+        """The newest quote, at the time at which it still stood."""
+        quote = self.quotes.get(con_id)
+        if quote is None or self.alive_at is None or quote.time >= self.alive_at:
+            return quote
+        return replace(quote, time=self.alive_at)
+
+    def market(self, unit: Unit, now: datetime) -> Market:
+        """The quotes of a unit's legs."""
+        ids = [leg.instrument.con_id for leg in unit.legs]
+        return Market(now, {con_id: quote for con_id in ids if (quote := self.quote(con_id)) is not None})
+
+    def look(self, unit: Unit, now: datetime, blind: Callable[[Unit], Blind | None]) -> Close | None:
+        """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
+        could be sent anyway: then nothing fires, and the unit counts as unprotected."""
+        memory = self._memories.get(unit.key, Memory())
+        rules = self.rules[unit.key].rules
+        verdict, self._memories[unit.key] = evaluate(
+            unit, rules, self.market(unit, now), memory, self._policy, self._calendar
+        )
+        why = blind(unit)
+        verdict = verdict if why is None else why
+        self.note(unit, verdict, now)
+        return verdict if isinstance(verdict, Close) else None
+
+    def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
+        """Count the time since the last look."""
+        self.verdicts[unit.key] = verdict
+        self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)

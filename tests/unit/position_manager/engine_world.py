@@ -1,0 +1,423 @@
+"""A broker in memory behind the real engine, a clock that only a test moves, and what people were told.
+
+The broker knows the truth about several contracts, shows it late if it is told to, and checks each order as it comes:
+it must close, must be the only live one of ours, and with all other live orders must not be able to go through zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from ib_connection.causes import REFUSED
+from notifications.message import Message
+from position_manager.broker import (
+    BrokerError,
+    BrokerEvent,
+    CodeSaid,
+    ConnectError,
+    Disconnected,
+    ExecutionHeard,
+    OrderHeard,
+    PositionHeard,
+    QuoteHeard,
+    Reread,
+    Session,
+)
+from position_manager.config import Config
+from position_manager.engine import Engine, Halts
+from position_manager.evidence import CompletedOrder, Execution, OpenOrder
+from position_manager.halt import HaltRecord, KillSwitch
+from position_manager.hours import BrokerCalendar
+from position_manager.intents import Fill, Side, closing_side
+from position_manager.journal import Journal, OrderToSend, Stamp
+from position_manager.model import Hours, Instrument, Kind, Position, Quote, Right
+from position_manager.ulid import ulid
+
+ACCOUNT = "DU1234567"
+BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
+HOURS = (Hours(BEGIN - timedelta(hours=1), BEGIN + timedelta(hours=6)),)
+
+
+def put(con_id: int, strike: int = 450) -> Instrument:
+    """A put on SPY that expires in four weeks."""
+    return Instrument(
+        con_id,
+        "SPY",
+        Kind.OPTION,
+        Decimal(100),
+        expiry=(BEGIN + timedelta(days=28)).date(),
+        strike=Decimal(strike),
+        right=Right.PUT,
+        local_symbol=f"SPY   261221P00{strike}000",
+        liquid_hours=HOURS,
+    )
+
+
+@dataclass
+class Order:
+    """An order as it truly is. ``over`` is the status it ended with."""
+
+    sent: OrderToSend
+    perm_id: int
+    client_id: int
+    filled: Decimal = Decimal(0)
+    over: str = ""
+    cancelling: bool = False
+
+    @property
+    def remaining(self) -> Decimal:
+        return self.sent.quantity - self.filled
+
+
+class ManualClock:
+    """Time passes when a test says so."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._waiting: list[tuple[datetime, asyncio.Event]] = []
+
+    def now(self) -> datetime:
+        return self._now
+
+    async def wait(self, event: asyncio.Event, span: timedelta) -> bool:
+        until, over = self._now + span, asyncio.Event()
+        if event.is_set() or span <= timedelta():
+            await asyncio.sleep(0)
+            return event.is_set()
+        entry = (until, over)
+        self._waiting.append(entry)
+        tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(over.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+        return event.is_set()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and all that happens in it happen in order."""
+        end = self._now + timedelta(seconds=seconds)
+        await settle()
+        while True:
+            due = min((until for until, _ in self._waiting), default=end)
+            if due > end:
+                break
+            self._now = max(self._now, due)
+            woken = [entry for entry in self._waiting if entry[0] <= self._now]
+            if not woken:
+                break
+            for entry in woken:
+                self._waiting.remove(entry)
+                entry[1].set()
+            await settle()
+        self._now = end
+        await settle()
+
+
+async def settle() -> None:
+    """Let everything run that can run without time passing."""
+    for _ in range(40):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class World:
+    """The truth at the broker. ``hear`` is the engine's ear while it is connected."""
+
+    clock: ManualClock
+    positions: dict[int, Decimal] = field(default_factory=dict)
+    instruments: dict[int, Instrument] = field(default_factory=dict)
+    average: dict[int, Decimal] = field(default_factory=lambda: defaultdict(lambda: Decimal("2.50")))
+    orders: list[Order] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    quotes: dict[int, Quote] = field(default_factory=dict)
+    up: bool = True
+    deaf: bool = False
+    """Whether nothing that happens is told to the engine (a lost link)."""
+    swallow: bool = False
+    """Whether orders vanish on their way."""
+    tells_acks: bool = True
+    cancels_at_once: bool = True
+    received: list[OrderToSend] = field(default_factory=list)
+    fail: set[str] = field(default_factory=set)
+    """Names of questions that are not answered."""
+    on_send: Callable[[str], None] = lambda _moment: None
+    next_id: int = 1
+
+    def hold(self, instrument: Instrument, quantity: int, average: str = "2.50") -> None:
+        self.instruments[instrument.con_id] = instrument
+        self.positions[instrument.con_id] = Decimal(quantity)
+        self.average[instrument.con_id] = Decimal(average)
+
+    def live(self, con_id: int) -> list[Order]:
+        return [order for order in self.orders if not order.over and order.sent.con_id == con_id]
+
+    def ours(self, con_id: int) -> list[Order]:
+        return [order for order in self.orders if order.client_id == 100 and order.sent.con_id == con_id]
+
+    def take(self, sent: OrderToSend) -> Order:
+        """An order of the engine arrives. Raises AssertionError if it could close the position a second time."""
+        held, con_id = self.positions.get(sent.con_id, Decimal(0)), sent.con_id
+        assert not [o for o in self.live(con_id) if o.client_id == 100], f"a second live order of ours: {sent}"
+        assert all(order.sent.ref != sent.ref for order in self.orders), f"sent twice: {sent}"
+        assert all(order.sent.order_id != sent.order_id for order in self.orders if order.client_id == 100)
+        assert held and sent.side is closing_side(held), f"{sent} does not close {held}"
+        resting = sum((o.remaining for o in self.live(con_id) if o.sent.side is sent.side), Decimal(0))
+        assert sent.quantity + resting <= abs(held), f"{sent} and {resting} resting, {held} held"
+        assert sent.oca_type == 1
+        assert sent.oca_group
+        order = Order(sent, 7000 + len(self.orders), 100)
+        self.orders.append(order)
+        self.next_id = max(self.next_id, sent.order_id + 1)
+        if self.tells_acks:
+            self.tell(OrderHeard(sent.order_id, order.perm_id, "Submitted", sent.ref))
+        return order
+
+    def fill(self, order: Order, quantity: int, price: str = "3.70") -> None:
+        con_id, side = order.sent.con_id, order.sent.side
+        before = self.positions[con_id]
+        order.filled += quantity
+        self.positions[con_id] = before + side.sign * quantity
+        assert before * self.positions[con_id] >= 0, f"through zero: {before} to {self.positions[con_id]}"
+        assert order.remaining >= 0
+        if not order.remaining:
+            order.over = "Filled"
+        fill = Fill(f"0000.{len(self.executions):04x}.01.01", Decimal(quantity), Decimal(price), self.clock.now())
+        ref = order.sent.ref if order.client_id == 100 else ""
+        execution = Execution(ACCOUNT, con_id, side, fill, order.perm_id, ref)
+        self.executions.append(execution)
+        self.tell(ExecutionHeard(execution, order.sent.order_id if ref else 0))
+        self.tell(PositionHeard(ACCOUNT, con_id, self.positions[con_id]))
+
+    def foreign(self, con_id: int, side: Side, quantity: int) -> Order:
+        """An order of another client rests at the broker."""
+        sent = OrderToSend(ACCOUNT, con_id, side, Decimal(quantity), Decimal(1), "", 0, 0, "", 0)
+        order = Order(sent, 7000 + len(self.orders), 0)
+        self.orders.append(order)
+        return order
+
+    def end(self, order: Order, status: str = "Cancelled", code: int = 202) -> None:
+        order.over = status
+        self.tell(CodeSaid(code, status, order.sent.order_id))
+
+    def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
+        quote = Quote(
+            self.clock.now(),
+            None if bid is None else Decimal(bid),
+            None if ask is None else Decimal(ask),
+            **more,  # type: ignore[arg-type]  # a test's own fields
+        )
+        self.quotes[con_id] = quote
+        self.tell(QuoteHeard(con_id, quote))
+
+    def tell(self, event: BrokerEvent) -> None:
+        if self.port is not None and not self.deaf:
+            self.port.say(event)
+
+    port: PortBroker | None = None
+
+
+class PortBroker:
+    """The world as one process sees it through the port."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.client_id = 100
+        self.name = "IB at 127.0.0.1:4002"
+        self.watched: set[int] = set()
+        self._hear: Callable[[BrokerEvent], None] | None = None
+        self.open = False
+
+    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+        self._hear = hear
+
+    def say(self, event: BrokerEvent) -> None:
+        if not self.open or self._hear is None:
+            return
+        if isinstance(event, QuoteHeard) and event.con_id not in self.watched:
+            return
+        self._hear(event)
+
+    async def connect(self) -> Session:
+        await asyncio.sleep(0)
+        if not self.world.up:
+            raise ConnectError(REFUSED, "nothing listens")
+        self.world.port = self
+        self.open = True
+        return Session((ACCOUNT,), self.world.next_id)
+
+    async def close(self) -> None:
+        self.open = False
+        self.watched.clear()
+
+    def drop(self, why: str = "closed by the gateway") -> None:
+        """The gateway ends the session."""
+        if self.open:
+            self.open = False
+            assert self._hear is not None
+            self._hear(Disconnected(why))
+
+    async def _ask(self, what: str) -> None:
+        await asyncio.sleep(0)
+        if not self.open or what in self.world.fail:
+            raise BrokerError(f"{what} not answered within 10 s")
+
+    async def positions(self) -> tuple[Position, ...]:
+        await self._ask("positions")
+        world = self.world
+        return tuple(
+            Position(ACCOUNT, world.instruments[con_id], quantity, world.average[con_id])
+            for con_id, quantity in world.positions.items()
+            if quantity
+        )
+
+    async def open_orders(self) -> tuple[OpenOrder, ...]:
+        await self._ask("open orders")
+        return self._open_orders()
+
+    def _open_orders(self) -> tuple[OpenOrder, ...]:
+        return tuple(
+            OpenOrder(
+                ACCOUNT,
+                order.sent.con_id,
+                order.sent.side,
+                order.remaining,
+                order.perm_id,
+                "PendingCancel" if order.cancelling else "Submitted",
+                order.sent.ref,
+                order.client_id,
+                order.sent.order_id,
+            )
+            for order in self.world.orders
+            if not order.over
+        )
+
+    async def completed_orders(self) -> tuple[CompletedOrder, ...]:
+        await self._ask("completed orders")
+        return tuple(
+            CompletedOrder(order.perm_id, order.over, order.filled, order.sent.ref)
+            for order in self.world.orders
+            if order.over
+        )
+
+    async def executions(self) -> tuple[Execution, ...]:
+        await self._ask("executions")
+        return tuple(self.world.executions)
+
+    async def read_again(self, account: str, con_id: int) -> Reread:
+        time = self.world.clock.now()
+        await self._ask("open orders")
+        return Reread(time, self.world.positions.get(con_id, Decimal(0)), self._open_orders())
+
+    async def ping(self) -> None:
+        await self._ask("time")
+
+    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+        wanted = {instrument.con_id for instrument in instruments}
+        fresh = wanted if anew else wanted - self.watched
+        self.watched = wanted
+        for con_id in fresh:
+            quote = self.world.quotes.get(con_id)
+            if quote is not None:
+                self.say(QuoteHeard(con_id, quote))
+
+    def next_order_id(self) -> int:
+        return self.world.next_id
+
+    def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
+        if not self.open:
+            raise BrokerError("not connected")
+        assert instrument.con_id == order.con_id
+        self.world.on_send("before send")
+        self.world.received.append(order)
+        if not self.world.swallow:
+            self.world.take(order)
+        self.world.on_send("after send")
+
+    def cancel(self, order_id: int) -> None:
+        if not self.open:
+            raise BrokerError("not connected")
+        for order in self.world.orders:
+            if order.client_id == 100 and order.sent.order_id == order_id and not order.over:
+                if self.world.cancels_at_once:
+                    self.world.end(order)
+                else:
+                    order.cancelling = True
+
+
+CONFIG = {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}}}
+
+
+class Manager:
+    """One process: the engine, its journal, and what it told. What is not in the directory dies with it."""
+
+    def __init__(self, world: World, directory: Path, config: dict[str, object] | None = None, seed: int = 0) -> None:
+        self.world = world
+        self.told: list[Message] = []
+        self.broker = PortBroker(world)
+        self.stop = asyncio.Event()
+        self.loops = 0
+        ids = random.Random(seed)  # noqa: S311 - ids that can be repeated
+        self.config = Config.model_validate(config or CONFIG)
+        clock = world.clock
+
+        def open_journal(accounts: frozenset[str]) -> Journal:
+            return Journal(
+                directory / "journal.db",
+                Stamp(self.config.mode.value, accounts),
+                clock=clock.now,
+                new_id=lambda: ulid(clock.now(), ids.randbytes),
+            )
+
+        self.engine = Engine(
+            self.config,
+            self.broker,
+            open_journal=open_journal,
+            tell=self.told.append,
+            clock=clock,
+            calendar=BrokerCalendar(),
+            halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
+            jitter=lambda: 1.0,
+            on_loop=self._looped,
+        )
+        self.running: asyncio.Task[None] | None = None
+
+    def _looped(self) -> None:
+        self.loops += 1
+
+    @property
+    def kinds(self) -> list[str]:
+        return [message.kind for message in self.told]
+
+    async def start(self) -> None:
+        self.running = asyncio.create_task(self.engine.run(self.stop))
+        await settle()
+
+    async def end(self) -> None:
+        """An orderly stop."""
+        assert self.running is not None
+        self.stop.set()
+        await self.running
+
+    async def kill(self) -> None:
+        """kill -9: nothing more is said, written or sent; the kernel frees the lock of the journal."""
+        self.broker.open = False
+        self.broker._hear = None
+        journal, engine = self.engine.journal, self.engine
+        for task in list(engine._tasks):
+            task.cancel()
+        assert self.running is not None
+        engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        if journal is not None:
+            journal.close()
