@@ -33,25 +33,25 @@ BUY 2 SPY 2026-12-18 450P in DU*****67: CANCELLED (completed as Cancelled, 1 exe
   1 of 2 executed, because of rule stop; order 1 of client 100, permId 9001, limit 3.75; intent {first.id}
 
 2026-11-23 (UTC)
-15:00:01.000  Rule fired: stop (SPY 2026-12-18 450P)
+15:00:01.250  Rule fired: stop (SPY 2026-12-18 450P)
               stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)
-              SPY 2026-12-18 450P: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 1.0 s old
-15:00:01.250  Not sent, refused by: spread
+              SPY 2026-12-18 450P: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 1.2 s old
+15:00:01.500  Not sent, refused by: spread
               pass connection: the connection is READY
               STOP spread: 35.00% of the middle, at most 20.00%
-15:00:01.750  The gates let 2 pass at a limit of 3.75
+15:00:02.000  The gates let 2 pass at a limit of 3.75
               stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)
-              quote: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 1.8 s old
+              quote: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 2.0 s old
               pass connection: the connection is READY
-15:00:02.250  Written down, then sent: order 1 of client 100, 2 at 3.75, -2 held
+15:00:02.500  Written down, then sent: order 1 of client 100, 2 at 3.75, -2 held
               now SENDING, 0 executed
-15:00:02.500  The broker shows the order: permId 9001
+15:00:02.750  The broker shows the order: permId 9001
               now WORKING, 0 executed
-15:00:02.750  Executed: 1 at 3.75 (execution x1)
+15:00:03.000  Executed: 1 at 3.75 (execution x1)
               now PARTIAL, 1 executed
-15:00:03.000  Cancel sent: 3.80 instead of 3.75
+15:00:03.250  Cancel sent: 3.80 instead of 3.75
               now CANCELLING, 1 executed
-15:00:03.250  Proven by the broker's books: CANCELLED, completed as Cancelled, 1 executed
+15:00:03.500  Proven by the broker's books: CANCELLED, completed as Cancelled, 1 executed
               now CANCELLED, 1 executed"""
     )
 
