@@ -71,3 +71,14 @@ class HaltRecord:
         except FileNotFoundError:
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Halts:
+    """All that stops sending: the kill switch and the sticky HALT."""
+
+    switch: KillSwitch
+    record: HaltRecord
+
+    def read(self) -> tuple[Halt, ...]:
+        return tuple(halt for halt in (self.switch.read(), self.record.read()) if halt is not None)

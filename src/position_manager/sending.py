@@ -6,21 +6,15 @@ waiting, so what the gates saw is what holds when the order leaves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from decimal import Decimal
 
-from position_manager.broker import Broker, BrokerError, Reread
+from position_manager.broker import BrokerError, Reread
 from position_manager.caps import Sent, windows
 from position_manager.closing import Closing
-from position_manager.config import Config
-from position_manager.connection_state import Connection
+from position_manager.desk import Desk
 from position_manager.evidence import resting
 from position_manager.gates import Clearance, Facts, check
-from position_manager.halt import Halt
-from position_manager.hours import Calendar
 from position_manager.intents import Intent, OutOfSight, closing_side
-from position_manager.journal import Journal
 from position_manager.model import Position, Quote
 
 
@@ -33,38 +27,26 @@ class NotSentError(Exception):
         self.reread = reread
 
 
-async def clear_and_send(
-    closing: Closing,
-    leg: Position,
-    price: Decimal,
-    *,
-    config: Config,
-    broker: Broker,
-    journal: Journal,
-    calendar: Calendar,
-    clock: Callable[[], datetime],
-    connection: Callable[[], Connection],
-    halts: Callable[[], tuple[Halt, ...]],
-    quote: Callable[[int], Quote | None],
-) -> Intent:
+async def clear_and_send(desk: Desk, closing: Closing, leg: Position, price: Decimal) -> Intent:
     """Send one order that closes ``leg``, at a limit of ``price``; the intent it belongs to.
 
     Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-    written down: in each case nothing was sent. Whatever is a function here is asked after the broker's answer.
+    written down: in each case nothing was sent.
     """
+    broker, journal, config = desk.broker, desk.journal, desk.config
     account, con_id = leg.key
     reread = await broker.read_again(account, con_id)
-    now, link = clock(), connection()
+    now, link = desk.clock.now(), desk.connection
     lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
     holding = journal.holding(account, con_id)
     minute, day = windows(now)
     decided = closing.legs[con_id]
-    market = quote(con_id)
+    market = desk.guard.quote(con_id)
     facts = Facts(
         now=now,
         ready=link.may_send,
         link=link.phase,
-        halts=halts(),
+        halts=desk.halts.read(),
         mode=config.mode.value,
         sending_mode=config.mode.sends,
         lock=None if lock is None else lock.reason,
@@ -79,7 +61,7 @@ async def clear_and_send(
         limit=price,
         sent=Sent(journal.sent_since(minute), journal.sent_since(day)),
         quote=market,
-        hours=calendar.sessions(leg.instrument, now),
+        hours=desk.calendar.sessions(leg.instrument, now),
         approved=closing.approved is not None,
     )
     clearance = check(facts, config.limits())

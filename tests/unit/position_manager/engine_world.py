@@ -31,9 +31,9 @@ from position_manager.broker import (
     Session,
 )
 from position_manager.config import Config
-from position_manager.engine import Engine, Halts
+from position_manager.engine import Engine
 from position_manager.evidence import CompletedOrder, Execution, OpenOrder
-from position_manager.halt import HaltRecord, KillSwitch
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.hours import BrokerCalendar
 from position_manager.intents import Fill, Side, closing_side
 from position_manager.journal import Journal, OrderToSend, Stamp
@@ -412,8 +412,8 @@ class Manager:
         """kill -9: nothing more is said, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
         self.broker._hear = None
-        journal, engine = self.engine.journal, self.engine
-        for task in list(engine._tasks):
+        journal, engine = self.engine.desk.opened, self.engine
+        for task in list(engine.desk._tasks):
             task.cancel()
         assert self.running is not None
         engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do

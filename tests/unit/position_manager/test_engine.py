@@ -33,7 +33,7 @@ def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
         at = world()
         manager = Manager(at, tmp_path)
         await manager.start()
-        assert manager.engine.connection.phase is Phase.READY
+        assert manager.engine.desk.connection.phase is Phase.READY
         assert manager.broker.watched == {42}
         at.quote(42, "3.70", "3.80")
         await settle()
@@ -51,7 +51,7 @@ def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
         assert at.positions[42] == 0
         await at.clock.advance(120)
         assert len(at.received) == 1
-        assert not manager.engine.closings
+        assert not manager.engine.closer.closings
         await manager.end()
         wanted = ["connected", "rule_fired", "order_working", "order_filled", "position_closed", "stopped"]
         assert [kind for kind in manager.kinds if kind in wanted] == wanted
@@ -98,7 +98,7 @@ def test_what_is_left_after_a_part_goes_into_the_next_order(tmp_path: Path) -> N
             await at.clock.advance(1)
             at.quote(42, "3.70", "3.80")
         assert [order.quantity for order in at.received] == [3, 2]
-        first = manager.engine.journal.intents(ACCOUNT, 42)[0]  # type: ignore[union-attr]  # there is a session
+        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
         assert first.state is State.CANCELLED
         assert first.filled == 1
         await manager.end()

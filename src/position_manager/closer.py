@@ -1,0 +1,255 @@
+"""Decisions to close, from the rule that fired to the position that is gone: which order is next, and what bars it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from ib_connection.accounts import masked
+from position_manager.broker import BrokerError
+from position_manager.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.desk import Desk
+from position_manager.followed_orders import FollowedOrders
+from position_manager.groups import Unit
+from position_manager.intents import State
+from position_manager.journal import UnsettledError
+from position_manager.ladder import CapReached, legs_to_send
+from position_manager.model import Position, Quote
+from position_manager.refused import RefusedError
+from position_manager.sending import NotSentError, clear_and_send, quote_evidence
+
+_log = logging.getLogger(__name__)
+
+TRY_AGAIN = timedelta(seconds=5)
+"""After a refusal by the gates, or a bound that was reached."""
+_KEPT = "closing "
+
+
+class Closer:
+    """The decisions that stand. They are in the journal, so that a restart goes on with them."""
+
+    def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
+        self._desk = desk
+        self._orders = orders
+        self.closings: dict[str, Closing] = {}
+        self.bars: dict[tuple[str, str], str] = {}
+        """What keeps a contract (unit, label) from being closed, as last told."""
+        self._shadowed: dict[str, str] = {}
+
+    def restore(self) -> None:
+        """Decisions of former runs."""
+        for (_, _, rule), data in self._desk.journal.memory().items():
+            if rule.startswith(_KEPT):
+                closing = Closing.from_json(data)
+                self.closings[closing.unit] = closing
+
+    def of(self, unit: Unit) -> Closing | None:
+        """The decision that a contract of the unit is in."""
+        ids = {leg.instrument.con_id for leg in unit.legs}
+        found = (c for c in self.closings.values() if c.account == unit.account and not ids.isdisjoint(c.legs))
+        return next(found, None)
+
+    def bar(self, closing: Closing) -> str | None:
+        """What keeps a decision from being carried out."""
+        return next((text for (unit, _), text in self.bars.items() if unit == closing.unit), None)
+
+    # ----- decisions
+
+    def decide(self, unit: Unit, rule: str, text: str, *, by: str = "", approved: Decimal | None = None) -> None:
+        """A unit is to be closed. The decision is on disk before anything follows from it."""
+        desk, now = self._desk, self._desk.clock.now()
+        legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
+        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, approved=approved, by=by)
+        quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
+        seen = {
+            "unit": unit.name,
+            "rule": rule,
+            "text": text,
+            "quotes": {label: quote_evidence(quote) for label, quote in quotes.items()},
+        }
+        if not desk.config.mode.sends:
+            # A rule that goes on holding is told once.
+            if self._shadowed.get(unit.key) != rule:
+                self._shadowed[unit.key] = rule
+                desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
+                desk.say(desk.author.shadowed(closing, quotes))
+            return
+        with desk.journal.transaction():
+            for con_id in legs:
+                desk.journal.append("rule fired", unit.account, con_id, seen)
+            self._keep(closing)
+        desk.say(desk.author.fired(closing, quotes))
+        self.advance(closing)
+
+    def would_have(self, unit: Unit) -> str | None:
+        """In shadow: the rule that would have closed the unit."""
+        return self._shadowed.get(unit.key)
+
+    def _keep(self, closing: Closing) -> None:
+        self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
+        self.closings[closing.unit] = closing
+
+    def _drop(self, closing: Closing) -> None:
+        self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
+        self.closings.pop(closing.unit, None)
+        for key in [key for key in self.bars if key[0] == closing.unit]:
+            del self.bars[key]
+
+    def withdraw(self, closing: Closing, why: str) -> None:
+        """The decision no longer stands; the rules hold again once what rests is cancelled."""
+        desk = self._desk
+        with desk.journal.transaction():
+            self._drop(closing)
+            for con_id in closing.legs:
+                desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
+        desk.say(desk.author.withdrawn(closing, why))
+        for con_id in closing.legs:
+            intent = desk.journal.open_intent(closing.account, con_id)
+            if intent is not None and intent.state in (State.WORKING, State.PARTIAL):
+                self._orders.cancel(intent, why)
+
+    def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
+        """Somebody else has traded a position that is being closed: its rules look at it anew."""
+        for closing in list(self.closings.values()):
+            if closing.account == account and con_id in closing.legs:
+                self.withdraw(closing, why)
+
+    # ----- steps
+
+    def advance_all(self) -> None:
+        for closing in list(self.closings.values()):
+            self.advance(closing)
+
+    def quoted(self, con_id: int) -> None:
+        """A ladder may have waited for its first price."""
+        for closing in list(self.closings.values()):
+            if con_id in closing.legs and con_id not in closing.ladders:
+                self.advance(closing)
+
+    def advance(self, closing: Closing) -> None:
+        """The next step of a decision, for each contract whose turn it is."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
+        legs = [position for position in held if position is not None]
+        intents = {con_id: desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
+        if not legs and not any(intents.values()):
+            self._closed(closing)
+            return
+        now = desk.clock.now()
+        for leg in legs_to_send(legs):
+            con_id = leg.instrument.con_id
+            if leg.key in desk.busy or leg.key in desk.locks:
+                continue
+            quote = self._usable(con_id)
+            if quote is not None and con_id not in closing.ladders:
+                closing = closing.begun(con_id, now, quote)
+                self._keep(closing)
+            intent = intents[con_id]
+            match next_move(closing, leg, quote, intent, now, desk.config.orders.ladder()):
+                case Send(price):
+                    desk.busy.add(leg.key)
+                    desk.spawn(self._send(closing, leg, price))
+                case Cancel(why) if intent is not None:
+                    self._orders.cancel(intent, why)
+                case CapReached() as cap:
+                    self._capped(closing, leg, cap)
+                case Wait(until) if until is not None:
+                    desk.advance_by(until)
+
+    def _usable(self, con_id: int) -> Quote | None:
+        desk = self._desk
+        quote = desk.guard.quote(con_id)
+        usable = quote is not None and quote.problem(desk.clock.now(), desk.config.quotes.max_age) is None
+        return quote if usable else None
+
+    async def _send(self, closing: Closing, leg: Position, price: Decimal) -> None:
+        desk, label = self._desk, leg.instrument.label
+        again = desk.clock.now() + TRY_AGAIN
+        try:
+            intent = await clear_and_send(desk, closing, leg, price)
+        except NotSentError as error:
+            gates = ", ".join(check.gate for check in error.clearance.refusals)
+            if self.bars.get((closing.unit, label)) != gates:
+                self.bars[closing.unit, label] = gates
+                desk.journal.append("refused", *leg.key, error.clearance.evidence())
+                desk.say(desk.author.refused(closing, label, str(error)))
+            desk.sync_soon()
+            desk.advance_by(again)
+        except (UnsettledError, BrokerError) as error:
+            _log.warning("%s was not sent: %s", label, error)
+            desk.sync_soon()
+            desk.advance_by(again)
+        else:
+            self.bars.pop((closing.unit, label), None)
+            _log.info("sent: %s %s %s at %s (order %s)", intent.side, intent.quantity, label, price, intent.order_id)
+        finally:
+            desk.busy.discard(leg.key)
+            desk.wake.set()
+
+    def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
+        desk, label = self._desk, leg.instrument.label
+        desk.advance_by(desk.clock.now() + TRY_AGAIN)
+        if self.bars.get((closing.unit, label)) != cap.bound:
+            self.bars[closing.unit, label] = cap.bound
+            desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
+            desk.say(desk.author.capped(closing, label, cap))
+
+    def _closed(self, closing: Closing) -> None:
+        desk = self._desk
+        with desk.journal.transaction():
+            self._drop(closing)
+            for con_id in closing.legs:
+                desk.journal.append("closed", closing.account, con_id, {"unit": closing.name, "rule": closing.rule})
+                desk.journal.forget(closing.account, con_id)
+        desk.say(desk.author.closed(closing))
+
+    # ----- what a person asks for
+
+    def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
+        """Close a unit, at the ladder's prices or at a ``limit`` that the person approves; what will happen, as a
+        sentence. Raises RefusedError."""
+        desk = self._desk
+        if not desk.config.mode.sends:
+            raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
+        if halts := desk.halts.read():
+            raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
+        under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
+        if len(under_way) == 1:
+            closing = under_way[0] if limit is None else replace(under_way[0], approved=limit, by=by)
+            self._keep(closing)
+            self.advance(closing)
+            return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
+        unit = self._unit(what)
+        locked = [leg.instrument.label for leg in unit.legs if (unit.account, leg.instrument.con_id) in desk.locks]
+        if locked:
+            remedy = f"Look at it, then: position-manager release '{locked[0]}'"
+            raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
+        if limit is not None and len(unit.legs) > 1:
+            raise RefusedError(f"{unit.name} has {len(unit.legs)} legs: approve a price for each of them by itself.")
+        rule = "by hand" if limit is None else "by hand, price approved"
+        self.decide(unit, rule, f"asked for by {by}", by=by, approved=limit)
+        return f"{unit.name} is being closed; follow it with: position-manager status"
+
+    def means(self, closing: Closing, what: str) -> bool:
+        """Whether a person means this decision by ``what``."""
+        named = what in (closing.name, closing.unit)
+        return named or any(self._desk.names((closing.account, con_id), what) for con_id in closing.legs)
+
+    def _unit(self, what: str) -> Unit:
+        desk = self._desk
+        found = [
+            unit
+            for unit in desk.guard.units
+            if what in (unit.name, unit.key)
+            or any(desk.names((unit.account, leg.instrument.con_id), what) for leg in unit.legs)
+        ]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(f"{unit.name} ({masked(unit.account)})" for unit in found or desk.guard.units)
+        if not found:
+            raise RefusedError(f"No position is called {what!r}. There are: {names or 'none'}")
+        raise RefusedError(f"{what!r} means several positions: {names}. Name one by its key, see: status --json")

@@ -1,0 +1,130 @@
+"""Orders of ours from the socket to their proven end: every word of the broker about one goes into the journal."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from position_manager import connection_state as link
+from position_manager import evidence
+from position_manager.broker import BrokerError, CodeSaid, ExecutionHeard, OrderHeard
+from position_manager.desk import Desk
+from position_manager.intents import (
+    AT_BROKER,
+    OPEN,
+    Acknowledged,
+    CancelSent,
+    Change,
+    Effect,
+    Event,
+    Executed,
+    Intent,
+    OutOfSight,
+    Said,
+    State,
+)
+
+ACKNOWLEDGE_WITHIN = timedelta(seconds=5)
+"""An order that is not acknowledged in this time has an unknown outcome."""
+RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
+"""Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
+
+
+class FollowedOrders:
+    """The orders of this process and of those before it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def shown(self, event: OrderHeard) -> None:
+        """The broker shows an order as its own."""
+        intent = self._intent_of(event.order_id, event.ref)
+        if intent is None:
+            return
+        self.record(intent, Acknowledged(event.perm_id))
+        if event.status not in RESTING_STATUSES:
+            # No proof, but a reason to ask for one.
+            self._desk.sync_soon()
+
+    def executed(self, event: ExecutionHeard) -> None:
+        """An execution, ours or not."""
+        intent = self._intent_of(event.order_id, event.execution.ref)
+        if intent is None:
+            # Another client's trade moves a position: see what it did.
+            self._desk.sync_soon()
+        else:
+            self.record(intent, Executed(event.execution.fill))
+
+    def said(self, event: CodeSaid) -> bool:
+        """A code about an order of ours; whether it was one."""
+        intent = self._intent_of(event.order_id, "") if event.order_id else None
+        if intent is None:
+            return False
+        self.record(intent, Said(event.code, event.text))
+        return event.code not in link.REACTIONS
+
+    def _intent_of(self, order_id: int, ref: str) -> Intent | None:
+        """Whose order it is. After a restart of the gateway the same id may come again: the mark must agree."""
+        desk = self._desk
+        if desk.opened is None:
+            return None
+        found = desk.journal.intent_of_ref(ref) if ref else None
+        if found is None and order_id:
+            found = desk.journal.intent_of_order(desk.broker.client_id, order_id)
+            if found is not None and ref and found.ref != ref:
+                return None
+        return found
+
+    def record(self, intent: Intent, event: Event) -> None:
+        self.after(intent, self._desk.journal.record(intent.id, event))
+
+    def after(self, before: Intent, change: Change) -> None:
+        """Tell what is new about an order, and do what must follow."""
+        desk, intent, author = self._desk, change.intent, self._desk.author
+        label = desk.label(intent.con_id)
+        if intent.filled != before.filled:
+            desk.say(author.executed(intent, label))
+        elif intent.state is not before.state:
+            match intent.state:
+                case State.WORKING:
+                    desk.say(author.sent(intent, label))
+                case State.REJECTED:
+                    desk.say(author.rejected(intent, label))
+                case State.UNKNOWN if before.state is not State.CANCELLING:
+                    desk.say(author.unknown(intent, label))
+                case State.LOST:
+                    desk.say(author.lost_order(intent, label))
+        if Effect.LOCK in change.effects:
+            desk.read_locks()
+            desk.say(author.locked(label, intent.account, intent.reason))
+        if Effect.ASK in change.effects:
+            desk.sync_soon()
+        if intent.state not in OPEN and before.state in OPEN:
+            desk.advance_by(desk.clock.now())
+
+    def out_of_sight(self, why: str) -> None:
+        """What may be at the broker can be anything now."""
+        desk = self._desk
+        if desk.opened is None:
+            return
+        for intent in desk.journal.open_intents():
+            if intent.state in AT_BROKER:
+                self.record(intent, OutOfSight(why))
+
+    def overdue(self, now: datetime) -> None:
+        """Orders that the broker has not acknowledged in time."""
+        why = f"not acknowledged within {ACKNOWLEDGE_WITHIN.total_seconds():g} s"
+        for intent in self._desk.journal.open_intents():
+            if intent.state is State.SENDING and intent.sent is not None and now - intent.sent > ACKNOWLEDGE_WITHIN:
+                self.record(intent, OutOfSight(why))
+
+    def cancel(self, intent: Intent, why: str) -> None:
+        """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
+        desk = self._desk
+        if not desk.ready:
+            return
+        cancelling = desk.journal.record(intent.id, CancelSent(), {"why": why}).intent
+        try:
+            desk.broker.cancel(intent.order_id)
+        except BrokerError as error:
+            self.record(cancelling, OutOfSight(str(error)))
+        desk.sync_soon()
