@@ -244,7 +244,7 @@ class Closer:
         found = [
             unit
             for unit in desk.guard.units
-            if what in (unit.name, unit.key)
+            if what in (unit.name, unit.shown_key)
             or any(desk.names((unit.account, leg.instrument.con_id), what) for leg in unit.legs)
         ]
         if len(found) == 1:

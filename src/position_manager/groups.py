@@ -60,6 +60,11 @@ class Unit:
         return f"{self.account} {what}"
 
     @property
+    def shown_key(self) -> str:
+        """The key as people see it."""
+        return self.key.replace(self.account, masked(self.account))
+
+    @property
     def symbol(self) -> str | None:
         """The underlying, if all legs have the same."""
         symbols = {leg.instrument.symbol for leg in self.legs}

@@ -42,7 +42,7 @@ def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
         at.quote(42, "3.71", "3.81")
         await settle()
         (sent,) = at.received
-        assert (sent.side, sent.quantity, sent.con_id, sent.client_id) == (Side.BUY, 2, 42, 100)
+        assert (sent.side, sent.quantity, sent.con_id, sent.client_id) == (Side.BUY, Decimal(2), 42, 100)
         assert sent.limit == Decimal("3.76")
         assert sent.ref.startswith("pm:")
         (order,) = at.ours(42)
