@@ -18,7 +18,7 @@ from position_manager.journal import UnsettledError
 from position_manager.ladder import CapReached, legs_to_send
 from position_manager.model import Position, Quote
 from position_manager.refused import RefusedError
-from position_manager.sending import NotSentError, clear_and_send, quote_evidence
+from position_manager.sending import NotSentError, Wish, clear_and_send, quote_evidence
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +170,9 @@ class Closer:
         desk, label = self._desk, leg.instrument.label
         again = desk.clock.now() + TRY_AGAIN
         try:
-            intent = await clear_and_send(desk, closing, leg, price)
+            approved = closing.approved is not None
+            decided = closing.legs[leg.instrument.con_id]
+            intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             if self.bars.get((closing.unit, label)) != gates:

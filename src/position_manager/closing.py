@@ -99,6 +99,8 @@ def next_move(
     """What to do about one contract of the decision. ``intent`` is its open one, if any."""
     if intent is not None and intent.state not in LADDER_STATES:
         return Wait()
+    if intent is not None and intent.stop:
+        return Cancel("a rule closes in its place")
     side = closing_side(leg.quantity)
     wanted = _wanted(closing, leg, side, quote, now, policy)
     if intent is None:

@@ -39,6 +39,7 @@ from position_manager.clock import Clock
 from position_manager.closer import Closer
 from position_manager.config import Config, Mode
 from position_manager.desk import Desk
+from position_manager.disaster_stops import DisasterStops
 from position_manager.evidence import Snapshot
 from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
@@ -116,6 +117,7 @@ class Engine:
         )
         self.orders = FollowedOrders(self.desk)
         self.closer = Closer(self.desk, self.orders)
+        self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.since = now
         self.why = "starting"
         self.last_sync: datetime | None = None
@@ -275,6 +277,7 @@ class Engine:
             for unit in desk.guard.units:
                 self._look(unit, now)
             self.closer.advance_all()
+            self._disaster_stops.keep()
             self._watch_the_unprotected(now)
         self._on_loop()
 

@@ -40,7 +40,8 @@ class Facts:
     ``expected`` what the journal counts (None: not counted yet). ``resting``: what live orders of any client may
     still trade on the closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what
     was sent already. ``hours``: the instrument's regular sessions, empty if they are not known. ``approved``: whether a
-    person has approved the limit price: then the quote is not asked.
+    person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the broker, which
+    needs neither quote nor open market to be sent.
     """
 
     now: datetime
@@ -63,10 +64,18 @@ class Facts:
     quote: Quote | None
     hours: tuple[Hours, ...]
     approved: bool = False
+    waits: bool = False
 
     @property
     def side(self) -> Side:
         return closing_side(self.decided)
+
+    @property
+    def needs_no_quote(self) -> str:
+        """Why the quote is not looked at; empty if it is."""
+        if self.approved:
+            return f"a person has approved the price {self.limit}"
+        return "it rests until it triggers" if self.waits else ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,8 @@ def _caps(facts: Facts, quantity: Decimal, caps: Caps) -> tuple[Check, ...]:
 
 
 def _hours(facts: Facts) -> Check:
+    if facts.waits:
+        return Check("hours", True, "it rests until it triggers")
     if not facts.hours:
         return Check("hours", False, "the regular hours are not known")
     session = next((hours for hours in facts.hours if hours.begin <= facts.now < hours.end), None)
@@ -177,8 +188,8 @@ def _hours(facts: Facts) -> Check:
 
 
 def _quote(facts: Facts, limits: Limits) -> Check:
-    if facts.approved:
-        return Check("quote", True, f"a person has approved the price {facts.limit}")
+    if facts.needs_no_quote:
+        return Check("quote", True, facts.needs_no_quote)
     if facts.quote is None:
         return Check("quote", False, "no quote")
     age = facts.now - facts.quote.time
@@ -193,8 +204,8 @@ def _quote(facts: Facts, limits: Limits) -> Check:
 
 
 def _spread(facts: Facts, limits: Limits) -> Check:
-    if facts.approved:
-        return Check("spread", True, f"a person has approved the price {facts.limit}")
+    if facts.needs_no_quote:
+        return Check("spread", True, facts.needs_no_quote)
     spread = None if facts.quote is None else spread_of(facts.quote)
     if spread is None:
         return Check("spread", False, "no two-sided quote")

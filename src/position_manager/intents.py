@@ -148,6 +148,7 @@ class Intent:
     ``quantity`` is that of the order (above zero), ``position`` the signed holding when it was decided.
     ``order_id``, ``client_id`` and ``limit`` are 0 and ``sent`` is None until it is sent, ``perm_id`` is 0 until the
     broker has acknowledged it.
+    ``stop`` is the trigger of a stop-limit, 0 for a plain limit.
     ``proven_filled`` is what a proof other than executions showed to be executed; ``refused`` is true after a 201.
     """
 
@@ -164,6 +165,7 @@ class Intent:
     order_id: int = 0
     client_id: int = 0
     limit: Decimal = ZERO
+    stop: Decimal = ZERO
     sent: datetime | None = None
     perm_id: int = 0
     fills: tuple[Fill, ...] = ()
@@ -202,6 +204,7 @@ class Sending:
     limit: Decimal
     oca_group: str
     time: datetime
+    stop: Decimal = ZERO
 
 
 @dataclass(frozen=True)
@@ -308,6 +311,7 @@ def _after(intent: Intent, event: Event) -> Change:
                     position=event.position,
                     quantity=event.quantity,
                     limit=event.limit,
+                    stop=event.stop,
                     oca_group=event.oca_group,
                     sent=event.time,
                 ),

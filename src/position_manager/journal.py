@@ -43,6 +43,7 @@ from position_manager.intents import (
     State,
     apply,
 )
+from position_manager.model import ZERO
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x706D6A31  # "pmj1"
@@ -61,7 +62,7 @@ CREATE TABLE orders (
     ref TEXT PRIMARY KEY, intent TEXT NOT NULL UNIQUE REFERENCES intents (id),
     client_id INTEGER NOT NULL CHECK (client_id > 0), order_id INTEGER NOT NULL CHECK (order_id > 0),
     perm_id INTEGER NOT NULL DEFAULT 0, quantity TEXT NOT NULL, limit_price TEXT NOT NULL,
-    sent TEXT NOT NULL, UNIQUE (client_id, order_id)
+    stop_price TEXT NOT NULL, sent TEXT NOT NULL, UNIQUE (client_id, order_id)
 ) STRICT;
 CREATE INDEX orders_by_time ON orders (sent);
 CREATE TABLE fills (
@@ -132,8 +133,8 @@ class Stamp:
 class OrderToSend:
     """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` makes one.
 
-    ``oca_group`` with ocaType 1 (cancel the rest, with overfill protection) holds every close of one episode of a
-    position together at the broker.
+    ``stop`` is the trigger of a stop-limit, 0 for a plain limit. ``oca_group`` with ocaType 1 (cancel the rest, with
+    overfill protection) holds every close of one episode of a position together at the broker.
     """
 
     account: str
@@ -146,6 +147,7 @@ class OrderToSend:
     client_id: int
     oca_group: str
     oca_type: int = 1
+    stop: Decimal = ZERO
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,8 @@ class JournalReader:
         rows = self._all(
             "SELECT i.id, i.account, i.con_id, i.side, COALESCE(o.quantity, i.quantity), i.position, i.rule,"  # noqa: S608
             " i.oca_group, i.created, i.state, COALESCE(o.order_id, 0), COALESCE(o.client_id, 0),"
-            " COALESCE(o.limit_price, '0'), o.sent, COALESCE(o.perm_id, 0), i.proven_filled, i.refused, i.reason"
+            " COALESCE(o.limit_price, '0'), COALESCE(o.stop_price, '0'), o.sent, COALESCE(o.perm_id, 0),"
+            " i.proven_filled, i.refused, i.reason"
             f" FROM intents i LEFT JOIN orders o ON o.intent = i.id WHERE {condition} ORDER BY i.rowid",
             *values,
         )
@@ -307,12 +310,13 @@ class JournalReader:
                 order_id=row[10],
                 client_id=row[11],
                 limit=Decimal(row[12]),
-                sent=None if row[13] is None else datetime.fromisoformat(row[13]),
-                perm_id=row[14],
+                stop=Decimal(row[13]),
+                sent=None if row[14] is None else datetime.fromisoformat(row[14]),
+                perm_id=row[15],
                 fills=self._fills(row[0]),
-                proven_filled=Decimal(row[15]),
-                refused=bool(row[16]),
-                reason=row[17],
+                proven_filled=Decimal(row[16]),
+                refused=bool(row[17]),
+                reason=row[18],
             )
             for row in rows
         )
@@ -530,7 +534,7 @@ class Journal(JournalReader):
 
     def record_sending(
         self, intent_id: str, *, client_id: int, next_valid_id: int, position: Decimal, quantity: Decimal,
-        limit: Decimal, evidence: Evidence,
+        limit: Decimal, evidence: Evidence, stop: Decimal = ZERO,
     ) -> OrderToSend:  # fmt: skip
         """Write down, in one transaction, the order that will be sent, and give it out.
 
@@ -553,14 +557,14 @@ class Journal(JournalReader):
                 *(client_id, order_id),
             )
             self._write(
-                "INSERT INTO orders (ref, intent, client_id, order_id, quantity, limit_price, sent)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                *(intent.ref, intent.id, client_id, order_id, str(quantity), str(limit), _text(now)),
+                "INSERT INTO orders (ref, intent, client_id, order_id, quantity, limit_price, stop_price, sent)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(intent.ref, intent.id, client_id, order_id, str(quantity), str(limit), str(stop), _text(now)),
             )
-            self._apply(intent, Sending(order_id, client_id, position, quantity, limit, group, now), evidence)
+            self._apply(intent, Sending(order_id, client_id, position, quantity, limit, group, now, stop), evidence)
         return OrderToSend(
             intent.account, intent.con_id, intent.side, quantity, limit, intent.ref, order_id, client_id,
-            group,
+            group, stop=stop,
         )  # fmt: skip
 
     def record(self, intent_id: str, event: Event, evidence: Evidence | None = None) -> Change:

@@ -6,16 +6,16 @@ waiting, so what the gates saw is what holds when the order leaves.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from position_manager.broker import BrokerError, Reread
 from position_manager.caps import Sent, windows
-from position_manager.closing import Closing
 from position_manager.desk import Desk
 from position_manager.evidence import resting
 from position_manager.gates import Clearance, Facts, check
 from position_manager.intents import Intent, OutOfSight, closing_side
-from position_manager.model import Position, Quote
+from position_manager.model import ZERO, Position, Quote
 
 
 class NotSentError(Exception):
@@ -27,20 +27,39 @@ class NotSentError(Exception):
         self.reread = reread
 
 
-async def clear_and_send(desk: Desk, closing: Closing, leg: Position, price: Decimal) -> Intent:
-    """Send one order that closes ``leg``, at a limit of ``price``; the intent it belongs to.
+@dataclass(frozen=True)
+class Wish:
+    """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
+    unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
+    market. ``approved``: a person has approved the limit."""
+
+    leg: Position
+    decided: Decimal
+    limit: Decimal
+    rule: str
+    text: str
+    approved: bool = False
+    stop: Decimal = ZERO
+
+    @property
+    def resting(self) -> bool:
+        return self.stop > 0
+
+
+async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
+    """Send one order that closes; the intent it belongs to.
 
     Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
     written down: in each case nothing was sent.
     """
     broker, journal, config = desk.broker, desk.journal, desk.config
+    leg, decided = wish.leg, wish.decided
     account, con_id = leg.key
     reread = await broker.read_again(account, con_id)
     now, link = desk.clock.now(), desk.connection
     lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
     holding = journal.holding(account, con_id)
     minute, day = windows(now)
-    decided = closing.legs[con_id]
     market = desk.guard.quote(con_id)
     facts = Facts(
         now=now,
@@ -58,24 +77,25 @@ async def clear_and_send(desk: Desk, closing: Closing, leg: Position, price: Dec
         read_at=reread.time,
         expected=None if holding is None else holding.quantity,
         resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
-        limit=price,
+        limit=wish.limit,
         sent=Sent(journal.sent_since(minute), journal.sent_since(day)),
         quote=market,
         hours=desk.calendar.sessions(leg.instrument, now),
-        approved=closing.approved is not None,
+        approved=wish.approved,
+        waits=wish.resting,
     )
     clearance = check(facts, config.limits())
     if not clearance.passed:
         raise NotSentError(clearance, reread)
     evidence = {
         **clearance.evidence(),
-        "rule": closing.text,
+        "rule": wish.text,
         "quote": None if market is None else quote_evidence(market),
-        "limit": price,
+        "limit": wish.limit,
     }
     with journal.transaction():
         intent = journal.begin_intent(
-            account, con_id, facts.side, reread.quantity, clearance.quantity, closing.rule, evidence
+            account, con_id, facts.side, reread.quantity, clearance.quantity, wish.rule, evidence
         )
         order = journal.record_sending(
             intent.id,
@@ -83,11 +103,17 @@ async def clear_and_send(desk: Desk, closing: Closing, leg: Position, price: Dec
             next_valid_id=broker.next_order_id(),
             position=reread.quantity,
             quantity=clearance.quantity,
-            limit=price,
+            limit=wish.limit,
+            stop=wish.stop,
             evidence={},
         )
     try:
-        broker.send(order, leg.instrument, tif=config.orders.tif, outside_rth=config.orders.outside_rth)
+        broker.send(
+            order,
+            leg.instrument,
+            tif="GTC" if wish.resting else config.orders.tif,
+            outside_rth=config.orders.outside_rth,
+        )
     except BrokerError as error:
         # It says that nothing was sent; the journal believes only what the broker's books show.
         return journal.record(intent.id, OutOfSight(str(error))).intent

@@ -1,0 +1,71 @@
+"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes."""
+
+from __future__ import annotations
+
+import logging
+
+from position_manager import disaster
+from position_manager.broker import BrokerError
+from position_manager.closer import Closer
+from position_manager.desk import Desk
+from position_manager.followed_orders import FollowedOrders
+from position_manager.groups import Unit
+from position_manager.journal import UnsettledError
+from position_manager.model import Position
+from position_manager.sending import NotSentError, Wish, clear_and_send
+
+_log = logging.getLogger(__name__)
+
+
+class DisasterStops:
+    """Sends, replaces and cancels them, one step at each rule loop."""
+
+    def __init__(self, desk: Desk, orders: FollowedOrders, closer: Closer) -> None:
+        self._desk = desk
+        self._orders = orders
+        self._closer = closer
+        self._refused: dict[str, str] = {}
+
+    def keep(self) -> None:
+        """The next step for each unit. Nothing is done unless READY."""
+        desk, policy = self._desk, self._desk.config.disaster_stop
+        if not desk.ready or desk.fault is not None or not desk.config.mode.sends:
+            return
+        for unit in desk.guard.units:
+            if self._closer.of(unit) is not None:
+                continue
+            order = None if policy is None else disaster.wanted(unit, policy)
+            for leg in unit.legs:
+                self._keep(unit, leg.position, order)
+
+    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None) -> None:
+        desk = self._desk
+        if position.key in desk.busy or position.key in desk.locks:
+            return
+        intent = desk.journal.open_intent(*position.key)
+        if intent is not None:
+            why = disaster.outdated(intent, position, order)
+            if why is not None:
+                self._orders.cancel(intent, why)
+        elif order is not None and not desk.halted:
+            desk.busy.add(position.key)
+            text = f"{disaster.RULE}: triggers at {order.trigger}, limit {order.limit}"
+            wish = Wish(position, position.quantity, order.limit, disaster.RULE, text, stop=order.trigger)
+            desk.spawn(self._send(unit, wish))
+
+    async def _send(self, unit: Unit, wish: Wish) -> None:
+        desk = self._desk
+        try:
+            await clear_and_send(desk, wish)
+        except NotSentError as error:
+            gates = ", ".join(check.gate for check in error.clearance.refusals)
+            if self._refused.get(unit.key) != gates:
+                self._refused[unit.key] = gates
+                desk.say(desk.author.notice(f"{unit.name} has no disaster stop: {error}"))
+        except (UnsettledError, BrokerError) as error:
+            _log.warning("the disaster stop of %s was not sent: %s", unit.name, error)
+        else:
+            self._refused.pop(unit.key, None)
+        finally:
+            desk.busy.discard(wish.leg.key)
+            desk.wake.set()
