@@ -157,7 +157,8 @@ class Broker(Protocol):
         """The lowest order id that the broker would still take from this client."""
 
     def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
-        """Hand a limit order to the socket, at once. Raises BrokerError if there is no session: nothing was sent."""
+        """Hand a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
+        is no session: nothing was sent."""
 
     def cancel(self, order_id: int) -> None:
         """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
