@@ -13,7 +13,7 @@ from rich.text import Text
 
 from position_manager.absent import Absent
 from position_manager.connection_state import Phase
-from position_manager.rules import Distance
+from position_manager.rules import Cause, Distance
 from position_manager.status import IntentStatus, LockStatus, Status, UnitStatus
 
 WIDE = 100
@@ -39,7 +39,7 @@ def next_step(status: Status) -> str:
         return f"Look at the gateway: gateway-watch status. {status.why}".rstrip()
     if status.phase != Phase.READY:
         return "Wait: it goes on by itself."
-    blind = next((unit for unit in status.units if unit.verdict == "unprotected"), None)
+    blind = next((unit for unit in status.units if unit.verdict == "unprotected" and not _closed(unit)), None)
     if blind is not None:
         return f"{blind.name} is not guarded: {blind.text}"
     return "None."
@@ -105,7 +105,7 @@ def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:
         if unit.profit is not None:
             profit.stylize("red" if unit.profit < 0 else "green")
         table.add_row(
-            Text(unit.name, style=_STYLES.get(unit.verdict, "")),
+            Text(unit.name, style=_style(unit)),
             f"{unit.quantity:f}",
             *([_number(unit.entry)] if wide else []),
             "-" if unit.price is None else _number(unit.price),
@@ -117,13 +117,23 @@ def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:
     return table
 
 
+def _closed(unit: UnitStatus) -> bool:
+    """Whether it is unprotected only because its market is closed: nobody could do anything about that."""
+    return unit.text.startswith(Cause.MARKET_CLOSED)
+
+
+def _style(unit: UnitStatus) -> str:
+    return "dim" if _closed(unit) else _STYLES.get(unit.verdict, "")
+
+
 def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
     """What the numbers do not say: the verdict, and the rules with their keys in the file."""
     since = f" for {_ago(unit.unprotected_since, now)}" if unit.unprotected_since else ""
-    verdict = f"{unit.verdict.upper() if unit.verdict == 'unprotected' else unit.verdict}{since}"
+    loud = unit.verdict == "unprotected" and not _closed(unit)
+    verdict = f"{unit.verdict.upper() if loud else unit.verdict}{since}"
     said = f"{verdict}: {unit.text}" if unit.text else verdict
     console.print()
-    console.print(Text.assemble((unit.name, "bold"), " ", (said, _STYLES.get(unit.verdict, ""))))
+    console.print(Text.assemble((unit.name, "bold"), " ", (said, _style(unit))))
     for rule in unit.rules or ("no rules",):
         console.print(Text(f"  {rule}"))
 

@@ -24,6 +24,9 @@ from position_manager.status import Status
 from position_manager.status_view import in_order, next_step, show, show_absent
 
 
+CLOSED = replace(samples.CONDOR, text="market closed: opens 2026-11-24T09:30:00-05:00")
+
+
 def seen(print_to: Callable[[Console], None], width: int) -> str:
     screen = io.StringIO()
     print_to(Console(file=screen, width=width))
@@ -126,6 +129,13 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert sum("-123,456.70" in line for line in lines) == 1, "a number is never broken"
 
 
+def test_a_closed_market_is_no_alarm() -> None:
+    status = replace(samples.READY, units=(CLOSED, samples.CONDOR))
+    text = seen(lambda console: show(status, console), 120)
+    assert "SPY condor unprotected for 42 s: market closed" in text
+    assert "SPY condor UNPROTECTED for 42 s: no usable quote" in text
+
+
 def test_markup_in_a_text_is_no_markup() -> None:
     status = replace(samples.TROUBLE, why="[bold]x[/bold] [/]", halts=())
     assert "Why        [bold]x[/bold] [/]" in seen(lambda console: show(status, console), 120)
@@ -147,6 +157,7 @@ def test_markup_in_a_text_is_no_markup() -> None:
         ({"phase": "MAINTENANCE"}, "Wait: it goes on by itself."),
         ({"phase": "SYNCING"}, "Wait: it goes on by itself."),
         ({"units": (samples.CONDOR,)}, f"SPY condor is not guarded: {samples.CONDOR.text}"),
+        ({"units": (CLOSED,)}, "None."),
         ({}, "None."),
     ],
 )
