@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 TRY_AGAIN = timedelta(seconds=5)
 """After a refusal by the gates, or a bound that was reached."""
+ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
+"""Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
 
 
@@ -179,7 +181,8 @@ class Closer:
                 self.bars[closing.unit, label] = gates
                 desk.journal.append("refused", *leg.key, error.clearance.evidence())
                 desk.say(desk.author.refused(closing, label, str(error)))
-            desk.sync_soon()
+            if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
+                desk.sync_soon()
             desk.advance_by(again)
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)

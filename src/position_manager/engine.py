@@ -431,8 +431,14 @@ class Engine:
         if desk.connection.sync != number or desk.connection.pending != (step,):
             return
         desk.seen = Snapshot(began, quantities(positions), open_orders, completed, executions)
-        self._bring_in(positions)
+        try:
+            found = self._bring_in(positions)
+        except JournalError as error:
+            self._hear(link.SyncFailed(number, step, str(error)))
+            raise
         self._hear(link.SyncDone(number, step))
+        for finding in found:
+            self._found(finding)
         now = desk.clock.now()
         self.last_sync = now
         self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
@@ -446,7 +452,7 @@ class Engine:
             self._look(unit, now)
         self.closer.advance_all()
 
-    def _bring_in(self, positions: tuple[Position, ...]) -> None:
+    def _bring_in(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
         desk = self.desk
         for position in positions:
             instrument = position.instrument
@@ -463,8 +469,7 @@ class Engine:
         desk.guard.hold(position for position in positions if position.account in guarded)
         desk.broker.watch(self._watched())
         desk.read_locks()
-        for finding in found:
-            self._found(finding)
+        return found
 
     def _found(self, finding: Finding) -> None:
         desk, author = self.desk, self.desk.author
@@ -483,7 +488,7 @@ class Engine:
             case Stray((_, con_id), order_id, client_id, ref):
                 desk.say(author.stray(desk.label(con_id), ref))
                 if client_id == desk.broker.client_id:
-                    desk.broker.cancel(order_id)
+                    self.orders.cancel_stray(order_id)
 
     def _ask_again(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""
@@ -503,6 +508,9 @@ class Engine:
             self._heard(event)
         except JournalError as error:
             self.desk.journal_failed(error)
+        except Exception as error:  # whatever it is: an engine that misses what the broker says must not go on
+            self.desk.fatal = error
+            self.desk.wake.set()
 
     def _heard(self, event: BrokerEvent) -> None:
         desk = self.desk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from position_manager import connection_state as link
@@ -23,8 +24,12 @@ from position_manager.intents import (
     State,
 )
 
+_log = logging.getLogger(__name__)
+
 ACKNOWLEDGE_WITHIN = timedelta(seconds=5)
 """An order that is not acknowledged in this time has an unknown outcome."""
+CANCEL_WITHIN = timedelta(seconds=10)
+"""A cancel that has not come true in this time is asked for again."""
 RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
 """Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
 
@@ -34,6 +39,7 @@ class FollowedOrders:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._cancelled_at: dict[str, datetime] = {}
 
     def shown(self, event: OrderHeard) -> None:
         """The broker shows an order as its own."""
@@ -93,6 +99,7 @@ class FollowedOrders:
                     desk.say(author.unknown(intent, label))
                 case State.LOST:
                     desk.say(author.lost_order(intent, label))
+                    self._lost(intent)
         if Effect.LOCK in change.effects:
             desk.read_locks()
             desk.say(author.locked(label, intent.account, intent.reason))
@@ -100,6 +107,16 @@ class FollowedOrders:
             desk.sync_soon()
         if intent.state not in OPEN and before.state in OPEN:
             desk.advance_by(desk.clock.now())
+
+    def _lost(self, intent: Intent) -> None:
+        """An order that never arrived is made once more, but not for ever."""
+        desk = self._desk
+        before = [past for past in desk.journal.intents(intent.account, intent.con_id) if past.id != intent.id][-1:]
+        if before and before[0].state is State.LOST:
+            reason = "two orders in a row never arrived at the broker"
+            desk.journal.add_lock(intent.account, intent.con_id, reason, intent.id)
+            desk.read_locks()
+            desk.say(desk.author.locked(desk.label(intent.con_id), intent.account, reason))
 
     def out_of_sight(self, why: str) -> None:
         """What may be at the broker can be anything now."""
@@ -111,20 +128,33 @@ class FollowedOrders:
                 self.record(intent, OutOfSight(why))
 
     def overdue(self, now: datetime) -> None:
-        """Orders that the broker has not acknowledged in time."""
+        """Orders that the broker has not acknowledged in time, and cancels that did nothing in time."""
         why = f"not acknowledged within {ACKNOWLEDGE_WITHIN.total_seconds():g} s"
         for intent in self._desk.journal.open_intents():
             if intent.state is State.SENDING and intent.sent is not None and now - intent.sent > ACKNOWLEDGE_WITHIN:
                 self.record(intent, OutOfSight(why))
+            elif intent.state is State.CANCELLING and now - self._cancelled_at.get(intent.id, now) > CANCEL_WITHIN:
+                self.cancel(intent, f"not cancelled within {CANCEL_WITHIN.total_seconds():g} s")
 
     def cancel(self, intent: Intent, why: str) -> None:
         """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
         desk = self._desk
         if not desk.ready:
             return
+        self._cancelled_at[intent.id] = desk.clock.now()
         cancelling = desk.journal.record(intent.id, CancelSent(), {"why": why}).intent
         try:
             desk.broker.cancel(intent.order_id)
         except BrokerError as error:
             self.record(cancelling, OutOfSight(str(error)))
         desk.sync_soon()
+
+    def cancel_stray(self, order_id: int) -> None:
+        """Cancel a live order of this client that no open intent knows. Only READY may; the next sync sees it again."""
+        desk = self._desk
+        if not desk.ready:
+            return
+        try:
+            desk.broker.cancel(order_id)
+        except BrokerError as error:
+            _log.warning("the stray order %s was not cancelled: %s", order_id, error)
