@@ -24,6 +24,7 @@ from position_manager.gates import Limits
 from position_manager.ladder import LadderPolicy
 from position_manager.model import Kind, Position, Right
 from position_manager.rule_set import Number, Positive, RuleSet, Section, Stop, Target, Whole
+from position_manager.sim_config import Sim
 
 
 class Mode(StrEnum):
@@ -248,7 +249,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$", max_length
 
 class Config(Section):
     """All of it. ``accounts`` are those to guard (none given: every one of the session); ``expected_accounts`` are
-    those that the session must hold, no more and no fewer. Mode live needs ``live_confirmed: true`` and them."""
+    those that the session must hold, no more and no fewer. Mode live needs ``live_confirmed: true`` and them. ``sim``
+    goes with mode sim, which does well without it."""
 
     mode: Mode
     live_confirmed: bool = False
@@ -256,6 +258,7 @@ class Config(Section):
     expected_accounts: tuple[Account, ...] = ()
     poll_seconds: Annotated[Number, Field(ge=1, le=3600)] = Decimal(30)
     gateway: Gateway = Gateway()
+    sim: Sim | None = None
     quotes: Quotes = Quotes()
     defaults: RuleSet = RuleSet()
     underlyings: Mapping[Symbol, RuleSet] = Field(default_factory=dict)
@@ -338,12 +341,12 @@ def _related(one: Key, other: Key) -> bool:
 
 def reload(old: Config, path: Path) -> Config | ConfigError:
     """The new configuration, or why the old one must stay: all or nothing. What only a new start can change (mode,
-    accounts, the gateway) is refused as a fault."""
+    accounts, the gateway, the simulated broker) is refused as a fault."""
     try:
         new = load(path)
     except ConfigError as error:
         return error
-    fixed = ("mode", "accounts", "expected_accounts", "gateway")
+    fixed = ("mode", "accounts", "expected_accounts", "gateway", "sim")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if not changed:
         return new
@@ -367,6 +370,7 @@ def _without(values: Any, keys: list[Key]) -> Any:
 def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     """What cannot be true at once, as key and text."""
     yield from _accounts(config)
+    yield from _simulated(config)
     for key, rules in config.rule_sets():
         side = rules.match.side if isinstance(rules, PositionRules) else None
         yield from _stop_and_target(key, rules, side)
@@ -393,6 +397,19 @@ def _accounts(config: Config) -> Iterator[tuple[Key, str]]:
     for index, account in enumerate(config.accounts):
         if config.expected_accounts and account not in config.expected_accounts:
             yield ("accounts", index), f"{masked(account)} is not among expected_accounts"
+
+
+def _simulated(config: Config) -> Iterator[tuple[Key, str]]:
+    if config.mode is not Mode.SIM:
+        if config.sim is not None:
+            yield ("sim",), f"goes with mode sim only; the mode is {config.mode.value}"
+        return
+    sim = config.sim or Sim()
+    yield from ((("sim", *key), text) for key, text in sim.faults())
+    for section in ("accounts", "expected_accounts"):
+        listed: tuple[str, ...] = getattr(config, section)
+        if listed and sim.account not in listed:
+            yield (section,), f"has no {masked(sim.account)}, the account of mode sim (sim.account)"
 
 
 def _stop_and_target(key: Key, rules: RuleSet, side: str | None) -> Iterator[tuple[Key, str]]:

@@ -22,7 +22,7 @@ from ib_connection.accounts import masked
 
 Key = tuple[str | int, ...]
 
-_SECRET_SECTIONS = ("accounts", "expected_accounts")
+_SECRET_KEYS = frozenset({"accounts", "expected_accounts", "account"})
 
 
 @dataclass(frozen=True, order=True)
@@ -165,7 +165,7 @@ def fault_of(error: ErrorDetails, document: Document, model: type[BaseModel]) ->
     )
     value = error["input"]
     if isinstance(value, (str, int)):
-        shown = masked(str(value)) if key and key[0] in _SECRET_SECTIONS else str(value)
+        shown = str(value) if _SECRET_KEYS.isdisjoint(key) else masked(str(value))
         text = f"{text}; it is {shown!r}"
     return document.fault(key, text[:1].lower() + text[1:])
 
