@@ -23,7 +23,6 @@ from position_manager.journal import JournalReader
 from position_manager.status import Status
 from position_manager.status_view import in_order, next_step, show, show_absent
 
-
 CLOSED = replace(samples.CONDOR, text="market closed: opens 2026-11-24T09:30:00-05:00")
 
 
