@@ -191,6 +191,8 @@ def test_reload_takes_all_or_nothing(tmp_path: Path) -> None:
     assert isinstance(refused, ConfigError) and "quotes.confirmations" in str(refused)
     other = reload(old, write(tmp_path, "poll_seconds: 10\nmode: paper\n"))
     assert isinstance(other, ConfigError) and ":2: mode: cannot change while running" in str(other)
+    metrics = reload(old, write(tmp_path, "mode: sim\nmetrics: {port: 9464}\n"))
+    assert isinstance(metrics, ConfigError) and ":2: metrics: cannot change while running" in str(metrics)
 
 
 RULE_LEVEL = st.fixed_dictionaries(
