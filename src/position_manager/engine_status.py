@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, time
 from decimal import Decimal
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from ib_connection.accounts import masked
 from position_manager.caps import windows
@@ -26,7 +27,7 @@ def status_of(engine: Engine, config_path: str) -> Status:
     journal = desk.opened
     return Status(
         time=now,
-        version=version(DISTRIBUTION),
+        version=release(),
         mode=desk.config.mode.value,
         accounts=tuple(masked(account) for account in desk.accounts),
         phase=desk.connection.phase.value,
@@ -63,6 +64,15 @@ def status_of(engine: Engine, config_path: str) -> Status:
         realized=realized_since(engine, _midnight(engine, now)),
         config=config_path,
     )
+
+
+@cache
+def release() -> str:
+    """The version of what is installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "(not installed: run from its source)"
 
 
 def _midnight(engine: Engine, now: datetime) -> datetime:
