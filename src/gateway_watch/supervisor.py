@@ -25,6 +25,8 @@ from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, mode
 from gateway_watch.login_wait import countdown_line, describe
 from gateway_watch.session_calendar import in_restart_window
 from gateway_watch.signatures import load
+from host_service import gateway_login
+from host_service.gateway_login import GatewayLogin
 from host_service.notify import Notifier
 from ib_connection.probe import probe
 from notifications.message import Message
@@ -235,7 +237,21 @@ class Supervisor:
                 # The end of a run is told with its picture when it is carried out.
                 if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
                     self.notify(message)
+        if changes:
+            self._publish()
         return bool(changes)
+
+    def _publish(self) -> None:
+        """Tell those who use the gateway how its login stands."""
+        directory = self.environment.get("RUNTIME_DIRECTORY")
+        if not directory:
+            return
+        snapshot = self._snapshot()
+        person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
+        try:
+            gateway_login.write(Path(directory), GatewayLogin(snapshot.state.value, person, self._status))
+        except OSError as error:
+            self.say(f"gateway-watch: the state of the login could not be told: {error}")
 
     def _note(self, change: Change) -> None:
         """Remember what must outlast this run."""

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step, readable by its owner only. Raises OSError."""
+def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace `path` by `content` in one step, readable by its owner only unless `mode` says otherwise. Raises
+    OSError."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -30,6 +32,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.close(directory)
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, Any], mode: int = 0o600) -> None:
     """Replace `path` by `document` as JSON, like `write_bytes`."""
-    write_bytes(path, (json.dumps(document, indent=2) + "\n").encode())
+    write_bytes(path, (json.dumps(document, indent=2) + "\n").encode(), mode)

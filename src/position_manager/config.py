@@ -66,11 +66,13 @@ Port = Annotated[Whole, Field(ge=1, le=65535)]
 
 class Gateway(Section):
     """Where the gateway listens. ``client_id`` is never 0, and no other program may use it: orders belong to it.
-    Without a ``port`` it is IB's own: 4001 in mode live, else 4002."""
+    Without a ``port`` it is IB's own: 4001 in mode live, else 4002. ``login_file``: where the service that watches the
+    gateway tells how its login stands, so that a person who must act is named as the reason."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port | None = None
     client_id: Annotated[Whole, Field(ge=1, le=2**31 - 1)] = 100
+    login_file: AbsolutePath | None = None
 
 
 class Quotes(Section):

@@ -18,6 +18,7 @@ from decimal import Decimal
 
 from pydantic import TypeAdapter
 
+from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
 from position_manager import connection_state as link
@@ -265,6 +266,7 @@ class Engine:
         desk = self.desk
         self._read_halts()
         self._hear(link.Tick())
+        self._ask_for_the_login()
         if desk.opened is not None:
             self._mend_journal()
             self.orders.overdue(now)
@@ -338,6 +340,16 @@ class Engine:
             case link.HaltAll():
                 self._halt(action.reason)
         desk.wake.set()
+
+    def _ask_for_the_login(self) -> None:
+        """While the gateway is away: whether it waits for a person."""
+        file = self.desk.config.gateway.login_file
+        if file is None or self.ready or self.desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST):
+            return
+        login = gateway_login.read(file)
+        if login is not None and login.needs_person:
+            self.why = login.text
+            self._hear(link.AuthNeeded(login.text))
 
     def _halt(self, reason: str) -> None:
         try:

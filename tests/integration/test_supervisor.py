@@ -31,6 +31,8 @@ from tests.integration.supervised import (
 )
 from tests.unit.notifications.webhook import SECRET, Answer, Webhook
 
+from host_service import gateway_login
+
 MakeGateway = Callable[..., Gateway]
 NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
 
@@ -78,6 +80,21 @@ def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: Make
     assert (status, gateway.running()) == (0, False)
     assert gateway.session()["twofa"] is False
     assert gateway.session()["since"] is not None
+
+
+def test_those_who_use_the_gateway_are_told_that_a_person_is_needed(make: MakeGateway, tmp_path: Path) -> None:
+    told = tmp_path / "run"
+    told.mkdir()
+    gateway = make({"RUNTIME_DIRECTORY": str(told)})
+    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *TWOFA), STAY))
+    process = gateway.start()
+    gateway.systemd.wait_status("Approve")
+    login = gateway_login.read(told / gateway_login.NAME)
+    assert login is not None
+    assert (login.state, login.needs_person) == ("awaiting_2fa", True)
+    assert "second factor" in login.text or "Approve" in login.text
+    assert (told / gateway_login.NAME).stat().st_mode & 0o777 == 0o644
+    gateway.terminate(process)
 
 
 def test_it_is_not_ready_before_the_container_is_healthy(make: MakeGateway) -> None:
