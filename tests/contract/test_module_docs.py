@@ -17,6 +17,8 @@ import pytest
 import yaml
 from tests.engine import docker, environment
 from tests.unit.ib_connection.servers import free_port, simulated_api
+from tests.unit.library import manager_service
+from tests.unit.position_manager.status_samples import READY
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
@@ -63,7 +65,7 @@ def missing() -> str:
 
 
 def test_the_modules_that_take_arguments_are_known() -> None:
-    assert {"container_health", "gateway_login", "ib_handshake"} <= set(WITH_SPEC)
+    assert {"container_health", "gateway_login", "ib_handshake", "manager_wait"} <= set(WITH_SPEC)
 
 
 @pytest.mark.parametrize("name", WITH_SPEC)
@@ -230,6 +232,21 @@ def test_a_login_wait_returns_what_is_documented(container: str) -> None:
         answers.append(call("gateway_login", name=container, until="change", cursor=answers[-1]["cursor"]))
     assert 170 <= answers[-1]["twofa_seconds_left"] <= 180
     assert_as_documented("gateway_login", answers)
+
+
+def test_a_wait_for_the_manager_returns_what_is_documented(tmp_path: Path) -> None:
+    assert constants("manager_wait")["DOCUMENTATION"]["attributes"]["check_mode"]["support"] == "full"
+    looked = manager_service.call(tmp_path, manager_service.ENDED, _ansible_check_mode=True)
+    assert "skipped" not in looked
+    ready = manager_service.call_with(tmp_path, [READY])
+    assert ready["phase"] == "READY"
+    waiting = manager_service.call_with(tmp_path, [READY], goal="idle", until="change")
+    assert waiting["done"] is False
+    ended = manager_service.call(tmp_path, manager_service.ENDED)
+    assert ended["failed"]
+    unknown = manager_service.call(tmp_path, {"LoadState": "not-found"})
+    assert unknown["failure"] == "unit_unknown"
+    assert_as_documented("manager_wait", [looked, ready, waiting, ended, unknown])
 
 
 @pytest.mark.parametrize("name", ["container_health", "gateway_login"])

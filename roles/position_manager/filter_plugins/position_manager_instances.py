@@ -1,0 +1,136 @@
+"""Resolve the instances of the position_manager role: every setting of every instance, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+SECRETS = ("discord_url", "heartbeat_url")
+# The kind of API that a mode needs; shadow and paper, live and shadow go together.
+APIS = {"paper": ("paper",), "live": ("live",), "shadow": ("live", "paper")}
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, and where they have the same key the one above; mappings in it likewise."""
+    both = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            both[key] = merged(below[key], above[key])
+    return both
+
+
+def api_of(instance: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The API of its gateway that it connects to; None if there is none for its mode."""
+    for gateway in gateways:
+        if gateway["name"] == instance["gateway"]:
+            for mode in APIS.get(instance["mode"], ()):
+                for api in gateway["apis"]:
+                    if api["mode"] == mode:
+                        return {**api, "gateway_client_id": gateway["client_id"], "accounts": _fitting(gateway, mode)}
+    return None
+
+
+def _fitting(gateway: Mapping[str, Any], mode: str) -> list[str]:
+    """The gateway's expected accounts of a kind; those of paper trading begin with D."""
+    return [account for account in gateway["expected_accounts"] if str(account).startswith("D") == (mode == "paper")]
+
+
+def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the configuration that the role's own settings say."""
+    document: dict[str, Any] = {"mode": instance["mode"]}
+    if instance["live_confirmed"]:
+        document["live_confirmed"] = True
+    if instance["expected_accounts"]:
+        document["expected_accounts"] = list(instance["expected_accounts"])
+    if instance["api"] is not None:
+        document["gateway"] = {"host": instance["api"]["host"], "port": instance["api"]["port"]}
+    if instance["discord_url"]:
+        document["notifications"] = {"discord_url_file": f"{instance['credentials_dir']}/discord_url"}
+    if instance["heartbeat_url"]:
+        document["heartbeat"] = {"url_file": f"{instance['credentials_dir']}/heartbeat_url"}
+    if instance["metrics_port"]:
+        document["metrics"] = {"port": instance["metrics_port"]}
+    return document
+
+
+def resolve(
+    instances: object, shared: Mapping[str, Any], gateways: Sequence[Mapping[str, Any]] = (), secrets: bool = False
+) -> list[dict[str, Any]]:
+    """Instances as a list of flat mappings: shared settings, overridden, with what is derived from them.
+
+    Without `secrets` the secret settings are left out, so that a loop over the result shows none of them.
+    Raises AnsibleFilterError for a map of the wrong shape or an unknown setting: both are typing errors
+    that would otherwise be ignored in silence.
+    """
+    if not isinstance(instances, Mapping):
+        raise AnsibleFilterError(
+            "position_manager_instances must map instance names to their settings, for example "
+            f"{{position-manager: {{}}}}; got {type(instances).__name__}"
+        )
+    resolved = []
+    for name, overrides in instances.items():
+        own = {} if overrides is None else overrides
+        if not isinstance(own, Mapping):
+            raise AnsibleFilterError(
+                f"position_manager_instances.{name} must be a mapping of settings, got {type(own).__name__}"
+            )
+        unknown = sorted(set(own) - set(shared))
+        if unknown:
+            raise AnsibleFilterError(
+                f"position_manager_instances.{name} has unknown settings: {', '.join(unknown)}; "
+                f"allowed are: {', '.join(sorted(shared))}"
+            )
+        instance = {**shared, **own, "name": str(name), "unit": f"{name}.service"}
+        instance["api"] = api_of(instance, gateways)
+        if not instance["expected_accounts"] and instance["api"] is not None:
+            instance["expected_accounts"] = instance["api"]["accounts"]
+        instance["notifies"] = bool(instance["discord_url"] or instance["heartbeat_url"])
+        instance["config_file"] = f"/etc/position-manager/{name}.yml"
+        instance["secrets_dir"] = f"/etc/position-manager/secrets/{name}"
+        instance["state_dir"] = f"/var/lib/position-manager/{name}"
+        instance["runtime_dir"] = f"/run/position-manager/{name}"
+        instance["socket"] = f"{instance['runtime_dir']}/control.sock"
+        instance["credentials_dir"] = f"/run/credentials/{instance['unit']}"
+        instance["document"] = (
+            merged(derived(instance), instance["config"]) if isinstance(instance["config"], Mapping) else {}
+        )
+        if not secrets:
+            for secret in SECRETS:
+                del instance[secret]
+        resolved.append(instance)
+    return resolved
+
+
+def secret_files(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The secret files of all instances: path, content. They are there without a secret too, as the unit names them,
+    and so that one that was taken away does not stay on the host."""
+    return [
+        {
+            "path": f"{instance['secrets_dir']}/{secret}",
+            "content": f"{instance[secret]}\n" if instance[secret] else "",
+        }
+        for instance in instances
+        for secret in SECRETS
+    ]
+
+
+def directories(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Directories to make, parents first: path, mode. What the unit itself writes to is made by systemd."""
+    return [
+        {"path": "/etc/position-manager", "mode": "0755"},
+        {"path": "/etc/position-manager/secrets", "mode": "0700"},
+        *({"path": instance["secrets_dir"], "mode": "0700"} for instance in instances),
+    ]
+
+
+class FilterModule:
+    """Filters of the position_manager role."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "position_manager_resolve": resolve,
+            "position_manager_secret_files": secret_files,
+            "position_manager_directories": directories,
+        }

@@ -1,0 +1,213 @@
+"""What is wrong with the settings of the position_manager role, found before the first change to a host.
+
+Each problem is one sentence group: the variable, the value (never a secret one), and the mend. The rules are checked by
+the very code that the release to be installed holds.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.parsing.yaml.dumper import AnsibleDumper
+
+SOURCES = Path(__file__).resolve().parents[3] / "src"
+NAME = re.compile(r"position-manager(-[a-z0-9][a-z0-9-]{0,30})?")
+MODES = ("sim", "shadow", "paper", "live")
+DISCORD_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#]\S*")
+HEARTBEAT_URL = re.compile(r"https?://[^\s/?#]\S*")
+OWNED_KEYS = {
+    ("mode",): "mode",
+    ("live_confirmed",): "live_confirmed",
+    ("expected_accounts",): "expected_accounts",
+    ("gateway", "host"): "gateway",
+    ("gateway", "port"): "gateway",
+    ("notifications", "discord_url_file"): "discord_url",
+    ("heartbeat", "url_file"): "heartbeat_url",
+    ("metrics", "port"): "metrics_port",
+}
+CLIENT_ID = 100  # what the configuration has without one
+
+
+def _variable(instance: Mapping[str, Any], setting: str) -> str:
+    return f"position_manager_{setting} (instance {instance['name']})"
+
+
+def _name(instance: Mapping[str, Any]) -> Iterator[str]:
+    if not NAME.fullmatch(instance["name"]):
+        yield (
+            f"position_manager_instances has the name {instance['name']!r}, which names a unit: use position-manager, "
+            "or position-manager- with lower-case letters, digits and hyphens behind it."
+        )
+
+
+def _mode(instance: Mapping[str, Any], gateways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    mode, gateway = instance["mode"], instance["gateway"]
+    if mode not in MODES:
+        yield f"{_variable(instance, 'mode')} is {mode!r}. Use one of: {', '.join(MODES)}."
+    elif mode == "sim":
+        return
+    elif gateway not in gateways:
+        yield (
+            f"{_variable(instance, 'gateway')} is {gateway!r}, which ib_gateway_instances does not name. "
+            f"It names: {', '.join(gateways) or 'none'}."
+        )
+    elif instance["api"] is None:
+        yield (
+            f"{_variable(instance, 'mode')} is {mode!r}, and the gateway {gateway} trades in "
+            f"{gateways[gateway]['trading_mode']!r} only. Choose a mode or a gateway that fit each other, or set "
+            "position_manager_enabled: false."
+        )
+
+
+def _live(instance: Mapping[str, Any]) -> Iterator[str]:
+    """In words of the role; the configuration itself would name its own keys."""
+    if instance["mode"] == "live" and instance["live_confirmed"] is not True:
+        yield (
+            f"{_variable(instance, 'mode')} is 'live', which sends orders with real money, and "
+            f"position_manager_live_confirmed is {instance['live_confirmed']!r}. "
+            "Set it to true to say that it is meant."
+        )
+    elif instance["mode"] == "live" and not instance["expected_accounts"]:
+        yield (
+            f"{_variable(instance, 'expected_accounts')} is empty, and mode live needs to know its accounts. "
+            "Name them there or in ib_gateway_expected_accounts."
+        )
+    elif instance["mode"] != "live" and instance["live_confirmed"]:
+        yield (
+            f"{_variable(instance, 'live_confirmed')} is true, and the mode is {instance['mode']!r}. "
+            "It goes with mode live only; remove it or set the mode."
+        )
+
+
+def _urls(instance: Mapping[str, Any]) -> Iterator[str]:
+    for setting, form, example in (
+        ("discord_url", DISCORD_URL, "https://discord.com/api/webhooks/ID/TOKEN or discord://ID/TOKEN"),
+        ("heartbeat_url", HEARTBEAT_URL, "https://hc-ping.com/UUID"),
+    ):
+        value = instance[setting]
+        if value and not (isinstance(value, str) and form.fullmatch(value)):
+            yield (
+                f"{_variable(instance, setting)} is no address (it is secret, and not shown). "
+                f"Write for example {example}, without spaces or a line break."
+            )
+
+
+def _owned_keys(instance: Mapping[str, Any]) -> Iterator[str]:
+    for path, setting in OWNED_KEYS.items():
+        section: Any = instance["config"]
+        for part in path[:-1]:
+            section = section.get(part) if isinstance(section, Mapping) else None
+        if isinstance(section, Mapping) and path[-1] in section:
+            yield (
+                f"{_variable(instance, 'config')} sets {'.'.join(path)}. "
+                f"Set position_manager_{setting} instead: one value, in one place."
+            )
+
+
+def _port(instance: Mapping[str, Any]) -> Iterator[str]:
+    port = instance["metrics_port"]
+    if isinstance(port, bool) or not isinstance(port, int) or not (port == 0 or 1024 <= port <= 65535):
+        yield f"{_variable(instance, 'metrics_port')} is {port!r}. Use a port from 1024 to 65535, or 0 for none."
+
+
+def as_yaml(document: Mapping[str, Any]) -> str:
+    """The configuration as it is written to the host."""
+    return str(yaml.dump(document, Dumper=AnsibleDumper, default_flow_style=False, sort_keys=False, allow_unicode=True))
+
+
+def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
+    """What the position manager's own check says."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from position_manager.config import load
+    from position_manager.config_errors import ConfigError
+
+    # A file of the owner's only, and gone at once: it holds account numbers.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yml") as file:
+        file.write(as_yaml(instance["document"]))
+        file.flush()
+        try:
+            load(Path(file.name))
+        except ConfigError as error:
+            yield from (f"{_variable(instance, 'config')}: {fault.key} {fault.text}." for fault in error.faults)
+
+
+def _clashes(instances: Sequence[Mapping[str, Any]], gateways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What only one of several may have: a port of the host, a client id at a gateway."""
+    ports = {
+        api["port"]: f"the API of {gateway['name']}" for gateway in gateways.values() for api in gateway["apis"]
+    } | {gateway["vnc_port"]: f"the screen of {gateway['name']}" for gateway in gateways.values()}
+    clients = {
+        (api["port"], gateway["client_id"]): f"the verification of {gateway['name']}"
+        for gateway in gateways.values()
+        for api in gateway["apis"]
+    }
+    for instance in instances:
+        port = instance["metrics_port"]
+        if port and port in ports:
+            yield (
+                f"{_variable(instance, 'metrics_port')} is {port}, which {ports[port]} uses too. "
+                "Give each its own port."
+            )
+        ports.setdefault(port, f"instance {instance['name']}")
+        if instance["api"] is None:
+            continue
+        section = instance["document"].get("gateway")
+        client = section.get("client_id", CLIENT_ID) if isinstance(section, Mapping) else CLIENT_ID
+        key = (instance["api"]["port"], client)
+        if key in clients:
+            yield (
+                f"{_variable(instance, 'config')} has gateway.client_id {client}, which {clients[key]} uses too "
+                f"at port {key[0]}. Give each its own client id."
+            )
+        clients.setdefault(key, f"instance {instance['name']}")
+
+
+def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> Iterator[str]:
+    names = {instance["name"] for instance in instances}
+    for name in removed:
+        if name in names:
+            yield (
+                f"position_manager_removed_instances names {name}, as position_manager_instances does. "
+                "Leave it in one of them."
+            )
+        elif not NAME.fullmatch(str(name)):
+            yield f"position_manager_removed_instances has {name!r}, which can be no instance's name."
+
+
+def problems(
+    instances: Sequence[Mapping[str, Any]], gateways: Sequence[Mapping[str, Any]] = (), removed: Sequence[str] = ()
+) -> list[str]:
+    """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
+    by_name = {gateway["name"]: gateway for gateway in gateways}
+    found: list[str] = []
+    for instance in instances:
+        if not isinstance(instance["config"], Mapping):
+            found.append(f"{_variable(instance, 'config')} is no mapping. Write keys with values, as in example.yml.")
+            continue
+        own = [
+            *_name(instance),
+            *_mode(instance, by_name),
+            *_live(instance),
+            *_urls(instance),
+            *_owned_keys(instance),
+            *_port(instance),
+        ]
+        # With these mended it may be another configuration: its own check comes after them.
+        found += own or _rules(instance)
+    found.extend(_clashes(instances, by_name))
+    found.extend(_removed(instances, removed))
+    return found
+
+
+class FilterModule:
+    """Preflight filters of the position_manager role."""
+
+    def filters(self) -> dict[str, Any]:
+        return {"position_manager_problems": problems, "position_manager_yaml": as_yaml}

@@ -1,0 +1,82 @@
+"""A position manager for the module manager_wait: a real control socket, and a systemctl that says what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from position_manager.control import Server
+from position_manager.status import Status
+
+ROOT = Path(__file__).parents[3]
+
+RUNNING = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "Result": "success"}
+STARTING = RUNNING | {"ActiveState": "activating", "SubState": "start"}
+ENDED = {
+    **RUNNING,
+    "ActiveState": "failed",
+    "SubState": "failed",
+    "Result": "exit-code",
+    "ExecMainStatus": "78",
+    "StatusText": "journal is of another account",
+}
+
+
+@dataclass
+class Manager:
+    """What the socket tells, one status a look, the last one for ever."""
+
+    statuses: list[Status]
+
+    def status(self) -> Status:
+        return self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+
+    async def close(self, *_: Any, **__: Any) -> str:
+        raise AssertionError("nobody asks for this")
+
+    def release(self, *_: Any, **__: Any) -> str:
+        raise AssertionError("nobody asks for this")
+
+    def reload(self) -> str:
+        raise AssertionError("nobody asks for this")
+
+
+def call(directory: Path, unit: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
+    """Run the module on a host where systemctl says this of the unit, and the journal has two lines."""
+    programs = directory / "programs"
+    programs.mkdir(exist_ok=True)
+    said = "\n".join(f"{key}={value}" for key, value in unit.items())
+    for name, text in (("systemctl", said), ("journalctl", "a line\nthe last line")):
+        program = programs / name
+        program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        program.chmod(0o755)
+    given = {"unit": "position-manager.service", "socket": str(directory / "control.sock"), **arguments}
+    ended = subprocess.run(
+        [sys.executable, ROOT / "library" / "manager_wait.py"],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": f"{programs}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout, ended.stderr
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+def call_with(directory: Path, statuses: list[Status], **arguments: Any) -> dict[str, Any]:
+    """Run the module beside a manager that runs and tells these."""
+
+    async def answered() -> dict[str, Any]:
+        async with Server(directory / "control.sock", Manager(statuses)):
+            return await asyncio.to_thread(call, directory, RUNNING, **arguments)
+
+    return asyncio.run(answered())
