@@ -1,0 +1,38 @@
+"""Which broker and which calendar a configuration asks for."""
+
+from __future__ import annotations
+
+from position_manager.broker import Broker
+from position_manager.clock import Clock
+from position_manager.config import Config, Mode
+from position_manager.hours import BrokerCalendar, Calendar
+from position_manager.paths import Paths
+from position_manager.sim_config import Sim
+
+
+class BrokerFaultError(Exception):
+    """The broker cannot be had until a person mends something; the message says what."""
+
+
+def broker_of(config: Config, paths: Paths, clock: Clock) -> Broker:
+    """The simulated broker in mode sim, else the gateway. Raises BrokerFaultError."""
+    # Only what a mode needs is loaded.
+    if config.mode is Mode.SIM:
+        from position_manager.sim_broker import SimBroker, SimStateError
+
+        try:
+            return SimBroker(config.sim or Sim(), paths.simulated, clock=clock, client_id=config.gateway.client_id)
+        except SimStateError as error:
+            raise BrokerFaultError(str(error)) from error
+    from position_manager.ib_broker import IbBroker
+
+    return IbBroker(config, clock)
+
+
+def calendar_of(config: Config) -> Calendar:
+    """The broker's hours, and where it tells none those of the fallback."""
+    if config.hours.fallback_calendar is None:
+        return BrokerCalendar()
+    from position_manager.fallback_calendar import FallbackCalendar
+
+    return BrokerCalendar(FallbackCalendar(config.hours.fallback_calendar))

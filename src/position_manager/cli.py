@@ -1,0 +1,317 @@
+"""`position-manager`: run the service, look at it, ask why, and step in by hand.
+
+Exit status: 0 in order, 1 not (or refused), 2 a faulty command or configuration, 78 a person must mend something first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from ib_connection.accounts import masked
+from notifications.message import clean
+from position_manager import absent
+from position_manager.config import Config, load
+from position_manager.config_errors import ConfigError, key_text
+from position_manager.control import (
+    AskClose,
+    AskRelease,
+    AskReload,
+    AskStatus,
+    ControlError,
+    NotRunningError,
+    ask,
+)
+from position_manager.explain import NotFoundError, explain, instruments, label_of, words
+from position_manager.halt import HaltRecord
+from position_manager.journal import JournalError, JournalReader, Record
+from position_manager.paths import DEFAULT_NAME, Paths
+from position_manager.refused import RefusedError
+from position_manager.rule_set import Section
+from position_manager.status import Status, UnitStatus
+
+OK, NOT_OK, FAULTY = 0, 1, 2
+
+FOLLOW_SECONDS = 0.5
+"""How often a followed journal is looked at: SQLite tells other processes nothing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[Paths, argparse.Namespace], int] = options.command
+    try:
+        return command(_paths(options), options)
+    except ConfigError as error:
+        return _complain(str(error), FAULTY)
+    except (RefusedError, ControlError, JournalError, NotFoundError) as error:
+        return _complain(clean(str(error)), NOT_OK)
+    except OSError as error:
+        return _complain(f"{error} (the files are for the service's own user and for root: use sudo)", NOT_OK)
+    except KeyboardInterrupt:
+        return NOT_OK
+
+
+def _paths(options: argparse.Namespace) -> Paths:
+    given = {name: value for name in ("config", "state", "runtime") if (value := getattr(options, name)) is not None}
+    return replace(Paths.of(options.instance), **given)
+
+
+def run(paths: Paths, _options: argparse.Namespace) -> int:
+    # Only the service needs all of it.
+    from position_manager.service import run as run_service
+
+    return run_service(paths, os.environ)
+
+
+def show_status(paths: Paths, options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from position_manager import status_view
+
+    console = Console(highlight=False)
+    try:
+        status = ask(paths.socket, AskStatus()).status
+    except NotRunningError as error:
+        away = _away(paths, str(error))
+        if options.json:
+            _say(_indented(away.to_json()))
+        else:
+            status_view.show_absent(away, console)
+        return NOT_OK
+    if status is None:
+        raise ControlError("the position manager did not tell its status; is it of another release? Restart it.")
+    if options.json:
+        _say(_indented(status.to_json(), running=True))
+    else:
+        status_view.show(status, console)
+    return OK if status_view.in_order(status) else NOT_OK
+
+
+def _away(paths: Paths, why: str) -> absent.Absent:
+    now, halts = datetime.now(UTC), paths.halts.read()
+    try:
+        with JournalReader(paths.journal) as reader:
+            return absent.read(reader, why, halts, now)
+    except JournalError as error:
+        return absent.Absent(now, why, clean(str(error)), absent.halt_texts(halts))
+
+
+def _indented(text: bytes, **more: object) -> str:
+    return json.dumps({**more, **json.loads(text)}, indent=2, ensure_ascii=False)
+
+
+def explain_it(paths: Paths, options: argparse.Namespace) -> int:
+    with JournalReader(paths.journal) as reader:
+        _say(explain(reader, " ".join(options.what)))
+    return OK
+
+
+def show_journal(paths: Paths, options: argparse.Namespace) -> int:
+    with JournalReader(paths.journal) as reader:
+        after = 0
+        while True:
+            known = instruments(reader)
+            for record in reader.events(intent=options.intent, after=after):
+                after = record.number
+                label = label_of(known, record.con_id)
+                if options.instrument in (None, str(record.con_id), label):
+                    _say(_as_json(record) if options.json else _as_line(record, label))
+            if not options.follow:
+                return OK
+            time.sleep(FOLLOW_SECONDS)
+
+
+def _as_json(record: Record) -> str:
+    event = {
+        "number": record.number,
+        "time": record.time.isoformat(),
+        "kind": record.kind,
+        "intent": record.intent,
+        "account": masked(record.account),
+        "con_id": record.con_id,
+        "data": record.data,
+    }
+    return clean(json.dumps(event, ensure_ascii=False))
+
+
+def _as_line(record: Record, label: str) -> str:
+    place = f" {label}" if record.con_id else ""
+    intent = f" ({record.intent})" if record.intent else ""
+    title = words(record)[0]
+    return clean(f"{record.time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"{place}: {title}{intent}")
+
+
+def halt(paths: Paths, options: argparse.Namespace) -> int:
+    record = HaltRecord(paths.halt_record)
+    record.write(f"{options.reason} (halted by {_person()})", datetime.now(UTC))
+    _give_to_the_service(paths.halt_record)
+    stands = record.read()
+    _say(f"Halted: {stands.reason if stands else '?'}. Nothing is sent until: position-manager resume")
+    return OK
+
+
+def _give_to_the_service(file: Path) -> None:
+    """A file that root has made must be readable for the service, whose directory it is in."""
+    if os.geteuid() == 0:
+        owner = file.parent.stat()
+        os.chown(file, owner.st_uid, owner.st_gid)
+
+
+def resume(paths: Paths, _options: argparse.Namespace) -> int:
+    ended = HaltRecord(paths.halt_record).resume()
+    _say("The halt is ended." if ended else "There was no halt.")
+    if (switch := paths.halts.switch.read()) is not None:
+        return _complain(f"nothing is sent all the same: {switch.reason}. To end that: {switch.remedy}", NOT_OK)
+    return OK
+
+
+def close(paths: Paths, options: argparse.Namespace) -> int:
+    if (options.limit is None) is options.emergency:
+        return _complain(
+            "--limit PRICE and --emergency go together: the price is yours, the bounds on spread and quote do not hold",
+            FAULTY,
+        )
+    what = " ".join(options.what)
+    if not options.yes and not _agreed(paths, what, options.limit):
+        return _complain("nothing was done", NOT_OK)
+    _say(ask(paths.socket, AskClose(what=what, by=_person(), limit=options.limit)).text)
+    return OK
+
+
+def _agreed(paths: Paths, what: str, limit: Decimal | None) -> bool:
+    """Show what would be closed, and ask."""
+    status = ask(paths.socket, AskStatus()).status
+    if status is None:
+        return False
+    price = "at the ladder's prices" if limit is None else f"at {limit}, WHATEVER THE QUOTE SAYS"
+    names = [_described(unit) for unit in _meant(status, what)] or [what]
+    _say(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
+    try:
+        return input("Type yes to do it: ").strip() == "yes"
+    except EOFError:
+        return False
+
+
+def _meant(status: Status, what: str) -> list[UnitStatus]:
+    return [
+        unit
+        for unit in status.units
+        if what in (unit.name, unit.key, *(str(leg.con_id) for leg in unit.legs), *(leg.label for leg in unit.legs))
+    ]
+
+
+def _described(unit: UnitStatus) -> str:
+    price = "no price" if unit.price is None else f"now {unit.price}"
+    return f"{unit.quantity:f} {unit.name} ({price}, entry {unit.entry})"
+
+
+def release(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskRelease(what=" ".join(options.what), by=_person())).text)
+    return OK
+
+
+def reload(paths: Paths, _options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskReload()).text)
+    return OK
+
+
+def check_config(paths: Paths, options: argparse.Namespace) -> int:
+    path = options.file or paths.config
+    config = load(path)
+    _say(f"{path} is in order: mode {config.mode}, {_where(config)}.")
+    for key, rules in config.rule_sets():
+        own = rules.own_rules()
+        worded = "; ".join(f"{name} {_worded(rule)}" for name, rule in own.items())
+        _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
+    return OK
+
+
+def _where(config: Config) -> str:
+    return f"client {config.gateway.client_id} at {config.gateway.host}:{config.port}"
+
+
+def _worded(rule: Section | str) -> str:
+    if isinstance(rule, str):
+        return rule
+    return ", ".join(f"{name} {value}" for name, value in rule.model_dump(mode="json", exclude_none=True).items())
+
+
+def _person() -> str:
+    """Who asks: the one behind sudo, if there is one."""
+    return (os.environ.get("SUDO_USER") or getpass.getuser())[:200]
+
+
+def _price(text: str) -> Decimal:
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal(0)
+    if not price.is_finite() or price <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no price above 0")
+    return price
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the output of a command
+
+
+def _complain(text: str, exit_status: int) -> int:
+    print(f"position-manager: {text}", file=sys.stderr)  # noqa: T201 - the error of a command
+    return exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    where = shared.add_argument_group("where it is")
+    where.add_argument("--instance", default=DEFAULT_NAME, metavar="NAME", help=f"default: {DEFAULT_NAME}")
+    where.add_argument("--config", type=Path, metavar="FILE", help=f"default: {Paths.of('NAME').config}")
+    where.add_argument("--state", type=Path, metavar="DIR", help=f"default: {Paths.of('NAME').state}")
+    where.add_argument("--runtime", type=Path, metavar="DIR", help=f"default: {Paths.of('NAME').runtime}")
+    parser = argparse.ArgumentParser(prog="position-manager", description=(__doc__ or "").strip())
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, parents=[shared], help=text, description=text)
+        made.set_defaults(command=command)
+        return made
+
+    add("run", run, "Guard positions until it is told to stop (for the systemd unit).")
+    shows = add("status", show_status, "Show how it stands, on one screen; exit status 0 if all is in order.")
+    shows.add_argument("--json", action="store_true", help="as JSON")
+    explains = add("explain", explain_it, "Tell why: from the rule and its quote to what the broker proved.")
+    explains.add_argument(
+        "what", nargs="+", help="an order (id, permId, orderRef, intent) or a position (contract id, symbol, name)"
+    )
+    writes = add("journal", show_journal, "Show the journal's events in the order they were written.")
+    writes.add_argument("--intent", metavar="ID", help="only those of an intent")
+    writes.add_argument("--instrument", metavar="CONTRACT", help="only those of a contract, by its id or name")
+    writes.add_argument("--follow", action="store_true", help="go on as more are written")
+    writes.add_argument("--json", action="store_true", help="one object a line, with all of the evidence")
+    halts = add("halt", halt, "Send nothing any more until a person resumes; works with the service down, too.")
+    halts.add_argument("--reason", default="by hand", metavar="TEXT", help="shown wherever the halt is")
+    add("resume", resume, "End a halt, once its cause is mended.")
+    closes = add("close", close, "Close a position now, through the same gates as a rule's close.")
+    closes.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
+    closes.add_argument("--limit", type=_price, metavar="PRICE", help="with --emergency: the limit price to approve")
+    closes.add_argument("--emergency", action="store_true", help="send at --limit, whatever the quote and its spread")
+    closes.add_argument("--yes", action="store_true", help="do not ask")
+    releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
+    releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
+    add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
+    checks = add("check-config", check_config, "Check a configuration; every fault with its line.")
+    checks.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: that of --config or --instance")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

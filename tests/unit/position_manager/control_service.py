@@ -1,0 +1,51 @@
+"""A service that listens at a real control socket, and notes what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from tests.unit.position_manager import status_samples as samples
+
+from position_manager.control import Server
+from position_manager.refused import RefusedError
+from position_manager.status import Status
+
+T = TypeVar("T")
+
+
+class Service:
+    """Does what is asked, unless it is about DU1234567."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def status(self) -> Status:
+        return samples.READY
+
+    async def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
+        self.heard.append(("close", what, by, limit))
+        await asyncio.sleep(0)
+        return f"{what} is being closed"
+
+    def release(self, what: str, *, by: str) -> str:
+        self.heard.append(("release", what, by))
+        if what == "unknown":
+            raise RefusedError("Nothing in DU1234567 is called unknown.")
+        return f"{what} is released"
+
+    def reload(self) -> str:
+        raise RefusedError("pm.yml:3: mode: must be one of sim, shadow, paper, live")
+
+
+def served(path: Path, client: Callable[[], T], service: Service | None = None) -> T:
+    """What a client in another thread comes to while the service listens."""
+
+    async def run() -> T:
+        async with Server(path, service or Service()):
+            return await asyncio.to_thread(client)
+
+    return asyncio.run(run())
