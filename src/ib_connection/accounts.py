@@ -30,13 +30,16 @@ def masked_list(accounts: Iterable[str]) -> str:
     return ", ".join(masked(account) for account in accounts)
 
 
-def check_accounts(accounts: Collection[str], mode: AccountKind, expected: Collection[str]) -> tuple[Cause, str] | None:
+def check_accounts(
+    accounts: Collection[str], mode: AccountKind | None, expected: Collection[str]
+) -> tuple[Cause, str] | None:
     """What is wrong with the accounts of a session, as cause and detail; None if nothing is.
 
-    Every account must be of the mode's kind. If ``expected`` is not empty, the accounts must be exactly those.
+    Every account must be of the mode's kind; None takes either. If ``expected`` is not empty, the accounts must be
+    exactly those.
     """
-    wrong = [account for account in accounts if kind_of(account) is not mode]
-    if wrong:
+    wrong = [account for account in accounts if mode is not None and kind_of(account) is not mode]
+    if wrong and mode is not None:
         return (
             WRONG_ACCOUNT_KIND,
             f"the trading mode is {mode.value}, but the session holds {masked_list(wrong)}",

@@ -44,14 +44,14 @@ CLOSE_TIMEOUT = 1.0
 class Target:
     """An API and what must be true of it.
 
-    ``mode`` the kind the accounts must be of; ``expected_accounts`` the accounts, exactly, if not empty;
-    ``orders_needed`` False leaves orders alone, so that a read-only API is good enough; ``container_healthy`` and
-    ``container_port`` what is known of the container behind a published port, see ``ProbeResult.cause``.
+    ``mode`` the kind the accounts must be of, None for either; ``expected_accounts`` the accounts, exactly, if not
+    empty; ``orders_needed`` False leaves orders alone, so that a read-only API is good enough; ``container_healthy``
+    and ``container_port`` what is known of the container behind a published port, see ``ProbeResult.cause``.
     """
 
     host: str
     port: int
-    mode: AccountKind
+    mode: AccountKind | None
     expected_accounts: tuple[str, ...] = ()
     orders_needed: bool = True
     container_healthy: bool = False

@@ -1,0 +1,140 @@
+"""What IB tells of contracts, as instruments; and what of it is known already."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ib_insync import Contract, ContractDetails
+
+from position_manager.hours import parse_liquid_hours, zone_of
+from position_manager.ib_words import number
+from position_manager.model import ZERO, Hours, Instrument, Kind, Right
+
+_log = logging.getLogger(__name__)
+
+AGAIN = timedelta(hours=1)
+"""Details that lacked something, or that run out within a day, are asked for again after this time."""
+AHEAD = timedelta(days=1)
+
+
+def kind_of(contract: Contract) -> Kind | None:
+    """None for what is not guarded: cash, bonds, indices, …"""
+    return Kind(contract.secType) if contract.secType in set(Kind) else None
+
+
+def per_unit(contract: Contract) -> Decimal:
+    """What IB's average cost of a position counts as one: it includes the multiplier of options and futures."""
+    return Decimal(contract.multiplier or 1) or Decimal(1)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Details of a contract, None if IB has none; ``asked`` is when."""
+
+    details: ContractDetails | None
+    hours: tuple[Hours, ...]
+    asked: datetime
+
+
+class ContractBook:
+    """Contracts by id. ``rules``: price increments by market rule, as pairs of lower edge and tick."""
+
+    def __init__(self) -> None:
+        self.rules: dict[int, Any] = {}
+        self._known: dict[int, _Known] = {}
+        self._contracts: dict[int, Contract] = {}
+
+    def wants(self, contract: Contract, now: datetime) -> bool:
+        """Whether the details of a contract should be asked for."""
+        known = self._known.get(contract.conId)
+        if known is None:
+            return True
+        lasting = bool(known.hours) and known.hours[-1].end - now > AHEAD
+        return not lasting and now - known.asked >= AGAIN
+
+    def unknown(self, contract: Contract, now: datetime) -> None:
+        """IB did not tell the details of a contract; those known before stay."""
+        before = self._known.get(contract.conId)
+        self._known[contract.conId] = _Known(
+            None if before is None else before.details, () if before is None else before.hours, now
+        )
+
+    def learn(self, details: ContractDetails, now: datetime) -> None:
+        contract = details.contract
+        if contract is None:
+            return
+        hours: tuple[Hours, ...] = ()
+        try:
+            if details.liquidHours:
+                hours = parse_liquid_hours(details.liquidHours, zone_of(details.timeZoneId))
+        except ValueError as error:
+            _log.warning("the trading hours of contract %s are not understood: %s", contract.conId, error)
+        self._known[contract.conId] = _Known(details, hours, now)
+
+    def rule_of(self, details: ContractDetails, held: Contract | None) -> int | None:
+        """The market rule of the exchange that orders are sent to."""
+        rules = dict(zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False))
+        contract = details.contract or held
+        found = rules.get("" if contract is None else _exchange(contract)) or next(iter(rules.values()), "")
+        return int(found) if found.isdecimal() else None
+
+    def missing_rules(self) -> list[int]:
+        """The market rules of known contracts that were not asked for yet."""
+        told = (known.details for known in self._known.values())
+        wanted = (self.rule_of(details, details.contract) for details in told if details is not None)
+        return sorted({rule for rule in wanted if rule is not None and rule not in self.rules})
+
+    def contract(self, con_id: int) -> Contract | None:
+        """The contract for orders and quotes."""
+        return self._contracts.get(con_id)
+
+    def instrument(self, held: Contract) -> Instrument:
+        """An instrument from a position's contract and the details known of it."""
+        known = self._known.get(held.conId)
+        details = None if known is None else known.details
+        contract = held if details is None or details.contract is None else details.contract
+        kind = kind_of(contract)
+        if kind is None:
+            raise ValueError(f"contract {held.conId} is a {held.secType}")
+        exchange = _exchange(contract)
+        self._contracts[held.conId] = Contract(
+            secType=contract.secType, conId=contract.conId, symbol=contract.symbol, exchange=exchange,
+            currency=contract.currency, localSymbol=contract.localSymbol,
+        )  # fmt: skip
+        return Instrument(
+            con_id=held.conId,
+            symbol=contract.symbol,
+            kind=kind,
+            multiplier=per_unit(contract),
+            currency=contract.currency,
+            exchange=exchange,
+            expiry=_expiry(contract),
+            strike=number(contract.strike) if contract.strike else ZERO,
+            right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
+            local_symbol=contract.localSymbol,
+            trading_class=contract.tradingClass,
+            increments=self._increments(details, held),
+            liquid_hours=() if known is None else known.hours,
+        )
+
+    def _increments(self, details: ContractDetails | None, held: Contract) -> tuple[tuple[Decimal, Decimal], ...]:
+        rule = None if details is None else self.rule_of(details, held)
+        told = self.rules.get(rule) if rule is not None else None
+        if told:
+            steps = sorted((number(step.lowEdge), number(step.increment)) for step in told)
+            return ((ZERO, steps[0][1]), *steps[1:])
+        tick = number(details.minTick) if details is not None and details.minTick else Decimal("0.01")
+        return ((ZERO, tick),)
+
+
+def _exchange(contract: Contract) -> str:
+    return "SMART" if contract.secType in ("STK", "OPT") else contract.exchange or contract.primaryExchange
+
+
+def _expiry(contract: Contract) -> date | None:
+    text = contract.lastTradeDateOrContractMonth.split(" ")[0]
+    return datetime.strptime(text, "%Y%m%d").date() if len(text) == 8 and text.isdecimal() else None

@@ -1,0 +1,263 @@
+"""The gateway as the broker, over the real socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ib_insync import Stock
+from tests.integration.trading_gateway import (
+    ACCOUNT,
+    DEADLINE,
+    Ears,
+    TradingGateway,
+    an_option,
+    filled,
+    free_port,
+    order,
+    person,
+    resting,
+    trade,
+    trading_gateway,
+)
+
+from position_manager.broker import (
+    BrokerError,
+    CodeSaid,
+    CommissionHeard,
+    ConnectError,
+    Disconnected,
+    ExecutionHeard,
+    OrderHeard,
+    PositionHeard,
+    QuoteHeard,
+)
+from position_manager.clock import SystemClock
+from position_manager.config import Config
+from position_manager.ib_broker import IbBroker
+from position_manager.intents import Side
+from position_manager.model import Kind, Position
+
+pytestmark = pytest.mark.asyncio
+
+
+def broker(gateway: TradingGateway, **more: Any) -> tuple[IbBroker, Ears]:
+    config = Config.model_validate({"mode": "paper", "gateway": {"port": gateway.port}, **more})
+    made, ears = IbBroker(config, SystemClock(), answer_within=DEADLINE), Ears()
+    made.listen(ears)
+    return made, ears
+
+
+@asynccontextmanager
+async def session(
+    directory: Path, *options: str, held: int = -2
+) -> AsyncIterator[tuple[TradingGateway, IbBroker, Ears, Position]]:
+    """A gateway whose account holds an option, and a broker that is connected to it."""
+    async with trading_gateway(directory, *options) as gateway:
+        async with person(gateway) as by_hand:
+            await trade(by_hand, await an_option(by_hand), held)
+        made, ears = broker(gateway)
+        await made.connect()
+        position = next(p for p in await made.positions() if p.quantity == held and p.instrument.is_option)
+        try:
+            yield gateway, made, ears, position
+        finally:
+            await made.close()
+
+
+async def test_positions_come_as_instruments_with_prices_per_unit(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, _, option):
+        assert (option.account, option.quantity) == (ACCOUNT, Decimal(-2))
+        assert option.instrument.kind is Kind.OPTION
+        assert option.instrument.multiplier == 100
+        assert Decimal("0.1") < option.average_price < 100, "per unit, not per contract"
+        assert option.instrument.expiry is not None
+        assert option.instrument.liquid_hours
+        assert option.instrument.increments[0][0] == 0
+        assert made.name.startswith("IB at 127.0.0.1:")
+
+
+async def test_an_order_is_told_from_the_socket_to_its_executions(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id = option.instrument.con_id
+        await gateway.command("set-price", str(con_id), "bid=3.00", "ask=3.10")
+        made.send(
+            order(con_id, Side.BUY, 2, "3.20", made.next_order_id()), option.instrument, tif="DAY", outside_rth=False
+        )
+        heard = await ears.until(lambda event: isinstance(event, OrderHeard) and event.ref == "pm:TEST")
+        assert isinstance(heard, OrderHeard)
+        assert heard.perm_id > 0
+        await ears.until(lambda event: isinstance(event, PositionHeard) and event.quantity == 0)
+        await ears.until(lambda event: isinstance(event, CommissionHeard) and event.realized is not None)
+        executions = [event.execution for event in ears.all(ExecutionHeard)]
+        assert filled(tuple(executions), "pm:TEST") == 2
+        assert {event.order_id for event in ears.all(ExecutionHeard)} == {heard.order_id}
+        assert filled(await made.executions(), "pm:TEST") == 2
+        assert [o.filled for o in await made.completed_orders() if o.ref == "pm:TEST"] == [2]
+        assert con_id not in {held.instrument.con_id for held in await made.positions()}
+
+
+async def test_a_cancel_is_proven_by_the_completed_orders(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, ears, option):
+        con_id, order_id = option.instrument.con_id, made.next_order_id()
+        made.send(order(con_id, Side.BUY, 2, "0.05", order_id), option.instrument, tif="DAY", outside_rth=False)
+        await ears.until(lambda event: isinstance(event, OrderHeard) and event.status == "Submitted")
+        (shown,) = await made.open_orders()
+        assert (shown.ref, shown.remaining, shown.side, shown.order_id) == ("pm:TEST", Decimal(2), Side.BUY, order_id)
+        made.cancel(order_id)
+        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 202)
+        assert isinstance(said, CodeSaid)
+        assert said.order_id == order_id
+        assert await made.open_orders() == ()
+        (over,) = [o for o in await made.completed_orders() if o.ref == "pm:TEST"]
+        assert over.filled == 0
+        assert "Cancelled" in over.status
+
+
+async def test_a_disaster_stop_rests_as_a_stop_limit(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id = option.instrument.con_id
+        await gateway.command("set-price", str(con_id), "bid=3.00", "ask=3.10")
+        sent = order(con_id, Side.BUY, 2, "9.00", made.next_order_id(), stop=Decimal("7.50"))
+        made.send(sent, option.instrument, tif="GTC", outside_rth=False)
+        await ears.until(lambda event: isinstance(event, OrderHeard) and event.ref == "pm:TEST")
+        (shown,) = await made.open_orders()
+        assert shown.status == "PreSubmitted"
+        await gateway.command("set-price", str(con_id), "bid=7.60", "ask=7.70")
+        await ears.until(lambda event: isinstance(event, PositionHeard) and event.quantity == 0)
+
+
+async def test_orders_of_other_clients_are_seen_and_count(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, _, option):
+        async with person(gateway, 8) as by_hand:
+            contract = await an_option(by_hand)
+            await resting(by_hand, contract, "BUY", 1, 0.05)
+            read = await made.read_again(ACCOUNT, option.instrument.con_id)
+        assert read.quantity == -2
+        (foreign,) = read.open_orders
+        assert (foreign.client_id, foreign.remaining, foreign.ref) == (8, Decimal(1), "")
+
+
+async def test_a_trade_of_somebody_else_moves_the_position(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        async with person(gateway, 8) as by_hand:
+            await trade(by_hand, await an_option(by_hand), 1)
+            moved = await ears.until(lambda event: isinstance(event, PositionHeard))
+            assert moved == PositionHeard(ACCOUNT, option.instrument.con_id, Decimal(-1))
+        assert (await made.read_again(ACCOUNT, option.instrument.con_id)).quantity == -1
+
+
+async def test_quotes_of_an_option_have_both_sides_its_delta_and_the_underlying(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id = option.instrument.con_id
+        made.watch([option.instrument])
+        await gateway.command("set-price", str(con_id), "bid=3.00", "ask=3.10")
+        heard = await ears.until(
+            lambda event: isinstance(event, QuoteHeard) and event.quote.bid == 3 and event.quote.delta is not None
+        )
+        assert isinstance(heard, QuoteHeard)
+        assert (heard.con_id, heard.quote.ask, heard.quote.live) == (con_id, Decimal("3.1"), True)
+        assert heard.quote.underlying is not None
+        await gateway.command("halt", str(con_id))
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.halted)
+        made.watch([])
+        await made.ping()
+        ears.heard.clear()
+        await gateway.command("set-price", str(con_id), "bid=4.00", "ask=4.10")
+        await made.ping()
+        assert not ears.all(QuoteHeard)
+
+
+async def test_no_live_quote_is_a_code_about_the_contract(tmp_path: Path) -> None:
+    async with session(tmp_path, "--market-data", "none") as (_, made, ears, option):
+        made.watch([option.instrument])
+        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 354)
+        assert isinstance(said, CodeSaid)
+        assert said.con_id == option.instrument.con_id
+
+
+async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await gateway.command("lose-connection")
+        await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 1100)
+        await gateway.command("restore-connection", "--data-lost")
+        await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 1101)
+        ears.heard.clear()
+        made.watch([option.instrument], anew=True)
+        await ears.until(lambda event: isinstance(event, QuoteHeard))
+
+
+async def test_a_connection_that_ends_is_told_once_and_nothing_can_be_sent(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        await gateway.command("disconnect-clients")
+        await ears.until(lambda event: isinstance(event, Disconnected))
+        with pytest.raises(BrokerError):
+            made.send(
+                order(option.instrument.con_id, Side.BUY, 2, "3.20", 9), option.instrument, tif="DAY", outside_rth=False
+            )
+        with pytest.raises(BrokerError):
+            await made.positions()
+        session_again = await made.connect()
+        assert session_again.accounts == (ACCOUNT,)
+        assert option.key in {p.key for p in await made.positions()}
+        assert len(ears.all(Disconnected)) == 1
+
+
+async def test_after_it_is_closed_nothing_is_heard(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await made.close()
+        ears.heard.clear()
+        await gateway.command("set-price", str(option.instrument.con_id), "bid=4.00", "ask=4.10")
+        async with person(gateway, 8) as by_hand:
+            await trade(by_hand, Stock("AAPL", "SMART", "USD"), 1)
+        assert ears.heard == []
+
+
+async def test_a_question_without_an_answer_ends_the_session(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, _):
+        made._answer_within = 0.5
+        await gateway.command("stall", "5")
+        with pytest.raises(BrokerError, match=r"positions: not answered within 0\.5 s"):
+            await made.positions()
+        assert len(ears.all(Disconnected)) == 1
+        with pytest.raises(BrokerError, match="no session"):
+            await made.open_orders()
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    made, _ = broker(TradingGateway(free_port(), 0, None))  # type: ignore[arg-type]  # there is none
+    with pytest.raises(ConnectError) as refused:
+        await made.connect()
+    assert refused.value.cause.id == "refused"
+
+
+async def test_an_account_of_the_wrong_kind_is_refused(tmp_path: Path) -> None:
+    async with trading_gateway(tmp_path, "--accounts", "U1234567") as gateway:
+        made, _ = broker(gateway)
+        with pytest.raises(ConnectError) as refused:
+            await made.connect()
+        assert refused.value.cause.id == "wrong_account_kind"
+        shadow, _ = broker(gateway, mode="shadow")
+        assert (await shadow.connect()).accounts == ("U1234567",)
+        await shadow.close()
+
+
+async def test_the_client_id_is_kept_when_it_is_in_use(tmp_path: Path) -> None:
+    async with trading_gateway(tmp_path) as gateway:
+        async with person(gateway, 100):
+            made, _ = broker(gateway)
+            with pytest.raises(ConnectError) as refused:
+                await made.connect()
+        assert refused.value.cause.id == "client_id_in_use"
+        async with asyncio.timeout(DEADLINE):
+            assert (await made.connect()).accounts == (ACCOUNT,)
+        await made.close()
