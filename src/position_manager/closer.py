@@ -190,6 +190,7 @@ class Closer:
             desk.advance_by(again)
         else:
             self.bars.pop((closing.unit, label), None)
+            desk.advance_by(desk.clock.now() + desk.config.orders.ladder().interval)
             _log.info("sent: %s %s %s at %s (order %s)", intent.side, intent.quantity, label, price, intent.order_id)
         finally:
             desk.busy.discard(leg.key)

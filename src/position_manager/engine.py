@@ -457,6 +457,8 @@ class Engine:
         self._ask_again(now)
         if not self._connected_told:
             self._connected_told = True
+            # The first whole loop over what is held follows at once.
+            self._cycle_at = now
             desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
