@@ -194,11 +194,21 @@ def as_result(seen: Seen, verdict: Verdict, progress: list[str], waited: float) 
 
 
 def last_lines(unit: str, count: int) -> list[str]:
-    """The unit's last log lines."""
+    """The unit's last log lines, the manager's own without the braces."""
     if count == 0:
         return []
     command = ["journalctl", "--no-pager", "--output=cat", f"--lines={count}", f"--unit={unit}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()  # noqa: S603 - no shell
+    journal = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    return [as_text(line) for line in journal.stdout.splitlines()]
+
+
+def as_text(line: str) -> str:
+    """A line of the log as people read it: the manager writes JSON."""
+    try:
+        event = json.loads(line)
+        return f"{event['time']} {event['level']}: {event['event']}"
+    except (ValueError, TypeError, KeyError):
+        return line
 
 
 async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None]:

@@ -89,17 +89,20 @@ def _ready(seen: Seen, waited: float, timeout: float) -> Verdict:
     unit, status = seen.unit, seen.status
     if unit.failed or unit.sub == "auto-restart":
         return _ended(unit)
-    if status is not None and status.phase == Phase.READY and status.last_sync is not None:
-        return Verdict(True, _positions(status))
     if status is None:
         line = f"{unit.active}: {seen.silence}"
         text = f"{unit.name} is {unit.active} and does not tell how it stands: {seen.silence}."
         remedy = f"Read its last lines; if it does not run, start it with: sudo systemctl start {unit.name}"
-    else:
+    elif status.phase != Phase.READY or status.last_sync is None:
         line = f"{status.phase}: {status.why}" if status.why else status.phase
         why = status.why or "it tells no cause"
         text = f"{unit.name} is not READY but {status.phase}, since {status.since:%H:%M:%S} UTC: {why}."
-        remedy = REMEDIES[Phase(status.phase)] if status.phase != Phase.READY else REMEDIES[Phase.SYNCING]
+        remedy = REMEDIES.get(Phase(status.phase), REMEDIES[Phase.SYNCING])
+    elif unit.active != "active":
+        line = f"READY, and systemd has not heard of it yet ({unit.active})"
+        text, remedy = f"{unit.name} is READY, and for systemd {unit.active}.", "Read its last lines, and restart it."
+    else:
+        return Verdict(True, _positions(status))
     if waited < timeout:
         return Verdict(False, line)
     return Verdict(True, line, Failure("not_ready", f"{text} Waited {waited:.0f} s.", remedy))

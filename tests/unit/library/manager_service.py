@@ -48,12 +48,14 @@ class Manager:
         raise AssertionError("nobody asks for this")
 
 
-def call(directory: Path, unit: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
-    """Run the module on a host where systemctl says this of the unit, and the journal has two lines."""
+def call(
+    directory: Path, unit: Mapping[str, str], *, log: tuple[str, ...] = ("a line", "the last line"), **arguments: Any
+) -> dict[str, Any]:
+    """Run the module on a host where systemctl says this of the unit, and the journal has these lines."""
     programs = directory / "programs"
     programs.mkdir(exist_ok=True)
     said = "\n".join(f"{key}={value}" for key, value in unit.items())
-    for name, text in (("systemctl", said), ("journalctl", "a line\nthe last line")):
+    for name, text in (("systemctl", said), ("journalctl", "\n".join(log))):
         program = programs / name
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         program.chmod(0o755)
@@ -72,11 +74,13 @@ def call(directory: Path, unit: Mapping[str, str], **arguments: Any) -> dict[str
     return answer
 
 
-def call_with(directory: Path, statuses: list[Status], **arguments: Any) -> dict[str, Any]:
+def call_with(
+    directory: Path, statuses: list[Status], unit: Mapping[str, str] = RUNNING, **arguments: Any
+) -> dict[str, Any]:
     """Run the module beside a manager that runs and tells these."""
 
     async def answered() -> dict[str, Any]:
         async with Server(directory / "control.sock", Manager(statuses)):
-            return await asyncio.to_thread(call, directory, RUNNING, **arguments)
+            return await asyncio.to_thread(call, directory, unit, **arguments)
 
     return asyncio.run(answered())

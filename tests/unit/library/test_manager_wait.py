@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.library.manager_service import ENDED, RUNNING, STARTING, call, call_with
@@ -103,7 +104,8 @@ def test_a_unit_that_is_not_there_is_a_failure_of_its_own(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("key", ["timeout", "log_lines"])
 def test_a_negative_number_is_refused(tmp_path: Path, key: str) -> None:
-    assert f"{key} is -1" in call(tmp_path, RUNNING, **{key: -1})["msg"]
+    arguments: dict[str, Any] = {key: -1}
+    assert f"{key} is -1" in call(tmp_path, RUNNING, **arguments)["msg"]
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "{}", "[1]", '["x", "y"]'])
@@ -121,3 +123,15 @@ def test_the_order_of_an_intent_is_told_as_people_say_it(tmp_path: Path) -> None
     assert call_with(tmp_path, [whole], goal="idle", timeout=0)["open_orders"] == [
         "SELL 100 AAPL, 0 filled, SENDING (stop)"
     ]
+
+
+def test_ready_that_systemd_has_not_heard_of_is_waited_for(tmp_path: Path) -> None:
+    answer = call_with(tmp_path, [READY], STARTING, timeout=0)
+    assert answer["failure"] == "not_ready"
+    assert "for systemd activating" in answer["msg"]
+
+
+def test_the_log_is_shown_as_people_read_it(tmp_path: Path) -> None:
+    event = '{"event": "Connected", "level": "info", "logger": "x", "time": "2026-11-23T12:00:00Z"}'
+    answer = call(tmp_path, ENDED, log=("Starting…", event, "{}", "3"))
+    assert answer["log_lines"] == ["Starting…", "2026-11-23T12:00:00Z info: Connected", "{}", "3"]
