@@ -144,6 +144,10 @@ def _intents(journal: Journal, sync: Sync, searches: Searches) -> Iterator[Findi
 
 def _strays(journal: Journal, snapshot: Snapshot) -> Iterator[Finding]:
     for order in strays(snapshot, {intent.ref for intent in journal.open_intents()}):
+        ended = journal.intent_of_ref(order.ref)
+        if ended is not None and journal.events(intent=ended.id)[-1].time >= snapshot.time:
+            # It was executed while the sync was under way: the next one tells whether it is over.
+            continue
         journal.add_lock(order.account, order.con_id, f"order {order.ref} is live, but no open intent knows it")
         yield Stray((order.account, order.con_id), order.order_id, order.client_id, order.ref)
 
