@@ -1,0 +1,130 @@
+"""Sessions from an exchange's calendar, asked of a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+import position_manager
+from position_manager import fallback_calendar
+from position_manager.fallback_calendar import CalendarError, FallbackCalendar, check_name
+from position_manager.hours import BrokerCalendar, common, day_close, is_open, next_open
+from position_manager.model import Hours, Instrument, Kind
+
+NEW_YORK, HONG_KONG = ZoneInfo("America/New_York"), ZoneInfo("Asia/Hong_Kong")
+NOW = datetime(2026, 11, 23, 10, tzinfo=NEW_YORK)
+SHARE = Instrument(1, "SPY", Kind.STOCK)
+
+
+@pytest.fixture(autouse=True)
+def sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child finds the package as this process does."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(position_manager.__file__).parent.parent))
+
+
+async def loaded(name: str, now: datetime) -> FallbackCalendar:
+    calendar = FallbackCalendar(name)
+    await calendar.load(now)
+    return calendar
+
+
+@pytest.mark.asyncio
+async def test_holidays_weekends_and_an_early_close() -> None:
+    calendar = await loaded("XNYS", NOW)
+    sessions = calendar.sessions(SHARE, NOW)
+    assert is_open(sessions, NOW)
+    assert day_close(sessions, NOW) == datetime(2026, 11, 23, 16, tzinfo=NEW_YORK)
+    wednesday = datetime(2026, 11, 25, 17, tzinfo=NEW_YORK)
+    friday = datetime(2026, 11, 27, 9, 30, tzinfo=NEW_YORK)
+    # Thanksgiving is left out; the day after ends at 13:00.
+    assert next_open(calendar.sessions(SHARE, wednesday), wednesday) == friday
+    assert day_close(calendar.sessions(SHARE, friday), friday) == datetime(2026, 11, 27, 13, tzinfo=NEW_YORK)
+    weekend = datetime(2026, 11, 28, 12, tzinfo=NEW_YORK)
+    assert next_open(calendar.sessions(SHARE, weekend), weekend) == datetime(2026, 11, 30, 9, 30, tzinfo=NEW_YORK)
+    assert common([sessions, sessions]) == sessions
+
+
+@pytest.mark.asyncio
+async def test_a_break_at_noon_and_a_change_of_the_clocks() -> None:
+    calendar = await loaded("XHKG", NOW)
+    noon = datetime(2026, 11, 24, 12, 30, tzinfo=HONG_KONG)
+    sessions = calendar.sessions(SHARE, noon)
+    assert not is_open(sessions, noon)
+    assert next_open(sessions, noon) == datetime(2026, 11, 24, 13, tzinfo=HONG_KONG)
+    spring = datetime(2027, 3, 12, 12, tzinfo=NEW_YORK)
+    begins = [hours.begin for hours in (await loaded("XNYS", spring)).sessions(SHARE, spring)]
+    assert {(begin.hour, begin.minute) for begin in begins} == {(9, 30)}
+    assert {begin.utcoffset() for begin in begins} == {timedelta(hours=-5), timedelta(hours=-4)}
+
+
+@pytest.mark.asyncio
+async def test_it_is_asked_again_only_when_it_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar = await loaded("XNYS", NOW)
+    asked: list[tuple[str, ...]] = []
+    command = fallback_calendar._command
+
+    def counted(*arguments: str) -> tuple[str, ...]:
+        asked.append(arguments)
+        return command(*arguments)
+
+    monkeypatch.setattr(fallback_calendar, "_command", counted)
+    await calendar.load(NOW + timedelta(days=13))
+    assert asked == []
+    late = NOW + timedelta(days=40)
+    assert calendar.sessions(SHARE, late)
+    assert calendar.sessions(SHARE, NOW + timedelta(days=60)) == ()
+    await calendar.load(late)
+    assert len(asked) == 1
+    assert is_open(calendar.sessions(SHARE, NOW + timedelta(days=63)), NOW + timedelta(days=63))
+    # A clock that was set back asks too.
+    await calendar.load(NOW - timedelta(days=30))
+    assert len(asked) == 2 and calendar.sessions(SHARE, NOW - timedelta(days=30))
+
+
+@pytest.mark.asyncio
+async def test_the_broker_is_believed_first() -> None:
+    fallback = await loaded("XNYS", NOW)
+    told = Hours(NOW - timedelta(hours=9), NOW + timedelta(hours=9))
+    share = Instrument(1, "SPY", Kind.STOCK, liquid_hours=(told,))
+    calendar = BrokerCalendar(fallback)
+    assert calendar.sessions(share, NOW) == (told,)
+    tomorrow = NOW + timedelta(days=1)
+    assert calendar.sessions(share, tomorrow) == fallback.sessions(share, tomorrow) != ()
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_is_no_calendar() -> None:
+    expected = "XNYSE is no calendar of exchange_calendars; did you mean XNYS, NYSE, XTSE?"
+    with pytest.raises(CalendarError) as caught:
+        await FallbackCalendar("XNYSE").load(NOW)
+    assert str(caught.value) == expected
+    with pytest.raises(CalendarError) as checked:
+        check_name("XNYSE")
+    assert str(checked.value) == expected
+    check_name("XNYS")
+
+
+@pytest.mark.asyncio
+async def test_what_is_known_stays_if_it_cannot_be_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar = await loaded("XNYS", NOW)
+    before = calendar.sessions(SHARE, NOW)
+    with pytest.raises(CalendarError):
+        await calendar.load(datetime(9998, 1, 1, tzinfo=NEW_YORK))
+    assert calendar.sessions(SHARE, NOW) == before
+    monkeypatch.setattr(fallback_calendar, "PATIENCE_SECONDS", 0.01)
+    with pytest.raises(CalendarError, match=r"took longer than 0\.01 s"):
+        await calendar.load(NOW + timedelta(days=40))
+    with pytest.raises(CalendarError, match="took longer"):
+        check_name("XNYS")
+    assert calendar.sessions(SHARE, NOW) == before
+
+
+def test_the_service_does_not_load_the_library() -> None:
+    code = "import sys, position_manager.fallback_calendar; print('pandas' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
