@@ -115,9 +115,8 @@ def _positions(status: Status) -> str:
 
 
 def _ended(unit: UnitState) -> Verdict:
-    text = (
-        f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {unit.status_text or 'it said nothing'}."
-    )
+    said = unit.status_text.rstrip(".") or "it said nothing"
+    text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
     if unit.exit_status == PERSON_NEEDED:
         remedy = "Mend what its last lines say, then deploy again: it does not start by itself any more."
     else:
