@@ -44,7 +44,7 @@ from position_manager.disaster_stops import DisasterStops
 from position_manager.evidence import Snapshot
 from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
-from position_manager.guard import Guard
+from position_manager.guard import Guard, Key
 from position_manager.halt import Halts
 from position_manager.hours import Calendar
 from position_manager.intents import State
@@ -131,6 +131,7 @@ class Engine:
         self._link_patience = link_patience
         self._searches = Searches()
         self._syncing = False
+        self._pushed: dict[Key, Decimal] = {}
         self._sync_pause = timedelta(seconds=1)
         self._connect_at: datetime | None = now
         self._delay = timedelta(seconds=1)
@@ -422,6 +423,7 @@ class Engine:
         """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
         desk = self.desk
         self._syncing = True
+        self._pushed.clear()
         began, step = desk.clock.now(), link.Step.POSITIONS
         try:
             positions = await desk.broker.positions()
@@ -481,6 +483,9 @@ class Engine:
         sync = Sync(desk.seen, desk.instruments, guarded, self._patience, today)
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.hold(position for position in positions if position.account in guarded)
+        for key, quantity in self._pushed.items():
+            # Told after the sync has begun: the positions of the sync may be older.
+            desk.guard.push(*key, quantity)
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
@@ -540,6 +545,7 @@ class Engine:
                     self._look(unit, now)
                 self.closer.quoted(con_id)
             case PositionHeard(account, con_id, quantity):
+                self._pushed[account, con_id] = quantity
                 if account in desk.accounts and desk.guard.push(account, con_id, quantity):
                     desk.broker.watch(self._watched())
                     desk.sync_soon()
