@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import subprocess
 import sys
 from bisect import bisect_right
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from position_manager.clock import Clock
 from position_manager.model import Hours, Instrument
 
 PATIENCE_SECONDS = 30.0
@@ -21,55 +23,81 @@ BEHIND = timedelta(days=7)
 AHEAD = timedelta(days=42)
 LEFT = timedelta(days=28)
 """With fewer days than these ahead, `load` asks again."""
+DAY = timedelta(days=1)
+AGAIN = timedelta(minutes=1)
 TOLD = 10
 """So many stretches are told at once, those of the last day first."""
 
 _MODULE = "position_manager.calendar_sessions"
+_log = logging.getLogger(__name__)
 
 
 class CalendarError(Exception):
     """The calendar cannot be had; the message says which and why."""
 
 
-class FallbackCalendar:
-    """Keeps the contract of `position_manager.hours.Calendar`, once it is loaded. Every instrument is taken to trade
-    on this exchange."""
+class KnownHours:
+    """Sessions that are the same for every instrument; keeps the contract of `position_manager.hours.Calendar`."""
 
-    def __init__(self, name: str) -> None:
-        """``name``: one of exchange_calendars, such as XNYS."""
-        self.name = name
-        self._hours: tuple[Hours, ...] = ()
-        self._ends: list[datetime] = []
-        self._known: Hours | None = None
-
-    async def load(self, now: datetime) -> None:
-        """Have the sessions of the next weeks at hand; to be called at the start and once a day. What is known stays
-        if it raises CalendarError."""
-        if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
-            return
-        process = await asyncio.create_subprocess_exec(
-            *_command(self.name, f"{now - BEHIND:%Y-%m-%d}", f"{now + AHEAD:%Y-%m-%d}"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                output, errors = await process.communicate()
-        except TimeoutError as error:
-            raise CalendarError(f"calendar {self.name} took longer than {PATIENCE_SECONDS:g} s") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise CalendarError(_last_line(self.name, process.returncode, errors))
-        self._hours = _parsed(output)
-        self._ends = [hours.end for hours in self._hours]
-        self._known = Hours(now - BEHIND, now + AHEAD)
+    def __init__(self, hours: tuple[Hours, ...]) -> None:
+        """``hours``: ascending."""
+        self._hours = hours
+        self._ends = [stretch.end for stretch in hours]
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
         first = bisect_right(self._ends, now - timedelta(days=1))
         return self._hours[first : first + TOLD]
+
+
+class FallbackCalendar:
+    """The sessions of an exchange around the present, once they are loaded; keeps the contract of
+    `position_manager.hours.Calendar`. Every instrument is taken to trade on this exchange."""
+
+    def __init__(self, name: str) -> None:
+        """``name``: one of exchange_calendars, such as XNYS."""
+        self.name = name
+        self._hours = KnownHours(())
+        self._known: Hours | None = None
+
+    def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        return self._hours.sessions(instrument, now)
+
+    async def load(self, now: datetime) -> None:
+        """Have the sessions of the next weeks at hand. What is known stays if it raises CalendarError."""
+        if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
+            return
+        self._hours = KnownHours(await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date()))
+        self._known = Hours(now - BEHIND, now + AHEAD)
+
+    async def keep_loaded(self, clock: Clock, stop: asyncio.Event) -> None:
+        """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute."""
+        pause = timedelta()
+        while not await clock.wait(stop, pause):
+            try:
+                await self.load(clock.now())
+                pause = DAY
+            except CalendarError as error:
+                _log.error("%s", error)
+                pause = AGAIN
+
+
+async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
+    """The sessions of a calendar from one day to another. Raises CalendarError."""
+    process = await asyncio.create_subprocess_exec(
+        *_command(name, f"{first}", f"{last}"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, errors = await process.communicate()
+    except TimeoutError as error:
+        raise CalendarError(f"calendar {name} took longer than {PATIENCE_SECONDS:g} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise CalendarError(_last_line(name, process.returncode, errors))
+    return _parsed(output)
 
 
 def check_name(name: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.unit.position_manager.engine_world import ManualClock
 
 import position_manager
 from position_manager import fallback_calendar
@@ -122,6 +124,30 @@ async def test_what_is_known_stays_if_it_cannot_be_asked_again(monkeypatch: pyte
     with pytest.raises(CalendarError, match="took longer"):
         check_name("XNYS")
     assert calendar.sessions(SHARE, NOW) == before
+
+
+@pytest.mark.asyncio
+async def test_it_is_kept_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar, clock, stop = FallbackCalendar("XNYS"), ManualClock(NOW), asyncio.Event()
+    loads: list[datetime] = []
+
+    async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
+        loads.append(clock.now())
+        if len(loads) == 1:
+            raise CalendarError("it took too long")
+        return (Hours(NOW - timedelta(hours=1), NOW + timedelta(hours=1)),)
+
+    monkeypatch.setattr(fallback_calendar, "ask", ask)
+    keeping = asyncio.create_task(calendar.keep_loaded(clock, stop))
+    await clock.advance(59)
+    assert len(loads) == 1 and calendar.sessions(SHARE, NOW) == ()
+    await clock.advance(2)
+    assert len(loads) == 2 and is_open(calendar.sessions(SHARE, NOW), NOW)
+    await clock.advance(20 * 86_400)
+    assert len(loads) == 3
+    stop.set()
+    await clock.advance(0)
+    assert keeping.done()
 
 
 def test_the_service_does_not_load_the_library() -> None:
