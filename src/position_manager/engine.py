@@ -123,7 +123,7 @@ class Engine:
         self.why = "starting"
         self.last_sync: datetime | None = None
         self.losses = 0
-        self.realized: list[tuple[datetime, str, Decimal]] = []
+        self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
         self._on_loop = on_loop
@@ -553,9 +553,10 @@ class Engine:
                 self.orders.shown(event)
             case ExecutionHeard():
                 self.orders.executed(event)
-            case CommissionHeard(_, _, realized, currency):
+            case CommissionHeard(exec_id, _, realized, currency):
+                # Each sync tells it again.
                 if realized is not None:
-                    self.realized.append((now, currency, realized))
+                    self.realized.setdefault(exec_id, (now, currency, realized))
             case CodeSaid():
                 if not self.orders.said(event):
                     self._code(event)

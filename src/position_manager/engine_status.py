@@ -83,7 +83,7 @@ def _midnight(engine: Engine, now: datetime) -> datetime:
 def realized_since(engine: Engine, begin: datetime) -> dict[str, Decimal]:
     """What executions heard of since then realised, by currency."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
-    for at, currency, amount in engine.realized:
+    for at, currency, amount in engine.realized.values():
         if at >= begin:
             sums[currency] += amount
     return dict(sums)

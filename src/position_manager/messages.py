@@ -230,7 +230,6 @@ class Author:
             Severity.INFO,
             f"Closed: {closing.name}",
             f"{closing.rule}, decided {closing.decided:%H:%M:%S} UTC",
-            recovery_of=f"refused/{closing.unit}",
         )
 
     def withdrawn(self, closing: Closing, why: str) -> Message:
