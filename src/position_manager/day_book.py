@@ -62,7 +62,7 @@ def read(file: Path) -> tuple[Sample, ...]:
 
 
 def _parsed(lines: Iterable[bytes]) -> Iterable[Sample]:
-    for line in lines:
+    for line in filter(None, lines):
         try:
             yield _SAMPLE.validate_json(line)
         except ValidationError:
@@ -114,7 +114,8 @@ class DayBook:
         self._last = sample
         try:
             with file_of(self._directory, self._day(sample.close)).open("ab") as file:
-                file.write(_SAMPLE.dump_json(sample) + b"\n")
+                # A line end comes first too: the line before may be torn.
+                file.write(b"\n" + _SAMPLE.dump_json(sample) + b"\n")
             if new:
                 self._remove_old(self._day(sample.close))
         except OSError as error:

@@ -20,6 +20,9 @@ import requests
 from tests.unit.notifications.webhook import Webhook
 
 import position_manager
+from position_manager import control
+from position_manager.control import AskStatus
+from position_manager.status import Status
 
 SOURCE = Path(position_manager.__file__).parents[1]
 MARKET = """\
@@ -99,8 +102,9 @@ class Manager:
             self._command(*command), env=self._environment(), capture_output=True, text=True, timeout=20, check=False
         )
 
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.ask("status", "--json").stdout)
+    def status(self) -> Status:
+        found = control.ask(self.runtime / "control.sock", AskStatus()).status
+        assert found is not None
         return found
 
     def entries(self) -> list[dict[str, Any]]:
@@ -145,14 +149,13 @@ def test_a_stop_from_the_start_to_the_explanation(manager: Manager, tmp_path: Pa
         manager.write(GUARDED + notified)
         process = manager.ready()
         assert "WATCHDOG=1" in manager.systemd.heard
-        status = manager.status()
-        assert status["running"] and status["phase"] == "READY"
-        assert [(unit["name"], unit["verdict"]) for unit in status["units"]] == [("AAPL", "guarded")]
+        assert manager.status().phase == "READY"
+        until(lambda: [(unit.name, unit.verdict) for unit in manager.status().units] == [("AAPL", "guarded")])
 
         manager.write(FIRES.replace("500", "five hundred") + notified)
         os.kill(process.pid, signal.SIGHUP)
         until(lambda: any(b"is refused, the old one stays" in post.body for post in webhook.taken))
-        assert [unit["verdict"] for unit in manager.status()["units"]] == ["guarded"]
+        assert [unit.verdict for unit in manager.status().units] == ["guarded"]
         refused = manager.ask("reload")
         assert refused.returncode == 1 and f"{manager.config}:10: defaults.stop.price:" in refused.stderr
 
@@ -160,7 +163,7 @@ def test_a_stop_from_the_start_to_the_explanation(manager: Manager, tmp_path: Pa
         reloaded = manager.ask("reload")
         assert (reloaded.returncode, reloaded.stdout) == (0, f"{manager.config} is in force.\n")
         until(lambda: any(b"Closed: AAPL" in post.body for post in webhook.taken))
-        assert manager.status()["units"] == []
+        assert manager.status().units == ()
 
         story = manager.ask("explain", "AAPL").stdout
         for part in (
@@ -195,7 +198,7 @@ def test_a_killed_service_comes_back(manager: Manager) -> None:
 def test_a_close_by_hand_goes_through(manager: Manager) -> None:
     manager.ready()
     assert manager.ask("close", "AAPL", "--yes").stdout.startswith("AAPL is being closed")
-    until(lambda: manager.status()["units"] == [])
+    until(lambda: manager.status().units == ())
     assert "by hand" in manager.ask("explain", "AAPL").stdout
 
 
@@ -204,10 +207,10 @@ def test_a_halt_holds_a_rule_until_it_is_ended(manager: Manager) -> None:
     manager.state.mkdir()
     assert manager.ask("halt", "--reason", "a look first").returncode == 0
     manager.ready()
-    held = until(lambda: (found := manager.status())["halts"] and found)
-    assert held["orders_today"] == 0 and "a look first" in held["halts"][0]
+    held = until(lambda: (found := manager.status()).halts and found)
+    assert held.orders_today == 0 and "a look first" in held.halts[0]
     assert manager.ask("resume").returncode == 0
-    until(lambda: manager.status()["units"] == [])
+    until(lambda: manager.status().units == ())
 
 
 @pytest.mark.parametrize(
