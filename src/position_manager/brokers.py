@@ -5,7 +5,7 @@ from __future__ import annotations
 from position_manager.broker import Broker
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
-from position_manager.hours import BrokerCalendar, Calendar
+from position_manager.fallback_calendar import FallbackCalendar
 from position_manager.paths import Paths
 from position_manager.sim_config import Sim
 
@@ -29,10 +29,7 @@ def broker_of(config: Config, paths: Paths, clock: Clock) -> Broker:
     return IbBroker(config, clock)
 
 
-def calendar_of(config: Config) -> Calendar:
-    """The broker's hours, and where it tells none those of the fallback."""
-    if config.hours.fallback_calendar is None:
-        return BrokerCalendar()
-    from position_manager.fallback_calendar import FallbackCalendar
-
-    return BrokerCalendar(FallbackCalendar(config.hours.fallback_calendar))
+def fallback_of(config: Config) -> FallbackCalendar | None:
+    """The calendar of an exchange for where the broker tells no hours; it has to be kept loaded."""
+    name = config.hours.fallback_calendar
+    return None if name is None else FallbackCalendar(name)

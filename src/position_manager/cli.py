@@ -21,7 +21,7 @@ from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager import absent
 from position_manager.config import Config, load
-from position_manager.config_errors import ConfigError, key_text
+from position_manager.config_errors import ConfigError, key_text, read_document
 from position_manager.control import (
     AskClose,
     AskRelease,
@@ -32,6 +32,7 @@ from position_manager.control import (
     ask,
 )
 from position_manager.explain import NotFoundError, explain, instruments, label_of, words
+from position_manager.fallback_calendar import CalendarError, check_name
 from position_manager.halt import HaltRecord
 from position_manager.journal import JournalError, JournalReader, Record
 from position_manager.paths import DEFAULT_NAME, Paths
@@ -228,12 +229,24 @@ def reload(paths: Paths, _options: argparse.Namespace) -> int:
 def check_config(paths: Paths, options: argparse.Namespace) -> int:
     path = options.file or paths.config
     config = load(path)
+    _check_calendar(path, config)
     _say(f"{path} is in order: mode {config.mode}, {_where(config)}.")
     for key, rules in config.rule_sets():
         own = rules.own_rules()
         worded = "; ".join(f"{name} {_worded(rule)}" for name, rule in own.items())
         _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
     return OK
+
+
+def _check_calendar(path: Path, config: Config) -> None:
+    name = config.hours.fallback_calendar
+    if name is None:
+        return
+    try:
+        check_name(name)
+    except CalendarError as error:
+        fault = read_document(path).fault(("hours", "fallback_calendar"), str(error))
+        raise ConfigError(path, [fault]) from error
 
 
 def _where(config: Config) -> str:

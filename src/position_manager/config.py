@@ -343,13 +343,13 @@ def _related(one: Key, other: Key) -> bool:
 
 def reload(old: Config, path: Path) -> Config | ConfigError:
     """The new configuration, or why the old one must stay: all or nothing. What only a new start can change (mode,
-    accounts, the gateway, the simulated broker, who is told) is refused as a fault."""
+    accounts, the gateway, the simulated broker, the calendar, who is told) is refused as a fault."""
     try:
         new = load(path)
     except ConfigError as error:
         return error
     account = ("mode", "accounts", "expected_accounts", "gateway", "sim")
-    fixed = (*account, "notifications", "heartbeat", "metrics")
+    fixed = (*account, "hours", "notifications", "heartbeat", "metrics")
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if not changed:
         return new

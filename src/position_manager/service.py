@@ -24,15 +24,16 @@ from notifications.target import Target
 from position_manager import config as configuration
 from position_manager import day_book, logs, metrics, summary
 from position_manager.broker import Broker
-from position_manager.brokers import BrokerFaultError, broker_of, calendar_of
+from position_manager.brokers import BrokerFaultError, broker_of, fallback_of
 from position_manager.clock import Clock, SystemClock
 from position_manager.config import Config
 from position_manager.config_errors import ConfigError
 from position_manager.control import ControlError, Server
 from position_manager.engine import Engine
 from position_manager.engine_status import status_of
+from position_manager.fallback_calendar import FallbackCalendar
 from position_manager.heartbeat import Heartbeat, HeartbeatError, read_url
-from position_manager.hours import Calendar, day_close
+from position_manager.hours import BrokerCalendar, day_close
 from position_manager.journal import Journal, JournalError, Stamp
 from position_manager.metrics import MetricsError
 from position_manager.paths import Paths
@@ -73,7 +74,7 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
         except BrokerFaultError as error:
             return _cannot_start(notifier, str(error))
         try:
-            return asyncio.run(Service(paths, config, broker, people, notifier, clock, calendar_of(config)).run())
+            return asyncio.run(Service(paths, config, broker, people, notifier, clock, fallback_of(config)).run())
         except Exception:
             # The interpreter itself would write it to stderr, with the account numbers in it.
             _log.critical("the position manager has failed", exc_info=True)
@@ -130,13 +131,14 @@ class Service:
         people: Notifications,
         notifier: Notifier,
         clock: Clock,
-        calendar: Calendar,
+        fallback: FallbackCalendar | None,
     ) -> None:
         self._paths = paths
         self._people = people
         self._notifier = notifier
         self._clock = clock
-        self._calendar = calendar
+        self._fallback = fallback
+        self._calendar = BrokerCalendar(fallback)
         self._ready_told = False
         self._text = ""
         self._loops = 0
@@ -148,7 +150,7 @@ class Service:
             open_journal=self._open_journal,
             tell=people.tell,
             clock=clock,
-            calendar=calendar,
+            calendar=self._calendar,
             halts=paths.halts,
             jitter=lambda: SystemRandom().uniform(0.75, 1.25),
             on_loop=self._looped,
@@ -180,6 +182,9 @@ class Service:
         beside = [asyncio.create_task(self._keep_the_day(stop), name="the day's profit")]
         if (heartbeat := self._heartbeat()) is not None:
             beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
+        if self._fallback is not None:
+            loading = self._fallback.keep_loaded(self._clock, stop)
+            beside.append(asyncio.create_task(loading, name="the fallback calendar"))
         for task in beside:
             task.add_done_callback(_ended)
         try:

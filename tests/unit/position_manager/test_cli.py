@@ -63,7 +63,10 @@ Capture = pytest.CaptureFixture[str]
 # ----- check-config
 
 
-def test_a_configuration_in_order_is_told_rule_set_by_rule_set(capsys: Capture) -> None:
+def test_a_configuration_in_order_is_told_rule_set_by_rule_set(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     assert main(["check-config", str(EXAMPLE)]) == 0
     first, *rules = capsys.readouterr().out.splitlines()
     assert first == f"{EXAMPLE} is in order: mode paper, client 100 at 127.0.0.1:4002."
@@ -83,6 +86,16 @@ def test_every_fault_is_told_with_its_line(place: Place, capsys: Capture) -> Non
     places = [line.removeprefix("position-manager: ").removeprefix(f"{place.config}:") for line in lines]
     assert [text.split(": ")[0] for text in places] == ["1", "2", "4"]
     assert {text.split(": ")[1] for text in places} >= {"mode", "poll_seconds", "defaults.stop.percent"}
+
+
+def test_a_calendar_that_there_is_not_is_a_fault_with_its_line(
+    place: Place, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SOURCE))
+    place.config.write_text("mode: sim\nhours:\n  fallback_calendar: XNY\n")
+    assert place.run("check-config") == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"position-manager: {place.config}:3: hours.fallback_calendar: XNY is no calendar")
 
 
 # ----- status
