@@ -274,10 +274,14 @@ class Service:
         """How it stands, in one line."""
         desk = self.engine.desk
         blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())
-        parts = [f"{desk.config.mode}, {desk.connection.phase}", f"{len(desk.guard.units)} positions"]
-        parts += [f"{blind} unprotected"] * bool(blind)
-        parts += [f"{len(self.engine.closer.closings)} closing"] * bool(self.engine.closer.closings)
-        parts += [f"{len(desk.locks)} locked"] * bool(desk.locks)
+        counts = {
+            "positions": len(desk.guard.units),
+            "unprotected": blind,
+            "closing": len(self.engine.closer.closings),
+            "locked": len(desk.locks),
+        }
+        parts = [f"{desk.config.mode}, {desk.connection.phase}"]
+        parts += [f"{name}: {count}" for name, count in counts.items() if count or name == "positions"]
         parts += [f"HALTED: {halt.reason}" for halt in desk.halted]
         return ", ".join(parts)
 

@@ -151,6 +151,7 @@ def test_a_stop_from_the_start_to_the_explanation(manager: Manager, tmp_path: Pa
         assert "WATCHDOG=1" in manager.systemd.heard
         assert manager.status().phase == "READY"
         until(lambda: [(unit.name, unit.verdict) for unit in manager.status().units] == [("AAPL", "guarded")])
+        until(lambda: "STATUS=sim, READY, positions: 1" in manager.systemd.heard)
 
         manager.write(FIRES.replace("500", "five hundred") + notified)
         os.kill(process.pid, signal.SIGHUP)
@@ -208,6 +209,7 @@ def test_a_halt_holds_a_rule_until_it_is_ended(manager: Manager) -> None:
     assert manager.ask("halt", "--reason", "a look first").returncode == 0
     manager.ready()
     held = until(lambda: (found := manager.status()).halts and found)
+    until(lambda: any("HALTED: a look first" in text for text in manager.systemd.heard))
     assert held.orders_today == 0 and "a look first" in held.halts[0]
     assert manager.ask("resume").returncode == 0
     until(lambda: manager.status().units == ())
