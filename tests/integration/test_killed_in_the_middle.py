@@ -1,0 +1,127 @@
+"""kill -9 of the manager while a stop is being carried out, over the real socket: each position is closed once.
+
+KILLS sets how many positions are closed so (5 if it is not set). The moment of the kill walks through the time from
+the quote to the fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from ib_insync import IB, ExecutionFilter
+from tests.integration.trading_gateway import TradingGateway, an_option, person, trade, trading_gateway
+
+import position_manager
+from position_manager.intents import TERMINAL
+from position_manager.journal import JournalReader
+
+pytestmark = pytest.mark.asyncio
+
+KILLS = int(os.environ.get("KILLS", "5"))
+SECONDS = 100.0
+"""Until a position must be closed: an order that never arrived takes a minute to be proven lost."""
+LATEST = 1.2
+"""Seconds after the second quote at which the last of the kills comes: the ladder is at its end by then."""
+CONFIG = """\
+mode: paper
+poll_seconds: 2
+gateway: {port: %s}
+positions:
+  - {match: {symbol: SPY, kind: OPT}, stop: {price: 20}}
+orders: {step_seconds: 0.2}
+caps: {orders_per_minute: 1000}
+"""
+
+
+class Manager:
+    """The service in one pair of directories, started again and again."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self.root = root
+        self.journal = root / "state" / "journal.db"
+        (root / "pm.yml").write_text(CONFIG % port)
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        paths = ("--config", self.root / "pm.yml", "--state", self.root / "state", "--runtime", self.root / "run")
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "position_manager.cli", "run", *map(str, paths)),
+            env={**os.environ, "PYTHONPATH": str(Path(position_manager.__file__).parents[1])},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+
+    async def says(self, text: str) -> None:
+        """Until it has logged this."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        async with asyncio.timeout(SECONDS):
+            while text not in (line := (await self.process.stdout.readline()).decode()):
+                assert line, "the manager ended"
+
+    async def kill(self) -> str:
+        """End it at once; what it said that was not read yet."""
+        if self.process is None:
+            return ""
+        if self.process.returncode is None:
+            self.process.kill()
+        assert self.process.stdout is not None
+        return (await self.process.stdout.read()).decode()
+
+
+@asynccontextmanager
+async def desk(directory: Path) -> AsyncIterator[tuple[TradingGateway, IB, Manager]]:
+    async with trading_gateway(directory) as gateway, person(gateway) as by_hand:
+        manager = Manager(directory, gateway.port)
+        (directory / "state").mkdir()
+        (directory / "run").mkdir()
+        try:
+            yield gateway, by_hand, manager
+        finally:
+            await manager.kill()
+
+
+async def test_each_position_is_closed_once(tmp_path: Path) -> None:
+    async with desk(tmp_path) as (gateway, by_hand, manager):
+        option = await an_option(by_hand)
+        for number in range(KILLS):
+            await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
+            await trade(by_hand, option, -1)
+            await manager.start()
+            await manager.says("position manager running")
+            for cents in (10, 20):
+                await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+            # Not to wait for something: the moment of the kill is what is tried.
+            await asyncio.sleep(LATEST * number / max(1, KILLS - 1))
+            over = "Closed: " in await manager.kill()
+            await manager.start()
+            await closed(by_hand, option.conId)
+            if not over:
+                await manager.says("Closed: ")
+            await manager.kill()
+        bought = [
+            fill.execution
+            for fill in await by_hand.reqExecutionsAsync(ExecutionFilter())
+            if fill.contract.conId == option.conId and fill.execution.side == "BOT"
+        ]
+        assert sum(execution.shares for execution in bought) == KILLS
+        assert all(execution.orderRef.startswith("pm:") for execution in bought)
+        with JournalReader(manager.journal) as journal:
+            intents = journal.intents("DU1234567", option.conId)
+            assert {intent.state for intent in intents} <= TERMINAL
+            assert sum((intent.filled for intent in intents), Decimal(0)) == KILLS
+            assert not journal.locks()
+
+
+async def closed(by_hand: IB, con_id: int) -> None:
+    """Until nothing of a contract is held any more."""
+    async with asyncio.timeout(SECONDS):
+        while any(held.contract.conId == con_id for held in by_hand.positions()):
+            await by_hand.updateEvent
