@@ -90,7 +90,7 @@ def targets_of(addresses: Iterable[str], *, discord_api: str = NotifyDiscord.not
     found: dict[str, Target] = {}
     for number, address in enumerate(addresses, start=1):
         _quiet(logging.CRITICAL)
-        plugin = Apprise.instantiate(address)
+        plugin = _discord(address) or Apprise.instantiate(address)
         # From here on `_outcome` reads its warnings.
         _quiet(logging.WARNING)
         if not isinstance(plugin, NotifyBase):
@@ -106,6 +106,20 @@ def targets_of(addresses: Iterable[str], *, discord_api: str = NotifyDiscord.not
             name = f"{address.partition(':')[0]}-{_fingerprint(address)}"
             found[name] = AppriseTarget(name, plugin)
     return tuple(found.values())
+
+
+def _discord(address: str) -> NotifyDiscord | None:
+    """The webhook that an address names, or None. Apprise would load its plugins for all services to find that out,
+    which takes more memory than all the rest of a service's notifications."""
+    if address.lower().startswith(f"{NotifyDiscord.secure_protocol}://"):
+        settings = NotifyDiscord.parse_url(address)
+    else:
+        settings = NotifyDiscord.parse_native_url(address)
+    try:
+        return NotifyDiscord(**settings) if settings else None
+    except TypeError:
+        # So it tells what is wrong with an address; Apprise itself then says that it knows none like it.
+        return None
 
 
 def _fingerprint(address: str) -> str:

@@ -413,3 +413,18 @@ def test_reads_addresses_from_a_file_for_its_owner_only(tmp_path: Path) -> None:
         read_addresses(file)
     with pytest.raises(AddressError, match="No such file"):
         read_addresses(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("address", [DISCORD, f"https://discord.com/api/webhooks/4242/{SECRET}?thread=77"])
+def test_a_webhook_of_discord_loads_no_other_service(address: str) -> None:
+    program = (
+        "import sys\n"
+        "from notifications.delivery import targets_of\n"
+        "assert len(targets_of([sys.stdin.read()])) == 1\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('apprise.plugins.')))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(targets_of.__code__.co_filename).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=address, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["apprise.plugins.base", "apprise.plugins.discord"]
