@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -154,7 +155,9 @@ def _head(intent: Intent, known: Mapping[int, Instrument]) -> list[str]:
     sent = "nothing was sent"
     if intent.order_id:
         perm = f"permId {intent.perm_id}" if intent.perm_id else "never acknowledged"
-        sent = f"order {intent.order_id} of client {intent.client_id}, {perm}, limit {intent.limit}"
+        sent = (
+            f"order {intent.order_id} of client {intent.client_id}, {perm}, limit {intent.limit}{_trigger(intent.stop)}"
+        )
     filled = f"{intent.filled} of {intent.quantity} executed"
     return [f"{what}: {state}", f"  {filled}, because of rule {intent.rule}; {sent}; intent {intent.id}"]
 
@@ -187,7 +190,7 @@ def words(record: Record) -> list[str]:
         case "Sending":
             title = (
                 f"Written down, then sent: order {event['order_id']} of client {event['client_id']}, "
-                f"{event['quantity']} at {event['limit']}, {event['position']} held"
+                f"{event['quantity']}{_trigger(event.get('stop', 0))} at {event['limit']}, {event['position']} held"
             )
         case "Acknowledged":
             title = f"The broker shows the order: permId {event['perm_id']}"
@@ -211,6 +214,11 @@ def words(record: Record) -> list[str]:
         case _:
             title = record.kind.capitalize()
     return [title, *_details(data, record.time)]
+
+
+def _trigger(stop: Decimal | str | int) -> str:
+    """At which price an order begins to trade, if it does not at once."""
+    return f" once {stop} is reached" if Decimal(stop) else ""
 
 
 def _details(data: dict[str, Any], time: datetime) -> Iterator[str]:

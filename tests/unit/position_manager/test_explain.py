@@ -146,3 +146,11 @@ def test_a_contract_that_cannot_be_read_goes_by_its_number(tmp_path: Path) -> No
 def test_an_event_without_words_of_its_own_is_shown_as_it_is() -> None:
     record = Record(1, datetime(2026, 11, 23, tzinfo=UTC), "bound reached", None, "", 1, {"bound": "spread", "n": 2})
     assert words(record) == ["Bound reached", "bound: spread", "n: 2"]
+
+
+def test_an_order_that_waits_for_a_price_says_so() -> None:
+    event = {"order_id": 4, "client_id": 100, "quantity": "2", "limit": "6.00", "position": "-2", "stop": "5.00"}
+    record = Record(1, datetime(2026, 11, 23, tzinfo=UTC), "Sending", None, "", 1, {"event": event})
+    assert words(record) == [
+        "Written down, then sent: order 4 of client 100, 2 once 5.00 is reached at 6.00, -2 held",
+    ]
