@@ -127,6 +127,7 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
         sys.path.insert(0, str(SOURCES))
     from position_manager.config import load
     from position_manager.config_errors import ConfigError
+    from position_manager.rule_set import RULE_NAMES
 
     # A file of the owner's only, and gone at once: it holds account numbers.
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yml") as file:
@@ -135,7 +136,11 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
         try:
             load(Path(file.name))
         except ConfigError as error:
-            yield from (f"{_variable(instance, 'config')}: {fault.key} {fault.text}." for fault in error.faults)
+            for fault in error.faults:
+                # A bare off is false in the YAML of inventories.
+                off = fault.key.rpartition(".")[2] in RULE_NAMES and fault.text.startswith("must be keys with values")
+                hint = ' To end an inherited rule write "off", in quotes.' if off else ""
+                yield f"{_variable(instance, 'config')}: {fault.key} {fault.text}.{hint}"
 
 
 def _clashes(instances: Sequence[Mapping[str, Any]], gateways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -95,6 +95,7 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
         ("config", {"notifications": {"discord_url_file": "/x"}}, "position_manager_config", "discord_url"),
         ("config", {"defaults": {"stopp": {"price": 1}}}, "defaults.stopp", "did you mean stop"),
         ("config", {"defaults": {"stop": {"price": -1}}}, "defaults.stop.price", "greater than 0"),
+        ("config", {"underlyings": {"SPY": {"stop": False}}}, "underlyings.SPY.stop", '"off", in quotes'),
         ("expected_accounts", ["U1234567"], "expected_accounts[0]", "paper"),
     ],
 )
