@@ -87,7 +87,7 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
         if options.json:
             _say(_indented(away.to_json()))
         else:
-            status_view.show_absent(away, console)
+            status_view.show_absent(away, options.instance, console)
         return NOT_OK
     if status is None:
         raise ControlError("the position manager did not tell its status; is it of another release? Restart it.")

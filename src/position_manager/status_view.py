@@ -75,8 +75,8 @@ def show(status: Status, console: Console) -> None:
     _row(console, "Next step", next_step(status), "bold")
 
 
-def show_absent(absent: Absent, console: Console) -> None:
-    """Print what is known of one that does not run."""
+def show_absent(absent: Absent, unit: str, console: Console) -> None:
+    """Print what is known of one that does not run. ``unit``: the name of its systemd unit."""
     console.print(Text("position-manager does not run: NOTHING IS GUARDED", style="bold red"))
     _row(console, "Time", f"{absent.time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
     _row(console, "Why", absent.why)
@@ -90,8 +90,8 @@ def show_absent(absent: Absent, console: Console) -> None:
             console.print(Text(f"  {holding.quantity:f} {holding.label} in {holding.account}"))
     _work(console, absent.intents, absent.locks, absent.time)
     console.print()
-    _row(console, "Next step", "Start it: systemctl start position-manager, or see why it ended: "
-         "journalctl -eu position-manager", "bold")  # fmt: skip
+    step = f"Start it: systemctl start {unit}, or see why it ended: journalctl -eu {unit}"
+    _row(console, "Next step", step, "bold")
 
 
 def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:

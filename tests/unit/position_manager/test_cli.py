@@ -114,6 +114,9 @@ def test_the_status_without_a_service(place: Place, day: object, capsys: Capture
     assert place.run("status") == 1
     text = capsys.readouterr().out
     assert "does not run: NOTHING IS GUARDED" in text
+    assert "systemctl start position-manager-live" not in text
+    assert place.run("status", "--instance", "position-manager-live") == 1
+    assert "systemctl start position-manager-live" in capsys.readouterr().out
     assert "  1 SPY 2026-12-18 500C in DU*****67" in text and "AAPL in DU*****67 for" in text
     assert place.run("status", "--json") == 1
     found = json.loads(capsys.readouterr().out)

@@ -203,7 +203,7 @@ def away(path: Path) -> absent.Absent:
 def test_the_screen_of_a_service_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = away(Path("journal.db"))
-    assert seen(lambda console: show_absent(found, console), 80) == ABSENT_80
+    assert seen(lambda console: show_absent(found, "position-manager", console), 80) == ABSENT_80
 
 
 def test_a_service_that_is_away_as_json(tmp_path: Path) -> None:
@@ -222,5 +222,5 @@ def test_an_open_intent_is_shown_while_the_service_is_away(tmp_path: Path) -> No
     day.journal.close()
     with JournalReader(tmp_path / "journal.db") as reader:
         found = absent.read(reader, "away", (), intent.created + timedelta(seconds=90))
-    text = seen(lambda console: show_absent(found, console), 120)
+    text = seen(lambda console: show_absent(found, "position-manager", console), 120)
     assert f"  SELL 100 AAPL at 180: SENDING, 0 filled, because of stop, 1 min ago ({intent.id})" in text
