@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ib_connection.accounts import masked
@@ -15,7 +15,7 @@ from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
 from position_manager.intents import State
 from position_manager.journal import UnsettledError
-from position_manager.ladder import CapReached, legs_to_send
+from position_manager.ladder import Bound, CapReached, legs_to_send
 from position_manager.model import Position, Quote
 from position_manager.refused import RefusedError
 from position_manager.sending import NotSentError, Wish, clear_and_send, quote_evidence
@@ -29,6 +29,15 @@ ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 _KEPT = "closing "
 
 
+@dataclass(frozen=True)
+class Bar:
+    """What keeps a contract from being closed: a bound of the ladder, or gates. ``told`` whether people know."""
+
+    what: str
+    since: datetime
+    told: bool
+
+
 class Closer:
     """The decisions that stand. They are in the journal, so that a restart goes on with them."""
 
@@ -36,8 +45,8 @@ class Closer:
         self._desk = desk
         self._orders = orders
         self.closings: dict[str, Closing] = {}
-        self.bars: dict[tuple[str, str], str] = {}
-        """What keeps a contract (unit, label) from being closed, as last told."""
+        self.bars: dict[tuple[str, str], Bar] = {}
+        """By unit and label of the contract."""
         self._shadowed: dict[str, str] = {}
 
     def restore(self) -> None:
@@ -55,7 +64,7 @@ class Closer:
 
     def bar(self, closing: Closing) -> str | None:
         """What keeps a decision from being carried out."""
-        return next((text for (unit, _), text in self.bars.items() if unit == closing.unit), None)
+        return next((bar.what for (unit, _), bar in self.bars.items() if unit == closing.unit), None)
 
     # ----- decisions
 
@@ -125,9 +134,13 @@ class Closer:
             self.advance(closing)
 
     def quoted(self, con_id: int) -> None:
-        """A ladder may have waited for its first price."""
+        """A ladder may have waited for a price."""
+        label = self._desk.label(con_id)
         for closing in list(self.closings.values()):
-            if con_id in closing.legs and con_id not in closing.ladders:
+            if con_id not in closing.legs:
+                continue
+            bar = self.bars.get((closing.unit, label))
+            if con_id not in closing.ladders or (bar is not None and bar.what in set(Bound)):
                 self.advance(closing)
 
     def advance(self, closing: Closing) -> None:
@@ -151,14 +164,17 @@ class Closer:
                 closing = closing.begun(con_id, now, quote)
                 self._keep(closing)
             intent = intents[con_id]
-            match next_move(closing, leg, quote, intent, now, desk.config.orders.ladder()):
+            move = next_move(closing, leg, quote, intent, now, desk.config.orders.ladder())
+            if not isinstance(move, CapReached):
+                self._within_bounds(closing, leg)
+            match move:
                 case Send(price):
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
                     self._orders.cancel(intent, why)
-                case CapReached() as cap:
-                    self._capped(closing, leg, cap)
+                case CapReached():
+                    self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
 
@@ -177,8 +193,9 @@ class Closer:
             intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
-            if self.bars.get((closing.unit, label)) != gates:
-                self.bars[closing.unit, label] = gates
+            bar = self.bars.get((closing.unit, label))
+            if bar is None or bar.what != gates:
+                self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), told=True)
                 desk.journal.append("refused", *leg.key, error.clearance.evidence())
                 desk.say(desk.author.refused(closing, label, str(error)))
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
@@ -197,12 +214,24 @@ class Closer:
             desk.wake.set()
 
     def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
-        desk, label = self._desk, leg.instrument.label
-        desk.advance_by(desk.clock.now() + TRY_AGAIN)
-        if self.bars.get((closing.unit, label)) != cap.bound:
-            self.bars[closing.unit, label] = cap.bound
+        """Tell of a bound once. A price that is missing may come with the next tick, as after a start: it is told of
+        when it has been missing for as long as a quote may be old."""
+        desk, key = self._desk, (closing.unit, leg.instrument.label)
+        now, bar = desk.clock.now(), self.bars.get(key)
+        desk.advance_by(now + TRY_AGAIN)
+        if bar is None or bar.what != cap.bound:
+            bar = Bar(cap.bound, now, told=False)
+        if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
+            bar = replace(bar, told=True)
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
-            desk.say(desk.author.capped(closing, label, cap))
+            desk.say(desk.author.capped(closing, key[1], cap))
+        self.bars[key] = bar
+
+    def _within_bounds(self, closing: Closing, leg: Position) -> None:
+        key = (closing.unit, leg.instrument.label)
+        bar = self.bars.get(key)
+        if bar is not None and bar.what in set(Bound):
+            del self.bars[key]
 
     def _closed(self, closing: Closing) -> None:
         desk = self._desk

@@ -362,10 +362,12 @@ class IbBroker:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
+        self._pace.note()
         ib.placeOrder(contract, made)
 
     def cancel(self, order_id: int) -> None:
         ib = self._session()
+        self._pace.note()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
 

@@ -1,23 +1,29 @@
-"""Keeps below IB's 50 messages a second, with room for orders, which never wait."""
+"""Keeps below IB's 50 messages a second: what is over them is refused, and that may be an order."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
-PER_SECOND = 40
+QUESTIONS_PER_SECOND = 30
+"""The rest is left for orders and cancels, which never wait, and for the first messages of a session."""
 
 
 class Pace:
-    """Whoever wants to ask takes a turn; no more than `PER_SECOND` turns come in any second."""
+    """Whoever wants to ask takes a turn; in no second come more turns and messages that did not wait than this."""
 
-    def __init__(self, per_second: int = PER_SECOND) -> None:
-        self._turns: deque[float] = deque(maxlen=per_second)
+    def __init__(self, per_second: int = QUESTIONS_PER_SECOND) -> None:
+        self._sent: deque[float] = deque(maxlen=per_second)
         self._queue = asyncio.Lock()
 
     async def turn(self) -> None:
         async with self._queue:
             loop = asyncio.get_running_loop()
-            if len(self._turns) == self._turns.maxlen and (left := self._turns[0] + 1 - loop.time()) > 0:
+            # Messages that did not wait may have come meanwhile.
+            while len(self._sent) == self._sent.maxlen and (left := self._sent[0] + 1 - loop.time()) > 0:  # noqa: ASYNC110 - it is time that is waited for
                 await asyncio.sleep(left)
-            self._turns.append(loop.time())
+            self.note()
+
+    def note(self) -> None:
+        """A message leaves without waiting."""
+        self._sent.append(asyncio.get_running_loop().time())
