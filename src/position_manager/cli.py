@@ -20,7 +20,7 @@ from pathlib import Path
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager import absent
-from position_manager.config import Config, load
+from position_manager.config import Config, Mode, load
 from position_manager.config_errors import ConfigError, key_text, read_document
 from position_manager.control import (
     AskClose,
@@ -31,6 +31,7 @@ from position_manager.control import (
     NotRunningError,
     ask,
 )
+from position_manager.drill_cases import CASES
 from position_manager.explain import NotFoundError, explain, instruments, label_of, words
 from position_manager.fallback_calendar import CalendarError, check_name
 from position_manager.halt import HaltRecord
@@ -249,6 +250,18 @@ def _check_calendar(path: Path, config: Config) -> None:
         raise ConfigError(path, [fault]) from error
 
 
+def drill(paths: Paths, options: argparse.Namespace) -> int:
+    from position_manager import drill_command
+    from position_manager.drill_bench import DrillError
+    from position_manager.drill_gateway import Wish
+
+    wish = Wish(options.symbol, options.option, options.account, options.client_id)
+    try:
+        return drill_command.run(paths, drill_command.Options(options.mode, wish, options.case or (), options.json))
+    except DrillError as error:
+        return _complain(clean(str(error)), NOT_OK)
+
+
 def _where(config: Config) -> str:
     return f"client {config.gateway.client_id} at {config.gateway.host}:{config.port}"
 
@@ -272,6 +285,13 @@ def _price(text: str) -> Decimal:
     if not price.is_finite() or price <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no price above 0")
     return price
+
+
+def _client_id(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no client id: a number from 1 on, free with the two after it")
+    return number
 
 
 def _say(text: str) -> None:
@@ -323,6 +343,17 @@ def _parser() -> argparse.ArgumentParser:
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     checks = add("check-config", check_config, "Check a configuration; every fault with its line.")
     checks.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: that of --config or --instance")
+    drills = add("drill", drill, "Try with one unit, bought for it, that a close survives lost connections and kills.")
+    modes = drills.add_mutually_exclusive_group()
+    modes.add_argument("--paper", dest="mode", action="store_const", const=Mode.PAPER, help="over the paper gateway")
+    modes.add_argument("--sim", dest="mode", action="store_const", const=Mode.SIM, help="over the simulated broker")
+    drills.add_argument("--symbol", default="SPY", metavar="SYMBOL", help="a stock to buy one of; default: SPY")
+    drills.add_argument("--option", action="store_true", help="buy one call on it instead, at the money")
+    drills.add_argument("--account", metavar="ACCOUNT", help="which, where the session has several")
+    drills.add_argument("--client-id", type=_client_id, default=7900, metavar="N", help="of three; default: 7900")
+    names = [case.name for case in CASES]
+    drills.add_argument("--case", action="append", choices=names, help="only this one; may be given several times")
+    drills.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 
