@@ -350,7 +350,7 @@ def _parser() -> argparse.ArgumentParser:
     drills.add_argument("--symbol", default="SPY", metavar="SYMBOL", help="a stock to buy one of; default: SPY")
     drills.add_argument("--option", action="store_true", help="buy one call on it instead, at the money")
     drills.add_argument("--account", metavar="ACCOUNT", help="which, where the session has several")
-    drills.add_argument("--client-id", type=_client_id, default=7900, metavar="N", help="of three; default: 7900")
+    drills.add_argument("--client-id", type=_client_id, default=7900, metavar="N", help="first of three; default: 7900")
     names = [case.name for case in CASES]
     drills.add_argument("--case", action="append", choices=names, help="only this one; may be given several times")
     drills.add_argument("--json", action="store_true", help="as JSON")

@@ -8,6 +8,7 @@ its order. The verdict is not the engine's: the broker is asked beside it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,20 +18,20 @@ from pathlib import Path
 
 from notifications.message import Message
 from position_manager import evidence
-from position_manager.broker import BrokerError
 from position_manager.clock import Clock
 from position_manager.connection_state import Phase
 from position_manager.drill_bench import Bench, Bought, DrillError, Truth
 from position_manager.drill_cases import Case, Tripwire
-from position_manager.drill_fence import Fence, FenceError
+from position_manager.drill_fence import Fence
 from position_manager.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.hours import BrokerCalendar
 from position_manager.intents import TERMINAL, Intent, Side, State
 from position_manager.journal import Journal, JournalError, JournalReader, Lock, Stamp
 from position_manager.model import ZERO
-from position_manager.refused import RefusedError
 from position_manager.ulid import ulid
+
+_log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = timedelta(seconds=120)
 """So long a case may take beyond the time after which a missing order is proven lost."""
@@ -214,7 +215,7 @@ class CaseRun:
         return (self._on.clock.now() - self._began).total_seconds()
 
     async def run(self) -> Outcome:
-        """Raises DrillError or BrokerError if it could not be tried, or not be judged."""
+        """Raises whatever kept it from being tried or judged."""
         case = self._case
         self._progress(case, "buying", 0)
         bought = await self._bench.buy()
@@ -224,8 +225,9 @@ class CaseRun:
                 await self._close(bought)
         except TimeoutError:
             trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.stands}",)
-        except (RefusedError, FenceError, JournalError) as error:
-            trouble = (str(error),)
+        except Exception as error:  # an engine that fails, however, is what a drill looks for
+            _log.exception("the case has failed")
+            trouble = (f"{type(error).__name__}: {error}",)
         finally:
             if self._life is not None:
                 await self._life.bury()
@@ -273,6 +275,9 @@ class CaseRun:
 
 
 def _read(path: Path, bought: Bought) -> Record:
+    if not path.exists():
+        # The engine never had a session.
+        return Record((), (), ())
     with JournalReader(path) as journal:
         intents = journal.intents(bought.field.account, bought.field.con_id)
         return Record(intents, journal.locks(), tuple(_states(journal, intent) for intent in intents))
@@ -286,9 +291,6 @@ def _states(journal: JournalReader, intent: Intent) -> str:
         if state != passed[-1]:
             passed.append(str(state))
     return " → ".join(passed)
-
-
-_NOT_JUDGED = (DrillError, BrokerError, JournalError, OSError)
 
 
 @dataclass(frozen=True)
@@ -310,12 +312,11 @@ async def side_by_side(cases: Iterable[tuple[Case, Bench, Path]], on: Conditions
     """Cases that share nothing, each with its bench and its directory, which is there already."""
     runs = [CaseRun(case, bench, directory, on, progress) for case, bench, directory in cases]
     ended = await asyncio.gather(*(run.run() for run in runs), return_exceptions=True)
-    stopped = [one for one in ended if isinstance(one, BaseException)]
-    for error in stopped:
-        if not isinstance(error, _NOT_JUDGED):
-            raise error
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    for error in errors:
+        _log.error("a case could not be tried or judged", exc_info=error)
     outcomes = tuple(one for one in ended if isinstance(one, Outcome))
-    return Report("the simulated broker", outcomes, "; ".join(map(str, stopped)) or None)
+    return Report("the simulated broker", outcomes, "; ".join(f"{type(e).__name__}: {e}" for e in errors) or None)
 
 
 async def one_by_one(
@@ -329,7 +330,8 @@ async def one_by_one(
         own.mkdir(mode=0o700)
         try:
             outcomes.append(await CaseRun(case, bench, own, on, progress).run())
-        except _NOT_JUDGED as error:
+        except Exception as error:  # whatever it is, what is held must still be told
+            _log.exception("the case could not be tried or judged")
             stopped = f"{case.name} could not be tried or judged: {error}"
             break
         except asyncio.CancelledError:

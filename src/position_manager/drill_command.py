@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from rich.status import Status as Spinner
 from rich.table import Table
 from rich.text import Text
 
+from notifications.message import clean
 from position_manager.broker import BrokerError
 from position_manager.clock import SystemClock
 from position_manager.config import Config, Mode, load
@@ -175,11 +177,12 @@ def _show(report: Report, directory: Path, *, as_json: bool) -> None:
             "left": report.left,
             "kept": kept,
         }
-        console.print(json.dumps(document, indent=2, ensure_ascii=False), markup=False, soft_wrap=True)
+        sys.stdout.write(clean(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
         return
-    console.print(_table(report))
+    if report.outcomes:
+        console.print(_table(report))
     if report.stopped:
-        console.print(report.stopped, markup=False, style="red")
+        console.print(clean(report.stopped), markup=False, style="red")
     if report.left:
         console.print(f"STILL THERE: {report.left}", markup=False, style="bold red")
     elif not report.stopped:
@@ -215,6 +218,6 @@ def _table(report: Report) -> Table:
             Text(outcome.case.text),
             Text("\n".join(outcome.seen) or "none"),
             f"{outcome.seconds:.1f}",
-            Text(verdict, style="green") if outcome.passed else Text("\n".join(outcome.faults), style="red"),
+            Text(verdict, style="green") if outcome.passed else Text(clean("\n".join(outcome.faults)), style="red"),
         )
     return table

@@ -40,6 +40,8 @@ from position_manager.precedence import resolve
 QUANTITY = Decimal(1)
 PRICE_WITHIN = 15.0
 FILLED_WITHIN = 30.0
+SETTLE = timedelta(seconds=2)
+"""So long the account must be quiet at the end: what was sent twice may be executed twice only then."""
 ANSWER_WITHIN = 10.0
 SLACK = {True: Decimal("0.10"), False: Decimal("0.01")}
 """How far beyond the other side of the quote a limit lies, for options and for the rest: it trades at once."""
@@ -83,7 +85,15 @@ class GatewayBench:
     """Made by `opened`."""
 
     def __init__(
-        self, config: Config, proxy: Proxy, buyer: IB, auditor: IbBroker, clock: Clock, make_broker: MakeBroker
+        self,
+        config: Config,
+        proxy: Proxy,
+        buyer: IB,
+        auditor: IbBroker,
+        *,
+        clock: Clock,
+        make_broker: MakeBroker,
+        settle: timedelta,
     ) -> None:
         self.config = config
         self.name = f"{auditor.name}, account {masked(config.accounts[0])}"
@@ -93,6 +103,7 @@ class GatewayBench:
         self._auditor = auditor
         self._clock = clock
         self._make_broker = make_broker
+        self._settle = settle
         self._moved = asyncio.Event()
         self._contract = Contract()
         self._instrument: Instrument | None = None
@@ -200,6 +211,7 @@ class GatewayBench:
     async def buy(self) -> Bought:
         instrument = self.instrument
         quote = await self._quote(self._contract)
+        self._before = frozenset(one.fill.exec_id for one in (await self._state())[2])
         slack = SLACK[instrument.is_option]
         buys, sells = (quote.ask or Decimal()) * (1 + slack), (quote.bid or Decimal()) * (1 - slack)
         order = LimitOrder(
@@ -217,22 +229,24 @@ class GatewayBench:
         if trade.orderStatus.status != "Filled":
             said = "; ".join(entry.message for entry in trade.log if entry.message) or trade.orderStatus.status
             raise DrillError(f"{instrument.label} was not bought: {said}")
-        await self._shown()
-        self._before = frozenset(one.fill.exec_id for one in (await self._state())[2])
+        self._before |= await self._shown()
         field = Field(self.account, instrument.con_id, QUANTITY)
         return Bought(field, instrument.label, to_tick(instrument, Side.SELL, sells))
 
-    async def _shown(self) -> None:
-        """Until what was bought is in the position and among the executions."""
+    async def _shown(self) -> frozenset[str]:
+        """Until what was bought is in the position and among the executions; the ids of those."""
+        label = self.instrument.label
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                while (state := await self._state())[0] != QUANTITY or state[1]:
+                while True:
+                    held, orders, executions = await self._state()
+                    new = [one.fill for one in executions if one.fill.exec_id not in self._before]
+                    if held == QUANTITY and not orders and sum(fill.quantity for fill in new) == QUANTITY:
+                        return frozenset(fill.exec_id for fill in new)
                     self._moved.clear()
                     await self._clock.wait(self._moved, timedelta(seconds=1))
         except TimeoutError as error:
-            raise DrillError(
-                f"{self.instrument.label} was bought, but the position is {state[0]:f} with {len(state[1])} open orders"
-            ) from error
+            raise DrillError(f"{label} was bought, but position, orders and executions do not agree on it.") from error
 
     def broker(self, tripwire: Tripwire) -> Broker:
         self._proxy.tripwire = tripwire
@@ -255,6 +269,8 @@ class GatewayBench:
 
     async def left(self) -> str | None:
         label, account = self.instrument.label, masked(self.account)
+        self._moved.clear()
+        await self._clock.wait(self._moved, self._settle)
         try:
             held, orders, _ = await self._state()
         except BrokerError as error:
@@ -286,6 +302,7 @@ async def opened(
     clock: Clock,
     rules: Config | None = None,
     make_broker: MakeBroker = IbBroker,
+    settle: timedelta = SETTLE,
 ) -> AsyncIterator[GatewayBench]:
     """A bench at the gateway of a configuration, ready to buy. ``rules``: see `GatewayBench.prepare`.
 
@@ -312,7 +329,7 @@ async def opened(
         account = _account(result.accounts, config, wish)
         await proxy.start()
         own = engine_config(config, wish, account, proxy.port)
-        bench = GatewayBench(own, proxy, buyer, auditor, clock, make_broker)
+        bench = GatewayBench(own, proxy, buyer, auditor, clock=clock, make_broker=make_broker, settle=settle)
         await auditor.connect()
         await bench.prepare(wish, rules)
         yield bench

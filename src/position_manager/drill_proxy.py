@@ -87,6 +87,7 @@ class _Watched:
     def __init__(self, tripwire: Callable[[], Tripwire | None]) -> None:
         self._tripwire = tripwire
         self._order_id: bytes | None = None
+        self._ref = b""
 
     def sent(self, frame: bytes) -> bytes:
         """What of a client's frame goes on. Raises _CutError with that in its argument."""
@@ -94,6 +95,7 @@ class _Watched:
         if fields[0] != PLACE_ORDER or _MARK not in frame:
             return frame
         self._order_id = fields[1]
+        self._ref = next(field for field in frame.split(b"\0") if field.startswith(REF_PREFIX.encode()))
         self._cut_at(Moment.LEFT, b"")
         self._cut_at(Moment.HALF_SENT, _half(frame))
         return frame
@@ -103,7 +105,7 @@ class _Watched:
         if self._order_id is None:
             return frame
         fields = frame.split(b"\0", 7)
-        if fields[0] == EXECUTION and _MARK in frame:
+        if fields[0] == EXECUTION and b"\0" + self._ref + b"\0" in frame:
             self._cut_at(Moment.ACKNOWLEDGED, b"")
         if fields[0] not in (ORDER_STATUS, OPEN_ORDER) or fields[1] != self._order_id:
             return frame

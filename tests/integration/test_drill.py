@@ -47,7 +47,7 @@ async def drilled(
     on = Conditions(SystemClock(), directory / "HALT", patience)
     own = directory / "drill"
     own.mkdir()
-    async with opened(config, more.pop("wish", WISH), clock=on.clock) as bench:
+    async with opened(config, more.pop("wish", WISH), clock=on.clock, settle=timedelta()) as bench:
         return await one_by_one(cases, bench, own, on, more.pop("progress", lambda *_: None))
 
 
