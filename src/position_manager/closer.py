@@ -13,8 +13,9 @@ from position_manager.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.desk import Desk
 from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
+from position_manager.guard import Key
 from position_manager.intents import State
-from position_manager.journal import UnsettledError
+from position_manager.journal import Journal, UnsettledError
 from position_manager.ladder import Bound, CapReached, legs_to_send
 from position_manager.model import Position, Quote
 from position_manager.refused import RefusedError
@@ -24,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 TRY_AGAIN = timedelta(seconds=5)
 """After a refusal by the gates, or a bound that was reached."""
+ASKED = timedelta(seconds=1)
+"""After a refusal that a full sync may explain."""
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
@@ -48,10 +51,12 @@ class Closer:
         self.bars: dict[tuple[str, str], Bar] = {}
         """By unit and label of the contract."""
         self._shadowed: dict[str, str] = {}
+        self._not_before: dict[Key, datetime] = {}
+        """When what was refused may be tried again: a full sync alone is no reason to."""
 
-    def restore(self) -> None:
+    def restore(self, journal: Journal) -> None:
         """Decisions of former runs."""
-        for (_, _, rule), data in self._desk.journal.memory().items():
+        for (_, _, rule), data in journal.memory().items():
             if rule.startswith(_KEPT):
                 closing = Closing.from_json(data)
                 self.closings[closing.unit] = closing
@@ -159,6 +164,9 @@ class Closer:
             con_id = leg.instrument.con_id
             if leg.key in desk.busy or leg.key in desk.locks:
                 continue
+            if intents[con_id] is None and not self._settled(leg):
+                desk.advance_by(now + ASKED)
+                continue
             quote = self._usable(con_id)
             if quote is not None and con_id not in closing.ladders:
                 closing = closing.begun(con_id, now, quote)
@@ -169,6 +177,10 @@ class Closer:
                 self._within_bounds(closing, leg)
             match move:
                 case Send(price):
+                    # A clock that was set back makes nobody wait.
+                    if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
+                        desk.advance_by(self._not_before[leg.key])
+                        continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
@@ -178,6 +190,11 @@ class Closer:
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
 
+    def _settled(self, leg: Position) -> bool:
+        """Whether the position is what our executions make it: after a fill its new size is a moment behind."""
+        holding = self._desk.journal.holding(*leg.key)
+        return holding is not None and holding.quantity == leg.quantity
+
     def _usable(self, con_id: int) -> Quote | None:
         desk = self._desk
         quote = desk.guard.quote(con_id)
@@ -186,7 +203,6 @@ class Closer:
 
     async def _send(self, closing: Closing, leg: Position, price: Decimal) -> None:
         desk, label = self._desk, leg.instrument.label
-        again = desk.clock.now() + TRY_AGAIN
         try:
             approved = closing.approved is not None
             decided = closing.legs[leg.instrument.con_id]
@@ -200,11 +216,13 @@ class Closer:
                 desk.say(desk.author.refused(closing, label, str(error)))
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
                 desk.sync_soon()
-            desk.advance_by(again)
+                self._again(leg, ASKED)
+            else:
+                self._again(leg, TRY_AGAIN)
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
             desk.sync_soon()
-            desk.advance_by(again)
+            self._again(leg, ASKED)
         else:
             self.bars.pop((closing.unit, label), None)
             desk.advance_by(desk.clock.now() + desk.config.orders.ladder().interval)
@@ -212,6 +230,10 @@ class Closer:
         finally:
             desk.busy.discard(leg.key)
             desk.wake.set()
+
+    def _again(self, leg: Position, span: timedelta) -> None:
+        self._not_before[leg.key] = self._desk.clock.now() + span
+        self._desk.advance_by(self._not_before[leg.key])
 
     def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
         """Tell of a bound once. A price that is missing may come with the next tick, as after a start: it is told of

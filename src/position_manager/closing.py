@@ -105,7 +105,9 @@ def next_move(
     wanted = _wanted(closing, leg, side, quote, now, policy)
     if intent is None:
         return Send(wanted.price) if isinstance(wanted, Rung) else wanted
-    due = (intent.sent or now) + policy.interval
+    # A clock that was set back does not hold an order where it is.
+    sent = now if intent.sent is None or intent.sent > now else intent.sent
+    due = sent + policy.interval
     if isinstance(wanted, CapReached):
         # What rests at an allowed price may stay there.
         return wanted

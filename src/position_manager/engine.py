@@ -265,6 +265,7 @@ class Engine:
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
+        self._forget_far_times(now)
         self._read_halts()
         self._hear(link.Tick())
         self._ask_for_the_login()
@@ -283,6 +284,16 @@ class Engine:
             self._disaster_stops.keep()
             self._watch_the_unprotected(now)
         self._on_loop()
+
+    def _forget_far_times(self, now: datetime) -> None:
+        """What was to come soon is due now if a clock that was set back has moved it far away."""
+        far = now + 2 * LONGEST_DELAY
+        if self._connect_at is not None and self._connect_at > far:
+            self._connect_at = now
+        if self.desk.sync_at is not None and self.desk.sync_at > far:
+            self.desk.sync_at = now
+        if self.desk.advance_at is not None and self.desk.advance_at > far:
+            self.desk.advance_at = now
 
     def _mend_journal(self) -> None:
         """What a failing journal missed is asked of the broker again once it works."""
@@ -307,7 +318,11 @@ class Engine:
             _log.info("connection: %s", desk.connection.phase)
             desk.wake.set()
         for action in actions:
-            self._act(action)
+            try:
+                self._act(action)
+            except JournalError as error:
+                # The others must follow all the same, such as the next attempt to connect.
+                desk.journal_failed(error)
 
     def _act(self, action: link.Action) -> None:
         desk = self.desk
@@ -403,13 +418,18 @@ class Engine:
         wanted = desk.config.accounts
         desk.accounts = tuple(account for account in accounts if not wanted or account in wanted)
         if desk.opened is None:
-            desk.opened = self._open_journal(frozenset(desk.accounts))
-            desk.journal.recover()
-            desk.guard.restore(desk.journal)
-            self.closer.restore()
-            for (_, con_id, name), data in desk.journal.memory().items():
-                if name == _INSTRUMENT:
-                    desk.instruments[con_id] = _INSTRUMENTS.validate_json(data)
+            journal = self._open_journal(frozenset(desk.accounts))
+            try:
+                journal.recover()
+                desk.guard.restore(journal)
+                self.closer.restore(journal)
+                for (_, con_id, name), data in journal.memory().items():
+                    if name == _INSTRUMENT:
+                        desk.instruments[con_id] = _INSTRUMENTS.validate_json(data)
+            except JournalError:
+                journal.close()
+                raise
+            desk.opened = journal
             desk.read_locks()
         elif desk.journal.stamp.accounts != frozenset(desk.accounts):
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")

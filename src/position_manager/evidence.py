@@ -18,6 +18,8 @@ from position_manager.intents import AT_BROKER, REF_PREFIX, Fill, Intent, Proven
 from position_manager.model import ZERO
 
 FILLED = "Filled"
+LONGEST_SYNC = timedelta(minutes=5)
+"""No full sync takes longer than that."""
 LIVE_STATUSES = frozenset({"ApiPending", "PendingSubmit", "PreSubmitted", "Submitted", "PendingCancel", "Inactive"})
 """Statuses of an order that may trade now or later. Inactive too: the broker may wake it."""
 
@@ -92,8 +94,10 @@ class Search:
     since: datetime | None = None
 
     def again(self, snapshot: Snapshot) -> Search:
-        """After one more sync that did not settle it."""
-        return Search(self.passes + 1, self.since or snapshot.time)
+        """After one more sync that did not settle it. A clock that was set back begins it anew."""
+        if self.since is None or snapshot.time < self.since:
+            return Search(1, snapshot.time)
+        return Search(self.passes + 1, self.since)
 
     def exhausted(self, now: datetime, patience: Patience) -> bool:
         return self.since is not None and self.passes >= patience.passes and now - self.since >= patience.span
@@ -145,7 +149,8 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
         return finding(Proven(State.FILLED, "executed in full", after.filled))
     if live and not refused:
         return finding(_shown_live(after, seen[0].status))
-    if after.sent is None or snapshot.time < after.sent:
+    # If the order was sent much later than the sync began, the clock was set back in between.
+    if after.sent is None or timedelta() < after.sent - snapshot.time < LONGEST_SYNC:
         return finding(None, search)
 
     moved = _moved(after, snapshot)

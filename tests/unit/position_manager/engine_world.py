@@ -103,6 +103,11 @@ class ManualClock:
                 self._waiting.remove(entry)
         return event.is_set()
 
+    def jump(self, span: timedelta) -> None:
+        """Somebody sets the clock: what waits still waits for as long as it meant to."""
+        self._now += span
+        self._waiting = [(until + span, over) for until, over in self._waiting]
+
     async def advance(self, seconds: float) -> None:
         """Let time pass, and all that happens in it happen in order."""
         end = self._now + timedelta(seconds=seconds)
@@ -125,8 +130,12 @@ class ManualClock:
 
 async def settle() -> None:
     """Let everything run that can run without time passing."""
-    for _ in range(40):
+    ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # asyncio has no public word for it
+    for _ in range(200):
         await asyncio.sleep(0)
+        if not ready:
+            return
+    raise AssertionError("it does not come to rest")
 
 
 @dataclass
@@ -152,6 +161,9 @@ class World:
     """Names of questions that are not answered."""
     on_send: Callable[[str], None] = lambda _moment: None
     next_id: int = 1
+    lag: bool = False
+    """Whether what our orders trade is shown later: in executions, positions and completed orders."""
+    unseen: list[tuple[Order, Execution]] = field(default_factory=list)
 
     def hold(self, instrument: Instrument, quantity: int, average: str = "2.50") -> None:
         self.instruments[instrument.con_id] = instrument
@@ -195,8 +207,29 @@ class World:
         ref = order.sent.ref if order.client_id == 100 else ""
         execution = Execution(ACCOUNT, con_id, side, fill, order.perm_id, ref)
         self.executions.append(execution)
-        self.tell(ExecutionHeard(execution, order.sent.order_id if ref else 0))
-        self.tell(PositionHeard(ACCOUNT, con_id, self.positions[con_id]))
+        if self.lag and ref:
+            self.unseen.append((order, execution))
+        else:
+            self._show(order, execution)
+
+    def _show(self, order: Order, execution: Execution) -> None:
+        self.tell(ExecutionHeard(execution, order.sent.order_id if execution.ref else 0))
+        self.tell(PositionHeard(ACCOUNT, execution.con_id, self.shown_position(execution.con_id)))
+
+    def catch_up(self) -> None:
+        """The views show all that has happened."""
+        self.lag = False
+        while self.unseen:
+            self._show(*self.unseen.pop(0))
+
+    def shown_position(self, con_id: int) -> Decimal:
+        late = (e.side.sign * e.fill.quantity for _, e in self.unseen if e.con_id == con_id)
+        return self.positions.get(con_id, Decimal(0)) - sum(late, Decimal(0))
+
+    def forget(self, order: Order) -> None:
+        """The gateway has lost an order that did nothing yet, and gives out its id again."""
+        self.orders.remove(order)
+        self.next_id = min(self.next_id, order.sent.order_id)
 
     def foreign(self, con_id: int, side: Side, quantity: int) -> Order:
         """An order of another client rests at the broker."""
@@ -276,8 +309,8 @@ class PortBroker:
         world = self.world
         return tuple(
             Position(ACCOUNT, world.instruments[con_id], quantity, world.average[con_id])
-            for con_id, quantity in world.positions.items()
-            if quantity
+            for con_id in world.positions
+            if (quantity := world.shown_position(con_id))
         )
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
@@ -306,17 +339,18 @@ class PortBroker:
         return tuple(
             CompletedOrder(order.perm_id, order.over, order.filled, order.sent.ref)
             for order in self.world.orders
-            if order.over
+            if order.over and all(late is not order for late, _ in self.world.unseen)
         )
 
     async def executions(self) -> tuple[Execution, ...]:
         await self._ask("executions")
-        return tuple(self.world.executions)
+        late = [execution for _, execution in self.world.unseen]
+        return tuple(execution for execution in self.world.executions if execution not in late)
 
     async def read_again(self, account: str, con_id: int) -> Reread:
         time = self.world.clock.now()
         await self._ask("open orders")
-        return Reread(time, self.world.positions.get(con_id, Decimal(0)), self._open_orders())
+        return Reread(time, self.world.shown_position(con_id), self._open_orders())
 
     async def ping(self) -> None:
         await self._ask("time")
@@ -354,6 +388,10 @@ class PortBroker:
                     order.cancelling = True
 
 
+class KilledError(BaseException):
+    """The process is gone: nothing may catch it."""
+
+
 CONFIG = {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}}}
 
 
@@ -369,12 +407,23 @@ class Manager:
         ids = random.Random(seed)  # noqa: S311 - ids that can be repeated
         self.config = Config.model_validate(config or CONFIG)
         clock = world.clock
+        self.until_crash: int | None = None
+
+        def now() -> datetime:
+            """The journal's time; and the place where a process dies in the middle of a transaction."""
+            if self.until_crash is not None:
+                self.until_crash -= 1
+                if self.until_crash < 0:
+                    self.until_crash = None
+                    raise KilledError
+            return clock.now()
 
         def open_journal(accounts: frozenset[str]) -> Journal:
             return Journal(
                 directory / "journal.db",
                 Stamp(self.config.mode.value, accounts),
-                clock=clock.now,
+                clock=now,
+                busy_timeout=0.01,
                 new_id=lambda: ulid(clock.now(), ids.randbytes),
             )
 
