@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,13 @@ async def test_a_drill_that_is_interrupted_tells_what_it_holds(tmp_path: Path) -
         assert "sell 1 SPY in TWS" in report.left
 
 
+class NextMonth(SystemClock):
+    """A time for which no hours are told yet."""
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(days=31)
+
+
 @pytest.mark.asyncio
 async def test_it_does_not_begin_where_it_could_do_harm(tmp_path: Path) -> None:
     async with trading_gateway(tmp_path) as gateway, person(gateway) as by_hand:
@@ -142,7 +149,7 @@ async def test_it_does_not_begin_where_it_could_do_harm(tmp_path: Path) -> None:
         async def refused(**more: Any) -> str:
             wish = Wish(more.pop("symbol", "TSLA"), option=False, account=None, client_id=more.pop("client_id", 7900))
             with pytest.raises(DrillError) as error:
-                async with opened(more.pop("config", config), wish, clock=SystemClock(), **more):
+                async with opened(more.pop("config", config), wish, clock=more.pop("clock", SystemClock()), **more):
                     pass
             return str(error.value)
 
@@ -151,6 +158,7 @@ async def test_it_does_not_begin_where_it_could_do_harm(tmp_path: Path) -> None:
             assert "paper accounts only" in await refused(config=Config.model_validate(mode))
         assert "Client ids 98 to 100" in await refused(client_id=98)
         assert "would guard TSLA (defaults.stop)" in await refused(rules=ruled)
+        assert "market of TSLA is closed" in await refused(clock=NextMonth())
         assert "holds 100 AAPL already" in await refused(symbol="AAPL")
         (spy,) = await by_hand.qualifyContractsAsync(Stock("SPY", "SMART", "USD"))
         await resting(by_hand, spy, "BUY", 1, 1.0)
