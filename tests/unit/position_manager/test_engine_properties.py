@@ -66,8 +66,8 @@ KINDS: dict[str, dict[str, object]] = {
 class Histories(RuleBasedStateMachine):
     """One history."""
 
-    @initialize(quantity=st.sampled_from([-3, -2, -1, 1, 2]), kind=st.sampled_from(sorted(KINDS)))
-    def begin(self, quantity: int, kind: str) -> None:
+    @initialize(quantity=st.sampled_from([-3, -2, -1, 1, 2]), kind=st.sampled_from(sorted(KINDS)), rests=st.booleans())
+    def begin(self, quantity: int, kind: str, rests: bool) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - only to be fast: the directory below has a name of its own
         self.directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
         self.loop = asyncio.new_event_loop()
@@ -79,6 +79,8 @@ class Histories(RuleBasedStateMachine):
             self.world.positions[42] = -Decimal(abs(quantity))
             self.world.hold(put(43, 440), abs(quantity), "1.50")
             self.contracts.append(43)
+        if rests:
+            self.world.foreign(42, closing_side(self.world.positions[42]), 1)
         self.manager: Manager | None = None
         self.told: list[str] = []
         self.starts = 0
