@@ -1,0 +1,389 @@
+"""What went wrong for others, each as a test of the whole engine. The names of their reports are in the docstrings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, CONFIG, HOURS, Manager, ManualClock, World, put
+
+from position_manager.broker import CodeSaid
+from position_manager.connection_state import Phase
+from position_manager.intents import Side, State
+from position_manager.model import Hours, Instrument, Kind
+from position_manager.rules import Blind, Cause
+
+Story = Callable[[World, Manager], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def tell(tmp_path: Path) -> Callable[..., None]:
+    """Play a story: an account that is short two puts at 2.50, and a manager that guards them."""
+
+    def play(story: Story, quantity: int = -2, config: dict[str, object] | None = None) -> None:
+        async def whole() -> None:
+            at = World(ManualClock(BEGIN))
+            at.hold(put(42), quantity)
+            at.quote(42, "2.45", "2.55")
+            manager = Manager(at, tmp_path, config)
+            await manager.start()
+            await story(at, manager)
+            await manager.end()
+
+        asyncio.run(whole())
+
+    return play
+
+
+async def breach(at: World, bid: str = "3.75", ask: str = "3.85", times: int = 2) -> None:
+    """Quotes beyond the stop."""
+    for _ in range(times):
+        at.quote(42, bid, ask)
+        await at.clock.advance(1)
+
+
+def only_intent(manager: Manager) -> State:
+    (intent,) = manager.engine.desk.journal.intents(ACCOUNT, 42)
+    return intent.state
+
+
+@pytest.mark.parametrize("code", [10349, 399])
+def test_an_order_that_only_sounds_cancelled_is_not_sent_again(tell: Callable[..., None], code: int) -> None:
+    """pst-group/pysystemtrade#1580: 10349 looked like a cancel; 15 orders were sent again, and all were filled."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        at.tell(CodeSaid(code, "Order TIF was set to DAY based on order preset", order.sent.order_id))
+        await at.clock.advance(2)
+        assert only_intent(manager) is State.WORKING
+        at.fill(order, 2)
+        await at.clock.advance(300)
+        assert len(at.received) == 1
+
+    tell(story)
+
+
+@pytest.mark.parametrize("code", [10147, 10148, 103, 104, 105, 110, 161])
+def test_a_code_that_proves_nothing_is_followed_by_a_question(tell: Callable[..., None], code: int) -> None:
+    """hummingbot/hummingbot#7295: an ambiguous answer was taken for a failure, and the position was closed twice."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        at.tell(CodeSaid(code, "", order.sent.order_id))
+        await at.clock.advance(2)
+        assert len(at.received) == 1
+        assert only_intent(manager) is State.WORKING, "the open orders show that it is live"
+        at.fill(order, 2)
+        await at.clock.advance(120)
+        assert len(at.received) == 1
+
+    tell(story)
+
+
+def test_nothing_is_changed_while_the_link_is_lost(tell: Callable[..., None]) -> None:
+    """nautechsystems/nautilus_trader#4564: a change during a lost link left two live orders; the second filled hours
+    later."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.tell(CodeSaid(1100, "Connectivity between IB and the gateway has been lost."))
+        assert manager.engine.desk.connection.phase is Phase.LINK_LOST
+        for _ in range(30):
+            await breach(at, "4.40", "4.50", times=1)
+        assert len(at.received) == 1
+        assert not at.ours(42)[0].over, "it was not cancelled either"
+        at.tell(CodeSaid(1102, "Connectivity has been restored - data maintained."))
+        await at.clock.advance(8)
+        at.quote(42, "4.40", "4.50")
+        await at.clock.advance(8)
+        assert len([order for order in at.ours(42) if not order.over]) <= 1
+
+    tell(story)
+
+
+def test_orders_lost_in_a_restart_and_ids_given_out_again(tell: Callable[..., None]) -> None:
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#242: orders sent just before the restart vanished, and their ids
+    were given out again."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (lost,) = at.ours(42)
+        at.forget(lost)
+        manager.broker.drop()
+        await at.clock.advance(20)
+        assert manager.engine.ready
+        assert only_intent(manager) is State.UNKNOWN
+        await breach(at)
+        assert len(at.received) == 1, "not before a minute has proven that it is nowhere"
+        for _ in range(30):
+            await at.clock.advance(4)
+            at.quote(42, "3.75", "3.85")
+        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
+        assert first.state is State.LOST
+        again = at.received[1]
+        assert again.order_id > lost.sent.order_id, "the journal counts on, whatever the gateway says"
+        assert again.ref != lost.sent.ref
+
+    tell(story)
+
+
+def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.swallow = True
+        await breach(at)
+        for _ in range(60):
+            await at.clock.advance(5)
+            at.quote(42, "3.75", "3.85")
+        assert len(at.received) == 2
+        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert "locked" in manager.kinds
+
+    tell(story)
+
+
+def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., None]) -> None:
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it looked healthy."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(120)
+        assert manager.engine.quotes_fresh, "nothing moved, and the gateway answers"
+        at.fail = {"time"}
+        at.tell(CodeSaid(2103, "Market data farm connection is broken:usfarm"))
+        await at.clock.advance(120)
+        assert not manager.engine.quotes_fresh
+        (unit,) = manager.engine.desk.guard.units
+        verdict = manager.engine.desk.guard.verdicts[unit.key]
+        assert isinstance(verdict, Blind)
+        assert verdict.cause is Cause.NO_QUOTE
+        assert manager.engine.desk.guard.counts[unit.key].in_session > 60
+        assert manager.kinds.count("unprotected") == 1
+        at.tell(CodeSaid(2104, "Market data farm connection is OK:usfarm"))
+        at.fail = set()
+        at.quote(42, "2.45", "2.55")
+        await at.clock.advance(6)
+        assert manager.engine.quotes_fresh
+        assert manager.kinds.count("protected") == 1
+
+    tell(story)
+
+
+def test_no_live_quote_suspends_the_rules_and_is_told_once(tell: Callable[..., None]) -> None:
+    """A delayed or frozen price triggers nothing, however far it is beyond the stop."""
+
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(3):
+            at.tell(CodeSaid(10197, "No market data during competing live session", 0, 42))
+            at.quote(42, "3.75", "3.85", live=False)
+            await at.clock.advance(6)
+        assert not at.received
+        assert sum("10197" in message.title + message.text() for message in manager.told) == 1
+
+    tell(story)
+
+
+def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#249: fills were dropped during 1100."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.tell(CodeSaid(1100, "lost"))
+        at.deaf = True
+        at.fill(at.ours(42)[0], 2)
+        await at.clock.advance(60)
+        at.deaf = False
+        at.tell(CodeSaid(1101, "restored, data lost"))
+        await at.clock.advance(60)
+        assert only_intent(manager) is State.FILLED
+        assert not manager.engine.desk.locks
+        assert "order_filled" in manager.kinds
+        assert len(at.received) == 1
+
+    tell(story)
+
+
+def test_a_gateway_that_stays_away_calls_a_person(tell: Callable[..., None]) -> None:
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor told nobody."""
+
+    async def story(at: World, manager: Manager) -> None:
+        at.up = False
+        manager.broker.drop()
+        await at.clock.advance(9 * 60)
+        assert "page" not in manager.kinds
+        await at.clock.advance(3 * 60)
+        assert manager.kinds.count("page") == 1
+        at.up = True
+        await at.clock.advance(120)
+        assert manager.engine.ready
+        assert "connection_back" in manager.kinds
+
+    tell(story)
+
+
+def test_a_thin_book_is_not_swept(tell: Callable[..., None]) -> None:
+    """mattsta/icli#6: a market order swept a thin option. Here a bound is reached and a person approves a price."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at, "3.00", "5.00", times=3)
+        await at.clock.advance(20)
+        assert not at.received, "the spread is wider than allowed"
+        assert manager.kinds.count("cap_reached") == 1
+        await manager.engine.close("42", by="a person", limit=Decimal("4.50"))
+        await at.clock.advance(1)
+        (order,) = at.received
+        assert order.limit == Decimal("4.5")
+        at.fill(at.ours(42)[0], 2)
+        await at.clock.advance(60)
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+
+    tell(story)
+
+
+def test_the_ladder_stops_at_its_slippage(tell: Callable[..., None]) -> None:
+    """freqtrade/freqtrade#2799 and #8328: exits that run after the price without an end."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        price = Decimal("3.75")
+        for _ in range(20):
+            price += Decimal("0.10")
+            at.quote(42, str(price), str(price + Decimal("0.10")))
+            await at.clock.advance(5)
+        assert max(order.limit for order in at.received) <= Decimal("3.80") * Decimal("1.1")
+        assert "cap_reached" in manager.kinds
+
+    tell(story)
+
+
+SHARES = Instrument(7, "SPY", Kind.STOCK, liquid_hours=HOURS, local_symbol="SPY")
+
+
+def test_an_assignment_at_night_is_explained(tell: Callable[..., None]) -> None:
+    """ib-api-reloaded/ib_async#93: assignments appear at night, without an event."""
+
+    async def story(at: World, manager: Manager) -> None:
+        at.positions[42] = Decimal(0)
+        at.hold(SHARES, 200, "450")
+        await at.clock.advance(40)
+        assert not manager.engine.desk.locks
+        assert any("assigned" in message.title for message in manager.told)
+        assert not at.received
+
+    tell(story)
+
+
+def test_a_position_that_vanishes_without_a_reason_locks(tell: Callable[..., None]) -> None:
+    """ib-api-reloaded/ib_async#217 and #220: what the client shows and what is held are not the same."""
+
+    async def story(at: World, manager: Manager) -> None:
+        at.positions[42] = Decimal(-1)
+        await at.clock.advance(200)
+        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert manager.kinds.count("position_unexplained") == 1
+        await breach(at, times=3)
+        assert not at.received, "nothing is sent for what is locked"
+        manager.engine.release("42", by="a person")
+        await breach(at, times=3)
+        assert [order.quantity for order in at.received] == [1]
+
+    tell(story)
+
+
+def test_orders_of_others_count_and_are_left_alone(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.foreign(42, Side.BUY, 1)
+        await breach(at)
+        assert [order.quantity for order in at.received] == [1]
+        foreign = at.orders[0]
+        assert not foreign.over
+
+    tell(story)
+
+
+def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None], tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        order.over = "Inactive"
+        at.tell(CodeSaid(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
+        await at.clock.advance(90)
+        assert manager.engine.desk.connection.phase is Phase.HALTED
+        assert "halted" in manager.kinds
+        assert len(at.received) == 1
+        manager.engine.desk.halts.record.resume()
+        for _ in range(20):
+            await at.clock.advance(5)
+            at.quote(42, "3.75", "3.85")
+        assert manager.engine.ready
+
+    tell(story)
+
+
+def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        (tmp_path / "HALT").touch()
+        await breach(at, times=4)
+        await at.clock.advance(6)
+        assert not at.received
+        assert manager.kinds.count("halted") == 1
+        (tmp_path / "HALT").unlink()
+        await at.clock.advance(6)
+        await breach(at)
+        assert len(at.received) == 1
+
+    tell(story)
+
+
+def test_shadow_sends_nothing_and_tells_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at, times=6)
+        await at.clock.advance(60)
+        assert not at.received
+        assert manager.kinds.count("shadow") == 1
+        assert "rule_fired" not in manager.kinds
+
+    tell(story, config={**CONFIG, "mode": "shadow"})
+
+
+def test_a_user_who_trades_takes_a_close_over(tell: Callable[..., None]) -> None:
+    """Closed by hand in the middle: nothing more is sent, and nothing goes through zero."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.end(at.ours(42)[0])
+        at.fill(at.foreign(42, Side.BUY, 2), 2)
+        await at.clock.advance(120)
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+        assert not manager.engine.closer.closings
+
+    tell(story)
+
+
+def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        later = (Hours(BEGIN + timedelta(minutes=2), BEGIN + timedelta(hours=6)),)
+        at.instruments[42] = replace(at.instruments[42], liquid_hours=later)
+        await at.clock.advance(31)
+        await breach(at, times=5)
+        assert not at.received
+        (unit,) = manager.engine.desk.guard.units
+        verdict = manager.engine.desk.guard.verdicts[unit.key]
+        assert isinstance(verdict, Blind)
+        assert verdict.cause is Cause.MARKET_CLOSED
+        await at.clock.advance(90)
+        await breach(at)
+        assert at.received
+        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
+        assert first.sent is not None
+        assert first.sent >= later[0].begin
+
+    tell(story)
