@@ -102,7 +102,7 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
 def _away(paths: Paths, why: str) -> absent.Absent:
     now, halts = datetime.now(UTC), paths.halts.read()
     try:
-        with JournalReader(paths.journal) as reader:
+        with JournalReader(paths.newest_journal) as reader:
             return absent.read(reader, why, halts, now)
     except JournalError as error:
         return absent.Absent(now, why, clean(str(error)), absent.halt_texts(halts))
@@ -113,13 +113,13 @@ def _indented(text: bytes, **more: object) -> str:
 
 
 def explain_it(paths: Paths, options: argparse.Namespace) -> int:
-    with JournalReader(paths.journal) as reader:
+    with JournalReader(paths.newest_journal) as reader:
         _say(explain(reader, " ".join(options.what)))
     return OK
 
 
 def show_journal(paths: Paths, options: argparse.Namespace) -> int:
-    with JournalReader(paths.journal) as reader:
+    with JournalReader(paths.newest_journal) as reader:
         after = 0
         while True:
             known = instruments(reader)

@@ -27,9 +27,15 @@ class Paths:
         """Those of an instance."""
         return cls(CONFIG_ROOT / f"{name}.yml", STATE_ROOT / name, RUNTIME_ROOT / name)
 
+    def journal(self, mode: str) -> Path:
+        """The journal of a mode: what was done in one says nothing about another."""
+        return self.state / f"journal-{mode}.db"
+
     @property
-    def journal(self) -> Path:
-        return self.state / "journal.db"
+    def newest_journal(self) -> Path:
+        """That of the mode which is, or was last, in use; a name that is not there if there is none."""
+        found = sorted(self.state.glob("journal-*.db"), key=lambda path: path.stat().st_mtime)
+        return found[-1] if found else self.state / "journal.db"
 
     @property
     def outbox(self) -> Path:

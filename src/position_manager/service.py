@@ -159,7 +159,9 @@ class Service:
     def _open_journal(self, accounts: frozenset[str]) -> Journal:
         clock = self._clock
         stamp = Stamp(self.engine.desk.config.mode.value, accounts)
-        return Journal(self._paths.journal, stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom))
+        return Journal(
+            self._paths.journal(stamp.mode), stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom)
+        )
 
     async def run(self) -> int:
         """Until a signal or a fault ends it; the exit status."""
@@ -343,7 +345,7 @@ class Service:
         # Once only, also if it fails.
         self._days.told(now)
         zone = self.engine.desk.config.hours.zone
-        self._people.tell(await summary.ask(self.status(), self._paths.journal, self._paths.days, day, zone))
+        self._people.tell(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
 
 
 def _ended(task: asyncio.Task[None]) -> None:

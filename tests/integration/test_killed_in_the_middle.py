@@ -45,7 +45,7 @@ class Manager:
 
     def __init__(self, root: Path, port: int) -> None:
         self.root = root
-        self.journal = root / "state" / "journal.db"
+        self.journal = root / "state" / "journal-paper.db"
         (root / "pm.yml").write_text(CONFIG % port)
         self.process: asyncio.subprocess.Process | None = None
 

@@ -35,7 +35,7 @@ class Place:
         self.config, self.state, self.runtime = root / "pm.yml", root / "state", root / "run"
         self.state.mkdir(mode=0o700)
         self.runtime.mkdir(mode=0o700)
-        self.journal = self.state / "journal.db"
+        self.journal = self.state / "journal-paper.db"
 
     @property
     def options(self) -> list[str]:
@@ -128,7 +128,7 @@ def test_the_status_of_what_never_ran(place: Place, capsys: Capture) -> None:
     assert place.run("status") == 1
     # A long path is divided between lines.
     text = "".join(capsys.readouterr().out.split())
-    assert f"journal{place.journal}:itcannotbeopened" in text
+    assert f"journal{place.state / 'journal.db'}:itcannotbeopened" in text
     assert "HALTEDbyhand(toendit:position-managerresume)" in text
 
 
@@ -148,7 +148,7 @@ def test_without_a_journal_there_is_one_clear_error(place: Place, capsys: Captur
     for command in (["explain", "1"], ["journal"]):
         assert place.run(*command) == 1
         said = capsys.readouterr().err
-        assert said.startswith(f"position-manager: journal {place.journal}: it cannot be opened")
+        assert said.startswith(f"position-manager: journal {place.state / 'journal.db'}: it cannot be opened")
         assert len(said.splitlines()) == 1
 
 
