@@ -24,8 +24,10 @@ class SystemClock:
         return datetime.now(UTC)
 
     async def wait(self, event: asyncio.Event, span: timedelta) -> bool:
+        # Not wait_for: in Python 3.11 it may lose a cancellation that comes just as the event is set.
         try:
-            await asyncio.wait_for(event.wait(), max(0.0, span.total_seconds()))
+            async with asyncio.timeout(max(0.0, span.total_seconds())):
+                await event.wait()
         except TimeoutError:
             return False
         return True

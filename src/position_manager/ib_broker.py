@@ -209,7 +209,8 @@ class IbBroker:
             ib = self._session()
             await self._pace.turn()
             try:
-                return await asyncio.wait_for(question(ib), self._answer_within)
+                async with asyncio.timeout(self._answer_within):
+                    return await question(ib)
             except TimeoutError as error:
                 why = f"{what}: not answered within {self._answer_within:g} s"
                 if self._ib is ib:
@@ -246,7 +247,8 @@ class IbBroker:
         async def look(contract: Contract) -> None:
             await self._pace.turn()
             asked = ib.reqContractDetailsAsync(Contract(conId=contract.conId))
-            found = await asyncio.wait_for(asked, self._answer_within)
+            async with asyncio.timeout(self._answer_within):
+                found = await asked
             if found:
                 self._book.learn(found[0], self._clock.now())
             else:

@@ -45,7 +45,12 @@ def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
     if instance["expected_accounts"]:
         document["expected_accounts"] = list(instance["expected_accounts"])
     if instance["api"] is not None:
-        document["gateway"] = {"host": instance["api"]["host"], "port": instance["api"]["port"]}
+        document["gateway"] = {
+            "host": instance["api"]["host"],
+            "port": instance["api"]["port"],
+            # Written by the service that watches the gateway.
+            "login_file": f"/run/ib-gateway/{instance['gateway']}/login.json",
+        }
     if instance["discord_url"]:
         document["notifications"] = {"discord_url_file": f"{instance['credentials_dir']}/discord_url"}
     if instance["heartbeat_url"]:

@@ -159,6 +159,7 @@ def test_what_is_configured_is_merged_with_what_is_derived(tmp_path: Path) -> No
     (instance,) = resolve(config=config, heartbeat_url="https://example.org/x", discord_url="discord://1/a")
     read = written(tmp_path, instance)
     assert (read.gateway.client_id, read.gateway.port, read.metrics.port) == (7, 4002, 9464)
+    assert read.gateway.login_file == Path("/run/ib-gateway/ib-gateway/login.json")
     assert read.heartbeat is not None
     assert str(read.heartbeat.url_file) == "/run/credentials/position-manager.service/heartbeat_url"
     assert read.heartbeat.every_seconds == 30
