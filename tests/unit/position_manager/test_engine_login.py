@@ -29,7 +29,7 @@ def test_an_approval_that_is_awaited_is_named_and_ends_with_the_next_session(tmp
         gateway_login.write(tmp_path, GatewayLogin("ready", False, "ready"))
         at.up = True
         await at.clock.advance(120)
-        assert manager.engine.desk.connection.phase is Phase.READY
+        assert manager.engine.ready
         await manager.end()
 
     asyncio.run(story())

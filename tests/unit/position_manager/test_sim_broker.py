@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +37,7 @@ from position_manager.sim_config import Sim
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 SHORT_PUT, CALL, SHARES = 1001, 1002, 1005
 ACCOUNT = "DU0000001"
-STILL = {
+STILL: dict[str, Any] = {
     "underlyings": {
         "SPY": {"price": 450, "volatility_percent": 0},
         "AAPL": {"price": 190, "volatility_percent": 0},
@@ -67,11 +68,11 @@ class Desk:
     async def connect(self) -> None:
         await self._in_time(self.broker.connect())
 
-    async def ask(self, what: str, *values: object) -> object:
+    async def ask(self, what: str, *values: object) -> Any:
         return await self._in_time(getattr(self.broker, what)(*values))
 
-    async def _in_time(self, question: object) -> object:
-        task = asyncio.ensure_future(question)  # type: ignore[call-overload]
+    async def _in_time(self, question: Any) -> Any:
+        task = asyncio.ensure_future(question)
         await settle()
         if not task.done():
             await self.clock.advance(0.05)
@@ -105,7 +106,7 @@ async def opened(directory: Path, clock: ManualClock | None = None, **sim: objec
 @pytest.mark.asyncio
 async def test_positions_come_with_their_contracts_and_open_hours(tmp_path: Path) -> None:
     desk = await opened(tmp_path)
-    held = {position.instrument.con_id: position for position in await desk.ask("positions")}  # type: ignore[attr-defined]
+    held = {position.instrument.con_id: position for position in await desk.ask("positions")}
     assert [(p.account, p.quantity) for p in held.values()] == [
         (ACCOUNT, Decimal(quantity)) for quantity in (-2, 1, -3, 3, 100)
     ]
@@ -139,10 +140,10 @@ async def test_an_order_that_the_market_reaches_is_filled_once_and_all_is_told(t
     assert sum(event.realized or 0 for event in commissions) == -(Decimal("10.10") - Decimal("0.005")) * 200 - Decimal(
         "1.30"
     )
-    (done,) = await desk.ask("completed_orders")  # type: ignore[misc]
+    (done,) = await desk.ask("completed_orders")
     assert (done.status, done.filled, done.ref) == ("Filled", Decimal(2), "pm:0001")
     assert await desk.ask("open_orders") == ()
-    assert len(await desk.ask("executions")) == len(fills)  # type: ignore[arg-type]
+    assert len(await desk.ask("executions")) == len(fills)
 
 
 @pytest.mark.asyncio
@@ -151,7 +152,7 @@ async def test_an_order_rests_until_the_market_comes(tmp_path: Path) -> None:
     desk.send(order(SHARES, Side.SELL, 100, "195.00"))
     await desk.clock.advance(60)
     assert desk.statuses == ["Submitted"]
-    (resting,) = await desk.ask("open_orders")  # type: ignore[misc]
+    (resting,) = await desk.ask("open_orders")
     assert (resting.remaining, resting.status, resting.client_id) == (Decimal(100), "Submitted", 100)
     desk.broker.set_price("AAPL", Decimal(196))
     await desk.clock.advance(0)
@@ -199,7 +200,7 @@ async def test_one_fill_cancels_the_others_of_its_group(tmp_path: Path) -> None:
     await desk.clock.advance(1)
     desk.broker.set_price("AAPL", Decimal(198))
     await desk.clock.advance(0)
-    over = {one.order_id: (one.over, one.filled) for one in desk.broker.books.orders}
+    over = {one.order_id: (one.over, int(one.filled)) for one in desk.broker.books.orders}
     assert over == {1: ("Filled", 100), 2: ("Cancelled", 0), 3: ("Filled", 1)}
     assert desk.codes == [202]
     assert desk.quantity(SHARES) == -1
@@ -303,7 +304,7 @@ async def test_orders_of_the_day_and_its_books_end_with_it(tmp_path: Path) -> No
     desk.clock._now = datetime(2026, 11, 24, 4, 59, 58, tzinfo=UTC)
     desk.broker._wake.set()
     await desk.clock.advance(1)
-    assert len(await desk.ask("executions")) == len(desk.of(ExecutionHeard)) == 1  # type: ignore[arg-type]
+    assert len(await desk.ask("executions")) == len(desk.of(ExecutionHeard)) == 1
     await desk.clock.advance(2)
     assert await desk.ask("executions") == ()
     assert [one.order_id for one in desk.broker.books.live] == [3]
@@ -323,7 +324,7 @@ async def test_what_expires_is_settled_in_cash(tmp_path: Path) -> None:
     assert [event.con_id for event in gone] == [1001, 1002, 1003, 1004] and {event.quantity for event in gone} == {0}
     # Two short puts at 440 and three at 435: 10 and 5 each; the puts at 425 and the call end worthless.
     assert desk.broker.books.cash - before == -(2 * 10 + 3 * 5) * 100
-    assert [p.instrument.con_id for p in await desk.ask("positions")] == [SHARES]  # type: ignore[attr-defined]
+    assert [p.instrument.con_id for p in await desk.ask("positions")] == [SHARES]
     assert desk.statuses == ["Submitted", "Cancelled"]
 
 
