@@ -392,13 +392,18 @@ class KilledError(BaseException):
     """The process is gone: nothing may catch it."""
 
 
-CONFIG: Mapping[str, object] = {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}}}
+CONFIG: Mapping[str, object] = {
+    "mode": "paper",
+    "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}},
+}
 
 
 class Manager:
     """One process: the engine, its journal, and what it told. What is not in the directory dies with it."""
 
-    def __init__(self, world: World, directory: Path, config: Mapping[str, object] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, world: World, directory: Path, config: Mapping[str, object] | None = None, seed: int = 0
+    ) -> None:
         self.world = world
         self.told: list[Message] = []
         self.broker = PortBroker(world)
