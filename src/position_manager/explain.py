@@ -242,9 +242,15 @@ def _details(data: dict[str, Any], time: datetime) -> Iterator[str]:
 
 
 def _quote(seen: Mapping[str, Any], time: datetime) -> str:
-    parts = [f"{name} {seen[name]}" for name in ("bid", "ask", "last", "delta", "underlying") if seen.get(name)]
+    parts = [f"{name} {_short(seen[name])}" for name in ("bid", "ask", "last", "delta", "underlying") if seen.get(name)]
     if not seen.get("live", True):
         parts.append("not live")
     if seen.get("time"):
         parts.append(f"{(time - datetime.fromisoformat(seen['time'])).total_seconds():.1f} s old")
     return ", ".join(parts)
+
+
+def _short(number: object) -> str:
+    """A number with at most four decimals: a delta has many more."""
+    text = str(number)
+    return text if len(text.partition(".")[2]) <= 4 else f"{Decimal(text):.4f}"

@@ -16,8 +16,8 @@ from position_manager.connection_state import Phase
 from position_manager.rules import Cause, Distance
 from position_manager.status import IntentStatus, LockStatus, Status, UnitStatus
 
-WIDE = 100
-"""From this width on there is room for entry prices and for the levels of stop and target."""
+WIDEST = 1000
+"""More than any screen has: without it a table is measured as if it was cut to the screen already."""
 
 _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "closed in shadow": "yellow"}
 
@@ -65,7 +65,10 @@ def show(status: Status, console: Console) -> None:
     _row(console, "Rules", status.config)
     console.print()
     if status.units:
-        console.print(_units(status.units, wide=console.width >= WIDE))
+        # Entry prices and the levels of stop and target are shown where there is room for them.
+        wide = _units(status.units, wide=True)
+        fits = console.measure(wide, options=console.options.update(max_width=WIDEST)).maximum <= console.width
+        console.print(wide if fits else _units(status.units, wide=False))
         for unit in status.units:
             _unit_lines(console, unit, status.time)
     else:
