@@ -41,7 +41,7 @@ QUOTE = {
     "ask": Decimal("3.80"),
     "last": None,
     "live": True,
-    "delta": -0.35,
+    "delta": -0.3512881678593839,
     "underlying": Decimal("449.10"),
 }
 RULE = "stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)"

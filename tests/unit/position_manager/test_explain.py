@@ -35,13 +35,13 @@ BUY 2 SPY 2026-12-18 450P in DU*****67: CANCELLED (completed as Cancelled, 1 exe
 2026-11-23 (UTC)
 15:00:01.250  Rule fired: stop (SPY 2026-12-18 450P)
               stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)
-              SPY 2026-12-18 450P: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 1.2 s old
+              SPY 2026-12-18 450P: bid 3.70, ask 3.80, delta -0.3513, underlying 449.10, 1.2 s old
 15:00:01.500  Not sent, refused by: spread
               pass connection: the connection is READY
               STOP spread: 35.00% of the middle, at most 20.00%
 15:00:02.000  The gates let 2 pass at a limit of 3.75
               stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)
-              quote: bid 3.70, ask 3.80, delta -0.35, underlying 449.10, 2.0 s old
+              quote: bid 3.70, ask 3.80, delta -0.3513, underlying 449.10, 2.0 s old
               pass connection: the connection is READY
 15:00:02.500  Written down, then sent: order 1 of client 100, 2 at 3.75, -2 held
               now SENDING, 0 executed

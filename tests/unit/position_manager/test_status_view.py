@@ -128,6 +128,18 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert sum("-123,456.70" in line for line in lines) == 1, "a number is never broken"
 
 
+@pytest.mark.parametrize("width", [80, 90, 100, 110, 120])
+def test_no_column_is_cut(width: int) -> None:
+    """The wide table of such prices needs more than 100 columns."""
+    assert samples.PUT.stop is not None and samples.PUT.target is not None
+    stop = replace(samples.PUT.stop, level=Decimal("148.4025"), distance=Decimal("1134.2325"), percent=Decimal(19))
+    target = replace(samples.PUT.target, level=Decimal("371.0055"), distance=Decimal("188.3645"), percent=Decimal(103))
+    unit = replace(samples.PUT, stop=stop, target=target, profit=Decimal("-11155.30"))
+    status = replace(samples.READY, units=(unit,))
+    header = next(line for line in seen(lambda console: show(status, console), width).splitlines() if "Qty" in line)
+    assert header.endswith(("Unprotected", "Unprot."))
+
+
 def test_a_closed_market_is_no_alarm() -> None:
     status = replace(samples.READY, units=(CLOSED, samples.CONDOR))
     text = seen(lambda console: show(status, console), 120)
