@@ -9,11 +9,13 @@ from decimal import Decimal
 
 from ib_connection.accounts import masked
 from position_manager.broker import BrokerError
+from position_manager.caps import windows
 from position_manager.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.desk import Desk
 from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
 from position_manager.guard import Key
+from position_manager.hours import session_at
 from position_manager.intents import State
 from position_manager.journal import Journal, UnsettledError
 from position_manager.ladder import Bound, CapReached, legs_to_send
@@ -172,6 +174,11 @@ class Closer:
                 closing = closing.begun(con_id, now, quote)
                 self._keep(closing)
             intent = intents[con_id]
+            if intent is not None and (bar := self._would_bar(leg)):
+                # What rests stays rather than make way for an order that would be refused.
+                _log.info("%s rests as it is: %s", leg.instrument.label, bar)
+                desk.advance_by(now + TRY_AGAIN)
+                continue
             move = next_move(closing, leg, quote, intent, now, desk.config.orders.ladder())
             if not isinstance(move, CapReached):
                 self._within_bounds(closing, leg)
@@ -189,6 +196,20 @@ class Closer:
                     self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
+
+    def _would_bar(self, leg: Position) -> str:
+        """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
+        desk, now = self._desk, self._desk.clock.now()
+        if desk.halts.read():
+            return "halted"
+        if session_at(desk.calendar.sessions(leg.instrument, now), now) is None:
+            return "the market is closed"
+        caps = desk.config.limits().caps
+        minute, day = windows(now)
+        journal = desk.journal
+        if journal.sent_since(minute) >= caps.orders_per_minute or journal.sent_since(day) >= caps.orders_per_day:
+            return "no more orders may be sent now"
+        return ""
 
     def _settled(self, leg: Position) -> bool:
         """Whether the position is what our executions make it: after a fill its new size is a moment behind."""

@@ -99,10 +99,11 @@ def next_move(
     """What to do about one contract of the decision. ``intent`` is its open one, if any."""
     if intent is not None and intent.state not in LADDER_STATES:
         return Wait()
-    if intent is not None and intent.stop:
-        return Cancel("a rule closes in its place")
     side = closing_side(leg.quantity)
     wanted = _wanted(closing, leg, side, quote, now, policy)
+    if intent is not None and intent.stop:
+        # The disaster stop stays as long as there is no price to close at.
+        return wanted if isinstance(wanted, CapReached) else Cancel("a rule closes in its place")
     if intent is None:
         return Send(wanted.price) if isinstance(wanted, Rung) else wanted
     # A clock that was set back does not hold an order where it is.

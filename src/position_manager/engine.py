@@ -500,7 +500,8 @@ class Engine:
             desk.instruments[instrument.con_id] = instrument
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()
-        sync = Sync(desk.seen, desk.instruments, guarded, self._patience, today)
+        client_id = desk.broker.client_id if desk.config.mode.sends else None
+        sync = Sync(desk.seen, desk.instruments, guarded, self._patience, today, client_id)
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.hold(position for position in positions if position.account in guarded)
         for key, quantity in self._pushed.items():
@@ -524,10 +525,9 @@ class Engine:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
                 desk.say(author.unexplained(desk.label(con_id), account, expected, reported))
-            case Stray((_, con_id), order_id, client_id, ref):
+            case Stray((_, con_id), order_id, ref):
                 desk.say(author.stray(desk.label(con_id), ref))
-                if client_id == desk.broker.client_id:
-                    self.orders.cancel_stray(order_id)
+                self.orders.cancel_stray(order_id)
 
     def _ask_again(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""

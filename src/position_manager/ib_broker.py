@@ -203,11 +203,14 @@ class IbBroker:
             raise BrokerError("there is no session")
         return self._ib
 
-    async def _ask(self, what: str, question: Callable[[IB], Awaitable[_T]]) -> _T:
+    async def _ask(self, what: str, question: Callable[[IB], Awaitable[_T]], *, for_order: bool = False) -> _T:
         """One question at a time. Raises BrokerError; a question without an answer ends the session."""
+        if for_order:
+            await self._pace.order_turn()
+        else:
+            await self._pace.turn()
         async with self._asking:
             ib = self._session()
-            await self._pace.turn()
             try:
                 async with asyncio.timeout(self._answer_within):
                     return await question(ib)
@@ -292,7 +295,7 @@ class IbBroker:
         """Positions are a subscription, and one socket keeps the order of what is said: all that the gateway had to
         say about the position before it answered with the open orders has been read when that answer is there."""
         time = self._clock.now()
-        orders = await self.open_orders()
+        orders = await self._ask("open orders", self._open_orders, for_order=True)
         return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
 
     async def ping(self) -> None:
@@ -364,7 +367,6 @@ class IbBroker:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        self._pace.note()
         ib.placeOrder(contract, made)
 
     def cancel(self, order_id: int) -> None:

@@ -5,25 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-QUESTIONS_PER_SECOND = 30
-"""The rest is left for orders and cancels, which never wait, and for the first messages of a session."""
+QUESTIONS = 30
+"""So many messages in a second, and a question waits: the rest is left for orders and cancels."""
+ORDERS = 44
+"""So many, and even an order waits, before its last look at the books."""
 
 
 class Pace:
-    """Whoever wants to ask takes a turn; in no second come more turns and messages that did not wait than this."""
+    """The messages of the last second. Whoever has something to say takes a turn first."""
 
-    def __init__(self, per_second: int = QUESTIONS_PER_SECOND) -> None:
-        self._sent: deque[float] = deque(maxlen=per_second)
-        self._queue = asyncio.Lock()
+    def __init__(self) -> None:
+        self._sent: deque[float] = deque()
 
     async def turn(self) -> None:
-        async with self._queue:
-            loop = asyncio.get_running_loop()
-            # Messages that did not wait may have come meanwhile.
-            while len(self._sent) == self._sent.maxlen and (left := self._sent[0] + 1 - loop.time()) > 0:  # noqa: ASYNC110 - it is time that is waited for
-                await asyncio.sleep(left)
-            self.note()
+        """For a question."""
+        await self._room(QUESTIONS)
+        self.note()
+
+    async def order_turn(self) -> None:
+        """For the look at the books and the order that follows it."""
+        await self._room(ORDERS - 1)
+        self.note()
+        self.note()
 
     def note(self) -> None:
         """A message leaves without waiting."""
         self._sent.append(asyncio.get_running_loop().time())
+
+    async def _room(self, limit: int) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while self._sent and loop.time() - self._sent[0] >= 1:
+                self._sent.popleft()
+            if len(self._sent) < limit:
+                return
+            # Until enough of them are a second ago; others may have taken that room by then.
+            await asyncio.sleep(max(0.0, self._sent[len(self._sent) - limit] + 1 - loop.time()))

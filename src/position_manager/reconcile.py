@@ -85,12 +85,11 @@ class HoldingUnexplained:
 
 @dataclass(frozen=True)
 class Stray:
-    """A live order with our mark that no open intent knows, or a second one of an intent: to be cancelled, if it is
-    of this client. The instrument is locked."""
+    """A live order of this client with our mark that no open intent knows, or a second one of an intent: to be
+    cancelled. The instrument is locked."""
 
     key: Key
     order_id: int
-    client_id: int
     ref: str
 
 
@@ -100,13 +99,15 @@ Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
 @dataclass(frozen=True)
 class Sync:
     """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``today``: the day in
-    the rules' time zone; ``instruments``: also of what is gone."""
+    the rules' time zone; ``instruments``: also of what is gone. ``client_id``: ours, whose orders must all be known;
+    None if this mode sends none."""
 
     snapshot: Snapshot
     instruments: Mapping[int, Instrument]
     accounts: frozenset[str]
     patience: Patience
     today: date
+    client_id: int | None
 
 
 def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding, ...]:
@@ -118,7 +119,7 @@ def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding
         first = journal.empty
         return (
             *_intents(journal, sync, searches),
-            *_strays(journal, sync.snapshot),
+            *_strays(journal, sync),
             *_holdings(journal, sync, searches, first=first),
         )
 
@@ -137,19 +138,22 @@ def _intents(journal: Journal, sync: Sync, searches: Searches) -> Iterator[Findi
             yield IntentMoved(before, change)
         for order in sync.snapshot.open_orders:
             if order.perm_id in finding.cancel:
-                yield Stray((before.account, before.con_id), order.order_id, order.client_id, order.ref)
+                yield Stray((before.account, before.con_id), order.order_id, order.ref)
     for gone in set(searches.intents) - open_ids:
         del searches.intents[gone]
 
 
-def _strays(journal: Journal, snapshot: Snapshot) -> Iterator[Finding]:
-    for order in strays(snapshot, {intent.ref for intent in journal.open_intents()}):
+def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
+    """Those of other clients are other managers' and drills': they count as what rests, and are left alone."""
+    for order in strays(sync.snapshot, {intent.ref for intent in journal.open_intents()}):
+        if order.client_id != sync.client_id:
+            continue
         ended = journal.intent_of_ref(order.ref)
-        if ended is not None and journal.events(intent=ended.id)[-1].time >= snapshot.time:
+        if ended is not None and journal.events(intent=ended.id)[-1].time >= sync.snapshot.time:
             # It was executed while the sync was under way: the next one tells whether it is over.
             continue
         journal.add_lock(order.account, order.con_id, f"order {order.ref} is live, but no open intent knows it")
-        yield Stray((order.account, order.con_id), order.order_id, order.client_id, order.ref)
+        yield Stray((order.account, order.con_id), order.order_id, order.ref)
 
 
 def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) -> Iterator[Finding]:
