@@ -102,6 +102,10 @@ class JournalError(Exception):
     """The journal cannot be used; the message says which, why, and what mends it. Nothing may be sent."""
 
 
+class JournalAwayError(JournalError):
+    """It cannot be used at present: its disk is full, or another program holds it. This may pass by itself."""
+
+
 class JournalMismatchError(JournalError):
     """The journal belongs to another mode or to other accounts."""
 
@@ -196,7 +200,9 @@ _MENDS: Mapping[int, tuple[str, str]] = {
 def _failure(path: Path, error: sqlite3.Error) -> JournalError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     cause, mend = _MENDS.get(code, (str(error), "see the log"))
-    return JournalError(f"journal {path}: {cause} ({error}). {mend[0].upper()}{mend[1:]}.")
+    passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+    kind = JournalAwayError if passing else JournalError
+    return kind(f"journal {path}: {cause} ({error}). {mend[0].upper()}{mend[1:]}.")
 
 
 class JournalReader:

@@ -34,7 +34,7 @@ from position_manager.engine_status import status_of
 from position_manager.fallback_calendar import FallbackCalendar
 from position_manager.heartbeat import Heartbeat, HeartbeatError, read_url
 from position_manager.hours import BrokerCalendar, day_close
-from position_manager.journal import Journal, JournalError, Stamp
+from position_manager.journal import Journal, JournalAwayError, JournalError, Stamp
 from position_manager.metrics import MetricsError
 from position_manager.paths import Paths
 from position_manager.refused import RefusedError
@@ -191,6 +191,8 @@ class Service:
             task.add_done_callback(_ended)
         try:
             await self.engine.run(stop)
+        except JournalAwayError as error:
+            return self._failed(str(error), RETRY)
         except JournalError as error:
             title = "The position manager has ended, and stays down until a person acts"
             self._tell_people(title, str(error))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -245,6 +246,22 @@ def test_a_journal_of_another_account_is_for_a_person(manager: Manager, tmp_path
         assert all("DU7654321" not in str(message) for message in told)
     last = [entry["event"] for entry in manager.entries() if entry["level"] == "critical"]
     assert len(last) == 1 and "it belongs to mode sim, accounts DU*****01; this is" in last[0]
+
+
+def test_a_journal_that_is_held_for_a_moment_is_tried_again(manager: Manager) -> None:
+    process = manager.ready()
+    process.terminate()
+    process.wait()
+    holder = sqlite3.connect(manager.state / "journal-sim.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        assert manager.start().wait(20) == 1
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    last = [entry["event"] for entry in manager.entries() if entry["level"] == "critical"]
+    assert len(last) == 1 and "another process writes to it" in last[0]
+    manager.ready()
 
 
 def test_two_of_one_instance_are_one_too_many(manager: Manager, tmp_path: Path) -> None:
