@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from ib_connection.accounts import masked
 from notifications.message import clean
-from position_manager.explain import instruments, label_of
+from position_manager import kept_instruments
+from position_manager.explain import label_of
 from position_manager.halt import Halt
 from position_manager.journal import JournalReader
 from position_manager.status import IntentStatus, LockStatus
@@ -55,7 +56,7 @@ def halt_texts(halts: Iterable[Halt]) -> tuple[str, ...]:
 
 def read(reader: JournalReader, why: str, halts: Iterable[Halt], now: datetime) -> Absent:
     """Raises JournalError."""
-    known = instruments(reader)
+    known = kept_instruments.read(reader)
     return Absent(
         time=now,
         why=why,

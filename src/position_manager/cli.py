@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ib_connection.accounts import masked
 from notifications.message import clean
-from position_manager import absent
+from position_manager import absent, kept_instruments
 from position_manager.config import Config, Mode, load
 from position_manager.config_errors import ConfigError, key_text, read_document
 from position_manager.control import (
@@ -32,7 +32,7 @@ from position_manager.control import (
     ask,
 )
 from position_manager.drill_cases import CASES
-from position_manager.explain import NotFoundError, explain, instruments, label_of, words
+from position_manager.explain import NotFoundError, explain, label_of, words
 from position_manager.fallback_calendar import CalendarError, check_name
 from position_manager.halt import HaltRecord
 from position_manager.journal import JournalError, JournalReader, Record
@@ -122,7 +122,7 @@ def show_journal(paths: Paths, options: argparse.Namespace) -> int:
     with JournalReader(paths.newest_journal) as reader:
         after = 0
         while True:
-            known = instruments(reader)
+            known = kept_instruments.read(reader)
             for record in reader.events(intent=options.intent, after=after):
                 after = record.number
                 label = label_of(known, record.con_id)
@@ -262,6 +262,12 @@ def drill(paths: Paths, options: argparse.Namespace) -> int:
         return _complain(clean(str(error)), NOT_OK)
 
 
+def replay(paths: Paths, options: argparse.Namespace) -> int:
+    from position_manager import replay_command
+
+    return replay_command.run(load(paths.config), options.tape, options.positions, options.plot, as_json=options.json)
+
+
 def _where(config: Config) -> str:
     return f"client {config.gateway.client_id} at {config.gateway.host}:{config.port}"
 
@@ -354,6 +360,11 @@ def _parser() -> argparse.ArgumentParser:
     names = [case.name for case in CASES]
     drills.add_argument("--case", action="append", choices=names, help="only this one; may be given several times")
     drills.add_argument("--json", action="store_true", help="as JSON")
+    replays = add("replay", replay, "Try the rules on recorded quotes: what would have closed, and at which profit.")
+    replays.add_argument("tape", type=Path, metavar="TAPE", help="a CSV file of quotes, or a journal")
+    replays.add_argument("--positions", type=Path, metavar="FILE", help="the positions of a tape, as YAML")
+    replays.add_argument("--plot", type=Path, metavar="FILE", help="draw it into this PNG file")
+    replays.add_argument("--json", action="store_true", help="as JSON")
     return parser
 
 

@@ -86,6 +86,14 @@ class Closer:
             "rule": rule,
             "text": text,
             "quotes": {label: quote_evidence(quote) for label, quote in quotes.items()},
+            "held": [
+                {
+                    "con_id": leg.instrument.con_id,
+                    "quantity": leg.position.quantity,
+                    "average_price": leg.position.average_price,
+                }
+                for leg in unit.legs
+            ],
         }
         if not desk.config.mode.sends:
             # A rule that goes on holding is told once.

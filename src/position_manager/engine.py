@@ -16,13 +16,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from pydantic import TypeAdapter
-
 from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
 from position_manager import connection_state as link
-from position_manager import evidence
+from position_manager import evidence, kept_instruments
 from position_manager.broker import (
     Broker,
     BrokerError,
@@ -80,9 +78,6 @@ QUIET_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.NOT_READY, BlindC
 """Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
 PATIENCE = evidence.Patience()
 LINK_PATIENCE = link.Patience()
-
-_INSTRUMENT = "instrument"
-_INSTRUMENTS = TypeAdapter(Instrument)
 
 
 class Engine:
@@ -423,9 +418,7 @@ class Engine:
                 journal.recover()
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
-                for (_, con_id, name), data in journal.memory().items():
-                    if name == _INSTRUMENT:
-                        desk.instruments[con_id] = _INSTRUMENTS.validate_json(data)
+                desk.instruments.update(kept_instruments.read(journal))
             except JournalError:
                 journal.close()
                 raise
@@ -494,9 +487,7 @@ class Engine:
             instrument = position.instrument
             known = desk.instruments.get(instrument.con_id)
             if known is None or replace(known, liquid_hours=()) != replace(instrument, liquid_hours=()):
-                # What has expired is no longer shown, and still has to be explained.
-                kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=())).decode()
-                desk.journal.remember("", instrument.con_id, _INSTRUMENT, kept)
+                kept_instruments.keep(desk.journal, instrument)
             desk.instruments[instrument.con_id] = instrument
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()

@@ -11,37 +11,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from ib_connection.accounts import masked
 from notifications.message import clean
+from position_manager import kept_instruments
 from position_manager.intents import REF_PREFIX, Intent
 from position_manager.journal import JournalReader, Record
 from position_manager.model import Instrument
 
-INSTRUMENT = "instrument"
-"""Under this name the journal remembers contracts, also of positions that are gone."""
-
 DECISIONS = frozenset({"rule fired", "would close"})
-
-_INSTRUMENTS = TypeAdapter(Instrument)
 
 
 class NotFoundError(Exception):
     """The journal has nothing by this name, or several things; the text says what to name instead."""
-
-
-def instruments(reader: JournalReader) -> dict[int, Instrument]:
-    """The contracts that the journal knows, by contract id. Raises JournalError."""
-    found = {}
-    for (_, con_id, name), data in reader.memory().items():
-        if name == INSTRUMENT:
-            try:
-                found[con_id] = _INSTRUMENTS.validate_json(data)
-            except ValidationError:
-                # It was written by another release; the contract then goes by its number.
-                continue
-    return found
 
 
 def label_of(known: Mapping[int, Instrument], con_id: int) -> str:
@@ -56,7 +37,7 @@ def explain(reader: JournalReader, what: str) -> str:
     A number that is several of these must say which: ``order:12``, ``perm:12``, ``contract:12``. Raises NotFoundError,
     and JournalError if the journal cannot be read.
     """
-    known = instruments(reader)
+    known = kept_instruments.read(reader)
     subject = _Finder(reader, known).find(" ".join(what.split()))
     stories = [_of_intent(reader, known, intent) for intent in subject.intents]
     stories += [_of_position(reader, known, place) for place in subject.positions]

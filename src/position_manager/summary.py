@@ -16,8 +16,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from notifications.message import Message, Severity
-from position_manager import day_book
-from position_manager.explain import instruments, label_of
+from position_manager import day_book, kept_instruments
+from position_manager.explain import label_of
 from position_manager.journal import JournalError, JournalReader
 from position_manager.status import Status, UnitStatus
 
@@ -35,7 +35,7 @@ def fills_of(reader: JournalReader, day: date, zone: ZoneInfo) -> tuple[str, ...
     """The executions of a day in words, in the order of time."""
     begin = datetime.combine(day, time(), zone)
     end = datetime.combine(day + timedelta(days=1), time(), zone)
-    known = instruments(reader)
+    known = kept_instruments.read(reader)
     found = [
         (fill.time, f"{fill.time.astimezone(zone):%H:%M:%S} {intent.side} {fill.quantity:f}"
          f" {label_of(known, intent.con_id)} at {fill.price} ({intent.rule})")

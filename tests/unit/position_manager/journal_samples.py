@@ -9,9 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from position_manager.explain import INSTRUMENT
+from position_manager import kept_instruments
 from position_manager.intents import (
     Acknowledged,
     CancelSent,
@@ -45,7 +43,6 @@ QUOTE = {
     "underlying": Decimal("449.10"),
 }
 RULE = "stop: ask 3.80 is at or above 3.75 (percent_of_premium 50)"
-_INSTRUMENTS = TypeAdapter(Instrument)
 
 
 class Day:
@@ -63,7 +60,7 @@ class Day:
         return self.now
 
     def hold(self, instrument: Instrument, quantity: int, account: str = ACCOUNT) -> None:
-        self.journal.remember("", instrument.con_id, INSTRUMENT, _INSTRUMENTS.dump_json(instrument).decode())
+        kept_instruments.keep(self.journal, instrument)
         self.journal.count_holding(account, instrument.con_id, Decimal(quantity), "first seen")
 
     def fire(self, instrument: Instrument, text: str = RULE) -> None:

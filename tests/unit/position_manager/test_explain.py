@@ -10,7 +10,8 @@ import pytest
 from tests.unit.position_manager import journal_samples as samples
 from tests.unit.position_manager.journal_samples import CALL, PUT, STOCK
 
-from position_manager.explain import NotFoundError, explain, instruments, label_of, words
+from position_manager import kept_instruments
+from position_manager.explain import NotFoundError, explain, label_of, words
 from position_manager.intents import Intent, Side
 from position_manager.journal import JournalReader, Record
 
@@ -139,7 +140,7 @@ def test_a_contract_that_cannot_be_read_goes_by_its_number(tmp_path: Path) -> No
     day.journal.remember("", PUT.con_id, "instrument", '{"con_id": "what"}')
     day.journal.close()
     reader = JournalReader(tmp_path / "journal.db")
-    assert label_of(instruments(reader), 101) == "contract 101"
+    assert label_of(kept_instruments.read(reader), 101) == "contract 101"
     assert "contract 101 (contract 101)" in explain(reader, "101")
 
 
