@@ -227,6 +227,7 @@ class Supervisor:
             self._note(change)
             several = len(self._tracker.modes) > 1
             text = describe(change, several)
+            self._publish(text)
             if self._end is None:
                 self._tell(text)
             else:
@@ -237,11 +238,9 @@ class Supervisor:
                 # The end of a run is told with its picture when it is carried out.
                 if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
                     self.notify(message)
-        if changes:
-            self._publish()
         return bool(changes)
 
-    def _publish(self) -> None:
+    def _publish(self, text: str) -> None:
         """Tell those who use the gateway how its login stands."""
         directory = self.environment.get("RUNTIME_DIRECTORY")
         if not directory:
@@ -249,7 +248,7 @@ class Supervisor:
         snapshot = self._snapshot()
         person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
         try:
-            gateway_login.write(Path(directory), GatewayLogin(snapshot.state.value, person, self._status))
+            gateway_login.write(Path(directory), GatewayLogin(snapshot.state.value, person, text))
         except OSError as error:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
 

@@ -335,7 +335,10 @@ async def one_by_one(
             stopped = f"{case.name} could not be tried or judged: {error}"
             break
         except asyncio.CancelledError:
-            # What is held must still be told.
+            # What is held must still be told, with waits of its own that must be able to end.
+            task = asyncio.current_task()
+            while task is not None and task.uncancel():
+                pass
             stopped = f"interrupted in {case.name}"
             break
         if not outcomes[-1].passed:
