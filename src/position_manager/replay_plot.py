@@ -37,6 +37,8 @@ def draw(outcomes: Sequence[Outcome], file: Path, zone: ZoneInfo) -> None:
         axes.set_title(f"{outcome.unit.name}{profit}", fontsize=13)
         axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S", tz=zone))  # type: ignore[no-untyped-call]  # not typed there
         axes.tick_params(axis="x", labelrotation=20)
+        axes.set_xlabel(zone.key)
+        axes.set_ylabel(f"price to close, {outcome.unit.legs[0].instrument.currency}")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(file, format="png")
