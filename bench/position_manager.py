@@ -1,0 +1,268 @@
+"""How fast the position manager acts, and what it costs: ``python -m bench.position_manager``, from the root.
+
+The real engine and its real connection to a gateway simulator in another process, few positions and many side by side.
+From the bytes of a quote beyond the stop to the bytes of the order: rules, the look at the broker's books, the gates,
+the journal on the disk, ib_insync. Then the service as a process of its own. The table goes to
+bench/position_manager.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ib_insync import IB, MarketOrder, Option, Stock
+
+from bench.simulator import ROOT, describe, free_port, memory, processor
+from gateway_simulator import ctl
+from position_manager.clock import SystemClock
+from position_manager.config import Config
+from position_manager.engine import Engine
+from position_manager.halt import HaltRecord, Halts, KillSwitch
+from position_manager.hours import BrokerCalendar
+from position_manager.ib_broker import IbBroker
+from position_manager.journal import Journal, Stamp
+from position_manager.ulid import ulid
+
+PATIENCE = 120.0
+"""Seconds after which something that does not come is an error."""
+SIZES = (10, 90)
+PLACE_ORDER = b"3\0"
+SETTINGS: dict[str, Any] = {
+    "mode": "paper",
+    "quotes": {"confirmations": 1},
+    "defaults": {"stop": {"price": 0.01}},
+    # One order for each close: a ladder would send more and more of them.
+    "orders": {"max_spread_percent": 90, "step_seconds": 3600},
+    "caps": {"orders_per_minute": 10_000, "orders_per_day": 100_000, "notional": 100_000_000},
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """With so many positions: seconds from quote to order, one for each close; seconds from start to READY; MiB and
+    the share of a core of the service while quotes come and nothing is closed."""
+
+    positions: int
+    quote_to_order: tuple[float, ...]
+    to_ready: float
+    memory: float
+    core: float
+
+
+@asynccontextmanager
+async def gateway(directory: Path) -> AsyncIterator[tuple[int, int]]:
+    """A ready simulator without a limit of messages: its port, and that of its control interface."""
+    port, control = free_port(), free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", str(control)),
+        *("--no-display", "--messages-per-second", "0", "--state-file", str(directory / "state.json")),
+        env={**os.environ, "PYTHONPATH": str(ROOT / "simulator/src")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    if process.stdout is None:
+        raise RuntimeError("the simulator has no output")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
+                if not line:
+                    raise RuntimeError("the simulator ended before it was ready")
+        yield port, control
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def buy_options(port: int, control: int, count: int) -> list[int]:
+    """Buy one of each of so many options by hand, for a few cents; their contract ids."""
+    ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
+    await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
+    wanted = []
+    for symbol in ("SPY", "AAPL", "MSFT", "TSLA"):
+        (stock,) = await ib.qualifyContractsAsync(Stock(symbol, "SMART", "USD"))
+        for chain in await ib.reqSecDefOptParamsAsync(symbol, "", "STK", stock.conId):
+            middle = len(chain.strikes) // 2
+            strikes = sorted(chain.strikes)[max(0, middle - 20) : middle + 20]
+            wanted += [
+                Option(symbol, expiry, strike, right, "SMART")
+                for expiry in sorted(chain.expirations)[1:]
+                for strike in strikes
+                for right in "PC"
+            ]
+    options = await ib.qualifyContractsAsync(*wanted[:count])
+    if len(options) < count:
+        raise RuntimeError(f"only {len(options)} options were found")
+    for option in options:
+        await asyncio.to_thread(ctl.request, control, "set-price", [str(option.conId), "bid=0.02", "ask=0.03"])
+    trades = [ib.placeOrder(option, MarketOrder("BUY", 1)) for option in options]
+    async with asyncio.timeout(PATIENCE):
+        while any(trade.orderStatus.status != "Filled" for trade in trades):
+            await ib.updateEvent
+    ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
+    return [option.conId for option in options]
+
+
+class Stopwatch:
+    """When the last bytes came, and when an order left after them."""
+
+    def __init__(self) -> None:
+        self.arrived = 0.0
+        self.taken: list[float] = []
+        self.sent = asyncio.Event()
+
+    def attach(self, broker: IbBroker) -> None:
+        connection = broker._session().client.conn
+        write, read = connection.sendMsg, connection.data_received
+
+        def arrives(data: bytes) -> None:
+            # Before anything is decoded.
+            self.arrived = time.perf_counter()
+            read(data)  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
+
+        def leaves(message: bytes) -> None:
+            write(message)  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
+            if message[4:].startswith(PLACE_ORDER):
+                self.taken.append(time.perf_counter() - self.triggered)
+                self.sent.set()
+
+        vars(connection).update(data_received=arrives, sendMsg=leaves)
+
+    triggered = 0.0
+
+
+async def closes(port: int, control: int, con_ids: list[int], count: int, directory: Path) -> list[float]:
+    """Let so many positions run through their stop, one after the other."""
+    config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
+    clock, watch = SystemClock(), Stopwatch()
+    broker = IbBroker(config, clock, answer_within=PATIENCE)
+    engine = Engine(
+        config,
+        broker,
+        open_journal=lambda accounts: Journal(
+            directory / "journal.db",
+            Stamp("paper", accounts),
+            clock=clock.now,
+            new_id=lambda: ulid(clock.now(), os.urandom),
+        ),
+        tell=lambda _message: None,
+        clock=clock,
+        calendar=BrokerCalendar(),
+        halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
+        jitter=lambda: 1.0,
+    )
+    decide = engine.closer.decide
+
+    def decided(*values: Any, **more: Any) -> None:
+        # The bytes that came last hold the quote that fired.
+        watch.triggered = watch.arrived
+        decide(*values, **more)
+
+    engine.closer.decide = decided  # type: ignore[method-assign]  # to know which bytes it was
+    stop = asyncio.Event()
+    running = asyncio.create_task(engine.run(stop))
+    async with asyncio.timeout(PATIENCE):
+        while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine tells nobody of its quotes
+            await asyncio.sleep(0.2)
+        await asyncio.sleep(2)
+        watch.attach(broker)
+        # IB gives no more than 100 quotes at a time unless one pays for more.
+        quoted = [con_id for con_id in con_ids if con_id in engine.desk.guard.quotes]
+        for con_id in quoted[:count]:
+            watch.sent.clear()
+            await asyncio.to_thread(ctl.request, control, "set-price", [str(con_id), "bid=0.01", "ask=0.02"])
+            await watch.sent.wait()
+            # Not so fast that IB's limit of messages a second is measured.
+            await asyncio.sleep(0.3)
+    stop.set()
+    await running
+    return watch.taken
+
+
+async def service(port: int, directory: Path, seconds: float) -> tuple[float, float, float]:
+    """The service as a process: seconds to READY, MiB, and its share of a core while nothing is closed."""
+    config = directory / "pm.yml"
+    config.write_text(f"mode: paper\ngateway: {{port: {port}}}\ndefaults: {{stop: {{percent_of_premium: 100}}}}\n")
+    for name in ("state", "run"):
+        (directory / name).mkdir()
+    begun = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "position_manager.cli", "run", "--config", str(config)),
+        *("--state", str(directory / "state"), "--runtime", str(directory / "run")),
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    if process.stdout is None:
+        raise RuntimeError("the service has no output")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while b"position manager running" not in (line := await process.stdout.readline()):
+                if not line:
+                    raise RuntimeError("the service ended before it was ready")
+        ready = time.perf_counter() - begun
+        await asyncio.sleep(seconds)
+        used = processor(process.pid)
+        await asyncio.sleep(seconds)
+        return ready, memory(process.pid), (processor(process.pid) - used) / seconds
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def measure(sizes: tuple[int, ...], count: int, seconds: float) -> list[Cost]:
+    found = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            directory = Path(name)
+            async with gateway(directory) as (port, control):
+                con_ids = await buy_options(port, control, size)
+                ready, mebibytes, core = await service(port, directory, seconds)
+                taken = await closes(port, control, con_ids, min(size, count), directory)
+                found.append(Cost(size, tuple(taken), ready, mebibytes, core))
+    return found
+
+
+def report(costs: list[Cost], seconds: float, day: str) -> str:
+    rows = [
+        f"| {cost.positions} | {describe(cost.quote_to_order)} ({len(cost.quote_to_order)}) | {cost.to_ready:.1f}"
+        f" | {cost.memory:.0f} | {cost.core:.1%} |"
+        for cost in costs
+    ]
+    machine = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, Python {platform.python_version()}"
+    return "\n".join(
+        [
+            "# The position manager, measured",
+            "",
+            f"`python -m bench.position_manager` on {day}; {machine}; the simulated gateway on the same machine.",
+            "",
+            "Quote to order: median / 99th percentile in ms (and how many), from the arrival of the bytes of a quote",
+            "beyond the stop to the bytes of the order on the socket, the journal on the disk in between.",
+            "None of these orders fills: the last of a row is sent while all before it rest and are followed.",
+            f"Memory and share of a core: of the service, {seconds:g} s after it was READY and over as many seconds.",
+            "",
+            "| positions | quote to order | start to READY, s | memory, MiB | share of a core |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    seconds = 10.0
+    page = report(asyncio.run(measure(SIZES, 100, seconds)), seconds, f"{datetime.now(UTC):%Y-%m-%d}")
+    (ROOT / "bench/position_manager.md").write_text(page)
+    sys.stdout.write(page)
+
+
+if __name__ == "__main__":
+    main()
