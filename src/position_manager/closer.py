@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -75,11 +76,13 @@ class Closer:
 
     # ----- decisions
 
-    def decide(self, unit: Unit, rule: str, text: str, *, by: str = "", approved: Decimal | None = None) -> None:
+    def decide(
+        self, unit: Unit, rule: str, text: str, *, by: str = "", prices: Mapping[int, Decimal] | None = None
+    ) -> None:
         """A unit is to be closed. The decision is on disk before anything follows from it."""
         desk, now = self._desk, self._desk.clock.now()
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
-        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, approved=approved, by=by)
+        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         seen = {
             "unit": unit.name,
@@ -233,7 +236,7 @@ class Closer:
     async def _send(self, closing: Closing, leg: Position, price: Decimal) -> None:
         desk, label = self._desk, leg.instrument.label
         try:
-            approved = closing.approved is not None
+            approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
             intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
         except NotSentError as error:
@@ -305,7 +308,7 @@ class Closer:
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
         if len(under_way) == 1:
-            closing = under_way[0] if limit is None else replace(under_way[0], approved=limit, by=by)
+            closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
             self._keep(closing)
             self.advance(closing)
             return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
@@ -315,10 +318,23 @@ class Closer:
             remedy = f"Look at it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
         if limit is not None and len(unit.legs) > 1:
-            raise RefusedError(f"{unit.name} has {len(unit.legs)} legs: approve a price for each of them by itself.")
+            remedy = (
+                "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
+            )
+            raise RefusedError(f"{unit.name} has {len(unit.legs)} legs, and each has a price of its own. {remedy}.")
         rule = "by hand" if limit is None else "by hand, price approved"
-        self.decide(unit, rule, f"asked for by {by}", by=by, approved=limit)
+        prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
+        self.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
         return f"{unit.name} is being closed; follow it with: position-manager status"
+
+    def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
+        """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
+        desk, legs = self._desk, list(closing.legs)
+        named = legs if len(legs) == 1 else [leg for leg in legs if desk.names((closing.account, leg), what)]
+        if len(named) != 1:
+            names = ", ".join(desk.label(leg) for leg in legs)
+            raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
+        return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
 
     def means(self, closing: Closing, what: str) -> bool:
         """Whether a person means this decision by ``what``."""

@@ -33,7 +33,8 @@ class LegLadder:
 class Closing:
     """A decision to close a unit. ``legs``: contract ids with the signed position when it was decided.
 
-    ``approved``: a limit price that a person has approved, in place of the ladder's. ``by``: that person, or empty.
+    ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
+    or empty.
     """
 
     unit: str
@@ -44,7 +45,7 @@ class Closing:
     decided: datetime
     legs: Mapping[int, Decimal]
     ladders: Mapping[int, LegLadder] = field(default_factory=dict)
-    approved: Decimal | None = None
+    prices: Mapping[int, Decimal] = field(default_factory=dict)
     by: str = ""
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
@@ -114,7 +115,7 @@ def next_move(
         return wanted
     if (wanted.price - intent.limit) * side.sign <= 0:
         return Wait(due if now < due else now + policy.interval)
-    if now < due and closing.approved is None:
+    if now < due and leg.instrument.con_id not in closing.prices:
         return Wait(due)
     return Cancel(f"{wanted.price} instead of {intent.limit}")
 
@@ -122,8 +123,9 @@ def next_move(
 def _wanted(
     closing: Closing, leg: Position, side: Side, quote: Quote | None, now: datetime, policy: LadderPolicy
 ) -> Rung | CapReached:
-    if closing.approved is not None:
-        return Rung(0, to_tick(leg.instrument, side, closing.approved), now)
+    approved = closing.prices.get(leg.instrument.con_id)
+    if approved is not None:
+        return Rung(0, to_tick(leg.instrument, side, approved), now)
     ladder = closing.ladders.get(leg.instrument.con_id)
     if quote is None or ladder is None:
         return CapReached(Bound.NO_PRICE)

@@ -139,7 +139,10 @@ class Desk:
         """Hand over what is to be told. It costs writes to a disk, so an order under way goes first."""
         messages, self._messages = self._messages, []
         for message in messages:
-            self._tell(message)
+            try:
+                self._tell(message)
+            except Exception:  # whatever it is: that people cannot be told must not end what guards their positions
+                _log.exception("could not be told: %s", message.title)
 
     # ----- names
 

@@ -43,13 +43,14 @@ def wanted(unit: Unit, policy: DisasterStop) -> StopOrder | None:
     return StopOrder(trigger, limit)
 
 
-def outdated(intent: Intent, position: Position, order: StopOrder | None) -> str | None:
-    """Why a resting disaster stop no longer fits; None if it does."""
+def outdated(intent: Intent, position: Position, order: StopOrder | None, room: Decimal) -> str | None:
+    """Why a resting disaster stop no longer fits; None if it does. ``room``: how much of the position no order of
+    others would close."""
     if not intent.stop or intent.state not in (State.WORKING, State.PARTIAL):
         return None
     if order is None:
         return "no disaster stop is wanted"
-    if intent.remaining != abs(position.quantity):
+    if not room <= intent.remaining <= abs(position.quantity):
         return f"it is for {intent.remaining}, {position.quantity} are held"
     if (intent.stop, intent.limit) != (order.trigger, order.limit):
         return f"{order.trigger} is wanted, it is at {intent.stop}"

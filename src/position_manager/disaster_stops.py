@@ -8,8 +8,11 @@ from position_manager import disaster
 from position_manager.broker import BrokerError
 from position_manager.closer import Closer
 from position_manager.desk import Desk
+from position_manager.evidence import resting
 from position_manager.followed_orders import FollowedOrders
+from position_manager.gates import closable
 from position_manager.groups import Unit
+from position_manager.intents import closing_side
 from position_manager.journal import UnsettledError
 from position_manager.model import Position
 from position_manager.sending import NotSentError, Wish, clear_and_send
@@ -44,7 +47,9 @@ class DisasterStops:
             return
         intent = desk.journal.open_intent(*position.key)
         if intent is not None:
-            why = disaster.outdated(intent, position, order)
+            others = (shown for shown in desk.seen.open_orders if shown.ref != intent.ref)
+            room = closable(position.quantity, resting(others, *position.key, closing_side(position.quantity)))
+            why = disaster.outdated(intent, position, order, room)
             if why is not None:
                 self._orders.cancel(intent, why)
         elif order is not None and not desk.halted:

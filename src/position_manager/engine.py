@@ -132,7 +132,9 @@ class Engine:
         self._delay = timedelta(seconds=1)
         self._poll_at = now
         self._cycle_at = now
+        self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: set[str] = set()
+        self._unwritten_halt: str | None = None
         self._greeted = False
         self._connected_told = False
         broker.listen(self.hear)
@@ -267,6 +269,7 @@ class Engine:
         if desk.opened is not None:
             self._mend_journal()
             self.orders.overdue(now)
+            self.orders.keep_within()
             poll = timedelta(seconds=float(desk.config.poll_seconds))
             if now >= self._poll_at or self._poll_at - now > poll:
                 self._poll_at = now + poll
@@ -310,6 +313,8 @@ class Engine:
         desk.connection, actions = link.after(desk.connection, event, desk.clock.now(), self._link_patience)
         if desk.connection.phase is not before:
             self.since = desk.clock.now()
+            # What is unprotected from now on is counted from now on.
+            self._cycle_at = self.since
             _log.info("connection: %s", desk.connection.phase)
             desk.wake.set()
         for action in actions:
@@ -326,6 +331,7 @@ class Engine:
             case link.FullSync():
                 desk.spawn(self._sync(action.sync))
             case link.Resubscribe():
+                desk.guard.forget_quotes()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
                 # No pass counts across a lost link.
@@ -363,22 +369,31 @@ class Engine:
             self._hear(link.AuthNeeded(login.text))
 
     def _halt(self, reason: str) -> None:
+        self._write_halt(reason)
+        self._read_halts()
+
+    def _write_halt(self, reason: str) -> None:
         try:
             self.desk.halts.record.write(reason, self.desk.clock.now())
         except OSError as error:
             # The connection stays halted in this process; the next one would not know of it.
             _log.critical("the halt could not be written down: %s", error)
-        self._read_halts()
+            self._unwritten_halt = reason
+        else:
+            self._unwritten_halt = None
 
     def _read_halts(self) -> None:
         desk = self.desk
+        if self._unwritten_halt is not None:
+            self._write_halt(self._unwritten_halt)
         halts = desk.halts.read()
         if halts and not desk.halted:
             desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
         elif desk.halted and not halts:
             desk.say(desk.author.resumed())
         desk.halted = halts
-        if desk.connection.halted is not None and desk.halts.record.read() is None:
+        ended = desk.halts.record.read() is None and self._unwritten_halt is None
+        if desk.connection.halted is not None and ended:
             self._hear(link.Resumed())
 
     async def _connect(self) -> None:
@@ -427,6 +442,7 @@ class Engine:
         elif desk.journal.stamp.accounts != frozenset(desk.accounts):
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
         self._delay = timedelta(seconds=1)
+        desk.guard.forget_quotes()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
 
@@ -477,6 +493,7 @@ class Engine:
             desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
+        self.orders.keep_within()
         for unit in desk.guard.units:
             self._look(unit, now)
         self.closer.advance_all()
@@ -545,8 +562,6 @@ class Engine:
     def _heard(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
-        if not isinstance(event, (CodeSaid, Disconnected)) and not desk.connection.data_degraded:
-            desk.guard.alive_at = now
         match event:
             case QuoteHeard(con_id, quote):
                 desk.guard.quotes[con_id] = quote
@@ -560,6 +575,7 @@ class Engine:
                 if account in desk.accounts and desk.guard.push(account, con_id, quantity):
                     desk.broker.watch(self._watched())
                     desk.sync_soon()
+                    self.orders.keep_within()
             case OrderHeard():
                 self.orders.shown(event)
             case ExecutionHeard():
@@ -572,7 +588,6 @@ class Engine:
                 if not self.orders.said(event):
                     self._code(event)
             case Disconnected(why):
-                desk.guard.alive_at = None
                 self._hear(link.SocketDown(why))
 
     def _code(self, event: CodeSaid) -> None:
@@ -583,7 +598,8 @@ class Engine:
     def _ask_for_life(self, now: datetime) -> None:
         """A market in which nothing moves is told from a dead feed by a question that any living session answers."""
         alive = self.desk.guard.alive_at
-        if self.ready and self.desk.guard.units and (alive is None or now - alive >= self._period):
+        # Sooner than after a whole period: the answer takes its time, and a quote must not grow old meanwhile.
+        if self.ready and self.desk.guard.units and (alive is None or abs(now - alive) >= self._period / 2):
             self.desk.spawn(self._ping())
 
     async def _ping(self) -> None:
@@ -627,20 +643,23 @@ class Engine:
 
     def _watch_the_unprotected(self, now: datetime) -> None:
         """Tell of units that have been unprotected for long while their market is open, and of the end of it."""
-        desk, keys = self.desk, set()
+        desk, before = self.desk, self._unprotected_since
+        self._unprotected_since = {}
         for unit in desk.guard.units:
-            count, verdict = desk.guard.counts.get(unit.key), desk.guard.verdicts.get(unit.key)
-            if count is None or count.since is None or not isinstance(verdict, Blind) or verdict.cause in QUIET_CAUSES:
-                continue
-            keys.add(unit.key)
-            if unit.key not in self._unprotected_told and now - count.since >= ALERT_AFTER:
-                self._unprotected_told.add(unit.key)
-                seconds = (now - count.since).total_seconds()
-                desk.say(desk.author.unprotected(unit.name, unit.key, verdict.text, seconds))
-        for unit in desk.guard.units:
-            if unit.key in self._unprotected_told - keys:
+            verdict = desk.guard.verdicts.get(unit.key)
+            if isinstance(verdict, Blind):
+                if verdict.cause in QUIET_CAUSES:
+                    continue
+                since = min(now, before.get(unit.key, now))
+                self._unprotected_since[unit.key] = since
+                if unit.key not in self._unprotected_told and now - since >= ALERT_AFTER:
+                    self._unprotected_told.add(unit.key)
+                    seconds = (now - since).total_seconds()
+                    desk.say(desk.author.unprotected(unit.name, unit.key, verdict.text, seconds))
+            elif unit.key in self._unprotected_told:
+                self._unprotected_told.remove(unit.key)
                 desk.say(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
-        self._unprotected_told &= keys
+        self._unprotected_told &= {unit.key for unit in desk.guard.units}
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]

@@ -23,6 +23,7 @@ from position_manager.intents import (
     Said,
     State,
 )
+from position_manager.model import ZERO
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ CANCEL_WITHIN = timedelta(seconds=10)
 """A cancel that has not come true in this time is asked for again."""
 RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
 """Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
+
+RESTING_STATES = frozenset({State.WORKING, State.PARTIAL})
 
 
 class FollowedOrders:
@@ -133,8 +136,24 @@ class FollowedOrders:
         for intent in self._desk.journal.open_intents():
             if intent.state is State.SENDING and intent.sent is not None and now - intent.sent > ACKNOWLEDGE_WITHIN:
                 self.record(intent, OutOfSight(why))
-            elif intent.state is State.CANCELLING and now - self._cancelled_at.get(intent.id, now) > CANCEL_WITHIN:
+            elif intent.state is State.CANCELLING and self._is_overdue(intent, now):
                 self.cancel(intent, f"not cancelled within {CANCEL_WITHIN.total_seconds():g} s")
+
+    def _is_overdue(self, intent: Intent, now: datetime) -> bool:
+        """A cancel of a former process counts from when it is first seen; a clock that was set back asks at once."""
+        return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
+
+    def keep_within(self) -> None:
+        """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the
+        order could go through zero."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        for intent in desk.journal.open_intents():
+            held = desk.guard.positions.get((intent.account, intent.con_id))
+            quantity = ZERO if held is None else held.quantity
+            if intent.state in RESTING_STATES and intent.remaining > max(ZERO, -intent.side.sign * quantity):
+                self.cancel(intent, f"it is for {intent.remaining}, {quantity} are held")
 
     def cancel(self, intent: Intent, why: str) -> None:
         """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from position_manager.config import Config
 from position_manager.groups import GroupProblem, Unit, group_positions
@@ -42,8 +43,8 @@ class Guard:
         self.verdicts: dict[str, Verdict] = {}
         self.counts: dict[str, Unprotected] = {}
         self.alive_at: datetime | None = None
-        """When the broker was last heard with all its data farms up: a quote that has not changed since its last tick
-        still stands at that time."""
+        """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
+        still stands at that time. Events do not move it: a tick of one leg must not confirm the quotes of another."""
         self._memories: dict[str, Memory] = {}
         self._kept: dict[str, tuple[str, str]] = {}
         self._by_contract: dict[int, list[Unit]] = {}
@@ -95,6 +96,7 @@ class Guard:
         """What a full sync showed."""
         self.positions = {position.key: position for position in positions if position.quantity}
         self._regroup()
+        self._forget_what_is_gone()
 
     def push(self, account: str, con_id: int, quantity: Decimal) -> bool:
         """What was pushed about one position; whether it was another quantity than the one known. A contract that is
@@ -107,6 +109,7 @@ class Guard:
         else:
             del self.positions[account, con_id]
         self._regroup()
+        self._forget_what_is_gone()
         return True
 
     def _regroup(self) -> None:
@@ -118,15 +121,26 @@ class Guard:
             for leg in unit.legs:
                 by_contract[leg.instrument.con_id].append(unit)
         self._by_contract = dict(by_contract)
+        self._drop_others(self.verdicts)
+
+    def _drop_others(self, *known: dict[str, Any]) -> None:
         keys = {unit.key for unit in self.units}
-        for known in (self._memories, self.verdicts, self.counts, self._kept):
-            # A position that is gone takes with it what was remembered about it.
-            for key in [key for key in known if key not in keys]:
-                del known[key]
+        for known_of in known:
+            for key in [key for key in known_of if key not in keys]:
+                del known_of[key]
+
+    def _forget_what_is_gone(self) -> None:
+        """A position that is gone takes with it what was remembered about it. New rules alone take nothing."""
+        self._drop_others(self._memories, self.counts, self._kept)
 
     def units_of(self, con_id: int) -> Iterable[Unit]:
         """The units that a quote matters to."""
         return self._by_contract.get(con_id, ())
+
+    def forget_quotes(self) -> None:
+        """The subscriptions are new ones: what was heard before them stands no longer, however alive the broker is."""
+        self.quotes.clear()
+        self.alive_at = None
 
     def quote(self, con_id: int) -> Quote | None:
         """The newest quote, at the time at which it still stood."""

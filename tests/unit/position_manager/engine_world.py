@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from ib_connection.causes import REFUSED
+from ib_connection.causes import REFUSED, Cause
 from notifications.message import Message
 from position_manager.broker import (
     BrokerError,
@@ -41,6 +41,7 @@ from position_manager.model import Hours, Instrument, Kind, Position, Quote, Rig
 from position_manager.ulid import ulid
 
 ACCOUNT = "DU1234567"
+SECOND = "DU7654321"
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 HOURS = (Hours(BEGIN - timedelta(hours=1), BEGIN + timedelta(hours=6)),)
 
@@ -144,6 +145,8 @@ class World:
 
     clock: ManualClock
     positions: dict[int, Decimal] = field(default_factory=dict)
+    second: dict[int, Decimal] = field(default_factory=dict)
+    """What a second account holds; it is in the session if it holds anything."""
     instruments: dict[int, Instrument] = field(default_factory=dict)
     average: dict[int, Decimal] = field(default_factory=lambda: defaultdict(lambda: Decimal("2.50")))
     orders: list[Order] = field(default_factory=list)
@@ -159,6 +162,9 @@ class World:
     received: list[OrderToSend] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
     """Names of questions that are not answered."""
+    refusal: Cause = REFUSED
+    """Why there is no session while it is not up."""
+    on_ask: Callable[[str], None] = lambda _question: None
     on_send: Callable[[str], None] = lambda _moment: None
     next_id: int = 1
     lag: bool = False
@@ -170,20 +176,24 @@ class World:
         self.positions[instrument.con_id] = Decimal(quantity)
         self.average[instrument.con_id] = Decimal(average)
 
-    def live(self, con_id: int) -> list[Order]:
-        return [order for order in self.orders if not order.over and order.sent.con_id == con_id]
+    def book(self, account: str) -> dict[int, Decimal]:
+        """The positions of an account."""
+        return self.second if account == SECOND else self.positions
+
+    def live(self, con_id: int, account: str = ACCOUNT) -> list[Order]:
+        return [o for o in self.orders if not o.over and (o.sent.account, o.sent.con_id) == (account, con_id)]
 
     def ours(self, con_id: int) -> list[Order]:
         return [order for order in self.orders if order.client_id == 100 and order.sent.con_id == con_id]
 
     def take(self, sent: OrderToSend) -> Order:
         """An order of the engine arrives. Raises AssertionError if it could close the position a second time."""
-        held, con_id = self.positions.get(sent.con_id, Decimal(0)), sent.con_id
-        assert not [o for o in self.live(con_id) if o.client_id == 100], f"a second live order of ours: {sent}"
+        held, live = self.book(sent.account).get(sent.con_id, Decimal(0)), self.live(sent.con_id, sent.account)
+        assert not [o for o in live if o.client_id == 100], f"a second live order of ours: {sent}"
         assert all(order.sent.ref != sent.ref for order in self.orders), f"sent twice: {sent}"
         assert all(order.sent.order_id != sent.order_id for order in self.orders if order.client_id == 100)
         assert held and sent.side is closing_side(held), f"{sent} does not close {held}"
-        resting = sum((o.remaining for o in self.live(con_id) if o.sent.side is sent.side), Decimal(0))
+        resting = sum((o.remaining for o in live if o.sent.side is sent.side), Decimal(0))
         assert sent.quantity + resting <= abs(held), f"{sent} and {resting} resting, {held} held"
         assert sent.oca_type == 1
         assert sent.oca_group
@@ -195,17 +205,18 @@ class World:
         return order
 
     def fill(self, order: Order, quantity: int, price: str = "3.70") -> None:
-        con_id, side = order.sent.con_id, order.sent.side
-        before = self.positions[con_id]
+        account, con_id, side = order.sent.account, order.sent.con_id, order.sent.side
+        book = self.book(account)
+        before = book[con_id]
         order.filled += quantity
-        self.positions[con_id] = before + side.sign * quantity
-        assert before * self.positions[con_id] >= 0, f"through zero: {before} to {self.positions[con_id]}"
+        book[con_id] = before + side.sign * quantity
+        assert before * book[con_id] >= 0, f"through zero: {before} to {book[con_id]}"
         assert order.remaining >= 0
         if not order.remaining:
             order.over = "Filled"
         fill = Fill(f"0000.{len(self.executions):04x}.01.01", Decimal(quantity), Decimal(price), self.clock.now())
         ref = order.sent.ref if order.client_id == 100 else ""
-        execution = Execution(ACCOUNT, con_id, side, fill, order.perm_id, ref)
+        execution = Execution(account, con_id, side, fill, order.perm_id, ref)
         self.executions.append(execution)
         if self.lag and ref:
             self.unseen.append((order, execution))
@@ -214,7 +225,8 @@ class World:
 
     def _show(self, order: Order, execution: Execution) -> None:
         self.tell(ExecutionHeard(execution, order.sent.order_id if execution.ref else 0))
-        self.tell(PositionHeard(ACCOUNT, execution.con_id, self.shown_position(execution.con_id)))
+        shown = self.shown_position(execution.con_id, execution.account)
+        self.tell(PositionHeard(execution.account, execution.con_id, shown))
 
     def catch_up(self) -> None:
         """The views show all that has happened."""
@@ -222,9 +234,9 @@ class World:
         while self.unseen:
             self._show(*self.unseen.pop(0))
 
-    def shown_position(self, con_id: int) -> Decimal:
-        late = (e.side.sign * e.fill.quantity for _, e in self.unseen if e.con_id == con_id)
-        return self.positions.get(con_id, Decimal(0)) - sum(late, Decimal(0))
+    def shown_position(self, con_id: int, account: str = ACCOUNT) -> Decimal:
+        late = (e.side.sign * e.fill.quantity for _, e in self.unseen if (e.account, e.con_id) == (account, con_id))
+        return self.book(account).get(con_id, Decimal(0)) - sum(late, Decimal(0))
 
     def forget(self, order: Order) -> None:
         """The gateway has lost an order that did nothing yet, and gives out its id again."""
@@ -283,10 +295,10 @@ class PortBroker:
     async def connect(self) -> Session:
         await asyncio.sleep(0)
         if not self.world.up:
-            raise ConnectError(REFUSED, "nothing listens")
+            raise ConnectError(self.world.refusal, "no session")
         self.world.port = self
         self.open = True
-        return Session((ACCOUNT,), self.world.next_id)
+        return Session((ACCOUNT, SECOND) if self.world.second else (ACCOUNT,), self.world.next_id)
 
     async def close(self) -> None:
         self.open = False
@@ -300,6 +312,7 @@ class PortBroker:
             self._hear(Disconnected(why))
 
     async def _ask(self, what: str) -> None:
+        self.world.on_ask(what)
         await asyncio.sleep(0)
         if not self.open or what in self.world.fail:
             raise BrokerError(f"{what} not answered within 10 s")
@@ -308,9 +321,10 @@ class PortBroker:
         await self._ask("positions")
         world = self.world
         return tuple(
-            Position(ACCOUNT, world.instruments[con_id], quantity, world.average[con_id])
-            for con_id in world.positions
-            if (quantity := world.shown_position(con_id))
+            Position(account, world.instruments[con_id], quantity, world.average[con_id])
+            for account in (ACCOUNT, SECOND)
+            for con_id in world.book(account)
+            if (quantity := world.shown_position(con_id, account))
         )
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
@@ -320,7 +334,7 @@ class PortBroker:
     def _open_orders(self) -> tuple[OpenOrder, ...]:
         return tuple(
             OpenOrder(
-                ACCOUNT,
+                order.sent.account,
                 order.sent.con_id,
                 order.sent.side,
                 order.remaining,
@@ -350,7 +364,7 @@ class PortBroker:
     async def read_again(self, account: str, con_id: int) -> Reread:
         time = self.world.clock.now()
         await self._ask("open orders")
-        return Reread(time, self.world.shown_position(con_id), self._open_orders())
+        return Reread(time, self.world.shown_position(con_id, account), self._open_orders())
 
     async def ping(self) -> None:
         await self._ask("time")
@@ -396,6 +410,40 @@ CONFIG: Mapping[str, object] = {
     "mode": "paper",
     "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}},
 }
+
+GROUP: Mapping[str, object] = {
+    **CONFIG,
+    "groups": {
+        "vertical": {
+            "legs": [{"con_id": 42, "ratio": -1}, {"con_id": 43, "ratio": 1}],
+            "stop": {"loss_amount": 30},
+        }
+    },
+}
+DISASTER: Mapping[str, object] = {**CONFIG, "disaster_stop": {"percent_of_premium": 200}}
+
+
+def short_puts(quantity: int = -2) -> World:
+    """An account that is short puts at 2.50, quoted at what they brought."""
+    at = World(ManualClock(BEGIN))
+    at.hold(put(42), quantity)
+    at.quote(42, "2.45", "2.55")
+    return at
+
+
+def vertical(quantity: int = 1) -> World:
+    """An account that is short the 450 puts at 2.50 and long the 440 puts at 1.50."""
+    at = short_puts(-quantity)
+    at.hold(put(43, 440), quantity, "1.50")
+    at.quote(43, "1.45", "1.55")
+    return at
+
+
+async def breach(at: World, bid: str = "3.75", ask: str = "3.85", times: int = 2) -> None:
+    """Quotes beyond the stop, one a second."""
+    for _ in range(times):
+        at.quote(42, bid, ask)
+        await at.clock.advance(1)
 
 
 class Manager:
