@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -307,16 +307,15 @@ class Closer:
         if halts := desk.halts.read():
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
+        for closing in under_way:
+            self._refuse_locked(closing.account, closing.legs)
         if len(under_way) == 1:
             closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
             self._keep(closing)
             self.advance(closing)
             return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
         unit = self._unit(what)
-        locked = [leg.instrument.label for leg in unit.legs if (unit.account, leg.instrument.con_id) in desk.locks]
-        if locked:
-            remedy = f"Look at it, then: position-manager release '{locked[0]}'"
-            raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
+        self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
         if limit is not None and len(unit.legs) > 1:
             remedy = (
                 "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
@@ -326,6 +325,13 @@ class Closer:
         prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
         self.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
         return f"{unit.name} is being closed; follow it with: position-manager status"
+
+    def _refuse_locked(self, account: str, con_ids: Iterable[int]) -> None:
+        desk = self._desk
+        locked = [desk.label(con_id) for con_id in con_ids if (account, con_id) in desk.locks]
+        if locked:
+            remedy = f"Look at it, then: position-manager release '{locked[0]}'"
+            raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
     def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
         """With a price for the contract that ``what`` names: that of one leg means nothing for another."""

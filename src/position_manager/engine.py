@@ -259,6 +259,9 @@ class Engine:
                 self._cycle(now)
         except JournalError as error:
             desk.journal_failed(error)
+            # Nothing can be closed now: that is counted all the same.
+            for unit in desk.guard.units:
+                self._look(unit, now)
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
@@ -496,6 +499,7 @@ class Engine:
         self.orders.keep_within()
         for unit in desk.guard.units:
             self._look(unit, now)
+        desk.guard.keep_new(desk.journal)
         self.closer.advance_all()
 
     def _bring_in(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:

@@ -92,6 +92,11 @@ class Guard:
                 journal.remember(*place, _COUNT + unit.key, count_text)
         self._kept.update((unit.key, texts) for unit, texts in changed)
 
+    def keep_new(self, journal: Journal) -> None:
+        """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
+        if any(unit.key not in self._kept for unit in self.units):
+            self.keep(journal)
+
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
         self.positions = {position.key: position for position in positions if position.quantity}

@@ -46,8 +46,11 @@ BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 HOURS = (Hours(BEGIN - timedelta(hours=1), BEGIN + timedelta(hours=6)),)
 
 
-def put(con_id: int, strike: int = 450) -> Instrument:
-    """A put on SPY that expires in four weeks."""
+ALWAYS = (Hours(BEGIN - timedelta(days=7), BEGIN + timedelta(days=7)),)
+
+
+def put(con_id: int, strike: int = 450, *, always: bool = False) -> Instrument:
+    """A put on SPY that expires in four weeks; its market is open for hours, or for days."""
     return Instrument(
         con_id,
         "SPY",
@@ -57,7 +60,7 @@ def put(con_id: int, strike: int = 450) -> Instrument:
         strike=Decimal(strike),
         right=Right.PUT,
         local_symbol=f"SPY   261221P00{strike}000",
-        liquid_hours=HOURS,
+        liquid_hours=ALWAYS if always else HOURS,
     )
 
 
@@ -454,6 +457,7 @@ class Manager:
     ) -> None:
         self.world = world
         self.told: list[Message] = []
+        self.people_are_away = False
         self.broker = PortBroker(world)
         self.stop = asyncio.Event()
         self.loops = 0
@@ -484,7 +488,7 @@ class Manager:
             self.config,
             self.broker,
             open_journal=open_journal,
-            tell=self.told.append,
+            tell=self._tell,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
@@ -492,6 +496,11 @@ class Manager:
             on_loop=self._looped,
         )
         self.running: asyncio.Task[None] | None = None
+
+    def _tell(self, message: Message) -> None:
+        if self.people_are_away:
+            raise OSError("nobody can be told")
+        self.told.append(message)
 
     def _looped(self) -> None:
         self.loops += 1

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import resource
+import sqlite3
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, Manager, ManualClock, World, put, settle
+from tests.unit.position_manager.engine_world import (
+    ACCOUNT,
+    CONFIG,
+    DISASTER,
+    GROUP,
+    SECOND,
+    Manager,
+    World,
+    breach,
+    put,
+    settle,
+    short_puts,
+    vertical,
+)
 
-from position_manager.connection_state import Phase
+from ib_connection.causes import CLIENT_ID_IN_USE
+from position_manager.broker import CodeSaid
+from position_manager.config import Config
+from position_manager.connection_state import Phase, Step
 from position_manager.intents import Side, State
+from position_manager.refused import RefusedError
 
 SHORT = put(42)
-
-
-def world(quantity: int = -2) -> World:
-    made = World(ManualClock(BEGIN))
-    made.hold(SHORT, quantity)
-    made.quote(42, "2.45", "2.55")
-    return made
+Story = Callable[[World, Manager], Coroutine[Any, Any, None]]
 
 
 def drive(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -30,7 +45,7 @@ def drive(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
     async def story() -> None:
-        at = world()
+        at = short_puts()
         manager = Manager(at, tmp_path)
         await manager.start()
         assert manager.engine.desk.connection.phase is Phase.READY
@@ -61,7 +76,7 @@ def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
 
 def test_the_ladder_steps_to_the_far_side_by_new_orders(tmp_path: Path) -> None:
     async def story() -> None:
-        at = world()
+        at = short_puts()
         manager = Manager(at, tmp_path)
         await manager.start()
         for _ in range(2):
@@ -87,7 +102,7 @@ def test_the_ladder_steps_to_the_far_side_by_new_orders(tmp_path: Path) -> None:
 
 def test_what_is_left_after_a_part_goes_into_the_next_order(tmp_path: Path) -> None:
     async def story() -> None:
-        at = world(-3)
+        at = short_puts(-3)
         manager = Manager(at, tmp_path)
         await manager.start()
         for _ in range(2):
@@ -112,7 +127,7 @@ def test_killed_around_the_send_it_closes_once(tmp_path: Path, moment: str) -> N
         pass
 
     async def story() -> None:
-        at = world()
+        at = short_puts()
         manager = Manager(at, tmp_path)
 
         def die(now: str) -> None:
@@ -138,3 +153,635 @@ def test_killed_around_the_send_it_closes_once(tmp_path: Path, moment: str) -> N
         await again.end()
 
     drive(story)
+
+
+def play(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
+    """A story that begins with a manager that guards what is held, and ends with its orderly stop."""
+
+    async def whole() -> None:
+        manager = Manager(at, directory, config)
+        await manager.start()
+        await story(at, manager)
+        await manager.end()
+
+    asyncio.run(whole())
+
+
+def play_without_end(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
+    """A story that ends or kills the manager itself."""
+
+    async def whole() -> None:
+        manager = Manager(at, directory, config)
+        await manager.start()
+        await story(at, manager)
+
+    asyncio.run(whole())
+
+
+async def follow(at: World, seconds: int, bid: str = "3.75", ask: str = "3.85", *, fills: bool = True) -> None:
+    """Time in which the market goes on, and takes what rests."""
+    for _ in range(seconds):
+        at.quote(42, bid, ask)
+        for order in at.live(42) if fills else ():
+            if order.client_id == 100:
+                at.fill(order, int(order.remaining))
+        await at.clock.advance(1)
+
+
+# ----- groups
+
+
+async def breach_of_the_group(at: World) -> None:
+    for _ in range(2):
+        at.quote(42, "3.00", "3.10")
+        at.quote(43, "1.45", "1.55")
+        await at.clock.advance(1)
+
+
+def test_a_group_buys_its_short_leg_back_before_it_sells_the_long_one(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach_of_the_group(at)
+        assert [order.con_id for order in at.received] == [42]
+        at.fill(at.ours(42)[0], 1)
+        await at.clock.advance(2)
+        assert [order.con_id for order in at.received] == [42], "a part of the short leg is still open"
+        for _ in range(12):
+            at.quote(42, "3.00", "3.10")
+            at.quote(43, "1.45", "1.55")
+            for order in at.live(42):
+                at.fill(order, int(order.remaining))
+            await at.clock.advance(1)
+        assert at.received[-1].con_id == 43
+        assert (at.received[-1].side, at.received[-1].quantity) == (Side.SELL, Decimal(2))
+        at.fill(at.live(43)[0], 2)
+        await at.clock.advance(30)
+        assert at.positions == {42: 0, 43: 0}
+        assert manager.kinds.count("position_closed") == 1
+
+    play(tmp_path, vertical(2), story, GROUP)
+
+
+def test_a_group_that_is_half_closed_is_finished_after_a_restart(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach_of_the_group(at)
+        at.fill(at.ours(42)[0], 1)
+        await manager.kill()
+        again = Manager(at, tmp_path, GROUP, seed=1)
+        await again.start()
+        await at.clock.advance(2)
+        at.quote(43, "1.45", "1.55")
+        await at.clock.advance(1)
+        assert [order.con_id for order in at.received] == [42, 43]
+        at.fill(at.live(43)[0], 1)
+        await at.clock.advance(30)
+        assert at.positions == {42: 0, 43: 0}
+        assert not again.engine.closer.closings
+        await again.end()
+
+    play_without_end(tmp_path, vertical(), story, GROUP)
+
+
+def test_the_long_leg_is_not_sold_while_the_short_one_is_locked(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach_of_the_group(at)
+        (order,) = at.ours(42)
+        at.end(order, "Inactive", 201)
+        await at.clock.advance(60)
+        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert "locked" in manager.kinds
+        assert [order.con_id for order in at.received] == [42]
+
+    play(tmp_path, vertical(), story, GROUP)
+
+
+# ----- halts, locks, people
+
+
+def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(321, "The API interface is currently in Read-Only mode."))
+        await at.clock.advance(6)
+        assert manager.engine.desk.connection.phase is Phase.HALTED
+        await manager.kill()
+        again = Manager(at, tmp_path, seed=1)
+        await again.start()
+        await at.clock.advance(30)
+        assert again.engine.desk.connection.phase is Phase.HALTED
+        await breach(at, times=3)
+        assert not at.received
+        with pytest.raises(RefusedError, match="HALTED"):
+            await again.engine.close("42", by="a person")
+        assert again.engine.desk.halts.record.resume()
+        await at.clock.advance(6)
+        assert again.engine.ready
+        assert "resumed" in again.kinds
+        await breach(at, times=3)
+        assert at.received
+        await again.end()
+
+    play_without_end(tmp_path, short_puts(), story)
+
+
+def test_a_kill_switch_that_appears_while_an_order_is_on_its_way_stops_it(tmp_path: Path) -> None:
+    """The file is looked at in the last moment, not at the next loop."""
+
+    async def story(at: World, manager: Manager) -> None:
+        def touch(question: str) -> None:
+            if question == "open orders" and manager.engine.desk.busy:
+                (tmp_path / "HALT").touch()
+
+        at.on_ask = touch
+        await breach(at)
+        assert (tmp_path / "HALT").exists()
+        assert not at.received
+        await at.clock.advance(6)
+        assert manager.kinds.count("halted") == 1
+        at.on_ask = lambda _question: None
+        (tmp_path / "HALT").unlink()
+        await follow(at, 12)
+        assert manager.kinds.count("resumed") == 1
+        assert at.positions[42] == 0
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tells_acks = False
+        await breach(at)
+        at.end(at.ours(42)[0], "Inactive", 201)
+        at.tells_acks = True
+        await follow(at, 60, fills=False)
+        assert len(at.received) == 1, "never tried again blindly"
+        with pytest.raises(RefusedError, match="locked"):
+            await manager.engine.close("42", by="a person")
+        with pytest.raises(RefusedError, match="Nothing that is called"):
+            manager.engine.release("43", by="a person")
+        assert "released" in manager.engine.release("SPY 2026-12-21 450P", by="a person")
+        await follow(at, 10)
+        assert at.positions[42] == 0
+        assert len(at.received) == 2
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 40, "3.00", "5.00")
+        assert not at.received
+        assert manager.kinds.count("cap_reached") == 1
+        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        assert "spread" in str(verdict), "what keeps it from being closed counts as unprotected"
+        await manager.engine.close("42", by="a person", limit=Decimal("4.507"))
+        await at.clock.advance(1)
+        (sent,) = at.received
+        assert sent.limit == Decimal("4.50"), "on a tick, in our favour"
+        await manager.engine.close("42", by="a person", limit=Decimal("4.80"))
+        await at.clock.advance(2)
+        assert [order.limit for order in at.received] == [Decimal("4.50"), Decimal("4.80")]
+        at.fill(at.live(42)[0], 2)
+        await at.clock.advance(30)
+        assert at.positions[42] == 0
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_a_person_may_close_and_take_it_back(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await manager.engine.close("SPY 2026-12-21 450P", by="a person")
+        await at.clock.advance(1)
+        (order,) = at.ours(42)
+        manager.engine.release("42", by="a person")
+        await follow(at, 60, "2.45", "2.55", fills=False)
+        assert order.over == "Cancelled"
+        assert len(at.received) == 1
+        assert "closing_withdrawn" in manager.kinds
+        await follow(at, 10)
+        assert at.positions[42] == 0, "its rules hold again"
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_shadow_sends_nothing_for_a_person_either(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 20, fills=False)
+        with pytest.raises(RefusedError, match="sends nothing"):
+            await manager.engine.close("42", by="a person")
+        assert not at.received
+        assert manager.kinds.count("shadow") == 1
+        assert not manager.engine.closer.closings
+
+    play(tmp_path, short_puts(), story, {**CONFIG, "mode": "shadow"})
+
+
+# ----- gates
+
+
+@pytest.mark.parametrize(
+    ("more", "gate"),
+    [
+        ({"caps": {"quantity": 1}}, "order quantity"),
+        ({"caps": {"notional": 700}}, "order notional"),
+    ],
+    ids=["quantity", "notional"],
+)
+def test_a_gate_that_refuses_is_told_once_and_passes_later(
+    tmp_path: Path, more: Mapping[str, object], gate: str
+) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 40)
+        assert not at.received
+        (told,) = (message for message in manager.told if message.kind == "refused")
+        assert gate in told.text()
+        assert manager.engine.desk.guard.counts
+        manager.engine.reload(Config.model_validate(CONFIG))
+        await follow(at, 12)
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story, {**CONFIG, **more})
+
+
+def test_the_orders_of_a_minute_are_bounded_for_all_positions_together(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(5):
+            for con_id in range(42, 47):
+                at.quote(con_id, "3.75", "3.85")
+            await at.clock.advance(1)
+        assert len(at.received) == 3
+        assert manager.kinds.count("refused") == 2
+        for _ in range(70):
+            for con_id in range(42, 47):
+                at.quote(con_id, "3.75", "3.85")
+                for order in at.live(con_id):
+                    at.fill(order, int(order.remaining))
+            await at.clock.advance(1)
+        assert set(at.positions.values()) == {0}
+        sent = [
+            intent.sent for con_id in range(42, 47) for intent in manager.engine.desk.journal.intents(ACCOUNT, con_id)
+        ]
+        for time in sent:
+            assert time is not None
+            assert sum(other is not None and time - timedelta(minutes=1) < other <= time for other in sent) <= 3
+
+    at = short_puts()
+    for con_id in range(43, 47):
+        at.hold(put(con_id, 400 + con_id), -2)
+        at.quote(con_id, "2.45", "2.55")
+    play(tmp_path, at, story, {**CONFIG, "caps": {"orders_per_minute": 3}})
+
+
+def test_a_market_that_closes_under_a_ladder_leaves_it_to_the_next_session(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(6 * 3600 - 10)
+        await breach(at)
+        assert len(at.received) == 1
+        at.end(at.ours(42)[0])
+        at.clock.jump(timedelta(seconds=30))
+        await follow(at, 60, fills=False)
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story)
+
+
+# ----- a journal that cannot be written
+
+
+@contextmanager
+def full(directory: Path) -> Iterator[None]:
+    """The journal's files cannot grow any more: what a full disk does to them, for this process alone."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((directory / "journal.db-wal").stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """Another program writes to the journal and does not end."""
+    other = sqlite3.connect(directory / "journal.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@pytest.mark.parametrize("trouble", [full, held])
+def test_nothing_is_sent_while_the_journal_cannot_be_written(tmp_path: Path, trouble: Callable[[Path], Any]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        with trouble(tmp_path):
+            await follow(at, 30)
+            assert not at.received
+            assert manager.kinds.count("journal_fault") == 1
+            assert manager.engine.ready, "the connection is as it was"
+            (count,) = manager.engine.desk.guard.counts.values()
+            assert count.seconds["halted"] >= 25
+        await follow(at, 20)
+        assert manager.kinds.count("journal_works") == 1
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story)
+
+
+@pytest.mark.parametrize("trouble", [full, held])
+def test_what_happens_to_an_order_meanwhile_is_found_out_later(tmp_path: Path, trouble: Callable[[Path], Any]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        with trouble(tmp_path):
+            at.fill(at.ours(42)[0], 1)
+            await follow(at, 20, fills=False)
+            assert len(at.received) == 1
+        await follow(at, 30)
+        assert at.positions[42] == 0
+        assert sum(order.filled for order in at.orders) == 2
+        assert not manager.engine.desk.locks
+        assert all(
+            intent.state in (State.FILLED, State.CANCELLED)
+            for intent in manager.engine.desk.journal.intents(ACCOUNT, 42)
+        )
+
+    play(tmp_path, short_puts(), story)
+
+
+# ----- the connection
+
+
+@pytest.mark.parametrize("step", list(Step))
+def test_a_sync_of_which_one_step_fails_is_no_sync(tmp_path: Path, step: Step) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        assert not manager.engine.ready
+        await follow(at, 60)
+        assert not manager.engine.ready
+        assert not at.received
+        assert "connected" not in manager.kinds
+        at.fail = set()
+        await follow(at, 15)
+        assert at.positions[42] == 0
+
+    at = short_puts()
+    at.fail = {step.value}
+    play(tmp_path, at, story)
+
+
+@pytest.mark.parametrize("step", list(Step))
+@pytest.mark.parametrize("order", [False, True], ids=["idle", "order resting"])
+def test_a_session_that_ends_in_a_step_of_a_sync_is_begun_again(tmp_path: Path, step: Step, order: bool) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        if order:
+            await breach(at)
+
+        def drop(question: str) -> None:
+            if question == step.value and not manager.engine.desk.busy:
+                at.on_ask = lambda _question: None
+                manager.broker.drop()
+
+        at.on_ask = drop
+        await at.clock.advance(31)
+        await at.clock.advance(10)
+        assert manager.engine.ready
+        assert manager.kinds.count("connection_lost") == 1
+        await follow(at, 20)
+        assert at.positions[42] == 0
+        assert sum(order.filled for order in at.orders) == 2
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        def drop(question: str) -> None:
+            if question == "open orders" and manager.engine.desk.busy:
+                at.on_ask = lambda _question: None
+                manager.broker.drop()
+
+        at.on_ask = drop
+        await breach(at, times=1)
+        at.quote(42, "3.75", "3.85")
+        await settle()
+        assert manager.engine.desk.connection.phase is Phase.DOWN
+        assert not at.received
+        await follow(at, 20)
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story)
+
+
+@pytest.mark.parametrize("state", [State.SENDING, State.WORKING, State.PARTIAL, State.CANCELLING])
+@pytest.mark.parametrize("how", ["disconnect", "1100 and 1102", "kill"])
+def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: State, how: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tells_acks = state is not State.SENDING
+        at.cancels_at_once = state is not State.CANCELLING
+        await breach(at)
+        (order,) = at.ours(42)
+        if state is State.PARTIAL:
+            at.fill(order, 1)
+        if state is State.CANCELLING:
+            await follow(at, 6, fills=False)
+        await settle()
+        (intent,) = manager.engine.desk.journal.intents(ACCOUNT, 42)
+        assert intent.state is state
+        if how == "kill":
+            await manager.kill()
+            manager = Manager(at, tmp_path, seed=1)
+            await manager.start()
+        elif how == "disconnect":
+            manager.broker.drop()
+        else:
+            at.tell(CodeSaid(1100, "lost"))
+            await at.clock.advance(20)
+            at.tell(CodeSaid(1102, "restored"))
+        at.cancels_at_once = at.tells_acks = True
+        if order.cancelling:
+            at.end(order)
+        await follow(at, 40)
+        assert at.positions[42] == 0
+        assert sum(order.filled for order in at.orders) == 3
+        assert not manager.engine.desk.locks
+        await manager.end()
+
+    play_without_end(tmp_path, short_puts(-3), story)
+
+
+def test_a_client_id_in_use_is_tried_again_and_then_a_person_is_called(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(100)
+        assert "page" not in manager.kinds
+        await at.clock.advance(60)
+        (page,) = (message for message in manager.told if message.kind == "page")
+        assert "client id" in page.text()
+        await at.clock.advance(120)
+        assert manager.kinds.count("page") == 1
+        at.up = True
+        await at.clock.advance(60)
+        assert manager.engine.ready
+
+    at = short_puts()
+    at.up, at.refusal = False, CLIENT_ID_IN_USE
+    play(tmp_path, at, story)
+
+
+@pytest.mark.parametrize("hours", [-26, -2, 2, 26])
+@pytest.mark.parametrize("resting", [False, True], ids=["idle", "order resting"])
+def test_a_clock_that_is_set_keeps_nothing_from_being_closed(tmp_path: Path, hours: int, resting: bool) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        if resting:
+            await breach(at)
+        at.clock.jump(timedelta(hours=hours))
+        await at.clock.advance(40)
+        await follow(at, 30)
+        assert at.positions[42] == 0
+        assert sum(order.filled for order in at.orders) == 2
+        assert manager.engine.ready
+
+    at = short_puts()
+    at.instruments[42] = put(42, always=True)
+    play(tmp_path, at, story)
+
+
+# ----- what is held
+
+
+def test_a_position_that_another_client_opens_is_guarded_at_once(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.hold(put(43, 440), 0)
+        at.fill(at.foreign(43, Side.SELL, 1), 1)
+        await at.clock.advance(1)
+        assert "position_opened" in manager.kinds
+        assert manager.broker.watched == {42, 43}
+        for _ in range(2):
+            at.quote(43, "3.75", "3.85")
+            await at.clock.advance(1)
+        assert [order.con_id for order in at.received] == [43]
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_the_same_contract_in_two_accounts_is_closed_in_each(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        with pytest.raises(RefusedError, match="several positions"):
+            await manager.engine.close("42", by="a person")
+        await breach(at)
+        assert sorted((order.account, order.quantity) for order in at.received) == [
+            (ACCOUNT, Decimal(2)),
+            (SECOND, Decimal(1)),
+        ]
+        assert len({order.oca_group for order in at.received}) == 2
+        at.fill(at.live(42)[0], 2)
+        await at.clock.advance(1)
+        at.fill(at.live(42, SECOND)[0], 1)
+        await at.clock.advance(30)
+        assert at.positions[42] == at.second[42] == 0
+        assert len(at.received) == 2
+        assert not any(
+            account in message.title + message.text() for message in manager.told for account in (ACCOUNT, SECOND)
+        )
+
+    at = short_puts()
+    at.second[42] = Decimal(-1)
+    play(tmp_path, at, story)
+
+
+def test_an_account_that_is_not_to_be_guarded_is_left_alone(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at, times=4)
+        assert [order.account for order in at.received] == [ACCOUNT]
+        at.fill(at.live(42)[0], 2)
+        await at.clock.advance(40)
+        assert at.second[42] == -1
+        assert len(at.received) == 1
+
+    at = short_puts()
+    at.second[42] = Decimal(-1)
+    play(tmp_path, at, story, {**CONFIG, "accounts": [ACCOUNT]})
+
+
+# ----- what outlasts a restart
+
+
+def test_a_trailing_stop_goes_on_where_it_was_after_a_restart(tmp_path: Path) -> None:
+    config = {**CONFIG, "defaults": {"trailing": {"activate_percent": 40, "distance_percent": 20}}}
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at, "0.95", "1.00", times=3)
+        await at.clock.advance(31)
+        await manager.kill()
+        again = Manager(at, tmp_path, config, seed=1)
+        await again.start()
+        await breach(at, "1.45", "1.55", times=1)
+        assert not at.received, "one quote is no trigger, after a restart neither"
+        await breach(at, "1.45", "1.55", times=1)
+        assert at.received
+        await again.end()
+
+    play_without_end(tmp_path, short_puts(), story, config)
+
+
+def test_new_rules_hold_from_the_next_quote_on(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at, "2.75", "2.85", times=3)
+        assert not at.received
+        tighter = {**CONFIG, "defaults": {"stop": {"percent_of_premium": 10}}}
+        manager.engine.reload(Config.model_validate(tighter))
+        await breach(at, "2.75", "2.85")
+        assert "reloaded" in manager.kinds
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_a_disaster_stop_that_is_switched_off_is_cancelled(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(6)
+        (resting,) = at.ours(42)
+        manager.engine.reload(Config.model_validate(CONFIG))
+        await at.clock.advance(6)
+        assert resting.over == "Cancelled"
+        assert len(at.received) == 1
+
+    play(tmp_path, short_puts(), story, DISASTER)
+
+
+def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
+    """What is unprotected by cause, what nobody watched, and the rest, is the time in which it was held."""
+
+    async def story(at: World, manager: Manager) -> None:
+        async def quoted(seconds: int) -> None:
+            for _ in range(seconds):
+                at.quote(42, "2.45", "2.55")
+                await at.clock.advance(1)
+
+        await quoted(20)
+        at.tell(CodeSaid(1100, "lost"))
+        await at.clock.advance(7)
+        at.tell(CodeSaid(1102, "restored"))
+        await quoted(20)
+        manager.broker.drop()
+        at.up = False
+        await at.clock.advance(13)
+        at.up = True
+        await at.clock.advance(60)
+        assert manager.engine.ready
+        away = (manager.engine.since - at.clock.now()).total_seconds() + 13 + 60
+        await quoted(35)
+        (unit,) = manager.engine.desk.guard.units
+        seconds = manager.engine.desk.guard.counts[unit.key].seconds
+        assert seconds["not connected"] == pytest.approx(7 + away)
+        assert set(seconds) <= {"not connected", "no usable quote"}
+        await manager.kill()
+        await at.clock.advance(100)
+        again = Manager(at, tmp_path, seed=1)
+        await again.start()
+        await quoted(10)
+        (unit,) = again.engine.desk.guard.units
+        unwatched = again.engine.desk.guard.counts[unit.key].seconds["not watched"]
+        assert 100 <= unwatched <= 100 + 30, "since it was last written down"
+        await again.end()
+
+    play_without_end(tmp_path, short_puts(), story)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +24,6 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
-from notifications.message import Message
 from position_manager.broker import CodeSaid
 from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.intents import Side
@@ -253,17 +253,45 @@ def test_a_link_that_is_lost_between_two_looks_is_counted(tmp_path: Path) -> Non
     play(tmp_path, short_puts(), story)
 
 
+def test_the_time_after_an_early_kill_is_counted(tmp_path: Path) -> None:
+    """What was guarded for less than half a minute was not written down yet, so the hour after a kill counted for
+    nothing."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(2)
+        await manager.kill()
+        await at.clock.advance(3600)
+        again = Manager(at, tmp_path, seed=1)
+        await again.start()
+        assert seconds_unprotected(again) >= 3600
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_the_time_in_which_the_journal_fails_is_counted(tmp_path: Path) -> None:
+    """A failing journal ended each loop before it came to look at what is held: without quotes nobody looked."""
+
+    async def story(at: World, manager: Manager) -> None:
+        other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await breach(at)
+        await at.clock.advance(12)
+        other.execute("ROLLBACK")
+        other.close()
+        await at.clock.advance(5)
+        (count,) = manager.engine.desk.guard.counts.values()
+        assert count.seconds["halted"] >= 12 - 5, "from the next loop on"
+
+    play(tmp_path, short_puts(), story)
+
+
 def test_people_who_cannot_be_told_do_not_end_the_guard(tmp_path: Path) -> None:
     """An error on the way to people ended the engine."""
 
     async def whole() -> None:
         at = short_puts()
         manager = Manager(at, tmp_path)
-
-        def broken(_message: Message) -> None:
-            raise OSError("no room for a message")
-
-        manager.engine.desk._tell = broken
+        manager.people_are_away = True
         await manager.start()
         await breach(at)
         at.fill(at.ours(42)[0], 2)
