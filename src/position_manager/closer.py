@@ -17,7 +17,6 @@ from position_manager.followed_orders import FollowedOrders
 from position_manager.groups import Unit
 from position_manager.guard import Key
 from position_manager.hours import session_at
-from position_manager.intents import State
 from position_manager.journal import Journal, UnsettledError
 from position_manager.ladder import Bound, CapReached, legs_to_send
 from position_manager.model import Position, Quote
@@ -135,9 +134,7 @@ class Closer:
                 desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
         desk.say(desk.author.withdrawn(closing, why))
         for con_id in closing.legs:
-            intent = desk.journal.open_intent(closing.account, con_id)
-            if intent is not None and intent.state in (State.WORKING, State.PARTIAL):
-                self._orders.cancel(intent, why)
+            self._orders.take_back(closing.account, con_id, why)
 
     def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
         """Somebody else has traded a position that is being closed: its rules look at it anew."""

@@ -533,8 +533,10 @@ class Engine:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
             case HoldingMoved((account, con_id), held, quantity, cause):
                 desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
+                why = f"the position changed to {quantity}: {cause}"
                 if quantity:
-                    self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
+                    self.closer.withdraw_changed(account, con_id, why)
+                self.orders.take_back(account, con_id, why)
             case HoldingUnexplained((account, con_id), expected, reported):
                 desk.say(author.unexplained(desk.label(con_id), account, expected, reported))
             case Stray((_, con_id), order_id, ref):

@@ -155,6 +155,12 @@ class FollowedOrders:
             if intent.state in RESTING_STATES and intent.remaining > max(ZERO, -intent.side.sign * quantity):
                 self.cancel(intent, f"it is for {intent.remaining}, {quantity} are held")
 
+    def take_back(self, account: str, con_id: int, why: str) -> None:
+        """Cancel what rests for a contract."""
+        intent = self._desk.journal.open_intent(account, con_id)
+        if intent is not None and intent.state in RESTING_STATES:
+            self.cancel(intent, why)
+
     def cancel(self, intent: Intent, why: str) -> None:
         """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
         desk = self._desk

@@ -20,7 +20,7 @@ from position_manager.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.precedence import Resolved, resolve
 from position_manager.rules import Blind, Close, Memory, QuotePolicy, Verdict, evaluate
-from position_manager.unprotected import Unprotected
+from position_manager.unprotected import NOT_WATCHED, Unprotected
 
 Key = tuple[str, int]
 
@@ -69,7 +69,9 @@ class Guard:
                 if rule.startswith(_MEMORY):
                     self._memories[rule.removeprefix(_MEMORY)] = Memory.from_json(data)
                 elif rule.startswith(_COUNT):
-                    self.counts[rule.removeprefix(_COUNT)] = Unprotected.from_json(data)
+                    # Nobody has watched since, however short it was.
+                    count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
+                    self.counts[rule.removeprefix(_COUNT)] = count
             except (ValueError, TypeError) as error:
                 journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
 

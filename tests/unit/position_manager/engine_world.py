@@ -86,6 +86,8 @@ class ManualClock:
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._waiting: list[tuple[datetime, asyncio.Event]] = []
+        self.passing: Callable[[timedelta], None] = lambda _span: None
+        """Told of each stretch of time before it is over; nothing happens within one."""
 
     def now(self) -> datetime:
         return self._now
@@ -120,7 +122,7 @@ class ManualClock:
             due = min((until for until, _ in self._waiting), default=end)
             if due > end:
                 break
-            self._now = max(self._now, due)
+            self._pass(due)
             woken = [entry for entry in self._waiting if entry[0] <= self._now]
             if not woken:
                 break
@@ -128,8 +130,13 @@ class ManualClock:
                 self._waiting.remove(entry)
                 entry[1].set()
             await settle()
-        self._now = end
+        self._pass(end)
         await settle()
+
+    def _pass(self, until: datetime) -> None:
+        if until > self._now:
+            self.passing(until - self._now)
+            self._now = until
 
 
 async def settle() -> None:
@@ -168,6 +175,10 @@ class World:
     refusal: Cause = REFUSED
     """Why there is no session while it is not up."""
     on_ask: Callable[[str], None] = lambda _question: None
+    first_quotes: bool = True
+    """Whether a new subscription is answered with the quote that stands."""
+    quoted: set[int] = field(default_factory=set)
+    """Contracts of which the present subscriptions have told a quote."""
     on_send: Callable[[str], None] = lambda _moment: None
     next_id: int = 1
     lag: bool = False
@@ -291,8 +302,10 @@ class PortBroker:
     def say(self, event: BrokerEvent) -> None:
         if not self.open or self._hear is None:
             return
-        if isinstance(event, QuoteHeard) and event.con_id not in self.watched:
-            return
+        if isinstance(event, QuoteHeard):
+            if event.con_id not in self.watched:
+                return
+            self.world.quoted.add(event.con_id)
         self._hear(event)
 
     async def connect(self) -> Session:
@@ -300,6 +313,7 @@ class PortBroker:
         if not self.world.up:
             raise ConnectError(self.world.refusal, "no session")
         self.world.port = self
+        self.world.quoted.clear()
         self.open = True
         return Session((ACCOUNT, SECOND) if self.world.second else (ACCOUNT,), self.world.next_id)
 
@@ -376,9 +390,10 @@ class PortBroker:
         wanted = {instrument.con_id for instrument in instruments}
         fresh = wanted if anew else wanted - self.watched
         self.watched = wanted
+        self.world.quoted -= fresh
         for con_id in fresh:
             quote = self.world.quotes.get(con_id)
-            if quote is not None:
+            if quote is not None and self.world.first_quotes:
                 self.say(QuoteHeard(con_id, quote))
 
     def next_order_id(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.unit.position_manager.engine_world import (
+    ACCOUNT,
     BEGIN,
     CONFIG,
     DISASTER,
@@ -110,6 +111,30 @@ def test_the_disaster_stop_beside_a_users_order_is_not_sent_again_and_again(tmp_
     at = short_puts()
     at.foreign(42, Side.BUY, 1)
     play(tmp_path, at, story, DISASTER)
+
+
+@pytest.mark.parametrize("config", [CONFIG, DISASTER], ids=["ladder", "disaster stop"])
+def test_a_trade_by_hand_is_counted_while_our_order_rests(tmp_path: Path, config: Mapping[str, object]) -> None:
+    """As long as an order of ours rested no change of its position was looked into, be it for weeks."""
+
+    async def story(at: World, manager: Manager) -> None:
+        if config is CONFIG:
+            await breach(at)
+        else:
+            await at.clock.advance(6)
+        assert [order.quantity for order in at.received] == [2]
+        at.fill(at.foreign(42, Side.BUY, 1), 1)
+        await at.clock.advance(2)
+        assert "position_changed" in manager.kinds
+        holding = manager.engine.desk.journal.holding(ACCOUNT, 42)
+        assert holding is not None
+        assert holding.quantity == -2
+        await breach(at, times=8)
+        assert [order.sent.quantity for order in at.live(42)] == [1, 1], "the user's and ours"
+
+    at = short_puts(-3)
+    at.foreign(42, Side.BUY, 1)
+    play(tmp_path, at, story, config)
 
 
 def test_a_cancel_that_was_lost_with_a_restart_is_asked_for_again(tmp_path: Path) -> None:
@@ -253,17 +278,18 @@ def test_a_link_that_is_lost_between_two_looks_is_counted(tmp_path: Path) -> Non
     play(tmp_path, short_puts(), story)
 
 
-def test_the_time_after_an_early_kill_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("away", [3, 3600])
+def test_the_time_after_an_early_kill_is_counted(tmp_path: Path, away: int) -> None:
     """What was guarded for less than half a minute was not written down yet, so the hour after a kill counted for
-    nothing."""
+    nothing; and a few seconds without any process counted as guarded."""
 
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(2)
         await manager.kill()
-        await at.clock.advance(3600)
+        await at.clock.advance(away)
         again = Manager(at, tmp_path, seed=1)
         await again.start()
-        assert seconds_unprotected(again) >= 3600
+        assert seconds_unprotected(again) >= away
 
     play(tmp_path, short_puts(), story)
 

@@ -13,8 +13,8 @@ import re
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Coroutine
-from datetime import timedelta
+from collections.abc import Coroutine, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from tests.unit.position_manager.engine_world import (
     ACCOUNT,
     BEGIN,
     CONFIG,
+    DISASTER,
+    GROUP,
     KilledError,
     Manager,
     ManualClock,
@@ -48,19 +50,11 @@ QUOTES = {
     "wide": ("2.00", "4.00"),
     "one-sided": (None, "3.85"),
 }
-KINDS: dict[str, dict[str, object]] = {
-    "plain": dict(CONFIG),
-    "disaster stop": {**CONFIG, "disaster_stop": {"percent_of_premium": 200}},
-    "group": {
-        **CONFIG,
-        "groups": {
-            "vertical": {
-                "legs": [{"con_id": 42, "ratio": -1}, {"con_id": 43, "ratio": 1}],
-                "stop": {"loss_amount": 30},
-            }
-        },
-    },
-}
+HABITS = (
+    *("lag", "catch up", "no acks", "acks", "slow cancels", "cancels", "swallow", "deliver"),
+    *("silent at first", "quotes at first"),
+)
+KINDS: dict[str, Mapping[str, object]] = {"plain": CONFIG, "disaster stop": DISASTER, "group": GROUP}
 
 
 class Histories(RuleBasedStateMachine):
@@ -85,8 +79,24 @@ class Histories(RuleBasedStateMachine):
         self.told: list[str] = []
         self.starts = 0
         self.silent = False
+        self.kind = kind
+        self.away = timedelta()
+        self.since: datetime | None = None
+        self.counted = True
+        self.world.clock.passing = self.passes
         self.blocker: sqlite3.Connection | None = None
         self.start()
+
+    def passes(self, span: timedelta) -> None:
+        """Add up the time in which nothing could be sent for contract 42, once it is guarded."""
+        self.note_the_begin()
+        engine = None if self.manager is None else self.manager.engine
+        if self.since is not None and (engine is None or not engine.ready):
+            self.away += span
+
+    def note_the_begin(self) -> None:
+        if self.since is None and self.manager is not None and self.manager.engine.synced:
+            self.since = self.world.clock.now()
 
     def run(self, story: Coroutine[Any, Any, None]) -> None:
         """A piece of the history. A process that dies in it is gone."""
@@ -94,6 +104,7 @@ class Histories(RuleBasedStateMachine):
             self.loop.run_until_complete(story)
         except KilledError:
             self.gone()
+        self.note_the_begin()
         if self.manager is not None and self.manager.running is not None and self.manager.running.done():
             error = self.manager.running.exception()
             # A journal that cannot be opened ends the process; systemd starts another one.
@@ -113,6 +124,9 @@ class Histories(RuleBasedStateMachine):
         desk = manager.engine.desk
         assert desk.ready, f"an order outside READY: {desk.connection.phase}"
         assert not desk.halts.read(), "an order under a halt"
+        if moment == "after send":
+            sent = self.world.received[-1]
+            assert sent.stop or sent.con_id in self.world.quoted, f"no quote of this session is behind {sent}"
         if moment == self.dies_at:
             self.dies_at = ""
             raise KilledError
@@ -153,6 +167,7 @@ class Histories(RuleBasedStateMachine):
     def the_clock_jumps(self, hours: int) -> None:
         async def story() -> None:
             self.world.clock.jump(timedelta(hours=hours))
+            self.counted = False
             await settle()
 
         self.run(story())
@@ -165,7 +180,10 @@ class Histories(RuleBasedStateMachine):
         async def story() -> None:
             live = self.ours()
             order = live[which % len(live)]
-            self.world.fill(order, min(part, int(order.remaining)))
+            # What is left of an order beside a person who trades while the engine sees nothing, nobody can help.
+            held = abs(self.world.positions[order.sent.con_id])
+            if held:
+                self.world.fill(order, min(part, int(order.remaining), int(held)))
             await settle()
 
         self.run(story())
@@ -183,11 +201,13 @@ class Histories(RuleBasedStateMachine):
 
         self.run(story())
 
-    @rule(what=st.sampled_from(["lag", "catch up", "no acks", "acks", "slow cancels", "cancels", "swallow", "deliver"]))
+    @rule(what=st.sampled_from(HABITS))
     def habits(self, what: str) -> None:
         async def story() -> None:
             world = self.world
             match what:
+                case "silent at first" | "quotes at first":
+                    world.first_quotes = what == "quotes at first"
                 case "lag":
                     world.lag = True
                 case "catch up":
@@ -281,6 +301,37 @@ class Histories(RuleBasedStateMachine):
             self.blocker = None
 
     # ----- people
+
+    @rule(away=st.booleans())
+    @precondition(lambda self: self.manager is not None)
+    def people_are_away(self, away: bool) -> None:
+        self.alive().people_are_away = away
+
+    def sees_all(self) -> bool:
+        """Whether the engine can know at once of a trade by hand, and take back what rests."""
+        if self.manager is None or not self.manager.broker.open or self.world.deaf or self.world.unseen:
+            return False
+        desk = self.manager.engine.desk
+        journal_works = self.blocker is None and desk.fault is None and self.manager.until_crash is None
+        if not desk.ready or desk.busy or not journal_works or not self.world.cancels_at_once:
+            return False
+        states = {intent.state for intent in desk.journal.open_intents()}
+        return bool(self.ours()) and states <= {State.WORKING, State.PARTIAL}
+
+    @rule(quantity=st.integers(1, 3))
+    @precondition(sees_all)
+    def closes_by_hand_beside_our_order(self, quantity: int) -> None:
+        async def story() -> None:
+            world = self.world
+            held = world.positions[42]
+            free = int(abs(held)) - sum(int(order.remaining) for order in world.live(42) if order.client_id != 100)
+            if free > 0:
+                world.fill(world.foreign(42, closing_side(held), min(quantity, free)), min(quantity, free))
+            await settle()
+            left = sum((order.remaining for order in self.ours() if order.sent.con_id == 42), Decimal(0))
+            assert left <= abs(world.positions[42]), f"{left} of ours rest, {world.positions[42]} are held"
+
+        self.run(story())
 
     def quiet(self) -> bool:
         """Whether nothing of ours is under way: against a person who trades at the same moment nothing helps."""
@@ -381,9 +432,20 @@ class Histories(RuleBasedStateMachine):
             assert known, f"{holding}, truly {world.positions[con_id]}"
             if not self.silent:
                 assert holding.quantity == world.positions[con_id], f"{holding}, truly {world.positions[con_id]}"
+        self.compare_the_count()
         self.told += [message.title + message.text() for message in manager.told]
         shown = [text for text in self.told if re.search(ACCOUNT, text)]
         assert not shown, "an account number is shown"
+
+    def compare_the_count(self) -> None:
+        """All the time in which nothing could be sent is counted as unprotected, and no more than has passed."""
+        engine, clock = self.alive().engine, self.world.clock
+        units = [unit for unit in engine.desk.guard.units if unit.key == f"{ACCOUNT} contract 42"]
+        if not self.counted or self.since is None or self.kind == "group" or not units:
+            return
+        count = engine.desk.guard.counts[units[0].key]
+        assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"
+        assert count.total <= (clock.now() - self.since).total_seconds() + 0.001, f"more than has passed: {count}"
 
 
 TestHistories = Histories.TestCase
