@@ -13,7 +13,7 @@ from position_manager.broker import BrokerError
 from position_manager.caps import windows
 from position_manager.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.desk import Desk
-from position_manager.followed_orders import FollowedOrders
+from position_manager.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.groups import Unit
 from position_manager.guard import Key
 from position_manager.hours import session_at
@@ -134,7 +134,9 @@ class Closer:
                 desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
         desk.say(desk.author.withdrawn(closing, why))
         for con_id in closing.legs:
-            self._orders.take_back(closing.account, con_id, why)
+            intent = desk.journal.open_intent(closing.account, con_id)
+            if intent is not None and intent.state in RESTING_STATES:
+                self._orders.cancel(intent, why)
 
     def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
         """Somebody else has traded a position that is being closed: its rules look at it anew."""

@@ -496,7 +496,7 @@ class Engine:
             desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
-        self.orders.keep_within()
+        self.orders.keep_within(exactly=True)
         for unit in desk.guard.units:
             self._look(unit, now)
         desk.guard.keep_new(desk.journal)
@@ -533,10 +533,8 @@ class Engine:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
             case HoldingMoved((account, con_id), held, quantity, cause):
                 desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
-                why = f"the position changed to {quantity}: {cause}"
                 if quantity:
-                    self.closer.withdraw_changed(account, con_id, why)
-                self.orders.take_back(account, con_id, why)
+                    self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
                 desk.say(author.unexplained(desk.label(con_id), account, expected, reported))
             case Stray((_, con_id), order_id, ref):

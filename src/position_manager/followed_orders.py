@@ -143,23 +143,19 @@ class FollowedOrders:
         """A cancel of a former process counts from when it is first seen; a clock that was set back asks at once."""
         return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
 
-    def keep_within(self) -> None:
+    def keep_within(self, *, exactly: bool = False) -> None:
         """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the
-        order could go through zero."""
+        order could go through zero. ``exactly``, after a full sync: also what rests for a position that is not what
+        our executions make it. Only once nothing rests can it be found out why."""
         desk = self._desk
         if not desk.ready or desk.fault is not None:
             return
         for intent in desk.journal.open_intents():
             held = desk.guard.positions.get((intent.account, intent.con_id))
             quantity = ZERO if held is None else held.quantity
-            if intent.state in RESTING_STATES and intent.remaining > max(ZERO, -intent.side.sign * quantity):
-                self.cancel(intent, f"it is for {intent.remaining}, {quantity} are held")
-
-    def take_back(self, account: str, con_id: int, why: str) -> None:
-        """Cancel what rests for a contract."""
-        intent = self._desk.journal.open_intent(account, con_id)
-        if intent is not None and intent.state in RESTING_STATES:
-            self.cancel(intent, why)
+            too_much = intent.remaining > max(ZERO, -intent.side.sign * quantity)
+            if intent.state in RESTING_STATES and (too_much or (exactly and intent.expected_position != quantity)):
+                self.cancel(intent, f"it is for {intent.remaining} of {intent.expected_position}, {quantity} are held")
 
     def cancel(self, intent: Intent, why: str) -> None:
         """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""

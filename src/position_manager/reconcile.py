@@ -159,9 +159,8 @@ def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
 def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) -> Iterator[Finding]:
     expected = {key: holding.quantity for key, holding in journal.holdings().items() if key[0] in sync.accounts}
     reported = {key: quantity for key, quantity in sync.snapshot.positions.items() if key[0] in sync.accounts}
-    # While an order is under way its executions and the position may be told in any order: absences prove nothing.
+    # While an order is under way its executions and the position may be told in any order.
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
-    yield from _traded_beside(journal, sync, {key: expected[key] for key in sorted(busy & expected.keys())}, reported)
     keys = sorted((expected.keys() | reported.keys()) - busy)
     others = {key: journal.uncounted(*key, sync.snapshot.executions) for key in keys}
     changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
@@ -183,17 +182,6 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
         elif account.unexplained and journal.lock(*key) is None:
             journal.add_lock(*key, f"position {now}, expected {before}: nothing explains it")
             yield HoldingUnexplained(key, before or ZERO, now)
-
-
-def _traded_beside(
-    journal: Journal, sync: Sync, expected: Mapping[Key, Decimal], reported: Mapping[Key, Decimal]
-) -> Iterator[Finding]:
-    """Positions that others' executions have changed while an order of ours rests, where these explain it exactly."""
-    for key, before in expected.items():
-        others, now = journal.uncounted(*key, sync.snapshot.executions), reported.get(key, ZERO)
-        if now != before and before + _sum(others) == now:
-            journal.count_holding(*key, now, Cause.USER, others)
-            yield HoldingMoved(key, before, now, Cause.USER)
 
 
 def _account(

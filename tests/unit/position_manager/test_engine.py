@@ -552,19 +552,24 @@ def test_a_session_that_ends_in_a_step_of_a_sync_is_begun_again(tmp_path: Path, 
     play(tmp_path, short_puts(), story)
 
 
-def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", [0, 1100], ids=["disconnect", "1100"])
+def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_path: Path, code: int) -> None:
     async def story(at: World, manager: Manager) -> None:
-        def drop(question: str) -> None:
+        def ends(question: str) -> None:
             if question == "open orders" and manager.engine.desk.busy:
                 at.on_ask = lambda _question: None
-                manager.broker.drop()
+                if code:
+                    at.tell(CodeSaid(code, "lost"))
+                else:
+                    manager.broker.drop()
 
-        at.on_ask = drop
+        at.on_ask = ends
         await breach(at, times=1)
         at.quote(42, "3.75", "3.85")
         await settle()
-        assert manager.engine.desk.connection.phase is Phase.DOWN
+        assert manager.engine.desk.connection.phase is (Phase.LINK_LOST if code else Phase.DOWN)
         assert not at.received
+        at.tell(CodeSaid(1102, "restored"))
         await follow(at, 20)
         assert at.positions[42] == 0
         assert len(at.received) == 1

@@ -25,7 +25,7 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
-from position_manager.broker import CodeSaid
+from position_manager.broker import CodeSaid, PositionHeard
 from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.intents import Side
 from position_manager.model import Hours
@@ -77,6 +77,20 @@ def test_what_rests_goes_when_a_user_closes_by_hand(tmp_path: Path, config: Mapp
         assert not manager.engine.desk.locks
 
     play(tmp_path, short_puts(), story, config)
+
+
+def test_what_rests_goes_when_the_position_is_gone_without_a_trade(tmp_path: Path) -> None:
+    """Assigned while our order rests: no execution tells of it."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (resting,) = at.ours(42)
+        at.positions[42] = Decimal(0)
+        at.tell(PositionHeard(ACCOUNT, 42, Decimal(0)))
+        await at.clock.advance(1)
+        assert resting.over == "Cancelled"
+
+    play(tmp_path, short_puts(), story)
 
 
 def test_a_part_and_then_a_users_trade_leave_no_more_resting_than_is_held(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from tests.unit.position_manager.engine_world import (
     settle,
 )
 
-from position_manager.broker import CodeSaid
+from position_manager.broker import CodeSaid, PositionHeard
 from position_manager.intents import TERMINAL, State, closing_side
 from position_manager.journal import JournalError
 
@@ -318,15 +318,20 @@ class Histories(RuleBasedStateMachine):
         states = {intent.state for intent in desk.journal.open_intents()}
         return bool(self.ours()) and states <= {State.WORKING, State.PARTIAL}
 
-    @rule(quantity=st.integers(1, 3))
+    @rule(quantity=st.integers(1, 3), assigned=st.booleans())
     @precondition(sees_all)
-    def closes_by_hand_beside_our_order(self, quantity: int) -> None:
+    def the_position_shrinks_beside_our_order(self, quantity: int, assigned: bool) -> None:
         async def story() -> None:
             world = self.world
             held = world.positions[42]
             free = int(abs(held)) - sum(int(order.remaining) for order in world.live(42) if order.client_id != 100)
-            if free > 0:
-                world.fill(world.foreign(42, closing_side(held), min(quantity, free)), min(quantity, free))
+            less = min(quantity, free)
+            if less > 0 and assigned:
+                world.positions[42] += closing_side(held).sign * less
+                world.tell(PositionHeard(ACCOUNT, 42, world.positions[42]))
+                self.silent = True
+            elif less > 0:
+                world.fill(world.foreign(42, closing_side(held), less), less)
             await settle()
             left = sum((order.remaining for order in self.ours() if order.sent.con_id == 42), Decimal(0))
             assert left <= abs(world.positions[42]), f"{left} of ours rest, {world.positions[42]} are held"
@@ -366,6 +371,32 @@ class Histories(RuleBasedStateMachine):
 
         self.run(story())
 
+    @rule(what=st.sampled_from(["1100", "drop", "halt", "trade", "dies"]))
+    @precondition(lambda self: self.manager is not None)
+    def in_the_last_look(self, what: str) -> None:
+        """Between the decision and the order, while the position is read again."""
+
+        def happens(question: str) -> None:
+            world, manager = self.world, self.manager
+            if question != "open orders" or manager is None or not manager.engine.desk.busy:
+                return
+            world.on_ask = lambda _question: None
+            held = world.positions[42]
+            match what:
+                case "1100":
+                    world.tell(CodeSaid(1100, "lost"))
+                    world.deaf = True
+                case "drop":
+                    manager.broker.drop()
+                case "halt":
+                    manager.engine.desk.halts.record.write("a test", world.clock.now())
+                case "trade" if held and not world.live(42):
+                    world.fill(world.foreign(42, closing_side(held), 1), 1)
+                case "dies":
+                    raise KilledError
+
+        self.world.on_ask = happens
+
     # ----- the end
 
     def teardown(self) -> None:
@@ -385,6 +416,7 @@ class Histories(RuleBasedStateMachine):
         self.unblock()
         self.dies_at = ""
         world.up, world.deaf, world.fail, world.swallow, world.tells_acks = True, False, set(), False, True
+        world.on_ask = lambda _question: None
         world.catch_up()
         if self.manager is not None:
             self.manager.until_crash = None
