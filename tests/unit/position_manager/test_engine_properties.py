@@ -475,7 +475,9 @@ class Histories(RuleBasedStateMachine):
         units = [unit for unit in engine.desk.guard.units if unit.key == f"{ACCOUNT} contract 42"]
         if not self.counted or self.since is None or self.kind == "group" or not units:
             return
-        count = engine.desk.guard.counts[units[0].key]
+        guard, key = engine.desk.guard, units[0].key
+        # With the stretch since the last look.
+        count = guard.counts[key].look(guard.verdicts[key], clock.now(), guard._patience)
         assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"
         assert count.total <= (clock.now() - self.since).total_seconds() + 0.001, f"more than has passed: {count}"
 

@@ -297,6 +297,33 @@ def test_a_position_that_vanishes_without_a_reason_locks(tell: Callable[..., Non
     tell(story)
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["executions told", "executions gone"])
+def test_what_was_closed_while_we_were_away_does_not_come_back(tell: Callable[..., None], told: bool) -> None:
+    """ib-api-reloaded/ib_async#217 and #220 once more: after a reconnect the state of the session before was still
+    there, and with it a position that had been closed meanwhile. With the order that closed it resting still."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.up = False
+        manager.broker.drop()
+        await at.clock.advance(10)
+        at.fill(at.ours(42)[0], 1)
+        at.fill(at.foreign(42, Side.BUY, 1), 1)
+        if not told:
+            at.executions.clear()
+        at.up = True
+        await at.clock.advance(30)
+        assert manager.engine.ready
+        assert not manager.engine.desk.guard.units
+        await breach(at, times=5)
+        await at.clock.advance(120)
+        assert len(at.received) == 1
+        assert not at.live(42)
+        assert bool(manager.engine.desk.locks) is not told, "without executions nothing explains it"
+
+    tell(story)
+
+
 def test_orders_of_others_count_and_are_left_alone(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.foreign(42, Side.BUY, 1)
