@@ -50,6 +50,8 @@ class Closer:
         self._desk = desk
         self._orders = orders
         self.closings: dict[str, Closing] = {}
+        self._unit_of: dict[Key, str] = {}
+        """Which decision a contract is in."""
         self.bars: dict[tuple[str, str], Bar] = {}
         """By unit and label of the contract."""
         self._shadowed: dict[str, str] = {}
@@ -60,14 +62,18 @@ class Closer:
         """Decisions of former runs."""
         for (_, _, rule), data in journal.memory().items():
             if rule.startswith(_KEPT):
-                closing = Closing.from_json(data)
-                self.closings[closing.unit] = closing
+                self._stands(Closing.from_json(data))
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
-        ids = {leg.instrument.con_id for leg in unit.legs}
-        found = (c for c in self.closings.values() if c.account == unit.account and not ids.isdisjoint(c.legs))
-        return next(found, None)
+        found = (self._unit_of.get((unit.account, leg.instrument.con_id)) for leg in unit.legs)
+        name = next((name for name in found if name is not None), None)
+        return None if name is None else self.closings[name]
+
+    def _stands(self, closing: Closing) -> None:
+        self.closings[closing.unit] = closing
+        for con_id in closing.legs:
+            self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
     def bar(self, closing: Closing) -> str | None:
         """What keeps a decision from being carried out."""
@@ -82,6 +88,9 @@ class Closer:
         desk, now = self._desk, self._desk.clock.now()
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by)
+        # On disk at once with the decision, as every write costs time.
+        for leg in legs_to_send([leg.position for leg in unit.legs]):
+            closing = self._begun(closing, leg.instrument.con_id, now)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         seen = {
             "unit": unit.name,
@@ -117,11 +126,14 @@ class Closer:
 
     def _keep(self, closing: Closing) -> None:
         self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
-        self.closings[closing.unit] = closing
+        self._stands(closing)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
         self.closings.pop(closing.unit, None)
+        self._unit_of.clear()
+        for other in self.closings.values():
+            self._stands(other)
         for key in [key for key in self.bars if key[0] == closing.unit]:
             del self.bars[key]
 
@@ -152,11 +164,10 @@ class Closer:
 
     def quoted(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
-        label = self._desk.label(con_id)
         for closing in list(self.closings.values()):
             if con_id not in closing.legs:
                 continue
-            bar = self.bars.get((closing.unit, label))
+            bar = self.bars.get((closing.unit, self._desk.label(con_id)))
             if con_id not in closing.ladders or (bar is not None and bar.what in set(Bound)):
                 self.advance(closing)
 
@@ -180,8 +191,9 @@ class Closer:
                 desk.advance_by(now + ASKED)
                 continue
             quote = self._usable(con_id)
-            if quote is not None and con_id not in closing.ladders:
-                closing = closing.begun(con_id, now, quote)
+            begun = self._begun(closing, con_id, now)
+            if begun is not closing:
+                closing = begun
                 self._keep(closing)
             intent = intents[con_id]
             if intent is not None and (bar := self._would_bar(leg)):
@@ -206,6 +218,11 @@ class Closer:
                     self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
+
+    def _begun(self, closing: Closing, con_id: int, now: datetime) -> Closing:
+        """With the ladder of a contract begun, if there is a price to begin at."""
+        quote = self._usable(con_id)
+        return closing if quote is None else closing.begun(con_id, now, quote)
 
     def _would_bar(self, leg: Position) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""

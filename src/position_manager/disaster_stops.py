@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Iterator
 
 from position_manager import disaster
 from position_manager.broker import BrokerError
 from position_manager.closer import Closer
 from position_manager.desk import Desk
-from position_manager.evidence import resting
+from position_manager.evidence import OpenOrder, resting
 from position_manager.followed_orders import FollowedOrders
 from position_manager.gates import closable
 from position_manager.groups import Unit
+from position_manager.guard import Key
 from position_manager.intents import closing_side
 from position_manager.journal import UnsettledError
 from position_manager.model import Position
@@ -29,25 +32,32 @@ class DisasterStops:
         self._closer = closer
         self._refused: dict[str, str] = {}
 
-    def keep(self) -> None:
-        """The next step for each unit. Nothing is done unless READY."""
+    def steps(self) -> Iterator[None]:
+        """The next step for each unit, one at a time. Nothing is done unless READY."""
         desk, policy = self._desk, self._desk.config.disaster_stop
-        if not desk.ready or desk.fault is not None or not desk.config.mode.sends:
+        if policy is None and not (desk.opened and desk.journal.open_intents()):
             return
+        shown = desk.seen
+        by_key: dict[Key, list[OpenOrder]] = defaultdict(list)
+        for resting_order in shown.open_orders:
+            by_key[resting_order.account, resting_order.con_id].append(resting_order)
         for unit in desk.guard.units:
-            if self._closer.of(unit) is not None:
-                continue
-            order = None if policy is None else disaster.wanted(unit, policy)
-            for leg in unit.legs:
-                self._keep(unit, leg.position, order)
+            if not desk.ready or desk.fault is not None or not desk.config.mode.sends or desk.seen is not shown:
+                # The next loop begins anew, with what is seen then.
+                return
+            if desk.guard.guards(unit) and self._closer.of(unit) is None:
+                order = None if policy is None else disaster.wanted(unit, policy)
+                for leg in unit.legs:
+                    self._keep(unit, leg.position, order, by_key[leg.position.key])
+                yield
 
-    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None) -> None:
+    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]) -> None:
         desk = self._desk
         if position.key in desk.busy or position.key in desk.locks:
             return
         intent = desk.journal.open_intent(*position.key)
         if intent is not None:
-            others = (shown for shown in desk.seen.open_orders if shown.ref != intent.ref)
+            others = (other for other in shown if other.ref != intent.ref)
             room = closable(position.quantity, resting(others, *position.key, closing_side(position.quantity)))
             why = disaster.outdated(intent, position, order, room)
             if why is not None:

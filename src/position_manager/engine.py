@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -76,6 +76,8 @@ ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
 QUIET_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED})
 """Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
+SLICE = 10
+"""So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
 LINK_PATIENCE = link.Patience()
 
@@ -132,6 +134,8 @@ class Engine:
         self._delay = timedelta(seconds=1)
         self._poll_at = now
         self._cycle_at = now
+        self._loop: Iterator[None] | None = None
+        self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: set[str] = set()
         self._unwritten_halt: str | None = None
@@ -257,8 +261,10 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            self._go_on()
         except JournalError as error:
             desk.journal_failed(error)
+            self._loop, self._loop_again = None, False
             # Nothing can be closed now: that is counted all the same.
             for unit in desk.guard.units:
                 self._look(unit, now)
@@ -279,11 +285,43 @@ class Engine:
                 desk.sync_soon()
                 desk.guard.keep(desk.journal)
             self._ask_for_life(now)
-            for unit in desk.guard.units:
-                self._look(unit, now)
-            self.closer.advance_all()
-            self._disaster_stops.keep()
-            self._watch_the_unprotected(now)
+        self._begin_loop()
+
+    def _begin_loop(self) -> None:
+        """Look at all that is guarded, a slice at a time; after the loop that is under way, if there is one."""
+        if self._loop is None:
+            self._loop = self._whole_loop()
+        else:
+            self._loop_again = True
+        self.desk.wake.set()
+
+    def _go_on(self) -> None:
+        """The next slice of the loop that is under way: a small one while an order is on its way to the socket."""
+        if self._loop is None:
+            return
+        for _ in range(1 if self.desk.busy else SLICE):
+            if next(self._loop, self) is self:
+                self._loop = self._whole_loop() if self._loop_again else None
+                self._loop_again = False
+                break
+        if self._loop is not None:
+            self.desk.wake.set()
+
+    def _whole_loop(self) -> Iterator[None]:
+        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone."""
+        desk = self.desk
+        for unit in desk.guard.units:
+            if desk.guard.guards(unit):
+                self._look(unit, desk.clock.now())
+                yield
+        if desk.opened is not None:
+            desk.guard.keep_new(desk.journal)
+            for closing in list(self.closer.closings.values()):
+                if self.closer.closings.get(closing.unit) is closing:
+                    self.closer.advance(closing)
+                    yield
+            yield from self._disaster_stops.steps()
+            self._watch_the_unprotected(desk.clock.now())
         self._on_loop()
 
     def _forget_far_times(self, now: datetime) -> None:
@@ -491,22 +529,19 @@ class Engine:
         self._ask_again(now)
         if not self._connected_told:
             self._connected_told = True
-            # The first whole loop over what is held follows at once.
-            self._cycle_at = now
             desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
         self.orders.keep_within(exactly=True)
-        for unit in desk.guard.units:
-            self._look(unit, now)
-        desk.guard.keep_new(desk.journal)
-        self.closer.advance_all()
+        self._begin_loop()
 
     def _bring_in(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
         desk = self.desk
         for position in positions:
             instrument = position.instrument
             known = desk.instruments.get(instrument.con_id)
+            if known is instrument:
+                continue
             if known is None or replace(known, liquid_hours=()) != replace(instrument, liquid_hours=()):
                 kept_instruments.keep(desk.journal, instrument)
             desk.instruments[instrument.con_id] = instrument

@@ -8,11 +8,14 @@ Pure.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
+from typing import TypeVar
 
 from position_manager.intents import AT_BROKER, REF_PREFIX, Fill, Intent, Proven, Side, State
 from position_manager.model import ZERO
@@ -74,6 +77,52 @@ class Snapshot:
     def position(self, account: str, con_id: int) -> Decimal:
         return self.positions.get((account, con_id), ZERO)
 
+    def shown_open(self, intent: Intent) -> list[OpenOrder]:
+        """The open orders that are the intent's."""
+        return _of(intent, self._open_by_mark)
+
+    def shown_over(self, intent: Intent) -> list[CompletedOrder]:
+        """The completed orders that are the intent's."""
+        return _of(intent, self._completed_by_mark)
+
+    def executions_of(self, account: str, con_id: int) -> list[Execution]:
+        """The executions in an instrument, of any client."""
+        return self._executions_by_key.get((account, con_id), [])
+
+    @cached_property
+    def _open_by_mark(self) -> Mapping[str | int, list[OpenOrder]]:
+        return _by_mark(self.open_orders)
+
+    @cached_property
+    def _completed_by_mark(self) -> Mapping[str | int, list[CompletedOrder]]:
+        return _by_mark(self.completed)
+
+    @cached_property
+    def _executions_by_key(self) -> Mapping[tuple[str, int], list[Execution]]:
+        found = defaultdict(list)
+        for execution in self.executions:
+            found[execution.account, execution.con_id].append(execution)
+        return dict(found)
+
+
+_Order = TypeVar("_Order", OpenOrder, CompletedOrder)
+
+
+def _by_mark(orders: Iterable[_Order]) -> dict[str | int, list[_Order]]:
+    """Orders by orderRef and by permId, for a sync may show hundreds of them."""
+    found: dict[str | int, list[_Order]] = defaultdict(list)
+    for order in orders:
+        for mark in (order.ref, order.perm_id):
+            if mark:
+                found[mark].append(order)
+    return dict(found)
+
+
+def _of(intent: Intent, by_mark: Mapping[str | int, list[_Order]]) -> list[_Order]:
+    by_ref = by_mark.get(intent.ref, [])
+    by_perm = by_mark.get(intent.perm_id, []) if intent.perm_id else []
+    return by_ref + [order for order in by_perm if order.ref != intent.ref]
+
 
 @dataclass(frozen=True)
 class Patience:
@@ -126,12 +175,11 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
     LOCKED if it is nowhere and the position says otherwise, or if the accounts of it never come to agree.
     A sync that began before the order was sent tells nothing by what it lacks.
     """
-    seen = [order for order in snapshot.open_orders if _is(intent, order.ref, order.perm_id)]
-    over = [order for order in snapshot.completed if _is(intent, order.ref, order.perm_id)]
+    seen, over = snapshot.shown_open(intent), snapshot.shown_over(intent)
     known = {fill.exec_id for fill in intent.fills}
     fills = tuple(
         execution.fill
-        for execution in snapshot.executions
+        for execution in snapshot.executions_of(intent.account, intent.con_id)
         if _is(intent, execution.ref, execution.perm_id) and execution.fill.exec_id not in known
     )
     perm_id = max([intent.perm_id, *(order.perm_id for order in seen), *(order.perm_id for order in over)])
@@ -209,9 +257,8 @@ def _moved(intent: Intent, snapshot: Snapshot) -> Decimal:
     others = sum(
         (
             execution.side.sign * execution.fill.quantity
-            for execution in snapshot.executions
-            if (execution.account, execution.con_id) == (intent.account, intent.con_id)
-            and not _is(intent, execution.ref, execution.perm_id)
+            for execution in snapshot.executions_of(intent.account, intent.con_id)
+            if not _is(intent, execution.ref, execution.perm_id)
             and intent.sent is not None
             and execution.fill.time >= intent.sent
         ),

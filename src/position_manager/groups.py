@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 
 from ib_connection.accounts import masked
 from position_manager.config import Group
@@ -53,7 +54,7 @@ class Unit:
     group: str | None = None
     problem: str | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names the unit in the journal."""
         what = f"group {self.group}" if self.group is not None else f"contract {self.legs[0].instrument.con_id}"
@@ -64,43 +65,43 @@ class Unit:
         """The key as people see it."""
         return self.key.replace(self.account, masked(self.account))
 
-    @property
+    @cached_property
     def symbol(self) -> str | None:
         """The underlying, if all legs have the same."""
         symbols = {leg.instrument.symbol for leg in self.legs}
         return symbols.pop() if len(symbols) == 1 else None
 
-    @property
+    @cached_property
     def quantity(self) -> Decimal:
         """How many units are held, above zero."""
         return self.legs[0].position.quantity / self.legs[0].ratio
 
-    @property
+    @cached_property
     def multiplier(self) -> Decimal:
         return max(leg.instrument.multiplier for leg in self.legs)
 
-    @property
+    @cached_property
     def money_per_point(self) -> Decimal:
         """What a change of the unit's price by 1 is worth on the whole holding."""
         return self.quantity * self.multiplier
 
-    @property
+    @cached_property
     def direction(self) -> int:
         """1 if the unit gains when its price rises (long, or paid for), -1 if when it falls (short, or a credit)."""
         if len(self.legs) == 1:
             return 1 if self.legs[0].ratio > 0 else -1
         return -1 if self._net(lambda leg: leg.position.average_price) < 0 else 1
 
-    @property
+    @cached_property
     def entry(self) -> Decimal:
         """What one unit cost, or the credit that it brought, per its multiplier: the premium."""
         return self._net(lambda leg: leg.position.average_price) * self.direction
 
-    @property
+    @cached_property
     def first_expiry(self) -> date | None:
         return min((leg.instrument.expiry for leg in self.legs if leg.instrument.expiry is not None), default=None)
 
-    @property
+    @cached_property
     def has_option(self) -> bool:
         return any(leg.instrument.is_option for leg in self.legs)
 

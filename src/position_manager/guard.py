@@ -48,6 +48,7 @@ class Guard:
         self._memories: dict[str, Memory] = {}
         self._kept: dict[str, tuple[str, str]] = {}
         self._by_contract: dict[int, list[Unit]] = {}
+        self._by_key: dict[str, Unit] = {}
         self.config = config
 
     @property
@@ -101,8 +102,10 @@ class Guard:
 
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
-        self.positions = {position.key: position for position in positions if position.quantity}
-        self._regroup()
+        held = {position.key: position for position in positions if position.quantity}
+        if held != self.positions:
+            self.positions = held
+            self._regroup()
         self._forget_what_is_gone()
 
     def push(self, account: str, con_id: int, quantity: Decimal) -> bool:
@@ -128,17 +131,21 @@ class Guard:
             for leg in unit.legs:
                 by_contract[leg.instrument.con_id].append(unit)
         self._by_contract = dict(by_contract)
+        self._by_key = {unit.key: unit for unit in self.units}
         self._drop_others(self.verdicts)
 
     def _drop_others(self, *known: dict[str, Any]) -> None:
-        keys = {unit.key for unit in self.units}
         for known_of in known:
-            for key in [key for key in known_of if key not in keys]:
+            for key in [key for key in known_of if key not in self._by_key]:
                 del known_of[key]
 
     def _forget_what_is_gone(self) -> None:
         """A position that is gone takes with it what was remembered about it. New rules alone take nothing."""
         self._drop_others(self._memories, self.counts, self._kept)
+
+    def guards(self, unit: Unit) -> bool:
+        """Whether a unit is still as it was."""
+        return self._by_key.get(unit.key) is unit
 
     def units_of(self, con_id: int) -> Iterable[Unit]:
         """The units that a quote matters to."""

@@ -129,6 +129,8 @@ def seconds_to_close(sessions: Iterable[Hours], now: datetime) -> float | None:
 def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
     """The stretches in which all of several instruments trade, ascending; empty if one of them is not known."""
     every = list(sessions)
+    if len(every) == 1:
+        return every[0]
     shared = every[0] if every else ()
     for other in every[1:]:
         shared = tuple(

@@ -94,6 +94,8 @@ CREATE TABLE rule_memory (
 CREATE TABLE counters (client_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL) STRICT;
 """
 
+Key = tuple[str, int]
+"""Account and contract id."""
 Evidence = Mapping[str, Any]
 """What `explain` shows of a moment: anything that JSON can hold; Decimals and aware datetimes too, as text."""
 
@@ -340,7 +342,7 @@ class JournalReader:
         row = self._one("SELECT quantity, oca_group FROM holdings WHERE account = ? AND con_id = ?", account, con_id)
         return None if row is None else Holding(Decimal(row[0]), row[1])
 
-    def holdings(self) -> dict[tuple[str, int], Holding]:
+    def holdings(self) -> dict[Key, Holding]:
         """All that were ever counted, by account and contract id."""
         rows = self._all("SELECT account, con_id, quantity, oca_group FROM holdings")
         return {(row[0], row[1]): Holding(Decimal(row[2]), row[3]) for row in rows}
@@ -401,8 +403,25 @@ class JournalReader:
         return {(row[0], row[1], row[2]): json.loads(row[3]) for row in rows}
 
 
+class _OpenIntents:
+    """Intents that are not over, oldest first; of a contract there is one at most."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Intent] = {}
+        self.by_key: dict[Key, Intent] = {}
+
+    def learn(self, intent: Intent) -> None:
+        key = (intent.account, intent.con_id)
+        if intent.state in OPEN:
+            self.by_id[intent.id] = self.by_key[key] = intent
+        elif self.by_id.pop(intent.id, None) is not None:
+            del self.by_key[key]
+
+
 class Journal(JournalReader):
-    """The journal for the one process that writes it."""
+    """The journal for the one process that writes it. As nobody else does, it knows open intents and holdings by heart,
+    until a change of its own fails: a quote must not wait for the disk to be asked about each of a thousand positions.
+    """
 
     def __init__(
         self,
@@ -423,6 +442,8 @@ class Journal(JournalReader):
         self.path = path
         self._clock, self._new_id = clock, new_id
         self._depth = 0
+        self._open: _OpenIntents | None = None
+        self._held: dict[Key, Holding] | None = None
         self._lock_file = _hold(path)
         try:
             with self._failures():
@@ -478,12 +499,40 @@ class Journal(JournalReader):
             with self._failures():
                 self._db.execute("COMMIT")
         except BaseException:
+            self._open = self._held = None
             if self._db.in_transaction:
                 with self._failures():
                     self._db.execute("ROLLBACK")
             raise
         finally:
             self._depth = 0
+
+    def intent(self, intent_id: str) -> Intent:
+        return self._known_open().by_id.get(intent_id) or super().intent(intent_id)
+
+    def open_intent(self, account: str, con_id: int) -> Intent | None:
+        return self._known_open().by_key.get((account, con_id))
+
+    def open_intents(self) -> tuple[Intent, ...]:
+        return tuple(self._known_open().by_id.values())
+
+    def _known_open(self) -> _OpenIntents:
+        if self._open is None:
+            self._open = _OpenIntents()
+            for intent in super().open_intents():
+                self._open.learn(intent)
+        return self._open
+
+    def holding(self, account: str, con_id: int) -> Holding | None:
+        return self._known_held().get((account, con_id))
+
+    def holdings(self) -> dict[Key, Holding]:
+        return dict(self._known_held())
+
+    def _known_held(self) -> dict[Key, Holding]:
+        if self._held is None:
+            self._held = super().holdings()
+        return self._held
 
     def _write(self, statement: str, *values: object) -> int:
         """Returns how many rows it changed."""
@@ -536,7 +585,9 @@ class Journal(JournalReader):
                 *(_text(self._clock()), State.PLANNED),
             )
             self.append("decided", account, con_id, evidence, intent_id)
-        return self.intent(intent_id)
+            intent = super().intent(intent_id)
+            self._known_open().learn(intent)
+        return intent
 
     def record_sending(
         self, intent_id: str, *, client_id: int, next_valid_id: int, position: Decimal, quantity: Decimal,
@@ -611,6 +662,7 @@ class Journal(JournalReader):
             " WHERE id = ?",
             *(new.state, str(new.position), new.oca_group, str(new.proven_filled), new.refused, new.reason, new.id),
         )
+        self._known_open().learn(new)
         if new.filled != old.filled:
             holding = self.holding(new.account, new.con_id)
             before = new.position if holding is None else holding.quantity
@@ -658,6 +710,7 @@ class Journal(JournalReader):
             " quantity = excluded.quantity, oca_group = excluded.oca_group",
             *(account, con_id, str(quantity), group),
         )
+        self._known_held()[account, con_id] = Holding(quantity, group)
         return group
 
     def add_lock(self, account: str, con_id: int, reason: str, intent: str | None = None) -> None:

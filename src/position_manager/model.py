@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import cached_property
 
 ZERO = Decimal(0)
 
@@ -64,7 +65,7 @@ class Instrument:
     def is_option(self) -> bool:
         return self.kind in (Kind.OPTION, Kind.FUTURE_OPTION)
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The instrument in a few words, as people say it."""
         if self.is_option and self.expiry is not None and self.right is not None:

@@ -136,7 +136,7 @@ def _intents(journal: Journal, sync: Sync, searches: Searches) -> Iterator[Findi
         change = journal.record_finding(before.id, finding)
         if change.intent != before or change.effects:
             yield IntentMoved(before, change)
-        for order in sync.snapshot.open_orders:
+        for order in sync.snapshot.shown_open(before) if finding.cancel else ():
             if order.perm_id in finding.cancel:
                 yield Stray((before.account, before.con_id), order.order_id, order.ref)
     for gone in set(searches.intents) - open_ids:
@@ -162,7 +162,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     # While an order is under way its executions and the position may be told in any order.
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
     keys = sorted((expected.keys() | reported.keys()) - busy)
-    others = {key: journal.uncounted(*key, sync.snapshot.executions) for key in keys}
+    others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
     changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
     delivered = _delivered(changes, sync.instruments, expected.keys())
     for key in keys:

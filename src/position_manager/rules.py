@@ -233,10 +233,11 @@ def evaluate(
     now = market.now
     if memory.direction != unit.direction:
         memory = Memory(direction=unit.direction)
-    unseen = replace(memory, sightings=())
+    unseen = memory if not memory.sightings else replace(memory, sightings=())
     if unit.problem is not None:
         return Blind(Cause.BROKEN_GROUP, unit.problem), unseen
-    if not any(True for _ in _applying(unit, rules)):
+    applying = tuple(_applying(unit, rules))
+    if not applying:
         return Blind(Cause.NO_RULES, "no rule guards it"), unseen
     sessions = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
     if not sessions:
@@ -250,7 +251,7 @@ def evaluate(
         due = _due(unit, rules.time, session, day_close(sessions, now) or session.end, now, policy.zone)
         if due is not None:
             return Close(Rule.TIME, f"time: {due}"), memory
-    if all(rule is Rule.TIME for rule in _applying(unit, rules)):
+    if applying == (Rule.TIME,):
         return Hold(), unseen
     problem = _quote_problem(unit, market, policy)
     if problem is not None:
@@ -354,7 +355,8 @@ def _by_price(
         return Blind(Cause.CONTRADICTION, objection), replace(memory, sightings=())
     met = [condition for condition in conditions if condition.met]
     sightings = tuple(_sighting(condition, view, memory, policy) for condition in met)
-    memory = replace(memory, sightings=sightings)
+    if memory.sightings != sightings:
+        memory = replace(memory, sightings=sightings)
     for condition, sighting in zip(met, sightings, strict=True):
         if sighting.count >= policy.confirmations:
             at = view.newest.astimezone(policy.zone).strftime("%H:%M:%S %Z")
@@ -401,7 +403,7 @@ def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy) 
     armed = wording if memory.breakeven == wording else ""
     if rule is not None and memory.best is not None and view.unit.entry > 0:
         armed = wording if view.gain_at(memory.best) >= _part(view, rule.after_percent) else armed
-    return replace(memory, breakeven=armed)
+    return memory if memory.breakeven == armed else replace(memory, breakeven=armed)
 
 
 def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
@@ -414,7 +416,10 @@ def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
             new = view.at_gain(best - _gain(view, rule.distance_percent, rule.distance_amount))
             # The quantity or the average price may have changed: the stop still never loosens.
             level = new if level is None else max(level, new, key=view.gain_at)
-    return replace(memory, trail=level, trail_rule="" if level is None else wording)
+    trail_rule = "" if level is None else wording
+    if (memory.trail, memory.trail_rule) == (level, trail_rule):
+        return memory
+    return replace(memory, trail=level, trail_rule=trail_rule)
 
 
 def _part(view: _View, percent: Decimal) -> Decimal:

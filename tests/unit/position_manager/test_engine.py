@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import resource
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
+    BEGIN,
     CONFIG,
     DISASTER,
     GROUP,
     SECOND,
     Manager,
+    ManualClock,
     World,
     breach,
     put,
@@ -32,6 +35,7 @@ from ib_connection.causes import CLIENT_ID_IN_USE
 from position_manager.broker import CodeSaid
 from position_manager.config import Config
 from position_manager.connection_state import Phase, Step
+from position_manager.engine import SLICE
 from position_manager.intents import Side, State
 from position_manager.refused import RefusedError
 
@@ -790,3 +794,55 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
         await again.end()
 
     play_without_end(tmp_path, short_puts(), story)
+
+
+def many(count: int) -> World:
+    """An account that holds so many different puts."""
+    at = World(ManualClock(BEGIN))
+    for con_id in range(1, count + 1):
+        at.hold(put(con_id, 400 + con_id, always=True), 1)
+        at.quote(con_id, "2.50", "2.60")
+    return at
+
+
+def test_what_the_broker_says_does_not_wait_for_a_look_at_all_that_is_held(tmp_path: Path) -> None:
+    async def story() -> None:
+        at = many(95)
+        manager = Manager(at, tmp_path)
+        await manager.start()
+        desk, slices = manager.engine.desk, []
+        await at.clock.advance(4.999)
+        loops = manager.loops
+        at.clock._pass(at.clock.now() + timedelta(seconds=0.001))
+        desk.wake.set()
+        while manager.loops == loops:
+            await asyncio.sleep(0)
+            slices.append(sum(count.looked_at == at.clock.now() for count in desk.guard.counts.values()))
+            if len(slices) == 5:
+                desk.busy.add(("an order is on its way", 0))
+        looked = [after - before for before, after in itertools.pairwise([0, *slices])]
+        assert sum(looked) == 95
+        assert max(looked[:5]) == SLICE
+        assert max(looked[5:]) == 1
+        await manager.end()
+
+    drive(story)
+
+
+def test_a_quote_in_the_middle_of_a_loop_is_acted_on_at_once(tmp_path: Path) -> None:
+    async def story() -> None:
+        at = many(95)
+        manager = Manager(at, tmp_path, {**CONFIG, "quotes": {"confirmations": 1}})
+        await manager.start()
+        await at.clock.advance(1)
+        manager.engine._begin_loop()
+        loops = manager.loops
+        await asyncio.sleep(0)
+        at.quote(95, "1.00", "1.10")
+        while not at.received:
+            await asyncio.sleep(0)
+        assert manager.loops == loops, "the whole loop came first"
+        assert at.received[0].con_id == 95
+        await manager.end()
+
+    drive(story)

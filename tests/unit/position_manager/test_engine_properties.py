@@ -39,7 +39,7 @@ from tests.unit.position_manager.engine_world import (
 
 from position_manager.broker import CodeSaid, PositionHeard
 from position_manager.intents import TERMINAL, State, closing_side
-from position_manager.journal import JournalError
+from position_manager.journal import JournalError, JournalReader
 
 HISTORIES = int(os.environ.get("ENGINE_HISTORIES", "1000"))
 QUOTES = {
@@ -110,6 +110,13 @@ class Histories(RuleBasedStateMachine):
             # A journal that cannot be opened ends the process; systemd starts another one.
             assert isinstance(error, (KilledError, JournalError)), f"the engine ended: {error!r}"
             self.gone()
+        self.knows_by_heart_what_is_on_disk()
+
+    def knows_by_heart_what_is_on_disk(self) -> None:
+        journal = None if self.manager is None else self.manager.engine.desk.opened
+        if journal is not None:
+            assert journal.open_intents() == JournalReader.open_intents(journal)
+            assert journal.holdings() == JournalReader.holdings(journal)
 
     def start(self) -> None:
         self.starts += 1

@@ -282,6 +282,21 @@ def test_rules_remember(journal: Journal) -> None:
     assert journal.memory() == {}
 
 
+def test_what_a_failed_transaction_took_back_is_not_known_by_heart(journal: Journal) -> None:
+    intent = planned(journal)
+    with pytest.raises(RuntimeError), journal.transaction():
+        sent(journal, intent)
+        journal.record(intent.id, Executed(fill("1", 4)))
+        journal.record(intent.id, Proven(State.CANCELLED, "over", Decimal(4)))
+        assert journal.open_intents() == ()
+        assert journal.holdings()[KEY].quantity == 6
+        raise RuntimeError
+    assert journal.open_intents() == JournalReader.open_intents(journal) == (intent,)
+    assert journal.open_intent(*KEY) == journal.intent(intent.id) == intent
+    assert journal.holdings() == JournalReader.holdings(journal)
+    assert journal.holdings()[KEY].quantity == TEN
+
+
 def test_a_transaction_holds_together_or_not_at_all(journal: Journal) -> None:
     with pytest.raises(RuntimeError), journal.transaction():
         sent(journal, planned(journal))
