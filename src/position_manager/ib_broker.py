@@ -51,6 +51,9 @@ _T = TypeVar("_T")
 
 ORDER_STATUS = "3"
 """Message id of orderStatus: ``3|orderId|status|filled|remaining|avgFillPrice|permId|parentId|…|clientId|…``."""
+FIRST_QUESTION = 1_000_000_000
+"""Questions are numbered from here: what the gateway says about a number must never be taken for a word about an order,
+and orders are numbered from what the gateway told at the begin of the session."""
 LIVE = 1
 """The market data type of live quotes; 2 is frozen, 3 delayed, 4 both."""
 _KINDS = {Mode.PAPER: AccountKind.PAPER, Mode.LIVE: AccountKind.LIVE, Mode.SHADOW: None}
@@ -101,6 +104,7 @@ class IbBroker:
         self._ib = ib
         self._held = {(held.account, held.contract.conId): number(held.position) for held in ib.positions()}
         self._next_id = result.next_order_id or 1
+        ib.client.updateReqId(FIRST_QUESTION)
         # Orders must leave at once; the pace of everything else is kept here.
         ib.client.MaxRequests = 0
         ib.reqMarketDataType(LIVE)

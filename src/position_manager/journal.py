@@ -28,6 +28,7 @@ from position_manager.evidence import Execution, Finding
 from position_manager.intents import (
     AT_BROKER,
     OPEN,
+    REF_PREFIX,
     Acknowledged,
     Change,
     Dropped,
@@ -409,13 +410,18 @@ class _OpenIntents:
     def __init__(self) -> None:
         self.by_id: dict[str, Intent] = {}
         self.by_key: dict[Key, Intent] = {}
+        self.by_order: dict[tuple[int, int], Intent] = {}
+        """By client id and order id, once there is an order."""
 
     def learn(self, intent: Intent) -> None:
-        key = (intent.account, intent.con_id)
+        key, order = (intent.account, intent.con_id), (intent.client_id, intent.order_id)
         if intent.state in OPEN:
             self.by_id[intent.id] = self.by_key[key] = intent
+            if intent.order_id:
+                self.by_order[order] = intent
         elif self.by_id.pop(intent.id, None) is not None:
             del self.by_key[key]
+            self.by_order.pop(order, None)
 
 
 class Journal(JournalReader):
@@ -509,6 +515,12 @@ class Journal(JournalReader):
 
     def intent(self, intent_id: str) -> Intent:
         return self._known_open().by_id.get(intent_id) or super().intent(intent_id)
+
+    def intent_of_order(self, client_id: int, order_id: int) -> Intent | None:
+        return self._known_open().by_order.get((client_id, order_id)) or super().intent_of_order(client_id, order_id)
+
+    def intent_of_ref(self, ref: str) -> Intent | None:
+        return self._known_open().by_id.get(ref.removeprefix(REF_PREFIX)) or super().intent_of_ref(ref)
 
     def open_intent(self, account: str, con_id: int) -> Intent | None:
         return self._known_open().by_key.get((account, con_id))
@@ -629,8 +641,13 @@ class Journal(JournalReader):
         transaction. The same execution counts once. Returns the change; its effects are the caller's to carry out."""
         if isinstance(event, Sending):
             raise TypeError("an order is written down by record_sending")
+        known = self.intent(intent_id)
+        change = apply(known, event)
+        if change.intent == known:
+            # The broker says most things many times: nothing is to be written, and the disk need not be asked.
+            return change
         with self.transaction():
-            return self._apply(self.intent(intent_id), event, evidence or {})
+            return self._apply(known, event, evidence or {})
 
     def record_finding(self, intent_id: str, finding: Finding) -> Change:
         """Write down all that a sync told about an intent, in one transaction."""
@@ -648,8 +665,6 @@ class Journal(JournalReader):
     def _apply(self, old: Intent, event: Event, evidence: Evidence) -> Change:
         change = apply(old, event)
         new = change.intent
-        if new == old:
-            return change
         for fill in new.fills[len(old.fills) :]:
             self._write(
                 "INSERT INTO fills (exec_id, ref, quantity, price, time) VALUES (?, ?, ?, ?, ?)",

@@ -186,6 +186,21 @@ async def test_no_live_quote_is_a_code_about_the_contract(tmp_path: Path) -> Non
         assert said.con_id == option.instrument.con_id
 
 
+async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id, first = option.instrument.con_id, made.next_order_id()
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        for order_id in range(first, first + 12):
+            # One of these numbers could be that of the question for quotes.
+            sent = order(con_id, Side.BUY, 1, "0.05", order_id, ref=f"pm:{order_id}")
+            made.send(sent, option.instrument, tif="DAY", outside_rth=False)
+        await gateway.command("competing-session", "on")
+        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
+        assert isinstance(said, CodeSaid)
+        assert (said.order_id, said.con_id) == (0, con_id)
+
+
 async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         made.watch([option.instrument])

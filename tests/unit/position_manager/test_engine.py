@@ -839,8 +839,10 @@ def test_a_quote_in_the_middle_of_a_loop_is_acted_on_at_once(tmp_path: Path) -> 
         loops = manager.loops
         await asyncio.sleep(0)
         at.quote(95, "1.00", "1.10")
-        while not at.received:
+        for _ in range(40):
             await asyncio.sleep(0)
+            if at.received:
+                break
         assert manager.loops == loops, "the whole loop came first"
         assert at.received[0].con_id == 95
         await manager.end()
