@@ -104,7 +104,7 @@ class IbBroker:
         self._ib = ib
         self._held = {(held.account, held.contract.conId): number(held.position) for held in ib.positions()}
         self._next_id = result.next_order_id or 1
-        ib.client.updateReqId(FIRST_QUESTION)
+        ib.client.updateReqId(FIRST_QUESTION)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         # Orders must leave at once; the pace of everything else is kept here.
         ib.client.MaxRequests = 0
         ib.reqMarketDataType(LIVE)
