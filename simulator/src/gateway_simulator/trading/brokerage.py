@@ -114,7 +114,7 @@ class Brokerage:
         self.mode = mode
         self.seed = seed
         self.settings = settings or BrokerageSettings()
-        self.accounts: dict[str, Account] = {}
+        self._accounts: dict[str, Account] = {}
         self.completed_orders: list[Order] = []
         self.executions: list[Execution] = []
         self.bulletins: list[Bulletin] = []
@@ -135,15 +135,26 @@ class Brokerage:
     # What there is.
 
     @property
+    def accounts(self) -> dict[str, Account]:
+        """The accounts by name, with their holdings at the prices of this moment."""
+        if self.now is not None:
+            self._refresh()
+        return self._accounts
+
+    @accounts.setter
+    def accounts(self, accounts: dict[str, Account]) -> None:
+        self._accounts = accounts
+
+    @property
     def orders(self) -> list[Order]:
         """The working orders of all clients, as they stand, oldest first."""
         return [each.order for each in self.working.values() if each.transmitted]
 
     def add_account(self, account: Account) -> None:
         """Add an account. Raises ValueError if there is one of this name."""
-        if account.account_id in self.accounts:
+        if account.account_id in self._accounts:
             raise ValueError(f"account {account.account_id} is there already")
-        self.accounts[account.account_id] = account
+        self._accounts[account.account_id] = account
         account.begin_day()
 
     def find_instruments(self, query: ContractQuery) -> list[Instrument]:
@@ -255,7 +266,7 @@ class Brokerage:
         exchange = order.contract.exchange
         order = replace(
             order,
-            account=validation.choose_account(order.account, self.accounts),
+            account=validation.choose_account(order.account, self._accounts),
             contract=replace(instrument.contract, exchange=exchange),
         )
         validation.check_terms(order, instrument)
@@ -490,7 +501,7 @@ class Brokerage:
             self.day = self._today
             self.catalog.roll(self.day)
             self._refresh()
-            for account in self.accounts.values():
+            for account in self._accounts.values():
                 account.begin_day()
         now = max(now, self.now)
         start = self.now
@@ -505,7 +516,6 @@ class Brokerage:
         if self.market.revision != self.seen_revision:
             self.seen_revision = self.market.revision
             self._match()
-        self._refresh()
 
     def _next_moment(self, start: datetime) -> datetime:
         """The next moment at which something is to be done: something due, or a market step for orders at work."""
@@ -584,7 +594,7 @@ class Brokerage:
         self.executions.clear()
         self.completed_orders.clear()
         self.bulletins.clear()
-        for account in self.accounts.values():
+        for account in self._accounts.values():
             account.begin_day()
             self._tell(events.AccountChanged(account.account_id))
 
@@ -824,18 +834,16 @@ class Brokerage:
         if state == self._refreshed:
             return
         self._refreshed = state
-        for account in self.accounts.values():
+        for account in self._accounts.values():
             for con_id, held in account.positions.items():
-                quote = self.market.quote(con_id, self._moment)
-                price = quote.mark if quote.mark is not None else quote.last
+                price, _ = self.market.valuation(con_id, self._moment)
                 if price is not None and price != held.market_price:
                     account.positions[con_id] = replace(held, market_price=price)
                 instrument = self.catalog.get(con_id)
                 if held.contract.sec_type == "OPT" and instrument is not None and instrument.underlying is not None:
-                    above = self.market.quote(instrument.underlying.con_id, self._moment)
-                    price = above.last if above.last is not None else above.mark
-                    if price is not None:
-                        account.underlying_prices[con_id] = price
+                    _, above = self.market.valuation(instrument.underlying.con_id, self._moment)
+                    if above is not None:
+                        account.underlying_prices[con_id] = above
 
     # What an order would do.
 
@@ -907,7 +915,7 @@ class Brokerage:
         return datetime.combine(self.day + timedelta(days=1), time(0), NEW_YORK).astimezone(UTC)
 
     def _held(self) -> set[int]:
-        return {con_id for account in self.accounts.values() for con_id in account.positions}
+        return {con_id for account in self._accounts.values() for con_id in account.positions}
 
     def known_instrument(self, con_id: int) -> Instrument:
         """Return the contract of an id, expired ones too. Raises ValueError if there is none."""
