@@ -15,11 +15,11 @@ from simulator.tests.insync_client import Client
 
 from gateway_simulator.api.behaviour import ApiBehaviour, MarketDataAccess
 from gateway_simulator.api.server import WRITE_LIMIT, ApiServer
-from gateway_simulator.api.serving.market import MAX_TICKERS
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 
 APPLE = Stock("AAPL", "SMART", "USD", conId=265598)
+TICKERS = 100
 
 
 def ticks(frames: Iterable[list[str]]) -> dict[int, str]:
@@ -196,11 +196,14 @@ async def test_a_contract_must_be_one(contract: Contract, code: int) -> None:
 
 
 async def test_there_are_so_many_tickers_and_no_more() -> None:
-    async with running_server() as server:
+    behaviour = ApiBehaviour(messages_per_second=0)
+    assert behaviour.market_data_lines == 100
+    behaviour.market_data_lines = 3
+    async with running_server(behaviour=behaviour) as server:
         client = await RawClient.started(server.port)
-        for number in range(MAX_TICKERS + 1):
+        for number in range(4):
             client.send(1, 11, number, 265598, *[""] * 3, "0", "", "", "SMART", "", "USD", "", "", 0, "", 0, 0, "")
-        (*_, refused) = await client.until("4", "2", str(MAX_TICKERS))
+        (*_, refused) = await client.until("4", "2", "3")
         assert refused[3] == "101"
         client.close()
 
@@ -280,7 +283,7 @@ async def test_a_slow_reader_of_ticks_is_served_less_and_others_are_not_disturbe
     async with running_server() as server:
         slow, good = await RawClient.started(server.port, 1), await RawClient.started(server.port, 2)
         for client in (slow, good):
-            for number in range(MAX_TICKERS):
+            for number in range(TICKERS):
                 client.send(1, 11, number, 265598, *[""] * 3, "0", "", "", "SMART", "", "USD", "", "", 0, "", 0, 0, "")
             client.send(49, 1)
             await client.until("49")
@@ -329,4 +332,4 @@ async def one_second(server: ApiServer, good: RawClient) -> None:
     """Go a second on; the client that reads gets it all."""
     server.floor.move(1)
     good.send(49, 1)
-    assert len(await good.until("49")) > MAX_TICKERS
+    assert len(await good.until("49")) > TICKERS

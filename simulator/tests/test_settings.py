@@ -223,6 +223,7 @@ def test_the_trading_settings_are_read_and_written() -> None:
         ("TRADING_HOURS", "never", "one of always, exchange"),
         ("LATENCY_MS", "60001", "from 0 to 60000"),
         ("MARKET_DATA", "free", "one of live"),
+        ("MARKET_DATA_LINES", "many", "from 0 to 100000"),
         ("MASTER_CLIENT_ID", "all", "whole number"),
         ("HISTORICAL_PACING", "1", "yes or no"),
         ("FAULTS", "stall 3 in:placeOrder; explode", "at least three words"),

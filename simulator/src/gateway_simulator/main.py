@@ -40,6 +40,7 @@ SCENARIO_OPTIONS = {
     "tape": "file of a recorded market",
     "latency-ms": "milliseconds from an order to the market",
     "market-data": "live, delayed, frozen, none or competing",
+    "market-data-lines": "tickers that a client may have at a time",
     "master-client-id": "client that hears of every client's orders",
     "messages-per-second": "messages that a client may send in a second; 0: any number",
     "state-file": "file in which the state outlives the program",

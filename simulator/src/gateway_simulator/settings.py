@@ -174,6 +174,7 @@ class Scenario:
     tape: Path | None = None
     latency_ms: int | None = None
     market_data: MarketDataAccess = MarketDataAccess.LIVE
+    market_data_lines: int = 100
     master_client_id: int | None = None
     messages_per_second: int = 50
     historical_pacing: bool = False
@@ -513,6 +514,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "TAPE": _optional_path,
     "LATENCY_MS": _optional_number(60_000),
     "MARKET_DATA": _one_of(MarketDataAccess),
+    "MARKET_DATA_LINES": _number(100_000),
     "MASTER_CLIENT_ID": _optional_client_id,
     "MESSAGES_PER_SECOND": _number(1_000_000),
     "HISTORICAL_PACING": _yes_no,

@@ -54,6 +54,7 @@ class ApiBehaviour:
     ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected, and no
     market data comes.
     ``market_data`` what market data the user has.
+    ``market_data_lines`` tickers that a client may have at a time, beyond which they are refused (101).
     ``master_client_id`` the client that hears of every client's orders; None: no one does.
     ``messages_per_second`` from a client, beyond which they are refused (100); 0: no limit.
     ``historical_pacing`` too many requests for history are refused (162).
@@ -69,6 +70,7 @@ class ApiBehaviour:
     omit_account_download_end: bool = False
     farm_down: bool = False
     market_data: MarketDataAccess = MarketDataAccess.LIVE
+    market_data_lines: int = 100
     master_client_id: int | None = None
     messages_per_second: int = 50
     historical_pacing: bool = False
@@ -79,6 +81,8 @@ class ApiBehaviour:
             raise ValueError(
                 f"server_version is {self.server_version}; it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
             )
+        if self.market_data_lines < 0:
+            raise ValueError(f"market_data_lines is {self.market_data_lines}; it must be 0 or more")
         if self.messages_per_second < 0:
             raise ValueError(f"messages_per_second is {self.messages_per_second}; it must be 0 or more")
         if not 0 <= self.sync_delay < float("inf"):

@@ -331,6 +331,7 @@ class Gateway:
         self._behaviour.sync_delay = scenario.sync_seconds
         self._behaviour.omit_executions_end = scenario.omit_executions_end
         self._behaviour.omit_account_download_end = scenario.omit_account_download_end
+        self._behaviour.market_data_lines = scenario.market_data_lines
         self._behaviour.messages_per_second = scenario.messages_per_second
         self._behaviour.historical_pacing = scenario.historical_pacing
         self._behaviour.master_client_id = (

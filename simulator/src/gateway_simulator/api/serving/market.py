@@ -15,7 +15,6 @@ from gateway_simulator.trading.history import HistoryError
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.model import Instrument, Quote
 
-MAX_TICKERS = 100
 MAX_TICK_BY_TICK = 5
 DELAY = timedelta(minutes=15)
 """How far delayed data lags."""
@@ -108,7 +107,7 @@ class Market:
         instrument = self._desk.instrument(request.contract)
         snapshot = request.snapshot or request.regulatory_snapshot
         generic = _generic_ticks(request, instrument, snapshot=snapshot)
-        if len(self._tickers) >= MAX_TICKERS:
+        if len(self._tickers) >= self._desk.behaviour.market_data_lines:
             raise RefusalError(101, "Max number of tickers has been reached")
         access = self._desk.behaviour.market_data
         delayed = access is MarketDataAccess.DELAYED
