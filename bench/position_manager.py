@@ -34,9 +34,11 @@ from position_manager.ib_broker import IbBroker
 from position_manager.journal import Journal, Stamp
 from position_manager.ulid import ulid
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which something that does not come is an error."""
-SIZES = (10, 90)
+SIZES = (10, 90, 1000)
+SUBSCRIBED_IN_A_SECOND = 25
+"""Quotes, at least: the position manager keeps below 30 questions a second."""
 PLACE_ORDER = b"3\0"
 SETTINGS: dict[str, Any] = {
     "mode": "paper",
@@ -50,23 +52,26 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Cost:
-    """With so many positions: seconds from quote to order, one for each close; seconds from start to READY; MiB and
-    the share of a core of the service while quotes come and nothing is closed."""
+    """With so many positions: seconds from quote to order, one for each close, while the orders rest and while they
+    fill; seconds from the first start to READY, and from the next one; MiB and the share of a core of the service while
+    quotes come and nothing is closed."""
 
     positions: int
-    quote_to_order: tuple[float, ...]
+    resting: tuple[float, ...]
+    filling: tuple[float, ...]
     to_ready: float
+    to_ready_again: float
     memory: float
     core: float
 
 
 @asynccontextmanager
-async def gateway(directory: Path) -> AsyncIterator[tuple[int, int]]:
-    """A ready simulator without a limit of messages: its port, and that of its control interface."""
+async def gateway() -> AsyncIterator[tuple[int, int]]:
+    """A ready simulator without a limit of messages or quotes: its port, and that of its control interface."""
     port, control = free_port(), free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", str(control)),
-        *("--no-display", "--messages-per-second", "0", "--state-file", str(directory / "state.json")),
+        *("--no-display", "--messages-per-second", "0", "--market-data-lines", "10000"),
         env={**os.environ, "PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -87,6 +92,8 @@ async def buy_options(port: int, control: int, count: int) -> list[int]:
     """Buy one of each of so many options by hand, for a few cents; their contract ids."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
+    # ib_insync would keep below 45 messages a second.
+    ib.client.MaxRequests = 0
     wanted = []
     for symbol in ("SPY", "AAPL", "MSFT", "TSLA"):
         (stock,) = await ib.qualifyContractsAsync(Stock(symbol, "SMART", "USD"))
@@ -140,8 +147,8 @@ class Stopwatch:
     triggered = 0.0
 
 
-async def closes(port: int, control: int, con_ids: list[int], count: int, directory: Path) -> list[float]:
-    """Let so many positions run through their stop, one after the other."""
+async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
+    """Let positions run through their stop, one after the other; the orders rest, or the bid comes up to them."""
     config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
     clock, watch = SystemClock(), Stopwatch()
     broker = IbBroker(config, clock, answer_within=PATIENCE)
@@ -175,25 +182,28 @@ async def closes(port: int, control: int, con_ids: list[int], count: int, direct
             await asyncio.sleep(0.2)
         await asyncio.sleep(2)
         watch.attach(broker)
-        # IB gives no more than 100 quotes at a time unless one pays for more.
-        quoted = [con_id for con_id in con_ids if con_id in engine.desk.guard.quotes]
-        for con_id in quoted[:count]:
+        for con_id in con_ids:
             watch.sent.clear()
             await asyncio.to_thread(ctl.request, control, "set-price", [str(con_id), "bid=0.01", "ask=0.02"])
             await watch.sent.wait()
+            if fill:
+                await asyncio.to_thread(ctl.request, control, "set-price", [str(con_id), "bid=0.02", "ask=0.03"])
+                while any(con_id == held for _, held in engine.desk.guard.positions):  # noqa: ASYNC110 - as above
+                    await asyncio.sleep(0.01)
             # Not so fast that IB's limit of messages a second is measured.
             await asyncio.sleep(0.3)
     stop.set()
     await running
-    return watch.taken
+    return tuple(watch.taken)
 
 
-async def service(port: int, directory: Path, seconds: float) -> tuple[float, float, float]:
-    """The service as a process: seconds to READY, MiB, and its share of a core while nothing is closed."""
+async def service(port: int, directory: Path, settle: float, seconds: float) -> tuple[float, float, float]:
+    """The service as a process: seconds to READY, MiB, and its share of a core while nothing is closed. What it keeps
+    in the directory is there for the next start."""
     config = directory / "pm.yml"
     config.write_text(f"mode: paper\ngateway: {{port: {port}}}\ndefaults: {{stop: {{percent_of_premium: 100}}}}\n")
     for name in ("state", "run"):
-        (directory / name).mkdir()
+        (directory / name).mkdir(exist_ok=True)
     begun = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "position_manager.cli", "run", "--config", str(config)),
@@ -209,7 +219,7 @@ async def service(port: int, directory: Path, seconds: float) -> tuple[float, fl
                 if not line:
                     raise RuntimeError("the service ended before it was ready")
         ready = time.perf_counter() - begun
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(settle)
         used = processor(process.pid)
         await asyncio.sleep(seconds)
         return ready, memory(process.pid), (processor(process.pid) - used) / seconds
@@ -218,22 +228,33 @@ async def service(port: int, directory: Path, seconds: float) -> tuple[float, fl
         await process.communicate()
 
 
+async def closes_of(size: int, count: int, *, fill: bool) -> tuple[float, ...]:
+    with tempfile.TemporaryDirectory() as name:
+        async with gateway() as (port, control):
+            con_ids = await buy_options(port, control, size)
+            return await closes(port, control, con_ids[:count], Path(name), fill=fill)
+
+
 async def measure(sizes: tuple[int, ...], count: int, seconds: float) -> list[Cost]:
     found = []
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
-            directory = Path(name)
-            async with gateway(directory) as (port, control):
-                con_ids = await buy_options(port, control, size)
-                ready, mebibytes, core = await service(port, directory, seconds)
-                taken = await closes(port, control, con_ids, min(size, count), directory)
-                found.append(Cost(size, tuple(taken), ready, mebibytes, core))
+            async with gateway() as (port, control):
+                await buy_options(port, control, size)
+                ready, *_ = await service(port, Path(name), 0, 1)
+                again, mebibytes, core = await service(
+                    port, Path(name), seconds + size / SUBSCRIBED_IN_A_SECOND, seconds
+                )
+        resting = await closes_of(size, count, fill=False)
+        filling = await closes_of(size, count, fill=True)
+        found.append(Cost(size, resting, filling, ready, again, mebibytes, core))
     return found
 
 
 def report(costs: list[Cost], seconds: float, day: str) -> str:
     rows = [
-        f"| {cost.positions} | {describe(cost.quote_to_order)} ({len(cost.quote_to_order)}) | {cost.to_ready:.1f}"
+        f"| {cost.positions} | {describe(cost.resting)} ({len(cost.resting)})"
+        f" | {describe(cost.filling)} ({len(cost.filling)}) | {cost.to_ready:.1f} | {cost.to_ready_again:.1f}"
         f" | {cost.memory:.0f} | {cost.core:.1%} |"
         for cost in costs
     ]
@@ -246,11 +267,14 @@ def report(costs: list[Cost], seconds: float, day: str) -> str:
             "",
             "Quote to order: median / 99th percentile in ms (and how many), from the arrival of the bytes of a quote",
             "beyond the stop to the bytes of the order on the socket, the journal on the disk in between.",
-            "None of these orders fills: the last of a row is sent while all before it rest and are followed.",
-            f"Memory and share of a core: of the service, {seconds:g} s after it was READY and over as many seconds.",
+            "Orders rest: none of them fills, and the last is sent while all before it are followed. Orders fill: each",
+            "before the next quote. All positions have live quotes.",
+            "READY: after the first start, when nothing is known of the contracts, and after a restart.",
+            f"Memory and share of a core: of the service, over {seconds:g} s, when it has had all quotes for as long.",
             "",
-            "| positions | quote to order | start to READY, s | memory, MiB | share of a core |",
-            "|---|---|---|---|---|",
+            "| positions | quote to order, orders rest | orders fill | first READY, s | READY again, s | memory, MiB"
+            " | share of a core |",
+            "|---|---|---|---|---|---|---|",
             *rows,
             "",
         ]
