@@ -620,6 +620,7 @@ class Brokerage:
                 continue
             for trade in settlement.settle(held, underlying, price):
                 position = account.trade(trade.contract, trade.quantity, trade.price, ZERO)
+                self._refreshed = None
                 self._tell(events.PositionChanged(account.account_id, position))
             self._tell(events.AccountChanged(account.account_id))
 
@@ -775,6 +776,7 @@ class Brokerage:
         closes = held is not None and held.quantity * signed < 0
         realized_before = account.realized.get(contract.con_id, ZERO)
         position = account.trade(contract, signed, fill.price, commission)
+        self._refreshed = None
         execution = Execution(
             exec_id=self._next_exec_id(),
             order_id=order.order_id,

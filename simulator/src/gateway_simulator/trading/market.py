@@ -140,12 +140,13 @@ class Market:
         self._hours: dict[int, Hours] = {}
         self._ranges: dict[tuple[int, int], _Range] = {}
         self._set_ranges: dict[tuple[int, int], tuple[int, list[Decimal]]] = {}
-        self._values: dict[tuple[int, int], Decimal | None] = {}
+        self._values: dict[int, dict[int, Decimal | None]] = {}
+        self._values_kept = 0
         self._scripted: dict[int, Timeline] = {}
         self._taped: dict[int, Timeline] = {}
         self._halted: dict[int, Halted] = {}
         self._quotes: dict[int, Quote] = {}
-        self._quotes_of: tuple[int, int] = (0, 0)
+        self._quotes_of = 0
         if tape is not None:
             self._play(tape, start)
 
@@ -154,9 +155,9 @@ class Market:
     def quote(self, con_id: int, now: datetime) -> Quote:
         """Return a contract's quote. Raises UnknownContractError."""
         step = step_at(now)
-        if self._quotes_of != (step, self.revision):
+        if self._quotes_of != step:
             self._quotes.clear()
-            self._quotes_of = (step, self.revision)
+            self._quotes_of = step
         known = self._quotes.get(con_id)
         if known is None:
             known = self._quotes[con_id] = self._quote(self._listing(con_id), step)
@@ -234,7 +235,7 @@ class Market:
         standing = self.point(listing.con_id, step).value
         value = self._complete(listing, given or {"bid": None, "ask": None}, standing)
         self._scripted.setdefault(listing.con_id, Timeline()).add(step, value)
-        self._changed()
+        self._changed(listing.con_id)
 
     def release(self, name: str, now: datetime | None = None) -> None:
         """Let a contract move by itself again from now on; without ``now`` as if nothing had ever been set.
@@ -250,20 +251,22 @@ class Market:
             self._set_ranges.clear()
         else:
             timeline.add(step_at(now), None)
-        self._changed()
+        self._changed(con_id)
 
     def halt(self, name: str, kind: Halted) -> None:
         """Halt a contract and its derivatives. Raises MarketError."""
         if kind is Halted.NO:
             raise MarketError("to end a halt, resume the contract")
-        self._halted[self.named(name).contract.con_id] = kind
-        self._changed()
+        con_id = self.named(name).contract.con_id
+        self._halted[con_id] = kind
+        self._changed(con_id)
 
     def resume(self, name: str) -> None:
         """End a contract's halt. Raises MarketError where it is not halted."""
-        if self._halted.pop(self.named(name).contract.con_id, None) is None:
+        con_id = self.named(name).contract.con_id
+        if self._halted.pop(con_id, None) is None:
             raise MarketError(f"{name} is not halted")
-        self._changed()
+        self._changed(con_id)
 
     def scripted(self) -> dict[str, Any]:
         """Return everything that was set (but not the tape) as plain JSON values, for ``restore_scripted``."""
@@ -302,7 +305,8 @@ class Market:
                 raise MarketError(f"contract {con_id}: is not in the catalog")
         self._scripted = {con_id: timeline for con_id, timeline in scripted.items() if timeline.steps}
         self._halted = halted
-        self._changed()
+        self._set_ranges.clear()
+        self._changed(*self._listings)
 
     # What bars are made of
 
@@ -430,12 +434,15 @@ class Market:
 
     def _value(self, listing: _Listing, step: int) -> Decimal | None:
         """``point(…).value``, remembered: the day's open, extremes and close are asked for at every step."""
-        key = (listing.con_id, step)
-        if key not in self._values:
-            if len(self._values) >= VALUES_KEPT:
+        known = self._values.setdefault(listing.con_id, {})
+        if step not in known:
+            if self._values_kept >= VALUES_KEPT:
                 self._values.clear()
-            self._values[key] = self.point(*key).value
-        return self._values[key]
+                self._values_kept = 0
+                known = self._values.setdefault(listing.con_id, {})
+            known[step] = self.point(listing.con_id, step).value
+            self._values_kept += 1
+        return known[step]
 
     def _extremes(self, listing: _Listing, first: int, until: int) -> tuple[int, int]:
         """The steps of the walk's lowest and highest price, found by going on from where they were known."""
@@ -651,9 +658,12 @@ class Market:
             sizes = {key: row.sizes.get(key) for key in SIZES}
             self._taped.setdefault(listing.con_id, Timeline()).add(step, replace(value, halted=row.halted, **sizes))
 
-    def _changed(self) -> None:
+    def _changed(self, *con_ids: int) -> None:
+        """Something was set for contracts: what is remembered of them and of their derivatives holds no more."""
         self.revision += 1
-        self._values.clear()
+        for con_id in [each for each, listing in self._listings.items() if {each, listing.root} & set(con_ids)]:
+            self._quotes.pop(con_id, None)
+            self._values_kept -= len(self._values.pop(con_id, {}))
 
 
 def _half_spread(listing: _Listing, price: float) -> float:
