@@ -84,13 +84,20 @@ class CodeSaid:
 
 
 @dataclass(frozen=True)
+class DetailsHeard:
+    """The broker told more of contracts that are held: the next answer of `positions` has it."""
+
+
+@dataclass(frozen=True)
 class Disconnected:
     """The session is over; nothing more will be heard of it."""
 
     why: str
 
 
-BrokerEvent = QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | Disconnected
+BrokerEvent = (
+    QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | DetailsHeard | Disconnected
+)
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,10 @@ class Broker(Protocol):
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
         """Whom to tell. To be called once, before anything else."""
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        """What was told before, perhaps to a process before this one: `positions` need not wait until it is told again.
+        Hours count if they are there."""
 
     async def connect(self) -> Session:
         """One attempt, with nothing left over from a session before. Raises ConnectError."""

@@ -86,6 +86,9 @@ class Fence:
             raise BrokerError("the engine was killed")
         return self._inner
 
+    def know(self, instruments: Collection[Instrument]) -> None:
+        self._living().know(instruments)
+
     async def connect(self) -> Session:
         return await self._living().connect()
 

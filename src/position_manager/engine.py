@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -28,6 +27,7 @@ from position_manager.broker import (
     CodeSaid,
     CommissionHeard,
     ConnectError,
+    DetailsHeard,
     Disconnected,
     ExecutionHeard,
     OrderHeard,
@@ -474,11 +474,12 @@ class Engine:
                 journal.recover()
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
-                desk.instruments.update(kept_instruments.read(journal))
+                desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
                 raise
             desk.opened = journal
+            desk.broker.know(desk.instruments.values())
             desk.read_locks()
         elif desk.journal.stamp.accounts != frozenset(desk.accounts):
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
@@ -537,14 +538,9 @@ class Engine:
 
     def _bring_in(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
         desk = self.desk
-        for position in positions:
-            instrument = position.instrument
-            known = desk.instruments.get(instrument.con_id)
-            if known is instrument:
-                continue
-            if known is None or replace(known, liquid_hours=()) != replace(instrument, liquid_hours=()):
-                kept_instruments.keep(desk.journal, instrument)
-            desk.instruments[instrument.con_id] = instrument
+        held = {position.instrument.con_id: position.instrument for position in positions}
+        kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
+        desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
@@ -626,6 +622,8 @@ class Engine:
             case CodeSaid():
                 if not self.orders.said(event):
                     self._code(event)
+            case DetailsHeard():
+                desk.sync_soon()
             case Disconnected(why):
                 self._hear(link.SocketDown(why))
 

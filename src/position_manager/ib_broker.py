@@ -29,6 +29,7 @@ from position_manager.broker import (
     CodeSaid,
     CommissionHeard,
     ConnectError,
+    DetailsHeard,
     Disconnected,
     ExecutionHeard,
     OrderHeard,
@@ -54,6 +55,8 @@ ORDER_STATUS = "3"
 FIRST_QUESTION = 1_000_000_000
 """Questions are numbered from here: what the gateway says about a number must never be taken for a word about an order,
 and orders are numbered from what the gateway told at the begin of the session."""
+REFRESHED_AT_ONCE = 100
+"""Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
 LIVE = 1
 """The market data type of live quotes; 2 is frozen, 3 delayed, 4 both."""
 _KINDS = {Mode.PAPER: AccountKind.PAPER, Mode.LIVE: AccountKind.LIVE, Mode.SHADOW: None}
@@ -88,9 +91,13 @@ class IbBroker:
         self._wanted: dict[int, Instrument] = {}
         self._to_watch: deque[int] = deque()
         self._watching: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
         self._hear = hear
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        self._book.recall(instruments, self._clock.now())
 
     # ----- the session
 
@@ -116,6 +123,11 @@ class IbBroker:
         if self._watching is not None:
             self._watching.cancel()
             self._watching = None
+        if self._refreshing is not None:
+            # What it asked may be what ended the session; that is still to be told.
+            if self._refreshing is not asyncio.current_task():
+                self._refreshing.cancel()
+            self._refreshing = None
         self._tickers.clear()
         self._wanted.clear()
         self._to_watch.clear()
@@ -234,7 +246,10 @@ class IbBroker:
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
         for left_out in {p.contract.localSymbol for p in held if kind_of(p.contract) is None}:
             _log.warning("%s is neither stock, option nor future: it is not guarded", left_out)
-        await self._details(contracts)
+        await self._details([contract for contract in contracts if self._book.lacks(contract)])
+        old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
+        if old and self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(self._session(), old))
         return tuple(
             Position(
                 p.account,
@@ -273,6 +288,20 @@ class IbBroker:
         for rule in self._book.missing_rules():
             steps = await self._ask(f"market rule {rule}", partial(_market_rule, rule))
             self._book.rules[rule] = steps or ()
+
+    async def _refresh(self, ib: IB, contracts: list[Contract]) -> None:
+        """Ask again for the details of contracts of which enough is known to go on meanwhile."""
+        try:
+            for first in range(0, len(contracts), REFRESHED_AT_ONCE):
+                await self._details(contracts[first : first + REFRESHED_AT_ONCE])
+                if self._ib is not ib:
+                    return
+                self._hear(DetailsHeard())
+        except BrokerError as error:
+            _log.warning("the details of contracts are not all known yet: %s", error)
+        finally:
+            if self._ib is ib:
+                self._refreshing = None
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
         return await self._ask("open orders", self._open_orders)

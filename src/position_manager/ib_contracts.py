@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -47,6 +48,34 @@ class ContractBook:
         self.rules: dict[int, Any] = {}
         self._known: dict[int, _Known] = {}
         self._contracts: dict[int, Contract] = {}
+        self._made: dict[int, tuple[_Known | None, Instrument]] = {}
+
+    def recall(self, instruments: Collection[Instrument], now: datetime) -> None:
+        """What is known of contracts from before, with their hours as far as they still hold. It counts until IB tells
+        the details again."""
+        for instrument in instruments:
+            if instrument.con_id in self._made or instrument.con_id in self._known:
+                continue
+            known = _Known(None, instrument.liquid_hours, now) if instrument.liquid_hours else None
+            if known is not None:
+                self._known[instrument.con_id] = known
+            self._made[instrument.con_id] = known, instrument
+
+    def lacks(self, contract: Contract) -> bool:
+        """Whether too little is known of a contract to make an instrument of it without asking IB first."""
+        made = self._made.get(contract.conId)
+        if made is None:
+            return True
+        told, instrument = made
+        if told is not None and told.details is not None:
+            return False
+        # What was known from before is of no use if the contract was adjusted since.
+        named = contract.localSymbol, kind_of(contract), per_unit(contract)
+        if named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
+            return False
+        del self._made[contract.conId]
+        self._known.pop(contract.conId, None)
+        return True
 
     def wants(self, contract: Contract, now: datetime) -> bool:
         """Whether the details of a contract should be asked for."""
@@ -93,25 +122,26 @@ class ContractBook:
         return self._contracts.get(con_id)
 
     def instrument(self, held: Contract) -> Instrument:
-        """An instrument from a position's contract and the details known of it."""
+        """An instrument from a position's contract and the details known of it; the same one while these stay."""
         known = self._known.get(held.conId)
         details = None if known is None else known.details
+        if held.conId in self._made:
+            made_of, made = self._made[held.conId]
+            rule = None if details is None else self.rule_of(details, held)
+            if details is None or known is made_of or (rule is not None and rule not in self.rules):
+                self._contracts.setdefault(held.conId, _contract(made))
+                return made
         contract = held if details is None or details.contract is None else details.contract
         kind = kind_of(contract)
         if kind is None:
             raise ValueError(f"contract {held.conId} is a {held.secType}")
-        exchange = _exchange(contract)
-        self._contracts[held.conId] = Contract(
-            secType=contract.secType, conId=contract.conId, symbol=contract.symbol, exchange=exchange,
-            currency=contract.currency, localSymbol=contract.localSymbol,
-        )  # fmt: skip
-        return Instrument(
+        made = Instrument(
             con_id=held.conId,
             symbol=contract.symbol,
             kind=kind,
             multiplier=per_unit(contract),
             currency=contract.currency,
-            exchange=exchange,
+            exchange=_exchange(contract),
             expiry=_expiry(contract),
             strike=number(contract.strike) if contract.strike else ZERO,
             right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
@@ -120,6 +150,9 @@ class ContractBook:
             increments=self._increments(details, held),
             liquid_hours=() if known is None else known.hours,
         )
+        self._made[held.conId] = known, made
+        self._contracts[held.conId] = _contract(made)
+        return made
 
     def _increments(self, details: ContractDetails | None, held: Contract) -> tuple[tuple[Decimal, Decimal], ...]:
         rule = None if details is None else self.rule_of(details, held)
@@ -129,6 +162,14 @@ class ContractBook:
             return ((ZERO, steps[0][1]), *steps[1:])
         tick = number(details.minTick) if details is not None and details.minTick else Decimal("0.01")
         return ((ZERO, tick),)
+
+
+def _contract(instrument: Instrument) -> Contract:
+    """For orders and quotes."""
+    return Contract(
+        secType=instrument.kind.value, conId=instrument.con_id, symbol=instrument.symbol, exchange=instrument.exchange,
+        currency=instrument.currency, localSymbol=instrument.local_symbol,
+    )  # fmt: skip
 
 
 def _exchange(contract: Contract) -> str:

@@ -154,6 +154,9 @@ class SimBroker:
 
     # ----- questions
 
+    def know(self, instruments: Collection[Instrument]) -> None:
+        """It has them all itself."""
+
     async def positions(self) -> tuple[Position, ...]:
         await self._answer("positions")
         return tuple(books_module.positions(self._books, self._instruments(), self._sim.account))

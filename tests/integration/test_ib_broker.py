@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from position_manager.broker import (
     CodeSaid,
     CommissionHeard,
     ConnectError,
+    DetailsHeard,
     Disconnected,
     ExecutionHeard,
     OrderHeard,
@@ -80,6 +82,44 @@ async def test_positions_come_as_instruments_with_prices_per_unit(tmp_path: Path
         assert option.instrument.liquid_hours
         assert option.instrument.increments[0][0] == 0
         assert made.name.startswith("IB at 127.0.0.1:")
+
+
+async def test_what_was_known_before_is_held_at_once_and_asked_for_again_beside(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, _, option):
+        known = [position.instrument for position in await made.positions()]
+        await made.close()
+        # Whoever asks for details now loses the connection.
+        await gateway.command("fault", "disconnect", "before", "in:reqContractDetails")
+        again, ears = broker(gateway)
+        again.know(known)
+        await again.connect()
+        assert option in await again.positions()
+        again.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.bid is not None)
+        await again.ping()
+        await again.close()
+        await gateway.command("fault-clear")
+
+        without_hours = [replace(instrument, liquid_hours=()) for instrument in known]
+        later, ears = broker(gateway)
+        later.know(without_hours)
+        await later.connect()
+        assert {position.instrument.con_id: position.instrument for position in await later.positions()} == {
+            instrument.con_id: instrument for instrument in without_hours
+        }
+        await ears.until(lambda event: isinstance(event, DetailsHeard))
+        assert option in await later.positions()
+        await later.close()
+
+
+async def test_a_contract_that_was_adjusted_is_looked_up(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, _, option):
+        await made.close()
+        again, _ears = broker(gateway)
+        again.know([replace(option.instrument, multiplier=Decimal(10))])
+        await again.connect()
+        assert option in await again.positions()
+        await again.close()
 
 
 async def test_an_order_is_told_from_the_socket_to_its_executions(tmp_path: Path) -> None:

@@ -291,6 +291,7 @@ class PortBroker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.client_id = 100
+        self.known: dict[int, Instrument] = {}
         self.name = "IB at 127.0.0.1:4002"
         self.watched: set[int] = set()
         self._hear: Callable[[BrokerEvent], None] | None = None
@@ -333,6 +334,9 @@ class PortBroker:
         await asyncio.sleep(0)
         if not self.open or what in self.world.fail:
             raise BrokerError(f"{what} not answered within 10 s")
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        self.known = {instrument.con_id: instrument for instrument in instruments}
 
     async def positions(self) -> tuple[Position, ...]:
         await self._ask("positions")
