@@ -37,7 +37,7 @@ def run(config: Config, tape: Path, positions: Path | None, plot: Path | None, *
     if plot is not None:
         from position_manager.replay_plot import draw
 
-        draw(outcomes, plot, zone)
+        draw(outcomes, plot, zone, config.quotes.max_age)
     if as_json:
         console.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=2), highlight=False)
     else:

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import matplotlib
-from matplotlib.dates import DateFormatter
+from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 
 from position_manager.replay import Outcome
+from position_manager.replay_lines import line_of, stretches
 
 matplotlib.use("Agg")
 
 _LEVELS = (("stop", "tab:red"), ("target", "tab:green"), ("trailing", "tab:orange"))
 
 
-def draw(outcomes: Sequence[Outcome], file: Path, zone: ZoneInfo) -> None:
-    """Draw each unit's price, entry, levels and exit into a PNG file. Raises OSError."""
+def draw(outcomes: Sequence[Outcome], file: Path, zone: ZoneInfo, max_age: timedelta) -> None:
+    """Draw each unit's price, entry, levels and exit into a PNG file; lines break where no quote was younger than
+    ``max_age``. Raises OSError."""
     figure = Figure(figsize=(7, 3.6 * len(outcomes)), dpi=120, layout="constrained")
-    for axes, outcome in zip(figure.subplots(len(outcomes), squeeze=False)[:, 0], outcomes, strict=True):
-        times = [sample.time.astimezone(zone) for sample in outcome.samples]
-        prices = [float(sample.price) for sample in outcome.samples]
-        axes.plot(times, prices, color="black", drawstyle="steps-post", label="price")
+    rows = figure.subplots(len(outcomes), squeeze=False, sharex=True)[:, 0]
+    for axes, outcome in zip(rows, outcomes, strict=True):
+        samples = outcome.samples
+        axes.plot(*line_of(samples, max_age, lambda each: each.price), "k", drawstyle="steps-post", label="price")
+        alone = [part[0] for part in stretches(samples, max_age) if len(part) == 1]
+        axes.plot([each.time for each in alone], [float(each.price) for each in alone], "k.", markersize=4)
         axes.axhline(float(outcome.unit.entry), color="grey", linestyle=":", label="entry")
         for name, color in _LEVELS:
-            levels = [getattr(sample, name) for sample in outcome.samples]
-            if any(level is not None for level in levels):
-                shown = [float("nan") if level is None else float(level) for level in levels]
-                axes.plot(times, shown, color=color, linestyle="--", drawstyle="steps-post", label=name)
-        if outcome.closed is not None and times:
+            level = attrgetter(name)
+            if any(level(sample) is not None for sample in samples):
+                line = line_of(samples, max_age, level)
+                axes.plot(*line, color=color, linestyle="--", drawstyle="steps-post", label=name)
+        if outcome.closed is not None and samples:
             label = f"{outcome.closed.rule.value} {outcome.exit}"
-            axes.plot(times[-1], prices[-1], "o", color="tab:blue", markersize=9, label=label)
+            last = samples[-1]
+            axes.plot(last.time, float(last.price), "o", color="tab:blue", markersize=9, label=label)
         profit = "" if outcome.profit is None else f": {outcome.profit:+,.2f}"
         axes.set_title(f"{outcome.unit.name}{profit}", fontsize=13)
-        axes.xaxis.set_major_formatter(DateFormatter("%H:%M:%S", tz=zone))  # type: ignore[no-untyped-call]  # not typed there
-        axes.tick_params(axis="x", labelrotation=20)
-        axes.set_xlabel(zone.key)
         axes.set_ylabel(f"price to close, {outcome.unit.legs[0].instrument.currency}")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    # It may be a minute or many days.
+    every = [sample.time for outcome in outcomes for sample in outcome.samples]
+    seconds = ":%S" if every and max(every) - min(every) < timedelta(hours=1) else ""
+    times = rows[-1].xaxis
+    times.set_major_locator(AutoDateLocator(tz=zone, minticks=3, maxticks=7))  # type: ignore[no-untyped-call]
+    times.set_major_formatter(DateFormatter(f"%H:%M{seconds}\n%d %b", tz=zone))  # type: ignore[no-untyped-call]
+    rows[-1].set_xlabel(zone.key)
     figure.savefig(file, format="png")

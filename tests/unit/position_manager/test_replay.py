@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import position_manager
 from position_manager.cli import main
 from position_manager.config import Config, load
 from position_manager.config_errors import ConfigError
-from position_manager.replay import Outcome, replay
+from position_manager.replay import Outcome, Sample, replay
+from position_manager.replay_lines import line_of, stretches
 from position_manager.tape import COLUMNS, read_positions, read_tape
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "replay"
@@ -138,3 +140,13 @@ def test_a_journal_in_which_nothing_fired_holds_no_tape(tmp_path: Path, capsys: 
 def test_a_tape_without_its_positions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*COMMAND[:2], "--config", str(EXAMPLE / "rules.yml")]) != 0
     assert "--positions" in capsys.readouterr().err
+
+
+def test_a_line_ends_where_its_quotes_are_too_old_and_no_earlier() -> None:
+    seconds = (0, 10, 20, 50, 51, 90)
+    samples = [Sample(BEGIN + timedelta(seconds=at), Decimal(at), None, None, None) for at in seconds]
+    max_age = timedelta(seconds=10)
+    assert [[int(each.price) for each in part] for part in stretches(samples, max_age)] == [[0, 10, 20], [50, 51], [90]]
+    times, prices = line_of(samples, max_age, lambda each: each.price)
+    assert [(time - BEGIN).total_seconds() for time in times] == [0, 10, 20, 30, 50, 51, 61, 90]
+    assert [str(price) for price in prices] == ["0.0", "10.0", "20.0", "nan", "50.0", "51.0", "nan", "90.0"]
