@@ -24,6 +24,7 @@ from position_manager.config import Config, Mode, load
 from position_manager.config_errors import ConfigError, key_text, read_document
 from position_manager.control import (
     AskClose,
+    AskPrice,
     AskRelease,
     AskReload,
     AskStatus,
@@ -227,6 +228,11 @@ def reload(paths: Paths, _options: argparse.Namespace) -> int:
     return OK
 
 
+def move_price(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskPrice(symbol=options.symbol, price=options.price)).text)
+    return OK
+
+
 def check_config(paths: Paths, options: argparse.Namespace) -> int:
     path = options.file or paths.config
     config = load(path)
@@ -347,6 +353,9 @@ def _parser() -> argparse.ArgumentParser:
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
     releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
+    moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
+    moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")
+    moves.add_argument("price", type=_price, metavar="PRICE", help="where it is from now on; it goes on from there")
     checks = add("check-config", check_config, "Check a configuration; every fault with its line.")
     checks.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: that of --config or --instance")
     drills = add("drill", drill, "Try with one unit, bought for it, that a close survives lost connections and kills.")

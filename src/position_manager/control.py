@@ -54,6 +54,9 @@ class Actions(Protocol):
     def reload(self) -> str:
         """Read the configuration anew; what was done."""
 
+    def move_price(self, symbol: str, price: Decimal) -> str:
+        """Move an underlying of the simulated market; what was done."""
+
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,7 +91,15 @@ class AskReload(_Request):
     ask: Literal["reload"] = "reload"
 
 
-Request = AskStatus | AskClose | AskRelease | AskReload
+class AskPrice(_Request):
+    """Move an underlying of the simulated market to a price."""
+
+    ask: Literal["price"] = "price"
+    symbol: _Text
+    price: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+Request = AskStatus | AskClose | AskRelease | AskReload | AskPrice
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -160,6 +171,8 @@ class Server:
                 return Answer(done=True, text=actions.release(request.what, by=request.by))
             case AskReload():
                 return Answer(done=True, text=actions.reload())
+            case AskPrice():
+                return Answer(done=True, text=actions.move_price(request.symbol, request.price))
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes | None:

@@ -253,6 +253,23 @@ class Service:
         self.engine.reload(new)
         return f"{self._paths.config} is in force."
 
+    def move_price(self, symbol: str, price: Decimal) -> str:
+        """In mode sim only. Raises RefusedError."""
+        # Only mode sim needs it.
+        from position_manager.sim_broker import SimBroker
+
+        broker, mode = self.engine.desk.broker, self.engine.desk.config.mode
+        if not isinstance(broker, SimBroker):
+            raise RefusedError(f"Mode {mode} has the prices of a real market: only those of mode sim can be moved.")
+        try:
+            broker.set_price(symbol, price)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+        except OSError as error:
+            raise RefusedError(f"The price could not be written down: {error.strerror or error}") from error
+        _log.warning("%s was moved to %s by hand", symbol, price)
+        return f"{symbol} is at {price} and goes on from there; its options and futures follow."
+
     def _asked_to_reload(self) -> None:
         try:
             _log.info("%s", self.reload())

@@ -187,6 +187,17 @@ def test_a_stop_from_the_start_to_the_explanation(manager: Manager, tmp_path: Pa
     assert {entry["event"] for entry in manager.entries()} >= {"PositionManager starting (poll every 1s)", "stopping"}
 
 
+def test_a_price_that_is_moved_through_the_stop_closes_the_position(manager: Manager) -> None:
+    manager.ready()
+    unknown = manager.ask("price", "XYZ", "1")
+    assert unknown.returncode == 1 and "these have: AAPL" in unknown.stderr
+    assert [unit.verdict for unit in manager.status().units] == ["guarded"]
+    moved = manager.ask("price", "AAPL", "90")
+    assert (moved.returncode, moved.stdout.partition(" and ")[0]) == (0, "AAPL is at 90")
+    until(lambda: manager.status().units == ())
+    assert "is at or below 95" in manager.ask("explain", "AAPL").stdout
+
+
 def test_a_killed_service_comes_back(manager: Manager) -> None:
     first = manager.ready()
     first.kill()

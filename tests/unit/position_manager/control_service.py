@@ -40,6 +40,10 @@ class Service:
     def reload(self) -> str:
         raise RefusedError("pm.yml:3: mode: must be one of sim, shadow, paper, live")
 
+    def move_price(self, symbol: str, price: Decimal) -> str:
+        self.heard.append(("price", symbol, price))
+        return f"{symbol} is at {price}"
+
 
 def served(path: Path, client: Callable[[], T], service: Service | None = None) -> T:
     """What a client in another thread comes to while the service listens."""

@@ -273,12 +273,19 @@ def test_a_release_and_its_refusal(place: Place, capsys: Capture) -> None:
     assert capsys.readouterr().err == "position-manager: Nothing in DU*****67 is called unknown.\n"
 
 
+def test_a_price_of_the_simulated_market(place: Place, capsys: Capture) -> None:
+    assert place.served("price", "SPY", "430.5") == 0
+    assert capsys.readouterr().out == "SPY is at 430.5\n"
+
+
 def test_a_reload_that_is_refused(place: Place, capsys: Capture) -> None:
     assert place.served("reload") == 1
     assert "pm.yml:3: mode: must be one of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [("close", "AAPL", "--yes"), ("release", "AAPL"), ("reload",)])
+@pytest.mark.parametrize(
+    "command", [("close", "AAPL", "--yes"), ("release", "AAPL"), ("reload",), ("price", "SPY", "1")]
+)
 def test_what_needs_the_service_says_that_it_does_not_run(
     place: Place, capsys: Capture, command: tuple[str, ...]
 ) -> None:

@@ -18,6 +18,7 @@ from position_manager import control
 from position_manager.control import (
     Answer,
     AskClose,
+    AskPrice,
     AskRelease,
     AskReload,
     AskStatus,
@@ -44,6 +45,7 @@ def test_the_status_arrives_as_it_is(path: Path) -> None:
         (AskClose(what="AAPL", by="anna"), ("close", "AAPL", "anna", None), "AAPL is being closed"),
         (AskClose(what="9", by="a", limit=Decimal("1.10")), ("close", "9", "a", Decimal("1.10")), "9 is being closed"),
         (AskRelease(what="AAPL", by="anna"), ("release", "AAPL", "anna"), "AAPL is released"),
+        (AskPrice(symbol="SPY", price=Decimal(430)), ("price", "SPY", Decimal(430)), "SPY is at 430"),
     ],
 )
 def test_what_is_asked_is_done(path: Path, request_: Request, heard: tuple[object, ...], text: str) -> None:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from host_service.notify import Notifier
 from notifications.delivery import targets_of
 from notifications.service import Notifications
 from position_manager.config import Config
+from position_manager.control import AskPrice, ask
 from position_manager.day_book import file_of, read
 from position_manager.model import Hours
 from position_manager.paths import Paths
+from position_manager.refused import RefusedError
 from position_manager.service import Service
 
 __all__ = ["listener"]
@@ -134,3 +137,16 @@ def test_an_address_of_the_heartbeat_that_is_none_ends_nothing(
         run = Run(tmp_path, webhook, heartbeat={"url_file": str(tmp_path / "none")})
         assert run.during(lambda: run.minutes(1)) == 0
     assert "there is no heartbeat: " in caplog.text
+
+
+def test_the_prices_of_a_real_market_cannot_be_moved(tmp_path: Path) -> None:
+    with Webhook() as webhook:
+        run = Run(tmp_path, webhook)
+
+        async def move() -> None:
+            with pytest.raises(
+                RefusedError, match="Mode paper has the prices of a real market: only those of mode sim"
+            ):
+                await asyncio.to_thread(ask, run.paths.socket, AskPrice(symbol="SPY", price=Decimal(430)))
+
+        assert run.during(move) == 0
