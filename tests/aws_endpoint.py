@@ -29,7 +29,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -105,6 +107,8 @@ class Endpoint:
         self._aws = aws
         self._lock = threading.Lock()
         self._backup = _RestOperations("backup")
+        # What a backup plan's selections are, by the ID of the plan and their own: moto has none.
+        self._selected: dict[str, dict[str, dict[str, Any]]] = {}
         self._dead = False
         self.told: dict[str, Any] = {"calls": [], "fault": None, "address": None, "console": None, "vcpus": 32}
 
@@ -125,9 +129,12 @@ class Endpoint:
             fault = self._fault(action, form)
             if fault and not fault.get("after"):
                 return _refusal(service, request, fault["code"])(environ, start_response)
-            answer = self._own(action, form) or self._moto(request, body)
+            answer = self._own(action, form) or self._selections(action, request, body) or self._moto(request, body)
             if fault:
                 environ["werkzeug.socket"].shutdown(2)
+        if action == "backup:DescribeBackupVault" and answer.status_code == 400:
+            # So AWS answers for a vault that is not there.
+            answer = _refusal(service, request, "AccessDeniedException")
         if self.told["address"] and action == "ec2:DescribeInstances":
             answer.set_data(
                 re.sub(r"(<ipAddress>)[^<]*", rf"\g<1>{self.told['address']}", answer.get_data(as_text=True))
@@ -200,6 +207,37 @@ class Endpoint:
             }
             return Response(json.dumps({"Quota": quota}), mimetype="application/x-amz-json-1.1")
         return None
+
+    def _selections(self, action: str, request: Request, body: bytes) -> Response | None:
+        """The selections of backup plans, as AWS Backup keeps them."""
+        plan, _, selection = request.path.removeprefix("/backup/plans/").partition("/selections/")
+        of_plan = self._selected.setdefault(plan, {}) if action.startswith("backup:") else {}
+        match action:
+            case "backup:DeleteBackupPlan" if of_plan:
+                return _refusal("backup", request, "InvalidRequestException")
+            case "backup:CreateBackupSelection":
+                selection = str(uuid.uuid4())
+                made = {"SelectionId": selection, "BackupPlanId": plan, "CreationDate": int(time.time())}
+                of_plan[selection] = made | {"BackupSelection": json.loads(body)["BackupSelection"]}
+                told = made
+            case "backup:ListBackupSelections":
+                told = {
+                    "BackupSelectionsList": [
+                        {name: value for name, value in found.items() if name != "BackupSelection"}
+                        | {name: found["BackupSelection"][name] for name in ("SelectionName", "IamRoleArn")}
+                        for found in of_plan.values()
+                    ]
+                }
+            case "backup:GetBackupSelection" if selection in of_plan:
+                told = of_plan[selection]
+            case "backup:DeleteBackupSelection" if selection in of_plan:
+                del of_plan[selection]
+                told = {}
+            case "backup:GetBackupSelection" | "backup:DeleteBackupSelection":
+                return _refusal("backup", request, "ResourceNotFoundException")
+            case _:
+                return None
+        return Response(json.dumps(told), mimetype="application/json")
 
 
 def _refusal(service: str, request: Request, code: str) -> Response:
@@ -302,8 +340,11 @@ def main() -> None:
         images.flush()
         # Read by moto when it is imported.
         os.environ |= {"MOTO_AMIS_PATH": images.name, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
+        from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+        # As AWS itself calls it in the filters of DescribeTags.
+        EC2_PREFIX_TO_RESOURCE["eipalloc"] = "elastic-ip"
         application = Endpoint(DomainDispatcherApplication(create_backend_app))
         server = make_server("127.0.0.1", port, application, threaded=True, request_handler=_Quiet)
         os.environ["MOTO_PORT"] = str(server.port)
