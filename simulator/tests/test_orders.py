@@ -431,6 +431,36 @@ def test_cancels_are_answered_by_what_the_order_is() -> None:
     assert desk.cancel(3) == ["error 3 10148"]
 
 
+def test_an_order_may_fill_while_its_cancel_is_on_its_way() -> None:
+    desk = Desk(cancel_latency=timedelta(seconds=2))
+    desk.place(*(order(number, order_type="LMT", limit_price="180") for number in (1, 2, 3)))
+    desk.wait()
+    assert desk.cancel(1) == ["status 1 PendingCancel 0"]
+    assert desk.cancel(1) == ["error 1 10148"]
+    desk.wait()
+    assert desk.cancel(2) == ["status 2 PendingCancel 0"]
+    assert desk.wait(0.9) == []
+    assert desk.wait(0.2) == ["status 1 Cancelled 0", "error 1 202"]
+    desk.price("179.50", "179.90")
+    told = [line for line in desk.wait(0.5) if line.startswith(("fill", "status", "error"))]
+    assert told == ["fill 2 10@179.9", "status 2 Filled 10", "fill 3 10@179.9", "status 3 Filled 10"]
+    assert desk.wait(5) == []
+    assert desk.cancel(2) == ["error 2 10148"]
+
+
+def test_what_is_filled_in_part_while_its_cancel_is_on_its_way_ends_with_that_part() -> None:
+    desk = Desk(cancel_latency=timedelta(seconds=0.3))
+    desk.place(order(1, quantity=1000, order_type="LMT", limit_price="180"))
+    desk.wait()
+    desk.cancel(1)
+    desk.price("179.50", "179.90")
+    happened = [line for line in desk.wait(3) if line.startswith("status")]
+    assert happened[-1].startswith("status 1 Cancelled ")
+    assert all(line.startswith("status 1 PendingCancel ") for line in happened[:-1])
+    assert 0 < int(happened[-1].split()[-1]) < 1000
+    assert desk.held() == 100 + int(happened[-1].split()[-1])
+
+
 def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
     desk = Desk()
     desk.place(order(1, order_type="LMT", limit_price="180"), client_id=1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order
+from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, told
 
 from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
 from gateway_simulator.trading.model import Bulletin, Halted
@@ -54,6 +55,16 @@ def test_a_file_holds_everything_but_what_was_never_transmitted(tmp_path: Path) 
     assert other.executions == desk.brokerage.executions
     assert other.next_order_id(1) == 10
     assert other.market.quote(AAPL, desk.now).bid == desk.brokerage.market.quote(AAPL, desk.now).bid
+
+
+def test_a_cancel_that_was_on_its_way_has_arrived_after_a_restart(tmp_path: Path) -> None:
+    desk, other = Desk(cancel_latency=timedelta(hours=1)), fresh()
+    desk.place(order(1, order_type="LMT", limit_price="180"))
+    desk.wait()
+    desk.cancel(1)
+    save(tmp_path / "state.json", desk.brokerage)
+    assert load(tmp_path / "state.json", other)
+    assert told(other.advance(desk.now)) == ["status 1 Cancelled 0", "error 1 202"]
 
 
 def test_without_a_file_a_brokerage_stays_as_it_is(tmp_path: Path) -> None:

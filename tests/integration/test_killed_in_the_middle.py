@@ -19,7 +19,7 @@ from ib_insync import IB, ExecutionFilter
 from tests.integration.trading_gateway import TradingGateway, an_option, person, trade, trading_gateway
 
 import position_manager
-from position_manager.intents import TERMINAL
+from position_manager.intents import TERMINAL, State
 from position_manager.journal import JournalReader
 
 pytestmark = pytest.mark.asyncio
@@ -77,8 +77,8 @@ class Manager:
 
 
 @asynccontextmanager
-async def desk(directory: Path) -> AsyncIterator[tuple[TradingGateway, IB, Manager]]:
-    async with trading_gateway(directory) as gateway, person(gateway) as by_hand:
+async def desk(directory: Path, *options: str) -> AsyncIterator[tuple[TradingGateway, IB, Manager]]:
+    async with trading_gateway(directory, *options) as gateway, person(gateway) as by_hand:
         manager = Manager(directory, gateway.port)
         (directory / "state").mkdir()
         (directory / "run").mkdir()
@@ -117,6 +117,35 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
             intents = journal.intents("DU1234567", option.conId)
             assert {intent.state for intent in intents} <= TERMINAL
             assert sum((intent.filled for intent in intents), Decimal(0)) == KILLS
+            assert not journal.locks()
+
+
+async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: Path) -> None:
+    # The person is the master client, who hears of the manager's orders.
+    async with desk(tmp_path, "--cancel-seconds", "0.5", "--master-client-id", "7") as (gateway, by_hand, manager):
+        option = await an_option(by_hand)
+        await manager.start()
+        await manager.says("position manager running")
+        # While the cancel is on its way; and when it has arrived, perhaps with the next rung on its way.
+        for after in (0.0, 0.55):
+            await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
+            await trade(by_hand, option, -1)
+            for cents in (10, 20):
+                await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+                await asyncio.sleep(0.3)
+            async with asyncio.timeout(SECONDS):
+                while not any(one.orderStatus.status == "PendingCancel" for one in by_hand.openTrades()):
+                    await by_hand.updateEvent
+            await asyncio.sleep(after)
+            await gateway.command("set-price", str(option.conId), "bid=30.00", "ask=30.10")
+            await closed(by_hand, option.conId)
+            await manager.says("Closed: ")
+        with JournalReader(manager.journal) as journal:
+            intents = journal.intents("DU1234567", option.conId)
+            assert [intent.filled for intent in intents if intent.filled] == [1, 1]
+            assert (intents[0].state, len(intents) > 1) == (State.FILLED, True)
+            steps = [record.kind for record in journal.events(intent=intents[0].id)]
+            assert steps.index("CancelSent") < steps.index("Executed"), "the first was filled after its cancel was sent"
             assert not journal.locks()
 
 

@@ -173,6 +173,7 @@ class Scenario:
     trading_hours: TradingHoursKind = TradingHoursKind.ALWAYS
     tape: Path | None = None
     latency_ms: int | None = None
+    cancel_seconds: float = 0.0
     market_data: MarketDataAccess = MarketDataAccess.LIVE
     market_data_lines: int = 100
     master_client_id: int | None = None
@@ -513,6 +514,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "TRADING_HOURS": _one_of(TradingHoursKind),
     "TAPE": _optional_path,
     "LATENCY_MS": _optional_number(60_000),
+    "CANCEL_SECONDS": _seconds,
     "MARKET_DATA": _one_of(MarketDataAccess),
     "MARKET_DATA_LINES": _number(100_000),
     "MASTER_CLIENT_ID": _optional_client_id,

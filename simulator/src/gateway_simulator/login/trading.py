@@ -78,6 +78,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
     trading = BrokerageSettings()
     if scenario.latency_ms is not None:
         trading = replace(trading, latency=timedelta(milliseconds=scenario.latency_ms))
+    trading = replace(trading, cancel_latency=timedelta(seconds=scenario.cancel_seconds))
     make = partial(
         sample_brokerage,
         list(accounts),

@@ -7,6 +7,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | what | rule |
 |---|---|
 | new order, change | reaches the market after ``latency``; a change leaves the old terms at once |
+| cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
 | OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion; no order joins it after |
@@ -76,6 +77,7 @@ class BrokerageSettings:
     the size shown instead of all of it; ``fine_span`` is how much of a pause is caught up step by step."""
 
     latency: timedelta = timedelta(milliseconds=50)
+    cancel_latency: timedelta = timedelta(0)
     slippage: int = 1
     random_partials: bool = False
     fine_span: timedelta = timedelta(hours=1)
@@ -226,7 +228,7 @@ class Brokerage:
         """Cancel a client's order and, if it has not been filled, its children."""
         self._run_until(now)
         working = self.working.get((client_id, order_id))
-        if working is not None:
+        if working is not None and working.cancelled_at is None:
             self._cancel_for_trader(working)
         else:
             code, text = self._uncancellable(client_id, order_id)
@@ -237,7 +239,8 @@ class Brokerage:
         """Cancel the orders of all clients, as the request of any one of them does."""
         self._run_until(now)
         for working in list(self.working.values()):
-            if working.key in self.working and (working.transmitted or working.order.client_id == client_id):
+            ours = working.transmitted or working.order.client_id == client_id
+            if working.key in self.working and working.cancelled_at is None and ours:
                 self._cancel_for_trader(working)
         return self._drain()
 
@@ -455,8 +458,11 @@ class Brokerage:
 
     def _cancel_for_trader(self, working: WorkingOrder) -> None:
         if working.transmitted:
-            self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL)))
-        self._cancel(working, BY_TRADER)
+            self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL, why_held="")))
+        if working.transmitted and self.settings.cancel_latency:
+            working.cancelled_at = self._moment + self.settings.cancel_latency
+        else:
+            self._cancel(working, BY_TRADER)
 
     def _cancel(self, working: WorkingOrder, reason: str) -> None:
         """End an order as cancelled, with what depends on it."""
@@ -483,7 +489,7 @@ class Brokerage:
         self._tell(events.OrderStatusChanged(order))
 
     def _uncancellable(self, client_id: int, order_id: int) -> tuple[int, str]:
-        done = self._find_completed(client_id, order_id)
+        done = self.find_order(client_id, order_id)
         if done is None:
             return 10147, f"OrderId {order_id} that needs to be cancelled is not found."
         if done.status is OrderStatus.INACTIVE:
@@ -557,6 +563,8 @@ class Brokerage:
                 yield working.begins
             if working.ends is not None:
                 yield working.ends
+            if working.cancelled_at is not None:
+                yield working.cancelled_at
         for working in by_contract.values():
             yield self._session_of(working).until
         for con_id in self._held():
@@ -569,7 +577,9 @@ class Brokerage:
         """Do what is due at this moment: endings, expiries, the new day, openings; return the orders that arrive."""
         now = self._moment
         for each in list(self.working.values()):
-            if each.ends is not None and each.ends <= now and each.key in self.working:
+            if each.cancelled_at is not None and each.cancelled_at <= now and each.key in self.working:
+                self._cancel(each, BY_TRADER)
+            elif each.ends is not None and each.ends <= now and each.key in self.working:
                 self._end_of_time(each)
         for con_id in sorted(self._held()):
             instrument = self.catalog.get(con_id)
@@ -627,6 +637,8 @@ class Brokerage:
     def _standing(self, working: WorkingOrder) -> tuple[OrderStatus, str]:
         """Where an order stands that is not done, and what holds it."""
         held, why = True, ""
+        if working.cancelled_at is not None:
+            return OrderStatus.PENDING_CANCEL, why
         if self._waits_for_parent(working):
             why = "child"
         elif working.waits_for_trigger:

@@ -20,7 +20,7 @@ from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage, Counters
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
-from gateway_simulator.trading.model import Bulletin, Execution, Order
+from gateway_simulator.trading.model import Bulletin, Execution, Order, OrderStatus
 from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"
@@ -236,4 +236,6 @@ def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> Workin
         triggered=state.triggered,
         reached=state.reached,
         slips=state.slips,
+        # A cancel that was on its way has arrived by now.
+        cancelled_at=state.arrives if state.order.status is OrderStatus.PENDING_CANCEL else None,
     )

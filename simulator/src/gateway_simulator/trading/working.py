@@ -28,9 +28,9 @@ class WorkingOrder:
     """An order that is not done.
 
     ``sequence`` is its place in time priority. It reaches the market at ``arrives``, and may not trade before
-    ``begins``; ``ends`` is when its time in force does. ``reached`` counts the market steps in a row at which its
-    trigger price was reached, ``slips`` those at which the market paid it out in part. An order that was never
-    transmitted is known to nobody but its client.
+    ``begins``; ``ends`` is when its time in force does, ``cancelled_at`` when a cancel takes effect. ``reached`` counts
+    the market steps in a row at which its trigger price was reached, ``slips`` those at which the market paid it out
+    in part. An order that was never transmitted is known to nobody but its client.
     """
 
     order: Order
@@ -44,6 +44,7 @@ class WorkingOrder:
     triggered: bool = False
     reached: int = 0
     slips: int = 0
+    cancelled_at: datetime | None = None
     con_id: int = field(init=False)
     buys: bool = field(init=False)
 
