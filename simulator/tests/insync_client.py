@@ -15,7 +15,7 @@ class Client:
     """An ib_insync client that keeps the errors it was told."""
 
     def __init__(self) -> None:
-        self.ib = IB()
+        self.ib = IB()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         self.errors: list[tuple[int, int, str]] = []
         self.ib.errorEvent += self._note
 
@@ -46,4 +46,4 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.ib.disconnect()
+        self.ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync's, untyped

@@ -61,7 +61,7 @@ async def test_one_command_serves_a_client_that_trades(tmp_path: Path) -> None:
     options = ("--clock", "held", "--clock-start", "2026-11-23T15:00:00", "--seed", "3", "--state-file", str(state))
     async with program(*options, "--accounts", "DU7654321") as (process, port, control):
         await ready(process)
-        ib = IB()
+        ib = IB()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         await ib.connectAsync("127.0.0.1", port, clientId=1, timeout=5)
         assert ib.managedAccounts() == ["DU7654321"]
         trade = ib.placeOrder(Stock("AAPL", "SMART", "USD"), MarketOrder("BUY", 10))
@@ -71,7 +71,7 @@ async def test_one_command_serves_a_client_that_trades(tmp_path: Path) -> None:
             assert (await asyncio.to_thread(ctl.request, control, "advance", ["2"]))["ok"]
             while trade.orderStatus.status != "Filled":
                 await ib.updateEvent
-        ib.disconnect()
+        ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), DEADLINE) == 143
     assert state.stat().st_mode & 0o777 == 0o600

@@ -252,7 +252,7 @@ async def test_read_only_answers_orders_with_321_and_the_client_connects_without
         assert len(ib.fills()) == 1
         trade = ib.placeOrder(Stock("AAPL", "SMART", "USD"), LimitOrder("BUY", 1, 1))
         async with asyncio.timeout(SOON):
-            while not trade.isDone():
+            while not trade.isDone():  # type: ignore[no-untyped-call]  # ib_insync's, untyped
                 await ib.updateEvent
         assert client.errors[-1][:2] == (trade.order.orderId, 321)
 
@@ -281,7 +281,7 @@ async def test_two_clients_beside_each_other_and_an_id_is_free_again_after_its_c
         await second.connect(server, client_id=2)
         assert server.clients == [1, 2]
         assert first.ib.positions() == second.ib.positions() != []
-        first.ib.disconnect()
+        first.ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         await journaled(server, "disconnected")
         await third.connect(server, client_id=1)
         assert server.clients == [1, 2]

@@ -40,12 +40,15 @@ async def test_a_ticker_begins_with_the_quote_and_follows_it() -> None:
         await client.caught_up()
         quote = server.brokerage.market.quote(265598, NOW)
         assert (ticker.bid, ticker.ask, ticker.last) == tuple(map(float, (quote.bid, quote.ask, quote.last)))  # type: ignore[arg-type]
-        assert (ticker.bidSize, ticker.askSize, ticker.volume) == (quote.bid_size, quote.ask_size, quote.volume)
+        assert (ticker.bidSize, ticker.askSize, ticker.volume) == tuple(
+            map(float, (quote.bid_size, quote.ask_size, quote.volume))
+        )
         assert (ticker.close, ticker.high, ticker.low) == tuple(
             map(float, (quote.close, quote.day_high, quote.day_low))  # type: ignore[arg-type]
         )
         assert (ticker.markPrice, ticker.halted, ticker.marketDataType) == (float(quote.mark), 0, 1)  # type: ignore[arg-type]
-        server.brokerage.market.set_price("AAPL", NOW, bid=quote.bid + 5, ask=quote.ask + 5)  # type: ignore[operator]
+        assert quote.bid is not None and quote.ask is not None
+        server.brokerage.market.set_price("AAPL", NOW, bid=quote.bid + 5, ask=quote.ask + 5)
         server.floor.tick()
         await client.until(lambda: ticker.bid == float(quote.bid + 5))  # type: ignore[operator]
 
@@ -91,17 +94,18 @@ async def test_an_option_has_greeks() -> None:
         await asyncio.wait_for(ib.qualifyContractsAsync(option), SOON)
         ticker = await ticker_of(client, option, "100,101,106")
         await client.caught_up()
-        assert ticker.modelGreeks is not None
-        assert 0 < ticker.modelGreeks.delta < 1
+        greeks = ticker.modelGreeks
+        assert greeks is not None and greeks.delta is not None and 0 < greeks.delta < 1
+        assert greeks.optPrice is not None and greeks.undPrice is not None
         assert ticker.bidGreeks is not None and ticker.askGreeks is not None
         assert ticker.bidGreeks.optPrice == pytest.approx(ticker.bid)
         assert ticker.bid < ticker.ask
         assert not math.isnan(ticker.callOpenInterest)
         volatility = await asyncio.wait_for(
-            ib.calculateImpliedVolatilityAsync(option, ticker.modelGreeks.optPrice, ticker.modelGreeks.undPrice), SOON
+            ib.calculateImpliedVolatilityAsync(option, greeks.optPrice, greeks.undPrice), SOON
         )
         assert volatility is not None
-        assert volatility.impliedVol == pytest.approx(ticker.modelGreeks.impliedVol, rel=1e-3)
+        assert volatility.impliedVol == pytest.approx(greeks.impliedVol, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -82,10 +82,10 @@ async def test_another_clients_order_cannot_be_cancelled_but_by_the_global_cance
         await own.connect(server, 5)
         await other.connect(server, 6)
         trade = await placed(own, far_below())
-        other.ib.client.cancelOrder(trade.order.orderId, "")
+        other.ib.client.cancelOrder(trade.order.orderId, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         await other.until(lambda: 10147 in other.codes)
         assert trade.orderStatus.status == "Submitted"
-        other.ib.reqGlobalCancel()
+        other.ib.reqGlobalCancel()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         await own.until(lambda: trade.orderStatus.status == "Cancelled")
         assert server.brokerage.orders == []
 
