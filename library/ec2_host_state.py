@@ -127,8 +127,8 @@ differences:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "region": {"type": "str", "required": True},
-    "key_name": {"type": "str", "required": True, "no_log": False},
-    "public_key": {"type": "str", "required": True, "no_log": False},
+    "key_name": {"type": "str", "required": True},
+    "public_key": {"type": "str", "required": True},
     "names": {"type": "list", "elements": "str", "required": True},
     "image_owner": {"type": "str", "required": True},
     "image_name": {"type": "str", "required": True},
@@ -265,6 +265,8 @@ class Account:
         wanted, found = self.wanted, []
         images = {image["ImageId"]: image for image in self.images_of(hosts)}
         for name, instance in hosts.items():
+            if name not in wanted["names"]:
+                continue
             # An image that was withdrawn is not told any more; the host runs on.
             image = images.get(instance["ImageId"])
             if image and not fnmatch.fnmatchcase(image.get("Name", ""), wanted["image_name"]):
@@ -297,8 +299,19 @@ class Account:
         return {names[volume["VolumeId"]]: volume for volume in found}
 
 
+def check_region(name: str) -> None:
+    """Raises UnfitError if AWS has no such region, which would be noticed only by an address that nobody answers."""
+    session = boto3.session.Session()
+    partitions = session.get_available_partitions()
+    if not any(name in session.get_available_regions("ec2", partition) for partition in partitions):
+        raise UnfitError(
+            f"AWS has no region {name}. Correct ec2_host_region, in inventory/aws/aws_ec2.yml under regions."
+        )
+
+
 def look(settings: dict[str, Any]) -> dict[str, Any]:
     """The module's result. Raises UnfitError, ClientError and BotoCoreError."""
+    check_region(settings["region"])
     caller = boto3.client("sts", region_name=settings["region"]).get_caller_identity()
     region = Account(settings)
     region.check_key()
@@ -351,6 +364,8 @@ def main() -> None:
             msg=f"AWS refused in region {region}: {error} Nothing has been changed. Check the credentials "
             f"(aws sts get-caller-identity), their permissions and ec2_host_region."
         )
+    if more := sorted(found["hosts"].keys() - set(module.params["names"])):
+        module.warn(f"{', '.join(more)} exist, but are not in ec2_host_names. They are left alone, and cost on.")
     for difference in found["differences"]:
         module.warn(f"{difference}. Only a new host would change that: remove this one, and provision again.")
     module.exit_json(changed=False, **found)
