@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.server import ApiServer, JournalEntry
 from gateway_simulator.clock import Clock, ServerClock
-from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage
+from gateway_simulator.trading.sample import sample_brokerage
 
 NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
 SOON = 5.0

@@ -14,8 +14,8 @@ from gateway_simulator.api import messages
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.serving.desk import READ_ONLY
 from gateway_simulator.api.wire import decode_fields
-from gateway_simulator.trading.brokerage import sample_brokerage
 from gateway_simulator.trading.model import Bulletin
+from gateway_simulator.trading.sample import sample_brokerage
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,8 +13,9 @@ from simulator.tests.insync_client import Client
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Execution, Order, OrderStatus
+from gateway_simulator.trading.sample import sample_brokerage
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 

@@ -515,11 +515,11 @@ def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
 )
 def test_an_order_that_cannot_be_is_refused_and_leaves_no_trace(terms: dict[str, Any], code: int) -> None:
     desk = Desk()
-    before = desk.brokerage.counters
+    before = desk.brokerage.numbers.counters
     placed = order(**{"order_id": 1, **terms})
     assert desk.place(placed) == [f"error {placed.order_id} {code}"]
     assert desk.brokerage.orders == desk.brokerage.completed_orders == []
-    assert desk.brokerage.counters == before
+    assert desk.brokerage.numbers.counters == before
     assert desk.brokerage.next_order_id(1) == 1
 
 

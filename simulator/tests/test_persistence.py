@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, told
 
-from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Bulletin, Halted
 from gateway_simulator.trading.persistence import StateFileError, load, restore, save, to_document
+from gateway_simulator.trading.sample import sample_brokerage
 
 APPLE = str(AAPL)
 

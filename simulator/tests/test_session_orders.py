@@ -13,7 +13,7 @@ from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.faults import parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
 from gateway_simulator.api.server import ApiServer
-from gateway_simulator.trading.brokerage import sample_brokerage
+from gateway_simulator.trading.sample import sample_brokerage
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from simulator.tests.trading_desk import AAPL, ACCOUNT, MONDAY_MORNING, MSFT, Desk, order
 
 from gateway_simulator.trading import events
-from gateway_simulator.trading.brokerage import Brokerage, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Contract, Halted, Order, OrderStatus
 from gateway_simulator.trading.persistence import restore, to_document
+from gateway_simulator.trading.sample import sample_brokerage
 
 LEGAL = {
     None: {"PreSubmitted", "Submitted", "Inactive", "Cancelled"},

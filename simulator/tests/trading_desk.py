@@ -9,8 +9,9 @@ from typing import Any
 
 from gateway_simulator.trading import events
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings
 from gateway_simulator.trading.model import Contract, ContractQuery, Instrument, Order, Position
+from gateway_simulator.trading.sample import sample_brokerage
 
 MONDAY_MORNING = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 """10:00 in New York on a trading day."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.server import ApiServer
-from gateway_simulator.trading.brokerage import sample_brokerage
+from gateway_simulator.trading.sample import sample_brokerage
 
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

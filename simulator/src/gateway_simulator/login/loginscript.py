@@ -26,7 +26,7 @@ from gateway_simulator.settings import (
     Server,
     TwoFaKind,
 )
-from gateway_simulator.trading.brokerage import DEFAULT_ACCOUNTS
+from gateway_simulator.trading.sample import DEFAULT_ACCOUNTS
 
 IBC_VERSION = "3.24.1"
 GATEWAY_VERSION = "10.45.1j"

@@ -10,7 +10,8 @@ from pathlib import Path
 from gateway_simulator.clock import ServerClock
 from gateway_simulator.settings import ClockKind, GatewaySettings, Scenario
 from gateway_simulator.trading import persistence
-from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings, sample_brokerage
+from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings
+from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.tape import Tape
 
 STATE_FILE = "simulator-state.json"

@@ -23,18 +23,18 @@ more than an hour with orders at work the market is looked at once a minute for 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from gateway_simulator.trading import contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.book import Agenda, Book, Session
-from gateway_simulator.trading.catalog import Catalog, increment_at, sample_catalog
+from gateway_simulator.trading.catalog import Catalog, increment_at
 from gateway_simulator.trading.commissions import CommissionSchedule
+from gateway_simulator.trading.impact import impact_of
 from gateway_simulator.trading.journal import journal_line
 from gateway_simulator.trading.market import STEP, Market
 from gateway_simulator.trading.matching import Fill, PricesOnly, ShownSizes
@@ -49,26 +49,21 @@ from gateway_simulator.trading.model import (
     Order,
     OrderImpact,
     OrderStatus,
-    Position,
     Quote,
 )
-from gateway_simulator.trading.tape import Tape
+from gateway_simulator.trading.numbers import Numbers
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
+from gateway_simulator.trading.valuation import revalue
 from gateway_simulator.trading.walk import step_at
 from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
-DEFAULT_ACCOUNTS = {"paper": ["DU1234567"], "live": ["U1234567"]}
-SAMPLE_DAY = date(2026, 11, 23)
-AAPL, MSFT = 265598, 272093
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COARSE_STEP = timedelta(minutes=1)
 JOURNAL_LINES = 100_000
 AVERAGE_UNIT = Decimal("0.0000000001")
 BY_TRADER = "Cancelled by Trader"
-FIRST_PERM_ID, PERM_IDS = 10**9, 10**8
-"""Permanent ids begin at a place in this range that depends on the seed."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +77,6 @@ class BrokerageSettings:
     random_partials: bool = False
     fine_span: timedelta = timedelta(hours=1)
     commissions: CommissionSchedule = field(default_factory=CommissionSchedule)
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What the brokerage has handed out: numbers of permanent ids, executions and places in time priority."""
-
-    perm_ids: int = 0
-    executions: int = 0
-    sequence: int = 0
 
 
 class Brokerage:
@@ -124,7 +110,7 @@ class Brokerage:
         self.on_line: Callable[[str], None] | None = None
         self.now: datetime | None = None
         self.working: dict[tuple[int, int], WorkingOrder] = {}
-        self.counters = Counters()
+        self.numbers = Numbers(seed)
         self.last_order_ids: dict[int, int] = {}
         self.shown = ShownSizes()
         self.seen_revision = market.revision
@@ -247,7 +233,11 @@ class Brokerage:
     def adopt(self, order: Order) -> None:
         """Set up an order that is at work already, with its ids, as a scenario begins with it."""
         self.working[order.client_id, order.order_id] = WorkingOrder(
-            order, self.known_instrument(order.contract.con_id), self._next_sequence(), arrives=EPOCH, arrived=True
+            order,
+            self.known_instrument(order.contract.con_id),
+            self.numbers.next_sequence(),
+            arrives=EPOCH,
+            arrived=True,
         )
         self._use_id(order.client_id, order.order_id)
         self._known_agenda = None
@@ -293,7 +283,7 @@ class Brokerage:
         added = WorkingOrder(
             replace(
                 order,
-                perm_id=self._next_perm_id(),
+                perm_id=self.numbers.next_perm_id(),
                 parent_perm_id=parent.perm_id if parent is not None else 0,
                 status=OrderStatus.PENDING_SUBMIT,
                 submitted_at=self._moment,
@@ -301,7 +291,7 @@ class Brokerage:
                 average_fill_price=ZERO,
             ),
             instrument,
-            self._next_sequence(),
+            self.numbers.next_sequence(),
             arrives=self._moment,
             begins=begins,
             ends=ends,
@@ -446,7 +436,7 @@ class Brokerage:
         if after.order_type != before.order_type or after.aux_price != before.aux_price:
             known.triggered, known.reached = False, 0
         if moves:
-            known.sequence = self._next_sequence()
+            known.sequence = self.numbers.next_sequence()
         known.arrives, known.arrived, known.slips = self._moment + self.settings.latency, False, 0
         if not after.remaining:
             self._end(known, OrderStatus.FILLED, f"Filled Size: {after.filled}")
@@ -742,7 +732,7 @@ class Brokerage:
             reference = order.trail_stop_price or quote.last or working.instrument.min_tick
             stop = matching.trailed_stop(working, quote, increment_at(working.instrument, reference))
             if stop != order.trail_stop_price:
-                order = working.change(trail_stop_price=stop, limit_price=_trailed_limit(order, stop))
+                order = working.change(trail_stop_price=stop, limit_price=matching.trailed_limit(order, stop))
         working.reached = working.reached + 1 if matching.is_reached(working, quote) else 0
         if working.reached >= matching.steps_needed(working):
             working.triggered = True
@@ -767,7 +757,7 @@ class Brokerage:
 
     def _share_of(self, fill: Fill, unit: Decimal) -> Fill:
         """A seeded share of a fill, at least one unit."""
-        share = Decimal(1 + self._number(f"partial {self.counters.executions}") % 10) / 10
+        share = Decimal(1 + self.numbers.drawn(f"partial {self.numbers.counters.executions}") % 10) / 10
         return replace(fill, quantity=max(fill.quantity * share // unit * unit, min(unit, fill.quantity)))
 
     def _fill(self, working: WorkingOrder, fill: Fill) -> None:
@@ -790,14 +780,14 @@ class Brokerage:
         position = account.trade(contract, signed, fill.price, commission)
         self._refreshed = None
         execution = Execution(
-            exec_id=self._next_exec_id(),
+            exec_id=self.numbers.next_exec_id(),
             order_id=order.order_id,
             client_id=order.client_id,
             perm_id=order.perm_id,
             account=order.account,
             contract=order.contract,
             time=self._moment,
-            exchange=_exchange_of(order, working.instrument),
+            exchange=matching.exchange_of(order, working.instrument),
             side="BOT" if working.buys else "SLD",
             shares=fill.quantity,
             price=fill.price,
@@ -845,19 +835,9 @@ class Brokerage:
     def _refresh(self) -> None:
         """Bring the prices of holdings to this moment."""
         state = ((self._moment - EPOCH) // STEP, self.market.revision)
-        if state == self._refreshed:
-            return
-        self._refreshed = state
-        for account in self._accounts.values():
-            for con_id, held in account.positions.items():
-                price, _ = self.market.valuation(con_id, self._moment)
-                if price is not None and price != held.market_price:
-                    account.positions[con_id] = replace(held, market_price=price)
-                instrument = self.catalog.get(con_id)
-                if held.contract.sec_type == "OPT" and instrument is not None and instrument.underlying is not None:
-                    _, above = self.market.valuation(instrument.underlying.con_id, self._moment)
-                    if above is not None:
-                        account.underlying_prices[con_id] = above
+        if state != self._refreshed:
+            self._refreshed = state
+            revalue(self._accounts.values(), self.catalog, self.market, self._moment)
 
     # What an order would do.
 
@@ -867,51 +847,8 @@ class Brokerage:
         self._tell(events.OrderPreviewed(shown, impact))
 
     def _impact(self, order: Order) -> OrderImpact:
-        """What an order would do to its account if it were filled at its limit or, without one, at the far side."""
-        account = self.accounts[order.account]
-        quote = self.market.quote(order.contract.con_id, self._moment)
-        far = quote.ask if order.action == "BUY" else quote.bid
-        price = next(
-            (each for each in (order.limit_price, order.aux_price, far, quote.last, quote.mark) if each is not None),
-            ZERO,
-        )
-        commission = self.settings.commissions.of_order(order.contract, order.remaining, price)
-        after = replace(
-            account,
-            positions=dict(account.positions),
-            realized=dict(account.realized),
-            day_flows=dict(account.day_flows),
-            underlying_prices=self._underlying_prices(account, order),
-        )
-        signed = order.remaining if order.action == "BUY" else -order.remaining
-        instrument = self.known_instrument(order.contract.con_id)
-        position = after.trade(instrument.contract, signed, price, commission)
-        mark = quote.mark if quote.mark is not None else price
-        after.hold(replace(position, market_price=mark))
-        held, coming = account.margin(), after.margin()
-        return OrderImpact(
-            initial_margin_before=held.initial,
-            maintenance_margin_before=held.maintenance,
-            equity_with_loan_before=account.equity_with_loan,
-            initial_margin_change=coming.initial - held.initial,
-            maintenance_margin_change=coming.maintenance - held.maintenance,
-            equity_with_loan_change=after.equity_with_loan - account.equity_with_loan,
-            initial_margin_after=coming.initial,
-            maintenance_margin_after=coming.maintenance,
-            equity_with_loan_after=after.equity_with_loan,
-            commission=commission,
-            commission_currency=account.currency,
-        )
-
-    def _underlying_prices(self, account: Account, order: Order) -> dict[int, Decimal]:
-        prices = dict(account.underlying_prices)
-        instrument = self.known_instrument(order.contract.con_id)
-        if instrument.underlying is not None:
-            quote = self.market.quote(instrument.underlying.con_id, self._moment)
-            price = quote.last if quote.last is not None else quote.mark
-            if price is not None:
-                prices[instrument.contract.con_id] = price
-        return prices
+        account, instrument = self.accounts[order.account], self.known_instrument(order.contract.con_id)
+        return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
 
     # Small things.
 
@@ -947,23 +884,6 @@ class Brokerage:
     def _use_id(self, client_id: int, order_id: int) -> None:
         self.last_order_ids[client_id] = max(self.last_order_ids.get(client_id, 0), order_id)
 
-    def _number(self, purpose: str) -> int:
-        digest = blake2b(f"{self.seed} {purpose}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big")
-
-    def _next_perm_id(self) -> int:
-        self.counters = replace(self.counters, perm_ids=self.counters.perm_ids + 1)
-        return FIRST_PERM_ID + self._number("perm id") % PERM_IDS + self.counters.perm_ids
-
-    def _next_exec_id(self) -> str:
-        self.counters = replace(self.counters, executions=self.counters.executions + 1)
-        session = (self._number("executions") + self.counters.executions) % 2**32
-        return f"0000e0d5.{session:08x}.01.01"
-
-    def _next_sequence(self) -> int:
-        self.counters = replace(self.counters, sequence=self.counters.sequence + 1)
-        return self.counters.sequence
-
     def _tell(self, *told: events.Event) -> None:
         for event in told:
             if isinstance(event, events.OrderOpened | events.OrderStatusChanged):
@@ -977,57 +897,3 @@ class Brokerage:
     def _drain(self) -> list[events.Event]:
         told, self._pending = self._pending, []
         return told
-
-
-def _trailed_limit(order: Order, stop: Decimal | None) -> Decimal | None:
-    """Where the limit of a trailing stop is when its stop price has moved."""
-    if order.order_type != "TRAIL LIMIT" or stop is None:
-        return order.limit_price
-    offset = order.limit_price_offset
-    if offset is None:
-        if order.limit_price is None or order.trail_stop_price is None:
-            return order.limit_price
-        return order.limit_price + stop - order.trail_stop_price
-    return stop + offset if order.action == "BUY" else stop - offset
-
-
-def _exchange_of(order: Order, instrument: Instrument) -> str:
-    """Where an order is filled: the exchange it names, or the instrument's main one for SMART."""
-    if order.contract.exchange != "SMART":
-        return order.contract.exchange
-    others = [each for each in instrument.valid_exchanges.split(",") if each != "SMART"]
-    return instrument.contract.primary_exchange or next(iter(others), "SMART")
-
-
-def sample_brokerage(
-    accounts: Sequence[str] | None = None,
-    mode: str = "paper",
-    *,
-    seed: int = 1,
-    now: datetime | None = None,
-    hours: str = "always",
-    tape: Tape | None = None,
-    settings: BrokerageSettings | None = None,
-) -> Brokerage:
-    """Build a brokerage to begin with: each account has 100000 USD, 100 AAPL and 50 MSFT, and no orders.
-
-    ``mode`` is ``paper`` or ``live`` and names the account when ``accounts`` does not. Accounts are taken as given,
-    so that one of the wrong kind for the mode can be simulated. ``now`` is when a tape with times in seconds starts;
-    the brokerage itself begins with the first moment it is told.
-    Raises ValueError for an unknown mode, an account id that cannot stand in a list, or unknown ``hours``.
-    """
-    if mode not in DEFAULT_ACCOUNTS:
-        raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(DEFAULT_ACCOUNTS)}")
-    catalog = sample_catalog(SAMPLE_DAY if now is None else now.astimezone(NEW_YORK).date())
-    trading_hours = TradingHours(hours)
-    market = Market(catalog, trading_hours, seed, tape, start=now)
-    brokerage = Brokerage(catalog, market, trading_hours, mode=mode, seed=seed, settings=settings)
-    apple, microsoft = (brokerage.known_instrument(con_id).contract for con_id in (AAPL, MSFT))
-    for account_id in DEFAULT_ACCOUNTS[mode] if accounts is None else accounts:
-        if not account_id.isascii() or not account_id.isalnum():
-            raise ValueError(f"account id {account_id!r} must be letters and digits")
-        account = Account(account_id, cash=Decimal(100_000))
-        account.hold(Position(apple, Decimal(100), Decimal("185.5"), Decimal("189.25")))
-        account.hold(Position(microsoft, Decimal(50), Decimal("410.2"), Decimal("402.1")))
-        brokerage.add_account(account)
-    return brokerage

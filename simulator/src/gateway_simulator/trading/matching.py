@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import NamedTuple, Protocol
 
-from gateway_simulator.trading.model import ZERO, Quote
+from gateway_simulator.trading.model import ZERO, Instrument, Order, Quote
 from gateway_simulator.trading.working import STOPS, TRAILING, WorkingOrder
 
 DEFAULT, DOUBLE_BID_ASK, LAST, DOUBLE_LAST, BID_ASK, LAST_OR_BID_ASK, MIDPOINT = 0, 1, 2, 3, 4, 7, 8
@@ -106,6 +106,18 @@ def trailed_stop(working: WorkingOrder, quote: Prices, increment: Decimal) -> De
     return moved if stop is None else max(stop, moved)
 
 
+def trailed_limit(order: Order, stop: Decimal | None) -> Decimal | None:
+    """Return where the limit of a trailing stop is when its stop price has moved."""
+    if order.order_type != "TRAIL LIMIT" or stop is None:
+        return order.limit_price
+    offset = order.limit_price_offset
+    if offset is None:
+        if order.limit_price is None or order.trail_stop_price is None:
+            return order.limit_price
+        return order.limit_price + stop - order.trail_stop_price
+    return stop + offset if order.action == "BUY" else stop - offset
+
+
 def is_reached(working: WorkingOrder, quote: Prices) -> bool:
     """Tell whether a quote reaches an order's trigger price."""
     order = working.order
@@ -185,3 +197,11 @@ def _shown(con_id: int, quote: Quote, *, buys: bool, step: int) -> ShownSize:
 
 def _rounded(price: Decimal, increment: Decimal, rounding: str) -> Decimal:
     return (price / increment).quantize(Decimal(1), rounding) * increment
+
+
+def exchange_of(order: Order, instrument: Instrument) -> str:
+    """Return where an order is filled: the exchange it names, or the instrument's main one for SMART."""
+    if order.contract.exchange != "SMART":
+        return order.contract.exchange
+    others = [each for each in instrument.valid_exchanges.split(",") if each != "SMART"]
+    return instrument.contract.primary_exchange or next(iter(others), "SMART")

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage, Counters
+from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
 from gateway_simulator.trading.model import Bulletin, Execution, Order, OrderStatus
+from gateway_simulator.trading.numbers import Counters
 from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"
@@ -82,7 +83,7 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
         trading_hours=brokerage.hours.kind,
         now=brokerage.now,
         day=brokerage.day,
-        counters=brokerage.counters,
+        counters=brokerage.numbers.counters,
         last_order_ids=brokerage.last_order_ids,
         accounts=list(brokerage.accounts.values()),
         working=[_working_state(each) for each in brokerage.working.values() if each.transmitted],
@@ -112,7 +113,7 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
         raise StateFileError(source, error.field, error.reason) from error
     brokerage.now = state.now
     brokerage.day = state.day
-    brokerage.counters = state.counters
+    brokerage.numbers.counters = state.counters
     brokerage.last_order_ids = state.last_order_ids
     brokerage.accounts = {each.account_id: each for each in state.accounts}
     brokerage.working = {each.key: each for each in working}
