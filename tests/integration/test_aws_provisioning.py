@@ -1,76 +1,61 @@
-"""provision.yml against a local server that speaks AWS's API: from nothing, again, after drift, and with bad input."""
+"""provision.yml against a local server that speaks AWS's API: from nothing, broken off, after drift, with bad input."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import re
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from tests.aws_endpoint import AwsEndpoint
 
 ROOT = Path(__file__).parents[2]
 NAME = "ib-gateway-prod-gateway"
-IMAGE = {
-    "ami_id": "ami-0123456789abcdef0",
-    "name": "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-20260101",
-    "owner_id": "099720109477",
-    "description": "noble",
-    "image_type": "machine",
-    "architecture": "x86_64",
-    "state": "available",
-    "public": True,
-    "root_device_type": "ebs",
-    "root_device_name": "/dev/sda1",
-    "virtualization_type": "hvm",
-    "hypervisor": "xen",
-    "creation_date": "2026-01-01T00:00:00.000Z",
-    "platform": None,
-    "sriov": "simple",
-}
+READING = re.compile(r".*:(Describe|Get|List)")
+
+_spec = importlib.util.spec_from_file_location("library_ec2_host_state", ROOT / "library/ec2_host_state.py")
+assert _spec
+assert _spec.loader
+ec2_host_state = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(ec2_host_state)
 
 
 class Account:
-    def __init__(self, url: str, directory: Path) -> None:
+    """An empty account, and provision.yml with a key of its own."""
+
+    def __init__(self, endpoint: AwsEndpoint, directory: Path) -> None:
+        self.endpoint = endpoint
         self.key = directory / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_SHARED_CREDENTIALS_FILE": str(directory / "none"),
-            "AWS_CONFIG_FILE": str(directory / "none"),
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        }
-        self.ec2: Any = boto3.client(
-            "ec2", "us-east-1", endpoint_url=url, aws_access_key_id="testing", aws_secret_access_key="testing"
-        )
+        self.ec2 = endpoint.client("ec2")
 
     def provision(self, *options: str, without: tuple[str, ...] = (), **settings: Any) -> tuple[int, str]:
+        """The exit code and the output, its lines joined."""
         variables = {
             "ec2_host_public_key_file": f"{self.key}.pub",
             "ec2_host_admin_cidrs": ["203.0.113.7/32"],
+            "ec2_host_elastic_ip": True,
         } | settings
+        environment = self.endpoint.environment | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         done = subprocess.run(
             ["ansible-playbook", "-i", "inventory/aws", "provision.yml", "-e", json.dumps(variables), *options],
             check=False,
             cwd=ROOT,
-            env={name: value for name, value in self.environment.items() if name not in without},
+            env={name: value for name, value in environment.items() if name not in without},
             capture_output=True,
             text=True,
             timeout=120,
         )
-        return done.returncode, done.stdout + done.stderr
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
 
     def changes(self, *options: str, **settings: Any) -> int:
+        """How many tasks changed something, or would."""
         code, output = self.provision(*options, **settings)
         assert code == 0, output
         found = re.search(r"changed=(\d+)", output)
@@ -86,51 +71,82 @@ class Account:
         (group,) = self.ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
         return group
 
+    def inventory(self) -> dict[str, int]:
+        """How many there are of each kind of thing."""
+        client = self.endpoint.client
+        backup = client("backup")
+        plans = backup.list_backup_plans()["BackupPlansList"]
+        return {
+            "instances": len(self.instances()),
+            "volumes": len(self.ec2.describe_volumes()["Volumes"]),
+            "keys": len(self.ec2.describe_key_pairs()["KeyPairs"]),
+            "groups": len(self.ec2.describe_security_groups()["SecurityGroups"]) - 1,
+            "addresses": len(self.ec2.describe_addresses()["Addresses"]),
+            "roles": len(client("iam").list_roles()["Roles"]),
+            "profiles": len(client("iam").list_instance_profiles()["InstanceProfiles"]),
+            "topics": len(client("sns").list_topics()["Topics"]),
+            "alarms": len(client("cloudwatch").describe_alarms()["MetricAlarms"]),
+            "vaults": len(backup.list_backup_vaults()["BackupVaultList"]),
+            "plans": len(plans),
+            "selections": sum(
+                len(backup.list_backup_selections(BackupPlanId=plan["BackupPlanId"])["BackupSelectionsList"])
+                for plan in plans
+            ),
+        }
+
 
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
-    images = tmp_path / "images.json"
-    images.write_text(json.dumps([IMAGE]))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [Path(sys.executable).with_name("moto_server"), "-H", "127.0.0.1", "-p", str(port)],
-        env=os.environ | {"MOTO_AMIS_PATH": str(images)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.05)
-        yield Account(f"http://127.0.0.1:{port}", tmp_path)
-    finally:
-        server.terminate()
-        server.wait(10)
+    with AwsEndpoint() as endpoint:
+        yield Account(endpoint, tmp_path)
 
 
-def test_a_host_is_made_once_and_drift_is_corrected(account: Account) -> None:
-    assert account.changes("--check") > 0
-    assert account.instances() == []
-    assert account.changes() == 5
-    assert account.changes() == 0
+def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
+    nothing = account.inventory()
+    account.endpoint.tell(calls=[])
+    code, output = account.provision("--check")
+    assert code == 0, output
+    assert "ib-gateway-prod-gateway would be made in us-east-1 as t3.medium" in output
+    # What is rehearsed is made by a dry run.
+    rehearsed = {"ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateSecurityGroup"}
+    assert {call for call in account.endpoint.ask()["calls"] if not READING.match(call)} <= rehearsed
+    assert account.inventory() == nothing
+
+    # The first run dies after the first thing that it makes, the next one after the second of what is left, and so on.
+    for nth in range(1, 20):
+        account.endpoint.tell(fault={"nth": nth, "after": True, "lasting": True, "code": "UnauthorizedOperation"})
+        code, output = account.provision()
+        if code == 0:
+            break
+    account.endpoint.tell(fault=None)
+    assert nth > 3
+    assert code == 0
+    assert "A month of ib-gateway-prod costs about 37." in output
+    once = account.inventory()
+    assert once == dict.fromkeys(once, 1) | {"roles": 2, "alarms": 2}
 
     (host,) = account.instances()
-    volume = account.ec2.describe_volumes()["Volumes"][0]
-    assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
-    assert host["MetadataOptions"]["HttpTokens"] == "required"
-    assert host["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
-
-    group = account.group()
+    (volume,) = account.ec2.describe_volumes()["Volumes"]
+    assert (volume["Encrypted"], volume["VolumeType"], volume["Size"]) == (True, "gp3", 30)
+    assert host["ImageId"] == "ami-0123456789abcdef0"
+    assert (host["MetadataOptions"]["HttpTokens"], host["MetadataOptions"]["HttpPutResponseHopLimit"]) == (
+        "required",
+        1,
+    )
+    for attribute, value in (("disableApiTermination", True), ("instanceInitiatedShutdownBehavior", "stop")):
+        told = account.ec2.describe_instance_attribute(InstanceId=host["InstanceId"], Attribute=attribute)
+        assert told[attribute[0].upper() + attribute[1:]]["Value"] == value
+    alarms = account.endpoint.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    assert {alarm["MetricName"]: alarm["AlarmActions"][0] for alarm in alarms} == {
+        "StatusCheckFailed_System": "arn:aws:automate:us-east-1:ec2:recover",
+        "StatusCheckFailed_Instance": "arn:aws:automate:us-east-1:ec2:reboot",
+    }
+    policy = account.endpoint.client("iam").get_role_policy(RoleName="ib-gateway-prod", PolicyName="host")
+    for statement in policy["PolicyDocument"]["Statement"]:
+        assert not any("*" in action for action in statement["Action"]), statement
+    account.endpoint.client("cloudwatch").delete_alarms(AlarmNames=[f"{NAME}-system"])
     account.ec2.authorize_security_group_ingress(
-        GroupId=group["GroupId"], IpProtocol="tcp", FromPort=4001, ToPort=4001, CidrIp="0.0.0.0/0"
+        GroupId=account.group()["GroupId"], IpProtocol="tcp", FromPort=4001, ToPort=4001, CidrIp="0.0.0.0/0"
     )
     account.ec2.modify_instance_metadata_options(
         InstanceId=host["InstanceId"],
@@ -140,34 +156,91 @@ def test_a_host_is_made_once_and_drift_is_corrected(account: Account) -> None:
         HttpProtocolIpv6="disabled",
         InstanceMetadataTags="disabled",
     )
-    account.ec2.delete_tags(Resources=[host["InstanceId"]], Tags=[{"Key": "environment"}])
-    assert account.changes() == 2
+    account.ec2.delete_tags(Resources=[host["InstanceId"], volume["VolumeId"]], Tags=[{"Key": "environment"}])
+    # Its rules, the host, its volume and its alarm; nothing else.
+    assert account.changes() == 4
     assert account.changes() == 0
+    assert account.changes("--check") == 0
 
     (corrected,) = account.instances()
     assert corrected["InstanceId"] == host["InstanceId"]
     assert corrected["MetadataOptions"]["HttpTokens"] == "required"
-    assert {"Key": "environment", "Value": "prod"} in corrected["Tags"]
+    (volume,) = account.ec2.describe_volumes()["Volumes"]
+    for resource in (corrected, volume):
+        assert {"Key": "environment", "Value": "prod"} in resource["Tags"]
     (rule,) = account.group()["IpPermissions"]
-    assert rule["FromPort"] == 22
-    assert [network["CidrIp"] for network in rule["IpRanges"]] == ["203.0.113.7/32"]
+    assert (rule["FromPort"], [network["CidrIp"] for network in rule["IpRanges"]]) == (22, ["203.0.113.7/32"])
+    assert account.inventory() == once
 
-    account.ec2.delete_tags(Resources=[host["InstanceId"]], Tags=[{"Key": "Name"}])
-    code, output = account.provision()
-    assert code != 0
-    assert "lost it" in output
-    assert len(account.instances()) == 1
+    # A second host, and no port open any more. The image that was newest is not taken for the first one.
+    second: dict[str, Any] = {
+        "ec2_host_names": ["gateway", "second"],
+        "ec2_host_access": "ssm",
+        "ec2_host_admin_cidrs": [],
+    }
+    code, output = account.provision(**second, ec2_host_image_name="ubuntu/*-server-20250101")
+    assert code == 0, output
+    assert f"{NAME} was made of image" in output
+    assert account.group()["IpPermissions"] == []
+    made = {instance["InstanceId"]: instance["ImageId"] for instance in account.instances()}
+    assert made.pop(host["InstanceId"]) == "ami-0123456789abcdef0"
+    assert list(made.values()) == ["ami-0123456789abcdef1"]
 
 
 def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:
-    for cidrs in ([], ["0.0.0.0/0"], ["203.0.113.300/32"]):
+    for cidrs in ([], ["0.0.0.0/0"]):
         code, output = account.provision(ec2_host_admin_cidrs=cidrs)
         assert code != 0
         assert "must list the IPv4 networks" in output
     code, output = account.provision(without=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     assert code != 0
-    assert "Nothing has been made. Check the credentials" in " ".join(output.split())
-    code, output = account.provision(ec2_host_image_name="nothing-*")
+    assert "Unable to locate credentials Nothing has been changed. Check the credentials" in output
+    # Whether a role may be made is not told beforehand: so it is made first.
+    account.endpoint.tell(fault={"action": "iam:CreateRole", "code": "AccessDenied"})
+    code, output = account.provision()
     assert code != 0
-    assert "has no image named" in output
-    assert account.ec2.describe_key_pairs()["KeyPairs"] == []
+    assert "AccessDenied" in output
+    assert set(account.inventory().values()) == {0}
+
+
+def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in account.endpoint.environment.items():
+        if name.startswith("AWS_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    settings = {
+        "region": "us-east-1",
+        "key_name": "ib-gateway-prod",
+        "public_key": account.key.with_suffix(".pub").read_text(),
+        "names": [NAME],
+        "image_owner": "099720109477",
+        "image_name": "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-amd64-server-*",
+        "instance_type": "t3.medium",
+        "volume_gb": 30,
+    }
+
+    def refusal(**changes: Any) -> str:
+        with pytest.raises(ec2_host_state.UnfitError) as refused:
+            ec2_host_state.look(settings | changes)
+        return str(refused.value)
+
+    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    assert "AWS has no region us-east-9" in refusal(region="us-east-9")
+    assert "has no image named nothing-*" in refusal(image_name="nothing-*")
+    account.endpoint.tell(vcpus=3)
+    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    names = [NAME, f"{NAME}-2"]
+    assert "2 more t3.medium need 4 vCPUs, but of the account's quota of 3 vCPUs in us-east-1, 0" in refusal(
+        names=names
+    )
+    for action, code in (("RunInstances", "VcpuLimitExceeded"), ("ImportKeyPair", "UnauthorizedOperation")):
+        account.endpoint.tell(fault={"action": f"ec2:{action}", "code": code})
+        with pytest.raises(ClientError, match=code):
+            ec2_host_state.look(settings)
+    account.ec2.import_key_pair(KeyName="ib-gateway-prod", PublicKeyMaterial=settings["public_key"])
+    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    other = account.key.with_name("other")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
+    assert "was made of another public key" in refusal(public_key=other.with_suffix(".pub").read_text())
+    account.ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, KeyName="ib-gateway-prod")
+    assert "or a second host would be made in place of the one that lost it" in refusal()
