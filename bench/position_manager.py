@@ -34,7 +34,7 @@ from position_manager.ib_broker import IbBroker
 from position_manager.journal import Journal, Stamp
 from position_manager.ulid import ulid
 
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds after which something that does not come is an error."""
 SIZES = (10, 90, 1000)
 SUBSCRIBED_IN_A_SECOND = 25
