@@ -172,8 +172,9 @@ class Endpoint:
         if self._dead:
             return fault | {"after": False}
         named = fault.get("action")
-        changes = not _READING.match(action) and form.get("DryRun", "false") == "false"
-        if action != named if named else not changes:
+        rehearsed = form.get("DryRun", "false") == "true"
+        changes = not _READING.match(action) and not rehearsed
+        if (action != named if named else not changes) or (rehearsed and fault.get("after")):
             return None
         fault["nth"] = fault.get("nth", 1) - 1
         if fault["nth"] > 0:
