@@ -1,6 +1,6 @@
 # Each target is a script or a command that can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup deploy test lint lock docs clean
+.PHONY: help setup deploy vault test lint lock docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -10,6 +10,9 @@ setup: ## Install what is missing and build the images
 
 deploy: setup ## Bring up the sandbox host and deploy a verified gateway on it
 	@. .venv/bin/activate && ansible-playbook site.yml
+
+vault: setup ## Ask for the secrets of a real account and write them encrypted; FILE=... for another file
+	@.venv/bin/python scripts/vault $(FILE)
 
 test: ## Run every check: lint, molecule's scenarios, pytest
 	@scripts/test

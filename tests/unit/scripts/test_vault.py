@@ -1,0 +1,82 @@
+"""scripts/vault at a terminal of its own: what is typed is not shown, and what is written is encrypted."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
+
+SCRIPT = Path(__file__).parents[3] / "scripts/vault"
+USER, PASSWORD, SCREEN, VAULT = "ada-lovelace-1", "päss: 'word' #1", "screen77", "correct horse battery"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "vault.yml"
+
+
+def terminal(file: Path) -> pexpect.spawn[str]:
+    return pexpect.spawn(sys.executable, [str(SCRIPT), str(file)], encoding="utf-8", timeout=30)
+
+
+def test_what_is_asked_for_is_encrypted_and_never_shown(file: Path) -> None:
+    at = terminal(file)
+    for prompt, answer in (
+        ("User name at IBKR", USER),
+        ("Its password", PASSWORD),
+        ("Once more", PASSWORD + "x"),
+        ("not the same.*Its password", PASSWORD),
+        ("Once more", PASSWORD),
+        ("VNC", "short"),
+        ("6 to 8.*VNC", SCREEN),
+        ("Once more", SCREEN),
+        ("Discord", ""),
+        ("vault itself", VAULT[:5]),
+        ("Once more", VAULT[:5]),
+        ("must have 12.*vault itself", VAULT),
+        ("Once more", VAULT),
+    ):
+        at.expect(prompt)
+        at.expect(": ")
+        assert not [secret for secret in (USER, PASSWORD, SCREEN, VAULT) if secret in at.before + at.after]
+        at.sendline(answer)
+    at.expect("encrypted")
+    shown = at.before + at.after + at.read()
+    assert not [secret for secret in (USER, PASSWORD, SCREEN, VAULT) if secret in shown]
+    at.wait()
+    assert at.exitstatus == 0
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_bytes().startswith(b"$ANSIBLE_VAULT;1.1;AES256")
+    text = VaultLib([("default", VaultSecret(VAULT.encode()))]).decrypt(file.read_bytes())
+    assert yaml.safe_load(text) == {
+        "ib_gateway_userid": USER,
+        "ib_gateway_password": PASSWORD,
+        "ib_gateway_vnc_password": SCREEN,
+    }
+    assert [path.name for path in file.parent.iterdir()] == ["vault.yml"]
+
+
+def test_a_file_that_is_there_stays(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_text("mine")
+    at = terminal(file)
+    at.expect("is there already, and was left as it is")
+    at.wait()
+    assert at.exitstatus == 1
+    assert file.read_text() == "mine"
+
+
+def test_who_gives_up_leaves_nothing(file: Path) -> None:
+    at = terminal(file)
+    at.expect("User name at IBKR")
+    at.expect(": ")
+    at.sendintr()
+    at.expect("Nothing was written")
+    at.wait()
+    assert not file.parent.exists()
