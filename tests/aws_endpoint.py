@@ -135,6 +135,9 @@ class Endpoint:
         if action == "backup:DescribeBackupVault" and answer.status_code == 400:
             # So AWS answers for a vault that is not there.
             answer = _refusal(service, request, "AccessDeniedException")
+        elif action == "backup:DescribeBackupVault":
+            # AWS tells the number always, and moto none: it takes no snapshots.
+            answer.set_data(json.dumps(json.loads(answer.get_data()) | {"NumberOfRecoveryPoints": 0}))
         if self.told["address"] and action == "ec2:DescribeInstances":
             answer.set_data(
                 re.sub(r"(<ipAddress>)[^<]*", rf"\g<1>{self.told['address']}", answer.get_data(as_text=True))
