@@ -10,10 +10,11 @@ from tests.aws_endpoint import AwsEndpoint
 
 ROOT = Path(__file__).parents[2]
 PASSWORD, SCREEN = "ib-gateway/prod/password", "/ib-gateway/prod/vnc-password"
+LOOKUP = "{{{{ lookup('amazon.aws.{}', '{}', region='us-east-1') }}}}"
 SETTINGS = {
     "ib_gateway_userid": "ada1815",
-    "ib_gateway_password": "{{ lookup('amazon.aws.secretsmanager_secret', '%s', region='us-east-1') }}" % PASSWORD,
-    "ib_gateway_vnc_password": "{{ lookup('amazon.aws.ssm_parameter', '%s', region='us-east-1') }}" % SCREEN,
+    "ib_gateway_password": LOOKUP.format("secretsmanager_secret", PASSWORD),
+    "ib_gateway_vnc_password": LOOKUP.format("ssm_parameter", SCREEN),
 }
 PLAY = """\
 - hosts: localhost
