@@ -30,7 +30,6 @@ BROKEN_AFTER = (
 READING = re.compile(r".*:(Describe|Get|List)")
 
 
-
 def loaded(path: str) -> ModuleType:
     """A module of the project that no package holds."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
