@@ -146,6 +146,7 @@ class Scenario:
     second_gateway_seconds: float = 2.0
     login_dialog_seconds: float = 60.0
     credentials: Credentials = Credentials.GOOD
+    password_sha256: str = ""
     rate_limit_seconds: int = 20
     twofa: TwoFa = TwoFa()
     twofa_seconds: float = 180.0
@@ -482,11 +483,18 @@ def _faults(value: str) -> tuple[Rule, ...]:
         raise ValueError(str(error)) from error
 
 
+def _sha256(value: str) -> str:
+    if not re.fullmatch("([0-9a-f]{64})?", value):
+        raise ValueError("it must be the SHA-256 of a password, as 64 hexadecimal digits")
+    return value
+
+
 _PARSERS: dict[str, Callable[[str], object]] = {
     "START_SECONDS": _seconds,
     "SECOND_GATEWAY_SECONDS": _seconds,
     "LOGIN_DIALOG_SECONDS": _seconds,
     "CREDENTIALS": _one_of(Credentials),
+    "PASSWORD_SHA256": _sha256,
     "RATE_LIMIT_SECONDS": _whole_seconds,
     "TWOFA": _twofa,
     "TWOFA_SECONDS": _seconds,

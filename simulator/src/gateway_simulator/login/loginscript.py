@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from hashlib import sha256
 
 from gateway_simulator.login.schedule import next_sunday
 from gateway_simulator.settings import (
@@ -297,7 +298,8 @@ def _log_in(settings: GatewaySettings, scenario: Scenario, now: Callable[[], dat
             yield from _rate_limited(settings, scenario, now, attempt)
             continue
         yield from _authenticating(step)
-        end = yield from _refused_credentials(scenario.credentials)
+        known = scenario.password_sha256 in ("", sha256(settings.password.encode()).hexdigest())
+        end = yield from _refused_credentials(scenario.credentials if known else Credentials.BAD_A)
         if end is None:
             end = yield from _existing_session_at_login(settings, scenario.existing_session)
         if end is not None:
