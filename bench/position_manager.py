@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from position_manager.ulid import ulid
 PATIENCE = 900.0
 """Seconds after which something that does not come is an error."""
 SIZES = (10, 90, 1000)
+MOST_MOVING = 100
+"""Quotes that the simulator can move several times a second."""
 SUBSCRIBED_IN_A_SECOND = 25
 """Quotes, at least: the position manager keeps below 30 questions a second."""
 PLACE_ORDER = b"3\0"
@@ -54,7 +56,7 @@ SETTINGS: dict[str, Any] = {
 class Cost:
     """With so many positions: seconds from quote to order, one for each close, while the orders rest and while they
     fill; seconds from the first start to READY, and from the next one; MiB and the share of a core of the service while
-    quotes come and nothing is closed."""
+    nothing moves, and its share while all quotes do (None where the simulator cannot keep up)."""
 
     positions: int
     resting: tuple[float, ...]
@@ -62,16 +64,23 @@ class Cost:
     to_ready: float
     to_ready_again: float
     memory: float
-    core: float
+    idle: float
+    moving: float | None
 
 
 @asynccontextmanager
-async def gateway() -> AsyncIterator[tuple[int, int]]:
-    """A ready simulator without a limit of messages or quotes: its port, and that of its control interface."""
+async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
+    """A ready simulator without a limit of messages or quotes: its port, and that of its control interface.
+
+    Unless its market is ``moving``, its clock stands at the same hour a week ago, and only what is set moves: what is
+    measured is the position manager, not how fast the simulator prices a thousand options.
+    """
     port, control = free_port(), free_port()
+    begin = datetime.now(UTC) - timedelta(days=7)
+    clock = () if moving else ("--clock", "held", "--clock-start", begin.isoformat(timespec="seconds"))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", str(control)),
-        *("--no-display", "--messages-per-second", "0", "--market-data-lines", "10000"),
+        *("--no-display", "--messages-per-second", "0", "--market-data-lines", "10000", *clock),
         env={**os.environ, "PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -88,8 +97,9 @@ async def gateway() -> AsyncIterator[tuple[int, int]]:
         await process.communicate()
 
 
-async def buy_options(port: int, control: int, count: int) -> list[int]:
-    """Buy one of each of so many options by hand, for a few cents; their contract ids."""
+async def buy_options(port: int, control: int, count: int, *, moving: bool = False) -> list[int]:
+    """Buy one of each of so many options by hand, for a few cents; their contract ids. In a market that stands still
+    they were bought a week ago, as most positions are."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
     # ib_insync would keep below 45 messages a second.
@@ -102,7 +112,8 @@ async def buy_options(port: int, control: int, count: int) -> list[int]:
             strikes = sorted(chain.strikes)[max(0, middle - 20) : middle + 20]
             wanted += [
                 Option(symbol, expiry, strike, right, "SMART")
-                for expiry in sorted(chain.expirations)[1:]
+                for expiry in sorted(chain.expirations)
+                if expiry > f"{datetime.now(UTC) + timedelta(days=2):%Y%m%d}"
                 for strike in strikes
                 for right in "PC"
             ]
@@ -113,8 +124,14 @@ async def buy_options(port: int, control: int, count: int) -> list[int]:
         await asyncio.to_thread(ctl.request, control, "set-price", [str(option.conId), "bid=0.02", "ask=0.03"])
     trades = [ib.placeOrder(option, MarketOrder("BUY", 1)) for option in options]
     async with asyncio.timeout(PATIENCE):
+        while any(trade.orderStatus.status == "PendingSubmit" for trade in trades):
+            await ib.updateEvent
+        if not moving:
+            await asyncio.to_thread(ctl.request, control, "advance", ["5"])
         while any(trade.orderStatus.status != "Filled" for trade in trades):
             await ib.updateEvent
+        if not moving:
+            await asyncio.to_thread(ctl.request, control, "advance", [str(7 * 24 * 3600 - 5)])
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     return [option.conId for option in options]
 
@@ -188,6 +205,7 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
             await watch.sent.wait()
             if fill:
                 await asyncio.to_thread(ctl.request, control, "set-price", [str(con_id), "bid=0.02", "ask=0.03"])
+                await asyncio.to_thread(ctl.request, control, "advance", ["1"])
                 while any(con_id == held for _, held in engine.desk.guard.positions):  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
             # Not so fast that IB's limit of messages a second is measured.
@@ -235,27 +253,31 @@ async def closes_of(size: int, count: int, *, fill: bool) -> tuple[float, ...]:
             return await closes(port, control, con_ids[:count], Path(name), fill=fill)
 
 
+async def service_of(size: int, seconds: float, *, moving: bool) -> tuple[float, float, float, float]:
+    """Seconds to the first READY and to the next one, MiB, share of a core."""
+    with tempfile.TemporaryDirectory() as name:
+        async with gateway(moving=moving) as (port, control):
+            await buy_options(port, control, size, moving=moving)
+            ready, *_ = await service(port, Path(name), 0, 1)
+            return ready, *await service(port, Path(name), seconds + size / SUBSCRIBED_IN_A_SECOND, seconds)
+
+
 async def measure(sizes: tuple[int, ...], count: int, seconds: float) -> list[Cost]:
     found = []
     for size in sizes:
-        with tempfile.TemporaryDirectory() as name:
-            async with gateway() as (port, control):
-                await buy_options(port, control, size)
-                ready, *_ = await service(port, Path(name), 0, 1)
-                again, mebibytes, core = await service(
-                    port, Path(name), seconds + size / SUBSCRIBED_IN_A_SECOND, seconds
-                )
+        ready, again, mebibytes, idle = await service_of(size, seconds, moving=False)
+        moving = (await service_of(size, seconds, moving=True))[3] if size <= MOST_MOVING else None
         resting = await closes_of(size, count, fill=False)
         filling = await closes_of(size, count, fill=True)
-        found.append(Cost(size, resting, filling, ready, again, mebibytes, core))
+        found.append(Cost(size, resting, filling, ready, again, mebibytes, idle, moving))
     return found
 
 
 def report(costs: list[Cost], seconds: float, day: str) -> str:
     rows = [
-        f"| {cost.positions} | {describe(cost.resting)} ({len(cost.resting)})"
-        f" | {describe(cost.filling)} ({len(cost.filling)}) | {cost.to_ready:.1f} | {cost.to_ready_again:.1f}"
-        f" | {cost.memory:.0f} | {cost.core:.1%} |"
+        f"| {cost.positions} | {describe(cost.filling)} ({len(cost.filling)})"
+        f" | {describe(cost.resting)} ({len(cost.resting)}) | {cost.to_ready:.1f} | {cost.to_ready_again:.1f}"
+        f" | {cost.memory:.0f} | {cost.idle:.1%} | {'-' if cost.moving is None else f'{cost.moving:.1%}'} |"
         for cost in costs
     ]
     machine = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, Python {platform.python_version()}"
@@ -266,15 +288,16 @@ def report(costs: list[Cost], seconds: float, day: str) -> str:
             f"`python -m bench.position_manager` on {day}; {machine}; the simulated gateway on the same machine.",
             "",
             "Quote to order: median / 99th percentile in ms (and how many), from the arrival of the bytes of a quote",
-            "beyond the stop to the bytes of the order on the socket, the journal on the disk in between.",
-            "Orders rest: none of them fills, and the last is sent while all before it are followed. Orders fill: each",
-            "before the next quote. All positions have live quotes.",
+            "beyond the stop to the bytes of the order on the socket, the journal on the disk in between. All",
+            "positions have live quotes. Orders fill: each before the next quote. Orders rest: none of them fills, and",
+            "the last is sent while all before it are followed; the look just before sending hears each of them.",
             "READY: after the first start, when nothing is known of the contracts, and after a restart.",
-            f"Memory and share of a core: of the service, over {seconds:g} s, when it has had all quotes for as long.",
+            f"Memory and shares of a core: of the service, over {seconds:g} s, when it has had all quotes for as long;",
+            "idle while no quote changes, moving while all change several times a second.",
             "",
-            "| positions | quote to order, orders rest | orders fill | first READY, s | READY again, s | memory, MiB"
-            " | share of a core |",
-            "|---|---|---|---|---|---|---|",
+            "| positions | quote to order, orders fill | orders rest | first READY, s | READY again, s | memory, MiB"
+            " | idle | moving |",
+            "|---|---|---|---|---|---|---|---|",
             *rows,
             "",
         ]
