@@ -78,6 +78,7 @@ class Session {
     on("commissionReport", (report) => (this.commissions[report.execId] = report.commission));
     on("completedOrder", () => (this.completed += 1));
     on("completedOrdersEnd", () => this.ended.add("completed"));
+    on("currentTime", () => this.ended.add("time"));
     on("pnl", (_id, _daily, _unrealized, realized) => (this.profit = realized));
     this.ib.connect(CLIENT_ID);
   }
@@ -168,6 +169,9 @@ async function trade(session) {
   const limit = session.place("BUY", 10, "LMT", { lmtPrice: 90 });
   await session.stands(limit, "Submitted");
   ib.placeOrder(limit, STOCK, { action: "BUY", totalQuantity: 10, orderType: "LMT", lmtPrice: 94, transmit: true });
+  // The client sends when it likes: the time must not pass before the change has reached the gateway.
+  ib.reqCurrentTime();
+  await session.until(() => session.ended.has("time"), "the answer after the change of an order");
   await control("advance", "1");
   await price(93.9, 94);
   await control("advance", "2");

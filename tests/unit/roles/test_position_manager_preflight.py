@@ -209,6 +209,7 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
     role_wide = {
         "enabled",
         "instances",
+        "kept_journals",
         "removed_instances",
         "ready_timeout",
         "restart_patience",
