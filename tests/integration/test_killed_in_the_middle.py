@@ -122,12 +122,12 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
 
 async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: Path) -> None:
     # The person is the master client, who hears of the manager's orders.
-    async with desk(tmp_path, "--cancel-seconds", "0.5", "--master-client-id", "7") as (gateway, by_hand, manager):
+    async with desk(tmp_path, "--cancel-seconds", "2", "--master-client-id", "7") as (gateway, by_hand, manager):
         option = await an_option(by_hand)
         await manager.start()
         await manager.says("position manager running")
         # While the cancel is on its way; and when it has arrived, perhaps with the next rung on its way.
-        for after in (0.0, 0.55):
+        for after in (0.0, 2.05):
             await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
             await trade(by_hand, option, -1)
             for cents in (10, 20):
