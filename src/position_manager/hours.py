@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -36,11 +37,12 @@ def zone_of(name: str) -> ZoneInfo:
         raise ValueError(f"time zone {name!r} is not known") from error
 
 
+@lru_cache(maxsize=256)
 def parse_liquid_hours(text: str, zone: ZoneInfo) -> tuple[Hours, ...]:
     """The sessions in ``20261123:0930-20261123:1600;20261124:CLOSED``, ascending, in the zone.
 
     The end may lack its day, and a day may have several sessions after commas. Raises ValueError with the piece that
-    is not understood.
+    is not understood. Contracts of one kind are told the same text, so what it means is kept once for all of them.
     """
     sessions = {
         _session(day, piece, zone)
