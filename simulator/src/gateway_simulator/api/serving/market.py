@@ -27,7 +27,8 @@ COMPETING = "No market data during competing live session"
 
 @dataclass
 class _Ticker:
-    """A subscription to ticks; ``told`` the last of each kind. A frozen one is told nothing more."""
+    """A subscription to ticks; ``told`` the last of each kind, ``seen`` the quote they were of. A frozen one is told
+    nothing more."""
 
     request_id: int
     instrument: Instrument
@@ -35,6 +36,7 @@ class _Ticker:
     delayed: bool
     frozen: bool
     told: dict[int, Tick] = field(default_factory=dict)
+    seen: Quote | None = None
 
 
 @dataclass
@@ -151,6 +153,10 @@ class Market:
         return self._desk.brokerage.market.quote(instrument.contract.con_id, now - DELAY if delayed else now)
 
     def _ticks(self, ticker: _Ticker, quote: Quote) -> Iterator[bytes]:
+        # The market keeps a quote until it changes: a thousand that stand still must not delay the one that moves.
+        if quote is ticker.seen:
+            return
+        ticker.seen = quote
         for tick in ticks_of(quote, ticker.instrument, ticker.generic, delayed=ticker.delayed):
             if ticker.told.get(tick.kind) != tick:
                 ticker.told[tick.kind] = tick
