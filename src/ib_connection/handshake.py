@@ -15,9 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ib_insync import IB
-from ib_insync.wrapper import RequestError
-
 from ib_connection import codes
 from ib_connection.accounts import AccountKind, check_accounts, masked
 from ib_connection.causes import (
@@ -30,6 +27,7 @@ from ib_connection.causes import (
     SYNC_INCOMPLETE,
     Cause,
 )
+from ib_connection.ib_library import IB, RequestError
 from ib_connection.probe import DEFAULT_TIMEOUT as PROBE_TIMEOUT
 from ib_connection.probe import ProbeResult, probe
 

@@ -14,11 +14,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from ib_insync import IB, Contract, ContractDetails, LimitOrder, Option, Stock
-from ib_insync.wrapper import RequestError
-
 from ib_connection.accounts import AccountKind, masked, masked_list
 from ib_connection.handshake import Target, close, connect
+from ib_connection.ib_library import IB, Contract, ContractDetails, LimitOrder, Option, RequestError, Stock
 from position_manager.broker import Broker, BrokerError, BrokerEvent
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode

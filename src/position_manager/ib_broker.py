@@ -18,11 +18,18 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from ib_insync import IB, Contract, ExecutionFilter, LimitOrder, Order, StopLimitOrder, Ticker
-from ib_insync.wrapper import RequestError
-
 from ib_connection.accounts import AccountKind
 from ib_connection.handshake import Target, close, connect
+from ib_connection.ib_library import (
+    IB,
+    Contract,
+    ExecutionFilter,
+    LimitOrder,
+    Order,
+    RequestError,
+    StopLimitOrder,
+    Ticker,
+)
 from position_manager.broker import (
     BrokerError,
     BrokerEvent,

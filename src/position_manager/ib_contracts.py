@@ -9,8 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ib_insync import Contract, ContractDetails
-
+from ib_connection.ib_library import Contract, ContractDetails
 from position_manager.hours import parse_liquid_hours, zone_of
 from position_manager.ib_words import number
 from position_manager.model import ZERO, Hours, Instrument, Kind, Right
@@ -32,11 +31,21 @@ def per_unit(contract: Contract) -> Decimal:
     return Decimal(contract.multiplier or 1) or Decimal(1)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Details of a contract, None if IB has none; ``asked`` is when."""
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What matters of the details of a contract: they are long, and there may be a thousand. ``rule``: the market rule
+    of the exchange that orders are sent to; ``tick``: the smallest increment, 0 if it was not told."""
 
-    details: ContractDetails | None
+    contract: Contract
+    rule: int | None
+    tick: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What IB told of a contract, None if it has no details; ``asked`` is when."""
+
+    told: _Told | None
     hours: tuple[Hours, ...]
     asked: datetime
 
@@ -66,8 +75,8 @@ class ContractBook:
         made = self._made.get(contract.conId)
         if made is None:
             return True
-        told, instrument = made
-        if told is not None and told.details is not None:
+        known, instrument = made
+        if known is not None and known.told is not None:
             return False
         # What was known from before is of no use if the contract was adjusted since.
         named = contract.localSymbol, kind_of(contract), per_unit(contract)
@@ -89,7 +98,7 @@ class ContractBook:
         """IB did not tell the details of a contract; those known before stay."""
         before = self._known.get(contract.conId)
         self._known[contract.conId] = _Known(
-            None if before is None else before.details, () if before is None else before.hours, now
+            None if before is None else before.told, () if before is None else before.hours, now
         )
 
     def learn(self, details: ContractDetails, now: datetime) -> None:
@@ -102,19 +111,12 @@ class ContractBook:
                 hours = parse_liquid_hours(details.liquidHours, zone_of(details.timeZoneId))
         except ValueError as error:
             _log.warning("the trading hours of contract %s are not understood: %s", contract.conId, error)
-        self._known[contract.conId] = _Known(details, hours, now)
-
-    def rule_of(self, details: ContractDetails, held: Contract | None) -> int | None:
-        """The market rule of the exchange that orders are sent to."""
-        rules = dict(zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False))
-        contract = details.contract or held
-        found = rules.get("" if contract is None else _exchange(contract)) or next(iter(rules.values()), "")
-        return int(found) if found.isdecimal() else None
+        told = _Told(contract, _rule_of(details, contract), number(details.minTick) if details.minTick else ZERO)
+        self._known[contract.conId] = _Known(told, hours, now)
 
     def missing_rules(self) -> list[int]:
         """The market rules of known contracts that were not asked for yet."""
-        told = (known.details for known in self._known.values())
-        wanted = (self.rule_of(details, details.contract) for details in told if details is not None)
+        wanted = (known.told.rule for known in self._known.values() if known.told is not None)
         return sorted({rule for rule in wanted if rule is not None and rule not in self.rules})
 
     def contract(self, con_id: int) -> Contract | None:
@@ -124,14 +126,13 @@ class ContractBook:
     def instrument(self, held: Contract) -> Instrument:
         """An instrument from a position's contract and the details known of it; the same one while these stay."""
         known = self._known.get(held.conId)
-        details = None if known is None else known.details
+        told = None if known is None else known.told
         if held.conId in self._made:
             made_of, made = self._made[held.conId]
-            rule = None if details is None else self.rule_of(details, held)
-            if details is None or known is made_of or (rule is not None and rule not in self.rules):
+            if told is None or known is made_of or (told.rule is not None and told.rule not in self.rules):
                 self._contracts.setdefault(held.conId, _contract(made))
                 return made
-        contract = held if details is None or details.contract is None else details.contract
+        contract = held if told is None else told.contract
         kind = kind_of(contract)
         if kind is None:
             raise ValueError(f"contract {held.conId} is a {held.secType}")
@@ -147,21 +148,26 @@ class ContractBook:
             right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
             local_symbol=contract.localSymbol,
             trading_class=contract.tradingClass,
-            increments=self._increments(details, held),
+            increments=self._increments(told),
             liquid_hours=() if known is None else known.hours,
         )
         self._made[held.conId] = known, made
         self._contracts[held.conId] = _contract(made)
         return made
 
-    def _increments(self, details: ContractDetails | None, held: Contract) -> tuple[tuple[Decimal, Decimal], ...]:
-        rule = None if details is None else self.rule_of(details, held)
-        told = self.rules.get(rule) if rule is not None else None
-        if told:
-            steps = sorted((number(step.lowEdge), number(step.increment)) for step in told)
-            return ((ZERO, steps[0][1]), *steps[1:])
-        tick = number(details.minTick) if details is not None and details.minTick else Decimal("0.01")
-        return ((ZERO, tick),)
+    def _increments(self, told: _Told | None) -> tuple[tuple[Decimal, Decimal], ...]:
+        steps = self.rules.get(told.rule) if told is not None and told.rule is not None else None
+        if steps:
+            found = sorted((number(step.lowEdge), number(step.increment)) for step in steps)
+            return ((ZERO, found[0][1]), *found[1:])
+        return ((ZERO, told.tick if told is not None and told.tick else Decimal("0.01")),)
+
+
+def _rule_of(details: ContractDetails, contract: Contract) -> int | None:
+    """The market rule of the exchange that orders are sent to."""
+    rules = dict(zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False))
+    found = rules.get(_exchange(contract)) or next(iter(rules.values()), "")
+    return int(found) if found.isdecimal() else None
 
 
 def _contract(instrument: Instrument) -> Contract:

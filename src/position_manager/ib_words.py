@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from ib_insync import Contract, Ticker, Trade
-from ib_insync.util import UNSET_DOUBLE, UNSET_INTEGER
-
+from ib_connection.ib_library import UNSET_DOUBLE, UNSET_INTEGER, Contract, Ticker, Trade
 from position_manager.evidence import CompletedOrder, Execution
 from position_manager.intents import Fill, Side
 from position_manager.model import ZERO, Quote

@@ -63,10 +63,13 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     and a market must not be taken for open. Raises JournalError."""
     memory = journal.memory()
     found = _read(memory, _NAME, _INSTRUMENTS)
+    # Most contracts have the same hours; of a thousand they are kept once.
+    shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None
         if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
-            found[con_id] = replace(found[con_id], liquid_hours=kept.hours)
+            hours = shared.setdefault(kept.hours, kept.hours)
+            found[con_id] = replace(found[con_id], liquid_hours=hours)
     return found
 
 
