@@ -23,9 +23,9 @@ from typing import Any
 
 from ib_insync import IB, MarketOrder, Option, Stock
 
+from bench.moved_clock import MovedClock
 from bench.simulator import ROOT, describe, free_port, memory, processor
 from gateway_simulator import ctl
-from position_manager.clock import SystemClock
 from position_manager.config import Config
 from position_manager.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
@@ -34,6 +34,10 @@ from position_manager.ib_broker import IbBroker
 from position_manager.journal import Journal, Stamp
 from position_manager.ulid import ulid
 
+MOMENT = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
+"""The hour of the market in which all is measured, whenever that is done: a Wednesday, 10:30 in New York."""
+HELD_FOR = timedelta(days=7)
+"""So long before that the positions were bought, as most are."""
 PATIENCE = 900.0
 """Seconds after which something that does not come is an error."""
 SIZES = (10, 90, 1000)
@@ -72,12 +76,16 @@ class Cost:
 async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
     """A ready simulator without a limit of messages or quotes: its port, and that of its control interface.
 
-    Unless its market is ``moving``, its clock stands at the same hour a week ago, and only what is set moves: what is
-    measured is the position manager, not how fast the simulator prices a thousand options.
+    Unless its market is ``moving``, its clock stands at the hour at which positions are bought, and only what is set
+    moves: what is measured is the position manager, not how fast the simulator prices a thousand options.
     """
     port, control = free_port(), free_port()
-    begin = datetime.now(UTC) - timedelta(days=7)
-    clock = () if moving else ("--clock", "held", "--clock-start", begin.isoformat(timespec="seconds"))
+    clock = (
+        "--clock",
+        "real" if moving else "held",
+        "--clock-start",
+        (MOMENT if moving else MOMENT - HELD_FOR).isoformat(),
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", str(control)),
         *("--no-display", "--messages-per-second", "0", "--market-data-lines", "10000", *clock),
@@ -99,7 +107,7 @@ async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
 
 async def buy_options(port: int, control: int, count: int, *, moving: bool = False) -> list[int]:
     """Buy one of each of so many options by hand, for a few cents; their contract ids. In a market that stands still
-    they were bought a week ago, as most positions are."""
+    it is MOMENT afterwards."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
     # ib_insync would keep below 45 messages a second.
@@ -113,7 +121,7 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
             wanted += [
                 Option(symbol, expiry, strike, right, "SMART")
                 for expiry in sorted(chain.expirations)
-                if expiry > f"{datetime.now(UTC) + timedelta(days=2):%Y%m%d}"
+                if expiry > f"{MOMENT + timedelta(days=2):%Y%m%d}"
                 for strike in strikes
                 for right in "PC"
             ]
@@ -131,7 +139,7 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
         while any(trade.orderStatus.status != "Filled" for trade in trades):
             await ib.updateEvent
         if not moving:
-            await asyncio.to_thread(ctl.request, control, "advance", [str(7 * 24 * 3600 - 5)])
+            await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     return [option.conId for option in options]
 
@@ -167,7 +175,7 @@ class Stopwatch:
 async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
     """Let positions run through their stop, one after the other; the orders rest, or the bid comes up to them."""
     config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
-    clock, watch = SystemClock(), Stopwatch()
+    clock, watch = MovedClock(MOMENT - datetime.now(UTC)), Stopwatch()
     broker = IbBroker(config, clock, answer_within=PATIENCE)
     engine = Engine(
         config,
@@ -222,11 +230,11 @@ async def service(port: int, directory: Path, settle: float, seconds: float) -> 
     config.write_text(f"mode: paper\ngateway: {{port: {port}}}\ndefaults: {{stop: {{percent_of_premium: 100}}}}\n")
     for name in ("state", "run"):
         (directory / name).mkdir(exist_ok=True)
-    begun = time.perf_counter()
+    begun, moved = time.perf_counter(), (MOMENT - datetime.now(UTC)).total_seconds()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "position_manager.cli", "run", "--config", str(config)),
+        *(sys.executable, "-m", "bench.moved_clock", str(moved), "run", "--config", str(config)),
         *("--state", str(directory / "state"), "--runtime", str(directory / "run")),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         stdout=asyncio.subprocess.PIPE,
     )
     if process.stdout is None:
