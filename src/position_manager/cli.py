@@ -239,7 +239,7 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
     _check_calendar(path, config)
     _say(f"{path} is in order: mode {config.mode}, {_where(config)}.")
     for key, rules in config.rule_sets():
-        own = rules.own_rules()
+        own = rules.own_rules
         worded = "; ".join(f"{name} {_worded(rule)}" for name, rule in own.items())
         _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
     return OK

@@ -119,7 +119,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         text=text,
         rules=tuple(
             f"{name}: {_wording(rule)} ({resolved.origins[name]})"
-            for name, rule in resolved.rules.own_rules().items()
+            for name, rule in resolved.rules.own_rules.items()
             if name in resolved.origins
         ),
         stop=verdict.stop if isinstance(verdict, Hold) else None,

@@ -19,7 +19,7 @@ from position_manager.hours import Calendar
 from position_manager.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.precedence import Resolved, resolve
-from position_manager.rules import Blind, Close, Memory, QuotePolicy, Verdict, evaluate
+from position_manager.rules import Blind, Close, Memory, QuotePolicy, Rest, Verdict, at_rest, evaluate
 from position_manager.unprotected import NOT_WATCHED, Unprotected
 
 Key = tuple[str, int]
@@ -46,6 +46,8 @@ class Guard:
         """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
         still stands at that time. Events do not move it: a tick of one leg must not confirm the quotes of another."""
         self._memories: dict[str, Memory] = {}
+        self._rests: dict[str, Rest | None] = {}
+        """Of the present units with their present rules."""
         self._kept: dict[str, tuple[str, str]] = {}
         self._by_contract: dict[int, list[Unit]] = {}
         self._by_key: dict[str, Unit] = {}
@@ -125,7 +127,8 @@ class Guard:
     def _regroup(self) -> None:
         grouping = group_positions(self.positions.values(), self._config.groups)
         self.units, self.problems = grouping.units, grouping.problems
-        self.rules = {unit.key: resolve(unit, self._config) for unit in self.units}
+        self.rules = self._resolved()
+        self._rests.clear()
         by_contract: dict[int, list[Unit]] = defaultdict(list)
         for unit in self.units:
             for leg in unit.legs:
@@ -133,6 +136,16 @@ class Guard:
         self._by_contract = dict(by_contract)
         self._by_key = {unit.key: unit for unit in self.units}
         self._drop_others(self.verdicts)
+
+    def _resolved(self) -> dict[str, Resolved]:
+        """The rules of each unit; most units have the same, and of a thousand they are kept once."""
+        shared: dict[tuple[object, ...], Resolved] = {}
+        found = {}
+        for unit in self.units:
+            resolved = resolve(unit, self._config)
+            # Where each rule was written says which it is.
+            found[unit.key] = shared.setdefault((*resolved.origins.values(), resolved.ignored), resolved)
+        return found
 
     def _drop_others(self, *known: dict[str, Any]) -> None:
         for known_of in known:
@@ -161,7 +174,7 @@ class Guard:
         quote = self.quotes.get(con_id)
         if quote is None or self.alive_at is None or quote.time >= self.alive_at:
             return quote
-        return replace(quote, time=self.alive_at)
+        return quote.standing_at(self.alive_at)
 
     def market(self, unit: Unit, now: datetime) -> Market:
         """The quotes of a unit's legs."""
@@ -173,9 +186,15 @@ class Guard:
         could be sent anyway: then nothing fires, and the unit counts as unprotected."""
         memory = self._memories.get(unit.key, Memory())
         rules = self.rules[unit.key].rules
-        verdict, self._memories[unit.key] = evaluate(
-            unit, rules, self.market(unit, now), memory, self._policy, self._calendar
-        )
+        market, rest = self.market(unit, now), self._rests.get(unit.key)
+        same = None if rest is None else rest.goes_on(market, memory, self._policy)
+        verdict: Verdict
+        if rest is not None and same is not None:
+            verdict, self._memories[unit.key] = rest.hold, same
+        else:
+            verdict, after = evaluate(unit, rules, market, memory, self._policy, self._calendar)
+            self._memories[unit.key] = after
+            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._calendar)
         why = blind(unit)
         verdict = verdict if why is None else why
         self.note(unit, verdict, now)

@@ -131,6 +131,24 @@ class Quote:
         """The middle of bid and ask, if there are both."""
         return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
 
+    def standing_at(self, time: datetime) -> Quote:
+        """The same quote, heard of again. It is done at each look; `dataclasses.replace` takes three times as long."""
+        return Quote(
+            time, self.bid, self.ask, self.last, self.bid_size, self.ask_size, self.live, self.halted, self.delta,
+            self.underlying,
+        )  # fmt: skip
+
+    def shows_the_same_as(self, other: Quote) -> bool:
+        """Whether all that rules look at is the same, but for the time."""
+        return (
+            self.bid == other.bid
+            and self.ask == other.ask
+            and self.live == other.live
+            and self.halted == other.halted
+            and self.delta == other.delta
+            and self.underlying == other.underlying
+        )
+
     def problem(self, now: datetime, max_age: timedelta) -> QuoteProblem | None:
         """Why no price rule may act on this quote; None if one may."""
         if self.halted:

@@ -27,7 +27,7 @@ def resolve(unit: Unit, config: Config) -> Resolved:
     merged: dict[str, object] = {}
     origins: dict[str, str] = {}
     for key, level in _levels(unit, config):
-        for name, rule in level.own_rules().items():
+        for name, rule in level.own_rules.items():
             if name not in origins:
                 origins[name] = f"{key}.{name}"
                 if rule != "off":

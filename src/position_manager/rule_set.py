@@ -24,10 +24,12 @@ How rules count, with numbers. A *unit* is what is guarded: one position, or a g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date as Day  # noqa: N812 - a field of a rule is called date
 from datetime import time as ClockTime  # noqa: N812 - and one of a rule set is called time
 from datetime import timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag, model_validator
@@ -37,6 +39,11 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, nothing changes after it was read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+    @cached_property
+    def wording(self) -> str:
+        """In one line, without what is not given: what tells a rule from another."""
+        return self.model_dump_json(exclude_none=True)
 
 
 def _no_bool(value: Any) -> Any:
@@ -238,7 +245,8 @@ class RuleSet(Section):
     delta: Annotated[Annotated[DeltaRule, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
     breakeven: Annotated[Annotated[Breakeven, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
 
-    def own_rules(self) -> dict[str, Section | Literal["off"]]:
+    @cached_property
+    def own_rules(self) -> Mapping[str, Section | Literal["off"]]:
         """What this level itself says, by the rule's name."""
         return {name: value for name in RULE_NAMES if (value := getattr(self, name)) is not None}
 

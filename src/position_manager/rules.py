@@ -14,11 +14,13 @@ explained in `position_manager.rule_set`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -37,6 +39,8 @@ from position_manager.rule_set import (
     Trailing,
 )
 
+UNDERLYING = "underlying"
+"""The subject of a condition that looks at the price of what an option is written on."""
 CLOCK_SKEW = timedelta(seconds=2)
 """A quote may be so far in the future, as clocks differ; further, and its age cannot be told."""
 
@@ -152,6 +156,10 @@ class Memory:
     breakeven: str = ""
     sightings: tuple[Sighting, ...] = ()
 
+    def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
+        """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
+        return Memory(self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings)
+
     def to_json(self) -> str:
         """For the journal."""
         return _MEMORY.dump_json(self).decode()
@@ -168,9 +176,9 @@ class Memory:
 _MEMORY = TypeAdapter(Memory)
 
 
-@dataclass(frozen=True)
-class _Condition:
-    """Something that closes when ``seen`` is at or beyond ``level``: below it, or above it."""
+class _Condition(NamedTuple):
+    """Something that closes when ``seen`` is at or beyond ``level``: below it, or above it. ``why``: what the level
+    is, in words that are seldom needed."""
 
     rule: Rule
     wording: str
@@ -178,7 +186,7 @@ class _Condition:
     seen: Decimal
     level: Decimal
     below: bool
-    why: str
+    why: Callable[[], str]
 
     @property
     def distance(self) -> Decimal:
@@ -191,15 +199,14 @@ class _Condition:
     @property
     def text(self) -> str:
         side = "below" if self.below else "above"
-        return f"{self.rule}: {self.subject} {_plain(self.seen)} is at or {side} {_plain(self.level)} ({self.why})"
+        return f"{self.rule}: {self.subject} {_plain(self.seen)} is at or {side} {_plain(self.level)} ({self.why()})"
 
     def as_distance(self) -> Distance:
         percent = None if self.seen == 0 else self.distance / abs(self.seen) * 100
         return Distance(self.rule, self.subject, self.seen, self.level, self.distance, percent)
 
 
-@dataclass(frozen=True)
-class _View:
+class _View(NamedTuple):
     """A unit as its quotes show it."""
 
     unit: Unit
@@ -207,7 +214,18 @@ class _View:
     oldest: datetime
     newest: datetime
     underlying: Decimal | None
-    delta: Decimal | None
+    quotes: Mapping[int, Quote]
+
+    @property
+    def delta(self) -> Decimal | None:
+        """None if the broker does not tell it of each leg."""
+        total = ZERO
+        for leg in self.unit.legs:
+            delta = self.quotes[leg.instrument.con_id].delta if leg.instrument.is_option else 1.0
+            if delta is None or delta != delta:
+                return None
+            total += leg.weight * Decimal(str(delta))
+        return abs(total / self.unit.multiplier)
 
     @property
     def subject(self) -> str:
@@ -259,9 +277,52 @@ def evaluate(
     return _by_price(_view(unit, market.quotes), rules, memory, now, policy)
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A unit at rest: at the same prices, `evaluate` would say ``hold`` again and remember nothing new. Most units of a
+    quiet market are, and each is looked at every few seconds. It holds for one unit, its rules and its memory."""
+
+    hold: Hold
+    quotes: Mapping[int, Quote]
+    session: Hours
+
+    def goes_on(self, market: Market, memory: Memory, policy: QuotePolicy) -> Memory | None:
+        """The memory after another look, the same that `evaluate` gives; None if it must be asked."""
+        at = memory.recent_at
+        if at is None or not self.session.begin <= market.now < self.session.end:
+            return None
+        oldest = newest = None
+        for con_id, before in self.quotes.items():
+            quote = market.quotes.get(con_id)
+            if quote is None or not quote.shows_the_same_as(before):
+                return None
+            if quote.problem(market.now, policy.max_age) is not None or quote.time - market.now > CLOCK_SKEW:
+                return None
+            oldest = quote.time if oldest is None or quote.time < oldest else oldest
+            newest = quote.time if newest is None or quote.time > newest else newest
+        if oldest is None or newest is None:
+            return None
+        return memory.seen(memory.recent, newest, memory.best) if oldest > at else memory
+
+
+def at_rest(
+    unit: Unit, rules: RuleSet, market: Market, before: Memory, verdict: Verdict, after: Memory, calendar: Calendar
+) -> Rest | None:
+    """What an evaluation has come to, if nothing but other prices or the end of the session can change it. What time
+    rules say changes by itself."""
+    if not isinstance(verdict, Hold) or isinstance(rules.time, TimeRule):
+        return None
+    # What waits for another confirmation has counted this one.
+    counted = after.recent_at is not None and after.recent_at != before.recent_at
+    if not counted or replace(before, recent_at=after.recent_at) != after:
+        return None
+    session = session_at(common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs), market.now)
+    return None if session is None else Rest(verdict, market.quotes, session)
+
+
 def _applying(unit: Unit, rules: RuleSet) -> Iterator[Rule]:
     """The rules that can mean something for a unit."""
-    for name, rule in rules.own_rules().items():
+    for name, rule in rules.own_rules.items():
         if rule == "off" or (name == Rule.DELTA and not unit.has_option):
             continue
         if isinstance(rule, TimeRule) and rule.dte is not None and unit.first_expiry is None:
@@ -288,17 +349,7 @@ def _view(unit: Unit, quotes: Mapping[int, Quote]) -> _View:
     underlying = next((quote.underlying for quote in newest_first if quote.underlying is not None), None)
     if underlying is None and len(unit.legs) == 1 and not unit.has_option:
         underlying = price
-    return _View(unit, price, newest_first[-1].time, newest_first[0].time, underlying, _delta(unit, quotes))
-
-
-def _delta(unit: Unit, quotes: Mapping[int, Quote]) -> Decimal | None:
-    total = ZERO
-    for leg in unit.legs:
-        delta = quotes[leg.instrument.con_id].delta if leg.instrument.is_option else 1.0
-        if delta is None or delta != delta:
-            return None
-        total += leg.weight * Decimal(str(delta))
-    return abs(total / unit.multiplier)
+    return _View(unit, price, newest_first[-1].time, newest_first[0].time, underlying, quotes)
 
 
 # ----- time
@@ -392,14 +443,15 @@ def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy) 
     """The marks after these quotes: a best price counts when enough quotes in a row were at least as good."""
     if memory.recent_at is None or view.oldest > memory.recent_at:
         recent = (*memory.recent, view.price)[-policy.confirmations :]
-        memory = replace(memory, recent=recent, recent_at=view.newest)
+        best = memory.best
         if len(recent) == policy.confirmations:
             reached = min(recent, key=view.gain_at)
-            if memory.best is None or view.gain_at(reached) > view.gain_at(memory.best):
-                memory = replace(memory, best=reached)
+            if best is None or view.gain_at(reached) > view.gain_at(best):
+                best = reached
+        memory = memory.seen(recent, view.newest, best)
     memory = _trail(view, rules.trailing if isinstance(rules.trailing, Trailing) else None, memory)
     rule = rules.breakeven if isinstance(rules.breakeven, Breakeven) else None
-    wording = "" if rule is None else _wording(rule)
+    wording = "" if rule is None else rule.wording
     armed = wording if memory.breakeven == wording else ""
     if rule is not None and memory.best is not None and view.unit.entry > 0:
         armed = wording if view.gain_at(memory.best) >= _part(view, rule.after_percent) else armed
@@ -407,7 +459,7 @@ def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy) 
 
 
 def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
-    wording = "" if rule is None else _wording(rule)
+    wording = "" if rule is None else rule.wording
     level = memory.trail if memory.trail_rule == wording else None
     if rule is not None and memory.best is not None and view.unit.entry > 0:
         best = view.gain_at(memory.best)
@@ -435,51 +487,67 @@ def _gain(view: _View, percent: Decimal | None, amount: Decimal | None) -> Decim
 
 def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condition | Blind]:
     """What closes, in the order of precedence, and what cannot be looked at."""
-    entry = _plain(view.unit.entry)
-    below = view.unit.direction > 0
-    if view.unit.entry <= 0 and any(_needs_premium(rule) for rule in rules.own_rules().values()):
-        yield Blind(Cause.NO_PREMIUM, f"the premium is {entry}: a percent of it means nothing")
+    unit, best = view.unit, memory.best or ZERO
+    below = unit.direction > 0
+    if unit.entry <= 0 and any(_needs_premium(rule) for rule in rules.own_rules.values()):
+        yield Blind(Cause.NO_PREMIUM, f"the premium is {_plain(unit.entry)}: a percent of it means nothing")
     if isinstance(rules.stop, Stop):
         yield from _bound(view, Rule.STOP, rules.stop)
     if memory.trail is not None and memory.best is not None:
-        why = f"best {_plain(memory.best)}, premium {entry}"
-        yield _Condition(Rule.TRAILING, memory.trail_rule, view.subject, view.price, memory.trail, below, why)
+        yield _Condition(
+            *(Rule.TRAILING, memory.trail_rule, view.subject, view.price, memory.trail, below),
+            lambda: f"best {_plain(best)}, premium {_plain(unit.entry)}",
+        )
     if memory.breakeven:
-        why = f"best {_plain(memory.best or ZERO)}, the gain is gone"
-        yield _Condition(Rule.BREAKEVEN, memory.breakeven, view.subject, view.price, view.unit.entry, below, why)
+        yield _Condition(
+            *(Rule.BREAKEVEN, memory.breakeven, view.subject, view.price, unit.entry, below),
+            lambda: f"best {_plain(best)}, the gain is gone",
+        )
     if isinstance(rules.delta, DeltaRule) and view.unit.has_option:
-        if view.delta is None:
+        delta = view.delta
+        if delta is None:
             yield Blind(Cause.NO_DELTA, "the broker tells no delta")
         else:
-            yield from _between(Rule.DELTA, _wording(rules.delta), "|delta|", view.delta, rules.delta)
+            yield from _between(Rule.DELTA, rules.delta.wording, "|delta|", delta, rules.delta)
     if isinstance(rules.target, Target):
         yield from _bound(view, Rule.TARGET, rules.target)
 
 
 def _bound(view: _View, rule: Rule, bound: Stop | Target) -> Iterator[_Condition | Blind]:
     """The conditions of a stop or a target."""
-    wording = _wording(bound)
+    wording = bound.wording
     if bound.underlying_price is not None:
         if view.underlying is None:
             yield Blind(Cause.NO_UNDERLYING, f"{rule}: the broker tells no price of the underlying")
         else:
-            yield from _between(rule, wording, "underlying", view.underlying, bound.underlying_price)
+            yield from _between(rule, wording, UNDERLYING, view.underlying, bound.underlying_price)
         return
-    sign, word = (-1, "lost") if isinstance(bound, Stop) else (1, "gained")
-    amount = bound.loss_amount if isinstance(bound, Stop) else bound.profit_amount
-    premium = _plain(view.unit.entry)
+    sign = -1 if isinstance(bound, Stop) else 1
     if bound.price is not None:
-        level, why = bound.price, f"the price of the {rule}, premium {premium}"
-    elif bound.percent_of_premium is not None:
-        if view.unit.entry <= 0:
-            return
+        level = bound.price
+    elif bound.percent_of_premium is None:
+        level = view.at_gain(sign * _gain(view, None, _amount(bound)))
+    elif view.unit.entry > 0:
         level = view.at_gain(sign * _part(view, bound.percent_of_premium))
-        why = f"{_plain(bound.percent_of_premium)} % of the premium {premium} {word}"
     else:
-        level = view.at_gain(sign * _gain(view, None, amount))
-        why = f"{_plain(amount or ZERO)} {word}, premium {premium}"
+        return
     below = (view.unit.direction > 0) == isinstance(bound, Stop)
+    why = partial(_why, view.unit, rule, bound)
     yield _Condition(rule, wording, view.subject, view.price, level, below, why)
+
+
+def _amount(bound: Stop | Target) -> Decimal | None:
+    return bound.loss_amount if isinstance(bound, Stop) else bound.profit_amount
+
+
+def _why(unit: Unit, rule: Rule, bound: Stop | Target) -> str:
+    """What the level of a stop or a target is."""
+    premium, word = _plain(unit.entry), "lost" if isinstance(bound, Stop) else "gained"
+    if bound.price is not None:
+        return f"the price of the {rule}, premium {premium}"
+    if bound.percent_of_premium is not None:
+        return f"{_plain(bound.percent_of_premium)} % of the premium {premium} {word}"
+    return f"{_plain(_amount(bound) or ZERO)} {word}, premium {premium}"
 
 
 def _between(
@@ -487,7 +555,7 @@ def _between(
 ) -> Iterator[_Condition]:
     for level, below in ((bounds.below, True), (bounds.above, False)):
         if level is not None:
-            yield _Condition(rule, wording, subject, seen, level, below, "the bound")
+            yield _Condition(rule, wording, subject, seen, level, below, lambda: "the bound")
 
 
 def _needs_premium(rule: object) -> bool:
@@ -498,27 +566,25 @@ def _needs_premium(rule: object) -> bool:
 
 def _objection(view: _View, conditions: list[_Condition]) -> str | None:
     """Why the rules make no sense for this unit; None if they do."""
-    by_price = [c for c in conditions if c.subject == view.subject]
-    stop = next((c for c in by_price if c.rule is Rule.STOP), None)
-    target = next((c for c in by_price if c.rule is Rule.TARGET), None)
-    if stop is not None and stop.below and stop.level < 0:
-        return f"the stop can never be reached: {stop.why} is a price of {_plain(stop.level)}"
-    if stop is not None and target is not None and view.gain_at(stop.level) >= view.gain_at(target.level):
-        return f"the stop at {_plain(stop.level)} is not on the losing side of the target at {_plain(target.level)}"
-    stops = [c for c in conditions if c.rule is Rule.STOP and c.subject == "underlying"]
-    targets = [c for c in conditions if c.rule is Rule.TARGET and c.subject == "underlying"]
-    if any(one.below is two.below for one in stops for two in targets):
-        return "the stop and the target wait for the underlying on the same side"
+    stops = [c for c in conditions if c.rule is Rule.STOP]
+    targets = [c for c in conditions if c.rule is Rule.TARGET]
+    for stop in stops:
+        against = [c for c in targets if c.subject == stop.subject]
+        if stop.subject == UNDERLYING:
+            if any(target.below is stop.below for target in against):
+                return "the stop and the target wait for the underlying on the same side"
+            continue
+        if stop.below and stop.level < 0:
+            return f"the stop can never be reached: {stop.why()} is a price of {_plain(stop.level)}"
+        for target in against:
+            if view.gain_at(stop.level) >= view.gain_at(target.level):
+                wrong = f"the stop at {_plain(stop.level)} is not on the losing side of the target"
+                return f"{wrong} at {_plain(target.level)}"
     return None
 
 
 def _given(rule: BaseModel) -> dict[str, object]:
     return rule.model_dump(exclude_none=True)
-
-
-def _wording(rule: BaseModel) -> str:
-    """A rule in one line: what tells it from another."""
-    return rule.model_dump_json(exclude_none=True)
 
 
 def _plain(number: Decimal) -> str:

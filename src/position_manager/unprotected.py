@@ -7,7 +7,7 @@ When the next look comes too late, the whole stretch counts as unprotected, beca
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter, ValidationError
@@ -42,13 +42,13 @@ class Unprotected:
         that went back adds nothing."""
         state = verdict.cause.value if isinstance(verdict, Blind) else ""
         passed = timedelta() if self.looked_at is None else max(timedelta(), now - self.looked_at)
-        seconds = dict(self.seconds)
+        seconds = self.seconds
         over = NOT_WATCHED if passed > patience else self.state
         if over and passed:
-            seconds[over] = seconds.get(over, 0.0) + passed.total_seconds()
+            seconds = {**seconds, over: seconds.get(over, 0.0) + passed.total_seconds()}
         # A verdict of protected ends the stretch; a change of cause does not.
         since = None if not state else self.since or now
-        return replace(self, seconds=seconds, state=state, looked_at=now, since=since)
+        return Unprotected(seconds, state, now, since)
 
     def to_json(self) -> str:
         """For the journal."""

@@ -1,0 +1,184 @@
+"""What the guard spares itself at units that are at rest, and that it says the same for all that."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.position_manager.rule_fixtures import HOURS, NOW, held, option, quote
+
+from position_manager import guard as guarding
+from position_manager.config import Config
+from position_manager.guard import Guard
+from position_manager.hours import BrokerCalendar
+from position_manager.model import Market
+from position_manager.rules import Blind, Hold, Memory, evaluate
+
+PATIENCE = timedelta(seconds=15)
+LEGS = (option(1, "450"), option(2, "440"))
+GROUP = {"spread": {"legs": [{"con_id": 1, "ratio": -1}, {"con_id": 2, "ratio": 1}]}}
+
+
+def made(defaults: dict[str, Any], *, grouped: bool = False) -> Guard:
+    """A guard of two options, each by itself or as a spread with the same rules."""
+    config = Config.model_validate({"mode": "sim", "defaults": defaults, "groups": GROUP if grouped else {}})
+    guard = Guard(config, BrokerCalendar(), PATIENCE)
+    guard.hold([held(-1, "2.50", LEGS[0]), held(1, "1.00", LEGS[1])])
+    assert len(guard.units) == (1 if grouped else 2)
+    return guard
+
+
+def evaluations(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The times at which rules are evaluated from now on."""
+    times: list[datetime] = []
+
+    def counted(unit: Any, rules: Any, market: Market, *more: Any) -> Any:
+        times.append(market.now)
+        return evaluate(unit, rules, market, *more)
+
+    monkeypatch.setattr(guarding, "evaluate", counted)
+    return times
+
+
+def look_on(guard: Guard, seconds: range) -> None:
+    """In a market in which nothing moves, with a living broker."""
+    for second in seconds:
+        guard.alive_at = NOW + timedelta(seconds=second)
+        for unit in guard.units:
+            guard.look(unit, guard.alive_at, lambda _unit: None)
+
+
+def test_rules_are_not_evaluated_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = made({"stop": {"percent_of_premium": 100}, "target": {"percent_of_premium": 50}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 15, 5))
+    times = evaluations(guard, monkeypatch)
+    look_on(guard, range(15, 600, 5))
+    assert times == []
+    assert {type(verdict) for verdict in guard.verdicts.values()} == {Hold}
+    assert [count.total for count in guard.counts.values()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {1: quote("2.39", "2.60")},
+        {1: quote("2.40", "2.61")},
+        {1: quote("2.40", "2.60", live=False)},
+        {1: quote("2.40", "2.60", halted=True)},
+        {1: quote("2.40", "2.60", delta=0.5)},
+        {1: quote("2.40", "2.60", underlying=Decimal(449))},
+    ],
+)
+def test_they_are_as_soon_as_a_quote_changes(monkeypatch: pytest.MonkeyPatch, change: dict[int, Any]) -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 30, 5))
+    times = evaluations(guard, monkeypatch)
+    guard.quotes.update(change)
+    look_on(guard, range(30, 35, 5))
+    assert len(times) == 1
+
+
+def test_they_are_as_soon_as_they_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 30, 5))
+    times = evaluations(guard, monkeypatch)
+    guard.config = Config.model_validate({"mode": "sim", "defaults": {"stop": {"percent_of_premium": 90}}})
+    look_on(guard, range(30, 35, 5))
+    assert len(times) == 2
+
+
+def test_they_are_when_a_broker_is_silent_and_when_the_market_has_closed() -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 30, 5))
+    for moment, cause in ((NOW + timedelta(seconds=60), "no usable quote"), (HOURS[0].end, "market closed")):
+        for unit in guard.units:
+            guard.look(unit, moment, lambda _unit: None)
+            verdict = guard.verdicts[unit.key]
+            assert isinstance(verdict, Blind)
+            assert verdict.cause == cause
+
+
+def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 30, 5))
+    early = HOURS[0].begin - timedelta(minutes=1)
+    guard.quotes = {1: quote("2.40", "2.60", early), 2: quote("0.90", "1.10", early)}
+    guard.alive_at = early
+    for unit in guard.units:
+        guard.look(unit, early, lambda _unit: None)
+        verdict = guard.verdicts[unit.key]
+        assert isinstance(verdict, Blind)
+        assert verdict.cause == "market closed"
+
+
+PRICES = st.sampled_from([Decimal(price) for price in ("0.80", "1.00", "1.20", "2.40", "2.60", "3.80", "5.20")])
+QUOTES = st.builds(
+    lambda price, spread, live, halted, delta, underlying: {
+        "bid": price,
+        "ask": price + spread,
+        "live": live,
+        "halted": halted,
+        "delta": delta,
+        "underlying": underlying,
+    },
+    PRICES,
+    st.sampled_from([Decimal("0.00"), Decimal("0.10")]),
+    st.sampled_from([True, True, True, False]),
+    st.sampled_from([False, False, False, True]),
+    st.sampled_from([None, 0.2, 0.6]),
+    st.sampled_from([None, Decimal(449), Decimal(451)]),
+)
+STEPS = st.lists(
+    st.tuples(
+        # Mostly quiet, with a broker that is alive.
+        st.sampled_from([5, 5, 5, 5, 1, 20, -3]),
+        st.sampled_from([True, True, True, False]),
+        st.one_of(st.just({}), st.just({}), st.just({}), st.dictionaries(st.sampled_from([1, 2]), QUOTES)),
+    ),
+    max_size=40,
+)
+RULES = st.fixed_dictionaries(
+    {"stop": st.sampled_from([{"percent_of_premium": 50}, {"loss_amount": 30}, {"underlying_price": {"below": 450}}])},
+    optional={
+        "target": st.sampled_from([{"percent_of_premium": 50}, {"profit_amount": 20}, {"price": "0.9"}]),
+        "trailing": st.just({"activate_percent": 20, "distance_percent": 10}),
+        "breakeven": st.just({"after_percent": 10}),
+        "delta": st.just({"above": 0.5}),
+        "time": st.sampled_from([{"at": "10:01"}, {"before_close": "00:10"}]),
+    },
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(RULES, st.booleans(), st.integers(1, 3), STEPS)
+def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
+    rules: dict[str, Any], grouped: bool, confirmations: int, steps: list[Any]
+) -> None:
+    guard = made(rules, grouped=grouped)
+    guard.config = guard.config.model_copy(
+        update={"quotes": guard.config.quotes.model_copy(update={"confirmations": confirmations})}
+    )
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    now, memories = NOW, {unit.key: Memory() for unit in guard.units}
+    for seconds, alive, quotes in steps:
+        now += timedelta(seconds=seconds)
+        for con_id, fields in quotes.items():
+            guard.quotes[con_id] = quote(at=now, **fields)
+        guard.alive_at = now if alive else guard.alive_at
+        for unit in guard.units:
+            market, resolved = guard.market(unit, now), guard.rules[unit.key]
+            verdict, memories[unit.key] = evaluate(
+                unit, resolved.rules, market, memories[unit.key], guard._policy, BrokerCalendar()
+            )
+            guard.look(unit, now, lambda _unit: None)
+            assert guard.verdicts[unit.key] == verdict
+            assert guard._memories[unit.key] == memories[unit.key]
