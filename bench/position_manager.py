@@ -9,6 +9,7 @@ bench/position_manager.md.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import platform
 import sys
@@ -138,9 +139,10 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
             await asyncio.to_thread(ctl.request, control, "advance", ["5"])
         while any(trade.orderStatus.status != "Filled" for trade in trades):
             await ib.updateEvent
-        if not moving:
-            await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
+    if not moving:
+        # With nobody who would be told the value of each holding every three minutes.
+        await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     return [option.conId for option in options]
 
 
@@ -206,6 +208,9 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
         while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine tells nobody of its quotes
             await asyncio.sleep(0.2)
         await asyncio.sleep(2)
+        # As the service does when it is READY.
+        gc.collect()
+        gc.freeze()
         watch.attach(broker)
         for con_id in con_ids:
             watch.sent.clear()
@@ -220,6 +225,7 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
             await asyncio.sleep(0.3)
     stop.set()
     await running
+    gc.unfreeze()
     return tuple(watch.taken)
 
 

@@ -134,7 +134,8 @@ class Engine:
         self._delay = timedelta(seconds=1)
         self._poll_at = now
         self._cycle_at = now
-        self._loop: Iterator[None] | None = None
+        self._loop: Iterator[bool] | None = None
+        self._keep_due = False
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: set[str] = set()
@@ -283,7 +284,7 @@ class Engine:
             if now >= self._poll_at or self._poll_at - now > poll:
                 self._poll_at = now + poll
                 desk.sync_soon()
-                desk.guard.keep(desk.journal)
+                self._keep_due = True
             self._ask_for_life(now)
         self._begin_loop()
 
@@ -297,30 +298,39 @@ class Engine:
 
     def _go_on(self) -> None:
         """The next slice of the loop that is under way: a small one while an order is on its way to the socket."""
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             return
         for _ in range(1 if self.desk.busy else SLICE):
-            if next(self._loop, self) is self:
+            long = next(loop, None)
+            if long is None:
                 self._loop = self._whole_loop() if self._loop_again else None
                 self._loop_again = False
+            if long is not False:
                 break
         if self._loop is not None:
             self.desk.wake.set()
 
-    def _whole_loop(self) -> Iterator[None]:
-        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone."""
+    def _whole_loop(self) -> Iterator[bool]:
+        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone. Each step tells
+        whether it has taken long enough for the broker to be heard before the next one."""
         desk = self.desk
         for unit in desk.guard.units:
             if desk.guard.guards(unit):
                 self._look(unit, desk.clock.now())
-                yield
+                yield False
         if desk.opened is not None:
             desk.guard.keep_new(desk.journal)
+            if self._keep_due:
+                self._keep_due = False
+                for _ in desk.guard.keep_in_parts(desk.journal):
+                    yield True
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
                     self.closer.advance(closing)
-                    yield
-            yield from self._disaster_stops.steps()
+                    yield False
+            for _ in self._disaster_stops.steps():
+                yield False
             self._watch_the_unprotected(desk.clock.now())
         self._on_loop()
 

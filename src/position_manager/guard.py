@@ -7,7 +7,7 @@ remember. It sends nothing: a rule that closes is handed back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -26,6 +26,8 @@ Key = tuple[str, int]
 
 _MEMORY = "memory of "
 _COUNT = "unprotected of "
+PART = 25
+"""Units of which the memory is written down in a row."""
 
 
 class Guard:
@@ -80,8 +82,21 @@ class Guard:
 
     def keep(self, journal: Journal) -> None:
         """Write down what must outlast a restart, as far as it has changed."""
+        for _ in self.keep_in_parts(journal, len(self.units)):
+            pass
+
+    def keep_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
+        """The same, a part at a time: a thousand in a row would keep an order waiting. What is gone meanwhile is left
+        out."""
+        keys = [unit.key for unit in self.units]
+        for first in range(0, len(keys), max(1, size)):
+            part = (self._by_key.get(key) for key in keys[first : first + size])
+            self._keep_these(journal, [unit for unit in part if unit is not None])
+            yield
+
+    def _keep_these(self, journal: Journal, units: Iterable[Unit]) -> None:
         changed = []
-        for unit in self.units:
+        for unit in units:
             memory, count = self._memories.get(unit.key), self.counts.get(unit.key)
             # Sightings and recent prices are begun anew after a restart: they need quotes in a row.
             marks = "" if memory is None else replace(memory, recent=(), recent_at=None, sightings=()).to_json()

@@ -7,6 +7,7 @@ Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 a person must 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -177,6 +178,7 @@ class Service:
         except ControlError as error:
             return self._failed(str(error), RETRY)
         finally:
+            gc.unfreeze()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
@@ -289,6 +291,9 @@ class Service:
             safely(lambda: self._notifier.status(text))
         if self.engine.synced and not self._ready_told:
             self._ready_told = True
+            # What has been made so far stays: the collector would go through all of it while an order waits.
+            gc.collect()
+            gc.freeze()
             safely(self._notifier.ready)
 
     def _line(self) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.position_manager.rule_fixtures import HOURS, NOW, held, option, quote
+from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, NOW, held, option, quote
 
 from position_manager import guard as guarding
 from position_manager.config import Config
 from position_manager.guard import Guard
 from position_manager.hours import BrokerCalendar
+from position_manager.journal import Journal, Stamp
 from position_manager.model import Market
 from position_manager.rules import Blind, Hold, Memory, evaluate
 
@@ -118,6 +120,22 @@ def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
         verdict = guard.verdicts[unit.key]
         assert isinstance(verdict, Blind)
         assert verdict.cause == "market closed"
+
+
+def test_what_must_last_is_written_in_parts_and_what_is_gone_meanwhile_is_left_out(tmp_path: Path) -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    look_on(guard, range(0, 30, 5))
+    stamp = Stamp("sim", frozenset({ACCOUNT}))
+    journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
+    journal.recover()
+    parts = guard.keep_in_parts(journal, 1)
+    next(parts)
+    assert {con_id for _, con_id, _ in journal.memory()} == {1}
+    guard.hold([held(-1, "2.50", LEGS[0])])
+    assert list(parts) == [None]
+    assert {con_id for _, con_id, _ in journal.memory()} == {1}
+    journal.close()
 
 
 PRICES = st.sampled_from([Decimal(price) for price in ("0.80", "1.00", "1.20", "2.40", "2.60", "3.80", "5.20")])
