@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 from datetime import datetime, timedelta
 
-from position_manager import cli, service
+from position_manager import cli
 from position_manager.clock import SystemClock
+from position_manager.service import service
 
 
 class MovedClock(SystemClock):

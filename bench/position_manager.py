@@ -27,13 +27,13 @@ from ib_insync import IB, MarketOrder, Option, Stock
 from bench.moved_clock import MovedClock
 from bench.simulator import ROOT, describe, free_port, memory, processor
 from gateway_simulator import ctl
+from position_manager.brokers.ib_broker import IbBroker
 from position_manager.config import Config
-from position_manager.engine import Engine
-from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.hours import BrokerCalendar
-from position_manager.ib_broker import IbBroker
-from position_manager.journal import Journal, Stamp
-from position_manager.ulid import ulid
+from position_manager.engine.engine import Engine
+from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.ulid import ulid
+from position_manager.sessions.hours import BrokerCalendar
 
 MOMENT = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 """The hour of the market in which all is measured, whenever that is done: a Wednesday, 10:30 in New York."""

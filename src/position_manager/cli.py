@@ -19,10 +19,19 @@ from pathlib import Path
 
 from ib_connection.accounts import masked
 from notifications.message import clean
-from position_manager import absent, kept_instruments
 from position_manager.config import Config, Mode, load
 from position_manager.config_errors import ConfigError, key_text, read_document
-from position_manager.control import (
+from position_manager.drill.cases import CASES
+from position_manager.engine.halt import HaltRecord
+from position_manager.journal import kept_instruments
+from position_manager.journal.journal import JournalError, JournalReader, Record
+from position_manager.paths import DEFAULT_NAME, Paths
+from position_manager.refused import RefusedError
+from position_manager.reports import absent
+from position_manager.reports.explain import NotFoundError, explain, label_of, words
+from position_manager.reports.status import Status, UnitStatus
+from position_manager.rules.rule_set import Section
+from position_manager.service.control import (
     AskClose,
     AskPrice,
     AskRelease,
@@ -32,15 +41,7 @@ from position_manager.control import (
     NotRunningError,
     ask,
 )
-from position_manager.drill_cases import CASES
-from position_manager.explain import NotFoundError, explain, label_of, words
-from position_manager.fallback_calendar import CalendarError, check_name
-from position_manager.halt import HaltRecord
-from position_manager.journal import JournalError, JournalReader, Record
-from position_manager.paths import DEFAULT_NAME, Paths
-from position_manager.refused import RefusedError
-from position_manager.rule_set import Section
-from position_manager.status import Status, UnitStatus
+from position_manager.sessions.fallback_calendar import CalendarError, check_name
 
 OK, NOT_OK, FAULTY = 0, 1, 2
 
@@ -71,7 +72,7 @@ def _paths(options: argparse.Namespace) -> Paths:
 
 def run(paths: Paths, _options: argparse.Namespace) -> int:
     # Only the service needs all of it.
-    from position_manager.service import run as run_service
+    from position_manager.service.service import run as run_service
 
     return run_service(paths, os.environ)
 
@@ -79,7 +80,7 @@ def run(paths: Paths, _options: argparse.Namespace) -> int:
 def show_status(paths: Paths, options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from position_manager import status_view
+    from position_manager.reports import status_view
 
     console = Console(highlight=False)
     try:
@@ -257,9 +258,9 @@ def _check_calendar(path: Path, config: Config) -> None:
 
 
 def drill(paths: Paths, options: argparse.Namespace) -> int:
-    from position_manager import drill_command
-    from position_manager.drill_bench import DrillError
-    from position_manager.drill_gateway import Wish
+    from position_manager.drill import command as drill_command
+    from position_manager.drill.bench import DrillError
+    from position_manager.drill.gateway import Wish
 
     wish = Wish(options.symbol, options.option, options.account, options.client_id)
     try:
@@ -269,7 +270,7 @@ def drill(paths: Paths, options: argparse.Namespace) -> int:
 
 
 def replay(paths: Paths, options: argparse.Namespace) -> int:
-    from position_manager import replay_command
+    from position_manager.replay import command as replay_command
 
     return replay_command.run(load(paths.config), options.tape, options.positions, options.plot, as_json=options.json)
 

@@ -1,8 +1,8 @@
 """The configuration: readable YAML, checked as a whole, frozen.
 
 `load` reads a file or raises ConfigError with everything that is wrong in it; `reload` keeps the old configuration
-unless all of the new one is right. What the rules mean is told in `position_manager.rule_set`, which of several rules
-holds in `position_manager.precedence`. A file with every key is example.yml beside this module.
+unless all of the new one is right. What the rules mean is told in `position_manager.rules.rule_set`, which of several
+rules holds in `position_manager.rules.precedence`. A file with every key is example.yml beside this module.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ib_connection.accounts import AccountKind, kind_of, masked
-from position_manager import caps as caps_module
+from position_manager.brokers.sim_config import Sim
 from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
-from position_manager.gates import Limits
-from position_manager.ladder import LadderPolicy
 from position_manager.model import Kind, Position, Right
-from position_manager.rule_set import Number, Positive, RuleSet, Section, Stop, Target, Whole
-from position_manager.sim_config import Sim
+from position_manager.orders import caps as caps_module
+from position_manager.orders.gates import Limits
+from position_manager.orders.ladder import LadderPolicy
+from position_manager.rules.rule_set import Number, Positive, RuleSet, Section, Stop, Target, Whole
 
 
 class Mode(StrEnum):

@@ -13,19 +13,19 @@ import pytest
 from ib_insync import ExecutionFilter, Stock
 from tests.integration.trading_gateway import ACCOUNT, TradingGateway, order, person, resting, trading_gateway
 
+from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
 from position_manager.config import Config, Mode
-from position_manager.drill import Conditions, Report, one_by_one
-from position_manager.drill_bench import DrillError
-from position_manager.drill_cases import CASES, SIM_CASES, Case, Moment, Tripwire
-from position_manager.drill_command import Options, run
-from position_manager.drill_fence import Fence, FenceError, Field
-from position_manager.drill_gateway import Wish, opened
-from position_manager.evidence import Patience
-from position_manager.ib_broker import IbBroker
-from position_manager.intents import Side
-from position_manager.journal import JournalReader, OrderToSend
+from position_manager.drill.bench import DrillError
+from position_manager.drill.cases import CASES, SIM_CASES, Case, Moment, Tripwire
+from position_manager.drill.command import Options, run
+from position_manager.drill.drill import Conditions, Report, one_by_one
+from position_manager.drill.fence import Fence, FenceError, Field
+from position_manager.drill.gateway import Wish, opened
+from position_manager.journal.journal import JournalReader, OrderToSend
 from position_manager.model import Instrument, Kind
+from position_manager.orders.evidence import Patience
+from position_manager.orders.intents import Side
 from position_manager.paths import Paths
 
 SHORT = Patience(passes=2, span=timedelta(milliseconds=100))

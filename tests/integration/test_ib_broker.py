@@ -27,7 +27,7 @@ from tests.integration.trading_gateway import (
     trading_gateway,
 )
 
-from position_manager.broker import (
+from position_manager.brokers.broker import (
     BrokerError,
     CodeSaid,
     CommissionHeard,
@@ -39,11 +39,11 @@ from position_manager.broker import (
     PositionHeard,
     QuoteHeard,
 )
+from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
 from position_manager.config import Config
-from position_manager.ib_broker import IbBroker
-from position_manager.intents import Side
 from position_manager.model import Kind, Position
+from position_manager.orders.intents import Side
 
 pytestmark = pytest.mark.asyncio
 

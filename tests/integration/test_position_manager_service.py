@@ -21,9 +21,9 @@ import requests
 from tests.unit.notifications.webhook import Webhook
 
 import position_manager
-from position_manager import control
-from position_manager.control import AskStatus
-from position_manager.status import Status
+from position_manager.reports.status import Status
+from position_manager.service import control
+from position_manager.service.control import AskStatus
 
 SOURCE = Path(position_manager.__file__).parents[1]
 MARKET = """\

@@ -17,10 +17,10 @@ from ib_insync import IB, LimitOrder, MarketOrder, Option, Stock, Trade
 
 import gateway_simulator
 from gateway_simulator import ctl
-from position_manager.broker import BrokerEvent
-from position_manager.evidence import Execution
-from position_manager.intents import Side
-from position_manager.journal import OrderToSend
+from position_manager.brokers.broker import BrokerEvent
+from position_manager.journal.journal import OrderToSend
+from position_manager.orders.evidence import Execution
+from position_manager.orders.intents import Side
 
 DEADLINE = 20.0
 """Seconds after which what does not come is an error."""

@@ -127,7 +127,7 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
         sys.path.insert(0, str(SOURCES))
     from position_manager.config import load
     from position_manager.config_errors import ConfigError
-    from position_manager.rule_set import RULE_NAMES
+    from position_manager.rules.rule_set import RULE_NAMES
 
     # A file of the owner's only, and gone at once: it holds account numbers.
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".yml") as file:

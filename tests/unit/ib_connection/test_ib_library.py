@@ -21,7 +21,7 @@ def run(program: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["ib_connection.handshake", "position_manager.ib_broker"])
+@pytest.mark.parametrize("module", ["ib_connection.handshake", "position_manager.brokers.ib_broker"])
 def test_numpy_is_not_loaded(module: str) -> None:
     assert run(f"import sys, {module}; print('eventkit' in sys.modules, 'numpy' in sys.modules)") == "True False"
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from position_manager.control import Server
-from position_manager.status import Status
+from position_manager.reports.status import Status
+from position_manager.service.control import Server
 
 ROOT = Path(__file__).parents[3]
 

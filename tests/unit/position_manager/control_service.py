@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from tests.unit.position_manager import status_samples as samples
 
-from position_manager.control import Server
 from position_manager.refused import RefusedError
-from position_manager.status import Status
+from position_manager.reports.status import Status
+from position_manager.service.control import Server
 
 T = TypeVar("T")
 

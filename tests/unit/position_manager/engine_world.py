@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ib_connection.causes import REFUSED, Cause
 from notifications.message import Message
-from position_manager.broker import (
+from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
     CodeSaid,
@@ -31,14 +31,14 @@ from position_manager.broker import (
     Session,
 )
 from position_manager.config import Config
-from position_manager.engine import Engine
-from position_manager.evidence import CompletedOrder, Execution, OpenOrder
-from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.hours import BrokerCalendar
-from position_manager.intents import Fill, Side, closing_side
-from position_manager.journal import Journal, OrderToSend, Stamp
+from position_manager.engine.engine import Engine
+from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.journal.journal import Journal, OrderToSend, Stamp
+from position_manager.journal.ulid import ulid
 from position_manager.model import Hours, Instrument, Kind, Position, Quote, Right
-from position_manager.ulid import ulid
+from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
+from position_manager.orders.intents import Fill, Side, closing_side
+from position_manager.sessions.hours import BrokerCalendar
 
 ACCOUNT = "DU1234567"
 SECOND = "DU7654321"

@@ -9,8 +9,11 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from position_manager import kept_instruments
-from position_manager.intents import (
+from position_manager.journal import kept_instruments
+from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.ulid import ulid
+from position_manager.model import Instrument, Kind, Right
+from position_manager.orders.intents import (
     Acknowledged,
     CancelSent,
     Executed,
@@ -21,9 +24,6 @@ from position_manager.intents import (
     Side,
     State,
 )
-from position_manager.journal import Journal, Stamp
-from position_manager.model import Instrument, Kind, Right
-from position_manager.ulid import ulid
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 ACCOUNT = "DU1234567"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from position_manager.evidence import CompletedOrder, Execution, OpenOrder, Snapshot
-from position_manager.intents import Fill, Side, closing_side
-from position_manager.journal import OrderToSend
+from position_manager.journal.journal import OrderToSend
+from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder, Snapshot
+from position_manager.orders.intents import Fill, Side, closing_side
 
 ACCOUNT = "DU1234567"
 CON_ID = 42

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from position_manager.groups import Unit, single
-from position_manager.hours import BrokerCalendar, parse_liquid_hours
 from position_manager.model import Instrument, Kind, Market, Position, Quote, Right
-from position_manager.rule_set import RuleSet
-from position_manager.rules import Memory, QuotePolicy, Verdict, evaluate
+from position_manager.rules.evaluation import Memory, QuotePolicy, Verdict, evaluate
+from position_manager.rules.groups import Unit, single
+from position_manager.rules.rule_set import RuleSet
+from position_manager.sessions.hours import BrokerCalendar, parse_liquid_hours
 
 NEW_YORK = ZoneInfo("America/New_York")
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from position_manager.rules import Distance, Rule
-from position_manager.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
+from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
+from position_manager.rules.evaluation import Distance, Rule
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 D = Decimal

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from position_manager.caps import Caps, windows
+from position_manager.orders.caps import Caps, windows
 
 
 @pytest.mark.parametrize("name", ["orders_per_minute", "orders_per_day", "quantity", "notional"])

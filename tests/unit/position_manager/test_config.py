@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import position_manager
 from position_manager.config import Config, Mode, load, reload
 from position_manager.config_errors import ConfigError
-from position_manager.rule_set import RuleSet, Stop, TimeRule
+from position_manager.rules.rule_set import RuleSet, Stop, TimeRule
 
 EXAMPLE = Path(position_manager.__file__).with_name("example.yml")
 

@@ -14,8 +14,9 @@ import pytest
 from tests.unit.position_manager import status_samples as samples
 from tests.unit.position_manager.control_service import Service, served
 
-from position_manager import control
-from position_manager.control import (
+from position_manager.refused import RefusedError
+from position_manager.service import control
+from position_manager.service.control import (
     Answer,
     AskClose,
     AskPrice,
@@ -27,7 +28,6 @@ from position_manager.control import (
     Request,
     ask,
 )
-from position_manager.refused import RefusedError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.unit.position_manager import status_samples as samples
 
-from position_manager.day_book import DayBook, Sample, file_of, profit_of, read
+from position_manager.reports.day_book import DayBook, Sample, file_of, profit_of, read
 
 ZONE = ZoneInfo("America/New_York")
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)

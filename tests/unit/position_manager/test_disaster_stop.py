@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.unit.position_manager.engine_world import BEGIN, CONFIG, Manager, ManualClock, World, put
 
-from position_manager.intents import Side
+from position_manager.orders.intents import Side
 
 CONFIGURED = {**CONFIG, "disaster_stop": {"percent_of_premium": 200, "limit_percent": 20}}
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from position_manager.drill import Record, faults
-from position_manager.drill_bench import Bought, Truth
-from position_manager.drill_fence import Field
-from position_manager.evidence import Execution, OpenOrder
-from position_manager.intents import Fill, Intent, Side, State
-from position_manager.journal import Lock
+from position_manager.drill.bench import Bought, Truth
+from position_manager.drill.drill import Record, faults
+from position_manager.drill.fence import Field
+from position_manager.journal.journal import Lock
+from position_manager.orders.evidence import Execution, OpenOrder
+from position_manager.orders.intents import Fill, Intent, Side, State
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 ONE = Decimal(1)

@@ -32,11 +32,11 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from ib_connection.causes import CLIENT_ID_IN_USE
-from position_manager.broker import CodeSaid
+from position_manager.brokers.broker import CodeSaid
 from position_manager.config import Config
-from position_manager.connection_state import Phase, Step
-from position_manager.engine import SLICE
-from position_manager.intents import Side, State
+from position_manager.engine.connection_state import Phase, Step
+from position_manager.engine.engine import SLICE
+from position_manager.orders.intents import Side, State
 from position_manager.refused import RefusedError
 
 SHORT = put(42)

@@ -25,12 +25,12 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
-from position_manager.broker import CodeSaid, PositionHeard
-from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.intents import Side
+from position_manager.brokers.broker import CodeSaid, PositionHeard
+from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
 from position_manager.model import Hours
+from position_manager.orders.intents import Side
 from position_manager.refused import RefusedError
-from position_manager.rules import Blind, Cause
+from position_manager.rules.evaluation import Blind, Cause
 
 Story = Callable[[World, Manager], Coroutine[Any, Any, None]]
 TRAILING: Mapping[str, object] = {

@@ -37,9 +37,9 @@ from tests.unit.position_manager.engine_world import (
     settle,
 )
 
-from position_manager.broker import CodeSaid, PositionHeard
-from position_manager.intents import TERMINAL, State, closing_side
-from position_manager.journal import JournalError, JournalReader
+from position_manager.brokers.broker import CodeSaid, PositionHeard
+from position_manager.journal.journal import JournalError, JournalReader
+from position_manager.orders.intents import TERMINAL, State, closing_side
 
 HISTORIES = int(os.environ.get("ENGINE_HISTORIES", "1000"))
 QUOTES = {

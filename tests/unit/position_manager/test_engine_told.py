@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.unit.position_manager.engine_world import BEGIN, Manager, ManualClock, World, put, settle
 
 from notifications.dedupe import Verdict, decide
-from position_manager.broker import CommissionHeard
-from position_manager.engine_status import realized_since
+from position_manager.brokers.broker import CommissionHeard
+from position_manager.engine.engine_status import realized_since
 
 SHORT = put(42)
 

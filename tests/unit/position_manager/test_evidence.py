@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from position_manager.evidence import (
+from position_manager.orders.evidence import (
     Account,
     Cause,
     CompletedOrder,
@@ -23,7 +23,7 @@ from position_manager.evidence import (
     resting,
     strays,
 )
-from position_manager.intents import Fill, Intent, Side, State
+from position_manager.orders.intents import Fill, Intent, Side, State
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=1)

@@ -10,10 +10,10 @@ import pytest
 from tests.unit.position_manager import journal_samples as samples
 from tests.unit.position_manager.journal_samples import CALL, PUT, STOCK
 
-from position_manager import kept_instruments
-from position_manager.explain import NotFoundError, explain, label_of, words
-from position_manager.intents import Intent, Side
-from position_manager.journal import JournalReader, Record
+from position_manager.journal import kept_instruments
+from position_manager.journal.journal import JournalReader, Record
+from position_manager.orders.intents import Intent, Side
+from position_manager.reports.explain import NotFoundError, explain, label_of, words
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from tests.unit.position_manager.engine_world import ManualClock
 
 import position_manager
-from position_manager import fallback_calendar
-from position_manager.fallback_calendar import CalendarError, FallbackCalendar, check_name
-from position_manager.hours import BrokerCalendar, common, day_close, is_open, next_open
 from position_manager.model import Hours, Instrument, Kind
+from position_manager.sessions import fallback_calendar
+from position_manager.sessions.fallback_calendar import CalendarError, FallbackCalendar, check_name
+from position_manager.sessions.hours import BrokerCalendar, common, day_close, is_open, next_open
 
 NEW_YORK, HONG_KONG = ZoneInfo("America/New_York"), ZoneInfo("Asia/Hong_Kong")
 NOW = datetime(2026, 11, 23, 10, tzinfo=NEW_YORK)
@@ -151,6 +151,7 @@ async def test_it_is_kept_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_service_does_not_load_the_library() -> None:
-    code = "import sys, position_manager.fallback_calendar; print('pandas' in sys.modules, 'numpy' in sys.modules)"
+    module = "position_manager.sessions.fallback_calendar"
+    code = f"import sys, {module}; print('pandas' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"

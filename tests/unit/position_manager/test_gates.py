@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from position_manager.caps import Caps, Sent
-from position_manager.gates import Facts, Limits, check, closable
-from position_manager.halt import Halt
-from position_manager.intents import State
+from position_manager.engine.halt import Halt
 from position_manager.model import Hours, Instrument, Kind, Quote
+from position_manager.orders.caps import Caps, Sent
+from position_manager.orders.gates import Facts, Limits, check, closable
+from position_manager.orders.intents import State
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 TEN = Decimal(10)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, NOW, held, option, quote
 
-from position_manager import guard as guarding
 from position_manager.config import Config
-from position_manager.guard import Guard
-from position_manager.hours import BrokerCalendar
-from position_manager.journal import Journal, Stamp
+from position_manager.journal.journal import Journal, Stamp
 from position_manager.model import Market
-from position_manager.rules import Blind, Hold, Memory, evaluate
+from position_manager.rules import guard as guarding
+from position_manager.rules.evaluation import Blind, Hold, Memory, evaluate
+from position_manager.rules.guard import Guard
+from position_manager.sessions.hours import BrokerCalendar
 
 PATIENCE = timedelta(seconds=15)
 LEGS = (option(1, "450"), option(2, "440"))

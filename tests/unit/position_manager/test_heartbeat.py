@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from position_manager import heartbeat
-from position_manager.heartbeat import Heartbeat, HeartbeatError, beat, read_url
+from position_manager.service import heartbeat
+from position_manager.service.heartbeat import Heartbeat, HeartbeatError, beat, read_url
 
 SECRET = "0a1b2c3d-secret"
 
@@ -110,7 +110,7 @@ def test_no_failure_shows_the_address(url: str, caplog: pytest.LogCaptureFixture
 
 
 def test_no_log_of_a_library_shows_the_address(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
-    from position_manager.logs import QUIET
+    from position_manager.service.logs import QUIET
 
     caplog.set_level(logging.INFO)
     for name in QUIET:

@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.position_manager.rule_fixtures import HOURS, NEW_YORK, NOW, option
 
-from position_manager.hours import (
+from position_manager.model import Hours, Instrument
+from position_manager.rules.evaluation import Blind, Cause, Hold
+from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
+from position_manager.sessions.hours import (
     BrokerCalendar,
     common,
     day_close,
@@ -19,9 +22,6 @@ from position_manager.hours import (
     seconds_to_close,
     zone_of,
 )
-from position_manager.model import Hours, Instrument
-from position_manager.rules import Blind, Cause, Hold
-from position_manager.unprotected import NOT_WATCHED, Unprotected
 
 TEXT = "20261123:0930-20261123:1600;20261124:CLOSED;20261125:0930-1200,1300-1600"
 

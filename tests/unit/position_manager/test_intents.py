@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from position_manager.intents import (
+from position_manager.orders.intents import (
     AT_BROKER,
     LEGAL,
     MEANINGS,

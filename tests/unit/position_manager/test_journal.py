@@ -12,19 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from position_manager.evidence import Execution, Finding, Search
-from position_manager.intents import (
-    Acknowledged,
-    Executed,
-    Fill,
-    Intent,
-    OutOfSight,
-    Proven,
-    Said,
-    Side,
-    State,
-)
-from position_manager.journal import (
+from position_manager.journal.journal import (
     Journal,
     JournalError,
     JournalLockedError,
@@ -35,7 +23,19 @@ from position_manager.journal import (
     Stamp,
     UnsettledError,
 )
-from position_manager.ulid import ulid
+from position_manager.journal.ulid import ulid
+from position_manager.orders.evidence import Execution, Finding, Search
+from position_manager.orders.intents import (
+    Acknowledged,
+    Executed,
+    Fill,
+    Intent,
+    OutOfSight,
+    Proven,
+    Said,
+    Side,
+    State,
+)
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 TEN = Decimal(10)

@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from tests.unit.position_manager.engine_world import ACCOUNT, Manager, put, short_puts
 from tests.unit.position_manager.journal_samples import CALL, PUT, Day
 
-from position_manager import kept_instruments
-from position_manager.broker import DetailsHeard
+from position_manager.brokers.broker import DetailsHeard
+from position_manager.journal import kept_instruments
 from position_manager.model import Hours
 
 NEW_YORK = ZoneInfo("America/New_York")

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from position_manager.intents import Side
-from position_manager.ladder import (
+from position_manager.model import Instrument, Kind, Position, Quote, Right
+from position_manager.orders.intents import Side
+from position_manager.orders.ladder import (
     Bound,
     CapReached,
     LadderPolicy,
@@ -23,7 +24,6 @@ from position_manager.ladder import (
     step_at,
     to_tick,
 )
-from position_manager.model import Instrument, Kind, Position, Quote, Right
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 POLICY = LadderPolicy(steps=4, interval=timedelta(seconds=5), max_spread=Decimal("0.20"), max_slippage=Decimal("0.10"))

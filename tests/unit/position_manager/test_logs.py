@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from position_manager import logs
+from position_manager.service import logs
 
 LINES = (
     "PositionManager starting (poll every 30s)",
@@ -45,7 +45,7 @@ def written(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_each_line_is_an_object_with_its_fields() -> None:
     stream = io.StringIO()
     logs.configure(stream, {})
-    log = logging.getLogger("position_manager.engine")
+    log = logging.getLogger("position_manager.engine.engine")
     for line in LINES:
         log.info(line)
     log.warning("order %s works", "pm:01", extra={"intent": "01", "con_id": 42, "limit": Decimal("2.50")})
@@ -54,7 +54,7 @@ def test_each_line_is_an_object_with_its_fields() -> None:
     assert all(line in stream.getvalue() for line in LINES), "as they are, so that a search in the journal finds them"
     assert last.pop("time").startswith("20")
     assert last == {
-        "event": "order pm:01 works", "level": "warning", "logger": "position_manager.engine",
+        "event": "order pm:01 works", "level": "warning", "logger": "position_manager.engine.engine",
         "intent": "01", "con_id": 42, "limit": "2.50",
     }  # fmt: skip
 
@@ -78,14 +78,14 @@ def test_account_numbers_are_masked_wherever_they_are() -> None:
 def test_libraries_tell_their_warnings_only() -> None:
     stream = io.StringIO()
     logs.configure(stream, {}, logging.DEBUG)
-    for name in ("ib_insync.client", "urllib3.connectionpool", "position_manager.engine"):
+    for name in ("ib_insync.client", "urllib3.connectionpool", "position_manager.engine.engine"):
         logging.getLogger(name).info("said by %s", name)
         logging.getLogger(name).warning("warned by %s", name)
     assert [entry["event"] for entry in written(stream)] == [
         "warned by ib_insync.client",
         "warned by urllib3.connectionpool",
-        "said by position_manager.engine",
-        "warned by position_manager.engine",
+        "said by position_manager.engine.engine",
+        "warned by position_manager.engine.engine",
     ]
 
 

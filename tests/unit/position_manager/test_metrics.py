@@ -12,7 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.position_manager import status_samples as samples
 
-from position_manager.metrics import MetricsError, Sample, served
+from position_manager.service.metrics import MetricsError, Sample, served
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -19,9 +19,9 @@ import position_manager
 from position_manager.cli import main
 from position_manager.config import Config, load
 from position_manager.config_errors import ConfigError
-from position_manager.replay import Outcome, Sample, replay
-from position_manager.replay_lines import line_of, stretches
-from position_manager.tape import COLUMNS, read_positions, read_tape
+from position_manager.replay.lines import line_of, stretches
+from position_manager.replay.replay import Outcome, Sample, replay
+from position_manager.replay.tape import COLUMNS, read_positions, read_tape
 
 EXAMPLE = Path(__file__).parents[3] / "docs" / "examples" / "replay"
 POSITIONS = read_positions(EXAMPLE / "positions.yml")

@@ -25,10 +25,10 @@ from tests.unit.position_manager.rule_fixtures import (
     stock,
 )
 
-from position_manager.groups import Leg, Unit, single
-from position_manager.hours import parse_liquid_hours
 from position_manager.model import Kind, Quote
-from position_manager.rules import Blind, Cause, Close, Hold, Memory, Rule, Verdict
+from position_manager.rules.evaluation import Blind, Cause, Close, Hold, Memory, Rule, Verdict
+from position_manager.rules.groups import Leg, Unit, single
+from position_manager.sessions.hours import parse_liquid_hours
 
 
 def last(unit: Any, rule_set: Any, *prices: str) -> Verdict:

@@ -23,12 +23,12 @@ from host_service.notify import Notifier
 from notifications.delivery import targets_of
 from notifications.service import Notifications
 from position_manager.config import Config
-from position_manager.control import AskPrice, ask
-from position_manager.day_book import file_of, read
 from position_manager.model import Hours
 from position_manager.paths import Paths
 from position_manager.refused import RefusedError
-from position_manager.service import Service
+from position_manager.reports.day_book import file_of, read
+from position_manager.service.control import AskPrice, ask
+from position_manager.service.service import Service
 
 __all__ = ["listener"]
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import ManualClock, settle
 
-from position_manager.broker import (
+from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
     CodeSaid,
@@ -29,10 +29,10 @@ from position_manager.broker import (
     PositionHeard,
     QuoteHeard,
 )
-from position_manager.intents import Side
-from position_manager.journal import OrderToSend
-from position_manager.sim_broker import SimBroker, SimStateError
-from position_manager.sim_config import Sim
+from position_manager.brokers.sim_broker import SimBroker, SimStateError
+from position_manager.brokers.sim_config import Sim
+from position_manager.journal.journal import OrderToSend
+from position_manager.orders.intents import Side
 
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 SHORT_PUT, CALL, SHARES = 1001, 1002, 1005

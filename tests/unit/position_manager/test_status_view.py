@@ -16,12 +16,12 @@ from rich.console import Console
 from tests.unit.position_manager import journal_samples
 from tests.unit.position_manager import status_samples as samples
 
-from position_manager import absent
-from position_manager.halt import Halt
-from position_manager.intents import Side
-from position_manager.journal import JournalReader
-from position_manager.status import Status
-from position_manager.status_view import in_order, next_step, show, show_absent
+from position_manager.engine.halt import Halt
+from position_manager.journal.journal import JournalReader
+from position_manager.orders.intents import Side
+from position_manager.reports import absent
+from position_manager.reports.status import Status
+from position_manager.reports.status_view import in_order, next_step, show, show_absent
 
 CLOSED = replace(samples.CONDOR, text="market closed: opens 2026-11-24T09:30:00-05:00")
 

@@ -1,0 +1,175 @@
+"""The broker as the position manager needs it: one port, whatever stands behind it.
+
+`IbBroker` (a gateway, over ib_insync) and `SimBroker` (a market of its own, no gateway) both keep this contract. What
+the broker says comes as events through `listen`, in the order in which it was said; what is asked for is answered by
+coroutines. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from ib_connection.causes import Cause
+from position_manager.journal.journal import OrderToSend
+from position_manager.model import Instrument, Position, Quote
+from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
+
+
+@dataclass(frozen=True)
+class Session:
+    """A verified session: its managed accounts, and the first order id that the broker gives out for this client."""
+
+    accounts: tuple[str, ...]
+    next_order_id: int
+
+
+@dataclass(frozen=True)
+class QuoteHeard:
+    """A new quote of a watched instrument. ``quote.time`` is when it was heard."""
+
+    con_id: int
+    quote: Quote
+
+
+@dataclass(frozen=True)
+class PositionHeard:
+    """The broker pushed a position: a signed quantity, 0 if it is gone."""
+
+    account: str
+    con_id: int
+    quantity: Decimal
+
+
+@dataclass(frozen=True)
+class OrderHeard:
+    """The broker shows an order of this client as its own: ``perm_id`` above zero."""
+
+    order_id: int
+    perm_id: int
+    status: str
+    ref: str
+
+
+@dataclass(frozen=True)
+class ExecutionHeard:
+    """An execution, of any client that this one hears of. ``order_id`` is 0 unless the order is this client's."""
+
+    execution: Execution
+    order_id: int
+
+
+@dataclass(frozen=True)
+class CommissionHeard:
+    """What an execution cost, and the profit that it realised (None if it opened a position), in ``currency``."""
+
+    exec_id: str
+    commission: Decimal
+    realized: Decimal | None
+    currency: str
+
+
+@dataclass(frozen=True)
+class CodeSaid:
+    """A message with a code. ``order_id`` is that of an order of this client, or 0; ``con_id`` that of the instrument
+    whose quotes were asked for, or 0."""
+
+    code: int
+    text: str
+    order_id: int = 0
+    con_id: int = 0
+
+
+@dataclass(frozen=True)
+class DetailsHeard:
+    """The broker told more of contracts that are held: the next answer of `positions` has it."""
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The session is over; nothing more will be heard of it."""
+
+    why: str
+
+
+BrokerEvent = (
+    QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | DetailsHeard | Disconnected
+)
+
+
+@dataclass(frozen=True)
+class Reread:
+    """A position and what live orders of ANY client there are, as the broker tells them at ``time``, when the request
+    was made."""
+
+    time: datetime
+    quantity: Decimal
+    open_orders: tuple[OpenOrder, ...]
+
+
+class BrokerError(Exception):
+    """A question was not answered: in time, or at all. The message says which and why."""
+
+
+class ConnectError(BrokerError):
+    """A session could not be had. ``cause`` is what the deploy would have said too."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(f"{cause.text} ({detail})")
+        self.cause = cause
+        self.detail = detail
+
+
+class Broker(Protocol):
+    """One session at a time. Every coroutine raises BrokerError if it is not answered."""
+
+    client_id: int
+    name: str
+    """Where it is, as people say it: ``IB at 127.0.0.1:4002``."""
+
+    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+        """Whom to tell. To be called once, before anything else."""
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        """What was told before, perhaps to a process before this one: `positions` need not wait until it is told again.
+        Hours count if they are there."""
+
+    async def connect(self) -> Session:
+        """One attempt, with nothing left over from a session before. Raises ConnectError."""
+
+    async def close(self) -> None:
+        """End the session, if there is one; nothing is heard of it any more, not even `Disconnected`."""
+
+    async def positions(self) -> tuple[Position, ...]:
+        """All of the session's accounts, zero ones left out, with the details of each instrument."""
+
+    async def open_orders(self) -> tuple[OpenOrder, ...]:
+        """Of all clients."""
+
+    async def completed_orders(self) -> tuple[CompletedOrder, ...]:
+        """Of all clients, as far back as the broker tells them."""
+
+    async def executions(self) -> tuple[Execution, ...]:
+        """Of all clients, as far back as the broker tells them."""
+
+    async def read_again(self, account: str, con_id: int) -> Reread:
+        """A position and all open orders, for the moment just before sending."""
+
+    async def ping(self) -> None:
+        """A question that any living session answers at once."""
+
+    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+        """Hear the quotes of exactly these from now on. ``anew``: all subscriptions were lost, begin them again."""
+
+    def next_order_id(self) -> int:
+        """The lowest order id that the broker would still take from this client."""
+
+    def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
+        """Hand a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
+        is no session: nothing was sent."""
+
+    def cancel(self, order_id: int) -> None:
+        """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""

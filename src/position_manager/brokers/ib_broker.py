@@ -1,0 +1,430 @@
+"""A gateway as the broker, over ib_insync 0.9.86, which only the modules ib_* and the drill import.
+
+What ib_insync concludes by itself is not used: it calls live orders cancelled after 10148 and 10349, keeps the state of
+a session that is over, and falls back to stale prints. So each session has an `IB` of its own, made and verified by
+the code that the deploy verifies with, and what is told here comes from the messages and from whole answers.
+
+An answer that does not come in time ends the session: ib_insync keeps one list for each kind of answer, and a late
+one would end the next question with a part of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from decimal import Decimal
+from functools import partial
+from typing import Any, TypeVar
+
+from ib_connection.accounts import AccountKind
+from ib_connection.handshake import Target, close, connect
+from ib_connection.ib_library import (
+    IB,
+    Contract,
+    ExecutionFilter,
+    LimitOrder,
+    Order,
+    RequestError,
+    StopLimitOrder,
+    Ticker,
+)
+from position_manager.brokers.broker import (
+    BrokerError,
+    BrokerEvent,
+    CodeSaid,
+    CommissionHeard,
+    ConnectError,
+    DetailsHeard,
+    Disconnected,
+    ExecutionHeard,
+    OrderHeard,
+    PositionHeard,
+    QuoteHeard,
+    Reread,
+    Session,
+)
+from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
+from position_manager.brokers.ib_pace import Pace
+from position_manager.brokers.ib_words import completed_of, execution_of, number, quote_of, side_of
+from position_manager.clock import Clock
+from position_manager.config import Config, Mode
+from position_manager.journal.journal import OrderToSend
+from position_manager.model import Instrument, Position
+from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+ORDER_STATUS = "3"
+"""Message id of orderStatus: ``3|orderId|status|filled|remaining|avgFillPrice|permId|parentId|…|clientId|…``."""
+FIRST_QUESTION = 1_000_000_000
+"""Questions are numbered from here: what the gateway says about a number must never be taken for a word about an order,
+and orders are numbered from what the gateway told at the begin of the session."""
+REFRESHED_AT_ONCE = 100
+"""Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
+LIVE = 1
+"""The market data type of live quotes; 2 is frozen, 3 delayed, 4 both."""
+_KINDS = {Mode.PAPER: AccountKind.PAPER, Mode.LIVE: AccountKind.LIVE, Mode.SHADOW: None}
+
+
+class IbBroker:
+    """One gateway. ``answer_within``: seconds after which a question counts as not answered."""
+
+    def __init__(self, config: Config, clock: Clock, *, answer_within: float = 10.0) -> None:
+        gateway = config.gateway
+        self.client_id = gateway.client_id
+        self.name = f"IB at {gateway.host}:{config.port}"
+        self._target = Target(
+            gateway.host,
+            config.port,
+            _KINDS[config.mode],
+            expected_accounts=config.expected_accounts,
+            orders_needed=config.mode.sends,
+        )
+        self._clock = clock
+        self._answer_within = answer_within
+        self._hear: Callable[[BrokerEvent], None] = _nobody
+        self._ib: IB | None = None
+        self._asking = asyncio.Lock()
+        self._pace = Pace()
+        self._book = ContractBook()
+        self._held: dict[tuple[str, int], Decimal] = {}
+        self._shown: dict[int, OpenOrder] | None = None
+        self._orders: set[int] = set()
+        self._next_id = 1
+        self._tickers: dict[int, Ticker] = {}
+        self._wanted: dict[int, Instrument] = {}
+        self._to_watch: deque[int] = deque()
+        self._watching: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+        self._hear = hear
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        self._book.recall(instruments, self._clock.now())
+
+    # ----- the session
+
+    async def connect(self) -> Session:
+        await self.close()
+        result, ib = await connect(self._target, self.client_id, timeout=self._answer_within)
+        if ib is None or result.cause is not None:
+            if result.cause is None:
+                raise BrokerError("a connection without a cause for its failure")
+            raise ConnectError(result.cause, result.detail)
+        self._ib = ib
+        self._held = {(held.account, held.contract.conId): number(held.position) for held in ib.positions()}
+        self._next_id = result.next_order_id or 1
+        ib.client.updateReqId(FIRST_QUESTION)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+        # Orders must leave at once; the pace of everything else is kept here.
+        ib.client.MaxRequests = 0
+        ib.reqMarketDataType(LIVE)
+        self._attach(ib)
+        return Session(result.accounts, self._next_id)
+
+    async def close(self) -> None:
+        ib, self._ib = self._ib, None
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        if self._refreshing is not None:
+            # What it asked may be what ended the session; that is still to be told.
+            if self._refreshing is not asyncio.current_task():
+                self._refreshing.cancel()
+            self._refreshing = None
+        self._tickers.clear()
+        self._wanted.clear()
+        self._to_watch.clear()
+        self._orders.clear()
+        self._shown = None
+        if ib is not None:
+            await close(ib)
+
+    def _attach(self, ib: IB) -> None:
+        """Hear the messages of this session. Each hook asks whether the session is still the present one."""
+
+        def tell(event: BrokerEvent) -> None:
+            if self._ib is ib:
+                self._hear(event)
+
+        wrapper, decoder = ib.wrapper, ib.client.decoder
+        open_order, exec_details, position = wrapper.openOrder, wrapper.execDetails, wrapper.position
+        order_status = decoder.handlers[int(ORDER_STATUS)]
+
+        def on_open_order(order_id: int, contract: Contract, order: Order, state: Any) -> None:
+            open_order(order_id, contract, order, state)
+            if not order.whatIf:
+                self._order_shown(contract, order, state.status, tell)
+
+        def on_order_status(fields: list[str]) -> None:
+            order_status(fields)
+            order_id, status, remaining, perm_id, client_id = (fields[i] for i in (1, 2, 4, 6, 9))
+            if self._shown is not None and int(perm_id) in self._shown:
+                shown = self._shown[int(perm_id)]
+                self._shown[int(perm_id)] = _with(shown, status, number(remaining))
+            if int(client_id) == self.client_id and int(order_id) > 0 and int(perm_id):
+                tell(OrderHeard(int(order_id), int(perm_id), status, ""))
+
+        def on_execution(request: int, contract: Contract, execution: Any) -> None:
+            live = request not in wrapper._futures
+            exec_details(request, contract, execution)
+            found = execution_of(contract, execution)
+            if live and found is not None:
+                ours = execution.clientId == self.client_id
+                tell(ExecutionHeard(found, execution.orderId if ours else 0))
+
+        def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
+            position(account, contract, quantity, average)
+            self._held[account, contract.conId] = number(quantity)
+            if "positions" not in wrapper._futures and kind_of(contract) is not None:
+                tell(PositionHeard(account, contract.conId, number(quantity)))
+
+        def on_error(request: int, code: int, text: str, contract: Contract | None) -> None:
+            order_id = request if request in self._orders else 0
+            con_id = contract.conId if contract is not None and contract.conId in self._tickers else 0
+            tell(CodeSaid(code, text, order_id, 0 if order_id else con_id))
+
+        def on_commission(_trade: object, _fill: object, report: Any) -> None:
+            realized = number(report.realizedPNL) if report.realizedPNL else None
+            tell(CommissionHeard(report.execId, number(report.commission), realized, report.currency))
+
+        def on_closed(message: str) -> None:
+            if self._ib is ib:
+                self._ib = None
+                self._hear(Disconnected(message or "the gateway closed the connection"))
+
+        # The decoder looks these up at each message.
+        vars(wrapper).update(openOrder=on_open_order, execDetails=on_execution, position=on_position)
+        decoder.handlers[int(ORDER_STATUS)] = on_order_status
+        ib.errorEvent += on_error
+        ib.commissionReportEvent += on_commission
+        ib.client.conn.disconnected += on_closed
+
+    def _order_shown(self, contract: Contract, order: Order, status: str, tell: Callable[[BrokerEvent], None]) -> None:
+        perm_id, order_id = int(order.permId), int(order.orderId)
+        if self._shown is not None and perm_id:
+            self._shown[perm_id] = OpenOrder(
+                order.account,
+                contract.conId,
+                side_of(order.action),
+                number(order.totalQuantity),
+                perm_id,
+                status,
+                order.orderRef,
+                int(order.clientId),
+                order_id,
+            )
+        if int(order.clientId) == self.client_id and perm_id and order_id > 0:
+            self._orders.add(order_id)
+            tell(OrderHeard(order_id, perm_id, status, order.orderRef))
+
+    def _session(self) -> IB:
+        if self._ib is None:
+            raise BrokerError("there is no session")
+        return self._ib
+
+    async def _ask(self, what: str, question: Callable[[IB], Awaitable[_T]], *, for_order: bool = False) -> _T:
+        """One question at a time. Raises BrokerError; a question without an answer ends the session."""
+        if for_order:
+            await self._pace.order_turn()
+        else:
+            await self._pace.turn()
+        async with self._asking:
+            ib = self._session()
+            try:
+                async with asyncio.timeout(self._answer_within):
+                    return await question(ib)
+            except TimeoutError as error:
+                why = f"{what}: not answered within {self._answer_within:g} s"
+                if self._ib is ib:
+                    await self.close()
+                    self._hear(Disconnected(why))
+                raise BrokerError(why) from error
+            except (RequestError, ConnectionError) as error:
+                raise BrokerError(f"{what}: {error}") from error
+
+    # ----- what is asked
+
+    async def positions(self) -> tuple[Position, ...]:
+        held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
+        contracts = [p.contract for p in held if kind_of(p.contract) is not None]
+        for left_out in {p.contract.localSymbol for p in held if kind_of(p.contract) is None}:
+            _log.warning("%s is neither stock, option nor future: it is not guarded", left_out)
+        await self._details([contract for contract in contracts if self._book.lacks(contract)])
+        old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
+        if old and self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().create_task(self._refresh(self._session(), old))
+        return tuple(
+            Position(
+                p.account,
+                self._book.instrument(p.contract),
+                number(p.position),
+                abs(number(p.avgCost)) / per_unit(p.contract),
+            )
+            for p in held
+            if kind_of(p.contract) is not None
+        )
+
+    async def _details(self, contracts: Collection[Contract]) -> None:
+        """The details that are missing or about to run out, a few at a time. A contract without them is still held."""
+        ib = self._session()
+        wanted = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
+
+        async def look(contract: Contract) -> None:
+            await self._pace.turn()
+            asked = ib.reqContractDetailsAsync(Contract(conId=contract.conId))
+            async with asyncio.timeout(self._answer_within):
+                found = await asked
+            if found:
+                self._book.learn(found[0], self._clock.now())
+            else:
+                self._book.unknown(contract, self._clock.now())
+
+        for first in range(0, len(wanted), 20):
+            part = wanted[first : first + 20]
+            outcomes = await asyncio.gather(*map(look, part), return_exceptions=True)
+            for contract, error in zip(part, outcomes, strict=True):
+                if isinstance(error, (RequestError, TimeoutError, ConnectionError)):
+                    _log.warning("no details of contract %s: %s", contract.conId, error or "not answered in time")
+                    self._book.unknown(contract, self._clock.now())
+                elif error is not None:
+                    raise error
+        for rule in self._book.missing_rules():
+            steps = await self._ask(f"market rule {rule}", partial(_market_rule, rule))
+            self._book.rules[rule] = steps or ()
+
+    async def _refresh(self, ib: IB, contracts: list[Contract]) -> None:
+        """Ask again for the details of contracts of which enough is known to go on meanwhile."""
+        try:
+            for first in range(0, len(contracts), REFRESHED_AT_ONCE):
+                await self._details(contracts[first : first + REFRESHED_AT_ONCE])
+                if self._ib is not ib:
+                    return
+                self._hear(DetailsHeard())
+        except BrokerError as error:
+            _log.warning("the details of contracts are not all known yet: %s", error)
+        finally:
+            if self._ib is ib:
+                self._refreshing = None
+
+    async def open_orders(self) -> tuple[OpenOrder, ...]:
+        return await self._ask("open orders", self._open_orders)
+
+    async def _open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
+        """From the messages of this answer alone; ib_insync's own books have its own conclusions in them."""
+        self._shown = {}
+        try:
+            await ib.reqAllOpenOrdersAsync()
+            return tuple(order for order in self._shown.values() if order.remaining > 0)
+        finally:
+            self._shown = None
+
+    async def completed_orders(self) -> tuple[CompletedOrder, ...]:
+        trades = await self._ask("completed orders", lambda ib: ib.reqCompletedOrdersAsync(False))
+        return tuple(completed_of(trade) for trade in trades)
+
+    async def executions(self) -> tuple[Execution, ...]:
+        fills = await self._ask("executions", lambda ib: ib.reqExecutionsAsync(ExecutionFilter()))
+        found = (execution_of(fill.contract, fill.execution) for fill in fills)
+        return tuple(execution for execution in found if execution is not None)
+
+    async def read_again(self, account: str, con_id: int) -> Reread:
+        """Positions are a subscription, and one socket keeps the order of what is said: all that the gateway had to
+        say about the position before it answered with the open orders has been read when that answer is there."""
+        time = self._clock.now()
+        orders = await self._ask("open orders", self._open_orders, for_order=True)
+        return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
+
+    async def ping(self) -> None:
+        await self._ask("time", lambda ib: ib.reqCurrentTimeAsync())
+
+    # ----- quotes
+
+    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+        if self._ib is None:
+            return
+        if anew:
+            for con_id in list(self._tickers):
+                self._unwatch(con_id)
+        self._wanted = {instrument.con_id: instrument for instrument in instruments}
+        for con_id in self._tickers.keys() - self._wanted.keys():
+            self._unwatch(con_id)
+        self._to_watch = deque(con_id for con_id in self._wanted if con_id not in self._tickers)
+        if self._to_watch and (self._watching is None or self._watching.done()):
+            self._watching = asyncio.get_running_loop().create_task(self._subscribe(self._ib))
+
+    async def _subscribe(self, ib: IB) -> None:
+        while self._to_watch and self._ib is ib:
+            await self._pace.turn()
+            if not self._to_watch or self._ib is not ib:
+                return
+            con_id = self._to_watch.popleft()
+            contract = self._book.contract(con_id)
+            if contract is None or con_id in self._tickers:
+                continue
+            ticker = ib.reqMktData(contract)
+            self._tickers[con_id] = ticker
+            ticker.updateEvent += partial(self._ticked, ib, con_id)
+
+    def _unwatch(self, con_id: int) -> None:
+        ticker = self._tickers.pop(con_id)
+        ticker.updateEvent.clear()
+        if self._ib is not None and ticker.contract is not None:
+            self._ib.cancelMktData(ticker.contract)
+
+    def _ticked(self, ib: IB, con_id: int, ticker: Ticker) -> None:
+        if self._ib is ib and con_id in self._wanted:
+            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=ticker.marketDataType == LIVE)))
+
+    # ----- orders
+
+    def next_order_id(self) -> int:
+        return self._next_id
+
+    def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
+        ib = self._session()
+        contract = self._book.contract(order.con_id)
+        if contract is None:
+            raise BrokerError(f"contract {order.con_id} is not known")
+        terms: dict[str, Any] = {
+            "orderId": order.order_id,
+            "account": order.account,
+            "tif": tif,
+            "outsideRth": outside_rth,
+            "orderRef": order.ref,
+            "ocaGroup": order.oca_group,
+            "ocaType": order.oca_type,
+            "transmit": True,
+        }
+        quantity, limit = float(order.quantity), float(order.limit)
+        made: Order
+        if order.stop:
+            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop), **terms)
+        else:
+            made = LimitOrder(order.side.value, quantity, limit, **terms)
+        self._orders.add(order.order_id)
+        self._next_id = max(self._next_id, order.order_id + 1)
+        ib.placeOrder(contract, made)
+
+    def cancel(self, order_id: int) -> None:
+        ib = self._session()
+        self._pace.note()
+        ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+
+
+async def _market_rule(rule: int, ib: IB) -> Any:
+    return await ib.reqMarketRuleAsync(rule)
+
+
+def _nobody(_event: BrokerEvent) -> None:
+    """Until somebody listens."""
+
+
+def _with(order: OpenOrder, status: str, remaining: Decimal) -> OpenOrder:
+    return OpenOrder(
+        order.account, order.con_id, order.side, remaining, order.perm_id, status, order.ref, order.client_id,
+        order.order_id,
+    )  # fmt: skip

@@ -1,0 +1,187 @@
+"""What IB tells of contracts, as instruments; and what of it is known already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ib_connection.ib_library import Contract, ContractDetails
+from position_manager.brokers.ib_words import number
+from position_manager.model import ZERO, Hours, Instrument, Kind, Right
+from position_manager.sessions.hours import parse_liquid_hours, zone_of
+
+_log = logging.getLogger(__name__)
+
+AGAIN = timedelta(hours=1)
+"""Details that lacked something, or that run out within a day, are asked for again after this time."""
+AHEAD = timedelta(days=1)
+
+
+def kind_of(contract: Contract) -> Kind | None:
+    """None for what is not guarded: cash, bonds, indices, …"""
+    return Kind(contract.secType) if contract.secType in set(Kind) else None
+
+
+def per_unit(contract: Contract) -> Decimal:
+    """What IB's average cost of a position counts as one: it includes the multiplier of options and futures."""
+    return Decimal(contract.multiplier or 1) or Decimal(1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What matters of the details of a contract: they are long, and there may be a thousand. ``rule``: the market rule
+    of the exchange that orders are sent to; ``tick``: the smallest increment, 0 if it was not told."""
+
+    contract: Contract
+    rule: int | None
+    tick: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What IB told of a contract, None if it has no details; ``asked`` is when."""
+
+    told: _Told | None
+    hours: tuple[Hours, ...]
+    asked: datetime
+
+
+class ContractBook:
+    """Contracts by id. ``rules``: price increments by market rule, as pairs of lower edge and tick."""
+
+    def __init__(self) -> None:
+        self.rules: dict[int, Any] = {}
+        self._known: dict[int, _Known] = {}
+        self._contracts: dict[int, Contract] = {}
+        self._made: dict[int, tuple[_Known | None, Instrument]] = {}
+
+    def recall(self, instruments: Collection[Instrument], now: datetime) -> None:
+        """What is known of contracts from before, with their hours as far as they still hold. It counts until IB tells
+        the details again."""
+        for instrument in instruments:
+            if instrument.con_id in self._made or instrument.con_id in self._known:
+                continue
+            known = _Known(None, instrument.liquid_hours, now) if instrument.liquid_hours else None
+            if known is not None:
+                self._known[instrument.con_id] = known
+            self._made[instrument.con_id] = known, instrument
+
+    def lacks(self, contract: Contract) -> bool:
+        """Whether too little is known of a contract to make an instrument of it without asking IB first."""
+        made = self._made.get(contract.conId)
+        if made is None:
+            return True
+        known, instrument = made
+        if known is not None and known.told is not None:
+            return False
+        # What was known from before is of no use if the contract was adjusted since.
+        named = contract.localSymbol, kind_of(contract), per_unit(contract)
+        if named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
+            return False
+        del self._made[contract.conId]
+        self._known.pop(contract.conId, None)
+        return True
+
+    def wants(self, contract: Contract, now: datetime) -> bool:
+        """Whether the details of a contract should be asked for."""
+        known = self._known.get(contract.conId)
+        if known is None:
+            return True
+        lasting = bool(known.hours) and known.hours[-1].end - now > AHEAD
+        return not lasting and now - known.asked >= AGAIN
+
+    def unknown(self, contract: Contract, now: datetime) -> None:
+        """IB did not tell the details of a contract; those known before stay."""
+        before = self._known.get(contract.conId)
+        self._known[contract.conId] = _Known(
+            None if before is None else before.told, () if before is None else before.hours, now
+        )
+
+    def learn(self, details: ContractDetails, now: datetime) -> None:
+        contract = details.contract
+        if contract is None:
+            return
+        hours: tuple[Hours, ...] = ()
+        try:
+            if details.liquidHours:
+                hours = parse_liquid_hours(details.liquidHours, zone_of(details.timeZoneId))
+        except ValueError as error:
+            _log.warning("the trading hours of contract %s are not understood: %s", contract.conId, error)
+        told = _Told(contract, _rule_of(details, contract), number(details.minTick) if details.minTick else ZERO)
+        self._known[contract.conId] = _Known(told, hours, now)
+
+    def missing_rules(self) -> list[int]:
+        """The market rules of known contracts that were not asked for yet."""
+        wanted = (known.told.rule for known in self._known.values() if known.told is not None)
+        return sorted({rule for rule in wanted if rule is not None and rule not in self.rules})
+
+    def contract(self, con_id: int) -> Contract | None:
+        """The contract for orders and quotes."""
+        return self._contracts.get(con_id)
+
+    def instrument(self, held: Contract) -> Instrument:
+        """An instrument from a position's contract and the details known of it; the same one while these stay."""
+        known = self._known.get(held.conId)
+        told = None if known is None else known.told
+        if held.conId in self._made:
+            made_of, made = self._made[held.conId]
+            if told is None or known is made_of or (told.rule is not None and told.rule not in self.rules):
+                self._contracts.setdefault(held.conId, _contract(made))
+                return made
+        contract = held if told is None else told.contract
+        kind = kind_of(contract)
+        if kind is None:
+            raise ValueError(f"contract {held.conId} is a {held.secType}")
+        made = Instrument(
+            con_id=held.conId,
+            symbol=contract.symbol,
+            kind=kind,
+            multiplier=per_unit(contract),
+            currency=contract.currency,
+            exchange=_exchange(contract),
+            expiry=_expiry(contract),
+            strike=number(contract.strike) if contract.strike else ZERO,
+            right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
+            local_symbol=contract.localSymbol,
+            trading_class=contract.tradingClass,
+            increments=self._increments(told),
+            liquid_hours=() if known is None else known.hours,
+        )
+        self._made[held.conId] = known, made
+        self._contracts[held.conId] = _contract(made)
+        return made
+
+    def _increments(self, told: _Told | None) -> tuple[tuple[Decimal, Decimal], ...]:
+        steps = self.rules.get(told.rule) if told is not None and told.rule is not None else None
+        if steps:
+            found = sorted((number(step.lowEdge), number(step.increment)) for step in steps)
+            return ((ZERO, found[0][1]), *found[1:])
+        return ((ZERO, told.tick if told is not None and told.tick else Decimal("0.01")),)
+
+
+def _rule_of(details: ContractDetails, contract: Contract) -> int | None:
+    """The market rule of the exchange that orders are sent to."""
+    rules = dict(zip(details.validExchanges.split(","), details.marketRuleIds.split(","), strict=False))
+    found = rules.get(_exchange(contract)) or next(iter(rules.values()), "")
+    return int(found) if found.isdecimal() else None
+
+
+def _contract(instrument: Instrument) -> Contract:
+    """For orders and quotes."""
+    return Contract(
+        secType=instrument.kind.value, conId=instrument.con_id, symbol=instrument.symbol, exchange=instrument.exchange,
+        currency=instrument.currency, localSymbol=instrument.local_symbol,
+    )  # fmt: skip
+
+
+def _exchange(contract: Contract) -> str:
+    return "SMART" if contract.secType in ("STK", "OPT") else contract.exchange or contract.primaryExchange
+
+
+def _expiry(contract: Contract) -> date | None:
+    text = contract.lastTradeDateOrContractMonth.split(" ")[0]
+    return datetime.strptime(text, "%Y%m%d").date() if len(text) == 8 and text.isdecimal() else None

@@ -1,0 +1,70 @@
+"""IB's numbers, executions, orders and quotes in the words of this package."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from ib_connection.ib_library import UNSET_DOUBLE, UNSET_INTEGER, Contract, Ticker, Trade
+from position_manager.model import ZERO, Quote
+from position_manager.orders.evidence import CompletedOrder, Execution
+from position_manager.orders.intents import Fill, Side
+
+
+def number(value: float | str) -> Decimal:
+    """As IB writes it, without the digits that a float adds, and without needless zeros."""
+    written = Decimal(repr(value) if isinstance(value, float) else str(value))
+    return written.to_integral_value() if written == written.to_integral_value() else written.normalize()
+
+
+def side_of(word: str) -> Side:
+    """BUY and SELL of orders, BOT and SLD of executions; a short sale sells."""
+    return Side.BUY if word in ("BUY", "BOT") else Side.SELL
+
+
+def execution_of(contract: Contract, told: Any) -> Execution | None:
+    """An execution; None for one of a part of a combination, which IB reports leg by leg as well."""
+    if contract.secType == "BAG":
+        return None
+    time = told.time if told.time.tzinfo is not None else told.time.replace(tzinfo=UTC)
+    fill = Fill(told.execId, number(told.shares), number(told.price), time)
+    return Execution(told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef)
+
+
+def completed_of(trade: Trade) -> CompletedOrder:
+    """A completed order; what was filled is not told if IB leaves it out."""
+    order = trade.order
+    filled = order.filledQuantity
+    known = filled is not None and filled not in (UNSET_DOUBLE, UNSET_INTEGER)
+    return CompletedOrder(
+        int(order.permId), trade.orderStatus.status, number(filled) if known else None, order.orderRef
+    )
+
+
+def quote_of(ticker: Ticker, now: datetime, *, live: bool) -> Quote:
+    """The quote at its last tick. Without a bid or an ask IB gives -1; its last price is never used in place of one."""
+    greeks = ticker.modelGreeks
+    return Quote(
+        time=now,
+        bid=_price(ticker.bid, zero=True),
+        ask=_price(ticker.ask, zero=False),
+        last=_price(ticker.last, zero=False),
+        bid_size=_size(ticker.bidSize),
+        ask_size=_size(ticker.askSize),
+        live=live,
+        halted=ticker.halted > 0,
+        delta=None if greeks is None else greeks.delta,
+        underlying=None if greeks is None or not greeks.undPrice else _price(greeks.undPrice, zero=False),
+    )
+
+
+def _price(value: float, *, zero: bool) -> Decimal | None:
+    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+        return None
+    return number(value)
+
+
+def _size(value: float) -> Decimal:
+    return ZERO if math.isnan(value) or value < 0 else number(value)

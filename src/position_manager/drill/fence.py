@@ -1,0 +1,142 @@
+"""A broker that has nothing but the one contract of a drill: whoever works with it neither sees nor trades any other.
+
+What is asked, heard and watched is cut down to that contract, and an order or a cancel that is about anything else
+than closing it is an error that ends the engine, not a refusal that it could work around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from position_manager.brokers.broker import (
+    Broker,
+    BrokerError,
+    BrokerEvent,
+    CodeSaid,
+    ExecutionHeard,
+    PositionHeard,
+    QuoteHeard,
+    Reread,
+    Session,
+)
+from position_manager.drill.cases import Moment, Tripwire
+from position_manager.journal.journal import OrderToSend
+from position_manager.model import Instrument, Position
+from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
+from position_manager.orders.intents import Side
+
+
+class FenceError(Exception):
+    """An engine wanted to touch what is not the drill's; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What may be touched: closing up to ``quantity`` (above zero, long) of a contract in an account."""
+
+    account: str
+    con_id: int
+    quantity: Decimal
+
+    def has(self, account: str, con_id: int) -> bool:
+        return (account, con_id) == (self.account, self.con_id)
+
+
+class Fence:
+    """Keeps the contract of `position_manager.brokers.broker.Broker`. ``sent``: the ids of the drill's orders, which
+    outlast an engine."""
+
+    def __init__(self, inner: Broker, field: Field, sent: set[int], tripwire: Tripwire) -> None:
+        self.client_id = inner.client_id
+        self.name = inner.name
+        self._inner = inner
+        self._field = field
+        self._sent = sent
+        self._tripwire = tripwire
+        self._dead = False
+        self._hear: Callable[[BrokerEvent], None] = lambda _event: None
+        inner.listen(self._pass)
+
+    def kill(self) -> None:
+        """Whoever works with it is dead: hears nothing any more, and reaches nobody."""
+        self._dead = True
+
+    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+        self._hear = hear
+
+    def _pass(self, event: BrokerEvent) -> None:
+        match event:
+            case PositionHeard(account, con_id, _):
+                ours = self._field.has(account, con_id)
+            case ExecutionHeard(execution, _):
+                ours = self._field.has(execution.account, execution.con_id)
+            case QuoteHeard(con_id, _):
+                ours = con_id == self._field.con_id
+            case CodeSaid():
+                ours = event.con_id in (0, self._field.con_id)
+            case _:
+                ours = True
+        if ours and not self._dead:
+            self._hear(event)
+
+    def _living(self) -> Broker:
+        if self._dead:
+            raise BrokerError("the engine was killed")
+        return self._inner
+
+    def know(self, instruments: Collection[Instrument]) -> None:
+        self._living().know(instruments)
+
+    async def connect(self) -> Session:
+        return await self._living().connect()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def positions(self) -> tuple[Position, ...]:
+        return tuple(held for held in await self._living().positions() if self._field.has(*held.key))
+
+    async def open_orders(self) -> tuple[OpenOrder, ...]:
+        return self._ours(await self._living().open_orders())
+
+    def _ours(self, orders: Collection[OpenOrder]) -> tuple[OpenOrder, ...]:
+        return tuple(order for order in orders if self._field.has(order.account, order.con_id))
+
+    async def completed_orders(self) -> tuple[CompletedOrder, ...]:
+        # They do not tell their contract; an engine finds its own by orderRef and permId.
+        return await self._living().completed_orders()
+
+    async def executions(self) -> tuple[Execution, ...]:
+        return tuple(one for one in await self._living().executions() if self._field.has(one.account, one.con_id))
+
+    async def read_again(self, account: str, con_id: int) -> Reread:
+        told = await self._living().read_again(account, con_id)
+        return replace(told, open_orders=self._ours(told.open_orders))
+
+    async def ping(self) -> None:
+        await self._living().ping()
+
+    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+        self._living().watch([one for one in instruments if one.con_id == self._field.con_id], anew=anew)
+
+    def next_order_id(self) -> int:
+        return self._living().next_order_id()
+
+    def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
+        field = self._field
+        closes = order.side is Side.SELL and 0 < order.quantity <= field.quantity
+        if not field.has(order.account, order.con_id) or not closes:
+            raise FenceError(f"{order.side} {order.quantity} of contract {order.con_id} is none of the drill's orders")
+        broker = self._living()
+        if self._tripwire.waits_for(Moment.WRITTEN):
+            self._tripwire.spring()
+            raise BrokerError("the engine was killed before it sent the order")
+        self._sent.add(order.order_id)
+        broker.send(order, instrument, tif=tif, outside_rth=outside_rth)
+
+    def cancel(self, order_id: int) -> None:
+        if order_id not in self._sent:
+            raise FenceError(f"order {order_id} is none of the drill's")
+        self._living().cancel(order_id)

@@ -1,0 +1,162 @@
+"""A relay on 127.0.0.1 between an engine and its gateway, which cuts the connection at a chosen message.
+
+It reads the frames of the API's text protocol (a length of four bytes, then fields that each end in a zero byte) just
+far enough to follow one order, by its orderRef and its order id. Everything else goes through unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+from position_manager.drill.cases import Moment, Tripwire
+from position_manager.orders.intents import REF_PREFIX
+
+PLACE_ORDER = b"3"
+ORDER_STATUS, OPEN_ORDER, EXECUTION = b"3", b"5", b"11"
+"""Ids of messages; those of a client and those of a gateway are counted apart."""
+LONGEST = 1 << 24
+"""Bytes. A longer frame is no frame: the two sides no longer agree on where one begins."""
+_MARK = b"\0" + REF_PREFIX.encode()
+
+
+class _CutError(Exception):
+    """The connection ends here."""
+
+
+class Proxy:
+    """Listens on a free port from `start` to `close`. ``tripwire``: when to cut, None for never."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.tripwire: Tripwire | None = None
+        self._upstream = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    @property
+    def port(self) -> int:
+        if self._server is None:
+            raise RuntimeError("the proxy was not started")
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def sever(self) -> None:
+        """End every connection at once."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self.sever()
+            await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        far: asyncio.StreamWriter | None = None
+        pumps: list[asyncio.Task[None]] = []
+        try:
+            answers, far = await asyncio.open_connection(*self._upstream)
+            self._writers.add(far)
+            watched = _Watched(lambda: self.tripwire)
+            pumps = [
+                asyncio.create_task(_requests(reader, far, watched)),
+                asyncio.create_task(_answers(answers, writer, watched)),
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
+            # The gateway cannot be had; to the engine that is a connection that ends at once.
+            pass
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            for one in (writer, far):
+                if one is not None:
+                    # What was written before still arrives.
+                    one.close()
+                    self._writers.discard(one)
+
+
+class _Watched:
+    """The order that one connection carries."""
+
+    def __init__(self, tripwire: Callable[[], Tripwire | None]) -> None:
+        self._tripwire = tripwire
+        self._order_id: bytes | None = None
+        self._ref = b""
+
+    def sent(self, frame: bytes) -> bytes:
+        """What of a client's frame goes on. Raises _CutError with that in its argument."""
+        fields = frame.split(b"\0", 2)
+        if fields[0] != PLACE_ORDER or _MARK not in frame:
+            return frame
+        self._order_id = fields[1]
+        self._ref = next(field for field in frame.split(b"\0") if field.startswith(REF_PREFIX.encode()))
+        self._cut_at(Moment.LEFT, b"")
+        self._cut_at(Moment.HALF_SENT, _half(frame))
+        return frame
+
+    def told(self, frame: bytes) -> bytes:
+        """What of a gateway's frame goes on. Raises _CutError with that in its argument."""
+        if self._order_id is None:
+            return frame
+        fields = frame.split(b"\0", 7)
+        if fields[0] == EXECUTION and b"\0" + self._ref + b"\0" in frame:
+            self._cut_at(Moment.ACKNOWLEDGED, b"")
+        if fields[0] not in (ORDER_STATUS, OPEN_ORDER) or fields[1] != self._order_id:
+            return frame
+        self._cut_at(Moment.ARRIVED, b"")
+        self._cut_at(Moment.HALF_TOLD, _half(frame))
+        if fields[0] == ORDER_STATUS and fields[6] != b"0":
+            # With a permId it is the broker's acknowledgement; this one still gets through.
+            self._cut_at(Moment.ACKNOWLEDGED, _whole(frame))
+        return frame
+
+    def _cut_at(self, moment: Moment, last: bytes) -> None:
+        tripwire = self._tripwire()
+        if tripwire is not None and tripwire.waits_for(moment):
+            tripwire.spring()
+            raise _CutError(last)
+
+
+def _whole(frame: bytes) -> bytes:
+    return struct.pack(">I", len(frame)) + frame
+
+
+def _half(frame: bytes) -> bytes:
+    whole = _whole(frame)
+    return whole[: len(whole) // 2]
+
+
+async def _requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: _Watched) -> None:
+    try:
+        # Before its first frame a client says which protocol it speaks.
+        writer.write(await reader.readexactly(4))
+    except (asyncio.IncompleteReadError, OSError):
+        return
+    await _pump(reader, writer, watched.sent)
+
+
+async def _answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: _Watched) -> None:
+    await _pump(reader, writer, watched.told)
+
+
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], bytes]
+) -> None:  # fmt: skip
+    """Frame by frame until one side ends, or a cut."""
+    try:
+        while True:
+            (length,) = struct.unpack(">I", await reader.readexactly(4))
+            if length > LONGEST:
+                return
+            writer.write(_whole(look(await reader.readexactly(length))))
+            await writer.drain()
+    except _CutError as cut:
+        writer.write(cut.args[0])
+    except (asyncio.IncompleteReadError, OSError):
+        return

@@ -1,0 +1,153 @@
+"""The engine's state as one picture (`status.Status`)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, time
+from decimal import Decimal
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from ib_connection.accounts import masked
+from position_manager.engine.engine import Engine
+from position_manager.model import Quote
+from position_manager.orders.caps import windows
+from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
+from position_manager.rules.evaluation import Blind, Hold
+from position_manager.rules.groups import Unit
+from position_manager.rules.rule_set import Section
+
+DISTRIBUTION = "ib-gateway-ansible"
+
+
+def status_of(engine: Engine, config_path: str) -> Status:
+    """How it stands now. Raises JournalError if the journal cannot be read."""
+    desk = engine.desk
+    now = desk.clock.now()
+    journal = desk.opened
+    return Status(
+        time=now,
+        version=release(),
+        mode=desk.config.mode.value,
+        accounts=tuple(masked(account) for account in desk.accounts),
+        phase=desk.connection.phase.value,
+        since=engine.since,
+        why="" if engine.ready else engine.why,
+        halts=tuple(f"{halt.reason} (to end it: {halt.remedy})" for halt in desk.halted),
+        degraded=tuple(sorted(desk.connection.degraded)),
+        last_sync=engine.last_sync,
+        units=tuple(_unit(engine, unit, now) for unit in desk.guard.units),
+        intents=()
+        if journal is None
+        else tuple(
+            IntentStatus(
+                id=intent.id,
+                account=masked(intent.account),
+                con_id=intent.con_id,
+                label=desk.label(intent.con_id),
+                side=intent.side.value,
+                quantity=intent.quantity,
+                filled=intent.filled,
+                limit=intent.limit,
+                state=intent.state.value,
+                rule=intent.rule,
+                reason=intent.reason,
+                created=intent.created,
+            )
+            for intent in journal.open_intents()
+        ),
+        locks=tuple(
+            LockStatus(masked(lock.account), lock.con_id, desk.label(lock.con_id), lock.reason, lock.since)
+            for lock in desk.locks.values()
+        ),
+        orders_today=0 if journal is None else journal.sent_since(windows(now)[1]),
+        realized=realized_since(engine, _midnight(engine, now)),
+        config=config_path,
+    )
+
+
+@cache
+def release() -> str:
+    """The version of what is installed."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "(not installed: run from its source)"
+
+
+def _midnight(engine: Engine, now: datetime) -> datetime:
+    zone = engine.desk.config.hours.zone
+    return datetime.combine(now.astimezone(zone).date(), time(), zone)
+
+
+def realized_since(engine: Engine, begin: datetime) -> dict[str, Decimal]:
+    """What executions heard of since then realised, by currency."""
+    sums: dict[str, Decimal] = defaultdict(Decimal)
+    for at, currency, amount in engine.realized.values():
+        if at >= begin:
+            sums[currency] += amount
+    return dict(sums)
+
+
+def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
+    desk = engine.desk
+    guard = desk.guard
+    quotes = guard.market(unit, now).quotes
+    priced = len(quotes) == len(unit.legs) and all(q.bid is not None and q.ask is not None for q in quotes.values())
+    verdict, count = guard.verdicts.get(unit.key), guard.counts.get(unit.key)
+    closing, shadow = engine.closer.of(unit), engine.closer.would_have(unit)
+    resolved = guard.rules[unit.key]
+    if isinstance(verdict, Blind):
+        word, text = "unprotected", f"{verdict.cause}: {verdict.text}"
+    elif closing is not None:
+        word, text = "closing", closing.text
+    elif shadow is not None:
+        word, text = "closed in shadow", shadow
+    else:
+        word, text = "guarded", "; ".join(verdict.pending) if isinstance(verdict, Hold) else ""
+    return UnitStatus(
+        account=masked(unit.account),
+        key=unit.shown_key,
+        name=unit.name,
+        group=unit.group,
+        quantity=unit.quantity * unit.direction if len(unit.legs) == 1 else unit.quantity,
+        entry=unit.entry,
+        price=unit.price(quotes) if priced else None,
+        profit=unit.profit(quotes) if priced else None,
+        currency=unit.legs[0].instrument.currency,
+        verdict=word,
+        text=text,
+        rules=tuple(
+            f"{name}: {_wording(rule)} ({resolved.origins[name]})"
+            for name, rule in resolved.rules.own_rules.items()
+            if name in resolved.origins
+        ),
+        stop=verdict.stop if isinstance(verdict, Hold) else None,
+        target=verdict.target if isinstance(verdict, Hold) else None,
+        unprotected_seconds=0.0 if count is None else count.in_session,
+        unprotected_since=None if count is None else count.since,
+        legs=tuple(
+            LegStatus(
+                leg.instrument.con_id,
+                leg.instrument.label,
+                leg.position.quantity,
+                *_sides(quotes.get(leg.instrument.con_id)),
+                _age(quotes.get(leg.instrument.con_id), now),
+            )
+            for leg in unit.legs
+        ),
+    )
+
+
+def _wording(rule: Section | str) -> str:
+    if isinstance(rule, str):
+        return rule
+    return ", ".join(f"{name} {value}" for name, value in rule.model_dump(mode="json", exclude_none=True).items())
+
+
+def _sides(quote: Quote | None) -> tuple[Decimal | None, Decimal | None]:
+    return (None, None) if quote is None else (quote.bid, quote.ask)
+
+
+def _age(quote: Quote | None, now: datetime) -> float | None:
+    return None if quote is None else (now - quote.time).total_seconds()

@@ -1,0 +1,85 @@
+"""Instruments in the journal: what has expired or was closed is no longer shown by the broker, and still has a name;
+what is held need not be looked up again after a restart before anything can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from position_manager.journal.journal import Journal, JournalReader
+from position_manager.model import Hours, Instrument
+
+_T = TypeVar("_T")
+_NAME = "instrument"
+_HOURS = "hours"
+
+
+@dataclass(frozen=True)
+class _ToldHours:
+    """Regular sessions, and when the broker told them."""
+
+    told: datetime
+    hours: tuple[Hours, ...]
+
+
+_INSTRUMENTS = TypeAdapter(Instrument)
+_TOLD_HOURS = TypeAdapter(_ToldHours)
+
+
+def keep(journal: Journal, instrument: Instrument) -> None:
+    """Without its hours, which are of a day. Raises JournalError."""
+    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=())).decode()
+    journal.remember("", instrument.con_id, _NAME, kept)
+
+
+def keep_changes(
+    journal: Journal, instruments: Iterable[Instrument], known: Mapping[int, Instrument], now: datetime
+) -> None:
+    """What is new or other than what is ``known``, hours included: all of it or nothing. Raises JournalError."""
+    changed = [each for each in instruments if known.get(each.con_id) != each]
+    if not changed:
+        return
+    with journal.transaction():
+        for instrument in changed:
+            before = known.get(instrument.con_id)
+            if before is None or replace(before, liquid_hours=instrument.liquid_hours) != instrument:
+                keep(journal, instrument)
+            if instrument.liquid_hours and (before is None or before.liquid_hours != instrument.liquid_hours):
+                told = _TOLD_HOURS.dump_json(_ToldHours(now, instrument.liquid_hours)).decode()
+                journal.remember("", instrument.con_id, _HOURS, told)
+
+
+def read(journal: JournalReader) -> dict[int, Instrument]:
+    """All, by contract id, without hours. Raises JournalError."""
+    return _read(journal.memory(), _NAME, _INSTRUMENTS)
+
+
+def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
+    """All, by contract id, with the hours that the broker told on this very day: those of another day may have changed,
+    and a market must not be taken for open. Raises JournalError."""
+    memory = journal.memory()
+    found = _read(memory, _NAME, _INSTRUMENTS)
+    # Most contracts have the same hours; of a thousand they are kept once.
+    shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
+    for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
+        zone = kept.hours[0].begin.tzinfo if kept.hours else None
+        if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
+            hours = shared.setdefault(kept.hours, kept.hours)
+            found[con_id] = replace(found[con_id], liquid_hours=hours)
+    return found
+
+
+def _read(memory: Mapping[tuple[str, int, str], str], wanted: str, kind: TypeAdapter[_T]) -> dict[int, _T]:
+    found = {}
+    for (_, con_id, name), data in memory.items():
+        if name == wanted:
+            try:
+                found[con_id] = kind.validate_json(data)
+            except ValidationError:
+                # It was written by another release; the contract then goes by its number.
+                continue
+    return found

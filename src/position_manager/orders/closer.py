@@ -1,0 +1,379 @@
+"""Decisions to close, from the rule that fired to the position that is gone: which order is next, and what bars it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from ib_connection.accounts import masked
+from position_manager.brokers.broker import BrokerError
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import Journal, UnsettledError
+from position_manager.model import Position, Quote
+from position_manager.orders.caps import windows
+from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.ladder import Bound, CapReached, legs_to_send
+from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
+from position_manager.refused import RefusedError
+from position_manager.rules.groups import Unit
+from position_manager.rules.guard import Key
+from position_manager.sessions.hours import session_at
+
+_log = logging.getLogger(__name__)
+
+TRY_AGAIN = timedelta(seconds=5)
+"""After a refusal by the gates, or a bound that was reached."""
+ASKED = timedelta(seconds=1)
+"""After a refusal that a full sync may explain."""
+ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
+"""Gates whose refusal means that the books are not what they were thought to be."""
+_KEPT = "closing "
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What keeps a contract from being closed: a bound of the ladder, or gates. ``told`` whether people know."""
+
+    what: str
+    since: datetime
+    told: bool
+
+
+class Closer:
+    """The decisions that stand. They are in the journal, so that a restart goes on with them."""
+
+    def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
+        self._desk = desk
+        self._orders = orders
+        self.closings: dict[str, Closing] = {}
+        self._unit_of: dict[Key, str] = {}
+        """Which decision a contract is in."""
+        self.bars: dict[tuple[str, str], Bar] = {}
+        """By unit and label of the contract."""
+        self._shadowed: dict[str, str] = {}
+        self._not_before: dict[Key, datetime] = {}
+        """When what was refused may be tried again: a full sync alone is no reason to."""
+
+    def restore(self, journal: Journal) -> None:
+        """Decisions of former runs."""
+        for (_, _, rule), data in journal.memory().items():
+            if rule.startswith(_KEPT):
+                self._stands(Closing.from_json(data))
+
+    def of(self, unit: Unit) -> Closing | None:
+        """The decision that a contract of the unit is in."""
+        found = (self._unit_of.get((unit.account, leg.instrument.con_id)) for leg in unit.legs)
+        name = next((name for name in found if name is not None), None)
+        return None if name is None else self.closings[name]
+
+    def _stands(self, closing: Closing) -> None:
+        self.closings[closing.unit] = closing
+        for con_id in closing.legs:
+            self._unit_of.setdefault((closing.account, con_id), closing.unit)
+
+    def bar(self, closing: Closing) -> str | None:
+        """What keeps a decision from being carried out."""
+        return next((bar.what for (unit, _), bar in self.bars.items() if unit == closing.unit), None)
+
+    # ----- decisions
+
+    def decide(
+        self, unit: Unit, rule: str, text: str, *, by: str = "", prices: Mapping[int, Decimal] | None = None
+    ) -> None:
+        """A unit is to be closed. The decision is on disk before anything follows from it."""
+        desk, now = self._desk, self._desk.clock.now()
+        legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
+        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by)
+        # On disk at once with the decision, as every write costs time.
+        for leg in legs_to_send([leg.position for leg in unit.legs]):
+            closing = self._begun(closing, leg.instrument.con_id, now)
+        quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
+        seen = {
+            "unit": unit.name,
+            "rule": rule,
+            "text": text,
+            "quotes": {label: quote_evidence(quote) for label, quote in quotes.items()},
+            "held": [
+                {
+                    "con_id": leg.instrument.con_id,
+                    "quantity": leg.position.quantity,
+                    "average_price": leg.position.average_price,
+                }
+                for leg in unit.legs
+            ],
+        }
+        if not desk.config.mode.sends:
+            # A rule that goes on holding is told once.
+            if self._shadowed.get(unit.key) != rule:
+                self._shadowed[unit.key] = rule
+                desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
+                desk.say(desk.author.shadowed(closing, quotes))
+            return
+        with desk.journal.transaction():
+            for con_id in legs:
+                desk.journal.append("rule fired", unit.account, con_id, seen)
+            self._keep(closing)
+        desk.say(desk.author.fired(closing, quotes))
+        self.advance(closing)
+
+    def would_have(self, unit: Unit) -> str | None:
+        """In shadow: the rule that would have closed the unit."""
+        return self._shadowed.get(unit.key)
+
+    def _keep(self, closing: Closing) -> None:
+        self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
+        self._stands(closing)
+
+    def _drop(self, closing: Closing) -> None:
+        self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
+        self.closings.pop(closing.unit, None)
+        self._unit_of.clear()
+        for other in self.closings.values():
+            self._stands(other)
+        for key in [key for key in self.bars if key[0] == closing.unit]:
+            del self.bars[key]
+
+    def withdraw(self, closing: Closing, why: str) -> None:
+        """The decision no longer stands; the rules hold again once what rests is cancelled."""
+        desk = self._desk
+        with desk.journal.transaction():
+            self._drop(closing)
+            for con_id in closing.legs:
+                desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
+        desk.say(desk.author.withdrawn(closing, why))
+        for con_id in closing.legs:
+            intent = desk.journal.open_intent(closing.account, con_id)
+            if intent is not None and intent.state in RESTING_STATES:
+                self._orders.cancel(intent, why)
+
+    def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
+        """Somebody else has traded a position that is being closed: its rules look at it anew."""
+        for closing in list(self.closings.values()):
+            if closing.account == account and con_id in closing.legs:
+                self.withdraw(closing, why)
+
+    # ----- steps
+
+    def advance_all(self) -> None:
+        for closing in list(self.closings.values()):
+            self.advance(closing)
+
+    def quoted(self, con_id: int) -> None:
+        """A ladder may have waited for a price."""
+        for closing in list(self.closings.values()):
+            if con_id not in closing.legs:
+                continue
+            bar = self.bars.get((closing.unit, self._desk.label(con_id)))
+            if con_id not in closing.ladders or (bar is not None and bar.what in set(Bound)):
+                self.advance(closing)
+
+    def advance(self, closing: Closing) -> None:
+        """The next step of a decision, for each contract whose turn it is."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
+        legs = [position for position in held if position is not None]
+        intents = {con_id: desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
+        if not legs and not any(intents.values()):
+            self._closed(closing)
+            return
+        now = desk.clock.now()
+        for leg in legs_to_send(legs):
+            con_id = leg.instrument.con_id
+            if leg.key in desk.busy or leg.key in desk.locks:
+                continue
+            if intents[con_id] is None and not self._settled(leg):
+                desk.advance_by(now + ASKED)
+                continue
+            quote = self._usable(con_id)
+            begun = self._begun(closing, con_id, now)
+            if begun is not closing:
+                closing = begun
+                self._keep(closing)
+            intent = intents[con_id]
+            if intent is not None and (bar := self._would_bar(leg)):
+                # What rests stays rather than make way for an order that would be refused.
+                _log.info("%s rests as it is: %s", leg.instrument.label, bar)
+                desk.advance_by(now + TRY_AGAIN)
+                continue
+            move = next_move(closing, leg, quote, intent, now, desk.config.orders.ladder())
+            if not isinstance(move, CapReached):
+                self._within_bounds(closing, leg)
+            match move:
+                case Send(price):
+                    # A clock that was set back makes nobody wait.
+                    if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
+                        desk.advance_by(self._not_before[leg.key])
+                        continue
+                    desk.busy.add(leg.key)
+                    desk.spawn(self._send(closing, leg, price))
+                case Cancel(why) if intent is not None:
+                    self._orders.cancel(intent, why)
+                case CapReached():
+                    self._capped(closing, leg, move)
+                case Wait(until) if until is not None:
+                    desk.advance_by(until)
+
+    def _begun(self, closing: Closing, con_id: int, now: datetime) -> Closing:
+        """With the ladder of a contract begun, if there is a price to begin at."""
+        quote = self._usable(con_id)
+        return closing if quote is None else closing.begun(con_id, now, quote)
+
+    def _would_bar(self, leg: Position) -> str:
+        """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
+        desk, now = self._desk, self._desk.clock.now()
+        if desk.halts.read():
+            return "halted"
+        if session_at(desk.calendar.sessions(leg.instrument, now), now) is None:
+            return "the market is closed"
+        caps = desk.config.limits().caps
+        minute, day = windows(now)
+        journal = desk.journal
+        if journal.sent_since(minute) >= caps.orders_per_minute or journal.sent_since(day) >= caps.orders_per_day:
+            return "no more orders may be sent now"
+        return ""
+
+    def _settled(self, leg: Position) -> bool:
+        """Whether the position is what our executions make it: after a fill its new size is a moment behind."""
+        holding = self._desk.journal.holding(*leg.key)
+        return holding is not None and holding.quantity == leg.quantity
+
+    def _usable(self, con_id: int) -> Quote | None:
+        desk = self._desk
+        quote = desk.guard.quote(con_id)
+        usable = quote is not None and quote.problem(desk.clock.now(), desk.config.quotes.max_age) is None
+        return quote if usable else None
+
+    async def _send(self, closing: Closing, leg: Position, price: Decimal) -> None:
+        desk, label = self._desk, leg.instrument.label
+        try:
+            approved = leg.instrument.con_id in closing.prices
+            decided = closing.legs[leg.instrument.con_id]
+            intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
+        except NotSentError as error:
+            gates = ", ".join(check.gate for check in error.clearance.refusals)
+            bar = self.bars.get((closing.unit, label))
+            if bar is None or bar.what != gates:
+                self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), told=True)
+                desk.journal.append("refused", *leg.key, error.clearance.evidence())
+                desk.say(desk.author.refused(closing, label, str(error)))
+            if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
+                desk.sync_soon()
+                self._again(leg, ASKED)
+            else:
+                self._again(leg, TRY_AGAIN)
+        except (UnsettledError, BrokerError) as error:
+            _log.warning("%s was not sent: %s", label, error)
+            desk.sync_soon()
+            self._again(leg, ASKED)
+        else:
+            self.bars.pop((closing.unit, label), None)
+            desk.advance_by(desk.clock.now() + desk.config.orders.ladder().interval)
+            _log.info("sent: %s %s %s at %s (order %s)", intent.side, intent.quantity, label, price, intent.order_id)
+        finally:
+            desk.busy.discard(leg.key)
+            desk.wake.set()
+
+    def _again(self, leg: Position, span: timedelta) -> None:
+        self._not_before[leg.key] = self._desk.clock.now() + span
+        self._desk.advance_by(self._not_before[leg.key])
+
+    def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
+        """Tell of a bound once. A price that is missing may come with the next tick, as after a start: it is told of
+        when it has been missing for as long as a quote may be old."""
+        desk, key = self._desk, (closing.unit, leg.instrument.label)
+        now, bar = desk.clock.now(), self.bars.get(key)
+        desk.advance_by(now + TRY_AGAIN)
+        if bar is None or bar.what != cap.bound:
+            bar = Bar(cap.bound, now, told=False)
+        if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
+            bar = replace(bar, told=True)
+            desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
+            desk.say(desk.author.capped(closing, key[1], cap))
+        self.bars[key] = bar
+
+    def _within_bounds(self, closing: Closing, leg: Position) -> None:
+        key = (closing.unit, leg.instrument.label)
+        bar = self.bars.get(key)
+        if bar is not None and bar.what in set(Bound):
+            del self.bars[key]
+
+    def _closed(self, closing: Closing) -> None:
+        desk = self._desk
+        with desk.journal.transaction():
+            self._drop(closing)
+            for con_id in closing.legs:
+                desk.journal.append("closed", closing.account, con_id, {"unit": closing.name, "rule": closing.rule})
+                desk.journal.forget(closing.account, con_id)
+        desk.say(desk.author.closed(closing))
+
+    # ----- what a person asks for
+
+    def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
+        """Close a unit, at the ladder's prices or at a ``limit`` that the person approves; what will happen, as a
+        sentence. Raises RefusedError."""
+        desk = self._desk
+        if not desk.config.mode.sends:
+            raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
+        if halts := desk.halts.read():
+            raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
+        under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
+        for closing in under_way:
+            self._refuse_locked(closing.account, closing.legs)
+        if len(under_way) == 1:
+            closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
+            self._keep(closing)
+            self.advance(closing)
+            return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
+        unit = self._unit(what)
+        self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
+        if limit is not None and len(unit.legs) > 1:
+            remedy = (
+                "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
+            )
+            raise RefusedError(f"{unit.name} has {len(unit.legs)} legs, and each has a price of its own. {remedy}.")
+        rule = "by hand" if limit is None else "by hand, price approved"
+        prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
+        self.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
+        return f"{unit.name} is being closed; follow it with: position-manager status"
+
+    def _refuse_locked(self, account: str, con_ids: Iterable[int]) -> None:
+        desk = self._desk
+        locked = [desk.label(con_id) for con_id in con_ids if (account, con_id) in desk.locks]
+        if locked:
+            remedy = f"Look at it, then: position-manager release '{locked[0]}'"
+            raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
+
+    def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
+        """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
+        desk, legs = self._desk, list(closing.legs)
+        named = legs if len(legs) == 1 else [leg for leg in legs if desk.names((closing.account, leg), what)]
+        if len(named) != 1:
+            names = ", ".join(desk.label(leg) for leg in legs)
+            raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
+        return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
+
+    def means(self, closing: Closing, what: str) -> bool:
+        """Whether a person means this decision by ``what``."""
+        named = what in (closing.name, closing.unit)
+        return named or any(self._desk.names((closing.account, con_id), what) for con_id in closing.legs)
+
+    def _unit(self, what: str) -> Unit:
+        desk = self._desk
+        found = [
+            unit
+            for unit in desk.guard.units
+            if what in (unit.name, unit.shown_key)
+            or any(desk.names((unit.account, leg.instrument.con_id), what) for leg in unit.legs)
+        ]
+        if len(found) == 1:
+            return found[0]
+        names = ", ".join(f"{unit.name} ({masked(unit.account)})" for unit in found or desk.guard.units)
+        if not found:
+            raise RefusedError(f"No position is called {what!r}. There are: {names or 'none'}")
+        raise RefusedError(f"{what!r} means several positions: {names}. Name one by its key, see: status --json")

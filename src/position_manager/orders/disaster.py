@@ -1,0 +1,57 @@
+"""The disaster stop: a stop-limit that rests at the broker for the time in which nobody watches. Pure.
+
+It is an intent like any other, so there is never more than one live order of ours for a contract: when a rule fires,
+the disaster stop is cancelled, that is proven, and then the close is sent. Both belong to the OCA group of the
+position's episode, so that the broker lets only one of them trade if they should ever meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from position_manager.config import DisasterStop
+from position_manager.model import Position
+from position_manager.orders.intents import Intent, State, closing_side
+from position_manager.orders.ladder import to_tick
+from position_manager.rules.groups import Unit
+
+RULE = "disaster stop"
+
+
+@dataclass(frozen=True)
+class StopOrder:
+    """Where it triggers, and the worst price that it then takes; per unit, on the instrument's ticks."""
+
+    trigger: Decimal
+    limit: Decimal
+
+
+def wanted(unit: Unit, policy: DisasterStop) -> StopOrder | None:
+    """The disaster stop of a unit. None for a group, whose legs mean little one by one, and for a long position that
+    cannot lose so much."""
+    if len(unit.legs) != 1 or unit.problem is not None:
+        return None
+    position = unit.legs[0].position
+    side = closing_side(position.quantity)
+    loss = unit.entry * policy.percent_of_premium / 100
+    trigger = unit.entry + side.sign * loss
+    if trigger <= 0:
+        return None
+    trigger = to_tick(position.instrument, side, trigger)
+    limit = to_tick(position.instrument, side, trigger * (1 + side.sign * policy.limit_percent / 100))
+    return StopOrder(trigger, limit)
+
+
+def outdated(intent: Intent, position: Position, order: StopOrder | None, room: Decimal) -> str | None:
+    """Why a resting disaster stop no longer fits; None if it does. ``room``: how much of the position no order of
+    others would close."""
+    if not intent.stop or intent.state not in (State.WORKING, State.PARTIAL):
+        return None
+    if order is None:
+        return "no disaster stop is wanted"
+    if not room <= intent.remaining <= abs(position.quantity):
+        return f"it is for {intent.remaining}, {position.quantity} are held"
+    if (intent.stop, intent.limit) != (order.trigger, order.limit):
+        return f"{order.trigger} is wanted, it is at {intent.stop}"
+    return None

@@ -1,0 +1,86 @@
+"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+
+from position_manager.brokers.broker import BrokerError
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import UnsettledError
+from position_manager.model import Position
+from position_manager.orders import disaster
+from position_manager.orders.closer import Closer
+from position_manager.orders.evidence import OpenOrder, resting
+from position_manager.orders.followed_orders import FollowedOrders
+from position_manager.orders.gates import closable
+from position_manager.orders.intents import closing_side
+from position_manager.orders.sending import NotSentError, Wish, clear_and_send
+from position_manager.rules.groups import Unit
+from position_manager.rules.guard import Key
+
+_log = logging.getLogger(__name__)
+
+
+class DisasterStops:
+    """Sends, replaces and cancels them, one step at each rule loop."""
+
+    def __init__(self, desk: Desk, orders: FollowedOrders, closer: Closer) -> None:
+        self._desk = desk
+        self._orders = orders
+        self._closer = closer
+        self._refused: dict[str, str] = {}
+
+    def steps(self) -> Iterator[None]:
+        """The next step for each unit, one at a time. Nothing is done unless READY."""
+        desk, policy = self._desk, self._desk.config.disaster_stop
+        if policy is None and not (desk.opened and desk.journal.open_intents()):
+            return
+        shown = desk.seen
+        by_key: dict[Key, list[OpenOrder]] = defaultdict(list)
+        for resting_order in shown.open_orders:
+            by_key[resting_order.account, resting_order.con_id].append(resting_order)
+        for unit in desk.guard.units:
+            if not desk.ready or desk.fault is not None or not desk.config.mode.sends or desk.seen is not shown:
+                # The next loop begins anew, with what is seen then.
+                return
+            if desk.guard.guards(unit) and self._closer.of(unit) is None:
+                order = None if policy is None else disaster.wanted(unit, policy)
+                for leg in unit.legs:
+                    self._keep(unit, leg.position, order, by_key[leg.position.key])
+                yield
+
+    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]) -> None:
+        desk = self._desk
+        if position.key in desk.busy or position.key in desk.locks:
+            return
+        intent = desk.journal.open_intent(*position.key)
+        if intent is not None:
+            others = (other for other in shown if other.ref != intent.ref)
+            room = closable(position.quantity, resting(others, *position.key, closing_side(position.quantity)))
+            why = disaster.outdated(intent, position, order, room)
+            if why is not None:
+                self._orders.cancel(intent, why)
+        elif order is not None and not desk.halted:
+            desk.busy.add(position.key)
+            text = f"{disaster.RULE}: triggers at {order.trigger}, limit {order.limit}"
+            wish = Wish(position, position.quantity, order.limit, disaster.RULE, text, stop=order.trigger)
+            desk.spawn(self._send(unit, wish))
+
+    async def _send(self, unit: Unit, wish: Wish) -> None:
+        desk = self._desk
+        try:
+            await clear_and_send(desk, wish)
+        except NotSentError as error:
+            gates = ", ".join(check.gate for check in error.clearance.refusals)
+            if self._refused.get(unit.key) != gates:
+                self._refused[unit.key] = gates
+                desk.say(desk.author.notice(f"{unit.name} has no disaster stop: {error}"))
+        except (UnsettledError, BrokerError) as error:
+            _log.warning("the disaster stop of %s was not sent: %s", unit.name, error)
+        else:
+            self._refused.pop(unit.key, None)
+        finally:
+            desk.busy.discard(wish.leg.key)
+            desk.wake.set()

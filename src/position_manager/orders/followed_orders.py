@@ -1,0 +1,181 @@
+"""Orders of ours from the socket to their proven end: every word of the broker about one goes into the journal."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from position_manager.brokers.broker import BrokerError, CodeSaid, ExecutionHeard, OrderHeard
+from position_manager.engine import connection_state as link
+from position_manager.engine.desk import Desk
+from position_manager.model import ZERO
+from position_manager.orders import evidence
+from position_manager.orders.intents import (
+    AT_BROKER,
+    OPEN,
+    Acknowledged,
+    CancelSent,
+    Change,
+    Effect,
+    Event,
+    Executed,
+    Intent,
+    OutOfSight,
+    Said,
+    State,
+)
+
+_log = logging.getLogger(__name__)
+
+ACKNOWLEDGE_WITHIN = timedelta(seconds=5)
+"""An order that is not acknowledged in this time has an unknown outcome."""
+CANCEL_WITHIN = timedelta(seconds=10)
+"""A cancel that has not come true in this time is asked for again."""
+RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
+"""Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
+
+RESTING_STATES = frozenset({State.WORKING, State.PARTIAL})
+
+
+class FollowedOrders:
+    """The orders of this process and of those before it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._cancelled_at: dict[str, datetime] = {}
+
+    def shown(self, event: OrderHeard) -> None:
+        """The broker shows an order as its own."""
+        intent = self._intent_of(event.order_id, event.ref)
+        if intent is None:
+            return
+        self.record(intent, Acknowledged(event.perm_id))
+        if event.status not in RESTING_STATUSES:
+            # No proof, but a reason to ask for one.
+            self._desk.sync_soon()
+
+    def executed(self, event: ExecutionHeard) -> None:
+        """An execution, ours or not."""
+        intent = self._intent_of(event.order_id, event.execution.ref)
+        if intent is None:
+            # Another client's trade moves a position: see what it did.
+            self._desk.sync_soon()
+        else:
+            self.record(intent, Executed(event.execution.fill))
+
+    def said(self, event: CodeSaid) -> bool:
+        """A code about an order of ours; whether it was one."""
+        intent = self._intent_of(event.order_id, "") if event.order_id else None
+        if intent is None:
+            return False
+        self.record(intent, Said(event.code, event.text))
+        return event.code not in link.REACTIONS
+
+    def _intent_of(self, order_id: int, ref: str) -> Intent | None:
+        """Whose order it is. After a restart of the gateway the same id may come again: the mark must agree."""
+        desk = self._desk
+        if desk.opened is None:
+            return None
+        found = desk.journal.intent_of_ref(ref) if ref else None
+        if found is None and order_id:
+            found = desk.journal.intent_of_order(desk.broker.client_id, order_id)
+            if found is not None and ref and found.ref != ref:
+                return None
+        return found
+
+    def record(self, intent: Intent, event: Event) -> None:
+        self.after(intent, self._desk.journal.record(intent.id, event))
+
+    def after(self, before: Intent, change: Change) -> None:
+        """Tell what is new about an order, and do what must follow."""
+        desk, intent, author = self._desk, change.intent, self._desk.author
+        label = desk.label(intent.con_id)
+        if intent.filled != before.filled:
+            desk.say(author.executed(intent, label))
+        elif intent.state is not before.state:
+            match intent.state:
+                case State.WORKING:
+                    desk.say(author.sent(intent, label))
+                case State.REJECTED:
+                    desk.say(author.rejected(intent, label))
+                case State.UNKNOWN if before.state is not State.CANCELLING:
+                    desk.say(author.unknown(intent, label))
+                case State.LOST:
+                    desk.say(author.lost_order(intent, label))
+                    self._lost(intent)
+        if Effect.LOCK in change.effects:
+            desk.read_locks()
+            desk.say(author.locked(label, intent.account, intent.reason))
+        if Effect.ASK in change.effects:
+            desk.sync_soon()
+        if intent.state not in OPEN and before.state in OPEN:
+            desk.advance_by(desk.clock.now())
+
+    def _lost(self, intent: Intent) -> None:
+        """An order that never arrived is made once more, but not for ever."""
+        desk = self._desk
+        before = [past for past in desk.journal.intents(intent.account, intent.con_id) if past.id != intent.id][-1:]
+        if before and before[0].state is State.LOST:
+            reason = "two orders in a row never arrived at the broker"
+            desk.journal.add_lock(intent.account, intent.con_id, reason, intent.id)
+            desk.read_locks()
+            desk.say(desk.author.locked(desk.label(intent.con_id), intent.account, reason))
+
+    def out_of_sight(self, why: str) -> None:
+        """What may be at the broker can be anything now."""
+        desk = self._desk
+        if desk.opened is None:
+            return
+        for intent in desk.journal.open_intents():
+            if intent.state in AT_BROKER:
+                self.record(intent, OutOfSight(why))
+
+    def overdue(self, now: datetime) -> None:
+        """Orders that the broker has not acknowledged in time, and cancels that did nothing in time."""
+        why = f"not acknowledged within {ACKNOWLEDGE_WITHIN.total_seconds():g} s"
+        for intent in self._desk.journal.open_intents():
+            if intent.state is State.SENDING and intent.sent is not None and now - intent.sent > ACKNOWLEDGE_WITHIN:
+                self.record(intent, OutOfSight(why))
+            elif intent.state is State.CANCELLING and self._is_overdue(intent, now):
+                self.cancel(intent, f"not cancelled within {CANCEL_WITHIN.total_seconds():g} s")
+
+    def _is_overdue(self, intent: Intent, now: datetime) -> bool:
+        """A cancel of a former process counts from when it is first seen; a clock that was set back asks at once."""
+        return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
+
+    def keep_within(self, *, exactly: bool = False) -> None:
+        """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the
+        order could go through zero. ``exactly``, after a full sync: also what rests for a position that is not what
+        our executions make it. Only once nothing rests can it be found out why."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        for intent in desk.journal.open_intents():
+            held = desk.guard.positions.get((intent.account, intent.con_id))
+            quantity = ZERO if held is None else held.quantity
+            too_much = intent.remaining > max(ZERO, -intent.side.sign * quantity)
+            if intent.state in RESTING_STATES and (too_much or (exactly and intent.expected_position != quantity)):
+                self.cancel(intent, f"it is for {intent.remaining} of {intent.expected_position}, {quantity} are held")
+
+    def cancel(self, intent: Intent, why: str) -> None:
+        """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
+        desk = self._desk
+        if not desk.ready:
+            return
+        self._cancelled_at[intent.id] = desk.clock.now()
+        cancelling = desk.journal.record(intent.id, CancelSent(), {"why": why}).intent
+        try:
+            desk.broker.cancel(intent.order_id)
+        except BrokerError as error:
+            self.record(cancelling, OutOfSight(str(error)))
+        desk.sync_soon()
+
+    def cancel_stray(self, order_id: int) -> None:
+        """Cancel a live order of this client that no open intent knows. Only READY may; the next sync sees it again."""
+        desk = self._desk
+        if not desk.ready:
+            return
+        try:
+            desk.broker.cancel(order_id)
+        except BrokerError as error:
+            _log.warning("the stray order %s was not cancelled: %s", order_id, error)

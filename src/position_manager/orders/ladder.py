@@ -1,0 +1,142 @@
+"""Bounded limit prices for closing: from the middle to the far side, never past a cap.
+
+Each rung is its own order: the one before is cancelled and proven over first. A market order is never made: what the
+bounds forbid is reported as `CapReached`, and a person may approve an emergency order. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from enum import StrEnum
+
+from position_manager.model import ZERO, Instrument, Position, Quote
+from position_manager.orders.intents import Side, closing_side
+
+
+@dataclass(frozen=True)
+class LadderPolicy:
+    """How a price is walked.
+
+    ``steps`` rungs above the first: rung 0 is the middle, rung ``steps`` the far side. ``interval`` is how long a
+    rung rests. ``max_spread`` and ``max_slippage`` are fractions of the middle (0.10 is 10 %): wider than that no
+    order is made, and no price is further than that from the middle at the beginning.
+
+    Raises ValueError, naming the field, for values that make no ladder.
+    """
+
+    steps: int = 4
+    interval: timedelta = timedelta(seconds=5)
+    max_spread: Decimal = Decimal("0.20")
+    max_slippage: Decimal = Decimal("0.10")
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; it must be 1 or more")
+        if self.interval <= timedelta():
+            raise ValueError(f"interval is {self.interval.total_seconds():g} s; it must be more than 0")
+        for name in ("max_spread", "max_slippage"):
+            value: Decimal = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"{name} is {value}; it must be a fraction between 0 and 1")
+
+
+class Bound(StrEnum):
+    """Which bound stopped the ladder."""
+
+    SPREAD = "spread"
+    SLIPPAGE = "slippage"
+    NO_PRICE = "no two-sided quote"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A limit price to send, and when the next rung is due."""
+
+    step: int
+    price: Decimal
+    next_at: datetime
+
+
+@dataclass(frozen=True)
+class CapReached:
+    """The price that the ladder wants is past a bound. ``wanted`` and ``cap`` are prices per unit for SLIPPAGE and
+    fractions for SPREAD; None where there is none. An order that rests at the cap may stay there."""
+
+    bound: Bound
+    wanted: Decimal | None = None
+    cap: Decimal | None = None
+
+    def __str__(self) -> str:
+        if self.wanted is None or self.cap is None:
+            return f"{self.bound.value}: no price to send"
+        return f"{self.bound.value} bound: {self.wanted:.4f} is wanted, {self.cap:.4f} is allowed"
+
+
+def spread_of(quote: Quote) -> Decimal | None:
+    """The spread as a fraction of the middle; None without a two-sided quote."""
+    if quote.bid is None or quote.ask is None or quote.mid is None or quote.mid <= 0:
+        return None
+    return (quote.ask - quote.bid) / quote.mid
+
+
+def step_at(begun: datetime, now: datetime, policy: LadderPolicy) -> int:
+    """The rung that is due; a clock that went back begins at 0, the last rung stays."""
+    return max(0, min(policy.steps, (now - begun) // policy.interval))
+
+
+def rung(
+    instrument: Instrument, side: Side, quote: Quote, reference: Decimal, begun: datetime, now: datetime,
+    policy: LadderPolicy,
+) -> Rung | CapReached:  # fmt: skip
+    """The price to rest at now. ``reference`` is the middle when the ladder began, at ``begun``.
+
+    The price follows the quote and is rounded away from the cap: up for a sale, down for a purchase, so the far side,
+    which is on a tick, is reached exactly.
+    """
+    spread, mid = spread_of(quote), quote.mid
+    if spread is None or mid is None or quote.bid is None or quote.ask is None:
+        return CapReached(Bound.NO_PRICE)
+    if spread > policy.max_spread:
+        return CapReached(Bound.SPREAD, spread, policy.max_spread)
+    step = step_at(begun, now, policy)
+    far = quote.bid if side is Side.SELL else quote.ask
+    price = to_tick(instrument, side, mid + (far - mid) * step / policy.steps)
+    cap = reference * (1 + side.sign * policy.max_slippage)
+    if (cap - price) * side.sign < 0:
+        return CapReached(Bound.SLIPPAGE, price, cap)
+    return Rung(step, price, begun + (step + 1) * policy.interval)
+
+
+def to_tick(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
+    """A price on the instrument's ticks, rounded in our favour; at least one tick."""
+    tick = instrument.increment_at(price)
+    rounding = ROUND_CEILING if side is Side.SELL else ROUND_FLOOR
+    return max(tick, (price / tick).to_integral_value(rounding) * tick)
+
+
+def legs_to_send(legs: Iterable[Position]) -> tuple[Position, ...]:
+    """Which legs of a group may be closed now: the short ones, and the long ones only when no short one is left.
+
+    Legs are closed by orders of their own and not by one combination order: the rules about sizes, about one open
+    intent for each instrument and about evidence then hold for each leg as for any position. Short legs go first, so
+    that a short option never stands without the long one that covers it; in return the group may be long, and only
+    long, for a moment, which can lose no more than that leg is worth.
+    """
+    held = tuple(leg for leg in legs if leg.quantity)
+    return tuple(leg for leg in held if leg.quantity < 0) or held
+
+
+def net_value(legs: Sequence[Position], quote_of: Callable[[int], Quote | None]) -> Decimal | None:
+    """What closing the legs now would bring (negative: cost) at the sides that they would trade on, in money; None
+    if one of them has no such price."""
+    value = ZERO
+    for leg in legs:
+        quote = quote_of(leg.instrument.con_id)
+        price = None if quote is None else quote.bid if closing_side(leg.quantity) is Side.SELL else quote.ask
+        if price is None:
+            return None
+        value += leg.quantity * price * leg.instrument.multiplier
+    return value

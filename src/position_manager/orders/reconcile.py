@@ -1,0 +1,252 @@
+"""A full sync, brought into the journal: what became of our orders, and what explains each change in position.
+
+Only a whole sync made while the session lived is given here. What it found is written down at once; what must be told
+or cancelled because of it comes back as findings.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+
+from position_manager.journal.journal import Journal
+from position_manager.model import ZERO, Instrument, Kind, Position, Right
+from position_manager.orders.evidence import (
+    Account,
+    Cause,
+    Execution,
+    Patience,
+    Search,
+    Snapshot,
+    account_for,
+    resolve,
+    strays,
+)
+from position_manager.orders.intents import AT_BROKER, Change, Intent
+
+Key = tuple[str, int]
+
+
+@dataclass
+class Searches:
+    """How often in a row syncs did not settle a question: by intent id, and by holding. A lost link ends them all."""
+
+    intents: dict[str, Search] = field(default_factory=dict)
+    holdings: dict[Key, Search] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        self.intents.clear()
+        self.holdings.clear()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a question is still open."""
+        return any(search.passes for search in (*self.intents.values(), *self.holdings.values()))
+
+
+@dataclass(frozen=True)
+class IntentMoved:
+    """A sync told something new about an order of ours."""
+
+    before: Intent
+    change: Change
+
+
+@dataclass(frozen=True)
+class HoldingSeen:
+    """A position that was never counted before. ``first``: the journal had counted nothing at all yet."""
+
+    key: Key
+    quantity: Decimal
+    first: bool
+
+
+@dataclass(frozen=True)
+class HoldingMoved:
+    """A change in position that something else than our orders explains."""
+
+    key: Key
+    before: Decimal
+    quantity: Decimal
+    cause: Cause
+
+
+@dataclass(frozen=True)
+class HoldingUnexplained:
+    """A change in position that nothing explains; the instrument is locked now."""
+
+    key: Key
+    expected: Decimal
+    reported: Decimal
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A live order of this client with our mark that no open intent knows, or a second one of an intent: to be
+    cancelled. The instrument is locked."""
+
+    key: Key
+    order_id: int
+    ref: str
+
+
+Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
+
+
+@dataclass(frozen=True)
+class Sync:
+    """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``today``: the day in
+    the rules' time zone; ``instruments``: also of what is gone. ``client_id``: ours, whose orders must all be known;
+    None if this mode sends none."""
+
+    snapshot: Snapshot
+    instruments: Mapping[int, Instrument]
+    accounts: frozenset[str]
+    patience: Patience
+    today: date
+    client_id: int | None
+
+
+def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding, ...]:
+    """Write down what a sync tells about the guarded accounts.
+
+    Raises JournalError; then the same sync may be brought in once more, nothing counts twice.
+    """
+    with journal.transaction():
+        first = journal.empty
+        return (
+            *_intents(journal, sync, searches),
+            *_strays(journal, sync),
+            *_holdings(journal, sync, searches, first=first),
+        )
+
+
+def _intents(journal: Journal, sync: Sync, searches: Searches) -> Iterator[Finding]:
+    open_ids = set()
+    for before in journal.open_intents():
+        open_ids.add(before.id)
+        if before.state not in AT_BROKER:
+            continue
+        search = searches.intents.get(before.id, Search())
+        finding = resolve(before, sync.snapshot, search, sync.patience)
+        searches.intents[before.id] = finding.search
+        change = journal.record_finding(before.id, finding)
+        if change.intent != before or change.effects:
+            yield IntentMoved(before, change)
+        for order in sync.snapshot.shown_open(before) if finding.cancel else ():
+            if order.perm_id in finding.cancel:
+                yield Stray((before.account, before.con_id), order.order_id, order.ref)
+    for gone in set(searches.intents) - open_ids:
+        del searches.intents[gone]
+
+
+def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
+    """Those of other clients are other managers' and drills': they count as what rests, and are left alone."""
+    for order in strays(sync.snapshot, {intent.ref for intent in journal.open_intents()}):
+        if order.client_id != sync.client_id:
+            continue
+        ended = journal.intent_of_ref(order.ref)
+        if ended is not None and journal.events(intent=ended.id)[-1].time >= sync.snapshot.time:
+            # It was executed while the sync was under way: the next one tells whether it is over.
+            continue
+        journal.add_lock(order.account, order.con_id, f"order {order.ref} is live, but no open intent knows it")
+        yield Stray((order.account, order.con_id), order.order_id, order.ref)
+
+
+def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) -> Iterator[Finding]:
+    expected = {key: holding.quantity for key, holding in journal.holdings().items() if key[0] in sync.accounts}
+    reported = {key: quantity for key, quantity in sync.snapshot.positions.items() if key[0] in sync.accounts}
+    # While an order is under way its executions and the position may be told in any order.
+    busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
+    keys = sorted((expected.keys() | reported.keys()) - busy)
+    others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
+    changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
+    delivered = _delivered(changes, sync.instruments, expected.keys())
+    for key in keys:
+        now, before = reported.get(key, ZERO), expected.get(key)
+        if before is None and key not in delivered:
+            journal.count_holding(*key, now, "first seen", others[key])
+            yield HoldingSeen(key, now, first)
+            continue
+        account = _account(key, before or ZERO, now, others[key], delivered, sync, searches)
+        searches.holdings[key] = account.search
+        if account.cause is not None:
+            del searches.holdings[key]
+            if now != before or others[key]:
+                journal.count_holding(*key, now, account.cause, others[key])
+            if account.cause is not Cause.NONE:
+                yield HoldingMoved(key, before or ZERO, now, account.cause)
+        elif account.unexplained and journal.lock(*key) is None:
+            journal.add_lock(*key, f"position {now}, expected {before}: nothing explains it")
+            yield HoldingUnexplained(key, before or ZERO, now)
+
+
+def _account(
+    key: Key,
+    expected: Decimal,
+    reported: Decimal,
+    others: tuple[Execution, ...],
+    delivered: frozenset[Key],
+    sync: Sync,
+    searches: Searches,
+) -> Account:
+    instrument = sync.instruments.get(key[1])
+    if key in delivered and (instrument is None or not instrument.is_option):
+        return Account(Cause.ASSIGNMENT, Search())
+    per_unit = ZERO if instrument is None else _per_unit(instrument)
+    return account_for(
+        expected,
+        reported,
+        others,
+        expired=instrument is not None and instrument.expiry is not None and instrument.expiry < sync.today,
+        delivered=(expected - reported) * per_unit if key in delivered else None,
+        per_unit=per_unit,
+        search=searches.holdings.get(key, Search()),
+        snapshot=sync.snapshot,
+        patience=sync.patience,
+    )
+
+
+def _delivered(
+    changes: Mapping[Key, Decimal], instruments: Mapping[int, Instrument], counted: Collection[Key]
+) -> frozenset[Key]:
+    """The options that were assigned or exercised, and the holdings that they were settled in: where, of one account
+    and symbol, what the options that went would deliver is just the unexplained change of the underlying."""
+    options: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    underlyings: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    for key, change in changes.items():
+        instrument = instruments.get(key[1])
+        if instrument is None or not change:
+            continue
+        if not instrument.is_option:
+            underlyings[key[0], instrument.symbol].append(key)
+        elif key in counted:
+            options[key[0], instrument.symbol].append(key)
+    settled: set[Key] = set()
+    for where, keys in options.items():
+        deliveries = sum((-changes[key] * _per_unit(instruments[key[1]]) for key in keys), ZERO)
+        held = underlyings[where]
+        if len(held) == 1 and deliveries and deliveries == changes[held[0]]:
+            settled.update(keys, held)
+    return frozenset(settled)
+
+
+def _per_unit(instrument: Instrument) -> Decimal:
+    """What one contract delivers when it is exercised: plus for a call, minus for a put."""
+    if instrument.right is None:
+        return ZERO
+    # A future's option delivers one future, a stock's option as many shares as its multiplier.
+    size = Decimal(1) if instrument.kind is Kind.FUTURE_OPTION else instrument.multiplier
+    return size if instrument.right is Right.CALL else -size
+
+
+def _sum(executions: Iterable[Execution]) -> Decimal:
+    return sum((execution.side.sign * execution.fill.quantity for execution in executions), ZERO)
+
+
+def quantities(positions: Iterable[Position]) -> dict[Key, Decimal]:
+    """Positions as a snapshot holds them."""
+    return {position.key: position.quantity for position in positions}

@@ -1,0 +1,98 @@
+"""`position-manager replay`: read a tape, play it, show what became of each unit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.table import Table
+
+from position_manager.config import Config
+from position_manager.refused import RefusedError
+from position_manager.replay.journal_tape import is_journal, read_journal
+from position_manager.replay.replay import Outcome, replay
+from position_manager.replay.tape import Tick, read_positions, read_tape
+from position_manager.sessions.fallback_calendar import CalendarError, KnownHours, ask
+
+
+def run(config: Config, tape: Path, positions: Path | None, plot: Path | None, *, as_json: bool) -> int:
+    """Exit status 0. A tape needs the file of ``positions``, a journal has its own.
+
+    Raises ConfigError for a bad file, JournalError, RefusedError without positions or the calendar, OSError.
+    """
+    if is_journal(tape):
+        held, ticks = read_journal(tape)
+    elif positions is None:
+        raise RefusedError(f"{tape} is a tape: name the file of its positions with --positions.")
+    else:
+        held = read_positions(positions)
+        ticks = read_tape(tape, held)
+    outcomes = replay(held, ticks, config, _calendar(config.hours.fallback_calendar, ticks))
+    zone, console = config.hours.zone, Console(highlight=False)
+    if plot is not None:
+        from position_manager.replay.plot import draw
+
+        draw(outcomes, plot, zone, config.quotes.max_age)
+    if as_json:
+        console.out(json.dumps([_as_json(outcome) for outcome in outcomes], indent=2), highlight=False)
+    else:
+        _show(outcomes, zone, console)
+    return 0
+
+
+def _calendar(name: str | None, ticks: Sequence[Tick]) -> KnownHours | None:
+    if name is None:
+        return None
+    week = timedelta(days=7)
+    first, last = ticks[0].quote.time - week, ticks[-1].quote.time + week
+    try:
+        return KnownHours(asyncio.run(ask(name, first.date(), last.date())))
+    except CalendarError as error:
+        raise RefusedError(str(error)) from error
+
+
+def _as_json(outcome: Outcome) -> dict[str, object]:
+    closed = outcome.closed
+    return {
+        "unit": outcome.unit.name,
+        "quantity": str(outcome.unit.quantity * outcome.unit.direction),
+        "entry": str(outcome.unit.entry),
+        "exit": None if outcome.exit is None else str(outcome.exit),
+        "profit": None if outcome.profit is None else str(outcome.profit),
+        "closed_at": None if outcome.closed_at is None else outcome.closed_at.isoformat(),
+        "rule": None if closed is None else closed.rule.value,
+        "text": None if closed is None else closed.text,
+        "unprotected_seconds": outcome.unprotected,
+    }
+
+
+def _show(outcomes: Sequence[Outcome], zone: ZoneInfo, console: Console) -> None:
+    table = Table("Unit", "Closed", "Rule")
+    for name in ("Entry", "Exit", "Profit", "Unprotected"):
+        table.add_column(name, justify="right")
+    for outcome in outcomes:
+        when = "open" if outcome.closed_at is None else f"{outcome.closed_at.astimezone(zone):%H:%M:%S}"
+        rule = "" if outcome.closed is None else outcome.closed.rule.value
+        profit = "?" if outcome.profit is None else f"{outcome.profit:+,.2f}"
+        out = "?" if outcome.exit is None else str(outcome.exit)
+        left = f"{sum(outcome.unprotected.values()):.0f} s"
+        table.add_row(
+            outcome.unit.name,
+            when,
+            rule,
+            str(outcome.unit.entry),
+            out,
+            profit,
+            left,
+        )
+    console.print(table)
+    for outcome in outcomes:
+        if outcome.closed is not None:
+            console.print(f"{outcome.unit.name}: {outcome.closed.text}", markup=False)
+        for cause, seconds in outcome.unprotected.items():
+            console.print(f"{outcome.unit.name}: {seconds:.0f} s unprotected, {cause}", markup=False)

@@ -1,0 +1,246 @@
+"""What people are told, message by message: words only, nothing is decided or sent here.
+
+Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from ib_connection.accounts import masked, masked_list
+from notifications.message import Message, Severity
+from position_manager.model import Quote
+from position_manager.orders.closing import Closing
+from position_manager.orders.evidence import Cause
+from position_manager.orders.intents import Intent, Side, State
+from position_manager.orders.ladder import CapReached
+
+CONNECTION = "connection"
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who writes, and when: the time is asked for at each message."""
+
+    mode: str
+    now: datetime
+
+    def _say(
+        self,
+        kind: str,
+        severity: Severity,
+        title: str,
+        *lines: str,
+        fields: tuple[tuple[str, str], ...] = (),
+        dedupe_key: str = "",
+        recovery_of: str = "",
+    ) -> Message:
+        title = f"[{self.mode}] {title}"
+        return Message(kind, severity, title, self.now, lines, fields, dedupe_key, recovery_of)
+
+    # ----- the manager and its connection
+
+    def started(self, version: str, poll_seconds: Decimal) -> Message:
+        return self._say(
+            "started", Severity.INFO, "Position manager started", f"version {version}, poll every {poll_seconds} s"
+        )
+
+    def stopped(self, open_intents: int) -> Message:
+        lines = (f"{open_intents} orders are still under way",) if open_intents else ()
+        return self._say("stopped", Severity.WARNING, "Position manager stopped: nothing is guarded", *lines)
+
+    def connected(self, where: str, accounts: tuple[str, ...], positions: int) -> Message:
+        fields = (("accounts", masked_list(list(accounts))), ("positions", str(positions)))
+        return self._say("connected", Severity.INFO, f"Connected to {where}", fields=fields)
+
+    def lost(self, why: str) -> Message:
+        return self._say(
+            "connection_lost", Severity.WARNING, "Not connected: nothing is guarded", why, dedupe_key=CONNECTION
+        )
+
+    def back(self, what: str) -> Message:
+        return self._say("connection_back", Severity.INFO, "Connected again", what, recovery_of=CONNECTION)
+
+    def page(self, text: str) -> Message:
+        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page")
+
+    def notice(self, text: str) -> Message:
+        return self._say("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
+
+    def notice_over(self, text: str) -> Message:
+        return self._say("notice_over", Severity.INFO, text)
+
+    def journal_fault(self, text: str) -> Message:
+        return self._say(
+            "journal_fault",
+            Severity.ALERT,
+            "The journal cannot be written: nothing is sent",
+            text,
+            dedupe_key="journal",
+        )
+
+    def journal_works(self) -> Message:
+        return self._say("journal_works", Severity.INFO, "The journal can be written again", recovery_of="journal")
+
+    def halted(self, reason: str, remedy: str) -> Message:
+        return self._say(
+            "halted", Severity.ALERT, "Halted: nothing is sent", reason, f"To end it: {remedy}", dedupe_key="halt"
+        )
+
+    def resumed(self) -> Message:
+        return self._say("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
+
+    def reloaded(self) -> Message:
+        return self._say("reloaded", Severity.INFO, "New rules are in force")
+
+    def reload_refused(self, faults: str) -> Message:
+        return self._say(
+            "reload_refused", Severity.WARNING, "The new configuration is refused, the old one stays", faults
+        )
+
+    # ----- positions
+
+    def seen(self, label: str, account: str, quantity: Decimal) -> Message:
+        return self._say(
+            "position_opened",
+            Severity.INFO,
+            f"New position: {quantity} {label}",
+            fields=(("account", masked(account)),),
+        )
+
+    def moved(self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause) -> Message:
+        kind = "position_closed" if not quantity else "position_opened" if not before else "position_changed"
+        severity = Severity.INFO if cause is Cause.USER else Severity.WARNING
+        return self._say(
+            kind, severity, f"{label}: {before} to {quantity}, {cause}", fields=(("account", masked(account)),)
+        )
+
+    def unexplained(self, label: str, account: str, expected: Decimal, reported: Decimal) -> Message:
+        return self._say(
+            "position_unexplained",
+            Severity.ALERT,
+            f"{label} is locked: {reported} held, {expected} expected, nothing explains it",
+            f"Look at the account, then: position-manager release '{label}'",
+            fields=(("account", masked(account)),),
+        )
+
+    def locked(self, label: str, account: str, reason: str) -> Message:
+        return self._say(
+            "locked",
+            Severity.ALERT,
+            f"{label} is locked: {reason}",
+            f"Look at its orders at the broker, then: position-manager release '{label}'",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"locked/{account}/{label}",
+        )
+
+    def released(self, label: str, account: str, by: str) -> Message:
+        return self._say(
+            "released", Severity.INFO, f"{label} was released by {by}", recovery_of=f"locked/{account}/{label}"
+        )
+
+    def unprotected(self, name: str, key: str, text: str, seconds: float) -> Message:
+        return self._say(
+            "unprotected",
+            Severity.ALERT,
+            f"{name} is unprotected for {seconds:.0f} s",
+            text,
+            dedupe_key=f"unprotected/{key}",
+        )
+
+    def protected(self, name: str, key: str, seconds: float) -> Message:
+        return self._say(
+            "protected",
+            Severity.INFO,
+            f"{name} is guarded again after {seconds:.0f} s",
+            recovery_of=f"unprotected/{key}",
+        )
+
+    # ----- closing
+
+    def fired(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
+        fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
+        return self._say(
+            "rule_fired", Severity.ALERT, f"Closing {closing.name}: {closing.rule}", closing.text, fields=fields
+        )
+
+    def shadowed(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
+        fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
+        return self._say(
+            "shadow", Severity.ALERT, f"Would close {closing.name}: {closing.rule}", closing.text, fields=fields
+        )
+
+    def sent(self, intent: Intent, label: str) -> Message:
+        return self._say(
+            "order_working",
+            Severity.INFO,
+            f"Order works: {_order(intent, label)}",
+            fields=(("permId", str(intent.perm_id)),),
+        )
+
+    def executed(self, intent: Intent, label: str) -> Message:
+        over = intent.state is State.FILLED
+        last = f"{intent.fills[-1].price}" if intent.fills else "an unknown price"
+        title = f"{'Filled' if over else 'Partly filled'}: {_order(intent, label)}"
+        return self._say(
+            "order_filled" if over else "order_partial",
+            Severity.INFO,
+            title,
+            f"{intent.filled} of {intent.quantity}, last at {last}",
+        )
+
+    def rejected(self, intent: Intent, label: str) -> Message:
+        return self._say("order_rejected", Severity.ALERT, f"Rejected: {_order(intent, label)}", intent.reason)
+
+    def unknown(self, intent: Intent, label: str) -> Message:
+        return self._say(
+            "order_unknown",
+            Severity.WARNING,
+            f"Outcome unknown, asking the broker: {_order(intent, label)}",
+            intent.reason,
+        )
+
+    def lost_order(self, intent: Intent, label: str) -> Message:
+        return self._say("order_lost", Severity.WARNING, f"Never arrived: {_order(intent, label)}", intent.reason)
+
+    def capped(self, closing: Closing, label: str, cap: CapReached) -> Message:
+        return self._say(
+            "cap_reached",
+            Severity.ALERT,
+            f"{label} cannot be closed within its bounds",
+            str(cap),
+            f"To approve a price: position-manager close '{label}' --emergency --limit PRICE",
+            dedupe_key=f"capped/{closing.unit}/{label}/{cap.bound}",
+        )
+
+    def refused(self, closing: Closing, label: str, gates: str) -> Message:
+        return self._say(
+            "refused",
+            Severity.ALERT,
+            f"{label} cannot be closed now",
+            gates,
+            dedupe_key=f"refused/{closing.unit}/{label}",
+        )
+
+    def closed(self, closing: Closing) -> Message:
+        return self._say(
+            "position_closed",
+            Severity.INFO,
+            f"Closed: {closing.name}",
+            f"{closing.rule}, decided {closing.decided:%H:%M:%S} UTC",
+        )
+
+    def withdrawn(self, closing: Closing, why: str) -> Message:
+        return self._say("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)
+
+    def stray(self, label: str, ref: str) -> Message:
+        return self._say(
+            "stray_order", Severity.ALERT, f"{label}: order {ref} is live and should not be; it is being cancelled"
+        )
+
+
+def _order(intent: Intent, label: str) -> str:
+    verb = "buy" if intent.side is Side.BUY else "sell"
+    return f"{verb} {intent.quantity} {label} at {intent.limit}"

@@ -1,0 +1,121 @@
+"""How the position manager stands, as one picture: what `position-manager status` shows and metrics count.
+
+The engine makes it, the control socket carries it as JSON. Accounts in it are masked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from pydantic import TypeAdapter
+
+from position_manager.rules.evaluation import Distance
+
+
+@dataclass(frozen=True)
+class LegStatus:
+    """One contract of a unit; prices per unit, as last heard. ``age``: seconds since the quote was heard."""
+
+    con_id: int
+    label: str
+    quantity: Decimal
+    bid: Decimal | None
+    ask: Decimal | None
+    age: float | None
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """A guarded unit. ``price`` and ``entry`` as in `rule_set`; ``profit`` in money of ``currency`` at that price.
+
+    ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` says why, with numbers.
+    ``rules``: each as `name: wording (key in the file)`. ``stop`` and ``target``: the nearest of each kind.
+    ``unprotected_seconds``: in trading hours, since the position was first seen; ``unprotected_since``: None now.
+    """
+
+    account: str
+    key: str
+    name: str
+    group: str | None
+    quantity: Decimal
+    entry: Decimal
+    price: Decimal | None
+    profit: Decimal | None
+    currency: str
+    verdict: str
+    text: str
+    rules: tuple[str, ...]
+    stop: Distance | None
+    target: Distance | None
+    unprotected_seconds: float
+    unprotected_since: datetime | None
+    legs: tuple[LegStatus, ...]
+
+
+@dataclass(frozen=True)
+class IntentStatus:
+    """An open intent. ``limit`` is 0 until it is sent."""
+
+    id: str
+    account: str
+    con_id: int
+    label: str
+    side: str
+    quantity: Decimal
+    filled: Decimal
+    limit: Decimal
+    state: str
+    rule: str
+    reason: str
+    created: datetime
+
+
+@dataclass(frozen=True)
+class LockStatus:
+    """An instrument on which nothing is sent until a person releases it."""
+
+    account: str
+    con_id: int
+    label: str
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Status:
+    """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
+
+    ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
+    the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
+    profit that executions since midnight (of the rules' time zone) realised, by currency.
+    """
+
+    time: datetime
+    version: str
+    mode: str
+    accounts: tuple[str, ...]
+    phase: str
+    since: datetime
+    why: str
+    halts: tuple[str, ...]
+    degraded: tuple[str, ...]
+    last_sync: datetime | None
+    units: tuple[UnitStatus, ...]
+    intents: tuple[IntentStatus, ...]
+    locks: tuple[LockStatus, ...]
+    orders_today: int
+    realized: dict[str, Decimal]
+    config: str
+
+    def to_json(self) -> bytes:
+        return _STATUS.dump_json(self)
+
+    @staticmethod
+    def from_json(text: bytes) -> Status:
+        """Raises pydantic.ValidationError for anything else."""
+        return _STATUS.validate_json(text)
+
+
+_STATUS = TypeAdapter(Status)

@@ -1,0 +1,592 @@
+"""Whether a unit is to be closed now: pure decisions with the numbers they saw.
+
+`evaluate` takes all it needs and gives a verdict and the new memory; it reads no clock. The rules themselves are
+explained in `position_manager.rules.rule_set`.
+
+- A price rule acts only on live, two-sided, fresh quotes of every leg, at the side each leg would trade on; a last
+  price is never looked at. It must hold on several different quotes in a row (`QuotePolicy`). For a group a quote is
+  different when every leg has been quoted anew.
+- A time rule needs no quote to decide.
+- What cannot be evaluated is `Blind` and counts as unprotected, a closed market too: no order could be sent. The
+  cause tells the kinds apart.
+- Rules that contradict each other for this unit, or a stop that it can never reach, close nothing: Blind as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from position_manager.model import ZERO, Hours, Market, Quote, QuoteProblem
+from position_manager.rules.groups import Unit
+from position_manager.rules.rule_set import (
+    Breakeven,
+    DeltaRule,
+    PriceBounds,
+    RuleSet,
+    Stop,
+    Target,
+    TimeRule,
+    Trailing,
+)
+from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, session_at
+
+UNDERLYING = "underlying"
+"""The subject of a condition that looks at the price of what an option is written on."""
+CLOCK_SKEW = timedelta(seconds=2)
+"""A quote may be so far in the future, as clocks differ; further, and its age cannot be told."""
+
+
+class Rule(StrEnum):
+    """Which rule closed, or would."""
+
+    STOP = "stop"
+    TRAILING = "trailing"
+    BREAKEVEN = "breakeven"
+    DELTA = "delta"
+    TARGET = "target"
+    TIME = "time"
+
+
+class Cause(StrEnum):
+    """Why rules cannot be evaluated."""
+
+    NO_RULES = "no rules"
+    BROKEN_GROUP = "broken group"
+    MARKET_CLOSED = "market closed"
+    HOURS_UNKNOWN = "trading hours not known"
+    NO_QUOTE = "no usable quote"
+    NO_DELTA = "no delta"
+    NO_UNDERLYING = "no price of the underlying"
+    NO_PREMIUM = "no premium"
+    CONTRADICTION = "contradiction"
+    NOT_READY = "not connected"
+    HALTED = "halted"
+    LOCKED = "locked"
+    CANNOT_CLOSE = "cannot be closed"
+
+
+@dataclass(frozen=True)
+class QuotePolicy:
+    """Which quotes count: at most ``max_age`` old, ``confirmations`` in a row, each at most ``confirm_within`` after
+    the one before. ``zone``: of days and times of day in time rules."""
+
+    zone: ZoneInfo
+    max_age: timedelta = timedelta(seconds=10)
+    confirmations: int = 2
+    confirm_within: timedelta = timedelta(seconds=90)
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a rule is from closing: ``seen`` must still move by ``distance`` to ``level``; ``percent`` of what was
+    seen (None if that is 0). ``subject`` is what is looked at: a price of the unit, the underlying's, the delta."""
+
+    rule: Rule
+    subject: str
+    seen: Decimal
+    level: Decimal
+    distance: Decimal
+    percent: Decimal | None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """No rule closes. ``stop``: the nearest of stop, trailing, breakeven and delta; ``target``: the nearest target.
+    ``pending``: the rules that hold, but are not confirmed by enough quotes yet."""
+
+    stop: Distance | None = None
+    target: Distance | None = None
+    pending: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Close:
+    """A rule says: close the whole unit. ``text`` has the numbers."""
+
+    rule: Rule
+    text: str
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The rules cannot be evaluated: the unit is unprotected."""
+
+    cause: Cause
+    text: str
+
+
+Verdict = Hold | Close | Blind
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """On how many different quotes in a row a rule has held. ``rule`` is its name and wording: a changed rule is
+    another one. ``at``: the time of the newest quote that counted."""
+
+    rule: str
+    count: int
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What must be remembered about one unit, from one evaluation to the next and over a restart.
+
+    The caller drops it when the position is gone. ``direction`` 0 is an empty one. ``recent``: the unit's prices on
+    the last different quotes, newest last; ``best``: the best price that so many quotes in a row reached. ``trail``:
+    the price of the trailing stop and the wording of its rule, once active; ``breakeven``: the wording of the rule
+    that is armed.
+    """
+
+    direction: int = 0
+    recent: tuple[Decimal, ...] = ()
+    recent_at: datetime | None = None
+    best: Decimal | None = None
+    trail: Decimal | None = None
+    trail_rule: str = ""
+    breakeven: str = ""
+    sightings: tuple[Sighting, ...] = ()
+
+    def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
+        """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
+        return Memory(self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings)
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return _MEMORY.dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str) -> Memory:
+        """Raises ValueError if the text is no memory."""
+        try:
+            return _MEMORY.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"this is no memory of rules: {error}") from error
+
+
+_MEMORY = TypeAdapter(Memory)
+
+
+class _Condition(NamedTuple):
+    """Something that closes when ``seen`` is at or beyond ``level``: below it, or above it. ``why``: what the level
+    is, in words that are seldom needed."""
+
+    rule: Rule
+    wording: str
+    subject: str
+    seen: Decimal
+    level: Decimal
+    below: bool
+    why: Callable[[], str]
+
+    @property
+    def distance(self) -> Decimal:
+        return self.seen - self.level if self.below else self.level - self.seen
+
+    @property
+    def met(self) -> bool:
+        return self.distance <= 0
+
+    @property
+    def text(self) -> str:
+        side = "below" if self.below else "above"
+        return f"{self.rule}: {self.subject} {_plain(self.seen)} is at or {side} {_plain(self.level)} ({self.why()})"
+
+    def as_distance(self) -> Distance:
+        percent = None if self.seen == 0 else self.distance / abs(self.seen) * 100
+        return Distance(self.rule, self.subject, self.seen, self.level, self.distance, percent)
+
+
+class _View(NamedTuple):
+    """A unit as its quotes show it."""
+
+    unit: Unit
+    price: Decimal
+    oldest: datetime
+    newest: datetime
+    underlying: Decimal | None
+    quotes: Mapping[int, Quote]
+
+    @property
+    def delta(self) -> Decimal | None:
+        """None if the broker does not tell it of each leg."""
+        total = ZERO
+        for leg in self.unit.legs:
+            delta = self.quotes[leg.instrument.con_id].delta if leg.instrument.is_option else 1.0
+            if delta is None or delta != delta:
+                return None
+            total += leg.weight * Decimal(str(delta))
+        return abs(total / self.unit.multiplier)
+
+    @property
+    def subject(self) -> str:
+        if len(self.unit.legs) == 1 and abs(self.unit.legs[0].ratio) == 1:
+            return "bid" if self.unit.direction > 0 else "ask"
+        return "net price" if self.unit.direction > 0 else "net cost to close"
+
+    def at_gain(self, gain: Decimal) -> Decimal:
+        """The unit's price at a gain per unit (negative: a loss)."""
+        return self.unit.entry + self.unit.direction * gain
+
+    def gain_at(self, price: Decimal) -> Decimal:
+        return (price - self.unit.entry) * self.unit.direction
+
+
+def evaluate(
+    unit: Unit, rules: RuleSet, market: Market, memory: Memory, policy: QuotePolicy, calendar: Calendar
+) -> tuple[Verdict, Memory]:
+    """What is to become of a unit at ``market.now``, and what to remember.
+
+    The same market evaluated twice gives the same verdict and memory: nothing is counted twice.
+    """
+    now = market.now
+    if memory.direction != unit.direction:
+        memory = Memory(direction=unit.direction)
+    unseen = memory if not memory.sightings else replace(memory, sightings=())
+    if unit.problem is not None:
+        return Blind(Cause.BROKEN_GROUP, unit.problem), unseen
+    applying = tuple(_applying(unit, rules))
+    if not applying:
+        return Blind(Cause.NO_RULES, "no rule guards it"), unseen
+    sessions = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
+    if not sessions:
+        return Blind(Cause.HOURS_UNKNOWN, "the regular trading hours are not known"), unseen
+    session = session_at(sessions, now)
+    if session is None:
+        opens = next_open(sessions, now)
+        when = f"opens {opens.astimezone(policy.zone):%Y-%m-%d %H:%M %Z}" if opens else "its next session is not known"
+        return Blind(Cause.MARKET_CLOSED, f"the market is closed, {when}"), unseen
+    if isinstance(rules.time, TimeRule):
+        due = _due(unit, rules.time, session, day_close(sessions, now) or session.end, now, policy.zone)
+        if due is not None:
+            return Close(Rule.TIME, f"time: {due}"), memory
+    if applying == (Rule.TIME,):
+        return Hold(), unseen
+    problem = _quote_problem(unit, market, policy)
+    if problem is not None:
+        return Blind(Cause.NO_QUOTE, problem), unseen
+    return _by_price(_view(unit, market.quotes), rules, memory, now, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A unit at rest: at the same prices, `evaluate` would say ``hold`` again and remember nothing new. Most units of a
+    quiet market are, and each is looked at every few seconds. It holds for one unit, its rules and its memory."""
+
+    hold: Hold
+    quotes: Mapping[int, Quote]
+    session: Hours
+
+    def goes_on(self, market: Market, memory: Memory, policy: QuotePolicy) -> Memory | None:
+        """The memory after another look, the same that `evaluate` gives; None if it must be asked."""
+        at = memory.recent_at
+        if at is None or not self.session.begin <= market.now < self.session.end:
+            return None
+        oldest = newest = None
+        for con_id, before in self.quotes.items():
+            quote = market.quotes.get(con_id)
+            if quote is None or not quote.shows_the_same_as(before):
+                return None
+            if quote.problem(market.now, policy.max_age) is not None or quote.time - market.now > CLOCK_SKEW:
+                return None
+            oldest = quote.time if oldest is None or quote.time < oldest else oldest
+            newest = quote.time if newest is None or quote.time > newest else newest
+        if oldest is None or newest is None:
+            return None
+        return memory.seen(memory.recent, newest, memory.best) if oldest > at else memory
+
+
+def at_rest(
+    unit: Unit, rules: RuleSet, market: Market, before: Memory, verdict: Verdict, after: Memory, calendar: Calendar
+) -> Rest | None:
+    """What an evaluation has come to, if nothing but other prices or the end of the session can change it. What time
+    rules say changes by itself."""
+    if not isinstance(verdict, Hold) or isinstance(rules.time, TimeRule):
+        return None
+    # What waits for another confirmation has counted this one.
+    counted = after.recent_at is not None and after.recent_at != before.recent_at
+    if not counted or replace(before, recent_at=after.recent_at) != after:
+        return None
+    session = session_at(common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs), market.now)
+    return None if session is None else Rest(verdict, market.quotes, session)
+
+
+def _applying(unit: Unit, rules: RuleSet) -> Iterator[Rule]:
+    """The rules that can mean something for a unit."""
+    for name, rule in rules.own_rules.items():
+        if rule == "off" or (name == Rule.DELTA and not unit.has_option):
+            continue
+        if isinstance(rule, TimeRule) and rule.dte is not None and unit.first_expiry is None:
+            continue
+        yield Rule(name)
+
+
+def _quote_problem(unit: Unit, market: Market, policy: QuotePolicy) -> str | None:
+    for leg in unit.legs:
+        quote = market.quotes.get(leg.instrument.con_id)
+        problem = QuoteProblem.MISSING if quote is None else quote.problem(market.now, policy.max_age)
+        if problem is not None:
+            age = "" if quote is None else f", {(market.now - quote.time).total_seconds():.1f} s old"
+            return f"{leg.instrument.label}: {problem.value}{age}"
+        if quote is not None and quote.time - market.now > CLOCK_SKEW:
+            return f"{leg.instrument.label}: its quote is of the future, its age cannot be told"
+    return None
+
+
+def _view(unit: Unit, quotes: Mapping[int, Quote]) -> _View:
+    seen = [quotes[leg.instrument.con_id] for leg in unit.legs]
+    price = unit.price(quotes)
+    newest_first = sorted(seen, key=lambda quote: quote.time, reverse=True)
+    underlying = next((quote.underlying for quote in newest_first if quote.underlying is not None), None)
+    if underlying is None and len(unit.legs) == 1 and not unit.has_option:
+        underlying = price
+    return _View(unit, price, newest_first[-1].time, newest_first[0].time, underlying, quotes)
+
+
+# ----- time
+
+
+def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datetime, zone: ZoneInfo) -> str | None:
+    """Why a time rule closes now; None if it does not."""
+    today = now.astimezone(zone).date()
+    day = rule.date
+    if rule.dte is not None:
+        if unit.first_expiry is None:
+            return None
+        day = unit.first_expiry - timedelta(days=rule.dte)
+        what = f"{(unit.first_expiry - today).days} days to expiry, {rule.dte} are the bound"
+    elif day is not None:
+        what = f"today is {today}, the date is {day}"
+    else:
+        what = "every day"
+    if day is not None and today != day:
+        return what if today > day else None
+    moment = _moment(rule, session, close, zone)
+    if now < moment:
+        return None
+    return f"{what}, {now.astimezone(zone):%H:%M:%S} is at or after {moment.astimezone(zone):%H:%M:%S}"
+
+
+def _moment(rule: TimeRule, session: Hours, close: datetime, zone: ZoneInfo) -> datetime:
+    """From when on in a session a time rule closes."""
+    if rule.before_close is not None:
+        return datetime.fromtimestamp(close.timestamp() - rule.before_close.total_seconds(), zone)
+    if rule.at is None:
+        return session.begin
+    # A session may begin the evening before.
+    days = sorted({session.begin.astimezone(zone).date(), close.astimezone(zone).date()})
+    moments = [datetime.combine(day, rule.at, zone) for day in days]
+    inside = [moment for moment in moments if session.begin <= moment < close]
+    if inside:
+        return inside[0]
+    return session.begin if moments[-1] < close else close - EARLY_CLOSE
+
+
+# ----- prices
+
+
+def _by_price(
+    view: _View, rules: RuleSet, memory: Memory, now: datetime, policy: QuotePolicy
+) -> tuple[Verdict, Memory]:
+    memory = _remember(view, rules, memory, policy)
+    found = list(_conditions(view, rules, memory))
+    blind = next((item for item in found if isinstance(item, Blind)), None)
+    conditions = [item for item in found if isinstance(item, _Condition)]
+    objection = _objection(view, conditions)
+    if objection is not None:
+        return Blind(Cause.CONTRADICTION, objection), replace(memory, sightings=())
+    met = [condition for condition in conditions if condition.met]
+    sightings = tuple(_sighting(condition, view, memory, policy) for condition in met)
+    if memory.sightings != sightings:
+        memory = replace(memory, sightings=sightings)
+    for condition, sighting in zip(met, sightings, strict=True):
+        if sighting.count >= policy.confirmations:
+            at = view.newest.astimezone(policy.zone).strftime("%H:%M:%S %Z")
+            return Close(condition.rule, f"{condition.text}, on {sighting.count} quotes in a row, at {at}"), memory
+    if blind is not None:
+        return blind, memory
+    pending = tuple(
+        f"{condition.text}, on {sighting.count} of {policy.confirmations} quotes"
+        for condition, sighting in zip(met, sightings, strict=True)
+    )
+    stops = [c for c in conditions if c.rule is not Rule.TARGET]
+    targets = [c for c in conditions if c.rule is Rule.TARGET]
+    return Hold(_nearest(stops), _nearest(targets), pending), memory
+
+
+def _nearest(conditions: list[_Condition]) -> Distance | None:
+    """The one with the least way to go, in percent of what is seen; what is at 0 cannot be compared and goes last."""
+    distances = [condition.as_distance() for condition in conditions]
+    return min(distances, key=lambda d: (d.percent is None, d.percent or ZERO), default=None)
+
+
+def _sighting(condition: _Condition, view: _View, memory: Memory, policy: QuotePolicy) -> Sighting:
+    wording = f"{condition.rule} {condition.wording} {'below' if condition.below else 'above'}"
+    before = next((sighting for sighting in memory.sightings if sighting.rule == wording), None)
+    if before is None or view.newest - before.at > policy.confirm_within or view.newest < before.at:
+        return Sighting(wording, 1, view.newest)
+    if view.oldest <= before.at:
+        return before
+    return Sighting(wording, min(before.count + 1, policy.confirmations), view.newest)
+
+
+def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy) -> Memory:
+    """The marks after these quotes: a best price counts when enough quotes in a row were at least as good."""
+    if memory.recent_at is None or view.oldest > memory.recent_at:
+        recent = (*memory.recent, view.price)[-policy.confirmations :]
+        best = memory.best
+        if len(recent) == policy.confirmations:
+            reached = min(recent, key=view.gain_at)
+            if best is None or view.gain_at(reached) > view.gain_at(best):
+                best = reached
+        memory = memory.seen(recent, view.newest, best)
+    memory = _trail(view, rules.trailing if isinstance(rules.trailing, Trailing) else None, memory)
+    rule = rules.breakeven if isinstance(rules.breakeven, Breakeven) else None
+    wording = "" if rule is None else rule.wording
+    armed = wording if memory.breakeven == wording else ""
+    if rule is not None and memory.best is not None and view.unit.entry > 0:
+        armed = wording if view.gain_at(memory.best) >= _part(view, rule.after_percent) else armed
+    return memory if memory.breakeven == armed else replace(memory, breakeven=armed)
+
+
+def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
+    wording = "" if rule is None else rule.wording
+    level = memory.trail if memory.trail_rule == wording else None
+    if rule is not None and memory.best is not None and view.unit.entry > 0:
+        best = view.gain_at(memory.best)
+        activate = _gain(view, rule.activate_percent, rule.activate_amount)
+        if level is not None or best >= activate:
+            new = view.at_gain(best - _gain(view, rule.distance_percent, rule.distance_amount))
+            # The quantity or the average price may have changed: the stop still never loosens.
+            level = new if level is None else max(level, new, key=view.gain_at)
+    trail_rule = "" if level is None else wording
+    if (memory.trail, memory.trail_rule) == (level, trail_rule):
+        return memory
+    return replace(memory, trail=level, trail_rule=trail_rule)
+
+
+def _part(view: _View, percent: Decimal) -> Decimal:
+    return view.unit.entry * percent / 100
+
+
+def _gain(view: _View, percent: Decimal | None, amount: Decimal | None) -> Decimal:
+    """A gain per unit, from a percent of the premium or from money on the whole holding."""
+    if percent is not None:
+        return _part(view, percent)
+    return (amount or ZERO) / view.unit.money_per_point
+
+
+def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condition | Blind]:
+    """What closes, in the order of precedence, and what cannot be looked at."""
+    unit, best = view.unit, memory.best or ZERO
+    below = unit.direction > 0
+    if unit.entry <= 0 and any(_needs_premium(rule) for rule in rules.own_rules.values()):
+        yield Blind(Cause.NO_PREMIUM, f"the premium is {_plain(unit.entry)}: a percent of it means nothing")
+    if isinstance(rules.stop, Stop):
+        yield from _bound(view, Rule.STOP, rules.stop)
+    if memory.trail is not None and memory.best is not None:
+        yield _Condition(
+            *(Rule.TRAILING, memory.trail_rule, view.subject, view.price, memory.trail, below),
+            lambda: f"best {_plain(best)}, premium {_plain(unit.entry)}",
+        )
+    if memory.breakeven:
+        yield _Condition(
+            *(Rule.BREAKEVEN, memory.breakeven, view.subject, view.price, unit.entry, below),
+            lambda: f"best {_plain(best)}, the gain is gone",
+        )
+    if isinstance(rules.delta, DeltaRule) and view.unit.has_option:
+        delta = view.delta
+        if delta is None:
+            yield Blind(Cause.NO_DELTA, "the broker tells no delta")
+        else:
+            yield from _between(Rule.DELTA, rules.delta.wording, "|delta|", delta, rules.delta)
+    if isinstance(rules.target, Target):
+        yield from _bound(view, Rule.TARGET, rules.target)
+
+
+def _bound(view: _View, rule: Rule, bound: Stop | Target) -> Iterator[_Condition | Blind]:
+    """The conditions of a stop or a target."""
+    wording = bound.wording
+    if bound.underlying_price is not None:
+        if view.underlying is None:
+            yield Blind(Cause.NO_UNDERLYING, f"{rule}: the broker tells no price of the underlying")
+        else:
+            yield from _between(rule, wording, UNDERLYING, view.underlying, bound.underlying_price)
+        return
+    sign = -1 if isinstance(bound, Stop) else 1
+    if bound.price is not None:
+        level = bound.price
+    elif bound.percent_of_premium is None:
+        level = view.at_gain(sign * _gain(view, None, _amount(bound)))
+    elif view.unit.entry > 0:
+        level = view.at_gain(sign * _part(view, bound.percent_of_premium))
+    else:
+        return
+    below = (view.unit.direction > 0) == isinstance(bound, Stop)
+    why = partial(_why, view.unit, rule, bound)
+    yield _Condition(rule, wording, view.subject, view.price, level, below, why)
+
+
+def _amount(bound: Stop | Target) -> Decimal | None:
+    return bound.loss_amount if isinstance(bound, Stop) else bound.profit_amount
+
+
+def _why(unit: Unit, rule: Rule, bound: Stop | Target) -> str:
+    """What the level of a stop or a target is."""
+    premium, word = _plain(unit.entry), "lost" if isinstance(bound, Stop) else "gained"
+    if bound.price is not None:
+        return f"the price of the {rule}, premium {premium}"
+    if bound.percent_of_premium is not None:
+        return f"{_plain(bound.percent_of_premium)} % of the premium {premium} {word}"
+    return f"{_plain(_amount(bound) or ZERO)} {word}, premium {premium}"
+
+
+def _between(
+    rule: Rule, wording: str, subject: str, seen: Decimal, bounds: PriceBounds | DeltaRule
+) -> Iterator[_Condition]:
+    for level, below in ((bounds.below, True), (bounds.above, False)):
+        if level is not None:
+            yield _Condition(rule, wording, subject, seen, level, below, lambda: "the bound")
+
+
+def _needs_premium(rule: object) -> bool:
+    if isinstance(rule, Breakeven):
+        return True
+    return isinstance(rule, (Stop, Target, Trailing)) and any("percent" in name for name in _given(rule))
+
+
+def _objection(view: _View, conditions: list[_Condition]) -> str | None:
+    """Why the rules make no sense for this unit; None if they do."""
+    stops = [c for c in conditions if c.rule is Rule.STOP]
+    targets = [c for c in conditions if c.rule is Rule.TARGET]
+    for stop in stops:
+        against = [c for c in targets if c.subject == stop.subject]
+        if stop.subject == UNDERLYING:
+            if any(target.below is stop.below for target in against):
+                return "the stop and the target wait for the underlying on the same side"
+            continue
+        if stop.below and stop.level < 0:
+            return f"the stop can never be reached: {stop.why()} is a price of {_plain(stop.level)}"
+        for target in against:
+            if view.gain_at(stop.level) >= view.gain_at(target.level):
+                wrong = f"the stop at {_plain(stop.level)} is not on the losing side of the target"
+                return f"{wrong} at {_plain(target.level)}"
+    return None
+
+
+def _given(rule: BaseModel) -> dict[str, object]:
+    return rule.model_dump(exclude_none=True)
+
+
+def _plain(number: Decimal) -> str:
+    """As people write it, to four places."""
+    return f"{round(number, 4).normalize():f}"

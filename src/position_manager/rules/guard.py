@@ -1,0 +1,221 @@
+"""What is held, what it is quoted at, and what the rules say about it now.
+
+The guard keeps the positions of the last full sync (and what was pushed since), the newest quotes, and what rules
+remember. It sends nothing: a rule that closes is handed back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from position_manager.config import Config
+from position_manager.journal.journal import Journal
+from position_manager.model import Market, Position, Quote
+from position_manager.rules.evaluation import Blind, Close, Memory, QuotePolicy, Rest, Verdict, at_rest, evaluate
+from position_manager.rules.groups import GroupProblem, Unit, group_positions
+from position_manager.rules.precedence import Resolved, resolve
+from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
+from position_manager.sessions.hours import Calendar
+
+Key = tuple[str, int]
+
+_MEMORY = "memory of "
+_COUNT = "unprotected of "
+PART = 25
+"""Units of which the memory is written down in a row."""
+
+
+class Guard:
+    """The guarded units. ``calendar`` knows regular sessions, ``patience`` is how long a unit may go without a look
+    before it counts as not watched."""
+
+    def __init__(self, config: Config, calendar: Calendar, patience: timedelta) -> None:
+        self._calendar = calendar
+        self._patience = patience
+        self.positions: dict[Key, Position] = {}
+        self.quotes: dict[int, Quote] = {}
+        self.units: tuple[Unit, ...] = ()
+        self.problems: tuple[GroupProblem, ...] = ()
+        self.rules: dict[str, Resolved] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.counts: dict[str, Unprotected] = {}
+        self.alive_at: datetime | None = None
+        """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
+        still stands at that time. Events do not move it: a tick of one leg must not confirm the quotes of another."""
+        self._memories: dict[str, Memory] = {}
+        self._rests: dict[str, Rest | None] = {}
+        """Of the present units with their present rules."""
+        self._kept: dict[str, tuple[str, str]] = {}
+        self._by_contract: dict[int, list[Unit]] = {}
+        self._by_key: dict[str, Unit] = {}
+        self.config = config
+
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        """New rules: sightings of the old ones do not count for them, as they are worded otherwise."""
+        self._config = config
+        quotes = config.quotes
+        self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
+        self._regroup()
+
+    def restore(self, journal: Journal) -> None:
+        """Take up what a former run has remembered. What cannot be read is begun anew."""
+        for (_, _, rule), data in journal.memory().items():
+            try:
+                if rule.startswith(_MEMORY):
+                    self._memories[rule.removeprefix(_MEMORY)] = Memory.from_json(data)
+                elif rule.startswith(_COUNT):
+                    # Nobody has watched since, however short it was.
+                    count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
+                    self.counts[rule.removeprefix(_COUNT)] = count
+            except (ValueError, TypeError) as error:
+                journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
+
+    def keep(self, journal: Journal) -> None:
+        """Write down what must outlast a restart, as far as it has changed."""
+        for _ in self.keep_in_parts(journal, len(self.units)):
+            pass
+
+    def keep_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
+        """The same, a part at a time: a thousand in a row would keep an order waiting. What is gone meanwhile is left
+        out."""
+        keys = [unit.key for unit in self.units]
+        for first in range(0, len(keys), max(1, size)):
+            part = (self._by_key.get(key) for key in keys[first : first + size])
+            self._keep_these(journal, [unit for unit in part if unit is not None])
+            yield
+
+    def _keep_these(self, journal: Journal, units: Iterable[Unit]) -> None:
+        changed = []
+        for unit in units:
+            memory, count = self._memories.get(unit.key), self.counts.get(unit.key)
+            # Sightings and recent prices are begun anew after a restart: they need quotes in a row.
+            marks = "" if memory is None else replace(memory, recent=(), recent_at=None, sightings=()).to_json()
+            texts = (marks, "" if count is None else count.to_json())
+            if self._kept.get(unit.key) != texts:
+                changed.append((unit, texts))
+        if not changed:
+            return
+        with journal.transaction():
+            for unit, (marks, count_text) in changed:
+                place = (unit.account, unit.legs[0].instrument.con_id)
+                journal.remember(*place, _MEMORY + unit.key, marks)
+                journal.remember(*place, _COUNT + unit.key, count_text)
+        self._kept.update((unit.key, texts) for unit, texts in changed)
+
+    def keep_new(self, journal: Journal) -> None:
+        """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
+        if any(unit.key not in self._kept for unit in self.units):
+            self.keep(journal)
+
+    def hold(self, positions: Iterable[Position]) -> None:
+        """What a full sync showed."""
+        held = {position.key: position for position in positions if position.quantity}
+        if held != self.positions:
+            self.positions = held
+            self._regroup()
+        self._forget_what_is_gone()
+
+    def push(self, account: str, con_id: int, quantity: Decimal) -> bool:
+        """What was pushed about one position; whether it was another quantity than the one known. A contract that is
+        not known yet waits for a full sync."""
+        known = self.positions.get((account, con_id))
+        if known is None or known.quantity == quantity:
+            return known is None and quantity != 0
+        if quantity:
+            self.positions[account, con_id] = replace(known, quantity=quantity)
+        else:
+            del self.positions[account, con_id]
+        self._regroup()
+        self._forget_what_is_gone()
+        return True
+
+    def _regroup(self) -> None:
+        grouping = group_positions(self.positions.values(), self._config.groups)
+        self.units, self.problems = grouping.units, grouping.problems
+        self.rules = self._resolved()
+        self._rests.clear()
+        by_contract: dict[int, list[Unit]] = defaultdict(list)
+        for unit in self.units:
+            for leg in unit.legs:
+                by_contract[leg.instrument.con_id].append(unit)
+        self._by_contract = dict(by_contract)
+        self._by_key = {unit.key: unit for unit in self.units}
+        self._drop_others(self.verdicts)
+
+    def _resolved(self) -> dict[str, Resolved]:
+        """The rules of each unit; most units have the same, and of a thousand they are kept once."""
+        shared: dict[tuple[object, ...], Resolved] = {}
+        found = {}
+        for unit in self.units:
+            resolved = resolve(unit, self._config)
+            # Where each rule was written says which it is.
+            found[unit.key] = shared.setdefault((*resolved.origins.values(), resolved.ignored), resolved)
+        return found
+
+    def _drop_others(self, *known: dict[str, Any]) -> None:
+        for known_of in known:
+            for key in [key for key in known_of if key not in self._by_key]:
+                del known_of[key]
+
+    def _forget_what_is_gone(self) -> None:
+        """A position that is gone takes with it what was remembered about it. New rules alone take nothing."""
+        self._drop_others(self._memories, self.counts, self._kept)
+
+    def guards(self, unit: Unit) -> bool:
+        """Whether a unit is still as it was."""
+        return self._by_key.get(unit.key) is unit
+
+    def units_of(self, con_id: int) -> Iterable[Unit]:
+        """The units that a quote matters to."""
+        return self._by_contract.get(con_id, ())
+
+    def forget_quotes(self) -> None:
+        """The subscriptions are new ones: what was heard before them stands no longer, however alive the broker is."""
+        self.quotes.clear()
+        self.alive_at = None
+
+    def quote(self, con_id: int) -> Quote | None:
+        """The newest quote, at the time at which it still stood."""
+        quote = self.quotes.get(con_id)
+        if quote is None or self.alive_at is None or quote.time >= self.alive_at:
+            return quote
+        return quote.standing_at(self.alive_at)
+
+    def market(self, unit: Unit, now: datetime) -> Market:
+        """The quotes of a unit's legs."""
+        ids = [leg.instrument.con_id for leg in unit.legs]
+        return Market(now, {con_id: quote for con_id in ids if (quote := self.quote(con_id)) is not None})
+
+    def look(self, unit: Unit, now: datetime, blind: Callable[[Unit], Blind | None]) -> Close | None:
+        """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
+        could be sent anyway: then nothing fires, and the unit counts as unprotected."""
+        memory = self._memories.get(unit.key, Memory())
+        rules = self.rules[unit.key].rules
+        market, rest = self.market(unit, now), self._rests.get(unit.key)
+        same = None if rest is None else rest.goes_on(market, memory, self._policy)
+        verdict: Verdict
+        if rest is not None and same is not None:
+            verdict, self._memories[unit.key] = rest.hold, same
+        else:
+            verdict, after = evaluate(unit, rules, market, memory, self._policy, self._calendar)
+            self._memories[unit.key] = after
+            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._calendar)
+        why = blind(unit)
+        verdict = verdict if why is None else why
+        self.note(unit, verdict, now)
+        return verdict if isinstance(verdict, Close) else None
+
+    def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
+        """Count the time since the last look."""
+        self.verdicts[unit.key] = verdict
+        self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)

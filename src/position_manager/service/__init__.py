@@ -1,0 +1,1 @@
+"""The engine as a systemd service, and what others ask of it while it runs."""

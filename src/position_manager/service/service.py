@@ -1,0 +1,378 @@
+"""The service: puts the engine together from a configuration and its directories, and runs it under systemd.
+
+Nothing beside the engine may end it: what cannot be served, told or plotted is logged, and the positions stay guarded.
+Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 a person must mend something first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from random import SystemRandom
+
+from host_service.notify import Notifier
+from notifications.message import Message, Severity
+from notifications.service import Notifications
+from notifications.target import Target
+from position_manager import config as configuration
+from position_manager.brokers.broker import Broker
+from position_manager.brokers.choice import BrokerFaultError, broker_of, fallback_of
+from position_manager.clock import Clock, SystemClock
+from position_manager.config import Config
+from position_manager.config_errors import ConfigError
+from position_manager.engine.engine import Engine
+from position_manager.engine.engine_status import status_of
+from position_manager.journal.journal import Journal, JournalAwayError, JournalError, Stamp
+from position_manager.journal.ulid import ulid
+from position_manager.paths import Paths
+from position_manager.refused import RefusedError
+from position_manager.reports import day_book, summary
+from position_manager.reports.status import Status
+from position_manager.reports.summary import SummaryError
+from position_manager.rules.evaluation import Blind
+from position_manager.service import logs, metrics
+from position_manager.service.control import ControlError, Server
+from position_manager.service.heartbeat import Heartbeat, HeartbeatError, read_url
+from position_manager.service.metrics import MetricsError
+from position_manager.sessions.fallback_calendar import FallbackCalendar
+from position_manager.sessions.hours import BrokerCalendar, day_close
+
+OK, RETRY, MEND = 0, 1, 78
+
+STOP_SECONDS = 15.0
+"""The last messages get so long to leave; what does not is sent by the next run."""
+
+SAMPLE_EVERY = timedelta(seconds=60)
+ANSWER_SECONDS = 5.0
+"""Prometheus gets no numbers if the loop does not give them within this time."""
+
+_log = logging.getLogger(__name__)
+
+
+def run(paths: Paths, environment: Mapping[str, str]) -> int:
+    """Guard positions until SIGTERM or SIGINT; the exit status."""
+    logs.configure(sys.stdout, environment)
+    # What it writes holds account numbers.
+    os.umask(0o077)
+    notifier = Notifier.from_environment(environment)
+    try:
+        config = configuration.load(paths.config)
+        paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        paths.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (ConfigError, OSError) as error:
+        return _cannot_start(notifier, str(error))
+    with notifications(paths, config) as people:
+        clock = SystemClock()
+        try:
+            broker = broker_of(config, paths, clock)
+        except BrokerFaultError as error:
+            return _cannot_start(notifier, str(error))
+        try:
+            return asyncio.run(Service(paths, config, broker, people, notifier, clock, fallback_of(config)).run())
+        except Exception:
+            # The interpreter itself would write it to stderr, with the account numbers in it.
+            _log.critical("the position manager has failed", exc_info=True)
+            return RETRY
+
+
+def _cannot_start(notifier: Notifier, text: str) -> int:
+    _log.critical("%s", text)
+    safely(lambda: notifier.status(text))
+    return MEND
+
+
+@contextmanager
+def notifications(paths: Paths, config: Config) -> Iterator[Notifications]:
+    """Notifications that are delivered while the context lasts; to nobody if no address is set or it is wrong."""
+    people = Notifications(paths.outbox, _targets(config))
+    people.start()
+    try:
+        yield people
+    finally:
+        people.stop(STOP_SECONDS)
+
+
+def _targets(config: Config) -> tuple[Target, ...]:
+    file = config.notifications.discord_url_file
+    if file is None:
+        return ()
+    # Imported here: it costs memory and time that a service without notifications never needs.
+    from notifications.delivery import AddressError, read_addresses, targets_of
+
+    try:
+        return targets_of(read_addresses(file))
+    except AddressError as error:
+        _log.error("nobody is notified: %s", error)
+        return ()
+
+
+def safely(tell_systemd: Callable[[], None]) -> None:
+    """Tell systemd something; that it cannot be told ends nothing."""
+    try:
+        tell_systemd()
+    except OSError as error:
+        _log.warning("systemd could not be told: %s", error)
+
+
+class Service:
+    """One run. Everything outside is a parameter."""
+
+    def __init__(
+        self,
+        paths: Paths,
+        config: Config,
+        broker: Broker,
+        people: Notifications,
+        notifier: Notifier,
+        clock: Clock,
+        fallback: FallbackCalendar | None,
+    ) -> None:
+        self._paths = paths
+        self._people = people
+        self._notifier = notifier
+        self._clock = clock
+        self._fallback = fallback
+        self._calendar = BrokerCalendar(fallback)
+        self._ready_told = False
+        self._text = ""
+        self._loops = 0
+        self._looped_at: datetime | None = None
+        self._days = day_book.DayBook(paths.days, config.hours.zone, clock.now())
+        self.engine = Engine(
+            config,
+            broker,
+            open_journal=self._open_journal,
+            tell=people.tell,
+            clock=clock,
+            calendar=self._calendar,
+            halts=paths.halts,
+            jitter=lambda: SystemRandom().uniform(0.75, 1.25),
+            on_loop=self._looped,
+        )
+
+    def _open_journal(self, accounts: frozenset[str]) -> Journal:
+        clock = self._clock
+        stamp = Stamp(self.engine.desk.config.mode.value, accounts)
+        return Journal(
+            self._paths.journal(stamp.mode), stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom)
+        )
+
+    async def run(self) -> int:
+        """Until a signal or a fault ends it; the exit status."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
+        try:
+            async with Server(self._paths.socket, self):
+                with self._metrics(loop):
+                    return await self._guard(stop)
+        except ControlError as error:
+            return self._failed(str(error), RETRY)
+        finally:
+            gc.unfreeze()
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    async def _guard(self, stop: asyncio.Event) -> int:
+        beside = [asyncio.create_task(self._keep_the_day(stop), name="the day's profit")]
+        if (heartbeat := self._heartbeat()) is not None:
+            beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
+        if self._fallback is not None:
+            loading = self._fallback.keep_loaded(self._clock, stop)
+            beside.append(asyncio.create_task(loading, name="the fallback calendar"))
+        for task in beside:
+            task.add_done_callback(_ended)
+        try:
+            await self.engine.run(stop)
+        except JournalAwayError as error:
+            return self._failed(str(error), RETRY)
+        except JournalError as error:
+            title = "The position manager has ended, and stays down until a person acts"
+            self._tell_people(title, str(error))
+            return self._failed(str(error), MEND)
+        except RefusedError as error:
+            return self._failed(str(error), RETRY)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+        safely(lambda: self._notifier.status("stopped"))
+        return OK
+
+    def _failed(self, text: str, exit_status: int) -> int:
+        _log.critical("%s", text)
+        safely(lambda: self._notifier.status(text))
+        return exit_status
+
+    def _tell_people(self, title: str, text: str) -> None:
+        mode = self.engine.desk.config.mode
+        self._people.tell(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
+
+    def _asked_to_stop(self, stop: asyncio.Event) -> None:
+        _log.info("stopping")
+        safely(self._notifier.stopping)
+        stop.set()
+
+    # ----- what the command line asks
+
+    def status(self) -> Status:
+        """How it stands. Raises RefusedError if the journal cannot be read."""
+        try:
+            return status_of(self.engine, str(self._paths.config))
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
+    async def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
+        """Raises RefusedError."""
+        try:
+            return await self.engine.close(what, by=by, limit=limit)
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
+    def release(self, what: str, *, by: str) -> str:
+        """Raises RefusedError."""
+        try:
+            return self.engine.release(what, by=by)
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
+    def reload(self) -> str:
+        """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
+        desk = self.engine.desk
+        new = configuration.reload(desk.config, self._paths.config)
+        if isinstance(new, ConfigError):
+            desk.say(desk.author.reload_refused(str(new)))
+            raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")
+        self.engine.reload(new)
+        return f"{self._paths.config} is in force."
+
+    def move_price(self, symbol: str, price: Decimal) -> str:
+        """In mode sim only. Raises RefusedError."""
+        # Only mode sim needs it.
+        from position_manager.brokers.sim_broker import SimBroker
+
+        broker, mode = self.engine.desk.broker, self.engine.desk.config.mode
+        if not isinstance(broker, SimBroker):
+            raise RefusedError(f"Mode {mode} has the prices of a real market: only those of mode sim can be moved.")
+        try:
+            broker.set_price(symbol, price)
+        except ValueError as error:
+            raise RefusedError(str(error)) from error
+        except OSError as error:
+            raise RefusedError(f"The price could not be written down: {error.strerror or error}") from error
+        _log.warning("%s was moved to %s by hand", symbol, price)
+        return f"{symbol} is at {price} and goes on from there; its options and futures follow."
+
+    def _asked_to_reload(self) -> None:
+        try:
+            _log.info("%s", self.reload())
+        except RefusedError as error:
+            _log.error("%s", error)
+
+    # ----- systemd
+
+    def _looped(self) -> None:
+        """After each whole loop over the rules: only this feeds the watchdog."""
+        self._loops += 1
+        self._looped_at = self._clock.now()
+        safely(self._notifier.watchdog)
+        text = self._line()
+        if text != self._text:
+            self._text = text
+            safely(lambda: self._notifier.status(text))
+        if self.engine.synced and not self._ready_told:
+            self._ready_told = True
+            # What has been made so far stays: the collector would go through all of it while an order waits.
+            gc.collect()
+            gc.freeze()
+            safely(self._notifier.ready)
+
+    def _line(self) -> str:
+        """How it stands, in one line."""
+        desk = self.engine.desk
+        blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())
+        counts = {
+            "positions": len(desk.guard.units),
+            "unprotected": blind,
+            "closing": len(self.engine.closer.closings),
+            "locked": len(desk.locks),
+        }
+        parts = [f"{desk.config.mode}, {desk.connection.phase}"]
+        parts += [f"{name}: {count}" for name, count in counts.items() if count or name == "positions"]
+        parts += [f"HALTED: {halt.reason}" for halt in desk.halted]
+        return ", ".join(parts)
+
+    # ----- beside the engine
+
+    def _heartbeat(self) -> Heartbeat | None:
+        given = self.engine.desk.config.heartbeat
+        if given is None:
+            return None
+        try:
+            url = read_url(given.url_file)
+        except HeartbeatError as error:
+            _log.error("there is no heartbeat: %s", error)
+            return None
+        every = timedelta(seconds=float(given.every_seconds))
+        return Heartbeat(url, every, lambda: self.engine.ready and self.engine.quotes_fresh, self._clock)
+
+    @contextmanager
+    def _metrics(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        async def sample() -> metrics.Sample:
+            return metrics.Sample(
+                status=self.status(),
+                notifications=self._people.counts(),
+                losses=self.engine.losses,
+                loops=self._loops,
+                looped_at=self._looped_at,
+            )
+
+        def from_its_thread() -> metrics.Sample:
+            return asyncio.run_coroutine_threadsafe(sample(), loop).result(ANSWER_SECONDS)
+
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(metrics.served(self.engine.desk.config.metrics.port, from_its_thread))
+            except MetricsError as error:
+                _log.error("%s", error)
+            yield
+
+    async def _keep_the_day(self, stop: asyncio.Event) -> None:
+        """Note the profit each minute while a session is open, and sum the day up at its end."""
+        while not await self._clock.wait(stop, SAMPLE_EVERY):
+            now = self._clock.now()
+            close = self._close(now) or self._days.close_after(now)
+            try:
+                if close is not None:
+                    self._days.add(now, day_book.profit_of(self.status()), close)
+                elif (day := self._days.due(now)) is not None:
+                    await self._sum_up(day, now)
+            except (RefusedError, SummaryError) as error:
+                _log.error("the day's profit: %s", error)
+
+    def _close(self, now: datetime) -> datetime | None:
+        """The end of the open sessions of what is held."""
+        held = self.engine.desk.guard.positions.values()
+        closes = (day_close(self._calendar.sessions(position.instrument, now), now) for position in held)
+        return max((close for close in closes if close is not None), default=None)
+
+    async def _sum_up(self, day: date, now: datetime) -> None:
+        # Once only, also if it fails.
+        self._days.told(now)
+        zone = self.engine.desk.config.hours.zone
+        self._people.tell(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("%s has ended, the positions stay guarded", task.get_name(), exc_info=error)

@@ -1,0 +1,130 @@
+"""The regular sessions of an exchange's calendar, for instruments of which the broker tells no hours.
+
+The calendars come from a process of its own (`position_manager.sessions.calendar_sessions`), because their library
+would cost the service more memory than all the rest of it. What it told is kept for some weeks, so asking is cheap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from bisect import bisect_right
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from position_manager.clock import Clock
+from position_manager.model import Hours, Instrument
+
+PATIENCE_SECONDS = 30.0
+BEHIND = timedelta(days=7)
+AHEAD = timedelta(days=42)
+LEFT = timedelta(days=28)
+"""With fewer days than these ahead, `load` asks again."""
+DAY = timedelta(days=1)
+AGAIN = timedelta(minutes=1)
+TOLD = 10
+"""So many stretches are told at once, those of the last day first."""
+
+_MODULE = "position_manager.sessions.calendar_sessions"
+_log = logging.getLogger(__name__)
+
+
+class CalendarError(Exception):
+    """The calendar cannot be had; the message says which and why."""
+
+
+class KnownHours:
+    """Sessions that are the same for every instrument; keeps the contract of
+    `position_manager.sessions.hours.Calendar`."""
+
+    def __init__(self, hours: tuple[Hours, ...]) -> None:
+        """``hours``: ascending."""
+        self._hours = hours
+        self._ends = [stretch.end for stretch in hours]
+
+    def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        first = bisect_right(self._ends, now - timedelta(days=1))
+        return self._hours[first : first + TOLD]
+
+
+class FallbackCalendar:
+    """The sessions of an exchange around the present, once they are loaded; keeps the contract of
+    `position_manager.sessions.hours.Calendar`. Every instrument is taken to trade on this exchange."""
+
+    def __init__(self, name: str) -> None:
+        """``name``: one of exchange_calendars, such as XNYS."""
+        self.name = name
+        self._hours = KnownHours(())
+        self._known: Hours | None = None
+
+    def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        return self._hours.sessions(instrument, now)
+
+    async def load(self, now: datetime) -> None:
+        """Have the sessions of the next weeks at hand. What is known stays if it raises CalendarError."""
+        if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
+            return
+        self._hours = KnownHours(await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date()))
+        self._known = Hours(now - BEHIND, now + AHEAD)
+
+    async def keep_loaded(self, clock: Clock, stop: asyncio.Event) -> None:
+        """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute."""
+        pause = timedelta()
+        while not await clock.wait(stop, pause):
+            try:
+                await self.load(clock.now())
+                pause = DAY
+            except CalendarError as error:
+                _log.error("%s", error)
+                pause = AGAIN
+
+
+async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
+    """The sessions of a calendar from one day to another. Raises CalendarError."""
+    process = await asyncio.create_subprocess_exec(
+        *_command(name, f"{first}", f"{last}"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            output, errors = await process.communicate()
+    except TimeoutError as error:
+        raise CalendarError(f"calendar {name} took longer than {PATIENCE_SECONDS:g} s") from error
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise CalendarError(_last_line(name, process.returncode, errors))
+    return _parsed(output)
+
+
+def check_name(name: str) -> None:
+    """Raises CalendarError unless there is such a calendar. It takes a second: a process of its own looks."""
+    try:
+        done = subprocess.run(_command(name), capture_output=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: S603 - our own module
+    except subprocess.TimeoutExpired as error:
+        raise CalendarError(f"calendar {name} took longer than {PATIENCE_SECONDS:g} s") from error
+    if done.returncode:
+        raise CalendarError(_last_line(name, done.returncode, done.stderr))
+
+
+def _command(*arguments: str) -> tuple[str, ...]:
+    return sys.executable, "-m", _MODULE, *arguments
+
+
+def _last_line(name: str, code: int, errors: bytes) -> str:
+    """What a process that ended badly said: its own sentence, or the last line of what went wrong."""
+    said = errors.decode(errors="replace").strip().splitlines()
+    return said[-1] if said else f"calendar {name}: exit status {code}"
+
+
+def _parsed(output: bytes) -> tuple[Hours, ...]:
+    document = json.loads(output)
+    zone = ZoneInfo(document["zone"])
+    return tuple(
+        Hours(datetime.fromisoformat(begin).astimezone(zone), datetime.fromisoformat(end).astimezone(zone))
+        for begin, end in document["sessions"]
+    )
