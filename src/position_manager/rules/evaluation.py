@@ -282,6 +282,7 @@ class Rest:
     """A unit at rest: at the same prices, `evaluate` would say ``hold`` again and remember nothing new. Most units of a
     quiet market are, and each is looked at every few seconds. It holds for one unit, its rules and its memory."""
 
+    unit: Unit
     hold: Hold
     quotes: Mapping[int, Quote]
     session: Hours
@@ -291,18 +292,14 @@ class Rest:
         at = memory.recent_at
         if at is None or not self.session.begin <= market.now < self.session.end:
             return None
-        oldest = newest = None
         for con_id, before in self.quotes.items():
             quote = market.quotes.get(con_id)
             if quote is None or not quote.shows_the_same_as(before):
                 return None
-            if quote.problem(market.now, policy.max_age) is not None or quote.time - market.now > CLOCK_SKEW:
-                return None
-            oldest = quote.time if oldest is None or quote.time < oldest else oldest
-            newest = quote.time if newest is None or quote.time > newest else newest
-        if oldest is None or newest is None:
+        if _quote_problem(self.unit, market, policy) is not None:
             return None
-        return memory.seen(memory.recent, newest, memory.best) if oldest > at else memory
+        times = [market.quotes[con_id].time for con_id in self.quotes]
+        return memory.seen(memory.recent, max(times), memory.best) if min(times) > at else memory
 
 
 def at_rest(
@@ -316,8 +313,11 @@ def at_rest(
     counted = after.recent_at is not None and after.recent_at != before.recent_at
     if not counted or replace(before, recent_at=after.recent_at) != after:
         return None
+    # Of several legs the one that was quoted last says where the underlying is, so the times matter too.
+    if len({quote.underlying for quote in market.quotes.values()} - {None}) > 1:
+        return None
     session = session_at(common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs), market.now)
-    return None if session is None else Rest(verdict, market.quotes, session)
+    return None if session is None else Rest(unit, verdict, market.quotes, session)
 
 
 def _applying(unit: Unit, rules: RuleSet) -> Iterator[Rule]:

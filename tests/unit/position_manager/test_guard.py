@@ -122,6 +122,25 @@ def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
         assert verdict.cause == "market closed"
 
 
+def test_a_group_whose_legs_tell_different_underlyings_is_never_at_rest() -> None:
+    guard = made({"stop": {"underlying_price": {"below": 450}}}, grouped=True)
+    (unit,) = guard.units
+    high = {"bid": "2.40", "ask": "2.60", "underlying": Decimal(451)}
+    low = {"bid": "0.90", "ask": "1.10", "underlying": Decimal(449)}
+    for second in range(0, 60, 5):
+        now = NOW + timedelta(seconds=second)
+        # The newest quote says where the underlying is: that of the leg which tells more, and in the end the other.
+        last = second == 55
+        guard.quotes = {
+            1: quote(at=now - timedelta(seconds=int(last)), **high),
+            2: quote(at=now - timedelta(seconds=int(not last)), **low),
+        }
+        guard.look(unit, now, lambda _unit: None)
+    verdict = guard.verdicts[unit.key]
+    assert isinstance(verdict, Hold)
+    assert "underlying 449" in verdict.pending[0]
+
+
 def test_what_must_last_is_written_in_parts_and_what_is_gone_meanwhile_is_left_out(tmp_path: Path) -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
@@ -161,6 +180,8 @@ STEPS = st.lists(
         st.sampled_from([5, 5, 5, 5, 1, 20, -3]),
         st.sampled_from([True, True, True, False]),
         st.one_of(st.just({}), st.just({}), st.just({}), st.dictionaries(st.sampled_from([1, 2]), QUOTES)),
+        # What is quoted again as it was.
+        st.sets(st.sampled_from([1, 2])),
     ),
     max_size=40,
 )
@@ -185,12 +206,17 @@ def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
     guard.config = guard.config.model_copy(
         update={"quotes": guard.config.quotes.model_copy(update={"confirmations": confirmations})}
     )
-    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    guard.quotes = {
+        1: quote("2.40", "2.60", underlying=Decimal(451)),
+        2: quote("0.90", "1.10", underlying=Decimal(449)),
+    }
     now, memories = NOW, {unit.key: Memory() for unit in guard.units}
-    for seconds, alive, quotes in steps:
+    for seconds, alive, quotes, again in steps:
         now += timedelta(seconds=seconds)
         for con_id, fields in quotes.items():
             guard.quotes[con_id] = quote(at=now, **fields)
+        for con_id in again - quotes.keys():
+            guard.quotes[con_id] = guard.quotes[con_id].standing_at(now)
         guard.alive_at = now if alive else guard.alive_at
         for unit in guard.units:
             market, resolved = guard.market(unit, now), guard.rules[unit.key]

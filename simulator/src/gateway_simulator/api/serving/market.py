@@ -156,11 +156,11 @@ class Market:
         # The market keeps a quote until it changes: a thousand that stand still must not delay the one that moves.
         if quote is ticker.seen:
             return
-        ticker.seen = quote
         for tick in ticks_of(quote, ticker.instrument, ticker.generic, delayed=ticker.delayed):
             if ticker.told.get(tick.kind) != tick:
                 ticker.told[tick.kind] = tick
                 yield tick.frame(ticker.request_id)
+        ticker.seen = quote
 
     def _cancel(self, request: requests.CancelMarketData) -> Iterable[bytes]:
         return _forget(self._tickers, request.request_id)
