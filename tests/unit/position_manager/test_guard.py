@@ -125,8 +125,8 @@ def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
 def test_a_group_whose_legs_tell_different_underlyings_is_never_at_rest() -> None:
     guard = made({"stop": {"underlying_price": {"below": 450}}}, grouped=True)
     (unit,) = guard.units
-    high = {"bid": "2.40", "ask": "2.60", "underlying": Decimal(451)}
-    low = {"bid": "0.90", "ask": "1.10", "underlying": Decimal(449)}
+    high: dict[str, Any] = {"bid": "2.40", "ask": "2.60", "underlying": Decimal(451)}
+    low: dict[str, Any] = {"bid": "0.90", "ask": "1.10", "underlying": Decimal(449)}
     for second in range(0, 60, 5):
         now = NOW + timedelta(seconds=second)
         # The newest quote says where the underlying is: that of the leg which tells more, and in the end the other.
@@ -197,7 +197,7 @@ RULES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(RULES, st.booleans(), st.integers(1, 3), STEPS)
 def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
     rules: dict[str, Any], grouped: bool, confirmations: int, steps: list[Any]

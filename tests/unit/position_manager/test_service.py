@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -150,3 +151,17 @@ def test_the_prices_of_a_real_market_cannot_be_moved(tmp_path: Path) -> None:
                 await asyncio.to_thread(ask, run.paths.socket, AskPrice(symbol="SPY", price=Decimal(430)))
 
         assert run.during(move) == 0
+
+
+def test_the_collector_leaves_alone_what_was_there_when_it_was_ready_and_only_while_it_runs(tmp_path: Path) -> None:
+    with Webhook() as webhook:
+        run = Run(tmp_path, webhook)
+        frozen = []
+
+        async def ready() -> None:
+            await run.minutes(1)
+            frozen.append(gc.get_freeze_count())
+
+        assert run.during(ready) == 0
+    assert frozen[0] > 10_000
+    assert gc.get_freeze_count() < frozen[0] / 10
