@@ -2,7 +2,7 @@
 
 The deploy verifies with the same code that the services connect with, so that "verified" means the same in both.
 
-``probe`` the raw version handshake, which uses no client id; ``handshake`` one attempt with ib_insync;
-``retry`` when to try again; ``causes`` why an attempt failed and what mends it; ``codes`` IB's own message
-codes; ``accounts`` the kind of an account and how to show its number.
+``probe`` the raw version handshake, which uses no client id; ``handshake`` one attempt with ib_insync; ``ib_library``
+what of ib_insync is used, and how it is loaded; ``retry`` when to try again; ``causes`` why an attempt failed and what
+mends it; ``codes`` IB's own message codes; ``accounts`` the kind of an account and how to show its number.
 """

@@ -1,4 +1,4 @@
-"""A gateway as the broker, over ib_insync 0.9.86, which only the modules ib_* and the drill import.
+"""A gateway as the broker, over ib_insync 0.9.86, which only the modules ib_* and the drill use.
 
 What ib_insync concludes by itself is not used: it calls live orders cancelled after 10148 and 10349, keeps the state of
 a session that is over, and falls back to stale prints. So each session has an `IB` of its own, made and verified by
