@@ -24,10 +24,7 @@ def main() -> int:
                 for flow in FLOWS.values():
                     print(f"{flow.name:40} {flow.about}")  # noqa: T201
             case "show":
-                for recording in play_all(controller, named([options.flow]), 1):
-                    for line in recording.lines:
-                        print(f"{line.at:7.2f} {line.text}")  # noqa: T201
-                    print(f"exit code: {recording.exit_code}")  # noqa: T201
+                return _show(controller, options.flow)
             case "capture":
                 return _capture(controller, options.flows, options.at_a_time)
     except (UnavailableError, FlowError) as error:
@@ -39,12 +36,27 @@ def main() -> int:
     return 0
 
 
+def _show(controller: Controller, name: str) -> int:
+    for recording in play_all(controller, named([name]), 1):
+        if isinstance(recording, FlowError):
+            raise recording
+        for line in recording.lines:
+            print(f"{line.at:7.2f} {line.text}")  # noqa: T201
+        print(f"exit code: {recording.exit_code}")  # noqa: T201
+    return 0
+
+
 def _capture(controller: Controller, names: list[str], at_a_time: int) -> int:
+    failed = False
     for recording in play_all(controller, named(names), at_a_time):
+        if isinstance(recording, FlowError):
+            print(f"ERROR: {recording}", file=sys.stderr)  # noqa: T201
+            failed = True
+            continue
         entry = captured.of_recording(recording, controller)
         changed = captured.write(controller, entry)
         print(f"{'changed' if changed else 'same':8} {entry.flow}", flush=True)  # noqa: T201
-    return 0
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:

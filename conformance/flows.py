@@ -30,6 +30,8 @@ APPROVED: Steps = ("push", "pause 1", "close-push")
 PUSH_STANDS: Steps = ("push", "idle")
 RESTARTED: Steps = (*FORM, "read-session", *CONNECT, *LOAD)
 """A start with an autorestart file: no login, no second factor."""
+ANEW = ("cold-restart shortly", "Creating main window future")
+"""The start script has started the gateway again, which waits for its windows."""
 READY = ("Login has completed", "Configuration tasks completed", "Configuration; event=Closed")
 SESSION: Steps = (*LOGIN, "pause 1.5")
 """Logged in, and the configuration done."""
@@ -242,11 +244,11 @@ _REFUSALS = (
     Flow(
         "login_failed_three_times",
         "Login failed, again and again.",
-        (_login_failed("Server disconnected, please try again"),),
-        ("cold-restart", "cold-restart", "cold-restart"),
+        (*[_login_failed("Server disconnected, please try again")] * 3, ("idle",)),
+        ("cold-restart", "cold-restart", *ANEW),
     ),
     *(
-        Flow(f"login_error_{name}", f"Login Error with a text: {about}.", (_login_error(text),), ("cold-restart",))
+        Flow(f"login_error_{name}", f"Login Error with a text: {about}.", (_login_error(text), ("idle",)), ANEW)
         for name, about, text in (
             ("disconnected", "the server has disconnected", "Server disconnected, please try again"),
             (
@@ -257,17 +259,30 @@ _REFUSALS = (
             (
                 "locked",
                 "the account is locked",
-                "Your account has been locked after too many failed login attempts. Contact Client Services.",
+                "Your account has been locked. Contact Client Services.",
             ),
             ("unknown", "one that nobody has seen before", "Error code 4711"),
         )
+    ),
+    Flow(
+        "login_error_locked_attempts",
+        "Login Error whose text mentions too many failed attempts: taken for the dialog that asks to wait.",
+        (
+            (
+                *REFUSED,
+                "text Login Error | Your account has been locked after too many failed login attempts. Contact Client "
+                "Services. | OK",
+                "idle",
+            ),
+        ),
+        ("Will re-login at", "Login attempt: 2"),
     ),
     *(
         Flow(
             f"server_failed_{name}",
             f"Connection to server failed: {about}.",
-            (_server_failed(f"Connection to server failed: {text}"),),
-            ("cold-restart",),
+            (_server_failed(f"Connection to server failed: {text}"), ("idle",)),
+            ANEW,
         )
         for name, about, text in (
             ("network", "the network", "Server disconnected, please try again"),
@@ -533,8 +548,14 @@ _DIALOGS = (
     Flow(
         "dialog_upgrade",
         "The gateway must be upgraded: a dialog that no handler knows.",
-        ((*REFUSED, "message IB Gateway 10.45 needs to be upgraded | Download the new version | OK", "idle"),),
+        ((*REFUSED, "message This version needs to be upgraded | Download the new version | OK", "idle"),),
         ("needs to be upgraded",),
+    ),
+    Flow(
+        "dialog_gateway",
+        "A dialog with Gateway in its title: its text is in the log, and it stands.",
+        ((*REFUSED, "message IB Gateway 10.45 needs to be upgraded | Download the new version | OK", "idle"),),
+        ("Download the new version",),
     ),
     Flow(
         "dialog_no_title",
@@ -547,9 +568,8 @@ _DIALOGS = (
 _CONFIGURATION = (
     Flow(
         "configuration_no_menu",
-        "The main window has no menu entry for the settings: nothing is configured.",
+        "The main window has no menu entry for the settings: exit 1100.",
         ((*OPEN, "main-window without-settings", *CONNECT, *LOAD, "idle"),),
-        ("Login has completed",),
     ),
     Flow(
         "configuration_no_read_only",
@@ -583,7 +603,7 @@ _ENDS = (
         "no_login_window",
         "The login window does not open: exit 1112, and the start script starts again.",
         (("idle",),),
-        ("exit code=1112", "will restart shortly", "Starting session"),
+        ("exit code=1112", "will restart shortly", "Creating main window future"),
         Settings(login_window_seconds=2),
     ),
     Flow("invalid_trading_mode", "The trading mode is unknown: exit 1104.", ((*LOGIN, "idle"),), (), Settings("demo")),

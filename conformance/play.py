@@ -54,8 +54,10 @@ def play(controller: Controller, flow: Flow, display: Display) -> Recording:
             process.kill()
 
 
-def play_all(controller: Controller, flows: Iterable[Flow], at_a_time: int = AT_A_TIME) -> Iterator[Recording]:
-    """Run flows, `at_a_time` beside each other; yield their recordings in the order of the flows."""
+def play_all(
+    controller: Controller, flows: Iterable[Flow], at_a_time: int = AT_A_TIME
+) -> Iterator[Recording | FlowError]:
+    """Run flows, `at_a_time` beside each other; yield a recording or the failure of each, in the order of the flows."""
     controller.prepare()
     with ExitStack() as stack:
         displays: queue.SimpleQueue[Display] = queue.SimpleQueue()
@@ -65,15 +67,22 @@ def play_all(controller: Controller, flows: Iterable[Flow], at_a_time: int = AT_
         yield from pool.map(lambda flow: _play_on_one_of(controller, flow, displays), flows)
 
 
-def _play_on_one_of(controller: Controller, flow: Flow, displays: queue.SimpleQueue[Display]) -> Recording:
+def _play_on_one_of(controller: Controller, flow: Flow, displays: queue.SimpleQueue[Display]) -> Recording | FlowError:
     if flow.stop is not None and flow.stop.kind is StopKind.DISPLAY_FIRST:
         with Display() as own:
-            return play(controller, flow, own)
+            return _attempt(controller, flow, own)
     display = displays.get()
     try:
-        return play(controller, flow, display)
+        return _attempt(controller, flow, display)
     finally:
         displays.put(display)
+
+
+def _attempt(controller: Controller, flow: Flow, display: Display) -> Recording | FlowError:
+    try:
+        return play(controller, flow, display)
+    except FlowError as error:
+        return error
 
 
 def _follow(flow: Flow, process: ControllerProcess, display: Display, launch: Launch) -> Recording:
