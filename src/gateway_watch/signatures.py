@@ -83,9 +83,10 @@ class Signature:
 
 @dataclass(frozen=True)
 class SignatureSet:
-    """All that is known of one login robot."""
+    """All that is known of one login robot; `process` is the extended regular expression of its command line."""
 
     controller: str
+    process: str
     causes: Mapping[str, Cause]
     signatures: tuple[Signature, ...]
 
@@ -118,7 +119,7 @@ def parse(document: str, name: str) -> SignatureSet:
         data = tomllib.loads(document)
     except tomllib.TOMLDecodeError as error:
         raise SignatureFileError(f"{name}: {error}") from error
-    _fields(data, f"{name}:", required={"controller", "causes", "signatures"})
+    _fields(data, f"{name}:", required={"controller", "process", "causes", "signatures"})
     causes = {cause_id: _cause(cause_id, entry, name) for cause_id, entry in data["causes"].items()}
     signatures = tuple(_signature(entry, causes, name) for entry in data["signatures"])
     ids = [signature.id for signature in signatures]
@@ -128,7 +129,7 @@ def parse(document: str, name: str) -> SignatureSet:
     used |= {signature.quiet.cause.id for signature in signatures if signature.quiet and signature.quiet.cause}
     if unused := sorted(causes.keys() - used):
         raise SignatureFileError(f"{name}: no signature leads to the causes {', '.join(unused)}.")
-    return SignatureSet(data["controller"], causes, signatures)
+    return SignatureSet(data["controller"], data["process"], causes, signatures)
 
 
 def _fields(entry: Mapping[str, Any], where: str, required: set[str], optional: frozenset[str] = frozenset()) -> None:

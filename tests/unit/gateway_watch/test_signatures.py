@@ -12,6 +12,7 @@ from gateway_watch.signatures import LoginState, NextStep, SignatureFileError, l
 
 GOOD = """
 controller = "robot"
+process = "robot"
 [causes.broken]
 text = "It broke."
 remedy = "Mend it."
