@@ -148,6 +148,8 @@ class Supervisor:
             feed: Feed[_Item] = Feed()
             async with feed:
                 feed.add(self._signals())
+                # The handlers are there before anything is shown that somebody could answer with a signal.
+                await asyncio.sleep(0)
                 if not await self._await_turn(feed) or not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
