@@ -9,6 +9,7 @@ shutdown hooks and ends with 143; ibcontroller logs out by itself.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,22 +27,24 @@ REST_SECONDS = 30
 
 SLACK_SECONDS = 5.0
 
-# /proc is read, since not every image has ps. The pattern comes by the environment: in an argument the search would
-# find itself. A process that has ended and waits for its parent has no command line any more.
-_SCRIPT = """
-found=
+# /proc is read, since not every image has ps.
+_LIST = """
 for directory in /proc/[0-9]*; do
-  if grep -qaE -e "$CONTROLLER_PROCESS" "$directory/cmdline" 2>/dev/null; then
-    pid=${directory#/proc/}
-    kill -TERM "$pid" 2>/dev/null && found="$found $pid"
-  fi
+  printf '%s ' "${directory#/proc/}"
+  tr '\\0' ' ' < "$directory/cmdline" 2>/dev/null
+  echo
 done
-[ -n "$found" ] || exit 3
-left=$CONTROLLER_SECONDS
+"""
+
+# A process that has ended and waits for its parent has no command line any more.
+_END = """
+left=$1
+shift
+kill -TERM "$@"
 while [ "$left" -gt 0 ]; do
   alive=
-  for pid in $found; do
-    grep -qaE -e "$CONTROLLER_PROCESS" "/proc/$pid/cmdline" 2>/dev/null && alive=yes
+  for pid in "$@"; do
+    grep -qa . "/proc/$pid/cmdline" 2>/dev/null && alive=yes
   done
   [ -n "$alive" ] || exit 0
   left=$((left - 1))
@@ -62,13 +65,13 @@ class Stopped:
 async def stop(
     engine: Engine,
     container: str,
-    process: str,
+    process: re.Pattern[str],
     *,
     say: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Stopped:
-    """Stop the container within `TOTAL_SECONDS`. `process` is the extended regular expression that the command line of
-    the controller matches (`process` of its signature file). A container that does not run is none to stop.
+    """Stop the container within `TOTAL_SECONDS`. `process` is found in the command line of the controller (it is
+    `process` of its signature file). A container that does not run is none to stop.
 
     Raises `EngineError` if the engine cannot stop it.
     """
@@ -86,13 +89,14 @@ async def stop(
     return Stopped(controller, clock() - started)
 
 
-async def _end_controller(engine: Engine, container: str, process: str) -> str:
-    environment = (f"CONTROLLER_PROCESS={process}", f"CONTROLLER_SECONDS={int(CONTROLLER_SECONDS)}")
-    options = [word for pair in environment for word in ("--env", pair)]
-    arguments = ["exec", *options, container, "/bin/sh", "-c", _SCRIPT]
+async def _end_controller(engine: Engine, container: str, process: re.Pattern[str]) -> str:
     try:
         async with asyncio.timeout(CONTROLLER_SECONDS + SLACK_SECONDS):
-            code = await engine.exit_code(*arguments)
+            pids = _found(await engine.run("exec", container, "/bin/sh", "-c", _LIST), process)
+            if not pids:
+                return "no controller runs"
+            seconds = str(int(CONTROLLER_SECONDS))
+            code = await engine.exit_code("exec", container, "/bin/sh", "-c", _END, "end", seconds, *pids)
     except TimeoutError:
         return f"the controller has not ended in {CONTROLLER_SECONDS:.0f} s"
     except EngineError as error:
@@ -100,11 +104,15 @@ async def _end_controller(engine: Engine, container: str, process: str) -> str:
     match code:
         case 0:
             return "the controller has ended"
-        case 3:
-            return "no controller runs"
         case 4:
             return f"the controller has not ended in {CONTROLLER_SECONDS:.0f} s"
         case 137:
             # The container ended with its controller, and with it this command.
             return "the controller has ended, and the container with it"
     return f"the controller's end is unknown (exit status {code})"
+
+
+def _found(listing: str, process: re.Pattern[str]) -> list[str]:
+    """The process ids of the lines `pid command line` that match."""
+    lines = (line.partition(" ") for line in listing.splitlines())
+    return [pid for pid, _, command in lines if pid.isdigit() and process.search(command)]

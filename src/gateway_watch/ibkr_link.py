@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
 from gateway_watch.api_session import Answered, ApiEvent, Closed, Opened, SystemMessage
-from gateway_watch.ibkr_windows import expected_outage
+from gateway_watch.session_calendar import maintenance_end
 
 SEVERED = frozenset({1100, 2110})
 RESTORED = frozenset({1101, 1102})
@@ -146,11 +146,11 @@ def decide(outage: Outage | None, policy: Policy, evidence: Evidence, now: datet
     if outage is None:
         return Action.NONE
     lasted = now - outage.since
-    expected = evidence.planned or expected_outage(now) is not None or expected_outage(outage.since) is not None
+    expected = evidence.planned or maintenance_end(now) is not None or maintenance_end(outage.since) is not None
     if not outage.notified and lasted >= (policy.patience if expected else min(FLICKER, policy.patience)):
         return Action.NOTIFY
     # After a window IBKR's servers get as long as people to come back.
-    over = not evidence.planned and expected_outage(now) is None and expected_outage(now - policy.patience) is None
+    over = not evidence.planned and maintenance_end(now) is None and maintenance_end(now - policy.patience) is None
     if not over or evidence.tries or evidence.restarted or not evidence.severed or not policy.restart_after:
         return Action.NONE
     limit = policy.patience if evidence.elsewhere else policy.restart_after

@@ -100,9 +100,12 @@ class LinkWatch:
         for session in self._sessions.values():
             await session.close()
 
-    @property
-    def state(self) -> LinkState:
-        return together(self._links.values()).state
+    def connected(self, mode: str) -> bool | None:
+        """What one API's session proves about its login's connection to IBKR; None for nothing."""
+        link = self._links[mode]
+        if link.state is LinkState.CONNECTED:
+            return True
+        return False if link.severed else None
 
     @property
     def held(self) -> bool:
@@ -120,7 +123,8 @@ class LinkWatch:
         `tries`: the gateway reconnects by itself. `planned`: a planned restart explains the loss.
         """
         link, now = together(self._links.values()), self.now()
-        before, self._outage = self._outage, outage_after(self._outage, link.state, now)
+        state = LinkState.LOST if tries else link.state
+        before, self._outage = self._outage, outage_after(self._outage, state, now)
         if self._outage is None:
             if before is not None:
                 self._recovered(before, now)
@@ -137,7 +141,7 @@ class LinkWatch:
         match decide(self._outage, self._policy, evidence, now):
             case Action.NOTIFY:
                 self._outage = replace(self._outage, notified=True)
-                self.say(f"gateway-watch: {link.text}, since {self._outage.since:%H:%M:%S} UTC; nothing is restarted")
+                self.say(f"gateway-watch: no connection to IBKR since {self._outage.since:%H:%M:%S} UTC ({link.text})")
                 self.notify(self._lost(self._outage, link, now))
             case Action.RESTART:
                 self._keep_restarted(now)
@@ -213,8 +217,8 @@ class LinkWatch:
             f"{self.instance.name}: not connected to IBKR since {since:%H:%M} ({self.instance.timezone.key})",
             now,
             (
-                f"The gateway runs and answers, but {link.text}. It reconnects by itself, and nothing is restarted "
-                "while it tries. IBKR's own status: https://www.interactivebrokers.com/en/software/systemStatus.php",
+                f"The gateway itself runs; its API reports: {link.text}. It reconnects by itself, and nothing is "
+                "restarted while it tries. IBKR's own status: https://www.interactivebrokers.com/en/software/systemStatus.php",
             ),
             self._fields,
             dedupe_key=f"{_TROUBLE}/lost",

@@ -70,7 +70,7 @@ class Image:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
                 tar.addfile(entry)
             tar.add(program, "bin/busybox", recursive=False)
-            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "grep"):
+            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "grep", "tr"):
                 entry = tarfile.TarInfo(f"bin/{name}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(entry)

@@ -19,7 +19,6 @@ from gateway_watch.ibkr_link import (
     outage_after,
     together,
 )
-from gateway_watch.ibkr_windows import expected_outage
 
 DAY = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)  # Wednesday 13:00 New York
 NIGHT = datetime(2026, 11, 25, 5, 0, tzinfo=UTC)  # Wednesday 00:00 New York
@@ -138,21 +137,3 @@ def test_nothing_is_restarted_in_a_window_nor_right_after_it() -> None:
     assert decide(told, POLICY, ALONE, end - timedelta(seconds=1)) is Action.NONE
     assert decide(told, POLICY, ALONE, end + timedelta(minutes=14)) is Action.NONE
     assert decide(told, POLICY, ALONE, end + timedelta(minutes=15)) is Action.RESTART
-
-
-@pytest.mark.parametrize(
-    ("moment", "inside"),
-    [
-        (datetime(2026, 11, 25, 4, 44, 59, tzinfo=UTC), False),
-        (datetime(2026, 11, 25, 4, 45, tzinfo=UTC), True),
-        (datetime(2026, 11, 25, 5, 44, 59, tzinfo=UTC), True),
-        (datetime(2026, 11, 25, 5, 45, tzinfo=UTC), False),
-        (datetime(2026, 7, 1, 3, 45, tzinfo=UTC), True),  # summer time
-        (datetime(2026, 11, 28, 3, 59, tzinfo=UTC), False),  # Friday 22:59 New York
-        (datetime(2026, 11, 28, 4, 0, tzinfo=UTC), True),
-        (datetime(2026, 11, 28, 7, 59, tzinfo=UTC), True),
-        (datetime(2026, 11, 28, 8, 0, tzinfo=UTC), False),  # Saturday 03:00 New York
-    ],
-)
-def test_the_known_windows(moment: datetime, inside: bool) -> None:
-    assert (expected_outage(moment) is not None) is inside
