@@ -61,7 +61,8 @@ class ApiLink:
         if message.code in SEVERED:
             return replace(self, severed=True, why=why)
         if message.code in RESTORED:
-            return replace(self, severed=False, why=why)
+            # The farms' states from before say nothing any more; those that are down are reported again.
+            return replace(self, severed=False, farms={}, why=why)
         if message.code in FARM_DOWN | FARM_UP:
             farm = message.text.rpartition(":")[2].strip()
             return replace(self, farms={**self.farms, farm: message.code in FARM_UP})

@@ -269,3 +269,6 @@ class Gateway:
         for container in self.containers:
             docker("rm", "--force", container)
         self.systemd.close()
+
+
+MakeGateway = Callable[..., Gateway]
