@@ -149,11 +149,13 @@ class Supervisor:
         try:
             if not self._may_start():
                 return decision.MEND
+            # Before the first status: whoever reads it may stop the unit at once.
+            asked = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, asked.set)
             feed: Feed[_Item] = Feed()
             async with feed:
-                feed.add(self._signals())
-                # The handlers are there before anything is shown that somebody could answer with a signal.
-                await asyncio.sleep(0)
+                feed.add(self._signals(asked))
                 if not await self._await_turn(feed) or not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
@@ -348,7 +350,7 @@ class Supervisor:
             self._twofa_seen = True
         if change.cause is not None:
             self._count_refusal(change.cause, snapshot.attempts)
-        elif snapshot.state in (LoginState.LOGGED_IN, LoginState.READY) and self._breaker != Breaker():
+        elif snapshot.state is LoginState.READY and self._breaker != Breaker():
             self._breaker = Breaker()
             self._keep_breaker()
         came_back = self._state in (LoginState.LINK_LOST, LoginState.BLOCKED)
@@ -567,11 +569,7 @@ class Supervisor:
             await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
         yield _Stopped()
 
-    async def _signals(self) -> AsyncGenerator[_Item, None]:
-        asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.set)
+    async def _signals(self, asked: asyncio.Event) -> AsyncGenerator[_Item, None]:
         await asked.wait()
         yield _StopAsked()
 
