@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway_simulator.container import controller
 from gateway_simulator.container.controller import ENTRY_POINT, STARTED, TERMINATED
 from gateway_simulator.login.lifecycle import ControllerEnd, View
 
@@ -109,16 +110,16 @@ class ControllerProcess:
         """Start the process and return when SIGTERM reaches its handler."""
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "gateway_simulator.container.controller",
+                sys.executable, "-I", controller.__file__,
                 "java", "-cp", "IBC.jar", ENTRY_POINT, str(ini), mode,
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
             raise ChildError(f"the login controller's process cannot be started: {error}") from error
-        controller = cls(process)
-        if await controller._line() not in (STARTED, TERMINATED):
+        started = cls(process)
+        if await started._line() != STARTED:
             raise ChildError(f"the login controller's process ended with status {await process.wait()}")
-        return controller
+        return started
 
     async def _line(self) -> bytes:
         stream = self._process.stdout
