@@ -98,7 +98,7 @@ def facts(entry: Captured) -> list[str]:
 
 def test_the_live_lines_lead_to_the_right_conclusion(flow: str, played: Played) -> None:
     recording = played(flow)
-    check(flow, expected.IBC[flow], recording.lines, recording.exit_code)
+    check("ibc", recording.flow, expected.IBC[flow], recording.lines, recording.exit_code)
 
 
 def test_no_setting_and_no_property_of_the_machine_is_captured() -> None:
