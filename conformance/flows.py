@@ -570,7 +570,7 @@ _CONFIGURATION = (
     Flow(
         "configuration_no_menu",
         "The main window has no menu entry for the settings: exit 1100.",
-        ((*OPEN, "main-window without-settings", *CONNECT, *LOAD, "idle"),),
+        ((*OPEN, "main-window without-settings", "idle"),),
     ),
     Flow(
         "configuration_no_read_only",

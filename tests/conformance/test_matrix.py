@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from conformance import captured
 from conformance.controller import Line
+from conformance.flow import Flow
 from conformance.flows import FLOWS
 from tests.conformance import expected
 from tests.conformance.expected import Row
 from tests.conformance.judge import LONG, Judge, Outcome
 
 
-def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, judge: Judge) -> Outcome:
+def conclude(flow: Flow, row: Row, lines: Iterable[Line], exit_code: int | None, judge: Judge) -> Outcome:
     """Replay the lines, compare what is seen after each line of the row, and return the outcome."""
-    settings = FLOWS[flow].settings
     judge.feed(Line(0.0, f".> Starting IBC in {judge.trading_mode} mode, with params:"))
     marks = list(row.lines)
     for line in lines:
@@ -24,9 +24,9 @@ def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, 
         if marks and re.search(marks[0][0], line.text):
             assert (line.text, seen.state, seen.cause) == (line.text, *marks[0][1:])
             del marks[0]
-    assert not marks, f"no line with {marks[0][0]!r} in the flow {flow} ({settings})"
+    assert not marks, f"no line with {marks[0][0]!r} in the flow {flow.name}"
     if exit_code is not None:
-        judge.end(exit_code, asked=FLOWS[flow].stop is not None)
+        judge.end(exit_code, asked=flow.stop is not None)
     else:
         seen = judge.silence(LONG)
         if row.silence is not None:
@@ -35,20 +35,20 @@ def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, 
     return judge.outcome or Outcome("goes on")
 
 
-def mode_of(flow: str) -> str:
-    mode = FLOWS[flow].settings.trading_mode
-    return mode if mode in ("live", "paper") else "paper"
+def judge_of(controller: str, flow: Flow, refusals: Mapping[str, int] | None = None) -> Judge:
+    mode = flow.settings.trading_mode
+    return Judge(controller, mode if mode in ("live", "paper") else "paper", refusals or {})
 
 
-def check(flow: str, row: Row, lines: tuple[Line, ...], exit_code: int | None) -> None:
+def check(controller: str, flow: Flow, row: Row, lines: tuple[Line, ...], exit_code: int | None) -> None:
     """The row holds, and as many runs in a row as it says lead to a stop."""
     what, cause = row.outcome
-    outcome = conclude(flow, row, lines, exit_code, Judge("ibc", mode_of(flow)))
+    outcome = conclude(flow, row, lines, exit_code, judge_of(controller, flow))
     assert (outcome.what, outcome.cause) == (what, cause)
     if row.limit is not None and what == "restart":
         assert cause is not None
         for before, then in ((row.limit - 2, "restart"), (row.limit - 1, "stop")):
-            judge = Judge("ibc", mode_of(flow), {cause: before} if before > 0 else {})
+            judge = judge_of(controller, flow, {cause: before} if before > 0 else {})
             for line in lines:
                 judge.feed(line)
             if exit_code is None:
@@ -64,4 +64,4 @@ def test_each_flow_has_its_captured_lines_and_its_row() -> None:
 @pytest.mark.parametrize("flow", expected.IBC)
 def test_the_captured_lines_lead_to_the_right_conclusion(flow: str) -> None:
     entry = captured.read("ibc", flow)
-    check(flow, expected.IBC[flow], entry.lines, entry.exit_code)
+    check("ibc", FLOWS[flow], expected.IBC[flow], entry.lines, entry.exit_code)
