@@ -47,6 +47,15 @@ def notify(gateway: Gateway, server: Webhook) -> None:
     file.chmod(0o600)
 
 
+def systemctl(directory: Path, **properties: str) -> str:
+    """A PATH whose systemctl answers with these properties: systemd itself cannot run here."""
+    shown = {"LoadState": "loaded", "Result": "success", "StatusText": "", "ExecMainStatus": "0"} | properties
+    program = directory / "systemctl"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{key}={value}'\n" for key, value in shown.items()))
+    program.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
 NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
 MISSED = STAMP + "Re-login after second factor authentication timeout in 5 second"
 ASK_AGAIN = says(*ATTEMPT, *TWOFA, MISSED)
@@ -109,6 +118,13 @@ def test_spent_approvals_end_the_run_and_a_person_starts_the_next(make: MakeGate
     assert sum(title == f"{gateway.name}: approve when you are ready" for title in titles) == 1
     assert not any("restarted" in title for title in titles)
     assert not (gateway.state / "breaker.json").exists()
+
+
+def test_asking_for_a_stopped_gateway_names_its_start(make: MakeGateway, tmp_path: Path) -> None:
+    gateway = make({"PATH": systemctl(tmp_path, ActiveState="inactive", SubState="dead")}, twofa_pushes_per_hour=1)
+    gateway.run(script(says(START, *LOGIN), ASK_AGAIN, STAY))
+    asked = gateway.finish(gateway.start(["-m", "gateway_watch.cli", "approve-now"]))
+    assert (asked[0], f"at its next start: systemctl start {gateway.name}.service" in asked[1]) == (0, True)
 
 
 def test_a_stop_during_the_wait_keeps_the_wait_for_the_next_start(make: MakeGateway) -> None:
@@ -274,18 +290,7 @@ async def test_a_deploy_that_waits_shows_the_reason_of_the_unit(
     make: MakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "Waiting for a person: nobody approved the login. gateway-watch approve-now --instance ib-gateway"
-    properties = {
-        "LoadState": "loaded",
-        "ActiveState": "activating",
-        "SubState": "start",
-        "Result": "success",
-        "StatusText": said,
-        "ExecMainStatus": "0",
-    }
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text("#!/bin/sh\n" + "".join(f"echo '{key}={value}'\n" for key, value in properties.items()))
-    systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", systemctl(tmp_path, ActiveState="activating", SubState="start", StatusText=said))
     gateway = make()
     await asyncio.to_thread(gateway.create, NORMAL)
     memory = LoginMemory(Memory(began=time.monotonic(), events_since=time.time()))
