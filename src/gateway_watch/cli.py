@@ -57,7 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(instance: Instance, _options: argparse.Namespace) -> int:
     with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(Supervisor(instance, notify=people.tell).run())
+        return asyncio.run(_run(lambda: Supervisor(instance, notify=people.tell)))
+
+
+async def _run(supervisor: Callable[[], Supervisor]) -> int:
+    """One run after the other, as long as one was ended only to wait for a person."""
+    while True:
+        current = supervisor()
+        status = await current.run()
+        if not current.goes_on:
+            return status
 
 
 def show_status(instance: Instance, options: argparse.Namespace) -> int:
