@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 
 import pytest
-from conformance import captured
+from conformance import captured, expected
 from conformance.controller import Line
+from conformance.expected import Row
 from conformance.flow import Flow
 from conformance.flows import FLOWS
-from tests.conformance import expected
-from tests.conformance.expected import Row
 from tests.conformance.judge import LONG, Judge, Outcome
 
 
