@@ -130,7 +130,7 @@ def flows() -> str:
                     (
                         f"`{entry.flow}`",
                         entry.about,
-                        "–" if entry.exit_code is None else str(entry.exit_code),
+                        "none" if entry.exit_code is None else str(entry.exit_code),
                         shown(rows[entry.flow]),
                         decided(rows[entry.flow]),
                     )
