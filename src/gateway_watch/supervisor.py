@@ -14,14 +14,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import decision, messages, screenshot, session, systemd_unit
+from gateway_watch import container_stop, decision, gatekeeper, messages, screenshot, session, systemd_unit
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
 from gateway_watch.decision import Answers, End, Progress, Reason
 from gateway_watch.engine import Container, Engine, EngineError, Event
 from gateway_watch.feed import Feed
+from gateway_watch.gatekeeper import Gatekeeper
 from gateway_watch.instance import Instance
+from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
+from gateway_watch.login_gate import SESSION_YIELDED, Hold
 from gateway_watch.login_wait import countdown_line, describe
 from gateway_watch.session_calendar import in_restart_window, maintenance_end
 from gateway_watch.signatures import Cause, load
@@ -30,9 +33,6 @@ from host_service.gateway_login import GatewayLogin
 from host_service.notify import Notifier
 from ib_connection.probe import probe
 from notifications.message import Message
-
-STOP_SECONDS = 90
-"""The gateway ends its session at IBKR within this time; killed earlier it may lose settings."""
 
 BEAT_SECONDS = 5.0
 EXTENSION_SECONDS = 60.0
@@ -85,7 +85,7 @@ class _Probed:
     detail: str
 
 
-_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | Event
+_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -116,12 +116,18 @@ class Supervisor:
         self._tracker = LoginTracker(
             modes_of(self.instance.trading_mode), float(self.instance.twofa_timeout), self._signatures
         )
+        runtime = self.environment.get("RUNTIME_DIRECTORY")
+        self._runtime = Path(runtime) if runtime else None
+        self._gate = Gatekeeper(self.instance, self.now, self.say)
+        self._link = LinkWatch(self.instance, self.say, self.notify, self._runtime, self.now, self.sleep)
+        self._login_text = ""
         self._container: Container | None = None
         self._progress = Progress()
         self._answers = Answers()
         self._end: End | None = None
         self._asked = False
         self._stopping = False
+        self._stop_lock = asyncio.Lock()
         self._stopped_at: float | None = None
         self._ready_at: float | None = None
         self._stable = False
@@ -132,6 +138,7 @@ class Supervisor:
         self._twofa_seen = False
         self._in_order = False
         self._week_told = False
+        self._orders_reported = False
         self._status = ""
         self._beat_period = BEAT_SECONDS
         if watchdog := self.environment.get("WATCHDOG_USEC"):
@@ -143,10 +150,14 @@ class Supervisor:
         try:
             if not self._may_start():
                 return decision.MEND
+            # Before the first status: whoever reads it may stop the unit at once.
+            asked = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, asked.set)
             feed: Feed[_Item] = Feed()
             async with feed:
-                feed.add(self._signals())
-                if not await self._back_off(feed):
+                feed.add(self._signals(asked))
+                if not await self._await_turn(feed) or not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:
@@ -175,6 +186,32 @@ class Supervisor:
         self._tell(text)
         self.notify(messages.not_started(self.instance, opening.cause, text, self.now()))
         return False
+
+    async def _await_turn(self, feed: Feed[_Item]) -> bool:
+        """Wait without a login while the login gate is closed; whether to go on."""
+        hold, new = self._gate.at_start(self._session)
+        if hold is None:
+            if self._session.last_cause == SESSION_YIELDED:
+                self._keep_session(replace(self._session, last_cause=None))
+            return True
+        if new:
+            self.notify(gatekeeper.message(hold, self.instance))
+        self._publish_waiting(hold)
+        while (why := self._gate.over()) is None:
+            self._beat()
+            if isinstance(await feed.next(min(gatekeeper.POLL_SECONDS, self._beat_period)), _StopAsked):
+                self._tell("stopped while no login was tried")
+                return False
+        # Waiting is no failure: the next start comes without a pause.
+        restarts = await self._count_restarts()
+        self._keep_session(replace(self._session, last_cause=None, stable_restarts=restarts))
+        self._tell(f"the login is tried again: {why}")
+        return True
+
+    def _publish_waiting(self, hold: Hold) -> None:
+        text = gatekeeper.describe(hold, self.instance)
+        self._write_login(GatewayLogin("waiting", True, text))
+        self._tell(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
         """Wait after failed starts; whether to go on."""
@@ -237,12 +274,16 @@ class Supervisor:
                 self._stopped_at = self.monotonic()
             elif isinstance(item, _Probed):
                 self._judge_answer(item)
+            elif isinstance(item, LinkNews):
+                heard = self._hear_link(item)
             elif isinstance(item, Event):
                 await self._look(item, feed)
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
                 return self._leave("The container was stopped, but docker did not let go of it.")
             heard = self._hear(self._tracker.after(self.now())) or heard
             self._judge(feed, heard=heard)
+            self._judge_link()
+            self._judge_orders()
             if self._end is not None and not self._stopping:
                 await self._carry_out(self._end, feed)
             self._beat()
@@ -259,6 +300,8 @@ class Supervisor:
             else:
                 # The status stays at the reason of the end.
                 self.say(f"gateway-watch: {text}")
+            if self._end is None and not self._stopping and (hold := self._gate.on_change(change)) is not None:
+                self._set_aside(hold)
             if self._end is None:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
@@ -267,17 +310,61 @@ class Supervisor:
                     self.notify(message)
         return bool(changes)
 
+    def _hear_link(self, news: LinkNews) -> bool:
+        """Take in what the API reports of the connection to IBKR."""
+        connected = self._link.connected(news.mode)
+        changes = [] if connected is None else self._tracker.link(self.now(), connected, news.mode)
+        if not self._hear(changes):
+            self._publish(self._login_text)
+        return bool(changes)
+
     def _publish(self, text: str) -> None:
         """Tell those who use the gateway how its login stands."""
-        directory = self.environment.get("RUNTIME_DIRECTORY")
-        if not directory:
-            return
+        self._login_text = text
         snapshot = self._snapshot()
         person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
+        self._write_login(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
+
+    def _write_login(self, login: GatewayLogin) -> None:
+        if self._runtime is None:
+            return
         try:
-            gateway_login.write(Path(directory), GatewayLogin(snapshot.state.value, person, text))
+            gateway_login.write(self._runtime, login)
         except OSError as error:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
+
+    def _set_aside(self, hold: Hold) -> None:
+        """End the run before the gateway asks once more for an approval; the next run waits. That is no failure."""
+        text = gatekeeper.describe(hold, self.instance)
+        self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
+        self.notify(gatekeeper.message(hold, self.instance))
+
+    def _judge_link(self) -> None:
+        """What follows from the connection to IBKR, while the gateway is up."""
+        if self._ready_at is None or self._stopping or self._end is not None:
+            return
+        self._end = self._link.judge(tries=self._tracker.reconnecting, planned=self._restart_planned())
+
+    def _judge_orders(self) -> None:
+        """An API that is read-only against its setting is restarted once; if that does not help, people are needed."""
+        refused = self._link.orders_refused
+        if refused is None or self._ready_at is None or self._stopping or self._end is not None:
+            return
+        restarted = self._session.read_only_restarted
+        if not refused:
+            if restarted:
+                self._keep_session(replace(self._session, read_only_restarted=False))
+                self.say("gateway-watch: the API accepts orders again")
+                self.notify(messages.orders_accepted(self.instance, decision.ORDERS_REFUSED, self.now()))
+            return
+        reason = decision.orders_refused(restarted=restarted)
+        if not restarted:
+            self._keep_session(replace(self._session, read_only_restarted=True))
+            self._end = End(decision.RETRY, reason)
+        elif not self._orders_reported:
+            self._orders_reported = True
+            self._tell(f"{reason.cause}: {reason.line}")
+            self.notify(messages.orders_refused(self.instance, reason, self.now()))
 
     def _note(self, change: Change) -> None:
         """Remember what must outlast this run."""
@@ -289,9 +376,10 @@ class Supervisor:
         elif snapshot.state is LoginState.READY and self._breaker != Breaker():
             self._breaker = Breaker()
             self._keep_breaker()
-        came_back = self._state in (LoginState.LINK_LOST, LoginState.BLOCKED)
+        # A link that came back, a dialog that was closed or a notice is no new start.
+        was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
-        if change.state is LoginState.READY and snapshot.state is LoginState.READY and not came_back:
+        if change.state is LoginState.READY and snapshot.state is LoginState.READY and not was_in:
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
             self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
@@ -316,6 +404,7 @@ class Supervisor:
         self._container = await self.engine.find(self.instance.container) or self._container
         if event.action == "start" and self._stopping:
             # The stop was asked before the engine had begun the start.
+            self._stopped_at = None
             feed.add(self._stop_container())
         if self._container is not None and self._container.running and self._container.health is None:
             reason = Reason(
@@ -335,6 +424,8 @@ class Supervisor:
             self._tell(f"ready: logged in ({self.instance.trading_mode}) and listening")
             self._notifier_safely(self._notifier.ready)
             feed.add(self._probes())
+            for api in self.instance.apis:
+                feed.add(self._link.sessions(api))
         self._tell_people_of_order(snapshot, health)
         if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
             self._stable = True
@@ -355,20 +446,28 @@ class Supervisor:
                 self.notify(message)
 
     def _judge_answer(self, probed: _Probed) -> None:
-        planned = in_restart_window(
-            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
-        )
-        if planned or not decision.in_order(self._snapshot(), self._health):
+        if self._restart_planned() or not decision.in_order(self._snapshot(), self._health):
             self._answers = Answers()
             return
         self._answers = self._answers.after(probed.answered, probed.detail)
         limit = self.instance.unanswering_minutes
         if self._answers.failures:
             self.say(f"gateway-watch: no answer from the API ({self._answers.failures} of {limit}): {probed.detail}")
-        self._end = self._end or self._answers.end(limit)
+        # A client that works is not ended for one that could not connect.
+        if not self._link.spares(self._answers, limit):
+            self._end = self._end or self._answers.end(limit)
+
+    def _restart_planned(self) -> bool:
+        return in_restart_window(
+            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
+        )
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Begin to end the run. What must not be lost comes first."""
+        if self._gate.hold is not None:
+            self._tell(end.reason.text)
+            self._stop(feed)
+            return
         if end.open_breaker:
             self._open_breaker(end.reason)
         self._tell(f"{end.reason.cause}: {end.reason.line}")
@@ -488,14 +587,13 @@ class Supervisor:
                 await process.wait()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
-        await self.engine.stop(self.instance.container, STOP_SECONDS)
+        # One at a time: the controller that logs out is not asked twice.
+        async with self._stop_lock:
+            await self._link.close()
+            await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
         yield _Stopped()
 
-    async def _signals(self) -> AsyncGenerator[_Item, None]:
-        asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.set)
+    async def _signals(self, asked: asyncio.Event) -> AsyncGenerator[_Item, None]:
         await asked.wait()
         yield _StopAsked()
 
