@@ -163,7 +163,7 @@ def run(scenario: Scenario) -> list[tuple[str, str]]:
             assert done.returncode == 0, done.stderr
             wait_for(container, pattern, deadline)
         if scenario.stop:
-            docker("stop", "--time", "20", container)
+            docker("stop", "-t", "20", container)
         log = docker("logs", "--timestamps", container)
     finally:
         docker("rm", "--force", container)
