@@ -142,3 +142,34 @@ def test_container_is_deaf_to_a_stop_before_it_has_started_everything() -> None:
         assert docker("wait", name).stdout.strip() == "137", "the engine had to kill it"
     finally:
         docker("rm", "--force", name)
+
+
+def test_wrong_password_set_while_it_runs_is_wrong_in_the_next_container() -> None:
+    variables = {
+        "TRADING_MODE": "paper",
+        "TWS_USERID": "user",
+        "TWS_PASSWORD": "word",
+        "TWS_SETTINGS_PATH": "/settings",
+        "GATEWAY_SIMULATOR_START_SECONDS": "1",
+    }
+    settings = [part for name, value in variables.items() for part in ("--env", f"{name}={value}")]
+    volume = f"settings-{uuid.uuid4().hex[:12]}"
+    opened = docker(
+        "run", "--rm", "--user", "0", "--volume", f"{volume}:/settings", image(), "chown", "1000", "/settings"
+    )
+    assert opened.returncode == 0, opened.stderr
+    try:
+        for last in ("IBC: Login has completed", "entitled: Unrecognized Username or Password; event=Opened"):
+            started = docker("run", "--detach", "--volume", f"{volume}:/settings", *settings, image())
+            assert started.returncode == 0, started.stderr
+            name = started.stdout.strip()
+            try:
+                log_until(name, last)
+                done = docker("exec", name, "gateway-simulatorctl", "set", "CREDENTIALS", "bad_a")
+                assert done.stdout == (
+                    "paper: CREDENTIALS is bad_a from the next start of the gateway on, in the next container too\n"
+                )
+            finally:
+                docker("rm", "--force", name)
+    finally:
+        docker("volume", "rm", volume)
