@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.engine import docker
+from tests.engine import docker, environment
 from tests.integration.supervised import (
     ATTEMPT,
     CONTROLLER,
@@ -32,6 +34,9 @@ from tests.unit.notifications.webhook import SECRET, Webhook
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_watch.engine import Engine
+from gateway_watch.health import Limits, Memory
+from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
 from host_service import gateway_login
 
 
@@ -262,3 +267,41 @@ async def test_an_api_that_is_meant_to_be_read_only_is_not_asked_for_orders(make
         status, output = await asyncio.to_thread(gateway.terminate, process)
     assert (status, "refuses orders" in output) == (0, False)
     assert not any(entry.event == "refused" for entry in server.journal)
+
+
+@pytest.mark.asyncio
+async def test_a_deploy_that_waits_shows_the_reason_of_the_unit(
+    make: MakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Waiting for a person: nobody approved the login. gateway-watch approve-now --instance ib-gateway"
+    properties = {
+        "LoadState": "loaded",
+        "ActiveState": "activating",
+        "SubState": "start",
+        "Result": "success",
+        "StatusText": said,
+        "ExecMainStatus": "0",
+    }
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text("#!/bin/sh\n" + "".join(f"echo '{key}={value}'\n" for key, value in properties.items()))
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    gateway = make()
+    await asyncio.to_thread(gateway.create, NORMAL)
+    memory = LoginMemory(Memory(began=time.monotonic(), events_since=time.time()))
+    wait = LoginWait(
+        Engine(host=environment().get("DOCKER_HOST")),
+        gateway.name,
+        Limits(timeout=2, appear=30),
+        LoginOptions(),
+        memory,
+        unit=f"{gateway.name}.service",
+    )
+    progress: list[str] = []
+    failure = None
+    async for step in wait.steps():
+        progress += step.progress
+        failure = step.failure
+    assert progress.count(said) == 1
+    assert failure is not None
+    assert failure.text.endswith(said)
