@@ -32,7 +32,7 @@ _RACE = re.compile(
 class Captured:
     """The lines of one flow with their times in seconds (whole, from 0), and the start script's exit code.
 
-    In the lines stands TIME for a date with a time. `exit_code` is None if the controller would have gone on.
+    TIME replaces a date with a time in the lines. `exit_code` is None if the controller would have gone on.
     """
 
     flow: str

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from conformance import captured
+from conformance import captured, expected
 from conformance.captured import Captured
 from conformance.flows import FLOWS
 from conformance.ibc import Ibc
 from conformance.play import FlowError, Recording, play_all
-from tests.conformance import expected
 from tests.conformance.test_matrix import check
 
 CHOICE = (

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["IBC", "Row"]
+__all__ = ["IBC", "TABLES", "Row"]
 
 GOES_ON = ("goes on", None)
 
 
 @dataclass(frozen=True)
 class Row:
-    """`lines`: (pattern, state, cause) in order. `silence`: (state, cause) after `judge.LONG` seconds without a line.
-    `outcome`: (what, cause) as in `judge.Outcome`. `warnings`: causes that do not stop the login. `limit`: how many
-    runs in a row that end in the same way lead to a stop; None if none does."""
+    """What is right in one flow.
+
+    `lines`: (pattern, state, cause) in order. `silence`: (state, cause) after 15 minutes without a line. `outcome`:
+    (what, cause) as in `tests/conformance/judge.py`. `warnings`: causes that do not stop the login. `limit`: how many
+    runs in a row that end in the same way lead to a stop; None if none does.
+    """
 
     lines: tuple[tuple[str, str, str | None], ...]
     outcome: tuple[str, str | None] = GOES_ON
@@ -314,3 +317,6 @@ ENDS = {
 }
 
 IBC: dict[str, Row] = LOGINS | SECOND_FACTOR | REFUSALS | RUNNING | RESTARTS | SESSIONS | DIALOGS | CONFIGURATION | ENDS
+
+TABLES: dict[str, dict[str, Row]] = {"ibc": IBC}
+"""The rows of each controller, by flow."""
