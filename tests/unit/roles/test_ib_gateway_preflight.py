@@ -85,7 +85,7 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variable: str, mend: str) -> None:
-    found = preflight.problems(resolve(**{setting: value}))
+    found = preflight.problems(resolve(**{"login_controller": "ibc", setting: value}))
     assert any(variable in problem and mend in problem for problem in found), found
 
 
