@@ -16,14 +16,16 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from gateway_watch import signatures  # noqa: E402 - found by the path above
+from gateway_watch.breaker import BAD_LOGIN  # noqa: E402 - likewise
 from ib_connection import causes as connection  # noqa: E402 - likewise
 
 NEXT_STEPS = {
-    "hangs": "waits for ever",
+    "hangs": "does nothing more; the unit restarts it unless manual intervention is needed",
+    "waits": "waits until somebody acts; it is not restarted",
     "exits": "ends; the unit starts it again or stays stopped",
     "logs_in_again": "asks again",
-    "restarts": "begins again by itself",
-    "goes_on": "goes on",
+    "restarts": "restarts by itself",
+    "goes_on": "continues",
 }
 
 
@@ -64,6 +66,16 @@ def variables() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def tries(cause: signatures.Cause) -> str:
+    """How many times in a row the cause may occur before no further login is tried."""
+    if cause.id == BAD_LOGIN:
+        return "`ib_gateway_max_bad_logins`"
+    if cause.tries:
+        return str(cause.tries)
+    ends = cause.person and cause.next_step not in ("waits", "goes_on")
+    return "1" if ends else "no limit"
+
+
 def failures() -> str:
     """The generated part of the troubleshooting page: login failures and connection failures."""
     login = signatures.load("ibc").causes.values()
@@ -71,9 +83,16 @@ def failures() -> str:
         (
             "### The login fails (from the gateway's log)",
             table(
-                ("cause", "what it is", "what to do", "the gateway meanwhile", "only a person can mend it"),
+                ("cause", "what it is", "what to do", "the gateway meanwhile", "needs manual intervention", "tries"),
                 (
-                    (f"`{c.id}`", c.text, c.remedy, NEXT_STEPS[c.next_step.value], "yes" if c.person else "no")
+                    (
+                        f"`{c.id}`",
+                        c.text,
+                        c.remedy,
+                        "is stopped and started again after a pause" if c.interrupt else NEXT_STEPS[c.next_step.value],
+                        "yes" if c.person else "no",
+                        tries(c),
+                    )
                     for c in login
                 ),
             ),

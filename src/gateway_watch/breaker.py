@@ -7,13 +7,15 @@ logins in a row lock an account at IBKR, so what cannot be read is taken for ope
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from host_service.statefile import write_json
+
+BAD_LOGIN = "bad_credentials"
 
 CREDENTIAL_CAUSES = frozenset({"bad_credentials", "empty_credentials", "account_locked"})
 """Causes that only other credentials mend: a change of other settings must not cost further logins."""
@@ -31,9 +33,10 @@ class Opening:
 
 @dataclass(frozen=True)
 class Breaker:
-    """`bad_logins` refused in a row, the last of them at `last_bad_at` (UTC); `opening` is None while closed."""
+    """`refusals` counts by cause the logins that failed in a row, the last of them at `last_bad_at` (UTC); `opening`
+    is None while closed."""
 
-    bad_logins: int = 0
+    refusals: Mapping[str, int] = field(default_factory=dict)
     last_bad_at: datetime | None = None
     opening: Opening | None = None
 
@@ -44,11 +47,20 @@ class Breaker:
 
     @property
     def about_credentials(self) -> bool:
-        """Whether only other credentials mend it."""
+        """Whether only other credentials correct it."""
         return self.opening is None or self.opening.cause in CREDENTIAL_CAUSES
 
-    def after_bad_login(self, now: datetime) -> Breaker:
-        return replace(self, bad_logins=self.bad_logins + 1, last_bad_at=now)
+    @property
+    def bad_logins(self) -> int:
+        """How often in a row IBKR has rejected the credentials."""
+        return self.count(BAD_LOGIN)
+
+    def count(self, cause: str) -> int:
+        """How often in a row the cause has occurred."""
+        return self.refusals.get(cause, 0)
+
+    def after_refusal(self, cause: str, now: datetime) -> Breaker:
+        return replace(self, refusals={**self.refusals, cause: self.count(cause) + 1}, last_bad_at=now)
 
     def opened(self, cause: str, text: str, remedy: str, now: datetime) -> Breaker:
         return replace(self, opening=Opening(cause, text, remedy, now))
@@ -110,6 +122,7 @@ def _encode(breaker: Breaker) -> dict[str, Any]:
     opening = breaker.opening
     return {
         "bad_logins": breaker.bad_logins,
+        "refusals": dict(breaker.refusals),
         "last_bad_at": breaker.last_bad_at.isoformat() if breaker.last_bad_at else None,
         "open": None
         if opening is None
@@ -119,10 +132,12 @@ def _encode(breaker: Breaker) -> dict[str, Any]:
 
 def _decode(document: dict[str, Any]) -> Breaker:
     bad, last, opening = document["bad_logins"], document["last_bad_at"], document["open"]
-    if not isinstance(bad, int) or bad < 0:
-        raise ValueError(f"bad_logins is {bad!r}")
+    # A file of an earlier release counts only rejected credentials.
+    refusals = document.get("refusals", {BAD_LOGIN: bad} if bad else {})
+    if not all(isinstance(count, int) and count >= 0 for count in (bad, *refusals.values())):
+        raise ValueError(f"bad_logins is {bad!r}, refusals are {refusals!r}")
     return Breaker(
-        bad_logins=bad,
+        refusals={str(cause): count for cause, count in refusals.items()},
         last_bad_at=None if last is None else _moment(last),
         opening=None
         if opening is None

@@ -1,4 +1,4 @@
-"""What the supervisor must do: decided from what is known at one moment, without touching anything.
+"""What the supervisor must do: decided from what is known at one moment, without any I/O.
 
 Times are seconds of a monotonic clock.
 """
@@ -19,7 +19,7 @@ EXIT_GRACE = 60.0
 """A gateway that says it exits may take so long."""
 
 LONGEST_WAIT = 3600.0
-"""No approval, re-login or server outage goes on for longer without a word of the gateway."""
+"""No approval, re-login or server outage at the login lasts longer without a line of the gateway."""
 
 BAD_LOGIN = "bad_credentials"
 
@@ -34,7 +34,7 @@ class Reason:
 
     @property
     def line(self) -> str:
-        return f"{self.text} {self.remedy}"
+        return f"{self.text} {self.remedy}".strip()
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,17 @@ class Progress:
 
 
 def waits(snapshot: Snapshot) -> bool:
-    """Whether the gateway waits for something that may take hours: an approval, a re-login, IBKR's servers."""
-    if snapshot.state in (LoginState.AWAITING_2FA, LoginState.RELOGIN_WAIT):
+    """Whether the gateway waits for something that may take hours: an approval, a re-login, IBKR's servers, a person
+    who answers a dialog."""
+    if snapshot.state in (LoginState.AWAITING_2FA, LoginState.RELOGIN_WAIT) or _without_limit(snapshot):
         return True
     tries_again = snapshot.cause is not None and not snapshot.cause.final
     return tries_again and snapshot.state in (LoginState.RESTARTING, LoginState.STARTING, LoginState.LOGGING_IN)
+
+
+def _without_limit(snapshot: Snapshot) -> bool:
+    """Whether a restart would only cost a login: the gateway reconnects by itself, or a person must answer a dialog."""
+    return snapshot.state in (LoginState.LINK_LOST, LoginState.BLOCKED)
 
 
 def in_order(snapshot: Snapshot, health: str | None) -> bool:
@@ -75,10 +81,11 @@ def in_order(snapshot: Snapshot, health: str | None) -> bool:
 def progress(before: Progress, snapshot: Snapshot, health: str | None, now: float, *, heard: bool) -> Progress:
     """The condition after a look; `heard` if the gateway has said something new about its login."""
     waiting = waits(snapshot)
+    limited = waiting and not _without_limit(snapshot)
     failed = snapshot.state is LoginState.FAILED
     return Progress(
         unsettled=None if waiting or in_order(snapshot, health) else _since(before.unsettled, now),
-        waiting=(now if heard else _since(before.waiting, now)) if waiting else None,
+        waiting=(now if heard else _since(before.waiting, now)) if limited else None,
         failed=_since(before.failed, now) if failed else None,
     )
 
@@ -87,20 +94,28 @@ def _since(before: float | None, now: float) -> float:
     return now if before is None else before
 
 
-def on_change(change: Change, bad_logins: int, max_bad_logins: int) -> End | None:
-    """Whether a change of the login ends the run. `bad_logins` already counts this one."""
+def limit_of(cause: Cause, max_bad_logins: int) -> int | None:
+    """How many times in a row the cause may occur before no further login is tried; None for any number."""
+    return max_bad_logins if cause.id == BAD_LOGIN else cause.tries
+
+
+def on_change(change: Change, refusals: int, max_bad_logins: int) -> End | None:
+    """Whether a change of the login ends the run. `refusals` is how many times in a row the change's cause has
+    occurred, this one included."""
     cause = change.cause
-    if cause is None or cause.next_step is NextStep.GOES_ON:
+    if cause is None or cause.next_step in (NextStep.GOES_ON, NextStep.WAITS):
         return None
-    if cause.id == BAD_LOGIN:
-        if bad_logins >= max_bad_logins:
-            text = f"{cause.text} {bad_logins} logins in a row were refused; no further one is tried."
+    stuck = cause.interrupt or cause.next_step is NextStep.HANGS
+    limit = limit_of(cause, max_bad_logins)
+    if limit is not None:
+        if refusals >= limit:
+            text = f"{cause.text} This happened {refusals} times in a row; no further login is tried."
             return End(MEND, Reason(cause.id, text, cause.remedy), open_breaker=True)
-        # Once is tried again: IBKR sometimes refuses a right password. By the gateway, or if it hangs, by a restart.
-        return End(RETRY, reason_of(cause)) if cause.next_step is NextStep.HANGS else None
+        # IBKR sometimes refuses what is right, so it is tried again: by the gateway, or if it cannot, by a restart.
+        return End(RETRY, reason_of(cause)) if stuck else None
     if cause.person:
         return End(MEND, reason_of(cause), open_breaker=True)
-    return End(RETRY, reason_of(cause)) if cause.next_step is NextStep.HANGS else None
+    return End(RETRY, reason_of(cause)) if stuck else None
 
 
 def on_time(state: Progress, snapshot: Snapshot, start_timeout: float, now: float) -> End | None:
@@ -127,14 +142,21 @@ def due(state: Progress, start_timeout: float) -> float | None:
     return min(moments, default=None)
 
 
-def on_end(exit_code: int, snapshot: Snapshot, *, was_ready: bool, asked: bool) -> tuple[int, str]:
-    """Exit status and a line for a container that ended; `asked` if somebody stopped the unit."""
+def on_end(
+    exit_code: int, snapshot: Snapshot, exit_cause: Cause | None, *, was_ready: bool, asked: bool
+) -> tuple[int, Reason]:
+    """Exit status and reason for a container that ended; `asked` if somebody stopped the unit, `exit_cause` is what
+    the exit code alone stands for."""
+    ended = f"The container ended with exit code {exit_code}"
     if asked:
-        return OK, f"The container ended with exit code {exit_code}, as it was asked to."
-    if exit_code == 0 and was_ready and snapshot.state is not LoginState.FAILED:
-        return OK, "The gateway ended by itself with exit code 0, as on a planned logoff; systemd starts it again."
-    why = f" {reason_of(snapshot.cause).line}" if snapshot.cause else ""
-    return RETRY, f"The container ended with exit code {exit_code} while its login stood at {snapshot.state}.{why}"
+        return OK, Reason("stopped", f"{ended}, as requested.", "")
+    cause = snapshot.cause or exit_cause
+    if cause is None and exit_code == 0 and was_ready:
+        text = "The gateway ended by itself with exit code 0, as on a planned logoff; systemd starts it again."
+        return OK, Reason("logged_off", text, "")
+    if cause is None:
+        return RETRY, Reason("exited", f"{ended} in the login state {snapshot.state}.", "systemd starts it again.")
+    return RETRY, Reason(cause.id, f"{ended} in the login state {snapshot.state}. {cause.text}", cause.remedy)
 
 
 @dataclass(frozen=True)
@@ -160,5 +182,7 @@ def reason_of(cause: Cause) -> Reason:
 
 
 def _too_long(snapshot: Snapshot, seconds: float) -> Reason:
-    text = f"The gateway has stood at {snapshot.state} ({snapshot.text}) without being in order for {seconds:.0f} s."
-    return Reason("start_timeout", text, "systemd restarts it; look at the screenshot if this repeats.")
+    text = (
+        f"The gateway has been in the state {snapshot.state} ({snapshot.text}) for {seconds:.0f} s without being ready."
+    )
+    return Reason("start_timeout", text, "systemd restarts it; check the screenshot if this repeats.")

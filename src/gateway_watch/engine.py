@@ -337,6 +337,10 @@ class Engine:
         """Ask the container to end and kill it after `seconds`."""
         await self.run("stop", "--time", str(seconds), name)
 
+    async def remove_file(self, name: str, path: str) -> None:
+        """Remove a file in a running container; one that does not exist is no error. Raises `EngineError`."""
+        await self.run("exec", name, "rm", "-f", "--", path)
+
     async def run(self, *arguments: str) -> str:
         """The standard output of one docker command. Raises `EngineError` if it fails."""
         process = await self._spawn(arguments, asyncio.subprocess.PIPE, asyncio.subprocess.PIPE)

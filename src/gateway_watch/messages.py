@@ -78,6 +78,14 @@ def on_failure(instance: Instance, cause: str, text: str, now: datetime) -> Mess
     return Message(cause, Severity.WARNING, title, now, (text,), _fields(instance), dedupe_key=f"{_TROUBLE}/{cause}")
 
 
+def maintenance_wait(instance: Instance, cause: str, until: datetime, now: datetime) -> Message:
+    """What to report when the next login waits for the end of IBKR's maintenance (`until`, local time)."""
+    title = f"{instance.name} waits for the end of IBKR's maintenance"
+    line = f"The credentials were accepted before. The next login comes at {until:%H:%M} ({instance.timezone.key})."
+    key = f"{_TROUBLE}/maintenance"
+    return Message(cause, Severity.INFO, title, now, (line,), _fields(instance), dedupe_key=key)
+
+
 def not_started(instance: Instance, cause: str, text: str, now: datetime) -> Message:
     """What to tell when an open breaker forbids the start: the same trouble as what opened it."""
     title = f"{instance.name} is not started"

@@ -14,6 +14,14 @@ SESSION_END = time(1, 0)
 """Sundays about this time in New York IBKR ends the week's session; the next login is a full one, with 2FA."""
 
 SUNDAY = 6
+FRIDAY = 4
+
+NIGHTLY_RESET = (time(23, 45), timedelta(hours=1))
+"""IBKR resets its servers each night about this time in New York; gateways lose their link and get it back."""
+
+WEEKLY_MAINTENANCE = (time(23, 0), timedelta(hours=4))
+"""On Fridays about this time in New York IBKR takes its servers down for maintenance, until Saturday 3:00 AM."""
+
 BEFORE = timedelta(minutes=2)
 AFTER = timedelta(minutes=15)
 """The gateway may be away from so long before a planned restart until so long after it (exclusive)."""
@@ -45,6 +53,17 @@ def in_restart_window(now: datetime, daily: time | None, cold: time | None, zone
     if cold is not None:
         moments.append(next_cold_restart(earliest, cold, zone))
     return any(moment.astimezone(UTC) - BEFORE <= now for moment in moments)
+
+
+def maintenance_end(now: datetime) -> datetime | None:
+    """When IBKR's present maintenance or nightly reset is over; None outside of them."""
+    now = now.astimezone(UTC)
+    ends = []
+    for (start, duration), weekday in ((NIGHTLY_RESET, None), (WEEKLY_MAINTENANCE, FRIDAY)):
+        began = _next(now - duration, start, NEW_YORK, weekday)
+        if began.astimezone(UTC) <= now:
+            ends.append(began.astimezone(UTC) + duration)
+    return max(ends, default=None)
 
 
 def next_restart(now: datetime, daily: time | None, cold: time | None, zone: ZoneInfo) -> datetime | None:

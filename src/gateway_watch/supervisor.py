@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway_watch import decision, messages, screenshot, session, systemd_unit
@@ -23,8 +23,8 @@ from gateway_watch.feed import Feed
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.login_wait import countdown_line, describe
-from gateway_watch.session_calendar import in_restart_window
-from gateway_watch.signatures import load
+from gateway_watch.session_calendar import in_restart_window, maintenance_end
+from gateway_watch.signatures import Cause, load
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
 from host_service.notify import Notifier
@@ -45,6 +45,10 @@ SCREENSHOT_SECONDS = 5.0
 STABLE_SECONDS = 600.0
 """A start that lasted so long was a good one: the next failure is the first in a row."""
 
+MAINTENANCE_MARGIN_SECONDS = 120.0
+"""After the end of IBKR's maintenance the next login comes so much later."""
+
+_KEPT_SESSION_CAUSES = frozenset({"stale_autorestart", "token_refused"})
 _LINE_LIMIT = 1 << 20
 
 
@@ -108,10 +112,9 @@ class Supervisor:
         self._breaker_file = BreakerFile(self.instance.breaker_file, self.instance.name)
         self._breaker = Breaker()
         self._session = session.read(self.instance.session_file)
+        self._signatures = load(self.instance.login_controller)
         self._tracker = LoginTracker(
-            modes_of(self.instance.trading_mode),
-            float(self.instance.twofa_timeout),
-            load(self.instance.login_controller),
+            modes_of(self.instance.trading_mode), float(self.instance.twofa_timeout), self._signatures
         )
         self._container: Container | None = None
         self._progress = Progress()
@@ -123,7 +126,8 @@ class Supervisor:
         self._ready_at: float | None = None
         self._stable = False
         self._restarts = 0
-        self._attempts_seen = 0
+        self._counted: dict[str, int] = {}
+        self._state = LoginState.STARTING
         self._attempts_at_ready = 0
         self._twofa_seen = False
         self._in_order = False
@@ -177,10 +181,19 @@ class Supervisor:
         self._restarts = await self._count_restarts()
         failures = failures_since_stable(self._restarts, self._session.stable_restarts)
         seconds = pause(failures, self._session.last_cause)
+        why = f" (last: {self._session.last_cause})" if self._session.last_cause else ""
+        text = f"{failures} starts in a row failed{why}; the next one comes in {seconds:.0f} s"
+        if (maintenance := self._maintenance_seconds()) > seconds:
+            seconds = maintenance
+            at = (self.now() + timedelta(seconds=seconds)).astimezone(self.instance.timezone)
+            text = (
+                f"The last login failed{why} during IBKR's maintenance; "
+                f"the next one comes after it, at {at:%H:%M} ({self.instance.timezone.key})"
+            )
+            self.notify(messages.maintenance_wait(self.instance, self._session.last_cause or "", at, self.now()))
         if seconds == 0:
             return True
-        why = f" (last: {self._session.last_cause})" if self._session.last_cause else ""
-        self._tell(f"{failures} starts in a row failed{why}; the next one comes in {seconds:.0f} s")
+        self._tell(text)
         until = self.monotonic() + seconds
         while (left := until - self.monotonic()) > 0:
             self._beat()
@@ -188,6 +201,19 @@ class Supervisor:
                 self._tell("stopped while waiting for the next start")
                 return False
         return True
+
+    def _maintenance_seconds(self) -> float:
+        """How long the next login must wait because the last one failed in IBKR's maintenance; 0 if it need not."""
+        cause = self._signatures.causes.get(self._session.last_cause or "")
+        end = maintenance_end(self.now())
+        if cause is None or not cause.maintenance or end is None or not self._credentials_proven():
+            return 0.0
+        return (end - self.now()).total_seconds() + MAINTENANCE_MARGIN_SECONDS
+
+    def _credentials_proven(self) -> bool:
+        """Whether IBKR has accepted a login with the credentials as they are."""
+        changed, ready = newest_change(self.instance.credential_files), self._session.last_restart
+        return changed is not None and ready is not None and changed < ready
 
     async def _supervise(self, feed: Feed[_Item]) -> int:
         self._container = await self.engine.inspect(self.instance.container)
@@ -234,7 +260,8 @@ class Supervisor:
                 # The status stays at the reason of the end.
                 self.say(f"gateway-watch: {text}")
             if self._end is None:
-                self._end = decision.on_change(change, self._breaker.bad_logins, self.instance.max_bad_logins)
+                refusals = self._breaker.count(change.cause.id) if change.cause else 0
+                self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
                 # The end of a run is told with its picture when it is carried out.
                 if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
                     self.notify(message)
@@ -257,20 +284,32 @@ class Supervisor:
         snapshot = self._snapshot()
         if change.state is LoginState.AWAITING_2FA:
             self._twofa_seen = True
-        if change.cause is not None and change.cause.id == decision.BAD_LOGIN:
-            # One refused attempt can show itself by more than one line.
-            if self._attempts_seen < snapshot.attempts or snapshot.attempts == 0:
-                self._attempts_seen = snapshot.attempts
-                self._breaker = self._breaker.after_bad_login(self.now())
-                self._keep_breaker()
+        if change.cause is not None:
+            self._count_refusal(change.cause, snapshot.attempts)
         elif snapshot.state in (LoginState.LOGGED_IN, LoginState.READY) and self._breaker != Breaker():
             self._breaker = Breaker()
             self._keep_breaker()
-        if change.state is LoginState.READY and snapshot.state is LoginState.READY:
+        came_back = self._state in (LoginState.LINK_LOST, LoginState.BLOCKED)
+        self._state = snapshot.state
+        if change.state is LoginState.READY and snapshot.state is LoginState.READY and not came_back:
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
             self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
             self._twofa_seen = False
+
+    def _count_refusal(self, cause: Cause, attempts: int) -> None:
+        """Count what may occur only so many times in a row. `attempts` are the logins of this run so far."""
+        if decision.limit_of(cause, self.instance.max_bad_logins) is None:
+            return
+        if cause.maintenance and maintenance_end(self.now()) and self._credentials_proven():
+            self.say(f"gateway-watch: {cause.id} is not counted: in IBKR's maintenance, with proven credentials")
+            return
+        # One refused attempt can show itself by more than one line.
+        if attempts and self._counted.get(cause.id) == attempts:
+            return
+        self._counted[cause.id] = attempts
+        self._breaker = self._breaker.after_refusal(cause.id, self.now())
+        self._keep_breaker()
 
     async def _look(self, event: Event, feed: Feed[_Item]) -> None:
         """See how the container is after something happened to it."""
@@ -331,15 +370,17 @@ class Supervisor:
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Begin to end the run. What must not be lost comes first."""
         if end.open_breaker:
-            reason = end.reason
-            self._breaker = self._breaker.opened(reason.cause, reason.text, reason.remedy, self.now())
-            self._keep_breaker()
+            self._open_breaker(end.reason)
         self._tell(f"{end.reason.cause}: {end.reason.line}")
+        if end.reason.cause in _KEPT_SESSION_CAUSES:
+            await self._remove_kept_files()
         if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
             self.say(f"gateway-watch: {cost}")
         picture = self._session.last_screenshot
         taken: Path | None = None
-        if self.instance.vnc is not None:
+        cause = self._signatures.causes.get(end.reason.cause)
+        # Where the controller's next try must be prevented, it has dismissed the dialog already.
+        if self.instance.vnc is not None and not (cause and cause.interrupt):
             try:
                 password = screenshot.password_file(self.instance, self.environment)
                 taken = await screenshot.save(self.instance, password, end.reason.cause, self.now(), SCREENSHOT_SECONDS)
@@ -350,6 +391,15 @@ class Supervisor:
         self._keep_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
         self.notify(messages.on_end(self.instance, end, taken, self.now()))
         self._stop(feed)
+
+    async def _remove_kept_files(self) -> None:
+        """Remove what announces a session that IBKR refuses, so that the next start is a full login."""
+        for path in self._tracker.kept_files:
+            try:
+                await self.engine.remove_file(self.instance.container, path)
+                self.say(f"gateway-watch: removed {path} in the container, so that the next start is a full login")
+            except EngineError as error:
+                self.say(f"gateway-watch: {path} could not be removed: {error}")
 
     def _stop(self, feed: Feed[_Item]) -> None:
         if self._stopping:
@@ -372,15 +422,27 @@ class Supervisor:
         code = container.exit_code if container else ended.code
         snapshot = self._snapshot()
         asked = self._asked or await self._unit_stops()
-        status, line = decision.on_end(code, snapshot, was_ready=self._ready_at is not None, asked=asked)
+        exit_cause = None if snapshot.cause else self._signatures.exits.get(code)
+        status, reason = decision.on_end(code, snapshot, exit_cause, was_ready=self._ready_at is not None, asked=asked)
+        if exit_cause is not None and not asked:
+            self._count_refusal(exit_cause, 0)
+            change = Change(self.now(), snapshot.mode, LoginState.FAILED, exit_cause.text, exit_cause)
+            end = decision.on_change(change, self._breaker.count(exit_cause.id), self.instance.max_bad_logins)
+            if end is not None and end.open_breaker:
+                self._open_breaker(end.reason)
+                status, reason = end.status, end.reason
+        line = reason.line
         if container is not None and container.oom_killed:
-            line += " The kernel killed it for want of memory."
+            line += " The kernel killed it (out of memory)."
         if not asked and status != decision.OK:
-            cause = snapshot.cause.id if snapshot.cause else "exited"
-            self._keep_session(replace(self._session, last_cause=cause))
-            self.notify(messages.on_failure(self.instance, cause, line, self.now()))
+            self._keep_session(replace(self._session, last_cause=reason.cause))
+            self.notify(messages.on_failure(self.instance, reason.cause, line, self.now()))
         self._tell(line)
         return status
+
+    def _open_breaker(self, reason: Reason) -> None:
+        self._breaker = self._breaker.opened(reason.cause, reason.text, reason.remedy, self.now())
+        self._keep_breaker()
 
     def _fail(self, reason: Reason) -> int:
         self._keep_session(replace(self._session, last_cause=reason.cause))

@@ -16,15 +16,32 @@ LATER = NOW + timedelta(seconds=1)
 EARLIER = NOW - timedelta(seconds=1)
 
 
+def refused(times: int) -> Breaker:
+    return Breaker({"bad_credentials": times}, NOW)
+
+
 def opened(cause: str = "bad_credentials") -> Breaker:
-    return Breaker(2, NOW).opened(cause, "text", "remedy", NOW)
+    return refused(2).opened(cause, "text", "remedy", NOW)
 
 
 def test_refused_logins_are_counted() -> None:
-    assert Breaker().after_bad_login(EARLIER).after_bad_login(NOW) == Breaker(2, NOW)
+    twice = Breaker().after_refusal("bad_credentials", EARLIER).after_refusal("bad_credentials", NOW)
+    assert twice == refused(2)
+    assert (twice.bad_logins, twice.count("login_failed")) == (2, 0)
 
 
-@pytest.mark.parametrize("breaker", [opened(), Breaker(1, NOW)])
+def test_each_cause_is_counted_separately() -> None:
+    breaker = Breaker().after_refusal("login_failed", EARLIER).after_refusal("bad_credentials", NOW)
+    assert (breaker.count("login_failed"), breaker.bad_logins) == (1, 1)
+
+
+def test_a_file_of_an_earlier_release_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "breaker.json"
+    path.write_text(json.dumps({"bad_logins": 2, "last_bad_at": NOW.isoformat(), "open": None}))
+    assert BreakerFile(path, "ib-gateway").read() == refused(2)
+
+
+@pytest.mark.parametrize("breaker", [opened(), refused(1)])
 def test_a_later_correction_closes_it_and_counts_from_zero(breaker: Breaker) -> None:
     assert breaker.mended(LATER) == Breaker()
     assert breaker.mended(NOW) == breaker
@@ -33,7 +50,7 @@ def test_a_later_correction_closes_it_and_counts_from_zero(breaker: Breaker) -> 
 
 
 def test_what_only_credentials_mend() -> None:
-    assert Breaker(1, NOW).about_credentials
+    assert refused(1).about_credentials
     assert opened("account_locked").about_credentials
     assert not opened("bad_image").about_credentials
 

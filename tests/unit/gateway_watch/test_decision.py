@@ -30,7 +30,9 @@ def hanging(cause: str) -> Cause:
 
 def test_a_refused_login_is_tried_once_more_and_no_further() -> None:
     bad = CAUSES["bad_credentials"]
-    assert decision.on_change(change(bad), 1, 2) is None
+    once = decision.on_change(change(bad), 1, 2)
+    assert once is not None
+    assert (once.status, once.open_breaker) == (RETRY, False)
     end = decision.on_change(change(bad), 2, 2)
     assert end is not None
     assert (end.status, end.open_breaker, end.reason.cause) == (MEND, True, "bad_credentials")
@@ -44,11 +46,48 @@ def test_a_refused_login_that_hangs_is_tried_once_more_by_a_restart() -> None:
     assert [(end.status, end.open_breaker) for end in (once, twice)] == [(RETRY, False), (MEND, True)]
 
 
-STOPPING = [cause for cause in CAUSES.values() if cause.person and cause.next_step is not NextStep.GOES_ON]
+STOPPING = [
+    cause
+    for cause in CAUSES.values()
+    if cause.person and cause.next_step not in (NextStep.GOES_ON, NextStep.WAITS) and cause.tries is None
+]
+LIMITED = [cause for cause in CAUSES.values() if cause.tries is not None]
+
+
+@pytest.mark.parametrize("cause", LIMITED, ids=lambda cause: cause.id)
+def test_what_may_pass_is_tried_again_until_its_limit(cause: Cause) -> None:
+    assert cause.tries is not None
+    before = decision.on_change(change(cause), cause.tries - 1, 2)
+    assert before is None or (before.status, before.open_breaker) == (RETRY, False)
+    end = decision.on_change(change(cause), cause.tries, 2)
+    assert end is not None
+    assert (end.status, end.open_breaker, end.reason.cause) == (MEND, True, cause.id)
+
+
+def test_the_controllers_own_next_try_is_prevented_where_it_comes_too_soon() -> None:
+    for name in ("login_failed", "login_error", "maintenance", "server_refused", "passkey_required"):
+        end = decision.on_change(change(CAUSES[name]), 1, 2)
+        assert end is not None, name
+        assert (end.status, end.open_breaker) == (RETRY, False)
+    assert decision.on_change(change(CAUSES["server_down"], LoginState.RESTARTING), 0, 2) is None
+
+
+def test_a_dialog_that_a_person_must_answer_ends_nothing() -> None:
+    dialog = CAUSES["unknown_dialog"]
+    assert decision.on_change(change(dialog, LoginState.BLOCKED), 1, 2) is None
+    assert dialog.final
+
+
+@pytest.mark.parametrize("state", [LoginState.LINK_LOST, LoginState.BLOCKED])
+def test_neither_a_lost_link_nor_a_dialog_is_ended_by_time(state: LoginState) -> None:
+    found = snapshot(state)
+    condition = decision.progress(Progress(), found, "healthy", 0, heard=True)
+    assert decision.due(condition, 300) is None
+    assert decision.on_time(condition, found, 300, 86400) is None
 
 
 @pytest.mark.parametrize("cause", [cause for cause in STOPPING if cause.id != "bad_credentials"], ids=lambda c: c.id)
-def test_what_a_person_must_mend_ends_at_once(cause: Cause) -> None:
+def test_what_a_person_must_correct_ends_at_once(cause: Cause) -> None:
     end = decision.on_change(change(cause), 0, 2)
     assert end is not None
     assert (end.status, end.open_breaker, end.reason.remedy) == (MEND, True, cause.remedy)
@@ -132,13 +171,13 @@ def test_a_wait_without_a_word_ends_after_an_hour() -> None:
 
 
 def test_a_gateway_that_should_exit_and_does_not_is_ended() -> None:
-    failed = snapshot(LoginState.FAILED, CAUSES["no_login_window"])
+    failed = snapshot(LoginState.FAILED, CAUSES["session_yielded"])
     state = decision.progress(Progress(unsettled=0), failed, None, 100, heard=True)
     assert decision.due(state, 300) == 160
     assert decision.on_time(state, failed, 300, 159) is None
     end = decision.on_time(state, failed, 300, 160)
     assert end is not None
-    assert end.reason.cause == "no_login_window"
+    assert end.reason.cause == "session_yielded"
 
 
 @pytest.mark.parametrize(
@@ -146,16 +185,22 @@ def test_a_gateway_that_should_exit_and_does_not_is_ended() -> None:
     [(0, True, False, OK), (0, False, False, RETRY), (3, True, False, RETRY), (143, True, True, OK)],
 )
 def test_the_end_of_a_container(code: int, was_ready: bool, asked: bool, status: int) -> None:
-    found, line = decision.on_end(code, snapshot(LoginState.READY), was_ready=was_ready, asked=asked)
-    assert (found, f"exit code {code}" in line) == (status, True)
+    found, reason = decision.on_end(code, snapshot(LoginState.READY), None, was_ready=was_ready, asked=asked)
+    assert (found, f"exit code {code}" in reason.line) == (status, True)
 
 
 def test_the_end_of_a_failed_login_names_its_cause() -> None:
-    status, line = decision.on_end(
-        1, snapshot(LoginState.FAILED, CAUSES["session_yielded"]), was_ready=True, asked=False
-    )
-    assert status == RETRY
-    assert CAUSES["session_yielded"].remedy in line
+    # The controller's script has reported the end, so the state is no longer `failed`; the exit code is 0.
+    given_way = snapshot(LoginState.RESTARTING, CAUSES["session_yielded"])
+    status, reason = decision.on_end(0, given_way, None, was_ready=True, asked=False)
+    assert (status, reason.cause) == (RETRY, "session_yielded")
+    assert CAUSES["session_yielded"].remedy in reason.line
+
+
+def test_an_exit_code_names_a_cause_that_no_line_explains() -> None:
+    stopped = snapshot(LoginState.STARTING)
+    status, reason = decision.on_end(83, stopped, load().exits[83], was_ready=False, asked=False)
+    assert (status, reason.cause) == (RETRY, "gateway_entry_missing")
 
 
 def test_failures_of_the_api_count_in_a_row() -> None:

@@ -106,7 +106,7 @@ def test_each_2fa_request_counts_anew() -> None:
 
 
 def test_a_login_overcomes_an_earlier_failure() -> None:
-    tracker, _ = tracker_after([*LOGIN, "Connection to server failed: Server error"])
+    tracker, _ = tracker_after([*LOGIN, "Connection to server failed: Server error", "Cold restart in progress"])
     assert tracker.snapshot(START).cause is not None
 
     replay(tracker, stamped([*LOGIN, *LOADED], START + timedelta(minutes=1)))
@@ -172,15 +172,13 @@ def test_silence_is_noticed_in_a_log_that_is_read_later() -> None:
 @pytest.mark.parametrize(
     ("line", "cause", "final", "state"),
     [
-        ("Login failed", "bad_credentials", True, LoginState.FAILED),
+        ("Login failed", "login_failed", False, LoginState.FAILED),
         (
             "detected dialog entitled: Unrecognized Username or Password; event=Opened",
             "bad_credentials",
             True,
             LoginState.FAILED,
         ),
-        ("Your account has been locked after too many failures", "account_locked", True, LoginState.FAILED),
-        ("Connection to server failed: Server error", "server_down", False, LoginState.RESTARTING),
         (
             "Re-login after second factor authentication timeout in 5 second",
             "twofa_missed",
@@ -199,7 +197,7 @@ def test_silence_is_noticed_in_a_log_that_is_read_later() -> None:
             False,
             LoginState.RESTARTING,
         ),
-        ("Exiting after error with exit code=1111", "twofa_slow_login", False, LoginState.RESTARTING),
+        ("Exiting after error with exit code=1111", "twofa_slow_login", False, LoginState.FAILED),
         (
             "You should specify the required second factor device using the SecondFactorDevice setting in config.ini",
             "twofa_device_unset",
@@ -223,7 +221,8 @@ def test_silence_is_noticed_in_a_log_that_is_read_later() -> None:
         ("Other session may be primary (scenario 6)", "session_yielded", True, LoginState.FAILED),
         ("Trading Login Handoff dialog; error: {}", "login_handoff", True, LoginState.FAILED),
         ("Exiting after error with exit code=1110", "login_handoff", True, LoginState.FAILED),
-        ("Exiting after error with exit code=1112", "no_login_window", True, LoginState.FAILED),
+        ("Exiting after error with exit code=1112", "no_login_window", False, LoginState.FAILED),
+        ("Exiting after error with exit code=1107", "gateway_entry_missing", True, LoginState.FAILED),
         (".> Invalid TRADING_MODE: foo", "invalid_trading_mode", True, LoginState.FAILED),
         (
             "error: both TWS_PASSWORD and TWS_PASSWORD_FILE are set (but are exclusive)",
@@ -247,14 +246,14 @@ def test_each_failure_has_its_cause(line: str, cause: str, final: bool, state: L
     assert snapshot.cause == change.cause
 
 
-def test_bad_credentials_are_not_forgotten_while_the_gateway_restarts() -> None:
+def test_a_refusal_is_not_forgotten_while_the_gateway_restarts() -> None:
     tracker, _ = tracker_after([*LOGIN, "Login failed", "Cold restart in progress", "IBC will cold-restart shortly"])
 
     snapshot = tracker.snapshot(START)
 
     assert snapshot.state is LoginState.RESTARTING
     assert snapshot.cause is not None
-    assert snapshot.cause.id == "bad_credentials"
+    assert snapshot.cause.id == "login_failed"
 
 
 def test_a_blocked_api_is_a_warning_and_no_failure() -> None:

@@ -12,6 +12,15 @@ from gateway_watch.signatures import LoginState, NextStep, SignatureFileError, l
 
 GOOD = """
 controller = "robot"
+line = 'ROBOT:'
+process = 'robot'
+[dialogs]
+pattern = '(?P<title>.+) (?P<event>shown|gone)'
+opened = "shown"
+closed = "gone"
+known = 'Login'
+seconds = 30
+cause = "broken"
 [causes.broken]
 text = "It broke."
 remedy = "Mend it."
@@ -26,30 +35,45 @@ text = "broke at {place}"
 """
 
 CAUSES = {
-    "empty_credentials": (True, NextStep.HANGS),
-    "bad_credentials": (True, NextStep.RESTARTS),
-    "account_locked": (True, NextStep.RESTARTS),
-    "rate_limited": (False, NextStep.LOGS_IN_AGAIN),
-    "twofa_missed": (False, NextStep.LOGS_IN_AGAIN),
-    "twofa_slow_login": (False, NextStep.RESTARTS),
-    "twofa_device_unknown": (True, NextStep.HANGS),
-    "twofa_device_unset": (True, NextStep.HANGS),
-    "existing_session": (True, NextStep.HANGS),
-    "session_yielded": (False, NextStep.EXITS),
-    "login_handoff": (True, NextStep.EXITS),
-    "token_refused": (False, NextStep.HANGS),
-    "server_down": (False, NextStep.RESTARTS),
-    "no_login_window": (False, NextStep.EXITS),
-    "bad_image": (True, NextStep.EXITS),
-    "invalid_trading_mode": (True, NextStep.EXITS),
-    "password_set_twice": (True, NextStep.EXITS),
-    "write_access_blocked": (True, NextStep.GOES_ON),
+    "empty_credentials": (True, NextStep.HANGS, None),
+    "bad_credentials": (True, NextStep.HANGS, None),
+    "login_failed": (False, NextStep.RESTARTS, 5),
+    "login_error": (False, NextStep.RESTARTS, 5),
+    "maintenance": (False, NextStep.RESTARTS, None),
+    "account_locked": (True, NextStep.RESTARTS, None),
+    "rate_limited": (False, NextStep.LOGS_IN_AGAIN, None),
+    "passkey_required": (True, NextStep.RESTARTS, 2),
+    "version_unsupported": (True, NextStep.RESTARTS, 2),
+    "several_paper_users": (True, NextStep.RESTARTS, 2),
+    "twofa_missed": (False, NextStep.LOGS_IN_AGAIN, None),
+    "twofa_slow_login": (False, NextStep.RESTARTS, None),
+    "twofa_device_unknown": (True, NextStep.HANGS, None),
+    "twofa_device_unset": (True, NextStep.HANGS, None),
+    "existing_session": (True, NextStep.HANGS, None),
+    "session_yielded": (False, NextStep.EXITS, None),
+    "login_handoff": (True, NextStep.EXITS, None),
+    "token_refused": (False, NextStep.HANGS, None),
+    "stale_autorestart": (False, NextStep.HANGS, None),
+    "server_down": (False, NextStep.RESTARTS, None),
+    "server_refused": (False, NextStep.RESTARTS, None),
+    "no_login_window": (False, NextStep.RESTARTS, 5),
+    "not_configured": (False, NextStep.HANGS, 2),
+    "unknown_dialog": (True, NextStep.WAITS, None),
+    "controller_error": (False, NextStep.EXITS, 5),
+    "control_missing": (False, NextStep.EXITS, 3),
+    "controller_misconfigured": (True, NextStep.EXITS, 2),
+    "gateway_entry_missing": (True, NextStep.EXITS, 2),
+    "settings_unwritable": (True, NextStep.EXITS, 3),
+    "bad_image": (True, NextStep.EXITS, None),
+    "invalid_trading_mode": (True, NextStep.EXITS, None),
+    "password_set_twice": (True, NextStep.EXITS, None),
+    "write_access_blocked": (True, NextStep.GOES_ON, None),
 }
 
 
 def test_ibc_has_exactly_the_agreed_causes() -> None:
     causes = load("ibc").causes
-    assert {name: (cause.person, cause.next_step) for name, cause in causes.items()} == CAUSES
+    assert {name: (cause.person, cause.next_step, cause.tries) for name, cause in causes.items()} == CAUSES
 
 
 def test_every_cause_says_what_is_wrong_and_what_to_do_in_a_sentence() -> None:
@@ -85,6 +109,9 @@ def test_a_line_that_nobody_knows_matches_nothing() -> None:
     ("line", "signature"),
     [
         ("detected dialog entitled: Login failed; event=Opened", None),
+        ("Exiting after error with exit code=1103", "exit_code"),
+        ("2026-11-23 01:00:00:123 IBC: <html>Connection to server failed: no", "server_failed_stuck"),
+        ("2026-11-23 01:00:00:123 IBC: Connection to server failed: no", "server_failed"),
         ("2026-11-23 01:00:00:123 IBC: Login failed", "login_failed"),
         ("IBC: Login has completed: exiting via [File, Close] menu", None),
         ("2026-11-23 01:00:00:123 IBC: Login has completed", "login_completed"),
@@ -112,12 +139,20 @@ def test_a_good_file_is_read() -> None:
     ("old", "new", "message"),
     [
         ("controller =", "controler =", r"robot.toml: missing controller"),
+        ("person = true", "person = true\ntries = 0", r"cause broken: tries must be a whole number"),
+        ("(?P<title>.+)", "(.+)", r"dialogs: the pattern has no group title"),
+        ("seconds = 30\n", "", r"dialogs: missing seconds"),
+        ("[[signatures]]", '[exits]\n300 = "broken"\n[[signatures]]', r"exit '300' is not a container's exit code"),
+        ("[[signatures]]", '[exits]\n3 = "crushed"\n[[signatures]]', r"exit 3: cause 'crushed' is not defined"),
+        ("[[signatures]]", "[[refusals]]\npattern = '('\ncause = 'broken'\n[[signatures]]", r"refusal \(: pattern"),
+        ('cause = "broken"\ntext', 'cause = "broken"\nrefusal = true\ntext', r"has no group said"),
+        ('text = "broke at', 'session = "half"\ntext = "broke at', r"'half' is none of full, kept"),
         ('remedy = "Mend it."\n', "", r"cause broken: missing remedy"),
         ("person =", "human =", r"cause broken: missing person"),
-        ('next_step = "hangs"', 'next_step = "sits"', r"cause broken: 'sits' is none of hangs, exits"),
+        ('next_step = "hangs"', 'next_step = "sits"', r"cause broken: 'sits' is none of hangs, waits, exits"),
         ('state = "failed"', 'state = "fail"', r"signature broke: 'fail' is none of starting"),
         ('cause = "broken"', 'cause = "crushed"', r"signature broke: cause 'crushed' is not defined"),
-        ('cause = "broken"\n', "", r"signature broke: state failed needs a cause"),
+        ('cause = "broken"\n', "", r"signature broke: state failed and refusal need a cause"),
         (r"(?P<place>\w+)", r"(?P<place>\w+", r"signature broke: pattern: .*unterminated"),
         ("broke at {place}", "broke at {time}", r"signature broke: the pattern has no group time"),
         ('text = "broke at', 'words = "broke at', r"signature broke: unknown words"),

@@ -59,7 +59,9 @@ GOOD = Status(
 )
 OPEN = replace(
     GOOD,
-    breaker=Breaker(2, AT, Opening("bad_credentials", "IBKR does not accept them.", "Correct them.", AT)),
+    breaker=Breaker(
+        {"bad_credentials": 2}, AT, Opening("bad_credentials", "IBKR does not accept them.", "Correct them.", AT)
+    ),
     container=None,
     login=None,
     unit=replace(UNIT, active="failed", sub="failed"),
