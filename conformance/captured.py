@@ -46,7 +46,7 @@ def of_recording(recording: Recording, controller: Controller) -> Captured:
         gap = line.at - before
         now += round(gap) if gap >= GAP else 0
         before = line.at
-        lines.append(Line(float(now), line.text))
+        lines.append(Line(float(now), line.text.rstrip()))
     flow = recording.flow
     return Captured(flow.name, flow.about, controller.version, tuple(lines), recording.exit_code)
 
@@ -93,7 +93,7 @@ def _render(captured: Captured) -> str:
         if line.at > now:
             rows.append(f"# {line.at - now:.0f} s")
             now = line.at
-        rows.append(line.text.rstrip())
+        rows.append(line.text)
     return "\n".join([*rows, exit_line, ""])
 
 

@@ -285,7 +285,8 @@ _REFUSALS = (
             ANEW,
         )
         for name, about, text in (
-            ("network", "the network", "Server disconnected, please try again"),
+            ("network", "the network", "Network is unreachable"),
+            ("disconnected", "the servers", "Server disconnected, please try again"),
             ("passkey", "a passkey is required", "Required PassKey is not supported"),
             ("version", "the version is no longer supported", "This version is no longer supported. Please upgrade."),
             (

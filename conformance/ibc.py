@@ -20,7 +20,14 @@ _MASKS = (
     (re.compile(r"^Operating system: .*"), "Operating system: <system>"),
     (re.compile(r"^( *java\.runtime\.version = ).*"), r"\1<version>"),
 )
-_LEFT_OUT = ("Classpath=", "Java VM Options=", '"<java>/bin/java" ', "System Properties")
+# Bash writes the last one if SIGTERM comes at the moment at which the gateway's process ends.
+_LEFT_OUT = (
+    "Classpath=",
+    "Java VM Options=",
+    '"<java>/bin/java" ',
+    "System Properties",
+    "<ibc>/scripts/ibcstart.sh: line ",
+)
 _RULE = "-" * 60
 _BLOCKS = {"IBC Settings:": "End IBC Settings", _RULE: _RULE}
 """First and last line of the blocks that are left out: the settings, and the properties of the JVM."""

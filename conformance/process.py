@@ -54,11 +54,12 @@ class ControllerProcess:
         self._process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> int:
-        """The exit code. Raises TimeoutError if the process goes on for longer than `seconds`."""
+        """The exit code, as a shell shows it. Raises TimeoutError if the process goes on for longer than `seconds`."""
         try:
-            return self._process.wait(seconds)
+            code = self._process.wait(seconds)
         except subprocess.TimeoutExpired as error:
             raise TimeoutError(f"the controller has not ended within {seconds:.1f} s") from error
+        return 128 - code if code < 0 else code
 
     def kill(self) -> None:
         """End the script and all that it has started, at once."""

@@ -329,8 +329,10 @@ class LoginTracker:
 
     def _exit_cause(self, login: _Login, code: str) -> Cause | None:
         """The cause of an exit code; None if the line before has already given a better one, or nobody knows it."""
-        if login.state is LoginState.FAILED and login.cause is not None:
+        if login.state in (LoginState.FAILED, LoginState.RESTARTING) and login.cause is not None:
             return None
+        if login.misconfigured is not None:
+            return login.misconfigured
         return self.signatures.exits.get(int(code) % 256)
 
     def _conclude_text(self, time: datetime) -> list[Change]:

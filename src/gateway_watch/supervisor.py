@@ -286,7 +286,7 @@ class Supervisor:
             self._twofa_seen = True
         if change.cause is not None:
             self._count_refusal(change.cause, snapshot.attempts)
-        elif snapshot.state in (LoginState.LOGGED_IN, LoginState.READY) and self._breaker != Breaker():
+        elif snapshot.state is LoginState.READY and self._breaker != Breaker():
             self._breaker = Breaker()
             self._keep_breaker()
         came_back = self._state in (LoginState.LINK_LOST, LoginState.BLOCKED)
