@@ -223,15 +223,8 @@ _DIALOGS = (
     Flow(
         "dialog_non_brokerage",
         "The warning about a paper account, which a rule dismisses.",
-        (
-            (
-                *OPEN,
-                *CONNECT,
-                _NON_BROKERAGE,
-                "await-answer",
-            ),
-        ),
-        ("dismissed non_brokerage_account",),
+        ((*OPEN, *CONNECT, _NON_BROKERAGE, "await-answer", *LOAD, "idle"),),
+        ("dismissed non_brokerage_account", *READY),
         PAPER,
     ),
 )

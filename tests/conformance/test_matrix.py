@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import pytest
 from conformance import captured
 from conformance.controller import Line
+from conformance.flow import Flow
 from conformance.flows import FLOWS
 from tests.conformance import expected
 from tests.conformance.expected import Row
 from tests.conformance.judge import LONG, Judge, Outcome
 
 
-def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, judge: Judge) -> Outcome:
+@dataclass(frozen=True)
+class Suite:
+    """A controller with its flows; `started` is what the image's start script prints before it, with the {mode}."""
+
+    controller: str
+    flows: Mapping[str, Flow]
+    started: str
+
+
+IBC = Suite("ibc", FLOWS, ".> Starting IBC in {mode} mode, with params:")
+
+
+def conclude(
+    flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, judge: Judge, suite: Suite = IBC
+) -> Outcome:
     """Replay the lines, compare what is seen after each line of the row, and return the outcome."""
-    settings = FLOWS[flow].settings
-    judge.feed(Line(0.0, f".> Starting IBC in {judge.trading_mode} mode, with params:"))
+    settings = suite.flows[flow].settings
+    judge.feed(Line(0.0, suite.started.format(mode=judge.trading_mode)))
     marks = list(row.lines)
     for line in lines:
         seen = judge.feed(line)
@@ -26,7 +42,7 @@ def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, 
             del marks[0]
     assert not marks, f"no line with {marks[0][0]!r} in the flow {flow} ({settings})"
     if exit_code is not None:
-        judge.end(exit_code, asked=FLOWS[flow].stop is not None)
+        judge.end(exit_code, asked=suite.flows[flow].stop is not None)
     else:
         seen = judge.silence(LONG)
         if row.silence is not None:
@@ -35,20 +51,20 @@ def conclude(flow: str, row: Row, lines: Iterable[Line], exit_code: int | None, 
     return judge.outcome or Outcome("goes on")
 
 
-def mode_of(flow: str) -> str:
-    mode = FLOWS[flow].settings.trading_mode
+def mode_of(flow: str, suite: Suite = IBC) -> str:
+    mode = suite.flows[flow].settings.trading_mode
     return mode if mode in ("live", "paper") else "paper"
 
 
-def check(flow: str, row: Row, lines: tuple[Line, ...], exit_code: int | None) -> None:
+def check(flow: str, row: Row, lines: tuple[Line, ...], exit_code: int | None, suite: Suite = IBC) -> None:
     """The row holds, and as many runs in a row as it says lead to a stop."""
     what, cause = row.outcome
-    outcome = conclude(flow, row, lines, exit_code, Judge("ibc", mode_of(flow)))
+    outcome = conclude(flow, row, lines, exit_code, Judge(suite.controller, mode_of(flow, suite)), suite)
     assert (outcome.what, outcome.cause) == (what, cause)
     if row.limit is not None and what == "restart":
         assert cause is not None
         for before, then in ((row.limit - 2, "restart"), (row.limit - 1, "stop")):
-            judge = Judge("ibc", mode_of(flow), {cause: before} if before > 0 else {})
+            judge = Judge(suite.controller, mode_of(flow, suite), {cause: before} if before > 0 else {})
             for line in lines:
                 judge.feed(line)
             if exit_code is None:
