@@ -143,9 +143,13 @@ class Supervisor:
         try:
             if not self._may_start():
                 return decision.MEND
+            # Before the first status: whoever reads it may stop the unit at once.
+            asked = asyncio.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, asked.set)
             feed: Feed[_Item] = Feed()
             async with feed:
-                feed.add(self._signals())
+                feed.add(self._signals(asked))
                 if not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
@@ -491,11 +495,7 @@ class Supervisor:
         await self.engine.stop(self.instance.container, STOP_SECONDS)
         yield _Stopped()
 
-    async def _signals(self) -> AsyncGenerator[_Item, None]:
-        asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked.set)
+    async def _signals(self, asked: asyncio.Event) -> AsyncGenerator[_Item, None]:
         await asked.wait()
         yield _StopAsked()
 

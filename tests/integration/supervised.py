@@ -16,6 +16,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,26 @@ TWOFA = (
     STAMP + "detected dialog entitled: Second Factor Authentication; event=Opened",
     STAMP + "Second Factor Authentication initiated",
 )
-REFUSED = (STAMP + "Login failed", STAMP + "Cold restart in progress", "IBC will cold-restart shortly")
+WRONG_PASSWORD = (STAMP + "detected dialog entitled: Unrecognized Username or Password; event=Opened",)
+LOGIN_FAILED = (STAMP + "Login failed", STAMP + "Cold restart in progress", "IBC will cold-restart shortly")
 LISTEN = "touch /tmp/listening"
 STAY = "while :; do sleep 1 & wait $!; done"
 TRAP = "trap 'echo .\\> Received SIGINT or SIGTERM; exit 0' TERM"
+
+
+WEDNESDAY = datetime(2026, 11, 25, 17, tzinfo=UTC)
+"""Noon in New York: far from every planned restart, reminder and maintenance."""
+
+# The command line, with a clock that starts at a given moment: what the supervisor does depends on the hour.
+_DRIVER = """
+import functools, sys
+from datetime import UTC, datetime, timedelta
+from gateway_watch import cli
+from gateway_watch.supervisor import Supervisor
+shift = datetime.fromisoformat("{moment}") - datetime.now(UTC)
+cli.Supervisor = functools.partial(Supervisor, now=lambda: datetime.now(UTC) + shift, probe_seconds={probe_seconds})
+sys.exit(cli.main(["run", *sys.argv[1:]]))
+"""
 
 
 def says(*lines: str) -> str:
@@ -65,7 +82,7 @@ class Image:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
                 tar.addfile(entry)
             tar.add(program, "bin/busybox", recursive=False)
-            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq"):
+            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "mkdir"):
                 entry = tarfile.TarInfo(f"bin/{name}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(entry)
@@ -176,6 +193,10 @@ class Gateway:
             "login_controller": "ibc",
         }
         (self.config / "instance.json").write_text(json.dumps(document | self.settings))
+        # Older than any moment that a test lets the supervisor start at.
+        long_ago = (WEDNESDAY - timedelta(days=30)).timestamp()
+        for file in (self.password, *self.config.glob("*.*")):
+            os.utime(file, (long_ago, long_ago))
 
     def create(self, program: str, *options: str) -> str:
         """Make the container, as the unit's ExecStartPre does; its id."""
@@ -200,9 +221,12 @@ class Gateway:
         self.containers.append(made.stdout.strip())
         return self.containers[-1]
 
-    def start(self, code: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start the supervisor; `code` is what to run instead of the command line."""
-        command = list(code) or ["-m", "gateway_watch.cli", "run"]
+    def start(
+        self, code: Sequence[str] = (), *, moment: datetime = WEDNESDAY, probe_seconds: float = 60.0
+    ) -> subprocess.Popen[str]:
+        """Start the supervisor with a clock that shows `moment`; `code` is what to run instead."""
+        driver = _DRIVER.format(moment=moment.isoformat(), probe_seconds=probe_seconds)
+        command = list(code) or ["-c", driver]
         process = subprocess.Popen(
             [sys.executable, *command, "--instance", self.name, "--config-root", str(self.root / "etc")],
             env={
@@ -223,9 +247,9 @@ class Gateway:
         output, _ = process.communicate(timeout=seconds)
         return process.returncode, output
 
-    def run(self, program: str, *options: str) -> tuple[int, str]:
+    def run(self, program: str, *options: str, moment: datetime = WEDNESDAY) -> tuple[int, str]:
         self.create(program, *options)
-        return self.finish(self.start())
+        return self.finish(self.start(moment=moment))
 
     def terminate(self, process: subprocess.Popen[str]) -> tuple[int, str]:
         process.send_signal(signal.SIGTERM)
@@ -258,3 +282,7 @@ class Gateway:
         for container in self.containers:
             docker("rm", "--force", container)
         self.systemd.close()
+
+
+MakeGateway = Callable[..., Gateway]
+NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
