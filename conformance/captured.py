@@ -20,15 +20,19 @@ _GAP_LINE = re.compile(r"^# (\d+) s$")
 _HEAD = re.compile(r"^# ([a-z0-9_]+): (.*)$")
 _EXIT = re.compile(r"^# exit code: (\d+)$")
 _GOES_ON = "# ends by itself: no"
-# Whether a window gets the focus, and when, is a race between the windows.
-_RACE = re.compile(r"; event=(?:Activated|Deactivated|Focused|Lost focus)$")
+# Lines that a race decides: which window gets the focus and when; the click on the button of a dialog that ends the
+# gateway; which of two settings is first when the configuration fails.
+_RACE = re.compile(
+    r"; event=(?:Activated|Deactivated|Focused|Lost focus)$|Click button: OK$"
+    r"|IBC: Setting (?:ReadOnlyApi|Auto restart time)$"
+)
 
 
 @dataclass(frozen=True)
 class Captured:
     """The lines of one flow with their times in seconds (whole, from 0), and the start script's exit code.
 
-    In the lines stands TIME for a date with a time. `exit_code` is None if the controller would have gone on.
+    TIME replaces a date with a time in the lines. `exit_code` is None if the controller would have gone on.
     """
 
     flow: str
@@ -60,8 +64,8 @@ def _without_machine(recording: Recording) -> Iterator[Line]:
 
 
 def essential(lines: Iterable[Line]) -> list[str]:
-    """The texts that every run of a flow has: without the windows' focus, with numbers as N."""
-    return [re.sub(r"\d+", "N", line.text) for line in lines if not _RACE.search(line.text)]
+    """The texts that every run of a flow has: without what a race decides, with numbers as N."""
+    return [re.sub(r"\d+", "N", line.text) for line in lines if line.text and not _RACE.search(line.text)]
 
 
 def path(controller: str, flow: str) -> Path:

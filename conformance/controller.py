@@ -12,7 +12,7 @@ from conformance.flow import Flow
 __all__ = ["TIME", "Controller", "Launch", "Line", "UnavailableError"]
 
 TIME = "<time>"
-"""Stands in masked lines for a date with a time."""
+"""Replaces a date with a time in masked lines."""
 
 
 class UnavailableError(Exception):

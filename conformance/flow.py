@@ -12,7 +12,7 @@ __all__ = ["Flow", "Image", "LeftBehind", "Settings", "Stop", "StopKind"]
 class Settings:
     """Settings of a controller, under the names of the image's variables where there is one.
 
-    `twofa_seconds` is how long the second factor's dialog may stand before the controller takes its end for a
+    `twofa_seconds` is how long the second factor's dialog may stay open before the controller takes its end for a
     timeout; `login_window_seconds` how long the login window may take. Both have no variable in the image (180
     and 60); they are shortened here.
     """

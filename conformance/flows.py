@@ -113,7 +113,11 @@ _SECOND_FACTOR = (
         NO_RELOGIN,
     ),
     Flow(
-        "twofa_waits", "The push stands and nobody answers.", ((*OPEN, *CONNECT, *PUSH_STANDS),), ("initiated",), LIVE
+        "twofa_waits",
+        "The push stays open and nobody answers.",
+        ((*OPEN, *CONNECT, *PUSH_STANDS),),
+        ("initiated",),
+        LIVE,
     ),
     Flow(
         "twofa_missed_relogin",
@@ -124,7 +128,7 @@ _SECOND_FACTOR = (
     ),
     Flow(
         "twofa_missed_no_relogin",
-        "The push is missed; relogin off: the controller stands there.",
+        "The push is missed; relogin off: the controller does nothing more.",
         ((*OPEN, *CONNECT, "push", "pause 5", "close-push", "idle"),),
         ("not required",),
         NO_RELOGIN,
@@ -193,7 +197,7 @@ _SECOND_FACTOR = (
     ),
     Flow(
         "twofa_device_list_timer",
-        "A list of devices; the push stands in a second dialog when the first one's timer ends the gateway.",
+        "A list of devices; the push is open in a second dialog when the first one's timer ends the gateway.",
         ((*OPEN, *CONNECT, "devices IB Key,Security Card | new", *PUSH_STANDS),),
         ("exit code=1111", "initiated"),
         Settings(trading_mode="live", twofa_device="IB Key", twofa_exit_interval=3),
@@ -298,7 +302,7 @@ _REFUSALS = (
     ),
     Flow(
         "server_failed_html",
-        "Connection to server failed as HTML: not recognised, the dialog stands.",
+        "Connection to server failed as HTML: not recognised, the dialog stays open.",
         (_server_failed("<html>Connection to server failed: Required PassKey is not supported</html>"),),
         ("Connection to server failed",),
     ),
@@ -320,7 +324,7 @@ _REFUSALS = (
     ),
     Flow(
         "too_many_attempts_no_relogin",
-        "Too many failed attempts, relogin off: the dialog stands.",
+        "Too many failed attempts, relogin off: the dialog stays open.",
         (
             (
                 *REFUSED,
@@ -480,7 +484,7 @@ _RESTARTS = (
     ),
     Flow(
         "stale_autorestart",
-        "An autorestart file of a former session: the login form stays as it is.",
+        "An autorestart file of a former session: the login form stays empty.",
         ((*FORM, "idle"),),
         ("Re-starting session", "WINDOW_OPENED"),
         left_behind=LeftBehind.AUTORESTART_FILE,
@@ -523,13 +527,13 @@ _SESSIONS = (
 _DIALOGS = (
     Flow(
         "dialog_login_messages",
-        "Login Messages stands after the login: no handler knows it.",
+        "Login Messages is open after the login: no handler knows it.",
         ((*SESSION, "message Login Messages | Please read this message | Resume Login", "idle"),),
         (*READY, "Login Messages"),
     ),
     Flow(
         "dialog_login_messages_at_login",
-        "Login Messages stands before the login has completed.",
+        "Login Messages is open before the login has completed.",
         ((*OPEN, *CONNECT, "message Login Messages | Please read this message | Resume Login", "idle"),),
         ("Login Messages",),
     ),
@@ -554,13 +558,13 @@ _DIALOGS = (
     ),
     Flow(
         "dialog_gateway",
-        "A dialog with Gateway in its title: its text is in the log, and it stands.",
+        "A dialog with Gateway in its title: its text is in the log, and it stays open.",
         ((*REFUSED, "message IB Gateway 10.45 needs to be upgraded | Download the new version | OK", "idle"),),
         ("Download the new version",),
     ),
     Flow(
         "dialog_no_title",
-        "A dialog without a title stands during the login.",
+        "A dialog without a title is open during the login.",
         ((*OPEN, *CONNECT, "message  | Something new | Continue", "idle"),),
         ("no title",),
     ),
@@ -570,7 +574,7 @@ _CONFIGURATION = (
     Flow(
         "configuration_no_menu",
         "The main window has no menu entry for the settings: exit 1100.",
-        ((*OPEN, "main-window without-settings", *CONNECT, *LOAD, "idle"),),
+        ((*OPEN, "main-window without-settings", "idle"),),
     ),
     Flow(
         "configuration_no_read_only",
@@ -632,7 +636,7 @@ _ENDS = (
     Flow("stop_at_login", "Stopped during the login.", ((*OPEN, *CONNECT, "idle"),), stop=Stop("Connecting to server")),
     Flow(
         "stop_at_twofa",
-        "Stopped while the push stands.",
+        "Stopped while the push is open.",
         ((*OPEN, *CONNECT, *PUSH_STANDS),),
         settings=LIVE,
         stop=Stop("initiated"),

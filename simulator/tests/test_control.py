@@ -18,7 +18,7 @@ from gateway_simulator import ctl
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.control import COMMANDS, ControlServer
 from gateway_simulator.login.lifecycle import Gateway, View
-from gateway_simulator.login.loginscript import LoginState
+from gateway_simulator.login.steps import LoginState
 from gateway_simulator.settings import GatewaySettings, Scenario
 from gateway_simulator.trading.model import Halted
 

@@ -18,10 +18,11 @@ import pytest
 
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.login import autorestart
-from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.login.loginscript import Happening, LoginState
+from gateway_simulator.login.kept import KeptScenario
+from gateway_simulator.login.lifecycle import ControllerEnd, Gateway, GatewayError, View
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
-from gateway_simulator.settings import GatewaySettings, Scenario, Server, read_zone
+from gateway_simulator.login.steps import Happening, LoginState, OpenDialog
+from gateway_simulator.settings import GatewaySettings, Scenario, Server, read_scenario, read_zone
 
 DEADLINE = 20.0
 SOURCES = Path(__file__).parents[1] / "src"
@@ -142,7 +143,48 @@ def test_restart_goes_on_in_the_next_container_if_the_file_survives(tmp_path: Pa
         async with running(fast(TWOFA="never"), tmp_path) as (_, log, _run):
             await log.said("Login has completed")
         assert f"autorestart file found at {path}: authentication will not be required" in log.lines
+        assert f"AUTORESTART_OPTION is -Drestart={path.parent.name}" in log.lines
         assert not path.exists()
+
+    asyncio.run(scene())
+
+
+def test_autorestart_file_is_deleted_when_it_is_read_so_a_refused_token_does_not_loop(tmp_path: Path) -> None:
+    async def scene() -> None:
+        path = autorestart.write(tmp_path, "user")
+        async with running(fast(TOKEN_REFUSED="yes"), tmp_path) as (_, log, _run):
+            await log.shown(LoginState.HANGING)
+            assert any("Re-login to session" in line for line in log.lines)
+            assert not path.exists(), "the gateway deletes it before it logs in"
+        async with running(fast(TOKEN_REFUSED="yes"), tmp_path) as (_, log, _run):
+            await log.shown(LoginState.LOGGED_IN)
+        assert any("full authentication will be required" in line for line in log.lines)
+        assert any("Login attempt: 1" in line for line in log.lines)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("left_by", ["gateway", "hand"])
+def test_stale_autorestart_file_holds_every_start_until_it_is_deleted(left_by: str, tmp_path: Path) -> None:
+    async def scene() -> None:
+        if left_by == "gateway":
+            async with running(fast(STALE_AUTORESTART="yes"), tmp_path) as (gateway, log, _run):
+                await log.shown(LoginState.LOGGED_IN)
+                gateway.happen(Happening.DAILY_RESTART)
+                await log.shown(LoginState.HANGING)
+        else:
+            (tmp_path / "abcdef").mkdir()
+            (tmp_path / "abcdef" / "autorestart").touch()
+        for _ in range(2):
+            async with running(fast(), tmp_path) as (_, log, _run):
+                await log.shown(LoginState.HANGING)
+            assert log.lines[-3].endswith("Login dialog WINDOW_OPENED: LoginState is LOGGED_OUT")
+            assert not any("Login attempt" in line for line in log.lines)
+        found = autorestart.find(tmp_path)
+        assert found is not None
+        found.unlink()
+        async with running(fast(), tmp_path) as (_, log, _run):
+            await log.shown(LoginState.LOGGED_IN)
 
     asyncio.run(scene())
 
@@ -170,7 +212,7 @@ def test_daily_restart_ends_the_gateway_if_the_session_cannot_be_kept(tmp_path: 
     ("changes", "status"),
     [
         ({"JAVA_MISSING": "yes"}, 1),
-        ({"NO_LOGIN_WINDOW": "yes"}, 1112 % 256),
+        ({"EXIT_CODE": "1107"}, 1107 % 256),
         ({"EXISTING_SESSION": "2"}, 0),
         ({"CRASH_AFTER": "1"}, 1),
     ],
@@ -180,7 +222,7 @@ def test_exit_status(changes: dict[str, str], status: int, tmp_path: Path) -> No
         async with running(fast(**changes), tmp_path) as (_, log, run):
             assert await asyncio.wait_for(run, DEADLINE) == status
         if "JAVA_MISSING" in changes:
-            assert log.lines[-1] == "Error: Can't find suitable Java installation"
+            assert log.lines[-1] == r"Error: Can\'t find suitable Java installation"
 
     asyncio.run(scene())
 
@@ -212,11 +254,11 @@ def test_crash_works_in_any_state_and_a_hanging_gateway_stays(tmp_path: Path) ->
     asyncio.run(scene())
 
 
-def test_bad_credentials_are_mended_by_the_next_run(tmp_path: Path) -> None:
+def test_refusals_end_with_the_next_run(tmp_path: Path) -> None:
     async def scene() -> None:
-        async with running(fast(CREDENTIALS="bad_a"), tmp_path) as (gateway, log, _):
+        async with running(fast(REFUSAL="login_failed"), tmp_path) as (gateway, log, _):
             await log.said("IBC will cold-restart shortly", 3)
-            gateway.scenario = gateway.scenario.changed("CREDENTIALS", "good")
+            gateway.change("REFUSAL", "none")
             await log.shown(LoginState.LOGGED_IN)
 
     asyncio.run(scene())
@@ -226,7 +268,8 @@ def test_first_connect_is_silent_once_after_each_start(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(fast(FIRST_CONNECT="silent"), tmp_path) as (gateway, log, _):
             for run in (1, 2):
-                await log.said("Configuration tasks completed", run)
+                await log.said("Login has completed", run)
+                await log.shown(LoginState.LOGGED_IN)
                 with pytest.raises(TimeoutError):
                     await ask_version(gateway.port, wait=0.3)
                 assert b"176" in await ask_version(gateway.port)
@@ -260,6 +303,138 @@ def test_server_down_outlasts_the_run(tmp_path: Path) -> None:
             await log.shown(LoginState.LOGGED_IN)
 
     asyncio.run(scene())
+
+
+def test_outage_in_a_running_session_is_over_by_itself(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.LOGGED_IN)
+            gateway.set_server(Server.DOWN)
+            await log.said("entitled: Attempt 3: Authenticating (trying for another 60 seconds)...; event=Opened")
+            assert b"176" in await ask_version(gateway.port), "the API stays open"
+            gateway.set_server(Server.UP)
+            await log.until(lambda: log.views[-1].note == "The API port is open")
+            assert gateway.view.run == 1
+        closed = next(line for line in reversed(log.lines) if line.endswith("event=Closed"))
+        assert "entitled: Attempt" in closed
+        assert sum("Login has completed" in line for line in log.lines) == 1
+
+    asyncio.run(scene())
+
+
+def test_dialog_after_the_login_holds_the_api_until_it_is_dismissed(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with running(fast(DIALOG="Login Messages"), tmp_path) as (gateway, log, _):
+            await log.said("detected dialog entitled: Login Messages; event=Opened")
+            await log.until(lambda: log.views[-1].dialog == "Login Messages")
+            with pytest.raises(TimeoutError):
+                await ask_version(gateway.port, wait=0.3)
+            gateway.happen(Happening.DISMISS_DIALOG)
+            await log.said("detected dialog entitled: Login Messages; event=Closed")
+            await log.until(lambda: log.views[-1].dialog == "")
+            assert b"176" in await ask_version(gateway.port)
+            gateway.happen(OpenDialog("Something new"))
+            await log.said("detected dialog entitled: Something new; event=Opened")
+
+    asyncio.run(scene())
+
+
+class Ends:
+    """A login controller's process that is ended when the test says so."""
+
+    def __init__(self) -> None:
+        self.end: asyncio.Future[ControllerEnd] = asyncio.get_running_loop().create_future()
+        self.stopped_after: list[str] | None = None
+        self.lines: list[str] = []
+
+    async def ended(self) -> ControllerEnd:
+        return await asyncio.shield(self.end)
+
+    async def stop(self) -> None:
+        self.stopped_after = list(self.lines)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "logs_out"),
+    [(ControllerEnd.TERMINATED, 143, True), (ControllerEnd.KILLED, 137, False), (None, None, False)],
+)
+def test_only_a_terminated_controller_logs_out_and_frees_the_session(
+    how: ControllerEnd | None, status: int | None, logs_out: bool, tmp_path: Path
+) -> None:
+    scenario = fast(EXISTING_SESSION="after_hard_stop")
+
+    async def scene() -> None:
+        settings = GatewaySettings(
+            user="user", password="secret", existing_session_action="primary", settings_path=tmp_path
+        )
+        log, process = Log(), Ends()
+        process.lines = log.lines
+
+        async def start() -> Ends:
+            return process
+
+        clock = SystemClock()
+        gateway = Gateway(
+            settings, scenario, clock=clock, host="127.0.0.1", port=0, say=log.say, show=log.show, controller=start
+        )
+        run = asyncio.create_task(gateway.run())
+        await log.shown(LoginState.LOGGED_IN)
+        assert not any("Existing session" in line for line in log.lines)
+        if how is None:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        else:
+            process.end.set_result(how)
+            assert await asyncio.wait_for(run, DEADLINE) == status
+            assert f"IBC returned exit status {status}" in log.lines
+        assert process.stopped_after is not None
+        assert any("Shutdown progress" in line for line in process.stopped_after) is logs_out
+        for times in (1, 2):
+            async with running(scenario, tmp_path, existing_session_action="primary") as (_, log, _run):
+                await log.shown(LoginState.LOGGED_IN)
+            found = [line for line in log.lines if "(scenario 3)" in line]
+            assert len(found) == (0 if logs_out and times == 1 else 1)
+
+    asyncio.run(scene())
+
+
+def test_ibkr_forgets_a_session_that_did_not_log_out(tmp_path: Path) -> None:
+    async def scene() -> None:
+        scenario = fast(EXISTING_SESSION="after_hard_stop", EXISTING_SESSION_SECONDS="0")
+        for _ in range(2):
+            async with running(scenario, tmp_path, existing_session_action="primary") as (_, log, _run):
+                await log.shown(LoginState.LOGGED_IN)
+            assert not any("Existing session" in line for line in log.lines)
+
+    asyncio.run(scene())
+
+
+def test_ibkrs_side_of_the_scenario_outlives_the_container(tmp_path: Path) -> None:
+    variables = {"GATEWAY_SIMULATOR_TIME_SCALE": "0.01"}
+
+    def next_container(environ: dict[str, str] = variables) -> Gateway:
+        return Gateway(
+            GatewaySettings(user="user", password="secret", settings_path=tmp_path),
+            read_scenario(environ),
+            clock=SystemClock(),
+            host="127.0.0.1",
+            port=0,
+            say=lambda line: None,
+            show=lambda view: None,
+            kept=KeptScenario(tmp_path, environ),
+        )
+
+    first = next_container()
+    assert first.change("CREDENTIALS", "bad_a")
+    first.set_server(Server.DOWN)
+    assert not first.change("CONNECT", "silent"), "the container's own faults end with it"
+    second = next_container()
+    assert second.scenario.as_text()["CREDENTIALS"] == "bad_a"
+    assert second.scenario.as_text()["SERVER"] == "down"
+    assert second.scenario.as_text()["CONNECT"] == "normal"
+    other = next_container(variables | {"GATEWAY_SIMULATOR_CREDENTIALS": "good"})
+    assert other.scenario.as_text()["CREDENTIALS"] == "good", "other variables are another scenario"
+    assert next_container().scenario.as_text()["CREDENTIALS"] == "good"
 
 
 def test_taken_port_is_a_clear_error(tmp_path: Path) -> None:
@@ -305,10 +480,10 @@ def test_planned_restart_comes_at_its_time(planned: dict[str, time], sign: str, 
     async def scene() -> None:
         clock = HurriedClock(datetime(2026, 11, 23, 12, 0, tzinfo=UTC))
         async with running(fast(), tmp_path, clock=clock, **planned) as (_, log, _run):
-            await log.said("Configuration tasks completed")
+            await log.shown(LoginState.LOGGED_IN)
             clock.arrive.set()
             await log.said(sign)
-        ends = next(line for line in log.lines if "Shutdown progress" in line)
+        ends = next(line for line in log.lines if "progress; event=Opened" in line)
         assert ends.startswith(moment)
 
     asyncio.run(scene())

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
+from hashlib import sha256
 
 import pytest
 
-from gateway_simulator.login.loginscript import (
+from gateway_simulator.login.loginscript import gateway_run, terminated_run
+from gateway_simulator.login.startscript import after_run, launch_lines
+from gateway_simulator.login.steps import (
     Answer,
     AskApproval,
+    AskSlot,
     Broadcast,
     CloseApi,
+    Event,
     Hang,
     Happening,
+    HoldApi,
     Ibc,
     LoginState,
     OpenApi,
+    OpenDialog,
     Pause,
     Raw,
+    ReadSession,
     Reply,
     RunEnd,
     Serve,
     Show,
-    after_run,
-    gateway_run,
-    launch_lines,
     stamp,
 )
+from gateway_simulator.login.windows import Screen
 from gateway_simulator.settings import GatewaySettings, Scenario
 
 NOW = datetime(2026, 11, 23, 1, 10, 50, 123456, tzinfo=UTC)  # a Monday
 USER = GatewaySettings(user="user", password="secret", relogin=True, twofa_restart=True, read_only=False)
 
 
+SERVED_AT_MOST = 100.0
+"""Seconds after which a session is left that only counts its own attempts to reconnect."""
+
+
 @dataclass
 class Played:
-    """What a run did; ``end`` None: it hangs or serves on."""
+    """What a run did; ``end`` None: it hangs or serves on. ``held`` the last that was said of the API's clients."""
 
+    held: bool = False
     lines: list[str] = field(default_factory=list)
     states: list[LoginState] = field(default_factory=list)
     api: list[tuple[str, ...] | None] = field(default_factory=list)
@@ -57,14 +68,19 @@ def play(
     settings: GatewaySettings = USER,
     *changes: tuple[str, str],
     restart: bool = False,
-    happenings: tuple[Happening, ...] = (),
+    happenings: tuple[Event, ...] = (),
     missed: int = 1,
+    token: bool = True,
+    slot: bool = False,
 ) -> Played:
-    """Play a run; after ``missed`` unanswered 2FA dialogs the next one is approved."""
+    """Play a run; after ``missed`` unanswered 2FA dialogs the next one is approved.
+
+    ``token``: the autorestart file is one that can be used. ``slot``: IBKR counts an earlier session.
+    """
     scenario = Scenario()
     for key, value in changes:
         scenario = scenario.changed(key, value)
-    played, waiting, reply = Played(), list(happenings), None
+    played, waiting, reply, served = Played(), list(happenings), None, 0.0
     script = gateway_run(settings, scenario, lambda: NOW, restart=restart)
     while True:
         try:
@@ -86,8 +102,14 @@ def play(
                 played.api.append(None)
             case Broadcast(code):
                 played.codes.append(code)
+            case HoldApi(held):
+                played.held = held
+            case ReadSession():
+                answer = token
+            case AskSlot():
+                answer = slot
             case AskApproval(seconds, approved_after):
-                if approved_after is not None:
+                if approved_after is not None and approved_after < seconds:
                     answer = Answer(True, approved_after)
                 elif missed:
                     missed -= 1
@@ -97,8 +119,9 @@ def play(
             case Serve(seconds):
                 if waiting:
                     answer = waiting.pop(0)
-                elif seconds is None:
+                elif seconds is None or served > SERVED_AT_MOST:
                     return played
+                served += seconds or 0
             case Hang():
                 played.hangs = True
                 return played
@@ -116,12 +139,11 @@ def test_good_login_says_the_contracts_lines_in_order() -> None:
         "Login attempt: 1",
         "Click button: Paper Log In",
         "detected frame entitled: Connecting to server...; event=Opened",
-        "detected frame entitled: Authenticating...; event=Opened",
         "detected frame entitled: Starting application...; event=Closed",
         "Login has completed",
-        "Auto restart time set to 02:00 AM",
         "Setting ReadOnlyApi",
         "Read-Only API checkbox is now set to: false",
+        "Auto restart time set to 02:00 AM",
         "Configuration tasks completed",
     )
     assert played.states == [
@@ -145,16 +167,21 @@ def test_accounts_of_the_wrong_kind_can_be_simulated() -> None:
     assert play(USER, ("ACCOUNTS", "U7654321")).api == [("U7654321",)]
 
 
-def test_unset_read_only_api_is_not_configured() -> None:
-    lines = play(replace(USER, read_only=None)).lines
+def test_what_is_not_set_is_not_configured() -> None:
+    lines = play(replace(USER, read_only=None, auto_restart=time(2, 0))).lines
     assert "Setting ReadOnlyApi" not in lines
     assert "Configuration tasks completed" in lines
+    lines = play(replace(USER, read_only=None)).lines
+    assert not any("Configuration" in line or "config dialog menu" in line for line in lines), (
+        "no task, so not a line of them"
+    )
 
 
 @pytest.mark.parametrize("settings", [replace(USER, user=""), replace(USER, password="")])
 def test_empty_credentials_hang_before_the_attempt(settings: GatewaySettings) -> None:
     played = play(settings)
     assert played.lines[-1] == "Setting password"
+    assert not any("Login attempt" in line for line in played.lines)
     assert played.hangs
     assert played.states[-1] is LoginState.HANGING
 
@@ -166,7 +193,10 @@ DIALOG = "detected dialog entitled: {}; event=Opened"
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("CREDENTIALS", "bad_a"), (DIALOG.format("Login failed"), "Login failed")),
+        (("REFUSAL", "login_failed"), (DIALOG.format("Login failed"), "Login failed")),
+        (("REFUSAL", "login_error"), (DIALOG.format("Login Error"), "Login error message:", "Server disconnected")),
+        (("REFUSAL", "connection_failed"), (DIALOG.format("IBKR Gateway"), "Connection to server failed: Server")),
+        (("SERVER", "maintenance"), (DIALOG.format("Login failed"), "Login failed")),
         (("CREDENTIALS", "locked"), (DIALOG.format("Login Error"), "account has been locked")),
         (("SERVER", "down"), (DIALOG.format("IBKR Gateway"), "Connection to server failed")),
     ],
@@ -176,15 +206,47 @@ def test_login_error_restarts_cold_for_ever(change: tuple[str, str], words: tupl
     played.say_in_order("Login attempt: 1", *words, *COLD)
     assert played.end == RunEnd(0, cold_restart=True)
     assert played.api == []
-    lines, again = after_run(played.end, USER, Scenario(), None)
-    assert lines == ["IBC returned exit status 0", "IBC will cold-restart shortly", "IBC will restart shortly"]
+    lines, again = after_run(played.end, USER, None)
+    assert lines[:3] == ["IBC returned exit status 0", "IBC will cold-restart shortly", "IBC will restart shortly"]
     assert again
 
 
-def test_bad_credentials_b_hang_on_a_dialog() -> None:
-    played = play(USER, ("CREDENTIALS", "bad_b"))
-    assert played.lines[-1] == DIALOG.format("Unrecognized Username or Password")
+@pytest.mark.parametrize("refusal", ["login_error", "connection_failed", "connection_failed_html"])
+@pytest.mark.parametrize(
+    "text", ["Required PassKey is not supported", "Multiple Paper Trading users associated with this user"]
+)
+def test_refusal_has_any_text(refusal: str, text: str) -> None:
+    played = play(USER, ("REFUSAL", refusal), ("REFUSAL_TEXT", text))
+    assert any(text in line for line in played.lines)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "last"),
+    [
+        ("connection_failed_html", "<html>Connection to server failed: Server disconnected, please try again</html>"),
+        ("upgrade", DIALOG.format("IB Gateway 10.45 needs to be upgraded")),
+    ],
+)
+def test_dialogs_that_ibc_does_not_know_hang(refusal: str, last: str) -> None:
+    played = play(USER, ("REFUSAL", refusal))
+    assert last in played.lines
     assert played.hangs
+    assert "Cold restart in progress" not in played.lines
+
+
+@pytest.mark.parametrize("credentials", ["wrong", "bad_a", "bad_b"])
+def test_wrong_password_hangs_on_a_dialog(credentials: str) -> None:
+    played = play(USER, ("CREDENTIALS", credentials))
+    assert DIALOG.format("Unrecognized Username or Password") in played.lines
+    assert "Login failed" not in played.lines
+    assert played.hangs
+
+
+def test_password_that_is_not_the_known_one_is_wrong() -> None:
+    known = sha256(b"secret").hexdigest()
+    assert "Login has completed" in play(USER, ("PASSWORD_SHA256", known)).lines
+    played = play(replace(USER, password="other"), ("PASSWORD_SHA256", known))
+    assert DIALOG.format("Unrecognized Username or Password") in played.lines
 
 
 def test_rate_limit_waits_and_logs_in_again_only_with_relogin() -> None:
@@ -230,14 +292,63 @@ def test_second_factor_missed_logs_in_again_with_relogin() -> None:
     assert LoginState.RELOGIN_WAIT in played.states
 
 
-def test_second_factor_missed_exits_without_relogin() -> None:
-    settings = replace(USER, relogin=False)
-    played = play(settings, ("TWOFA", "never"))
-    assert played.lines[-1] == "Re-login after second factor authentication timeout not required"
-    assert played.end == RunEnd(0)
-    lines, again = after_run(RunEnd(0), settings, Scenario(), None)
-    assert not again
-    assert "Gateway finished" in lines
+def test_second_factor_missed_stays_without_relogin() -> None:
+    played = play(replace(USER, relogin=False), ("TWOFA", "never"))
+    played.say_in_order("Re-login after second factor authentication timeout not required")
+    assert played.hangs
+    assert played.end is None
+
+
+@pytest.mark.parametrize(("relogin", "words"), [(True, "timeout in 5 second"), (False, "timeout not required")])
+def test_approval_after_ibcs_limit_is_taken_for_missed_but_the_login_goes_on(relogin: bool, words: str) -> None:
+    changes = ("TWOFA", "approve_after:880"), ("TWOFA_SECONDS", "886")
+    played = play(replace(USER, relogin=relogin), *changes)
+    played.say_in_order("Duration since login: 882 seconds", words, "Login has completed")
+    later = played.lines[played.lines.index("Login has completed") :]
+    assert ("Login attempt: 2" in later) is relogin, "IBC logs in again, though it is logged in"
+    assert played.states[-1] is LoginState.LOGGED_IN
+
+
+def test_approval_at_the_last_second_counts_as_missed() -> None:
+    changes = ("TWOFA", "approve_after:179"), ("START_SECONDS", "10")
+    play(USER, *changes).say_in_order("Duration since login: 183", "timeout in 5 second", "Login has completed")
+    played = play(USER, ("TWOFA", "approve_after:175"), ("START_SECONDS", "10"))
+    played.say_in_order("Duration since login: 179", "If login has not completed", "Login has completed")
+
+
+def test_dialog_that_closes_early_ends_with_1111_or_hangs() -> None:
+    flicker = ("TWOFA", "close_after:0.3")
+    played = play(USER, flicker)
+    played.say_in_order("initiated", "event=Closed", "IBC will exit in 60 seconds", "exit code=1111")
+    assert played.end == RunEnd(1111)
+    played = play(replace(USER, relogin=False), flicker)
+    assert played.hangs
+    assert not any("Re-login" in line or "If login" in line for line in played.lines)
+
+
+def test_device_list_closes_and_its_timer_ends_a_login_that_waits() -> None:
+    settings = replace(USER, twofa_device="IB Key")
+    devices = ("TWOFA_DEVICES", "Security Card, IB Key")
+    opened = DIALOG.format("Second Factor Authentication")
+    played = play(settings, devices, ("TWOFA", "approve_after:20"))
+    assert played.lines.count(opened) == 2
+    played.say_in_order(opened, "Click button: OK", "IBC will exit in 60 seconds", opened, "initiated", "has completed")
+    played = play(settings, devices, ("TWOFA", "approve_after:90"))
+    played.say_in_order("IBC will exit in 60 seconds", "initiated", "exit code=1111")
+    assert "Login has completed" not in played.lines
+    same = play(settings, devices, ("TWOFA", "approve_after:20"), ("TWOFA_SAME_DIALOG", "yes"))
+    assert same.lines.count(opened) == 1
+    assert "Second Factor Authentication initiated" not in same.lines
+    assert "Login has completed" in same.lines
+    assert play(replace(USER, twofa_device="Phone"), devices, ("TWOFA", "never")).hangs
+    unset = play(USER, devices, ("TWOFA", "never"))
+    unset.say_in_order("You should specify the required second factor device")
+
+
+def test_code_is_asked_for_with_the_lines_of_a_push() -> None:
+    played = play(USER, ("TWOFA", "code"), missed=0)
+    played.say_in_order("Second Factor Authentication initiated", "Login has completed")
+    assert LoginState.AWAITING_2FA in played.states
 
 
 def test_slow_login_after_approval_ends_with_1111() -> None:
@@ -247,14 +358,14 @@ def test_slow_login_after_approval_ends_with_1111() -> None:
         "Exiting after error with exit code=1111",
     )
     assert played.end == RunEnd(1111)
-    assert after_run(played.end, USER, Scenario(), None)[1]
-    lines, again = after_run(played.end, replace(USER, twofa_restart=False), Scenario(), None)
+    assert after_run(played.end, USER, None)[1]
+    lines, again = after_run(played.end, replace(USER, twofa_restart=False), None)
     assert lines[0] == "IBC returned exit status 87"
     assert not again
 
 
 def test_login_a_little_slow_after_approval_succeeds() -> None:
-    played = play(USER, ("TWOFA", "approve_after:1"), ("SLOW_AFTER_2FA", "59"))
+    played = play(USER, ("TWOFA", "approve_after:1"), ("SLOW_AFTER_2FA", "58"))
     assert "Login has completed" in played.lines
 
 
@@ -300,11 +411,30 @@ def test_existing_session(existing: str, action: str, scenarios: list[int], fate
     if fate == "hangs":
         assert played.hangs
     elif fate == "ends":
-        assert played.end == RunEnd(0)
-        assert played.lines[-1] == DIALOG.format("Shutdown progress")
+        played.say_in_order("Click button: Exit Application", DIALOG.format("Shutdown progress"))
+        if "Login has completed" in played.lines:
+            assert played.end == RunEnd(0, logged_off=True)
+        else:
+            # IBC was about to configure the gateway.
+            played.say_in_order("Shutdown progress", "Setting ReadOnlyApi", "An exception has occurred:", "code=1100")
+            assert played.end == RunEnd(1100)
     else:
         assert played.end is None
         assert played.api == [("DU1234567",)]
+
+
+def test_session_yielded_at_the_login_ends_with_0_if_nothing_is_to_be_configured() -> None:
+    settings = replace(USER, read_only=None, existing_session_action="secondary")
+    played = play(settings, ("EXISTING_SESSION", "login"))
+    assert played.end == RunEnd(0, logged_off=True)
+    assert after_run(played.end, settings, None)[0][0] == "IBC returned exit status 0"
+
+
+def test_session_that_ibkr_still_counts_is_met_at_the_login() -> None:
+    settings = replace(USER, existing_session_action="primaryoverride")
+    knob = ("EXISTING_SESSION", "after_hard_stop")
+    assert "(scenario 3)" not in "".join(play(settings, knob).lines)
+    play(settings, knob, slot=True).say_in_order("(scenario 3)", "Login has completed")
 
 
 @pytest.mark.parametrize("action", ["primaryoverride", "secondary"])
@@ -313,7 +443,7 @@ def test_login_handoff_ends_with_1110(action: str) -> None:
     settings = replace(USER, existing_session_action=action)
     played = play(settings, existing)
     if action == "secondary":
-        assert played.end == RunEnd(0), "a secondary session yields before it comes to that"
+        assert played.end == RunEnd(1100), "a secondary session yields before it comes to that"
         return
     played.say_in_order(
         "(scenario 3)",
@@ -322,7 +452,7 @@ def test_login_handoff_ends_with_1110(action: str) -> None:
         "Exiting after error with exit code=1110",
     )
     assert played.end == RunEnd(1110)
-    lines, again = after_run(played.end, settings, Scenario(), None)
+    lines, again = after_run(played.end, settings, None)
     assert lines[0] == "IBC returned exit status 86"
     assert not again
 
@@ -332,8 +462,8 @@ def test_login_handoff_goes_on_when_primary() -> None:
     played.say_in_order("Trading Login Handoff", "Disconnect Other Session", "Login has completed")
 
 
-@pytest.mark.parametrize(("setting", "again"), [("yes", False), ("loop", True)])
-def test_no_login_window_ends_with_1112(setting: str, again: bool) -> None:
+@pytest.mark.parametrize("setting", ["yes", "loop"])
+def test_no_login_window_ends_with_1112_and_starts_again(setting: str) -> None:
     change = ("NO_LOGIN_WINDOW", setting)
     played = play(USER, change, ("LOGIN_DIALOG_SECONDS", "12"))
     played.say_in_order(
@@ -343,16 +473,25 @@ def test_no_login_window_ends_with_1112(setting: str, again: bool) -> None:
     )
     assert played.pauses == 12
     assert played.end == RunEnd(1112)
-    lines, restarted = after_run(played.end, USER, Scenario().changed(*change), None)
-    assert lines[0] == "IBC returned exit status 88"
-    assert restarted is again
+    lines, again = after_run(played.end, USER, None)
+    assert lines[:2] == ["IBC returned exit status 88", "IBC will restart shortly"]
+    assert again
+
+
+@pytest.mark.parametrize("code", range(1100, 1113))
+def test_exit_code_by_the_knob(code: int) -> None:
+    played = play(USER, ("EXIT_CODE", str(code)))
+    assert played.end == RunEnd(code)
+    assert played.lines[-1] == f"Exiting after error with exit code={code}"
+    assert after_run(played.end, USER, None)[0][0] == f"IBC returned exit status {code - 1024}"
 
 
 def test_daily_restart_keeps_the_session() -> None:
     played = play(USER, happenings=(Happening.DAILY_RESTART,))
-    assert played.end == RunEnd(0, autorestart=True)
+    assert played.end == RunEnd(0, autorestart=True, logged_off=True)
+    assert DIALOG.format("Restart in progress") in played.lines
     assert played.api[:2] == [("DU1234567",), None]
-    lines, again = after_run(played.end, USER, Scenario(), "/settings/x/autorestart")
+    lines, again = after_run(played.end, USER, "/settings/x/autorestart")
     assert "autorestart file found at /settings/x/autorestart: authentication will not be required" in lines
     assert again
     resumed = play(USER, ("TWOFA", "never"), restart=True)
@@ -360,19 +499,35 @@ def test_daily_restart_keeps_the_session() -> None:
     assert not any("Login attempt" in line or "Second Factor" in line for line in resumed.lines)
 
 
-def test_refused_token_hangs_after_the_restart_only() -> None:
-    played = play(USER, ("TOKEN_REFUSED", "yes"), restart=True)
-    played.say_in_order("Re-starting session", "Re-login to session")
+@pytest.mark.parametrize(
+    ("refused", "words"),
+    [
+        ("yes", ("Re-login to session", "Click button: Re-login")),
+        ("unrecognized", (DIALOG.format("Unrecognized Username or Password"),)),
+        ("relogin_unrecognized", ("Click button: Re-login", DIALOG.format("Unrecognized Username or Password"))),
+    ],
+)
+def test_refused_token_hangs_after_the_restart_only(refused: str, words: tuple[str, ...]) -> None:
+    played = play(USER, ("TOKEN_REFUSED", refused), restart=True)
+    played.say_in_order("Re-starting session", *words)
     assert played.hangs
-    assert "Login has completed" in play(USER, ("TOKEN_REFUSED", "yes")).lines
+    assert not any("Login attempt" in line for line in played.lines)
+    assert "Login has completed" in play(USER, ("TOKEN_REFUSED", refused)).lines
+
+
+def test_autorestart_file_that_cannot_be_used_leaves_the_login_form_alone() -> None:
+    played = play(USER, restart=True, token=False)
+    opened = played.lines.index("Login dialog WINDOW_OPENED: LoginState is LOGGED_OUT")
+    assert all(line.endswith(("event=Activated", "event=Focused")) for line in played.lines[opened + 1 :])
+    assert played.hangs
 
 
 @pytest.mark.parametrize(
     ("happening", "end"),
     [
-        (Happening.COLD_RESTART, RunEnd(0, cold_restart=True)),
-        (Happening.END_OF_WEEK, RunEnd(0)),
-        (Happening.AUTO_LOGOFF, RunEnd(0)),
+        (Happening.COLD_RESTART, RunEnd(0, cold_restart=True, logged_off=True)),
+        (Happening.END_OF_WEEK, RunEnd(0, logged_off=True)),
+        (Happening.AUTO_LOGOFF, RunEnd(0, logged_off=True)),
         (Happening.CRASH, RunEnd(1)),
     ],
 )
@@ -386,22 +541,114 @@ def test_crash_after_its_time() -> None:
     assert play(USER, ("CRASH_AFTER", "5")).end == RunEnd(1)
 
 
-def test_server_goes_down_and_comes_back_while_logged_in() -> None:
-    played = play(USER, happenings=(Happening.SERVER_DOWN, Happening.SERVER_UP))
-    assert played.codes == [1100, 1102]
+@pytest.mark.parametrize(("back", "code"), [(Happening.SERVER_UP, 1102), (Happening.SERVER_UP_DATA_LOST, 1101)])
+def test_server_goes_down_and_comes_back_while_logged_in(back: Happening, code: int) -> None:
+    played = play(USER, happenings=(Happening.SERVER_DOWN, Happening.SERVER_DOWN, back, back))
+    assert played.codes == [1100, code]
     assert played.end is None
+    frame = "detected frame entitled: Connecting to server...; event="
+    session = played.lines[played.lines.index("Configuration tasks completed") :]
+    assert [line for line in session if frame in line and line.endswith(("Opened", "Closed"))] == [
+        f"{frame}Opened",
+        f"{frame}Closed",
+    ]
+    assert played.lines.count("Login has completed") == 1
+
+
+def test_gateway_counts_its_attempts_to_reconnect() -> None:
+    played = play(USER, happenings=(Happening.SERVER_DOWN,))
+    frames = [line for line in played.lines if "Attempt" in line and line.endswith(("Opened", "Closed"))]
+    assert [line.removeprefix("detected frame entitled: ") for line in frames[:6]] == [
+        "Attempt 1: Authenticating...; event=Opened",
+        "Attempt 2: Authenticating...; event=Opened",
+        "Attempt 1: Authenticating...; event=Closed",
+        "Attempt 3: Authenticating (trying for another 60 seconds)...; event=Opened",
+        "Attempt 2: Authenticating...; event=Closed",
+        "Attempt 4: Authenticating (trying for another 50 seconds)...; event=Opened",
+    ]
 
 
 def test_write_access_dialog() -> None:
     played = play(USER, happenings=(Happening.WRITE_ACCESS,))
-    assert played.lines[-1] == DIALOG.format("API client needs write access action confirmation")
+    assert DIALOG.format("API client needs write access action confirmation") in played.lines
+
+
+@pytest.mark.parametrize("title", ["Login Messages", "Password Notice", "IB Gateway has news"])
+def test_dialog_that_ibc_does_not_know_holds_the_api(title: str) -> None:
+    kind = "frame" if title == "Password Notice" else "dialog"
+    opened = f"detected {kind} entitled: {title}; event=Opened"
+    played = play(USER, ("DIALOG", title))
+    played.say_in_order("Login has completed", "Configuration tasks completed", opened)
+    assert played.held
+    assert (f"The text of {title}" in played.lines) is ("Gateway" in title)
+    played = play(USER, happenings=(OpenDialog(title), Happening.DISMISS_DIALOG))
+    played.say_in_order(opened, f"{title}; event=Closed")
+    assert not played.held
+
+
+@pytest.mark.parametrize(
+    ("configuration", "present", "absent"),
+    [
+        ("no_read_only", "could not find Read-Only API checkbox", "Read-Only API checkbox is now set to: false"),
+        ("no_menu", "getConfigDialog could not find 'Configure > Settings' menu item", "Login has completed"),
+        ("no_dialog", "Login has completed", "Configuration tasks completed"),
+    ],
+)
+def test_configuration_that_is_not_applied(configuration: str, present: str, absent: str) -> None:
+    played = play(USER, ("CONFIGURATION", configuration))
+    assert present in played.lines
+    assert absent not in played.lines
+    assert played.end == (RunEnd(1100) if configuration == "no_menu" else None)
+
+
+def test_windows_take_and_lose_the_focus() -> None:
+    lines = play(USER, ("TWOFA", "approve_after:1")).lines
+    dialog = "detected dialog entitled: Second Factor Authentication; event="
+    splash = "detected frame entitled: Authenticating...; event="
+    start = lines.index(f"{dialog}Opened")
+    assert lines[start : start + 12] == [
+        f"{dialog}Opened",
+        "Second Factor Authentication initiated",
+        f"{splash}Lost focus",
+        f"{splash}Deactivated",
+        f"{dialog}Activated",
+        f"{dialog}Focused",
+        f"{dialog}Lost focus",
+        f"{dialog}Deactivated",
+        f"{dialog}Closed",
+        "Duration since login: 3 seconds",
+        "If login has not completed, IBC will exit in 60 seconds",
+        f"{splash}Activated",
+    ]
+
+
+@pytest.mark.parametrize("logged_in", [True, False])
+def test_terminated_controller_logs_out_if_it_is_logged_in(logged_in: bool) -> None:
+    steps: list[object] = []
+    script = terminated_run(Screen(), 2.0, logged_in=logged_in)
+    try:
+        while True:
+            steps.append(next(script))
+    except StopIteration as finished:
+        end = finished.value
+    assert end == RunEnd(143, logged_off=True)
+    assert (Ibc(DIALOG.format("Shutdown progress")) in steps) is logged_in
+    assert (Pause(2.0) in steps) is logged_in
+    assert after_run(end, USER, None) == (
+        ["IBC returned exit status 143", "Finding autorestart file", NOT_FOUND, "", "Gateway finished", ""],
+        False,
+    )
+
+
+NOT_FOUND = "autorestart file not found: full authentication will be required"
 
 
 def test_launch_lines_name_the_autorestart_file_or_its_absence() -> None:
     assert "autorestart file not found: full authentication will be required" in launch_lines(USER, None, NOW)
     found = launch_lines(USER, "/s/x/autorestart", NOW)
     assert "autorestart file found at /s/x/autorestart: authentication will not be required" in found
-    assert "Starting IBC version 3.24.1 on 2026-11-23 at 01:10:50" in found
+    assert "AUTORESTART_OPTION is -Drestart=x" in found
+    assert "Starting IBC version  on 2026-11-23 at 01:10:50" in found
 
 
 def test_stamp_is_ibcs() -> None:

@@ -56,6 +56,7 @@ def test_scenario_reads_every_kind_of_value() -> None:
 def test_scenario_can_be_written_down_and_read_again() -> None:
     scenario = Scenario().changed("TWOFA", "approve_after:7").changed("client_ids_in_use", "5,3")
     scenario = scenario.changed("GATEWAY_SIMULATOR_EXISTING_SESSION", "4").changed("TIME_SCALE", "0.5")
+    scenario = scenario.changed("TWOFA_DEVICES", "Phone, IB Key").changed("EXIT_CODE", "1101")
     again = Scenario()
     for key, value in scenario.as_text().items():
         again = again.changed(key, value)
@@ -68,7 +69,11 @@ def test_scenario_can_be_written_down_and_read_again() -> None:
         ("TWOFA", "approve_after", "approve_after:SECONDS"),
         ("TWOFA", "approve_after:soon", "number of seconds"),
         ("TWOFA", "never:3", "it must be none"),
-        ("CREDENTIALS", "wrong", "good, bad_a, bad_b, locked, rate_limited"),
+        ("CREDENTIALS", "unknown", "good, wrong, bad_a, bad_b, locked, rate_limited"),
+        ("EXIT_CODE", "1113", "from 1100 to 1112"),
+        ("DIALOG", "two\nlines", "one line of text"),
+        ("TWOFA", "close_after", "close_after:SECONDS"),
+        ("TOKEN_REFUSED", "perhaps", "no, yes, unrecognized, relogin_unrecognized"),
         ("START_SECONDS", "-1", "number of seconds, 0 or more"),
         ("START_SECONDS", "nan", "number of seconds, 0 or more"),
         ("TIME_SCALE", "0", "more than 0"),

@@ -15,7 +15,7 @@ from simulator.tests.insync_client import Client
 
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.login.loginscript import Happening, LoginState
+from gateway_simulator.login.steps import Happening, LoginState
 from gateway_simulator.settings import GatewaySettings, Scenario
 
 DEADLINE = 20.0

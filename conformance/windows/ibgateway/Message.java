@@ -53,9 +53,8 @@ final class Message {
     }
 
     /** Open it from any thread. */
-    Window openNow() {
+    void openNow() {
         Swing.run(this::open);
-        return window;
     }
 
     private void fill(Container content) {

@@ -1,6 +1,5 @@
 package ibgateway;
 
-import java.awt.Window;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -123,10 +122,9 @@ final class Player {
     }
 
     private void restart() throws IOException {
-        Window progress = new Message(owner(), "Restart in progress", "", List.of(), Message.Kind.LABEL).openNow();
+        new Message(owner(), "Restart in progress", "", List.of(), Message.Kind.LABEL).openNow();
         Swing.pause(Shutdown.SECONDS);
         keepSession();
-        Swing.run(progress::dispose);
         System.exit(0);
     }
 }

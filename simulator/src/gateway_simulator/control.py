@@ -18,8 +18,8 @@ from gateway_simulator.api.faults import USAGE, FaultError, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
 from gateway_simulator.clock import HeldClockError
 from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.login.loginscript import Happening
 from gateway_simulator.login.schedule import seconds_until
+from gateway_simulator.login.steps import Happening, OpenDialog
 from gateway_simulator.settings import Server, SettingsError
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.model import CENT, Halted, Order
@@ -29,6 +29,8 @@ LINE_LIMIT = 64 * 1024
 JOURNAL_LINES = 20
 MAX_ADVANCE = 400 * 86400.0
 """Seconds that a held clock can be advanced at once."""
+
+_OUTLIVES = ", in the next container too"
 
 Result = Any
 Action = Callable[[Gateway, Sequence[str]], Awaitable[Result]]
@@ -65,15 +67,15 @@ async def _settings(gateway: Gateway, _: Sequence[str]) -> Result:
 
 async def _set(gateway: Gateway, arguments: Sequence[str]) -> Result:
     key, value = arguments
-    gateway.scenario = gateway.scenario.changed(key, value)
-    return f"{key} is {value or 'unset'} from the next start of the gateway on"
+    outlives = gateway.change(key, value)
+    return f"{key} is {value or 'unset'} from the next start of the gateway on{_OUTLIVES if outlives else ''}"
 
 
 async def _set_now(gateway: Gateway, arguments: Sequence[str]) -> Result:
     key, value = arguments
-    gateway.scenario = gateway.scenario.changed(key, value)
+    outlives = gateway.change(key, value)
     gateway.apply_behaviour()
-    return f"{key} is {value or 'unset'} from now on"
+    return f"{key} is {value or 'unset'} from now on{_OUTLIVES if outlives else ''}"
 
 
 async def _approve(gateway: Gateway, _: Sequence[str]) -> Result:
@@ -93,12 +95,23 @@ def _happen(happening: Happening) -> Action:
     return action
 
 
-def _server(server: Server) -> Action:
-    async def action(gateway: Gateway, _: Sequence[str]) -> Result:
-        gateway.set_server(server)
-        return f"servers are {server.value}"
+async def _server_down(gateway: Gateway, _: Sequence[str]) -> Result:
+    gateway.set_server(Server.DOWN)
+    return "servers are down"
 
-    return action
+
+async def _server_up(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    data_lost = _data_lost("server-up", arguments)
+    gateway.set_server(Server.UP, data_lost=data_lost)
+    return "servers are up" + (", data lost" if data_lost else "")
+
+
+async def _open_dialog(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    title = arguments[0]
+    if not title or not title.isprintable():
+        raise ControlError(f"{title!r} is no title: it must be one line of text")
+    gateway.happen(OpenDialog(title))
+    return f"{title} is open"
 
 
 async def _set_price(gateway: Gateway, arguments: Sequence[str]) -> Result:
@@ -172,10 +185,15 @@ async def _lose_connection(gateway: Gateway, _: Sequence[str]) -> Result:
 
 
 async def _restore_connection(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    data_lost = _data_lost("restore-connection", arguments)
+    gateway.api.restore_connection(data_lost=data_lost)
+    return "connection to the servers restored" + (", data lost" if data_lost else "")
+
+
+def _data_lost(command: str, arguments: Sequence[str]) -> bool:
     if arguments not in ([], ["--data-lost"]):
-        raise ControlError(f"restore-connection takes --data-lost or nothing, not {arguments[0]!r}")
-    gateway.api.restore_connection(data_lost=bool(arguments))
-    return "connection to the servers restored" + (", data lost" if arguments else "")
+        raise ControlError(f"{command} takes --data-lost or nothing, not {arguments[0]!r}")
+    return bool(arguments)
 
 
 def _farms(*, down: bool) -> Action:
@@ -266,12 +284,18 @@ COMMANDS: Mapping[str, Command] = {
     "end-of-week": Command("the week's session ends: logs off, exit 0", (), _happen(Happening.END_OF_WEEK)),
     "logoff": Command("AUTO_LOGOFF_TIME now: exit 0", (), _happen(Happening.AUTO_LOGOFF)),
     "crash": Command("the gateway dies in any state: exit 1", (), _happen(Happening.CRASH)),
-    "server-down": Command("IBKR's servers go down: 1100, and no login", (), _server(Server.DOWN)),
-    "server-up": Command("IBKR's servers come back: 1102, and login works", (), _server(Server.UP)),
+    "server-down": Command("IBKR's servers go down: 1100, attempts to reconnect, and no login", (), _server_down),
+    "server-up": Command(
+        "IBKR's servers come back: 1102, or 1101 with subscriptions to market data lost; login works",
+        ("[--data-lost]",),
+        _server_up,
+    ),
     "existing-session": Command("another session of the user logs in now", (), _happen(Happening.EXISTING_SESSION)),
     "write-access": Command(
         "the dialog that asks to confirm an API client's write access", (), _happen(Happening.WRITE_ACCESS)
     ),
+    "dialog": Command("a dialog that IBC does not know opens, and no API client is served", ("TITLE",), _open_dialog),
+    "dismiss-dialog": Command("the dialog closes: the API goes on", (), _happen(Happening.DISMISS_DIALOG)),
     "disconnect-clients": Command("drop all API clients; the port stays open", (), _disconnect),
     "set-price": Command(
         "script a contract's prices: bid=P ask=P last=P, or one price", ("NAME", "PRICE..."), _set_price

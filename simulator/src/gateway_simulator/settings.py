@@ -23,6 +23,8 @@ PREFIX = "GATEWAY_SIMULATOR_"
 CONTROL_PORT = 4010
 NATIVE_PORTS = {"live": 4001, "paper": 4002}
 RELAY_PORTS = {"live": 4003, "paper": 4004}
+FIRST_EXIT_CODE, LAST_EXIT_CODE = 1100, 1112
+"""The exit codes of IBC."""
 
 
 class SettingsError(Exception):
@@ -33,13 +35,56 @@ class Credentials(Enum):
     """What the simulated login server says to a user name and a password."""
 
     GOOD = "good"
+    WRONG = "wrong"
+    """The dialog "Unrecognized Username or Password", which IBC does not know: the login hangs."""
     BAD_A = "bad_a"
-    """The dialog "Login failed", which IBC answers with a cold restart."""
+    """The same as WRONG."""
     BAD_B = "bad_b"
-    """The dialog "Unrecognized Username or Password", which IBC does not know."""
+    """The same as WRONG."""
     LOCKED = "locked"
+    """The dialog "Login Error" with a text that names a lock."""
     RATE_LIMITED = "rate_limited"
     """The first attempt of a start is refused for a while; an attempt after that wait succeeds."""
+
+
+class Refusal(Enum):
+    """A refused login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
+
+    NONE = "none"
+    LOGIN_FAILED = "login_failed"
+    """The dialog "Login failed". Its text is not in the log; cold restart."""
+    LOGIN_ERROR = "login_error"
+    """The dialog "Login Error". Its text is in the log; cold restart."""
+    CONNECTION_FAILED = "connection_failed"
+    """"Connection to server failed: " and the text; cold restart."""
+    CONNECTION_FAILED_HTML = "connection_failed_html"
+    """The same as HTML in a dialog titled Gateway, which IBC does not recognize: the login hangs."""
+    UPGRADE = "upgrade"
+    """A dialog "… needs to be upgraded", which IBC does not know: the login hangs."""
+
+
+class TokenRefused(Enum):
+    """What a restart with the autorestart file meets, once the file is read."""
+
+    NO = "no"
+    YES = "yes"
+    """The dialog "Re-login is required", and nothing after IBC's click."""
+    UNRECOGNIZED = "unrecognized"
+    """The dialog "Unrecognized Username or Password", although the credentials are right."""
+    RELOGIN_UNRECOGNIZED = "relogin_unrecognized"
+    """"Re-login is required", and after IBC's click "Unrecognized Username or Password"."""
+
+
+class Configuration(Enum):
+    """How far IBC gets with the gateway's settings."""
+
+    APPLIED = "applied"
+    NO_READ_ONLY = "no_read_only"
+    """The Read-Only API checkbox is not found: the API stays read-only."""
+    NO_MENU = "no_menu"
+    """The menu entry of the settings is missing: exit 1100."""
+    NO_DIALOG = "no_dialog"
+    """The configuration dialog never opens: nothing is configured, the API stays read-only."""
 
 
 class ExistingSession(Enum):
@@ -55,6 +100,8 @@ class ExistingSession(Enum):
     """The other session comes when this one is logged in (scenario 1, 2, 5 or 6)."""
     HANDOFF = "handoff"
     """Scenario 3, then the dialog "Trading Login Handoff"."""
+    AFTER_HARD_STOP = "after_hard_stop"
+    """As LOGIN, for EXISTING_SESSION_SECONDS after a session that did not log out."""
     SCENARIO_1 = "1"
     SCENARIO_2 = "2"
     SCENARIO_3 = "3"
@@ -86,6 +133,8 @@ class Server(Enum):
 
     UP = "up"
     DOWN = "down"
+    MAINTENANCE = "maintenance"
+    """Logins get the dialog "Login failed"; a running session notices nothing."""
 
 
 class ClockKind(Enum):
@@ -104,12 +153,12 @@ class TradingHoursKind(Enum):
 
 
 class LoginWindow(Enum):
-    """Whether the login dialog fails to appear, and what follows the exit with 1112 then."""
+    """Whether the login dialog fails to appear: exit 1112, and the start script starts IBC again, without limit."""
 
     SHOWN = "no"
-    MISSING_EXIT = "yes"
-    MISSING_LOOP = "loop"
-    """IBC is started again in the same container, as the start script of IBC 3.24 does."""
+    MISSING = "yes"
+    LOOP = "loop"
+    """The same as MISSING."""
 
 
 class TwoFaKind(Enum):
@@ -117,9 +166,17 @@ class TwoFaKind(Enum):
 
     NONE = "none"
     APPROVE_AFTER = "approve_after"
+    CLOSE_AFTER = "close_after"
+    """The dialog closes early, and no login follows."""
     NEVER = "never"
+    CODE = "code"
+    """The dialog asks for an authenticator's code; no device is notified."""
     DEVICE_UNKNOWN = "device_unknown"
     DEVICE_UNSET = "device_unset"
+
+
+TWOFA_TIMED = frozenset({TwoFaKind.APPROVE_AFTER, TwoFaKind.CLOSE_AFTER})
+"""Kinds with a number of seconds."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +187,22 @@ class TwoFa:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.kind.value}:{self.seconds:g}" if self.kind is TwoFaKind.APPROVE_AFTER else self.kind.value
+        return f"{self.kind.value}:{self.seconds:g}" if self.kind in TWOFA_TIMED else self.kind.value
+
+
+IBKR_SIDE = frozenset(
+    {
+        "CREDENTIALS",
+        "EXISTING_SESSION",
+        "REFUSAL",
+        "REFUSAL_TEXT",
+        "SERVER",
+        "TOKEN_REFUSED",
+        "TWOFA",
+        "TWOFA_DEVICES",
+    }
+)
+"""Settings of IBKR and of the user rather than of the container: a change while it runs outlives it."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +220,17 @@ class Scenario:
     credentials: Credentials = Credentials.GOOD
     password_sha256: str = ""
     rate_limit_seconds: int = 20
+    refusal: Refusal = Refusal.NONE
+    refusal_text: str = ""
     twofa: TwoFa = TwoFa()
     twofa_seconds: float = 180.0
+    twofa_devices: tuple[str, ...] = ()
+    twofa_same_dialog: bool = False
     slow_after_2fa: float = 0.0
     existing_session: ExistingSession = ExistingSession.NONE
+    existing_session_seconds: float = 300.0
+    configuration: Configuration = Configuration.APPLIED
+    dialog: str = ""
     first_connect: FirstConnect = FirstConnect.NORMAL
     connect: Connect = Connect.NORMAL
     client_ids_in_use: frozenset[int] = frozenset()
@@ -165,7 +244,11 @@ class Scenario:
     crash_after: float | None = None
     no_login_window: LoginWindow = LoginWindow.SHOWN
     java_missing: bool = False
-    token_refused: bool = False
+    token_refused: TokenRefused = TokenRefused.NO
+    stale_autorestart: bool = False
+    exit_code: int | None = None
+    logout_seconds: float = 1.0
+    stop_deaf_seconds: float = 0.0
     time_scale: float = 1.0
     seed: int = 1
     clock: ClockKind = ClockKind.REAL
@@ -426,12 +509,33 @@ def _accounts(value: str) -> tuple[str, ...]:
 
 
 def _twofa(value: str) -> TwoFa:
-    kind, _, seconds = value.partition(":")
-    if kind == TwoFaKind.APPROVE_AFTER.value and seconds:
-        return TwoFa(TwoFaKind.APPROVE_AFTER, _seconds(seconds))
-    if not seconds and kind in {item.value for item in TwoFaKind} - {TwoFaKind.APPROVE_AFTER.value}:
-        return TwoFa(TwoFaKind(kind))
-    raise ValueError("it must be none, approve_after:SECONDS, never, device_unknown or device_unset")
+    word, colon, seconds = value.partition(":")
+    kind = next((item for item in TwoFaKind if item.value == word), None)
+    if kind in TWOFA_TIMED and seconds:
+        return TwoFa(kind, _seconds(seconds))
+    if kind is not None and kind not in TWOFA_TIMED and not colon:
+        return TwoFa(kind)
+    raise ValueError(
+        "it must be none, approve_after:SECONDS, close_after:SECONDS, never, code, device_unknown or device_unset"
+    )
+
+
+def _one_line(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("it must be one line of text")
+    return value
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in _one_line(value).split(",") if name.strip())
+
+
+def _exit_code(value: str) -> int | None:
+    if value in ("", "none"):
+        return None
+    if not re.fullmatch(r"\d{4}", value, re.ASCII) or not FIRST_EXIT_CODE <= int(value) <= LAST_EXIT_CODE:
+        raise ValueError(f"it must be none or a number from {FIRST_EXIT_CODE} to {LAST_EXIT_CODE}")
+    return int(value)
 
 
 def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
@@ -443,6 +547,13 @@ def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
         return choices(value.lower())
 
     return parse
+
+
+def _token_refused(value: str) -> TokenRefused:
+    words = {"true": TokenRefused.YES, "false": TokenRefused.NO, **{item.value: item for item in TokenRefused}}
+    if value.lower() not in words:
+        raise ValueError(f"it must be one of {', '.join(item.value for item in TokenRefused)}")
+    return words[value.lower()]
 
 
 def _number(largest: int) -> Callable[[str], int]:
@@ -496,10 +607,17 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "CREDENTIALS": _one_of(Credentials),
     "PASSWORD_SHA256": _sha256,
     "RATE_LIMIT_SECONDS": _whole_seconds,
+    "REFUSAL": _one_of(Refusal),
+    "REFUSAL_TEXT": _one_line,
     "TWOFA": _twofa,
     "TWOFA_SECONDS": _seconds,
+    "TWOFA_DEVICES": _names,
+    "TWOFA_SAME_DIALOG": _yes_no,
     "SLOW_AFTER_2FA": _seconds,
     "EXISTING_SESSION": _one_of(ExistingSession),
+    "EXISTING_SESSION_SECONDS": _seconds,
+    "CONFIGURATION": _one_of(Configuration),
+    "DIALOG": _one_line,
     "FIRST_CONNECT": _one_of(FirstConnect),
     "CONNECT": _one_of(Connect),
     "CLIENT_IDS_IN_USE": _client_ids,
@@ -513,7 +631,11 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "CRASH_AFTER": _optional_seconds,
     "NO_LOGIN_WINDOW": _one_of(LoginWindow),
     "JAVA_MISSING": _yes_no,
-    "TOKEN_REFUSED": _yes_no,
+    "TOKEN_REFUSED": _token_refused,
+    "STALE_AUTORESTART": _yes_no,
+    "EXIT_CODE": _exit_code,
+    "LOGOUT_SECONDS": _seconds,
+    "STOP_DEAF_SECONDS": _seconds,
     "TIME_SCALE": _scale,
     "SEED": _number(2**31 - 1),
     "CLOCK": _one_of(ClockKind),
@@ -548,7 +670,9 @@ def _as_text(value: object) -> str:
             return value.isoformat()
         case (Rule(), *_):
             return "; ".join(map(str, value))
-        case tuple() | frozenset():
+        case tuple():
+            return ",".join(map(str, value))
+        case frozenset():
             return ",".join(sorted(str(item) for item in value))
         case _:
             return str(value)

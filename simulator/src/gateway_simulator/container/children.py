@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway_simulator.login.lifecycle import View
+from gateway_simulator.container import controller
+from gateway_simulator.container.controller import ENTRY_POINT, STARTED, TERMINATED
+from gateway_simulator.login.lifecycle import ControllerEnd, View
 
 DISPLAY = ":1"
 LOCK = Path("/tmp/.X1-lock")  # noqa: S108 - where X servers put it
@@ -94,6 +97,49 @@ async def keep_relay(relay_port: int, native_port: int, mode: str, say: Callable
         finally:
             await stop(process)
         await asyncio.sleep(RELAY_RESTART_SECONDS)
+
+
+class ControllerProcess:
+    """The login controller's process of one run of a gateway; see :mod:`controller`."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, ini: Path, mode: str) -> ControllerProcess:
+        """Start the process and return when SIGTERM reaches its handler."""
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", controller.__file__,
+                "java", "-cp", "IBC.jar", ENTRY_POINT, str(ini), mode,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise ChildError(f"the login controller's process cannot be started: {error}") from error
+        started = cls(process)
+        if await started._line() != STARTED:
+            raise ChildError(f"the login controller's process ended with status {await process.wait()}")
+        return started
+
+    async def _line(self) -> bytes:
+        stream = self._process.stdout
+        return await stream.readline() if stream is not None else b""
+
+    async def ended(self) -> ControllerEnd:
+        """Wait until somebody terminates the process (it goes on until :meth:`stop`) or kills it."""
+        line = await self._line()
+        if line == TERMINATED or await self._process.wait() == -signal.SIGTERM:
+            return ControllerEnd.TERMINATED
+        return ControllerEnd.KILLED
+
+    async def stop(self) -> None:
+        """Let the process end, and wait for that."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            await stop(self._process)
 
 
 class Window:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from gateway_simulator.clock import Clock, SystemClock
 from gateway_simulator.container.children import (
     DISPLAY,
     ChildError,
+    ControllerProcess,
     Process,
     Window,
     keep_relay,
@@ -21,8 +22,10 @@ from gateway_simulator.container.children import (
     stop,
 )
 from gateway_simulator.control import ControlServer
-from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
-from gateway_simulator.login.loginscript import GATEWAY_VERSION, Happening
+from gateway_simulator.login.kept import KeptScenario
+from gateway_simulator.login.lifecycle import Controller, Gateway, GatewayError, View
+from gateway_simulator.login.startscript import GATEWAY_VERSION
+from gateway_simulator.login.steps import Happening
 from gateway_simulator.settings import (
     GatewaySettings,
     Scenario,
@@ -66,10 +69,12 @@ class Container:
         self._xvfb: Process | None = None
         self._vnc: Process | None = None
         self._stopping = asyncio.Event()
+        self._deaf_until = 0.0
 
     def stop(self) -> None:
-        """Ask for a clean end; the signal handler."""
-        self._stopping.set()
+        """Ask for the end; the signal handler. The image's run script is deaf until it has started everything."""
+        if asyncio.get_running_loop().time() >= self._deaf_until:
+            self._stopping.set()
 
     async def run(self) -> int:
         """Run until every gateway has ended or :meth:`stop` is called; return the exit status."""
@@ -92,6 +97,7 @@ class Container:
 
     async def _work(self) -> int:
         scenario = read_scenario(self._environ)
+        self._deaf_until = asyncio.get_running_loop().time() + scenario.stop_deaf_seconds * scenario.time_scale
         clock = SystemClock(read_zone(self._environ))
         self._say(RULE)
         self._say(".> Starting IBC/IB gateway")
@@ -182,14 +188,25 @@ class Container:
             port=settings.native_port,
             say=self._say,
             show=window.show,
+            kept=KeptScenario(settings.settings_path, self._environ),
+            controller=self._controller(settings, dual=dual),
         )
         self._gateways.append(gateway)
         self._runs.append(asyncio.create_task(gateway.run()))
 
+    def _ini(self, settings: GatewaySettings, *, dual: bool) -> Path:
+        return Path(self._environ.get("IBC_INI", "") + (f"_{settings.mode}" if dual else ""))
+
+    def _controller(self, settings: GatewaySettings, *, dual: bool) -> Callable[[], Awaitable[Controller]]:
+        async def start() -> Controller:
+            return await ControllerProcess.start(self._ini(settings, dual=dual), settings.mode)
+
+        return start
+
     def _apply_settings(self, settings: GatewaySettings, *, dual: bool) -> None:
         """Write IBC's config.ini and the settings directory, where the image does."""
         self._say(".> Appling settings to IBC's config.ini")
-        ini = Path(self._environ.get("IBC_INI", "") + (f"_{settings.mode}" if dual else ""))
+        ini = self._ini(settings, dual=dual)
         action = settings.existing_session_action
         try:
             descriptor = os.open(ini, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

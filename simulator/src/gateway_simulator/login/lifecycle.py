@@ -4,44 +4,81 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
+from enum import Enum
+from typing import Protocol
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
 from gateway_simulator.login import autorestart
-from gateway_simulator.login.loginscript import (
+from gateway_simulator.login.kept import KeptScenario, Slot
+from gateway_simulator.login.loginscript import EXIT_CRASHED, gateway_run, terminated_run
+from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
+from gateway_simulator.login.startscript import EXIT_NO_LOGIN_DIALOG, after_run, java_missing_lines, launch_lines
+from gateway_simulator.login.steps import (
     Answer,
     AskApproval,
+    AskSlot,
     Broadcast,
     CloseApi,
+    Event,
     Hang,
     Happening,
+    HoldApi,
     Ibc,
     LoginState,
     OpenApi,
+    OpenDialog,
     Pause,
     Raw,
+    ReadSession,
     Reply,
     RunEnd,
     Script,
     Serve,
     Show,
     Step,
-    after_run,
-    gateway_run,
-    launch_lines,
     stamp,
 )
-from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.login.trading import Trading, open_trading
-from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
+from gateway_simulator.login.windows import Screen
+from gateway_simulator.settings import (
+    Configuration,
+    Connect,
+    ExistingSession,
+    FirstConnect,
+    GatewaySettings,
+    Scenario,
+    Server,
+)
 from gateway_simulator.trading.persistence import StateFileError
 from gateway_simulator.trading.tape import TapeError
 
 NO_JAVA_EXIT = 1
+KILLED = 137
+"""Exit status of a controller that got SIGKILL."""
+
+
+class ControllerEnd(Enum):
+    """How the login controller's process was ended from outside."""
+
+    TERMINATED = "terminated"
+    KILLED = "killed"
+
+
+class Controller(Protocol):
+    """The login controller's process of one run."""
+
+    async def ended(self) -> ControllerEnd:
+        """Wait until somebody ends the process."""
+        ...
+
+    async def stop(self) -> None:
+        """Let the process end."""
+        ...
 
 
 class GatewayError(Exception):
@@ -68,7 +105,8 @@ class Gateway:
     """One gateway under IBC: one account mode, one API port, one settings directory.
 
     ``say`` gets each line of the log, ``show`` each :class:`View` when it changes. The scenario is read
-    anew at each run of the gateway.
+    again at each run of the gateway. ``kept`` holds the changes of it that outlive the container. ``controller``
+    starts the login controller's process of a run; None: there is no such process.
     """
 
     def __init__(
@@ -81,17 +119,23 @@ class Gateway:
         port: int,
         say: Callable[[str], None],
         show: Callable[[View], None],
+        kept: KeptScenario | None = None,
+        controller: Callable[[], Awaitable[Controller]] | None = None,
     ) -> None:
         self.settings = settings
-        self.scenario = scenario
+        self._kept = kept or KeptScenario(None, {})
+        self.scenario, self._changed = self._kept.apply(scenario)
+        self._slot = Slot(settings.settings_path)
+        self._start_controller = controller
         self.view = View(mode=settings.mode)
         self.port = port
         self._host = host
         self._clock = clock
         self._say = say
         self._show = show
-        self._happenings: asyncio.Queue[Happening] = asyncio.Queue()
+        self._happenings: asyncio.Queue[Event] = asyncio.Queue()
         self._approved = asyncio.Event()
+        self._held = False
         self._crashed = asyncio.Event()
         self._trading: Trading | None = None
         self._behaviour: ApiBehaviour | None = None
@@ -120,41 +164,63 @@ class Gateway:
             await self._close_api()
 
     async def _start_script(self) -> int:
+        for key in self._changed:
+            value = self.scenario.as_text()[key]
+            self._say(f"gateway-simulator: {key} is {value}, as set by gateway-simulatorctl in an earlier container")
         found = autorestart.find(self.settings.settings_path)
         for line in launch_lines(self.settings, str(found) if found else None, self._clock.now()):
             self._say(line)
         if self.scenario.java_missing:
-            self._say("Error: Can't find suitable Java installation")
+            for line in java_missing_lines():
+                self._say(line)
             return NO_JAVA_EXIT
-        again = True
+        restart, again = found is not None, True
         while again:
-            end = await self._one_run(restart=found is not None)
+            end = await self._one_run(restart=restart)
             found = autorestart.find(self.settings.settings_path)
-            lines, again = after_run(end, self.settings, self.scenario, str(found) if found else None)
+            lines, again = after_run(end, self.settings, str(found) if found else None)
+            # The script forgets the file it found at a cold restart only.
             if end.cold_restart:
-                found = None
+                restart = False
+            elif end.code != EXIT_NO_LOGIN_DIALOG:
+                restart = restart or found is not None
             for line in lines:
                 self._say(line)
         return end.code % 256
 
     async def _one_run(self, *, restart: bool) -> RunEnd:
         self._crashed.clear()
+        self._held = False
         self.view = View(mode=self.settings.mode, run=self.view.run + 1)
-        script = gateway_run(self.settings, self.scenario, self._clock.now, restart=restart)
+        screen = Screen()
+        script = gateway_run(self.settings, self.scenario, self._clock.now, restart=restart, screen=screen)
+        controller = await self._start_controller() if self._start_controller else None
         playing = asyncio.create_task(self._play(script))
         crash = asyncio.create_task(self._crashed.wait())
+        ended = asyncio.create_task(controller.ended() if controller else _never())
+        end: RunEnd | None = None
         try:
-            await asyncio.wait((playing, crash), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((playing, crash, ended), return_when=asyncio.FIRST_COMPLETED)
             if playing.done():
                 end = playing.result()
+            elif ended.done() and ended.result() is ControllerEnd.TERMINATED:
+                await _cancel(playing)
+                logout = terminated_run(screen, self.scenario.logout_seconds, logged_in=self._server is not None)
+                end = await self._play(logout)
             else:
                 await _cancel(playing)
                 self._set(Show(LoginState.STOPPED, "Crashed"))
-                end = RunEnd(1)
+                end = RunEnd(KILLED if ended.done() else EXIT_CRASHED)
         finally:
-            await _cancel(playing)
-            await _cancel(crash)
+            for task in (playing, crash, ended):
+                await _cancel(task)
             await self._close_api()
+            if end is not None and end.logged_off:
+                self._slot.give_back()
+            else:
+                self._slot.abandon(self._clock.now())
+            if controller is not None:
+                await controller.stop()
         if end.autorestart:
             self._keep_session()
         return end
@@ -163,7 +229,7 @@ class Gateway:
         if self.settings.settings_path is None:
             return
         try:
-            autorestart.write(self.settings.settings_path, self.settings.user)
+            autorestart.write(self.settings.settings_path, self.settings.user, stale=self.scenario.stale_autorestart)
         except OSError as error:
             self._say(f"The gateway cannot keep its session for the restart: {error}")
 
@@ -189,6 +255,14 @@ class Gateway:
                 self._set(step)
             case AskApproval():
                 return await self._ask(step)
+            case ReadSession():
+                return autorestart.read(self.settings.settings_path)
+            case AskSlot():
+                seconds = self.scenario.existing_session_seconds * self.scenario.time_scale
+                return self._slot.is_taken(self._clock.now(), seconds)
+            case HoldApi(held):
+                self._held = held
+                self.apply_behaviour()
             case OpenApi(accounts):
                 await self._open_api(accounts)
             case CloseApi():
@@ -208,8 +282,8 @@ class Gateway:
         match step.code:
             case 1100:
                 self._server.lose_connection()
-            case 1102:
-                self._server.restore_connection(data_lost=False)
+            case 1101 | 1102:
+                self._server.restore_connection(data_lost=step.code == 1101)
             case _:
                 self._server.broadcast_system(step.code, step.text)
 
@@ -232,7 +306,7 @@ class Gateway:
             await _cancel(asked)
             await _cancel(over)
 
-    async def _serve(self, seconds: float | None) -> Happening | None:
+    async def _serve(self, seconds: float | None) -> Event | None:
         waiting = [asyncio.create_task(self._happenings.get())]
         over = (
             [asyncio.create_task(self._clock.sleep(seconds * self.scenario.time_scale))] if seconds is not None else []
@@ -263,7 +337,8 @@ class Gateway:
                 "stop what uses it or choose another with --port"
             ) from error
         self._server, self.port = server, server.port
-        autorestart.remove(self.settings.settings_path)
+        if self.scenario.existing_session is ExistingSession.AFTER_HARD_STOP:
+            self._slot.take()
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
         """Return what is traded on: made when the gateway first opens, and kept over its runs."""
@@ -321,10 +396,12 @@ class Gateway:
         if self._behaviour is None:
             return
         scenario = self.scenario
-        self._behaviour.connect = (
-            ConnectMode.STALLED if scenario.connect is Connect.DEAD else ConnectMode(scenario.connect.value)
-        )
-        read_only = scenario.read_only if scenario.read_only is not None else self.settings.read_only
+        connect = Connect.SILENT if self._held else scenario.connect
+        self._behaviour.connect = ConnectMode.STALLED if connect is Connect.DEAD else ConnectMode(connect.value)
+        configured = scenario.configuration in (Configuration.APPLIED, Configuration.NO_MENU)
+        read_only = self.settings.read_only if configured else None
+        if scenario.read_only is not None:
+            read_only = scenario.read_only
         self._behaviour.read_only = True if read_only is None else read_only
         self._behaviour.managed_accounts = scenario.managed_accounts
         self._behaviour.client_ids_in_use = set(scenario.client_ids_in_use)
@@ -350,23 +427,39 @@ class Gateway:
             )
         self._approved.set()
 
-    def happen(self, happening: Happening) -> None:
+    def change(self, key: str, value: str) -> bool:
+        """Change the scenario for the next run; return whether the change outlives the container too.
+
+        Raises SettingsError for an unknown key or value, GatewayError where the change cannot be stored.
+        """
+        self.scenario = self.scenario.changed(key, value)
+        try:
+            return self._kept.store(key, value)
+        except OSError as error:
+            raise GatewayError(f"{key} is changed, but not stored for the next container: {error}") from error
+
+    def happen(self, happening: Event) -> None:
         """Let something come over the gateway; all but a crash need it to be logged in (GatewayError)."""
         if happening is Happening.CRASH:
             self._crashed.set()
             return
         if self._server is None:
+            name = happening.title if isinstance(happening, OpenDialog) else happening.value
             raise GatewayError(
-                f"{happening.value} needs a gateway that has logged in; "
+                f"{name} needs a gateway that has logged in; "
                 f"the {self.settings.mode} gateway is {self.view.state.value}"
             )
         self._happenings.put_nowait(happening)
 
-    def set_server(self, server: Server) -> None:
+    def set_server(self, server: Server, *, data_lost: bool = False) -> None:
         """Take IBKR's servers down or up: for the next login, and at once if the gateway is logged in."""
-        self.scenario = self.scenario.changed("SERVER", server.value)
-        if self._server is not None:
-            self.happen(Happening.SERVER_DOWN if server is Server.DOWN else Happening.SERVER_UP)
+        self.change("SERVER", server.value)
+        if self._server is None:
+            return
+        if server is Server.DOWN:
+            self.happen(Happening.SERVER_DOWN)
+        else:
+            self.happen(Happening.SERVER_UP_DATA_LOST if data_lost else Happening.SERVER_UP)
 
     def set_competing_session(self, *, on: bool) -> None:
         """Let another session of the user take the market data, or give it back (GatewayError without an open API)."""
@@ -400,6 +493,11 @@ class Gateway:
         await self._server.stop()
         await self._server.start(self._host, self.port)
         return count
+
+
+async def _never() -> ControllerEnd:
+    await asyncio.Event().wait()
+    raise AssertionError("an event that nobody sets")
 
 
 async def _cancel(task: asyncio.Task[object]) -> None:

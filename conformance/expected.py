@@ -18,9 +18,12 @@ GOES_ON = ("goes on", None)
 
 @dataclass(frozen=True)
 class Row:
-    """`lines`: (pattern, state, cause) in order. `silence`: (state, cause) after `judge.LONG` seconds without a line.
-    `outcome`: (what, cause) as in `judge.Outcome`. `warnings`: causes that do not stop the login. `limit`: how many
-    runs in a row that end in the same way lead to a stop; None if none does."""
+    """What is right in one flow.
+
+    `lines`: (pattern, state, cause) in order. `silence`: (state, cause) after 15 minutes without a line. `outcome`:
+    (what, cause) as in `tests/conformance/judge.py`. `warnings`: causes that do not stop the login. `limit`: how many
+    runs in a row that end in the same way lead to a stop; None if none does.
+    """
 
     lines: tuple[tuple[str, str, str | None], ...]
     outcome: tuple[str, str | None] = GOES_ON

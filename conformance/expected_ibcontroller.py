@@ -1,8 +1,8 @@
-"""What is right to conclude in each flow of py-ib-controller, and when; tests/conformance/expected.py has the form."""
+"""What is right to conclude in each flow of py-ib-controller, and when; conformance/expected.py has the form."""
 
 from __future__ import annotations
 
-from tests.conformance.expected import Row
+from conformance.expected import Row
 
 __all__ = ["IBCONTROLLER"]
 

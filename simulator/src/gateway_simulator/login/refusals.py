@@ -1,0 +1,102 @@
+"""Logins that IBKR refuses, and what IBC makes of each dialog."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+
+from gateway_simulator.login.run import AUTHENTICATING, Run
+from gateway_simulator.login.steps import Ibc, LoginState, Part, Raw, Script, Show
+from gateway_simulator.settings import Credentials, Refusal, Server
+
+UNRECOGNIZED = "Unrecognized Username or Password"
+UNTITLED = "** no title **"
+DISCONNECTED = "Server disconnected, please try again"
+LOCKED = "Your account has been locked after too many failed login attempts. Contact Client Services."
+TEXTS = {
+    Refusal.LOGIN_FAILED: DISCONNECTED,
+    Refusal.LOGIN_ERROR: DISCONNECTED,
+    Refusal.CONNECTION_FAILED: DISCONNECTED,
+    Refusal.CONNECTION_FAILED_HTML: DISCONNECTED,
+    Refusal.UPGRADE: "IB Gateway 10.45",
+}
+"""What IBKR writes if REFUSAL_TEXT is empty; for UPGRADE the name of the program."""
+
+
+def refused(run: Run) -> Part:
+    """The login server's answer to a full login; None: it goes on."""
+    scenario = run.scenario
+    if scenario.server is Server.DOWN:
+        return (yield from _refusal(run, Refusal.CONNECTION_FAILED, scenario.refusal_text or DISCONNECTED))
+    if scenario.server is Server.MAINTENANCE:
+        return (yield from _refusal(run, Refusal.LOGIN_FAILED, scenario.refusal_text or DISCONNECTED))
+    if scenario.refusal is not Refusal.NONE:
+        text = scenario.refusal_text or TEXTS[scenario.refusal]
+        return (yield from _refusal(run, scenario.refusal, text))
+    if scenario.credentials is Credentials.LOCKED:
+        return (yield from _refusal(run, Refusal.LOGIN_ERROR, scenario.refusal_text or LOCKED))
+    known = scenario.password_sha256 in ("", sha256(run.settings.password.encode()).hexdigest())
+    if scenario.credentials in (Credentials.WRONG, Credentials.BAD_A, Credentials.BAD_B) or not known:
+        return (yield from unrecognized(run))
+    return None
+
+
+def unrecognized(run: Run) -> Script:
+    """The dialog that IBC does not know: the login hangs."""
+    yield from run.close_splash()
+    yield from run.screen.open("dialog", UNRECOGNIZED)
+    return (yield from run.hang("IBC does not know this dialog", UNRECOGNIZED))
+
+
+def rate_limited(run: Run) -> Part:
+    """Too many failed logins: with relogin IBC waits and sends the form again, else it hangs."""
+    wait = run.scenario.rate_limit_seconds
+    minutes, seconds = divmod(wait, 60)
+    words = f"{minutes} minutes & {seconds} seconds" if minutes else f"{seconds} seconds"
+    message = f"Too many failed login attempts. Please wait {words} before attempting to re-login again."
+    yield from run.close_splash()
+    if not run.settings.relogin:
+        yield from run.screen.open("dialog", UNTITLED, Ibc(message))
+        return (yield from run.hang(message, "Too many failed login attempts"))
+    pause = wait + 3
+    again = run.now() + timedelta(seconds=pause)
+    number = run.attempt + 1
+    stamped = f"{again:%Y-%m-%d %H:%M:%S}:{again.microsecond // 1000:03d}"
+    yield from run.screen.open(
+        "dialog",
+        UNTITLED,
+        Ibc(message),
+        Ibc(f"Will re-login at {stamped}; login number: {number}"),
+        Ibc("Click button: OK"),
+    )
+    yield from run.screen.close(UNTITLED)
+    yield Show(LoginState.RELOGIN_WAIT, message)
+    return (yield from run.wait(pause))
+
+
+def _refusal(run: Run, refusal: Refusal, text: str) -> Script:
+    if run.splash:
+        run.retitle(AUTHENTICATING)
+    yield from run.close_splash()
+    screen = run.screen
+    match refusal:
+        case Refusal.LOGIN_FAILED:
+            # Its text is on the screen only.
+            yield Show(LoginState.LOGGING_IN, text, "Login failed")
+            yield from screen.open("dialog", "Login failed", Ibc("Login failed"))
+        case Refusal.LOGIN_ERROR:
+            yield Show(LoginState.LOGGING_IN, text, "Login Error")
+            yield from screen.open("dialog", "Login Error", Ibc("Login error message:"), Raw(text))
+        case Refusal.CONNECTION_FAILED:
+            message = f"Connection to server failed: {text}"
+            yield Show(LoginState.LOGGING_IN, message, "IBKR Gateway")
+            yield from screen.open("dialog", "IBKR Gateway", Ibc(message))
+        case Refusal.CONNECTION_FAILED_HTML:
+            message = f"<html>Connection to server failed: {text}</html>"
+            yield from screen.open("dialog", "Gateway", Ibc(message))
+            return (yield from run.hang(message, "Gateway"))
+        case Refusal.UPGRADE:
+            title = f"{text} needs to be upgraded"
+            yield from screen.open("dialog", title)
+            return (yield from run.hang("IBC does not know this dialog", title))
+    return (yield from run.cold_restart())
