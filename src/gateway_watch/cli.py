@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway_watch import decision, notifying, screenshot, session, status, tiers
+from gateway_watch import container_stop, decision, gatekeeper, notifying, screenshot, session, status, tiers
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
@@ -82,6 +82,32 @@ def reset(instance: Instance, _options: argparse.Namespace) -> int:
     return decision.OK
 
 
+def approve_now(instance: Instance, options: argparse.Namespace) -> int:
+    hold = gatekeeper.ask(instance, datetime.now(UTC), yielded=not options.unless_yielded)
+    if hold is not None:
+        say(f"The login of {instance.name} is tried now. Have IBKR Mobile at hand to approve it.")
+    elif (kept := gatekeeper.read_gate(gatekeeper.gate_file(instance)).hold) is not None:
+        say(gatekeeper.describe(kept, instance))
+    else:
+        say(f"{instance.name} waits for no person.")
+    return decision.OK
+
+
+def stop(instance: Instance, _options: argparse.Namespace) -> int:
+    process = load_signatures(instance.login_controller).process
+    stopped = asyncio.run(container_stop.stop(Engine(), instance.container, process))
+    say(f"gateway-watch: stopped after {stopped.seconds:.0f} s: {stopped.controller}")
+    return decision.OK
+
+
+def connected(instance: Instance, options: argparse.Namespace) -> int:
+    tier = asyncio.run(tiers.await_connected(instance, options.wait))
+    if tier.ok:
+        say(tier.text)
+        return decision.OK
+    return _complain(f"{tier.cause or tier.name}: {tier.text}. {tier.remedy or ''}".rstrip(), decision.RETRY)
+
+
 def check_config(instance: Instance, options: argparse.Namespace) -> int:
     say(f"{options.config_root / instance.name / 'instance.json'} is in order ({instance.trading_mode}).")
     return decision.OK
@@ -136,6 +162,15 @@ def _parser() -> argparse.ArgumentParser:
         help="default: a new file in the state directory, or the last one kept if there is no screen now",
     )
     add("reset", reset, "Close the breaker, so that the next start tries to log in again.")
+    asks = add("approve-now", approve_now, "Try the login now, without waiting for a person or a time any more.")
+    asks.add_argument(
+        "--unless-yielded", action="store_true", help="but not while another session of the user is left alone"
+    )
+    add("stop", stop, "Stop the container: the login controller first, so that the gateway logs out, then the rest.")
+    waits = add("connected", connected, "Check that the running gateway is connected to IBKR, as its API reports.")
+    waits.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="how long it may take to become known and connected"
+    )
     add("check-config", check_config, "Check the instance's configuration.")
     add("verify", verify, "Check that the gateway listens, answers and can be connected to; changes nothing.")
     add("restart-cost", restart_cost, "Say whether a restart now will ask for a 2FA approval; silent if not.")

@@ -335,7 +335,23 @@ class Engine:
 
     async def stop(self, name: str, seconds: int = 90) -> None:
         """Ask the container to end and kill it after `seconds`."""
-        await self.run("stop", "--time", str(seconds), name)
+        # The long form was --time, which newer engines call deprecated, and is --timeout there, which older ones lack.
+        await self.run("stop", "-t", str(seconds), name)
+
+    async def exit_code(self, *arguments: str) -> int:
+        """The exit status of one docker command, whatever it is. Raises `EngineError` if no engine answers."""
+        process = await self._spawn(arguments, asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE)
+        try:
+            _, errors = await process.communicate()
+        except asyncio.CancelledError:
+            await _end(process)
+            raise
+        if process.returncode is None:
+            raise EngineError(f"`docker {arguments[0]}` has no exit status")
+        explained = explain(errors.decode(errors="replace"), f"docker {arguments[0]}")
+        if process.returncode != 0 and isinstance(explained, EngineAwayError):
+            raise explained
+        return process.returncode
 
     async def remove_file(self, name: str, path: str) -> None:
         """Remove a file in a running container; one that does not exist is no error. Raises `EngineError`."""

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway_watch.login_gate import QuietHours
+from host_service import gateway_login
+
 CONFIG_ROOT = Path("/etc/ib-gateway")
+RUN_ROOT = Path("/run/ib-gateway")
 DEFAULT_NAME = "ib-gateway"
 MEND = "Run site.yml again: it writes this file from the inventory."
 
@@ -46,6 +50,10 @@ class Instance:
     """One gateway. Durations are in seconds unless their name says minutes.
 
     `auto_restart_time` and `cold_restart_time` (Sundays only) are wall clock times in `timezone`, None for none.
+    `watch_client_id` is that of the watch's own API session; `link_lost_minutes` after which people are notified of a
+    lost connection to IBKR in a known window, `link_restart_minutes` after which a gateway that does not reconnect is
+    restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
+    no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
     `twofa_timeout` is how long the 2FA dialog stands; `start_timeout` how long a start may take while nothing is
     waited for; `unanswering_minutes` after how many failed probes, one a minute, the API is taken for dead.
     """
@@ -67,6 +75,12 @@ class Instance:
     client_id: int
     max_bad_logins: int
     unanswering_minutes: int
+    watch_client_id: int
+    link_lost_minutes: int
+    link_restart_minutes: int
+    twofa_pushes_per_hour: int
+    twofa_quiet_hours: QuietHours | None
+    yield_minutes: int
     image: str
     login_controller: str
     config_dir: Path
@@ -89,6 +103,11 @@ class Instance:
         """The file of a secret: systemd's credential in the unit, the instance's own file by hand."""
         credentials = environment.get("CREDENTIALS_DIRECTORY")
         return (Path(credentials) if credentials else self.secrets_dir) / name
+
+    @property
+    def login_file(self) -> Path:
+        """Where the running watch reports the login and the connection to IBKR, readable for every user."""
+        return RUN_ROOT / self.name / gateway_login.NAME
 
     @property
     def breaker_file(self) -> Path:
@@ -153,6 +172,12 @@ def parse(document: object, path: Path) -> Instance:
         "client_id": reader.take("client_id", _count),
         "max_bad_logins": reader.take("max_bad_logins", _positive),
         "unanswering_minutes": reader.take("unanswering_minutes", _positive),
+        "watch_client_id": reader.take("watch_client_id", _count),
+        "link_lost_minutes": reader.take("link_lost_minutes", _positive),
+        "link_restart_minutes": reader.take("link_restart_minutes", _count),
+        "twofa_pushes_per_hour": reader.take("twofa_pushes_per_hour", _count),
+        "twofa_quiet_hours": reader.take("twofa_quiet_hours", _quiet_hours(document.get("timezone"))),
+        "yield_minutes": reader.take("yield_minutes", _count),
         "image": reader.take("image", _text),
         "login_controller": reader.take("login_controller", _text),
     }
@@ -256,6 +281,19 @@ def _time(form: str, words: str) -> Callable[[object], time | None]:
             return datetime.strptime(_text(value), form).time()
         except ValueError as error:
             raise ValueError(f"must be a {words}, not {value!r}") from error
+
+    return convert
+
+
+def _quiet_hours(timezone: object) -> Callable[[object], QuietHours | None]:
+    def convert(value: object) -> QuietHours | None:
+        if value is None or value == "":
+            return None
+        begin, _, end = _text(value).partition("-")
+        moments = [_time("%H:%M", "time span such as 23:00-07:00")(part.strip()) for part in (begin, end)]
+        if moments[0] is None or moments[1] is None or moments[0] == moments[1]:
+            raise ValueError(f"must be a time span such as 23:00-07:00, not {value!r}")
+        return QuietHours(moments[0], moments[1], _zone(timezone))
 
     return convert
 

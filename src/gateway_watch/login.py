@@ -236,6 +236,11 @@ class LoginTracker:
                 changes.append(self._enter(login, LoginState.LINK_LOST, None, time, text))
         return changes
 
+    @property
+    def reconnecting(self) -> bool:
+        """Whether a window of the gateway shows that it reconnects to IBKR by itself."""
+        return any(login.state is LoginState.LINK_LOST and login.splashes > 0 for login in self._logins.values())
+
     def deadline(self) -> datetime | None:
         """When `after` must be called if no line comes before; None if silence would mean nothing."""
         moments = [due for login in self._logins.values() if (due := login.deadline)]

@@ -14,14 +14,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import decision, messages, screenshot, session, systemd_unit
+from gateway_watch import container_stop, decision, gatekeeper, messages, screenshot, session, systemd_unit
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
 from gateway_watch.decision import Answers, End, Progress, Reason
 from gateway_watch.engine import Container, Engine, EngineError, Event
 from gateway_watch.feed import Feed
+from gateway_watch.gatekeeper import Gatekeeper
 from gateway_watch.instance import Instance
+from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
+from gateway_watch.login_gate import SESSION_YIELDED, Hold
 from gateway_watch.login_wait import countdown_line, describe
 from gateway_watch.session_calendar import in_restart_window, maintenance_end
 from gateway_watch.signatures import Cause, load
@@ -30,9 +33,6 @@ from host_service.gateway_login import GatewayLogin
 from host_service.notify import Notifier
 from ib_connection.probe import probe
 from notifications.message import Message
-
-STOP_SECONDS = 90
-"""The gateway ends its session at IBKR within this time; killed earlier it may lose settings."""
 
 BEAT_SECONDS = 5.0
 EXTENSION_SECONDS = 60.0
@@ -85,7 +85,7 @@ class _Probed:
     detail: str
 
 
-_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | Event
+_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -116,12 +116,18 @@ class Supervisor:
         self._tracker = LoginTracker(
             modes_of(self.instance.trading_mode), float(self.instance.twofa_timeout), self._signatures
         )
+        runtime = self.environment.get("RUNTIME_DIRECTORY")
+        self._runtime = Path(runtime) if runtime else None
+        self._gate = Gatekeeper(self.instance, self.now, self.say)
+        self._link = LinkWatch(self.instance, self.say, self.notify, self._runtime, self.now, self.sleep)
+        self._login_text = ""
         self._container: Container | None = None
         self._progress = Progress()
         self._answers = Answers()
         self._end: End | None = None
         self._asked = False
         self._stopping = False
+        self._stop_lock = asyncio.Lock()
         self._stopped_at: float | None = None
         self._ready_at: float | None = None
         self._stable = False
@@ -150,7 +156,7 @@ class Supervisor:
             feed: Feed[_Item] = Feed()
             async with feed:
                 feed.add(self._signals(asked))
-                if not await self._back_off(feed):
+                if not await self._await_turn(feed) or not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:
@@ -179,6 +185,32 @@ class Supervisor:
         self._tell(text)
         self.notify(messages.not_started(self.instance, opening.cause, text, self.now()))
         return False
+
+    async def _await_turn(self, feed: Feed[_Item]) -> bool:
+        """Wait without a login while the login gate is closed; whether to go on."""
+        hold, new = self._gate.at_start(self._session)
+        if hold is None:
+            if self._session.last_cause == SESSION_YIELDED:
+                self._keep_session(replace(self._session, last_cause=None))
+            return True
+        if new:
+            self.notify(gatekeeper.message(hold, self.instance))
+        self._publish_waiting(hold)
+        while (why := self._gate.over()) is None:
+            self._beat()
+            if isinstance(await feed.next(min(gatekeeper.POLL_SECONDS, self._beat_period)), _StopAsked):
+                self._tell("stopped while no login was tried")
+                return False
+        # Waiting is no failure: the next start comes without a pause.
+        restarts = await self._count_restarts()
+        self._keep_session(replace(self._session, last_cause=None, stable_restarts=restarts))
+        self._tell(f"the login is tried again: {why}")
+        return True
+
+    def _publish_waiting(self, hold: Hold) -> None:
+        text = gatekeeper.describe(hold, self.instance)
+        self._write_login(GatewayLogin("waiting", True, text))
+        self._tell(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
         """Wait after failed starts; whether to go on."""
@@ -241,12 +273,15 @@ class Supervisor:
                 self._stopped_at = self.monotonic()
             elif isinstance(item, _Probed):
                 self._judge_answer(item)
+            elif isinstance(item, LinkNews):
+                heard = self._hear_link(item)
             elif isinstance(item, Event):
                 await self._look(item, feed)
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
                 return self._leave("The container was stopped, but docker did not let go of it.")
             heard = self._hear(self._tracker.after(self.now())) or heard
             self._judge(feed, heard=heard)
+            self._judge_link()
             if self._end is not None and not self._stopping:
                 await self._carry_out(self._end, feed)
             self._beat()
@@ -263,6 +298,8 @@ class Supervisor:
             else:
                 # The status stays at the reason of the end.
                 self.say(f"gateway-watch: {text}")
+            if self._end is None and not self._stopping and (hold := self._gate.on_change(change)) is not None:
+                self._set_aside(hold)
             if self._end is None:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
@@ -271,17 +308,40 @@ class Supervisor:
                     self.notify(message)
         return bool(changes)
 
+    def _hear_link(self, news: LinkNews) -> bool:
+        """Take in what the API reports of the connection to IBKR."""
+        connected = self._link.connected(news.mode)
+        changes = [] if connected is None else self._tracker.link(self.now(), connected, news.mode)
+        if not self._hear(changes):
+            self._publish(self._login_text)
+        return bool(changes)
+
     def _publish(self, text: str) -> None:
         """Tell those who use the gateway how its login stands."""
-        directory = self.environment.get("RUNTIME_DIRECTORY")
-        if not directory:
-            return
+        self._login_text = text
         snapshot = self._snapshot()
         person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
+        self._write_login(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
+
+    def _write_login(self, login: GatewayLogin) -> None:
+        if self._runtime is None:
+            return
         try:
-            gateway_login.write(Path(directory), GatewayLogin(snapshot.state.value, person, text))
+            gateway_login.write(self._runtime, login)
         except OSError as error:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
+
+    def _set_aside(self, hold: Hold) -> None:
+        """End the run before the gateway asks once more for an approval; the next run waits. That is no failure."""
+        text = gatekeeper.describe(hold, self.instance)
+        self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
+        self.notify(gatekeeper.message(hold, self.instance))
+
+    def _judge_link(self) -> None:
+        """What follows from the connection to IBKR, while the gateway is up."""
+        if self._ready_at is None or self._stopping or self._end is not None:
+            return
+        self._end = self._link.judge(tries=self._tracker.reconnecting, planned=self._restart_planned())
 
     def _note(self, change: Change) -> None:
         """Remember what must outlast this run."""
@@ -320,6 +380,7 @@ class Supervisor:
         self._container = await self.engine.find(self.instance.container) or self._container
         if event.action == "start" and self._stopping:
             # The stop was asked before the engine had begun the start.
+            self._stopped_at = None
             feed.add(self._stop_container())
         if self._container is not None and self._container.running and self._container.health is None:
             reason = Reason(
@@ -339,6 +400,8 @@ class Supervisor:
             self._tell(f"ready: logged in ({self.instance.trading_mode}) and listening")
             self._notifier_safely(self._notifier.ready)
             feed.add(self._probes())
+            for api in self.instance.apis:
+                feed.add(self._link.sessions(api))
         self._tell_people_of_order(snapshot, health)
         if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
             self._stable = True
@@ -359,20 +422,28 @@ class Supervisor:
                 self.notify(message)
 
     def _judge_answer(self, probed: _Probed) -> None:
-        planned = in_restart_window(
-            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
-        )
-        if planned or not decision.in_order(self._snapshot(), self._health):
+        if self._restart_planned() or not decision.in_order(self._snapshot(), self._health):
             self._answers = Answers()
             return
         self._answers = self._answers.after(probed.answered, probed.detail)
         limit = self.instance.unanswering_minutes
         if self._answers.failures:
             self.say(f"gateway-watch: no answer from the API ({self._answers.failures} of {limit}): {probed.detail}")
-        self._end = self._end or self._answers.end(limit)
+        # A client that works is not ended for one that could not connect.
+        if not self._link.spares(self._answers, limit):
+            self._end = self._end or self._answers.end(limit)
+
+    def _restart_planned(self) -> bool:
+        return in_restart_window(
+            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
+        )
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Begin to end the run. What must not be lost comes first."""
+        if self._gate.hold is not None:
+            self._tell(end.reason.text)
+            self._stop(feed)
+            return
         if end.open_breaker:
             self._open_breaker(end.reason)
         self._tell(f"{end.reason.cause}: {end.reason.line}")
@@ -492,7 +563,10 @@ class Supervisor:
                 await process.wait()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
-        await self.engine.stop(self.instance.container, STOP_SECONDS)
+        # One at a time: the controller that logs out is not asked twice.
+        async with self._stop_lock:
+            await self._link.close()
+            await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
         yield _Stopped()
 
     async def _signals(self, asked: asyncio.Event) -> AsyncGenerator[_Item, None]:

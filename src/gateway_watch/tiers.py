@@ -1,22 +1,29 @@
-"""The three tiers of readiness: the gateway listens, its API answers, a connection is verified.
+"""The four tiers of readiness: the gateway listens, its API answers, a connection is verified, IBKR is connected.
 
 A tier that cannot be reached because the one before it failed is not asked.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from gateway_watch.engine import Container
+from gateway_watch.ibkr_link import LinkState
 from gateway_watch.instance import Api, Instance
+from host_service import gateway_login
 from ib_connection.accounts import AccountKind, kind_of, masked_list
 from ib_connection.causes import Cause
 from ib_connection.probe import probe
 
+POLL_SECONDS = 0.5
+
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier: `name` is listening, answering or verified; `ok` None if it was not asked."""
+    """One tier: `name` is listening, answering, verified or connected; `ok` None if it was not asked."""
 
     name: str
     ok: bool | None
@@ -30,10 +37,49 @@ async def look(instance: Instance, container: Container | None, *, verified: boo
     listening = _listening(container)
     answering = await _answering(instance, healthy=listening.ok is True)
     if not verified:
-        return listening, answering, Tier("verified", None, "not asked (--tiers asks)")
+        third = Tier("verified", None, "not asked (--tiers asks)")
+    elif not answering.ok:
+        third = Tier("verified", None, "not asked: the API does not answer")
+    else:
+        third = await _verified(instance, healthy=listening.ok is True)
     if not answering.ok:
-        return listening, answering, Tier("verified", None, "not asked: the API does not answer")
-    return listening, answering, await _verified(instance, healthy=listening.ok is True)
+        return listening, answering, third, Tier("connected", None, "not asked: the API does not answer")
+    return listening, answering, third, connected(instance)
+
+
+def connected(instance: Instance) -> Tier:
+    """Whether the gateway is connected to IBKR, as the running watch's own API session reports it; no client id is
+    used here."""
+    name = "connected"
+    login = gateway_login.read(instance.login_file)
+    link = login.ibkr if login is not None else None
+    if link is None:
+        return Tier(name, None, "not known: no gateway-watch runs that reports it")
+    since = f", since {link.since:%Y-%m-%d %H:%M:%S} UTC" if link.since else ""
+    text = f"{link.text}{since}"
+    if link.state == LinkState.CONNECTED:
+        return Tier(name, True, text)
+    if link.state == LinkState.LOST:
+        remedy = (
+            "The gateway reconnects by itself. See IBKR's system status; expected are 23:45 to 00:45 New York each "
+            "night and Friday 23:00 to Saturday 03:00."
+        )
+        return Tier(name, False, text, "ibkr_link_lost", remedy)
+    return Tier(name, None, text)
+
+
+async def await_connected(
+    instance: Instance,
+    seconds: float,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Tier:
+    """`connected`, once it is or after `seconds`."""
+    until = clock() + seconds
+    while not (tier := connected(instance)).ok and clock() < until:
+        await sleep(POLL_SECONDS)
+    return tier
 
 
 def _listening(container: Container | None) -> Tier:

@@ -39,6 +39,11 @@ TWOFA = (
 WRONG_PASSWORD = (STAMP + "detected dialog entitled: Unrecognized Username or Password; event=Opened",)
 LOGIN_FAILED = (STAMP + "Login failed", STAMP + "Cold restart in progress", "IBC will cold-restart shortly")
 LISTEN = "touch /tmp/listening"
+# Its command line is that of IBC, and the script that starts it does not hold the name.
+CONTROLLER = (
+    'ibc=ibcalpha.ibc; sh -c \'trap "echo the controller logs out; sleep 1; echo it is logged out; exit 143" TERM; '
+    "sleep 1000 & wait $!' $ibc.IbcGateway & controller=$!"
+)
 STAY = "while :; do sleep 1 & wait $!; done"
 TRAP = "trap 'echo .\\> Received SIGINT or SIGTERM; exit 0' TERM"
 
@@ -82,7 +87,7 @@ class Image:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
                 tar.addfile(entry)
             tar.add(program, "bin/busybox", recursive=False)
-            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "mkdir"):
+            for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "mkdir", "grep", "tr"):
                 entry = tarfile.TarInfo(f"bin/{name}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
                 tar.addfile(entry)
@@ -189,6 +194,12 @@ class Gateway:
             "client_id": 9000,
             "max_bad_logins": 2,
             "unanswering_minutes": 5,
+            "watch_client_id": 9100,
+            "link_lost_minutes": 15,
+            "link_restart_minutes": 120,
+            "twofa_pushes_per_hour": 4,
+            "twofa_quiet_hours": "",
+            "yield_minutes": 30,
             "image": "busybox",
             "login_controller": "ibc",
         }

@@ -260,6 +260,12 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "client_id": instance["client_id"],
         "max_bad_logins": instance["max_bad_logins"],
         "unanswering_minutes": instance["unanswering_minutes"],
+        "watch_client_id": instance["watch_client_id"],
+        "link_lost_minutes": instance["link_lost_minutes"],
+        "link_restart_minutes": instance["link_restart_minutes"],
+        "twofa_pushes_per_hour": instance["twofa_pushes_per_hour"],
+        "twofa_quiet_hours": instance["twofa_quiet_hours"],
+        "yield_minutes": instance["yield_minutes"],
         "image": instance["image"],
         "login_controller": instance["signatures"],
     }

@@ -34,7 +34,11 @@ CHOICES = {
     "existing_session_action": ("primary", "primaryoverride", "secondary", "manual"),
     "login_controller": ("auto", *sorted(file.stem for file in CONTROLLERS.glob("*.yml"))),
 }
+QUIET_HOURS = re.compile(rf"({TWENTY_FOUR_HOURS.pattern})-({TWENTY_FOUR_HOURS.pattern})")
+VERIFICATION_IDS = 3  # the handshake tries ib_gateway_client_id and, if it is in use, the two after it
+WHOLE_NUMBERS = ("link_restart_minutes", "twofa_pushes_per_hour", "yield_minutes", "watch_client_id")
 POSITIVE_NUMBERS = (
+    "link_lost_minutes",
     "twofa_exit_interval",
     "twofa_seconds",
     "max_bad_logins",
@@ -149,6 +153,29 @@ def _numbers(instance: Mapping[str, Any]) -> Iterator[str]:
         value = instance[setting]
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             yield f"{_variable(instance, setting)} is {value!r}. Use a whole number above 0."
+    for setting in WHOLE_NUMBERS:
+        value = instance[setting]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            yield f"{_variable(instance, setting)} is {value!r}. Use a whole number of at least 0."
+
+
+def _quiet_hours(instance: Mapping[str, Any]) -> Iterator[str]:
+    value = instance["twofa_quiet_hours"]
+    found = QUIET_HOURS.fullmatch(str(value))
+    if value != "" and (found is None or value.partition("-")[0] == value.partition("-")[2]):
+        yield (
+            f"{_variable(instance, 'twofa_quiet_hours')} is {value!r}. "
+            'Write it in 24 hours as "HH:MM-HH:MM", for example "23:00-07:00", or "" for none.'
+        )
+
+
+def _watch_client_id(instance: Mapping[str, Any]) -> Iterator[str]:
+    own, first = instance["watch_client_id"], instance["client_id"]
+    if isinstance(own, int) and isinstance(first, int) and first <= own < first + VERIFICATION_IDS:
+        yield (
+            f"{_variable(instance, 'watch_client_id')} is {own}, which the verification uses: it connects with "
+            f"ib_gateway_client_id ({first}) and the two after it. Choose another number, for example 9100."
+        )
 
 
 def _resources(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -299,6 +326,8 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _times,
             _image,
             _numbers,
+            _quiet_hours,
+            _watch_client_id,
             _resources,
             _extra_environment,
             _controller,

@@ -152,6 +152,10 @@ def _clashes(instances: Sequence[Mapping[str, Any]], gateways: Mapping[str, Mapp
         (api["port"], gateway["client_id"]): f"the verification of {gateway['name']}"
         for gateway in gateways.values()
         for api in gateway["apis"]
+    } | {
+        (api["port"], gateway["watch_client_id"]): f"the supervisor of {gateway['name']}"
+        for gateway in gateways.values()
+        for api in gateway["apis"]
     }
     for instance in instances:
         port = instance["metrics_port"]

@@ -22,6 +22,12 @@ DOCUMENT: dict[str, Any] = {
     "client_id": 9000,
     "max_bad_logins": 2,
     "unanswering_minutes": 5,
+    "watch_client_id": 9100,
+    "link_lost_minutes": 15,
+    "link_restart_minutes": 120,
+    "twofa_pushes_per_hour": 4,
+    "twofa_quiet_hours": "",
+    "yield_minutes": 30,
     "image": "ghcr.io/gnzsnz/ib-gateway:10.45.1j",
     "login_controller": "ibc",
 }

@@ -42,6 +42,10 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
     assert preflight.problems(resolve()) == []
 
 
+def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
+    assert preflight.problems(resolve(watch_client_id=9003, twofa_quiet_hours="23:00-07:00", yield_minutes=0)) == []
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "variable", "mend"),
     [
@@ -56,6 +60,16 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
         ("cold_restart_time", "01:00 PM", "ib_gateway_cold_restart_time", "24 hours"),
         ("cold_restart_time", 780, "ib_gateway_cold_restart_time", "in quotes"),
         ("timezone", "America/Gotham", "ib_gateway_timezone", "America/New_York"),
+        ("twofa_quiet_hours", "23-7", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
+        ("twofa_quiet_hours", "23:00-24:00", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
+        ("twofa_quiet_hours", "07:00-07:00", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
+        ("twofa_pushes_per_hour", -1, "ib_gateway_twofa_pushes_per_hour", "at least 0"),
+        ("yield_minutes", "30", "ib_gateway_yield_minutes", "at least 0"),
+        ("link_lost_minutes", 0, "ib_gateway_link_lost_minutes", "above 0"),
+        ("link_restart_minutes", True, "ib_gateway_link_restart_minutes", "at least 0"),
+        ("watch_client_id", 9000, "ib_gateway_watch_client_id", "two after it"),
+        ("watch_client_id", 9002, "ib_gateway_watch_client_id", "two after it"),
+        ("watch_client_id", "x", "ib_gateway_watch_client_id", "at least 0"),
         ("vnc_password", "", "ib_gateway_vnc_password", "not set"),
         ("vnc_password", "ibgateway", "ib_gateway_vnc_password", "published default"),
         ("vnc_password", "ibgatewaX", "ib_gateway_vnc_password", "published default"),

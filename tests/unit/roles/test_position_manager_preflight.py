@@ -42,6 +42,7 @@ def gateway(name: str = "ib-gateway", trading_mode: str = "paper", *apis: dict[s
         "apis": list(apis or (PAPER,)),
         "vnc_port": 5900,
         "client_id": 9000,
+        "watch_client_id": 9100,
         "expected_accounts": [],
     }
 
@@ -92,6 +93,7 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
         ("config", {"mode": "paper"}, "position_manager_config", "position_manager_mode"),
         ("config", {"gateway": {"port": 4001}}, "position_manager_config", "position_manager_gateway"),
         ("config", {"gateway": {"client_id": 9000}}, "position_manager_config", "the verification of ib-gateway"),
+        ("config", {"gateway": {"client_id": 9100}}, "position_manager_config", "the supervisor of ib-gateway"),
         ("config", {"notifications": {"discord_url_file": "/x"}}, "position_manager_config", "discord_url"),
         ("config", {"defaults": {"stopp": {"price": 1}}}, "defaults.stopp", "did you mean stop"),
         ("config", {"defaults": {"stop": {"price": -1}}}, "defaults.stop.price", "greater than 0"),

@@ -38,6 +38,7 @@ FARMS_BROKEN = (
     (2105, "HMDS data farm connection is broken:ushmds"),
     (2157, "Sec-def data farm connection is broken:secdefnj"),
 )
+SERVER_BROKEN = "Connectivity between Trader Workstation and server is broken. It will be restored automatically."
 MARKET_DEPTH = "Deep market data is not supported for this combination of security type/exchange"
 
 Note = Callable[[str, str], None]
@@ -251,7 +252,10 @@ class Service:
         """Send what the gateway says first: accounts, next order id, and the state of the data farms."""
         self._send_all(self._managed_accounts(requests.ManagedAccounts()))
         self._send(self._orders.next_valid_id())
-        farms = FARMS_BROKEN if self._desk.behaviour.farm_down else FARMS_CONNECTED
+        connected = self._desk.floor.connected
+        if not connected:
+            self._send(messages.error(-1, 2110, SERVER_BROKEN))
+        farms = FARMS_CONNECTED if connected and not self._desk.behaviour.farm_down else FARMS_BROKEN
         self._send_all(messages.error(-1, code, text) for code, text in farms)
 
     def serve(self, request: Request) -> None:
