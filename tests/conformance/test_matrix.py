@@ -69,3 +69,37 @@ def test_each_flow_has_its_captured_lines_and_its_row() -> None:
 def test_the_captured_lines_lead_to_the_right_conclusion(flow: str) -> None:
     entry = captured.read("ibc", flow)
     check("ibc", FLOWS[flow], expected.IBC[flow], entry.lines, entry.exit_code)
+
+
+BOTH = {
+    ("twofa_approved", "login_paper"): ("ready", None, "goes on"),
+    ("twofa_waits", "login_paper"): ("awaiting_2fa", None, "goes on"),
+    ("twofa_missed_relogin", "daily_restart"): ("ready", None, "goes on"),
+    ("twofa_approved", "reconnect"): ("ready", None, "goes on"),
+    ("twofa_approved", "unrecognized_password"): ("failed", "bad_credentials", "restart"),
+    ("twofa_device_unset", "login_paper"): ("failed", "twofa_device_unset", "stop"),
+    ("twofa_approved", "dialog_login_messages"): ("blocked", "unknown_dialog", "goes on"),
+    ("twofa_approved", "server_failed_network"): ("starting", "server_down", "goes on"),
+    ("twofa_approved", "daily_restart_unrecognized"): ("failed", "token_refused", "restart"),
+    ("twofa_approved", "stale_autorestart"): ("failed", "stale_autorestart", "restart"),
+    ("twofa_waits", "reconnect"): ("awaiting_2fa", None, "goes on"),
+}
+"""With both trading modes: the live flow, the paper flow, and what is right after both and a silence."""
+
+SECOND_GATEWAY = 15.0
+"""Seconds after which the image starts the paper gateway."""
+
+
+@pytest.mark.parametrize(("live", "paper"), BOTH)
+def test_two_logins_in_one_log_are_kept_apart(live: str, paper: str) -> None:
+    lines = [
+        *(Line(0.0, ".> Starting IBC in live mode, with params:"), *captured.read("ibc", live).lines),
+        Line(SECOND_GATEWAY, ".> Starting IBC in paper mode, with params:"),
+        *(Line(line.at + SECOND_GATEWAY, line.text) for line in captured.read("ibc", paper).lines),
+    ]
+    judge = Judge("ibc", "both")
+    for line in sorted(lines, key=lambda line: line.at):
+        judge.feed(line)
+    seen = judge.silence(LONG)
+    outcome = judge.outcome or Outcome("goes on")
+    assert (seen.state, seen.cause, outcome.what) == BOTH[live, paper]

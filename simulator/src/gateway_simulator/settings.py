@@ -99,7 +99,7 @@ class ExistingSession(Enum):
     LOGGED_IN = "logged_in"
     """The other session comes when this one is logged in (scenario 1, 2, 5 or 6)."""
     HANDOFF = "handoff"
-    """Scenario 3, then the dialog "Trading Login Handoff"."""
+    """Scenario 3, then the dialog "Trading Login Handoff"; with manual that dialog alone."""
     AFTER_HARD_STOP = "after_hard_stop"
     """As LOGIN, for EXISTING_SESSION_SECONDS after a session that did not log out."""
     SCENARIO_1 = "1"

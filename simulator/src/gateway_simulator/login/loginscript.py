@@ -74,13 +74,13 @@ FRAMES = frozenset({"Password Notice"})
 EXITS_AT_START = {
     1102: "Incorrect number of arguments passed. quitting...",
     1103: 'ini file "config.ini" either does not exist, or is a directory.  quitting...',
-    1104: "Invalid Trading Mode argument or .ini file setting: demo",
-    1105: "Invalid ColdRestartTime setting: '25:00'; format should be: <hh:mm>   eg 13:00",
+    1104: "Invalid Trading Mode argument or .ini file setting: null",
+    1105: "Invalid ColdRestartTime setting: 'noon'; format should be: <hh:mm>   eg 13:00",
     1106: "Failed to create TWS settings directory at: tws_settings; a file of that name already exists",
     1108: "jts.ini already exists but is a directory",
     1109: "Problem writing to jts.ini: No space left on device",
 }
-"""IBC's errors before it starts the gateway, by their exit code."""
+"""IBC's errors before the first login, by their exit code."""
 
 
 def accounts_of(settings: GatewaySettings, scenario: Scenario) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ def _start(run: Run, *, restart: bool) -> Part:
     yield Raw("Starting Gateway with this command:")
     yield Raw("")
     yield Ibc(f"version: {IBC_VERSION}")
-    if scenario.exit_code in (1102, 1103, 1104):
+    if scenario.exit_code in (1102, 1103):
         return (yield from _exit_at_start(scenario.exit_code))
     yield Ibc("using default main window manager")
     yield Ibc(f"using default trading mode manager: constructor parameter args: tradingMode={settings.mode}")
@@ -163,6 +163,8 @@ def _start(run: Run, *, restart: bool) -> Part:
         return (yield from exit_with(EXIT_NO_LOGIN_DIALOG))
     yield Pause(2 * run.step)
     yield from screen.open("frame", LOGIN_WINDOW, Ibc("Login dialog WINDOW_OPENED: LoginState is LOGGED_OUT"))
+    if scenario.exit_code == 1104:
+        return (yield from _exit_at_start(scenario.exit_code))
     return None
 
 

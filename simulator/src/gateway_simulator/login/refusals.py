@@ -6,13 +6,13 @@ from datetime import timedelta
 from hashlib import sha256
 
 from gateway_simulator.login.run import AUTHENTICATING, Run
-from gateway_simulator.login.steps import Ibc, LoginState, Part, Raw, Script, Show
+from gateway_simulator.login.steps import Ibc, LoginState, Part, Raw, Script, Show, Step
 from gateway_simulator.settings import Credentials, Refusal, Server
 
 UNRECOGNIZED = "Unrecognized Username or Password"
 UNTITLED = "** no title **"
 DISCONNECTED = "Server disconnected, please try again"
-LOCKED = "Your account has been locked after too many failed login attempts. Contact Client Services."
+LOCKED = "Your account has been locked. Contact Client Services."
 TEXTS = {
     Refusal.LOGIN_FAILED: DISCONNECTED,
     Refusal.LOGIN_ERROR: DISCONNECTED,
@@ -43,7 +43,7 @@ def refused(run: Run) -> Part:
 
 def unrecognized(run: Run) -> Script:
     """The dialog that IBC does not know: the login hangs."""
-    yield from run.close_splash()
+    yield from _connected(run)
     yield from run.screen.open("dialog", UNRECOGNIZED)
     return (yield from run.hang("IBC does not know this dialog", UNRECOGNIZED))
 
@@ -54,7 +54,7 @@ def rate_limited(run: Run) -> Part:
     minutes, seconds = divmod(wait, 60)
     words = f"{minutes} minutes & {seconds} seconds" if minutes else f"{seconds} seconds"
     message = f"Too many failed login attempts. Please wait {words} before attempting to re-login again."
-    yield from run.close_splash()
+    yield from _connected(run)
     if not run.settings.relogin:
         yield from run.screen.open("dialog", UNTITLED, Ibc(message))
         return (yield from run.hang(message, "Too many failed login attempts"))
@@ -74,10 +74,15 @@ def rate_limited(run: Run) -> Part:
     return (yield from run.wait(pause))
 
 
-def _refusal(run: Run, refusal: Refusal, text: str) -> Script:
+def _connected(run: Run) -> list[Step]:
+    """The splash window gets to the authentication, and closes."""
     if run.splash:
         run.retitle(AUTHENTICATING)
-    yield from run.close_splash()
+    return run.close_splash()
+
+
+def _refusal(run: Run, refusal: Refusal, text: str) -> Script:
+    yield from _connected(run)
     screen = run.screen
     match refusal:
         case Refusal.LOGIN_FAILED:

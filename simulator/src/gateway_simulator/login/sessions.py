@@ -29,8 +29,12 @@ def at_login(run: Run) -> Part:
             first = int(existing.value)
         case ExistingSession.SCENARIO_3 | ExistingSession.SCENARIO_4:
             first = 3
-        case ExistingSession.LOGIN | ExistingSession.LOGIN_TWICE | ExistingSession.HANDOFF:
+        case ExistingSession.LOGIN | ExistingSession.LOGIN_TWICE:
             pass
+        case ExistingSession.HANDOFF:
+            if first == 1:
+                # Nobody would come to the other dialog.
+                return None
         case ExistingSession.AFTER_HARD_STOP:
             if not (yield AskSlot()):
                 return None
