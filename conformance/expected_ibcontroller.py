@@ -110,9 +110,9 @@ REFUSALS = {
 }
 
 RUNNING = {
-    # The frame's end is not in the log: the API tells when the link is back.
-    "reconnect": Row((*IN, ("'Connecting to server...'", "link_lost", None)), silence=("link_lost", None)),
-    "reconnect_attempts": Row((*IN, ("'Attempt 3: ", "link_lost", None)), silence=("link_lost", None)),
+    # That the window closes is not in the log, so the state is the API's to report.
+    "reconnect": Row((*IN, ("'Connecting to server...'", "ready", None))),
+    "reconnect_attempts": Row((*IN, ("'Attempt 3: ", "ready", None))),
     "reconnect_relogin": Row(
         (*IN, ("Re-login is required", "restarting", None)), ("restart", "token_refused"), ("failed", "token_refused")
     ),

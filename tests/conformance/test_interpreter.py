@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conformance import captured, interpreter
+from conformance import captured, fetch, interpreter
 from conformance.display import Display
 from conformance.ibcontroller import Ibcontroller
 from conformance.ibcontroller_flows import IBCONTROLLER_FLOWS
@@ -39,7 +39,7 @@ def test_debians_own_python_runs_a_flow_of_the_real_controller(monkeypatch: pyte
     controller, flow = Ibcontroller(), IBCONTROLLER_FLOWS["login_paper"]
     controller.prepare()
     python = controller.python()
-    assert python.program.is_relative_to(interpreter.CACHE)
+    assert python.program.is_relative_to(fetch.CACHE)
     assert python.version.startswith("3.13.")
     assert python.program.resolve() != Path(sys.executable).resolve()
     with Display() as display:

@@ -73,8 +73,9 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
         if instance[default["setting"]] == default["value"]:
             del templates[variable]
     variables = {name: template.format_map(settings) for name, template in templates.items()}
-    variables |= {name: str(value) for name, value in instance["extra_environment"].items()}
-    return {name: value for name, value in variables.items() if value}
+    # Set to nothing is not unset, so only a person may ask for it.
+    own = {name: value for name, value in variables.items() if value}
+    return own | {name: str(value) for name, value in instance["extra_environment"].items()}
 
 
 def tmpfs(instance: Mapping[str, Any]) -> list[str]:

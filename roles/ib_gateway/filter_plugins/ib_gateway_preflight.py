@@ -236,7 +236,7 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
             yield f"{variable} sets {entry}. {name}: {controller['refused_variables'][entry]}"
         elif entry in foreign:
             yield f"{variable} sets {entry}, which the login controller {name} does not read. Remove it."
-        elif str(value) == "":
+        elif str(value) == "" and controller["empty_variables"] == "refused":
             yield f"{variable} sets {entry} to nothing, which is not the same as not setting it. Remove it."
 
 

@@ -136,6 +136,7 @@ def test_an_empty_value_is_left_out(controller: str, variable: str) -> None:
     empty = environment(login_controller=controller, twofa_device="", cold_restart_time="")
     assert variable not in empty
     assert all(empty.values())
+    assert environment(login_controller=controller, extra_environment={"X_SCRIPTS": ""})["X_SCRIPTS"] == ""
 
 
 def test_a_password_is_escaped_for_ibc_only() -> None:
@@ -218,7 +219,7 @@ def test_a_variable_of_the_other_controller_is_refused_for_ibc() -> None:
 def test_variables_that_pass_are_not_mentioned() -> None:
     extra = {"IBC_ACCEPT_INCOMING_CONNECTIONS": "accept", "IBC_LOG_LEVEL": "debug"}
     assert preflight.controller_problems([resolve(**IBCONTROLLER, extra_environment=extra)]) == []
-    bypass = {"BYPASS_WARNING": "yes", "TWS_ACCEPT_INCOMING": "accept"}
+    bypass = {"BYPASS_WARNING": "yes", "TWS_ACCEPT_INCOMING": "accept", "CUSTOM_CONFIG": ""}
     assert preflight.controller_problems([resolve(login_controller="ibc", extra_environment=bypass)]) == []
 
 
