@@ -7,6 +7,7 @@ login controllers.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -160,6 +161,30 @@ def flows() -> str:
     return "\n\n".join(parts)
 
 
+def controllers() -> str:
+    """The generated part of the page about login controllers: what is set by what."""
+    files = {name: ROOT / f"roles/ib_gateway/files/controllers/{name}.yml" for name in CONTROLLERS}
+    data = {name: yaml.safe_load(file.read_text()) for name, file in files.items()}
+    cells: dict[str, dict[str, list[str]]] = {}
+    for name, controller in data.items():
+        for variable, template in {**controller["variables"], **controller["read_only_root"]}.items():
+            settings = re.findall(r"\{(\w+)\}", template)
+            key = f"`ib_gateway_{settings[0]}`" if settings else "set by the role"
+            key = "`ib_gateway_twofa_seconds`" if key == "`ib_gateway_twofa_wait`" else key
+            value = f"`{variable}`" if settings else f"`{variable}={template}`"
+            cells.setdefault(key, {}).setdefault(name, []).append(value)
+    for name, controller in data.items():
+        for setting, rule in controller["refused_settings"].items():
+            cells.setdefault(f"`ib_gateway_{setting}`", {}).setdefault(name, []).append(
+                f"only `{json.dumps(rule['value'])}`: {rule['instead']}"
+            )
+    rows = sorted(cells.items(), key=lambda row: (row[0] == "set by the role", row[0]))
+    return table(
+        ("setting", *CONTROLLERS.values()),
+        ((key, *(", ".join(values.get(name, [])) or "none" for name in CONTROLLERS)) for key, values in rows),
+    )
+
+
 def shown(row: Row) -> str:
     """The states in their order, each with its cause."""
     states = [(state, cause) for _, state, cause in row.lines] + ([row.silence] if row.silence else [])
@@ -187,10 +212,12 @@ def renewed(page: str, name: str, text: str) -> str:
 def main() -> int:
     page = ROOT / "docs/IB-GATEWAY-TROUBLESHOOTING.md"
     conformance = ROOT / "docs/conformance.md"
+    login_controllers = ROOT / "docs/login-controllers.md"
     wanted = {
         ROOT / "docs/variables.md": variables(),
         page: troubleshooting(page.read_text()),
         conformance: renewed(conformance.read_text(), "flows", flows()),
+        login_controllers: renewed(login_controllers.read_text(), "controllers", controllers()),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
