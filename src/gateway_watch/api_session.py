@@ -1,6 +1,6 @@
 """One session of the watch's own with the API, over the raw wire: system messages in, a liveness question out.
 
-The session subscribes to nothing and sends no order. It exists for what the gateway reports unasked (error messages
+The session subscribes to no data and sends no order. It exists for what the gateway reports unasked (error messages
 with request id -1: 1100, 1101, 1102, 2103 …) and as the proof that a session that was opened earlier still works.
 ib_insync is not used: it costs 30 MB in a process that lives as long as the gateway.
 Source of the layouts: the text protocol of IB's own client, versions 157 to 178.
@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from ib_connection.codes import is_read_only_refusal
 from ib_connection.probe import VERSION_RANGE
 
 CONNECT_SECONDS = 10.0
@@ -30,7 +31,7 @@ MOST_BYTES = 1 << 20
 
 CLIENT_ID_IN_USE = 326
 
-_ERROR, _NEXT_VALID_ID, _CURRENT_TIME = b"4", b"9", b"49"
+_ERROR, _NEXT_VALID_ID, _CURRENT_TIME, _OPEN_ORDERS_END = b"4", b"9", b"49", b"53"
 _UNKNOWN_REQUEST = -1
 
 
@@ -50,6 +51,11 @@ class SystemMessage:
 
 
 @dataclass(frozen=True)
+class OrdersListed:
+    """The gateway has listed the session's own open orders (none): the API is not read-only."""
+
+
+@dataclass(frozen=True)
 class Answered:
     """The gateway has answered the liveness question; what it reports at the connect was sent before that."""
 
@@ -62,7 +68,7 @@ class Closed:
     client_id_in_use: bool = False
 
 
-ApiEvent = Opened | SystemMessage | Answered | Closed
+ApiEvent = Opened | SystemMessage | OrdersListed | Answered | Closed
 
 
 class BadFrameError(Exception):
@@ -79,9 +85,16 @@ class Limits:
 
 
 class ApiSession:
-    """One session; `events` opens it, `close` ends it from outside."""
+    """One session; `events` opens it, `close` ends it from outside.
 
-    def __init__(self, host: str, port: int, client_id: int, limits: Limits | None = None) -> None:
+    With `ask_orders` it also asks for its own open orders, which a read-only API refuses (321). The question is
+    repeated until it is refused, since the gateway asks on its screen about clients that want to write.
+    """
+
+    def __init__(
+        self, host: str, port: int, client_id: int, limits: Limits | None = None, *, ask_orders: bool = False
+    ) -> None:
+        self._ask_orders = ask_orders
         self._host = host
         self._port = port
         self._client_id = client_id
@@ -117,7 +130,7 @@ class ApiSession:
                     yield message
             yield Opened(version)
             # Its answer marks the end of what the gateway reports to a client that connects.
-            self._send("49", "1")
+            self._ask()
             async for event in self._watched(reader):
                 yield event
         except TimeoutError:
@@ -134,7 +147,14 @@ class ApiSession:
             await self.close()
         yield Closed(f"{self._host}:{self._port}: {detail}", in_use)
 
-    async def _watched(self, reader: asyncio.StreamReader) -> AsyncGenerator[SystemMessage | Answered, None]:
+    def _ask(self) -> None:
+        if self._ask_orders:
+            self._send("5", "1")
+        self._send("49", "1")
+
+    async def _watched(
+        self, reader: asyncio.StreamReader
+    ) -> AsyncGenerator[SystemMessage | OrdersListed | Answered, None]:
         asked = True
         while True:
             try:
@@ -143,14 +163,18 @@ class ApiSession:
             except TimeoutError:
                 if asked:
                     raise _SilentError from None
-                self._send("49", "1")
+                self._ask()
                 asked = True
                 continue
             fields = await _rest(reader, head, self._limits.answer)
             if fields[0] == _CURRENT_TIME:
                 asked = False
                 yield Answered()
+            elif fields[0] == _OPEN_ORDERS_END:
+                yield OrdersListed()
             elif (message := _system_message(fields)) is not None:
+                if is_read_only_refusal(message.code, message.text):
+                    self._ask_orders = False
                 yield message
 
     def _send(self, *fields: str) -> None:

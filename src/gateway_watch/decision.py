@@ -15,6 +15,8 @@ RETRY = 1
 MEND = 78
 """Exit status of a gateway that a person must mend (EX_CONFIG); the unit does not restart it."""
 
+ORDERS_REFUSED = "read_only_against_setting"
+
 EXIT_GRACE = 60.0
 """A gateway that says it exits may take so long."""
 
@@ -175,6 +177,19 @@ class Answers:
             return None
         text = f"The API has not answered {self.failures} probes in a row, one a minute ({self.detail})."
         return End(RETRY, Reason("api_unanswering", text, "systemd restarts the gateway."))
+
+
+def orders_refused(*, restarted: bool) -> Reason:
+    """The reason for an API that is read-only although the settings allow orders."""
+    text = "The gateway's API refuses orders (it is read-only) although ib_gateway_read_only_api is false."
+    if not restarted:
+        return Reason(ORDERS_REFUSED, text, "It is restarted once, so that the login controller sets it again.")
+    return Reason(
+        ORDERS_REFUSED,
+        f"{text} A restart has not changed that.",
+        "Clear Configure, Settings, API, Read-Only API over VNC (ansible-playbook tunnel.yml); if the box is clear "
+        "already, pin another image in ib_gateway_image and deploy again.",
+    )
 
 
 def reason_of(cause: Cause) -> Reason:

@@ -1,7 +1,7 @@
 """The login gate of one gateway: its files, and what is shown and sent about a hold.
 
 `login-gate.json` is written by the supervisor only, `login-asked.json` by the command `approve-now` only, so neither
-overwrites the other.
+overwrites the other. The supervisor removes the latter after a login.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class Gatekeeper:
         # A dialog that flickers, or a device that is chosen, is no further request.
         if change.state is not LoginState.LOGGING_IN:
             self._awaiting.discard(change.mode)
-        if change.state in _IN and self._gate != Gate():
-            self._keep(self._gate.logged_in())
+        if change.state in _IN:
+            self._logged_in()
         if change.state not in _ASKS_AGAIN:
             return None
         hold = self._gate.before_next_push(self._rules, self._asked(), self._now())
@@ -171,6 +171,15 @@ class Gatekeeper:
 
     def _asked(self) -> Asked | None:
         return read_asked(asked_file(self._instance))
+
+    def _logged_in(self) -> None:
+        """A login has been reached: what was asked for is done, and asks for nothing later on."""
+        if self._gate != Gate():
+            self._keep(self._gate.logged_in())
+        try:
+            asked_file(self._instance).unlink(missing_ok=True)
+        except OSError as error:
+            self._say(f"gateway-watch: {asked_file(self._instance)} could not be removed: {error}")
 
     def _keep(self, gate: Gate) -> None:
         self._gate = gate

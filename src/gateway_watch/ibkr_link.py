@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from gateway_watch.api_session import Answered, ApiEvent, Closed, Opened, SystemMessage
+from gateway_watch.api_session import Answered, ApiEvent, Closed, Opened, OrdersListed, SystemMessage
 from gateway_watch.session_calendar import maintenance_end
+from ib_connection.codes import is_read_only_refusal
 
 SEVERED = frozenset({1100, 2110})
 RESTORED = frozenset({1101, 1102})
@@ -35,7 +36,8 @@ class LinkState(StrEnum):
 @dataclass(frozen=True)
 class ApiLink:
     """What the session with one API reports. `greeted` once the gateway has sent what it reports at the connect;
-    `severed` after 1100 or 2110; `farms`: name to whether it is connected; `why`: the last sign, for people."""
+    `severed` after 1100 or 2110; `farms`: name to whether it is connected; `why`: the last sign, for people;
+    `orders_refused`: whether the API is read-only, None while that is not known."""
 
     open: bool = False
     greeted: bool = False
@@ -43,6 +45,7 @@ class ApiLink:
     farms: Mapping[str, bool] = field(default_factory=dict)
     why: str = "no session with the API yet"
     client_id_in_use: bool = False
+    orders_refused: bool | None = None
 
     def after(self, event: ApiEvent) -> ApiLink:
         match event:
@@ -51,6 +54,8 @@ class ApiLink:
                 return replace(self, open=True, client_id_in_use=False)
             case Closed():
                 return ApiLink(why=event.detail, client_id_in_use=event.client_id_in_use)
+            case OrdersListed():
+                return replace(self, orders_refused=False)
             case Answered():
                 return self if self.greeted else replace(self, greeted=True)
             case SystemMessage():
@@ -58,6 +63,8 @@ class ApiLink:
 
     def _heard(self, message: SystemMessage) -> ApiLink:
         why = f"{message.code} {message.text}"
+        if is_read_only_refusal(message.code, message.text):
+            return replace(self, orders_refused=True)
         if message.code in SEVERED:
             return replace(self, severed=True, why=why)
         if message.code in RESTORED:

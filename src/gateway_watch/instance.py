@@ -76,6 +76,7 @@ class Instance:
     max_bad_logins: int
     unanswering_minutes: int
     watch_client_id: int
+    read_only_api: bool
     link_lost_minutes: int
     link_restart_minutes: int
     twofa_pushes_per_hour: int
@@ -173,6 +174,7 @@ def parse(document: object, path: Path) -> Instance:
         "max_bad_logins": reader.take("max_bad_logins", _positive),
         "unanswering_minutes": reader.take("unanswering_minutes", _positive),
         "watch_client_id": reader.take("watch_client_id", _count),
+        "read_only_api": reader.take("read_only_api", _flag),
         "link_lost_minutes": reader.take("link_lost_minutes", _positive),
         "link_restart_minutes": reader.take("link_restart_minutes", _count),
         "twofa_pushes_per_hour": reader.take("twofa_pushes_per_hour", _count),
@@ -238,6 +240,12 @@ def _trading_mode(value: object) -> str:
 def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ValueError(f"must be a whole number of at least 0, not {value!r}")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")
     return value
 
 

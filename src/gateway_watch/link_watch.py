@@ -77,7 +77,9 @@ class LinkWatch:
         """Hold a session with one API until `close`; each change of its link."""
         pause = FIRST_PAUSE
         while not self._closed:
-            session = ApiSession(api.host, api.port, self.instance.watch_client_id)
+            session = ApiSession(
+                api.host, api.port, self.instance.watch_client_id, ask_orders=not self.instance.read_only_api
+            )
             self._sessions[api.mode] = session
             async with aclosing(session.events()) as events:
                 async for event in events:
@@ -111,6 +113,14 @@ class LinkWatch:
     def held(self) -> bool:
         """Whether the sessions that were opened earlier answer."""
         return bool(self._links) and all(link.open and link.greeted for link in self._links.values())
+
+    @property
+    def orders_refused(self) -> bool | None:
+        """Whether an API refuses orders (read-only); None while not all have answered."""
+        answers = [link.orders_refused for link in self._links.values()]
+        if True in answers:
+            return True
+        return None if None in answers else False
 
     def report(self) -> IbkrLink:
         """The link as those who use the gateway read it."""

@@ -58,6 +58,7 @@ class LoginMemory:
     countdown: int | None = None
     extended: bool = False
     waiting_told: bool = False
+    unit_text: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values, for `from_dict`."""
@@ -195,9 +196,8 @@ class LoginWait:
                 if following:
                     news += (*self._news(), *self._countdown())
                     failure = verdict(self._snapshot()) or failure
-                elif not self._memory.waiting_told and failure is None:
-                    self._memory = replace(self._memory, waiting_told=True)
-                    news = (f"waiting for the container {self._name} to start",)
+                elif failure is None:
+                    news = self._not_started()
                 ready = following and self._snapshot().state is LoginState.READY
                 if failure is None and not ready and self._waited() >= self._timeout():
                     failure = self._too_late(following)
@@ -218,6 +218,15 @@ class LoginWait:
                         return
                 elif item is not None and item.time.timestamp() > heard_until:
                     self._memory = replace(self._memory, container=hear(self._memory.container, item))
+
+    def _not_started(self) -> tuple[str, ...]:
+        """That the container does not run, once, and each reason that its unit gives for it."""
+        said = self._unit_state.status_text if self._unit_state is not None else ""
+        lines = () if self._memory.waiting_told else (f"waiting for the container {self._name} to start",)
+        if said and said != self._memory.unit_text:
+            lines = (*lines, said)
+        self._memory = replace(self._memory, waiting_told=True, unit_text=said)
+        return lines
 
     async def _find(self) -> Failure | None:
         """Look for the container; what makes it useless to wait for one."""
@@ -367,7 +376,8 @@ class LoginWait:
     def _too_late(self, following: bool) -> Failure:
         if following:
             return too_late(self._snapshot(), self._waited(), self._signatures)
-        return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.")
+        said = f" {self._unit_state.status_text}" if self._unit_state and self._unit_state.status_text else ""
+        return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.{said}")
 
     def _step(self, progress: tuple[str, ...] = (), failure: Failure | None = None, *, done: bool = False) -> LoginStep:
         return LoginStep(

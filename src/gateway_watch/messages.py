@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from gateway_watch import decision
-from gateway_watch.decision import End
+from gateway_watch.decision import End, Reason
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState
 from gateway_watch.session_calendar import next_cold_restart, next_session_end
@@ -84,6 +84,21 @@ def maintenance_wait(instance: Instance, cause: str, until: datetime, now: datet
     line = f"The credentials were accepted before. The next login comes at {until:%H:%M} ({instance.timezone.key})."
     key = f"{_TROUBLE}/maintenance"
     return Message(cause, Severity.INFO, title, now, (line,), _fields(instance), dedupe_key=key)
+
+
+def orders_refused(instance: Instance, reason: Reason, now: datetime) -> Message:
+    """What to report when a restart has not made the API accept orders."""
+    title = f"{instance.name}: {reason.text}"
+    key = f"notice/{reason.cause}"
+    return Message(reason.cause, Severity.ALERT, title, now, (reason.remedy,), _fields(instance), dedupe_key=key)
+
+
+def orders_accepted(instance: Instance, cause: str, now: datetime) -> Message:
+    """The end of `orders_refused`."""
+    title = f"{instance.name}: the API accepts orders again"
+    return Message(
+        "orders_accepted", Severity.INFO, title, now, fields=_fields(instance), recovery_of=f"notice/{cause}"
+    )
 
 
 def not_started(instance: Instance, cause: str, text: str, now: datetime) -> Message:

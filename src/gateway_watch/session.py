@@ -18,7 +18,8 @@ class Session:
     `since` is the last full login and `twofa` whether that one needed an approval; None before the first one.
     `last_restart` is when the gateway last became ready, after a full login or with its kept session.
     `last_cause` is why the supervisor last ended a run, None after a good start; `last_screenshot` is a path.
-    `stable_restarts` is what systemd's count of restarts was when a start last lasted.
+    `stable_restarts` is what systemd's count of restarts was when a start last lasted. `read_only_restarted`: the
+    gateway has been restarted because its API refused orders, and has not accepted any since.
     """
 
     since: datetime | None = None
@@ -27,6 +28,7 @@ class Session:
     last_cause: str | None = None
     last_screenshot: str | None = None
     stable_restarts: int | None = None
+    read_only_restarted: bool = False
 
     def became_ready(self, now: datetime, *, full_login: bool, twofa: bool) -> Session:
         """After a login; one that was not full goes on with the session that there was."""

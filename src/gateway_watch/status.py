@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from gateway_watch import session, session_calendar, systemd_unit, tiers
+from gateway_watch import gatekeeper, session, session_calendar, systemd_unit, tiers
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError
 from gateway_watch.engine import Container, Engine, EngineError, Version
 from gateway_watch.health import Limits, Memory
@@ -47,6 +47,8 @@ class Status:
     session_end: datetime
     release: str
     faults: tuple[str, ...]
+    hold: str | None = None
+    """Why no login is tried, with the command that ends this; None while nothing is held."""
 
     @property
     def ok(self) -> bool:
@@ -96,6 +98,7 @@ async def collect(
         session_end=session_calendar.next_session_end(at),
         release=_release(),
         faults=tuple(faults),
+        hold=_hold(instance),
     )
 
 
@@ -110,6 +113,8 @@ def next_step(status: Status) -> str | None:
         return f"{said} Then: systemctl start {status.unit_name}"
     if unit is not None and unit.active == "inactive":
         return f"The unit is stopped: systemctl start {status.unit_name}"
+    if status.hold is not None:
+        return status.hold
     if login is not None and login.state is LoginState.AWAITING_2FA:
         return f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
     if login is not None and login.cause is not None:
@@ -165,6 +170,7 @@ def to_json(status: Status) -> dict[str, Any]:
         }
         if breaker
         else None,
+        "hold": status.hold,
         "tiers": {tier.name: asdict(tier) for tier in status.tiers},
         "session": {
             "since": _iso(status.session.since),
@@ -209,6 +215,11 @@ async def _login(instance: Instance, engine: Engine) -> Snapshot | None:
     )
     memory = LoginMemory(Memory(began=0.0, events_since=0.0))
     return (await LoginWait(engine, instance.container, Limits(), options, memory).look()).snapshot
+
+
+def _hold(instance: Instance) -> str | None:
+    hold = gatekeeper.read_gate(gatekeeper.gate_file(instance)).hold
+    return gatekeeper.describe(hold, instance) if hold is not None else None
 
 
 def _row(label: str, text: str, most: int) -> list[str]:

@@ -138,6 +138,7 @@ class Supervisor:
         self._twofa_seen = False
         self._in_order = False
         self._week_told = False
+        self._orders_reported = False
         self._status = ""
         self._beat_period = BEAT_SECONDS
         if watchdog := self.environment.get("WATCHDOG_USEC"):
@@ -282,6 +283,7 @@ class Supervisor:
             heard = self._hear(self._tracker.after(self.now())) or heard
             self._judge(feed, heard=heard)
             self._judge_link()
+            self._judge_orders()
             if self._end is not None and not self._stopping:
                 await self._carry_out(self._end, feed)
             self._beat()
@@ -343,6 +345,27 @@ class Supervisor:
             return
         self._end = self._link.judge(tries=self._tracker.reconnecting, planned=self._restart_planned())
 
+    def _judge_orders(self) -> None:
+        """An API that is read-only against its setting is restarted once; if that does not help, people are needed."""
+        refused = self._link.orders_refused
+        if refused is None or self._ready_at is None or self._stopping or self._end is not None:
+            return
+        restarted = self._session.read_only_restarted
+        if not refused:
+            if restarted:
+                self._keep_session(replace(self._session, read_only_restarted=False))
+                self.say("gateway-watch: the API accepts orders again")
+                self.notify(messages.orders_accepted(self.instance, decision.ORDERS_REFUSED, self.now()))
+            return
+        reason = decision.orders_refused(restarted=restarted)
+        if not restarted:
+            self._keep_session(replace(self._session, read_only_restarted=True))
+            self._end = End(decision.RETRY, reason)
+        elif not self._orders_reported:
+            self._orders_reported = True
+            self._tell(f"{reason.cause}: {reason.line}")
+            self.notify(messages.orders_refused(self.instance, reason, self.now()))
+
     def _note(self, change: Change) -> None:
         """Remember what must outlast this run."""
         snapshot = self._snapshot()
@@ -353,9 +376,10 @@ class Supervisor:
         elif snapshot.state is LoginState.READY and self._breaker != Breaker():
             self._breaker = Breaker()
             self._keep_breaker()
-        came_back = self._state in (LoginState.LINK_LOST, LoginState.BLOCKED)
+        # A link that came back, a dialog that was closed or a notice is no new start.
+        was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
-        if change.state is LoginState.READY and snapshot.state is LoginState.READY and not came_back:
+        if change.state is LoginState.READY and snapshot.state is LoginState.READY and not was_in:
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
             self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))

@@ -15,6 +15,8 @@ import yaml
 from ansible.plugins.test.core import version_compare
 from tests.engine import docker, sandbox_image
 
+from gateway_watch import container_stop
+
 ROLE = Path(__file__).parents[2] / "roles" / "ib_gateway"
 SECRETS = {
     "userid": "the-user-name",
@@ -99,6 +101,17 @@ def test_the_unit_holds_no_secret_and_publishes_on_loopback_only(variant: str) -
     assert published
     assert all(mapping.startswith("127.0.0.1:") for mapping in published)
     assert not any(mapping.endswith((":4001", ":4002")) for mapping in published)
+
+
+def test_the_unit_stops_by_the_watch_within_its_time() -> None:
+    unit = render()
+    assert "ExecStop=/opt/ib-gateway-ansible/current/bin/gateway-watch stop --instance ib-gateway\n" in unit
+    found = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert found is not None
+    longest = container_stop.CONTROLLER_SECONDS + container_stop.SLACK_SECONDS + container_stop.REST_SECONDS
+    # The rest is for what the engine itself takes.
+    assert longest + 20 <= int(found[1])
+    assert "docker stop" not in unit
 
 
 def test_the_unit_reaches_the_internet_only_to_notify() -> None:

@@ -218,3 +218,47 @@ async def test_new_sessions_that_hang_do_not_end_one_that_works(make: MakeGatewa
         await server.disconnect_clients()
         status, output = await asyncio.to_thread(gateway.finish, process)
     assert (status, "api_unanswering" in output) == (1, True)
+
+
+@pytest.mark.asyncio
+async def test_an_api_that_is_read_only_against_its_setting_is_restarted_once(
+    make: MakeGateway, tmp_path: Path
+) -> None:
+    told = tmp_path / "run"
+    told.mkdir()
+    behaviour = ApiBehaviour(read_only=True)
+    async with api(behaviour) as server:
+        gateway, process = await asyncio.to_thread(ready, make, told, server.port)
+        status, output = await asyncio.to_thread(gateway.finish, process)
+        assert (status, gateway.session()["last_cause"]) == (1, "read_only_against_setting")
+        assert "It is restarted once" in output
+        assert gateway.session()["read_only_restarted"] is True
+
+        # A restart that has not helped is not repeated: each one would cost a login.
+        await asyncio.to_thread(gateway.create, NORMAL)
+        process = await asyncio.to_thread(gateway.start)
+        await line(process, "A restart has not changed that.")
+        assert process.poll() is None
+
+        behaviour.read_only = False
+        await server.disconnect_clients()
+        await line(process, "the API accepts orders again")
+        assert gateway.session()["read_only_restarted"] is False
+        status, _ = await asyncio.to_thread(gateway.terminate, process)
+    assert status == 0
+
+
+@pytest.mark.asyncio
+async def test_an_api_that_is_meant_to_be_read_only_is_not_asked_for_orders(make: MakeGateway, tmp_path: Path) -> None:
+    behaviour = ApiBehaviour(read_only=True)
+    async with api(behaviour) as server:
+        gateway = make(
+            read_only_api=True,
+            apis=[{"mode": "paper", "host": "127.0.0.1", "port": server.port, "native_port": 4002}],
+        )
+        await asyncio.to_thread(gateway.create, NORMAL)
+        process = await asyncio.to_thread(gateway.start)
+        await line(process, "paper API: connected to IBKR")
+        status, output = await asyncio.to_thread(gateway.terminate, process)
+    assert (status, "refuses orders" in output) == (0, False)
+    assert not any(entry.event == "refused" for entry in server.journal)

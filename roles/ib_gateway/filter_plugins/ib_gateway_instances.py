@@ -262,6 +262,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "max_bad_logins": instance["max_bad_logins"],
         "unanswering_minutes": instance["unanswering_minutes"],
         "watch_client_id": instance["watch_client_id"],
+        "read_only_api": yes_no(instance["read_only_api"]) == "yes",
         "link_lost_minutes": instance["link_lost_minutes"],
         "link_restart_minutes": instance["link_restart_minutes"],
         "twofa_pushes_per_hour": instance["twofa_pushes_per_hour"],

@@ -23,6 +23,7 @@ DOCUMENT: dict[str, Any] = {
     "max_bad_logins": 2,
     "unanswering_minutes": 5,
     "watch_client_id": 9100,
+    "read_only_api": False,
     "link_lost_minutes": 15,
     "link_restart_minutes": 120,
     "twofa_pushes_per_hour": 4,

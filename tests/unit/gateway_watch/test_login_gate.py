@@ -181,6 +181,18 @@ def test_a_login_opens_the_gate_again(tmp_path: Path) -> None:
     assert keeper.gate.on_change(change(LoginState.RESTARTING)) is None
 
 
+def test_what_was_asked_for_before_a_login_counts_no_more_after_it(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    gatekeeper.ask(keeper.instance, keeper.now, yielded=True)
+    assert keeper.gate.at_start(Session(last_cause="session_yielded")) == (None, False)
+    keeper.gate.on_change(change(LoginState.READY))
+    keeper.again()
+    # Minutes later the user logs in elsewhere.
+    keeper.now += 5 * MINUTE
+    hold, new = keeper.gate.at_start(Session(last_cause="session_yielded"))
+    assert (hold and hold.kind, new) == (HoldKind.YIELDED, True)
+
+
 def test_asking_while_nothing_waits_is_no_fault(tmp_path: Path) -> None:
     assert gatekeeper.ask(instance(tmp_path), DAY, yielded=True) is None
 

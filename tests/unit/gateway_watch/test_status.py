@@ -50,6 +50,7 @@ GOOD = Status(
         Tier("listening", True, "the container is healthy"),
         Tier("answering", True, "paper 127.0.0.1:4002 in 3 ms, server version 176"),
         Tier("verified", None, "not asked (--tiers asks)"),
+        Tier("connected", True, "connected to IBKR, since 2026-11-23 18:00:00 UTC"),
     ),
     session=Session(AT - timedelta(days=1), True, AT - timedelta(hours=2)),
     next_restart=AT + timedelta(hours=19),
@@ -69,6 +70,7 @@ OPEN = replace(
         Tier("listening", False, "there is no container", "no_such_container", "Start the unit that creates it."),
         Tier("answering", False, "paper 127.0.0.1:4002 nothing listens on the port", "refused", "Look."),
         Tier("verified", None, "not asked: the API does not answer"),
+        Tier("connected", None, "not asked: the API does not answer"),
     ),
 )
 
@@ -84,6 +86,7 @@ def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
     assert any(
         line.startswith("Session     since Sun 2026-11-22 12:00 UTC (1 d 0 h ago) approved by 2FA") for line in lines
     )
+    assert "Connected   yes: connected to IBKR, since 2026-11-23 18:00:00 UTC" in lines
     assert "Next step" not in screen
 
 
@@ -126,6 +129,7 @@ DOWN = replace(LOGIN, state=LoginState.RESTARTING, cause=load().causes["server_d
             replace(GOOD, unit=replace(UNIT, active="inactive")),
             "The unit is stopped: systemctl start ib-gateway.service",
         ),
+        (replace(GOOD, hold="Waiting for a person.", login=None), "Waiting for a person."),
         (replace(GOOD, login=TWOFA), "Approve the login in IBKR Mobile (172 s left)."),
         (replace(GOOD, login=DOWN), load().causes["server_down"].remedy),
         (replace(OPEN, breaker=Breaker(), unit=UNIT, container=CONTAINER), "Start the unit that creates it."),
