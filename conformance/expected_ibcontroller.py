@@ -205,6 +205,7 @@ ENDS = {
     "password_file_missing": _final("^error: IBC_PASSWORD_FILE=", "controller_misconfigured"),
     "empty_file_variable": _final("^error: IBC_PASSWORD_FILE=", "controller_misconfigured"),
     "empty_variables": Row(IN),
+    "login_form_unknown": _exited("^error: no component with accessible name", "control_missing"),
     "heap_without_unit": _exited("^error: agent process exited", "gateway_not_started"),
     "stop_at_start": Row((), ("stopped", None)),
     "stop_at_login": Row((ATTEMPT,), ("stopped", None)),

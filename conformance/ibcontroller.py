@@ -20,7 +20,7 @@ _MASKS = (
     (re.compile(r"(launch command for \S+: ).*"), r"\1<command>"),
 )
 # The agent in the gateway's process writes beside the controller, so where its lines come is chance.
-_AGENT = re.compile(r"^[A-Z][a-z]{2} \d\d, \d{4} |^(?:INFO|WARNING|SEVERE): ")
+_AGENT = re.compile(r"^[A-Z][a-z]{2} \d\d, \d{4} |^(?:INFO|WARNING|SEVERE): |^\tat |^java\.")
 # What depends on the version of Python: tracebacks, boxes around them, asyncio's complaints at the end.
 _PYTHON = re.compile(r"^[│╭╰]|^Traceback |^ +|^Exception ignored in: |^RuntimeError: Event loop is closed|^$")
 _ENVIRONMENT = re.compile(r"^IBController > (?:env|config) ")

@@ -280,6 +280,12 @@ _ENDS = (
         _with(IBC_READ_ONLY_API="", IBC_COLD_RESTART_TIME="", IBC_JAVA_HEAP_SIZE=""),
     ),
     Flow(
+        "login_form_unknown",
+        "The login window has another form: a control is missing, exit 69.",
+        (("frame IBKR Gateway | Choose an account | OK", "idle"),),
+        settings=PAPER,
+    ),
+    Flow(
         "heap_without_unit",
         "The heap's size has no unit: the JVM does not start, exit 69.",
         (("idle",),),

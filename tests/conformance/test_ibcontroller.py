@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,40 @@ def test_each_flow_has_its_captured_lines_and_its_row() -> None:
 def test_the_captured_lines_lead_to_the_right_conclusion(flow: str) -> None:
     entry = captured.read("ibcontroller", flow)
     check("ibcontroller", IBCONTROLLER_FLOWS[flow], ROWS[flow], entry.lines, entry.exit_code)
+
+
+NOT_CAPTURED = {
+    "container_script": "printed by the image's start script, which is not run here",
+    "controller_launch": "printed by the image's start script, which is not run here",
+    "container_stop": "printed by the image's start script, which is not run here",
+    "cold_restart": "printed on Sundays at a set hour",
+}
+
+
+def test_every_signature_is_found_in_a_captured_line_or_named_here_with_the_reason() -> None:
+    signatures = load("ibcontroller")
+    lines = [
+        captured.with_times(line.text, "2026-11-24 15:00:00,000")
+        for entry in captured.read_all("ibcontroller")
+        for line in entry.lines
+    ]
+    found = {signature.id for line in lines for signature, _ in signatures.matches(line)}
+    assert {signature.id for signature in signatures.signatures} - found == set(NOT_CAPTURED)
+
+
+def test_each_line_of_the_controller_is_known_as_its_own() -> None:
+    own = load("ibcontroller").line
+    foreign = {
+        line.text
+        for entry in captured.read_all("ibcontroller")
+        for line in entry.lines
+        if not own.search(captured.with_times(line.text, "2026-11-24 15:00:00,000"))
+    }
+    # The rest of messages over several lines, and what the JVM prints by itself.
+    assert all(
+        re.match(r"Edit <home>|Check <home>|\w+Error: |'<|Error occurred|Too small|stand-in: |ibcontroller\.", text)
+        for text in foreign
+    ), foreign
 
 
 def test_the_stop_finds_the_controller_and_not_the_gateway(tmp_path: Path) -> None:
