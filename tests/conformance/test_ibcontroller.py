@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from conformance import captured
+from conformance.controller import Line
 from conformance.ibcontroller import Ibcontroller
 from conformance.ibcontroller_flows import IBCONTROLLER_FLOWS
 from conformance.tables import TABLES
-from tests.conformance.test_matrix import check
+from tests.conformance.test_matrix import check, judge_of
 
 from gateway_watch.signatures import load
 
@@ -71,3 +72,36 @@ def test_the_stop_finds_the_controller_and_not_the_gateway(tmp_path: Path) -> No
     assert process.search("/usr/bin/python3 /usr/local/bin/ibcontroller run ")
     assert not process.search("/jre/bin/java -cp gw.jar:ibcontroller-agent.jar ibcontroller.agent.AgentMain /run/a ")
     assert not process.search("bash /home/ibgateway/scripts/run.sh ")
+
+
+def test_a_dialog_is_reported_by_its_title_alone_and_its_end_cannot_be_awaited() -> None:
+    flow = IBCONTROLLER_FLOWS["dialog_login_messages"]
+    judge = judge_of("ibcontroller", flow)
+    lines = captured.read("ibcontroller", flow.name).lines
+    for line in lines:
+        judge.feed(line)
+    # A line that follows is not the text of the dialog.
+    judge.feed(Line(lines[-1].at + 1, "<time> INFO ibcontroller.settings: IBController > something else"))
+    assert judge.silence(60).state == "ready"
+    (warning,) = judge.tracker.warnings
+    assert 'It is "Login Messages".' in warning.text
+
+
+def test_a_dialog_blocks_a_login_that_has_not_completed() -> None:
+    judge = judge_of("ibcontroller", IBCONTROLLER_FLOWS["login_paper"])
+    stamp = "<time> INFO ibcontroller."
+    judge.feed(Line(0.0, f"{stamp}login: IBController > credentials submitted, awaiting outcome"))
+    judge.feed(Line(1.0, f"{stamp}recognisers: unhandled unprompted window: ibgateway.ax 'Login Messages'"))
+    assert judge.silence(31).state == "blocked"
+    assert judge.feed(Line(40.0, f"{stamp}login: IBController > login completed")).state == "logged_in"
+
+
+def test_a_handoff_is_reported_long_before_the_controller_gives_up() -> None:
+    judge = judge_of("ibcontroller", IBCONTROLLER_FLOWS["handoff"])
+    for line in captured.read("ibcontroller", "handoff").lines:
+        if line.text.startswith("error:") or "cycle aborted" in line.text:
+            break
+        judge.feed(line)
+    judge.silence(30)
+    assert judge.outcome is not None
+    assert (judge.outcome.what, judge.outcome.cause) == ("stop", "login_handoff")
