@@ -141,6 +141,7 @@ def resolve(
         if instance["login_controller"] == AUTO:
             instance["login_controller"] = (detected or {}).get(str(instance["image"]), AUTO)
         instance["signatures"] = PREVIEW if instance["login_controller"] == AUTO else instance["login_controller"]
+        instance["known_controllers"] = controllers()
         # None while it is not detected, and for an unknown one, which the preflight reports.
         instance["controller"] = controllers().get(instance["login_controller"])
         instance["apis"] = apis(instance)

@@ -5,16 +5,10 @@ Each problem is one sentence group: the variable, the value (never a secret one)
 
 from __future__ import annotations
 
-import functools
 import re
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import yaml
-
-CONTROLLERS = Path(__file__).parents[1] / "files" / "controllers"
 
 TWELVE_HOURS = re.compile(r"(0[1-9]|1[0-2]):[0-5][0-9] (AM|PM)")
 TWENTY_FOUR_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
@@ -26,13 +20,11 @@ MOVING_TAGS = {"latest", "stable", "edge", "main"}
 PUBLIC_VNC_PASSWORDS = ("ibgateway", "myVncPassword")
 VNC_LENGTH = 8  # x11vnc compares no more than this
 NATIVE_TARGETS = {"4001": ("4003", "live"), "4002": ("4004", "paper")}
-IBC_HEAP_MB = 768  # what the image of IBC uses by itself
 HEAP_OVERHEAD_MB = 512  # metaspace, threads, X server, VNC and relays beside the Java heap
 CHOICES = {
     "trading_mode": ("paper", "live", "both"),
     "twofa_timeout_action": ("restart", "exit"),
     "existing_session_action": ("primary", "primaryoverride", "secondary", "manual"),
-    "login_controller": ("auto", *sorted(file.stem for file in CONTROLLERS.glob("*.yml"))),
 }
 QUIET_HOURS = re.compile(rf"({TWENTY_FOUR_HOURS.pattern})-({TWENTY_FOUR_HOURS.pattern})")
 VERIFICATION_IDS = 3  # the handshake tries ib_gateway_client_id and, if it is in use, the two after it
@@ -104,7 +96,8 @@ def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
-    for setting, allowed in CHOICES.items():
+    choices = {**CHOICES, "login_controller": ("auto", *instance["known_controllers"])}
+    for setting, allowed in choices.items():
         if instance[setting] not in allowed:
             yield f"{_variable(instance, setting)} is {instance[setting]!r}. Use one of: {', '.join(allowed)}."
     if instance["trading_mode"] in ("live", "both") and instance["live_confirmed"] is not True:
@@ -187,11 +180,6 @@ def _resources(instance: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-@functools.cache
-def _known_controllers() -> dict[str, dict[str, Any]]:
-    return {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONTROLLERS.glob("*.yml"))}
-
-
 def _owned(controller: Mapping[str, Any]) -> dict[str, str]:
     """The controller's variables that the role sets, and what to change instead."""
     owned = {}
@@ -215,11 +203,13 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
                 f"{_variable(instance, setting)} is {instance[setting]!r}, and the login controller {name} does not "
                 f"support it. {rule['instead']}"
             )
-    if instance["read_only_root"] and controller["read_only_root"] and instance["java_heap_mb"] != IBC_HEAP_MB:
-        yield (
-            f"{_variable(instance, 'java_heap_mb')} is {instance['java_heap_mb']}: the image edits a file in place to "
-            "change the heap, which a read-only root forbids. Keep 768, or set ib_gateway_read_only_root: false."
-        )
+    for rule in controller["unless_default"].values():
+        setting, value = rule["setting"], rule["value"]
+        if instance["read_only_root"] and instance[setting] != value:
+            yield (
+                f"{_variable(instance, setting)} is {instance[setting]}: the image edits a file in place to change it, "
+                f"which a read-only root forbids. Keep {value}, or set ib_gateway_read_only_root: false."
+            )
     if controller["passwords"] == "plain":
         for setting in ("password", "password_paper"):
             password = str(instance.get(setting, ""))
@@ -229,7 +219,7 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
                     "removes. Change the password at IBKR."
                 )
     variable = _variable(instance, "extra_environment")
-    foreign: set[str] = set().union(*(_owned(other) for other in _known_controllers().values()))
+    foreign: set[str] = set().union(*(_owned(other) for other in instance["known_controllers"].values()))
     foreign -= set(_owned(controller))
     for entry, value in instance["extra_environment"].items():
         if entry in controller["refused_variables"]:
@@ -242,7 +232,7 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
 
 def _extra_environment(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "extra_environment")
-    controllers = [instance["controller"]] if instance["controller"] else [*_known_controllers().values()]
+    controllers = [instance["controller"]] if instance["controller"] else [*instance["known_controllers"].values()]
     owned: dict[str, str] = {}
     for controller in controllers:
         owned |= _owned(controller)
