@@ -75,8 +75,8 @@ def call(images: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
     return answer
 
 
-def containers() -> list[str]:
-    return docker("ps", "--all", "--quiet", "--filter", "status=created").stdout.split()
+def containers(image: str) -> list[str]:
+    return docker("ps", "--all", "--quiet", "--filter", f"ancestor={image}").stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,11 @@ def test_a_controller_is_detected(
     image: Build, instructions: list[str], script: str, controller: str, evidence: str
 ) -> None:
     tag = image(*instructions, script=script)
-    before = containers()
     answer = call({tag: "auto"})
     assert answer["controllers"] == {tag: controller}, answer
     assert evidence in answer["evidence"][tag]
     assert answer["changed"] is False
-    assert containers() == before
+    assert containers(tag) == []
 
 
 def test_the_simulators_image_is_detected() -> None:
@@ -152,6 +151,7 @@ def test_check_mode_creates_no_container(image: Build) -> None:
     by_script, by_variables = image(script=RUNS_IBC), image("ENV IBC_APP_DIR=/x")
     answer = call({by_script: "auto", by_variables: "auto"}, _ansible_check_mode=True)
     assert answer["controllers"] == {by_variables: "ibcontroller"}
+    assert containers(by_script) == []
 
 
 def test_a_host_without_docker_is_an_error_except_in_check_mode(
