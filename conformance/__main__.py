@@ -7,11 +7,15 @@ import sys
 
 from conformance import captured
 from conformance.controller import Controller, UnavailableError
-from conformance.flows import FLOWS, named
+from conformance.flow import Flow
+from conformance.flows import FLOWS
 from conformance.ibc import Ibc
+from conformance.ibcontroller import Ibcontroller
+from conformance.ibcontroller_flows import IBCONTROLLER_FLOWS
 from conformance.play import AT_A_TIME, FlowError, play_all
 
-CONTROLLERS: dict[str, Controller] = {"ibc": Ibc()}
+CONTROLLERS: dict[str, Controller] = {"ibc": Ibc(), "ibcontroller": Ibcontroller()}
+FLOWS_OF = {"ibc": FLOWS, "ibcontroller": IBCONTROLLER_FLOWS}
 
 
 def main() -> int:
@@ -21,7 +25,7 @@ def main() -> int:
     try:
         match options.command:
             case "list":
-                for flow in FLOWS.values():
+                for flow in FLOWS_OF[controller.name].values():
                     print(f"{flow.name:40} {flow.about}")  # noqa: T201
             case "show":
                 return _show(controller, options.flow)
@@ -36,8 +40,14 @@ def main() -> int:
     return 0
 
 
+def _named(controller: Controller, names: list[str]) -> list[Flow]:
+    """The flows of these names, or all. Raises KeyError."""
+    flows = FLOWS_OF[controller.name]
+    return [flows[name] for name in names] if names else list(flows.values())
+
+
 def _show(controller: Controller, name: str) -> int:
-    for recording in play_all(controller, named([name]), 1):
+    for recording in play_all(controller, _named(controller, [name]), 1):
         if isinstance(recording, FlowError):
             raise recording
         for line in recording.lines:
@@ -48,7 +58,7 @@ def _show(controller: Controller, name: str) -> int:
 
 def _capture(controller: Controller, names: list[str], at_a_time: int) -> int:
     failed = False
-    for recording in play_all(controller, named(names), at_a_time):
+    for recording in play_all(controller, _named(controller, names), at_a_time):
         if isinstance(recording, FlowError):
             print(f"ERROR: {recording}", file=sys.stderr)  # noqa: T201
             failed = True

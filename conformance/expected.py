@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["IBC", "TABLES", "Row"]
+__all__ = ["IBC", "Row"]
 
 GOES_ON = ("goes on", None)
 
@@ -317,6 +317,3 @@ ENDS = {
 }
 
 IBC: dict[str, Row] = LOGINS | SECOND_FACTOR | REFUSALS | RUNNING | RESTARTS | SESSIONS | DIALOGS | CONFIGURATION | ENDS
-
-TABLES: dict[str, dict[str, Row]] = {"ibc": IBC}
-"""The rows of each controller, by flow."""

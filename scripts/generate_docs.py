@@ -7,6 +7,7 @@ login controllers.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +18,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from conformance import captured  # noqa: E402 - found by the path above
-from conformance.expected import TABLES, Row  # noqa: E402 - likewise
+from conformance.expected import Row  # noqa: E402 - likewise
+from conformance.tables import TABLES  # noqa: E402 - likewise
 
 from gateway_watch import signatures  # noqa: E402 - found by the path above
 from gateway_watch.breaker import BAD_LOGIN  # noqa: E402 - likewise
 from ib_connection import causes as connection  # noqa: E402 - likewise
 
+CONTROLLERS = {"ibc": "IBC", "ibcontroller": "py-ib-controller"}
 NEXT_STEPS = {
     "hangs": "does nothing more; the unit restarts it unless manual intervention is needed",
     "waits": "waits until somebody acts; it is not restarted",
@@ -81,23 +84,22 @@ def tries(cause: signatures.Cause) -> str:
 
 
 def failures() -> str:
-    """The generated part of the troubleshooting page: login failures and connection failures."""
-    login = signatures.load("ibc").causes.values()
+    """The generated part of the troubleshooting page: login failures, exit codes and connection failures."""
+    controllers = {title: signatures.load(name) for name, title in CONTROLLERS.items()}
     return "\n\n".join(
         (
-            "### The login fails (from the gateway's log)",
+            *(
+                part
+                for title, known in controllers.items()
+                for part in (f"### The login fails (from the gateway's log, {title})", login_failures(known))
+            ),
+            "### Exit codes of the container, where no line of the log explains them",
             table(
-                ("cause", "what it is", "what to do", "the gateway meanwhile", "needs manual intervention", "tries"),
+                ("controller", "exit code", "cause", "what to do"),
                 (
-                    (
-                        f"`{c.id}`",
-                        c.text,
-                        c.remedy,
-                        "is stopped and started again after a pause" if c.interrupt else NEXT_STEPS[c.next_step.value],
-                        "yes" if c.person else "no",
-                        tries(c),
-                    )
-                    for c in login
+                    (title, str(code), f"`{cause.id}`", cause.remedy)
+                    for title, known in controllers.items()
+                    for code, cause in known.exits.items()
                 ),
             ),
             "### The connection fails (from the API handshake)",
@@ -109,6 +111,24 @@ def failures() -> str:
                 ),
             ),
         )
+    )
+
+
+def login_failures(known: signatures.SignatureSet) -> str:
+    """The causes of one login controller."""
+    return table(
+        ("cause", "what it is", "what to do", "the gateway meanwhile", "needs manual intervention", "tries"),
+        (
+            (
+                f"`{c.id}`",
+                c.text,
+                c.remedy,
+                "is stopped and started again after a pause" if c.interrupt else NEXT_STEPS[c.next_step.value],
+                "yes" if c.person else "no",
+                tries(c),
+            )
+            for c in known.causes.values()
+        ),
     )
 
 
@@ -141,6 +161,30 @@ def flows() -> str:
     return "\n\n".join(parts)
 
 
+def controllers() -> str:
+    """The generated part of the page about login controllers: what is set by what."""
+    files = {name: ROOT / f"roles/ib_gateway/files/controllers/{name}.yml" for name in CONTROLLERS}
+    data = {name: yaml.safe_load(file.read_text()) for name, file in files.items()}
+    cells: dict[str, dict[str, list[str]]] = {}
+    for name, controller in data.items():
+        for variable, template in {**controller["variables"], **controller["read_only_root"]}.items():
+            settings = re.findall(r"\{(\w+)\}", template)
+            key = f"`ib_gateway_{settings[0]}`" if settings else "set by the role"
+            key = "`ib_gateway_twofa_seconds`" if key == "`ib_gateway_twofa_wait`" else key
+            value = f"`{variable}`" if settings else f"`{variable}={template}`"
+            cells.setdefault(key, {}).setdefault(name, []).append(value)
+    for name, controller in data.items():
+        for setting, rule in controller["refused_settings"].items():
+            cells.setdefault(f"`ib_gateway_{setting}`", {}).setdefault(name, []).append(
+                f"only `{json.dumps(rule['value'])}`: {rule['instead']}"
+            )
+    rows = sorted(cells.items(), key=lambda row: (row[0] == "set by the role", row[0]))
+    return table(
+        ("setting", *CONTROLLERS.values()),
+        ((key, *(", ".join(values.get(name, [])) or "none" for name in CONTROLLERS)) for key, values in rows),
+    )
+
+
 def shown(row: Row) -> str:
     """The states in their order, each with its cause."""
     states = [(state, cause) for _, state, cause in row.lines] + ([row.silence] if row.silence else [])
@@ -168,10 +212,12 @@ def renewed(page: str, name: str, text: str) -> str:
 def main() -> int:
     page = ROOT / "docs/IB-GATEWAY-TROUBLESHOOTING.md"
     conformance = ROOT / "docs/conformance.md"
+    login_controllers = ROOT / "docs/login-controllers.md"
     wanted = {
         ROOT / "docs/variables.md": variables(),
         page: troubleshooting(page.read_text()),
         conformance: renewed(conformance.read_text(), "flows", flows()),
+        login_controllers: renewed(login_controllers.read_text(), "controllers", controllers()),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:

@@ -25,7 +25,11 @@ NEVER = datetime(1, 1, 1, tzinfo=UTC)
 
 _LINE_LIMIT = 1 << 20
 _WATCHED_EVENTS = ("create", "start", "die", "destroy", "health_status", "oom", "pause", "unpause", "rename")
-_IDENTITY_VARIABLES = ("TWS_USERID", "TWS_USERID_PAPER", "TWS_PASSWORD", "TWS_PASSWORD_PAPER")
+# As the images of the two login controllers name them.
+_MODE_VARIABLES = ("TRADING_MODE", "IBC_TRADING_MODE")
+_IDENTITY_VARIABLES = tuple(
+    f"{prefix}_{name}" for prefix in ("TWS", "IBC") for name in ("USERID", "USERID_PAPER", "PASSWORD", "PASSWORD_PAPER")
+)
 _NANOSECONDS = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$")
 
 
@@ -192,7 +196,7 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         health=health["Status"] if health and health["Status"] != "none" else None,
         failing_streak=health["FailingStreak"] if health else 0,
         health_log=tuple(_probes(health.get("Log") or ())) if health else (),
-        trading_mode=environment.get("TRADING_MODE"),
+        trading_mode=next((environment[name] for name in _MODE_VARIABLES if environment.get(name)), None),
         published=dict(_published(document.get("NetworkSettings", {}).get("Ports") or {})),
         identities=tuple(value for name in _IDENTITY_VARIABLES if (value := environment.get(name))),
     )

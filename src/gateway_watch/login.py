@@ -193,7 +193,7 @@ class LoginTracker:
         if dialog := self.signatures.dialogs.pattern.search(line):
             changes += self._on_dialog(dialog["title"], dialog["event"], time, line)
         elif self._opened is not None:
-            if own and not found:
+            if own and not found and self.signatures.dialogs.text_follows:
                 self._opened.text = self.signatures.line.sub("", line).strip()
             self._opened = None
         for signature, match in found:
@@ -314,8 +314,7 @@ class LoginTracker:
             login.misconfigured = cause
             return self._report(login, time, text, signature, line)
         if cause is not None and cause.next_step is NextStep.GOES_ON:
-            if cause not in self.warnings:
-                self.warnings.append(cause)
+            self._warn(cause)
             return self._report(login, time, text, signature, line, cause)
         if state is LoginState.READY and login.state is not LoginState.LOGGED_IN:
             # The settings can be done before the login is: then the login makes it ready.
@@ -400,13 +399,24 @@ class LoginTracker:
         login.last = change
         return [] if repeated else [change]
 
+    def _warn(self, cause: Cause) -> None:
+        if cause not in self.warnings:
+            self.warnings.append(cause)
+
     def _state(self, login: _Login) -> LoginState:
         """The login's state, with a dialog that blocks it taken into account."""
         more_urgent = login.state in (LoginState.FAILED, LoginState.AWAITING_2FA)
         return LoginState.BLOCKED if not more_urgent and self._blocking(login) else login.state
 
     def _blocking(self, login: _Login) -> _Dialog | None:
+        if self._only_warns(login):
+            return None
         return next((entry for entry in self._dialogs.values() if entry.reported and entry.login is login), None)
+
+    def _only_warns(self, login: _Login) -> bool:
+        """Whether a dialog is no more than a warning: the login has completed, and the log would not show the end of
+        the dialog, so the login could never become ready again."""
+        return not self.signatures.dialogs.closed and login.state in (*_IN, LoginState.LINK_LOST)
 
     def _on_dialog(self, title: str, event: str, time: datetime, line: str) -> list[Change]:
         """A dialog was opened, closed, or something else happened to it."""
@@ -428,6 +438,8 @@ class LoginTracker:
     def _block(self, dialog: _Dialog) -> Change:
         dialog.reported = True
         login = dialog.login
+        if self._only_warns(login):
+            self._warn(self._dialog_cause(dialog))
         login.last = Change(
             self._due(dialog), login.mode, self._state(login), _open_text(dialog), self._dialog_cause(dialog)
         )

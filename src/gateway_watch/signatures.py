@@ -119,9 +119,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Dialogs:
-    """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events;
-    `known` are the titles that the controller or a signature deals with; `seconds` is how long another one may be
-    open before it blocks the gateway, for which `cause` stands."""
+    """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events,
+    `closed` is empty if the controller does not log it; `known` are the titles that the controller or a signature
+    deals with; `seconds` is how long another one may be open before it blocks the gateway, for which `cause` stands;
+    `text_follows`: the line after an unknown one holds its text."""
 
     pattern: re.Pattern[str]
     opened: str
@@ -129,6 +130,7 @@ class Dialogs:
     known: re.Pattern[str]
     seconds: float
     cause: Cause
+    text_follows: bool
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,8 @@ def _refusal(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
 
 def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -> Dialogs:
     where = f"{name}: dialogs:"
-    _fields(entry, where, required={"pattern", "opened", "closed", "known", "seconds", "cause"})
+    required = {"pattern", "opened", "closed", "known", "seconds", "cause"}
+    _fields(entry, where, required=required, optional=frozenset({"text_follows"}))
     return Dialogs(
         _pattern(entry["pattern"], where, frozenset({"title", "event"})),
         entry["opened"],
@@ -274,6 +277,7 @@ def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
         _pattern(entry["known"], where),
         entry["seconds"],
         _known(causes, entry["cause"], where),
+        entry.get("text_follows", True),
     )
 
 

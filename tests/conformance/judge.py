@@ -20,6 +20,9 @@ START = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
 
 START_TIMEOUT = 300.0
 MAX_BAD_LOGINS = 2
+MILLISECONDS = {"ibc": ":000", "ibcontroller": ",000"}
+"""How the times end that the controllers write."""
+
 LONG = 900.0
 """A silence that shows whether a gateway is left alone: longer than every approval that was reported."""
 
@@ -71,7 +74,7 @@ class Judge:
         """Process a line; return what is known then."""
         self._pass_time(line.at)
         now = _moment(line.at)
-        text = with_times(line.text, f"{now:%Y-%m-%d %H:%M:%S}:000")
+        text = with_times(line.text, f"{now:%Y-%m-%d %H:%M:%S}{MILLISECONDS[self.controller]}")
         self._process(self.tracker.feed(now, text), line.at, line.text)
         return self.seen(line.at)
 

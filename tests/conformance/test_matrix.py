@@ -13,13 +13,16 @@ from conformance.flow import Flow
 from conformance.flows import FLOWS
 from tests.conformance.judge import LONG, Judge, Outcome
 
+STARTED = {"ibc": "IBC", "ibcontroller": "ibcontroller"}
+"""The controllers as the images' start scripts name them."""
+
 FOCUS = re.compile(r"; event=(?:Deactivated|Lost focus)$")
 """Marks that a run may lack: a race decides whether a window had the focus that it loses."""
 
 
 def conclude(flow: Flow, row: Row, lines: Iterable[Line], exit_code: int | None, judge: Judge) -> Outcome:
     """Replay the lines, compare what is seen after each line of the row, and return the outcome."""
-    judge.feed(Line(0.0, f".> Starting IBC in {judge.trading_mode} mode, with params:"))
+    judge.feed(Line(0.0, f".> Starting {STARTED[judge.controller]} in {judge.trading_mode} mode, with params:"))
     marks = list(row.lines)
     for line in lines:
         seen = judge.feed(line)
@@ -50,14 +53,16 @@ def check(controller: str, flow: Flow, row: Row, lines: tuple[Line, ...], exit_c
     what, cause = row.outcome
     outcome = conclude(flow, row, lines, exit_code, judge_of(controller, flow))
     assert (outcome.what, outcome.cause) == (what, cause)
-    if row.limit is not None and what == "restart":
+    if row.limit is not None and what in ("restart", "exited"):
         assert cause is not None
-        for before, then in ((row.limit - 2, "restart"), (row.limit - 1, "stop")):
+        for before, then in ((row.limit - 2, what), (row.limit - 1, "stop")):
             judge = judge_of(controller, flow, {cause: before} if before > 0 else {})
             for line in lines:
                 judge.feed(line)
             if exit_code is None:
                 judge.silence(LONG)
+            else:
+                judge.end(exit_code)
             assert judge.outcome is not None
             assert (judge.outcome.what, judge.outcome.cause) == (then, cause)
 

@@ -57,6 +57,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "paper": {},
     "live": {"trading_mode": "live"},
     "both": {"trading_mode": "both", "userid_paper": "second-user", "password_paper": "second-password"},
+    "ibcontroller": {"login_controller": "ibcontroller", "read_only_root": False},
     "writable": {"read_only_root": False, "extra_ports": ["127.0.0.1:9100:9100"]},
 }
 

@@ -40,15 +40,20 @@ final class LoginWindow {
         panel.add(new JLabel(""));
         panel.add(live);
         panel.add(paper);
-        panel.add(new JLabel("Username"));
-        panel.add(new JTextField(12));
-        panel.add(new JLabel("Password"));
-        panel.add(new JPasswordField(12));
+        addField(panel, "Username", new JTextField(12));
+        addField(panel, "Password", new JPasswordField(12));
         panel.add(new JLabel(""));
         panel.add(logIn);
         frame = new JFrame("IBKR Gateway");
         frame.add(panel);
         Swing.show(frame, 100, 100);
+    }
+
+    /** Add a field that is found by its accessible name; no other part of the window has that name. */
+    private static void addField(JPanel panel, String name, JTextField field) {
+        field.getAccessibleContext().setAccessibleName(name);
+        panel.add(new JLabel(name + ":"));
+        panel.add(field);
     }
 
     private static void group(JToggleButton... buttons) {

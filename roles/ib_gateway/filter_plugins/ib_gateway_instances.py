@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleFilterError
 
+CONTROLLERS = Path(__file__).parents[1] / "files" / "controllers"
+AUTO = "auto"
+PREVIEW = "ibc"  # what a check mode shows where the image is not on the host yet, and so no controller is detected
 NATIVE_PORTS = {"live": 4001, "paper": 4002}
 RELAY_PORTS = {"live": 4003, "paper": 4004}
 SECRETS = ("userid", "password", "userid_paper", "password_paper", "vnc_password", "notify_urls")
-IMAGE_HEAP_MB = 768  # what the image uses when JAVA_HEAP_SIZE is not set
 
 
 def modes_of(trading_mode: str) -> tuple[str, ...]:
@@ -18,9 +23,36 @@ def modes_of(trading_mode: str) -> tuple[str, ...]:
     return {"live": ("live",), "paper": ("paper",), "both": ("live", "paper")}.get(trading_mode, ())
 
 
-def escape_property(secret: str) -> str:
-    """A secret as a Java properties file must hold it: the login controller copies it into one unescaped."""
-    return secret.replace("\\", "\\\\")
+def controllers() -> dict[str, dict[str, Any]]:
+    """The login controllers that the role knows, by the name of their file; ibc.yml documents the fields."""
+    return {file.stem: _read(file) for file in sorted(CONTROLLERS.glob("*.yml"))}
+
+
+@functools.cache
+def _read(file: Path) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return data
+
+
+def controller_of(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of the instance's login controller."""
+    data: dict[str, Any] = instance["controller"] or controllers()[PREVIEW]
+    return data
+
+
+def detection(instances: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """The arguments of the module gateway_controller: images with the controllers that the settings name, and how
+    each controller shows."""
+    pairs = dict.fromkeys((str(instance["image"]), instance["login_controller"]) for instance in instances)
+    return {
+        "images": [{"name": image, "controller": controller} for image, controller in pairs],
+        "controllers": {name: data["detect"] for name, data in controllers().items()},
+    }
+
+
+def password_content(password: str, controller: Mapping[str, Any]) -> str:
+    """A password as its file must hold it: IBC copies it unescaped into a Java properties file."""
+    return password.replace("\\", "\\\\") if controller["passwords"] == "properties" else password
 
 
 def yes_no(value: object) -> str:
@@ -29,32 +61,27 @@ def yes_no(value: object) -> str:
 
 def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     """The container's variables that are no secret (the user name is one, and is not here)."""
-    variables = {
-        "TRADING_MODE": instance["trading_mode"],
-        "READ_ONLY_API": yes_no(instance["read_only_api"]),
-        "TWS_PASSWORD_FILE": "/run/secrets/tws_password",
-        "VNC_SERVER_PASSWORD_FILE": "/run/secrets/vnc_password",
-        "TWOFA_TIMEOUT_ACTION": instance["twofa_timeout_action"],
-        "TWOFA_EXIT_INTERVAL": str(instance["twofa_exit_interval"]),
-        "RELOGIN_AFTER_TWOFA_TIMEOUT": yes_no(instance["relogin_after_twofa_timeout"]),
-        "EXISTING_SESSION_DETECTED_ACTION": instance["existing_session_action"],
-        "AUTO_RESTART_TIME": instance["auto_restart_time"],
-        "TWS_COLD_RESTART": instance["cold_restart_time"],
-        "TIME_ZONE": instance["timezone"],
-        "TZ": instance["timezone"],
-        "TWS_SETTINGS_PATH": "/home/ibgateway/settings/tws",
-    }
+    controller = controller_of(instance)
+    settings = {name: yes_no(value) if isinstance(value, bool) else value for name, value in instance.items()}
+    settings["twofa_wait"] = instance["twofa_seconds"] + instance["twofa_exit_interval"]
+    templates = dict(controller["variables"])
     if instance["trading_mode"] == "both":
-        variables["TWS_PASSWORD_PAPER_FILE"] = "/run/secrets/tws_password_paper"  # noqa: S105 - a path
-    if instance["twofa_device"]:
-        variables["TWOFA_DEVICE"] = instance["twofa_device"]
-    if instance["java_heap_mb"] != IMAGE_HEAP_MB:
-        variables["JAVA_HEAP_SIZE"] = str(instance["java_heap_mb"])
+        templates |= controller["both"]
     if instance["read_only_root"]:
-        # The login controller writes its configuration, password included: into memory instead of the layer.
-        variables["IBC_INI"] = "/run/ibc/config.ini"
-    variables.update({key: str(value) for key, value in instance["extra_environment"].items()})
-    return variables
+        templates |= controller["read_only_root"]
+    for variable, default in controller["unless_default"].items():
+        if instance[default["setting"]] == default["value"]:
+            del templates[variable]
+    variables = {name: template.format_map(settings) for name, template in templates.items()}
+    # Set to nothing is not unset, so only a person may ask for it.
+    own = {name: value for name, value in variables.items() if value}
+    return own | {name: str(value) for name, value in instance["extra_environment"].items()}
+
+
+def tmpfs(instance: Mapping[str, Any]) -> list[str]:
+    """Directories in memory, as docker create takes them."""
+    directories = controller_of(instance)["tmpfs"]
+    return [*(directories["read_only_root"] if instance["read_only_root"] else ()), *directories["always"]]
 
 
 def apis(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -79,9 +106,15 @@ def health_command(instance: Mapping[str, Any]) -> str:
     return " && ".join(probes)
 
 
-def resolve(instances: object, shared: Mapping[str, Any], secrets: bool = False) -> list[dict[str, Any]]:
+def resolve(
+    instances: object,
+    shared: Mapping[str, Any],
+    secrets: bool = False,
+    detected: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """Instances as a list of flat mappings: shared settings, overridden, with what is derived from them.
 
+    `detected` maps images to their login controllers; login_controller stays "auto" where it is not detected yet.
     Without `secrets` the secret settings are left out, so that a loop over the result shows none of them.
     Raises AnsibleFilterError for a map of the wrong shape or an unknown setting: both are typing errors
     that would otherwise be ignored in silence.
@@ -105,6 +138,12 @@ def resolve(instances: object, shared: Mapping[str, Any], secrets: bool = False)
                 f"allowed are: {', '.join(sorted(shared))}"
             )
         instance = {**shared, **own, "name": str(name), "unit": f"{name}.service"}
+        if instance["login_controller"] == AUTO:
+            instance["login_controller"] = (detected or {}).get(str(instance["image"]), AUTO)
+        instance["signatures"] = PREVIEW if instance["login_controller"] == AUTO else instance["login_controller"]
+        instance["known_controllers"] = controllers()
+        # None while it is not detected, and for an unknown one, which the preflight reports.
+        instance["controller"] = controllers().get(instance["login_controller"])
         instance["apis"] = apis(instance)
         instance["notifies"] = bool(instance["notify_urls"])
         instance["config_dir"] = f"/etc/ib-gateway/{name}"
@@ -123,14 +162,15 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
     """The secret files of all instances: instance, path, content, owner (uid), mode."""
     files: list[dict[str, str]] = []
     for instance in instances:
-        users = [f"TWS_USERID={instance['userid']}"]
+        controller = controller_of(instance)
+        users = [f"{controller['userid']}={instance['userid']}"]
         container_secrets = {
-            "tws_password": escape_property(instance["password"]),
+            "tws_password": password_content(instance["password"], controller),
             "vnc_password": instance["vnc_password"],
         }
         if instance["trading_mode"] == "both":
-            users.append(f"TWS_USERID_PAPER={instance['userid_paper']}")
-            container_secrets["tws_password_paper"] = escape_property(instance["password_paper"])
+            users.append(f"{controller['userid_paper']}={instance['userid_paper']}")
+            container_secrets["tws_password_paper"] = password_content(instance["password_paper"], controller)
         base = {"instance": instance["name"]}
         # The addresses' file is there without any, too: so one that was taken away does not stay on the host.
         root_secrets = {"login.env": users, "notify_urls": instance["notify_urls"]}
@@ -230,7 +270,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "twofa_quiet_hours": instance["twofa_quiet_hours"],
         "yield_minutes": instance["yield_minutes"],
         "image": instance["image"],
-        "login_controller": instance["login_controller"],
+        "login_controller": instance["signatures"],
     }
 
 
@@ -240,7 +280,9 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "ib_gateway_resolve": resolve,
+            "ib_gateway_detection": detection,
             "ib_gateway_environment": environment,
+            "ib_gateway_tmpfs": tmpfs,
             "ib_gateway_health_command": health_command,
             "ib_gateway_secret_files": secret_files,
             "ib_gateway_config_files": config_files,

@@ -25,31 +25,6 @@ CHOICES = {
     "trading_mode": ("paper", "live", "both"),
     "twofa_timeout_action": ("restart", "exit"),
     "existing_session_action": ("primary", "primaryoverride", "secondary", "manual"),
-    "login_controller": ("ibc",),
-}
-OWNED_VARIABLES = {
-    "TWS_USERID": "userid",
-    "TWS_PASSWORD": "password",
-    "TWS_PASSWORD_FILE": "password",
-    "TWS_USERID_PAPER": "userid_paper",
-    "TWS_PASSWORD_PAPER": "password_paper",
-    "TWS_PASSWORD_PAPER_FILE": "password_paper",
-    "VNC_SERVER_PASSWORD": "vnc_password",
-    "VNC_SERVER_PASSWORD_FILE": "vnc_password",
-    "TRADING_MODE": "trading_mode",
-    "READ_ONLY_API": "read_only_api",
-    "TWOFA_TIMEOUT_ACTION": "twofa_timeout_action",
-    "TWOFA_EXIT_INTERVAL": "twofa_exit_interval",
-    "TWOFA_DEVICE": "twofa_device",
-    "RELOGIN_AFTER_TWOFA_TIMEOUT": "relogin_after_twofa_timeout",
-    "EXISTING_SESSION_DETECTED_ACTION": "existing_session_action",
-    "AUTO_RESTART_TIME": "auto_restart_time",
-    "TWS_COLD_RESTART": "cold_restart_time",
-    "TIME_ZONE": "timezone",
-    "TZ": "timezone",
-    "JAVA_HEAP_SIZE": "java_heap_mb",
-    "TWS_SETTINGS_PATH": "settings (fixed by the role)",
-    "IBC_INI": "read_only_root",
 }
 QUIET_HOURS = re.compile(rf"({TWENTY_FOUR_HOURS.pattern})-({TWENTY_FOUR_HOURS.pattern})")
 VERIFICATION_IDS = 3  # the handshake tries ib_gateway_client_id and, if it is in use, the two after it
@@ -121,7 +96,8 @@ def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
-    for setting, allowed in CHOICES.items():
+    choices = {**CHOICES, "login_controller": ("auto", *instance["known_controllers"])}
+    for setting, allowed in choices.items():
         if instance[setting] not in allowed:
             yield f"{_variable(instance, setting)} is {instance[setting]!r}. Use one of: {', '.join(allowed)}."
     if instance["trading_mode"] in ("live", "both") and instance["live_confirmed"] is not True:
@@ -202,20 +178,69 @@ def _resources(instance: Mapping[str, Any]) -> Iterator[str]:
             f"{_variable(instance, 'memory_mb')} is {memory}, and a Java heap of {heap} MB needs at least "
             f"{heap + HEAP_OVERHEAD_MB} MB in the container. Raise memory_mb or lower ib_gateway_java_heap_mb."
         )
-    if instance["read_only_root"] and heap != 768:
-        yield (
-            f"{_variable(instance, 'java_heap_mb')} is {heap}: the image edits a file in place to change the heap, "
-            "which a read-only root forbids. Keep 768, or set ib_gateway_read_only_root: false."
-        )
+
+
+def _owned(controller: Mapping[str, Any]) -> dict[str, str]:
+    """The controller's variables that the role sets, and what to change instead."""
+    owned = {}
+    for name, template in {**controller["variables"], **controller["both"], **controller["read_only_root"]}.items():
+        fields = re.findall(r"\{(\w+)\}", template)
+        owned[name] = f"Set ib_gateway_{fields[0]} instead" if fields else "The role sets it; leave it out"
+    # Counted from two settings.
+    owned = {name: text.replace("ib_gateway_twofa_wait", "ib_gateway_twofa_seconds") for name, text in owned.items()}
+    return owned | {name: f"Set ib_gateway_{setting} instead" for name, setting in controller["secrets"].items()}
+
+
+def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
+    """What the instance's login controller cannot do; nothing while it is not detected."""
+    controller = instance["controller"]
+    if controller is None:
+        return
+    name = controller["name"]
+    for setting, rule in controller["refused_settings"].items():
+        if instance[setting] != rule["value"]:
+            yield (
+                f"{_variable(instance, setting)} is {instance[setting]!r}, and the login controller {name} does not "
+                f"support it. {rule['instead']}"
+            )
+    for rule in controller["unless_default"].values():
+        setting, value = rule["setting"], rule["value"]
+        if instance["read_only_root"] and instance[setting] != value:
+            yield (
+                f"{_variable(instance, setting)} is {instance[setting]}: the image edits a file in place to change it, "
+                f"which a read-only root forbids. Keep {value}, or set ib_gateway_read_only_root: false."
+            )
+    if controller["passwords"] == "plain":
+        for setting in ("password", "password_paper"):
+            password = str(instance.get(setting, ""))
+            if password != password.strip():
+                yield (
+                    f"{_variable(instance, setting)} starts or ends with a blank, which the login controller {name} "
+                    "removes. Change the password at IBKR."
+                )
+    variable = _variable(instance, "extra_environment")
+    foreign: set[str] = set().union(*(_owned(other) for other in instance["known_controllers"].values()))
+    foreign -= set(_owned(controller))
+    for entry, value in instance["extra_environment"].items():
+        if entry in controller["refused_variables"]:
+            yield f"{variable} sets {entry}. {name}: {controller['refused_variables'][entry]}"
+        elif entry in foreign:
+            yield f"{variable} sets {entry}, which the login controller {name} does not read. Remove it."
+        elif str(value) == "" and controller["empty_variables"] == "refused":
+            yield f"{variable} sets {entry} to nothing, which is not the same as not setting it. Remove it."
 
 
 def _extra_environment(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "extra_environment")
+    controllers = [instance["controller"]] if instance["controller"] else [*instance["known_controllers"].values()]
+    owned: dict[str, str] = {}
+    for controller in controllers:
+        owned |= _owned(controller)
     for name, value in instance["extra_environment"].items():
         if not ENVIRONMENT_NAME.fullmatch(str(name)):
             yield f"{variable} has the name {name!r}. Use letters, digits and underscores."
-        elif name in OWNED_VARIABLES:
-            yield f"{variable} sets {name}. Set ib_gateway_{OWNED_VARIABLES[name]} instead: one value, in one place."
+        elif name in owned:
+            yield f"{variable} sets {name}. {owned[name]}: one value, in one place."
         elif "\n" in str(value):
             yield f"{variable} has a line break in {name}. An environment file holds one line a variable."
 
@@ -295,11 +320,21 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _watch_client_id,
             _resources,
             _extra_environment,
+            _controller,
             _extra_ports,
         ):
             found.extend(check(instance))
     found.extend(_ports(instances))
     found.extend(_removed(instances, removed))
+    return found
+
+
+def controller_problems(instances: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the login controllers of the resolved instances cannot do; known once the images are on the host."""
+    found: list[str] = []
+    for instance in instances:
+        found.extend(_controller(instance))
+        found.extend(_extra_environment(instance))
     return found
 
 
@@ -363,4 +398,8 @@ class FilterModule:
     """Preflight filters of the ib_gateway role."""
 
     def filters(self) -> dict[str, Any]:
-        return {"ib_gateway_problems": problems, "ib_gateway_host_problems": host_problems}
+        return {
+            "ib_gateway_problems": problems,
+            "ib_gateway_controller_problems": controller_problems,
+            "ib_gateway_host_problems": host_problems,
+        }

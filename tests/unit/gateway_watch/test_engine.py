@@ -53,6 +53,13 @@ def test_a_container_is_read() -> None:
     assert (container.trading_mode, container.restart_count) == ("live", 2)
 
 
+def test_the_variables_of_the_next_controller_are_read_and_masked_too() -> None:
+    config = {"Image": "image:1", "Env": ["IBC_TRADING_MODE=both", "IBC_USERID=jane", "IBC_USERID_PAPER=joe"]}
+    container = parse_container(document() | {"Config": config})
+    assert container.trading_mode == "both"
+    assert container.mask("jane and joe") == "*** and ***"
+
+
 def test_published_ports_are_read_with_where_they_lead() -> None:
     ports = {"4004/tcp": [{"HostIp": "127.0.0.1", "HostPort": "4002"}], "4003/tcp": None}
     assert parse_container(document() | {"NetworkSettings": {"Ports": ports}}).published == {4002: 4004}
