@@ -77,11 +77,26 @@ class Gateway(Section):
 
 class Quotes(Section):
     """Which quotes may trigger: live, two-sided, at most ``max_age_seconds`` old; a price rule must hold on so many
-    different quotes in a row (``confirmations``), each at most ``confirm_within_seconds`` after the one before."""
+    different quotes in a row (``confirmations``), each at most ``confirm_within_seconds`` after the one before. A quote
+    that does not change is still valid while its data farm is connected and nothing says otherwise, but no longer than
+    ``quiet_seconds`` after its last tick; it is asked for again after half of that."""
 
     max_age_seconds: Annotated[Number, Field(gt=0, le=300)] = Decimal(10)
     confirmations: Annotated[Whole, Field(ge=1, le=10)] = 2
     confirm_within_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(90)
+    quiet_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(300)
+
+    @model_validator(mode="after")
+    def _ages_fit(self) -> Self:
+        if self.quiet_seconds < self.max_age_seconds:
+            raise ValueError(
+                f"quiet_seconds ({self.quiet_seconds}) must be at least max_age_seconds ({self.max_age_seconds})"
+            )
+        return self
+
+    @property
+    def quiet(self) -> timedelta:
+        return timedelta(seconds=float(self.quiet_seconds))
 
     @property
     def max_age(self) -> timedelta:

@@ -226,6 +226,47 @@ async def test_no_live_quote_is_a_code_about_the_contract(tmp_path: Path) -> Non
         assert said.con_id == option.instrument.con_id
 
 
+async def test_after_a_competing_session_only_a_new_subscription_gives_live_quotes(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id = option.instrument.con_id
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        await gateway.command("competing-session", "on")
+        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
+        assert isinstance(said, CodeSaid)
+        assert said.con_id == con_id
+        ears.heard.clear()
+        await gateway.command("set-price", str(con_id), "bid=9.00", "ask=9.10")
+        made.watch([option.instrument])
+        await made.ping()
+        assert not ears.heard, "neither a tick of the old subscription nor a new one by itself"
+        made.renew([con_id])
+        again = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
+        assert isinstance(again, CodeSaid)
+        assert again.con_id == con_id, "the request was refused"
+        await gateway.command("competing-session", "off")
+        made.renew([con_id])
+        heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
+        assert isinstance(heard, QuoteHeard)
+        assert (heard.quote.bid, heard.quote.ask, heard.quote.live) == (Decimal("9.00"), Decimal("9.10"), True)
+
+
+async def test_a_renewed_subscription_tells_both_sides_or_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, ears, option):
+        con_id = option.instrument.con_id
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        for _ in range(5):
+            ears.heard.clear()
+            made.renew([con_id])
+            heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
+            assert isinstance(heard, QuoteHeard)
+            assert heard.quote.bid is not None
+            assert heard.quote.ask is not None
+        assert made._ib is not None
+        assert len(made._ib.wrapper.tickers) == 1
+
+
 async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         con_id, first = option.instrument.con_id, made.next_order_id()

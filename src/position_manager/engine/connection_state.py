@@ -17,6 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from position_manager.brokers.broker import ends_quotes
+
 NEW_YORK = ZoneInfo("America/New_York")
 
 
@@ -87,6 +89,10 @@ REACTIONS: Mapping[int, Reaction] = MappingProxyType(
     }
 )
 """Codes by number. Any other one asks for nothing here; codes that name an order are `intents.MEANINGS`."""
+
+
+_MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
+"""Reactions to codes that concern one contract only if they name a market data subscription."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +188,8 @@ class SyncFailed:
 
 @dataclass(frozen=True)
 class CodeHeard:
-    """A message of IB that names no order of ours. ``subject``: the instrument it is about, if any. The farm that it
-    is about stands at the end of IB's text."""
+    """A message of IB that names no order of ours. ``subject``: the instrument whose quotes it is about, if any: then
+    every code that ends quotes (`ends_quotes`) suspends them. The farm that it is about is at the end of IB's text."""
 
     code: int
     text: str
@@ -256,10 +262,23 @@ class ConnectLater:
 
 @dataclass(frozen=True)
 class SuspendPrices:
-    """Price rules of this instrument rest until a live quote comes."""
+    """Price rules of this instrument rest until a live quote comes. ``first``: it was not suspended before."""
 
     subject: str
     why: str
+    first: bool = True
+
+
+@dataclass(frozen=True)
+class ResumePrices:
+    """A live quote came for an instrument whose price rules rested."""
+
+    subject: str
+
+
+@dataclass(frozen=True)
+class DoubtQuotes:
+    """Ticks may have been missed: no quote counts as unchanged until its instrument is quoted again."""
 
 
 @dataclass(frozen=True)
@@ -291,8 +310,8 @@ class HaltAll:
 
 
 Action = (
-    FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | Alert | Recovered | Page
-    | HaltAll
+    FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | ResumePrices | DoubtQuotes
+    | Alert | Recovered | Page | HaltAll
 )  # fmt: skip
 
 
@@ -439,7 +458,7 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             if event.subject not in old.suspended:
                 return old, ()
             new = replace(old, suspended=old.suspended - {event.subject})
-            return new, (Recovered(f"live quotes for {event.subject} again"),)
+            return new, (ResumePrices(event.subject),)
         case AuthNeeded():
             if old.link is Phase.AUTH_NEEDED:
                 return old, ()
@@ -495,12 +514,16 @@ def farm_of(text: str) -> str:
 
 def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
     said = f"{event.code} {event.text}"
-    match REACTIONS.get(event.code, Reaction.NONE):
+    reaction = REACTIONS.get(event.code, Reaction.NONE)
+    if event.subject and reaction in _MAY_BE_ABOUT_QUOTES and ends_quotes(event.code):
+        reaction = Reaction.NO_LIVE_QUOTE
+    match reaction:
         case Reaction.LINK_LOST:
             # It comes by the dozen at night: the first one counts.
             if old.link not in (Phase.SOCKET, Phase.SYNCING, Phase.READY):
                 return old, ()
-            return _lost(old, Phase.LINK_LOST, said, now, patience)
+            new, actions = _lost(old, Phase.LINK_LOST, said, now, patience)
+            return new, (DoubtQuotes(), *actions)
         case Reaction.RESTORED_DATA_LOST:
             return _restored(old, said, (Resubscribe(),))
         case Reaction.RESTORED:
@@ -508,7 +531,7 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.FARM_DOWN:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded | {farm})
-            return new, () if farm in old.degraded else (Alert(said),)
+            return new, () if farm in old.degraded else (DoubtQuotes(), Alert(said))
         case Reaction.FARM_UP:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded - {farm})
@@ -518,9 +541,8 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.CLIENT_ID_IN_USE:
             return replace(old, client_id_since=old.client_id_since or now), ()
         case Reaction.NO_LIVE_QUOTE:
-            suspend = SuspendPrices(event.subject, said)
-            new = replace(old, suspended=old.suspended | {event.subject})
-            return new, (suspend,) if event.subject in old.suspended else (suspend, Alert(said))
+            suspend = SuspendPrices(event.subject, said, first=event.subject not in old.suspended)
+            return replace(old, suspended=old.suspended | {event.subject}), (suspend,)
         case Reaction.CONFIGURATION:
             if old.halted is not None:
                 return old, ()

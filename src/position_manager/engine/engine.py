@@ -73,6 +73,8 @@ LONGEST_DELAY = timedelta(seconds=60)
 SYNC_AGAIN = timedelta(seconds=5)
 """After a full sync that failed."""
 LONGEST_SYNC_PAUSE = timedelta(seconds=20)
+QUOTES_AGAIN = timedelta(seconds=30)
+"""So often the quotes of a contract are asked for again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
 QUIET_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED})
@@ -141,6 +143,8 @@ class Engine:
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: set[str] = set()
         self._unwritten_halt: str | None = None
+        self._renewed: dict[int, datetime] = {}
+        """When the quotes of a contract were last asked for again, or were refused."""
         self._greeted = False
         self._connected_told = False
         broker.listen(self.hear)
@@ -287,6 +291,7 @@ class Engine:
                 desk.sync_soon()
                 self._keep_due = True
             self._ask_for_life(now)
+            self._renew_quotes(now)
         self._begin_loop()
 
     def _begin_loop(self) -> None:
@@ -384,6 +389,7 @@ class Engine:
                 desk.spawn(self._sync(action.sync))
             case link.Resubscribe():
                 desk.guard.forget_quotes()
+                self._renewed.clear()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
                 # No pass counts across a lost link.
@@ -397,7 +403,18 @@ class Engine:
                 self._delay = min(LONGEST_DELAY, 2 * self._delay)
                 self._connect_at = now + pause * self._jitter()
             case link.SuspendPrices():
-                _log.warning("no live quote for %s: %s", desk.label(int(action.subject)), action.why)
+                con_id = int(action.subject)
+                desk.guard.suspend(con_id, action.why)
+                if action.first:
+                    desk.say(desk.author.suspended(desk.label(con_id), con_id, action.why))
+                for unit in desk.guard.units_of(con_id):
+                    self._look(unit, now)
+            case link.ResumePrices():
+                con_id = int(action.subject)
+                desk.say(desk.author.quoted_again(desk.label(con_id), con_id))
+            case link.DoubtQuotes():
+                desk.guard.doubt()
+                self._renewed.clear()
             case link.Alert():
                 self.why = action.text
                 self.losses += 1
@@ -496,6 +513,7 @@ class Engine:
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
+        self._renewed.clear()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
 
@@ -610,7 +628,7 @@ class Engine:
         now = desk.clock.now()
         match event:
             case QuoteHeard(con_id, quote):
-                desk.guard.quotes[con_id] = quote
+                desk.guard.hear(con_id, quote)
                 if quote.live and str(con_id) in desk.connection.suspended:
                     self._hear(link.LiveAgain(str(con_id)))
                 for unit in desk.guard.units_of(con_id):
@@ -640,8 +658,32 @@ class Engine:
 
     def _code(self, event: CodeSaid) -> None:
         about_quotes = link.REACTIONS.get(event.code) is link.Reaction.NO_LIVE_QUOTE
+        if event.con_id:
+            # Asked for again after a while, not at once: the answer would be the same.
+            self._renewed[event.con_id] = self.desk.clock.now()
         if event.con_id or not about_quotes:
             self._hear(link.CodeHeard(event.code, event.text, str(event.con_id) if event.con_id else ""))
+
+    def _renew_quotes(self, now: datetime) -> None:
+        """Ask again for the quotes that prove nothing any more, while their market is open."""
+        desk = self.desk
+        if not self.ready or desk.connection.data_degraded:
+            return
+        guard, due = desk.guard, []
+        for con_id in guard.quiet_contracts(now):
+            doubtful = con_id in guard.suspended or con_id in guard.unproven
+            pause = QUOTES_AGAIN if doubtful else guard.config.quotes.quiet / 2
+            before = self._renewed.get(con_id)
+            if before is None and con_id not in guard.quotes and not doubtful:
+                # Its subscription is a new one.
+                self._renewed[con_id] = now
+            elif before is None or abs(now - before) >= pause:
+                verdicts = (guard.verdicts.get(unit.key) for unit in guard.units_of(con_id))
+                if any(not (isinstance(v, Blind) and v.cause is BlindCause.MARKET_CLOSED) for v in verdicts):
+                    self._renewed[con_id] = now
+                    due.append(con_id)
+        if due:
+            desk.broker.renew(due)
 
     def _ask_for_life(self, now: datetime) -> None:
         """A market in which nothing moves is told from a dead feed by a question that any living session answers."""

@@ -72,6 +72,21 @@ class Author:
     def notice_over(self, text: str) -> Message:
         return self._say("notice_over", Severity.INFO, text)
 
+    def suspended(self, label: str, con_id: int, why: str) -> Message:
+        return self._say(
+            "quotes_suspended",
+            Severity.ALERT,
+            f"{label} has no live quotes: its price rules are suspended",
+            why,
+            "Its market data are requested again every 30 s. End the competing session, or check the subscription.",
+            dedupe_key=f"quotes/{con_id}",
+        )
+
+    def quoted_again(self, label: str, con_id: int) -> Message:
+        return self._say(
+            "quotes_restored", Severity.INFO, f"{label} has live quotes again", recovery_of=f"quotes/{con_id}"
+        )
+
     def journal_fault(self, text: str) -> Message:
         return self._say(
             "journal_fault",

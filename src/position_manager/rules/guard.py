@@ -46,7 +46,12 @@ class Guard:
         self.counts: dict[str, Unprotected] = {}
         self.alive_at: datetime | None = None
         """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
-        still stands at that time. Events do not move it: a tick of one leg must not confirm the quotes of another."""
+        is still valid at that time, unless its contract is in ``unproven`` or the tick is older than
+        `quotes.quiet_seconds`. Events do not move it: a tick of one leg must not confirm the quotes of another."""
+        self.suspended: dict[int, str] = {}
+        """Contracts without live quotes, and why. Their last quote counts as not live."""
+        self.unproven: set[int] = set()
+        """Contracts of which a tick may have been missed: only their next quote has an age of its own again."""
         self._memories: dict[str, Memory] = {}
         self._rests: dict[str, Rest | None] = {}
         """Of the present units with their present rules."""
@@ -64,6 +69,7 @@ class Guard:
         """New rules: sightings of the old ones do not count for them, as they are worded otherwise."""
         self._config = config
         quotes = config.quotes
+        self._quiet = quotes.quiet
         self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
         self._regroup()
 
@@ -179,15 +185,46 @@ class Guard:
         """The units that a quote matters to."""
         return self._by_contract.get(con_id, ())
 
+    def hear(self, con_id: int, quote: Quote) -> None:
+        """A new quote of a present subscription."""
+        self.quotes[con_id] = quote
+        self.unproven.discard(con_id)
+        if quote.live:
+            self.suspended.pop(con_id, None)
+
+    def suspend(self, con_id: int, why: str) -> None:
+        """The broker reports that there are no live quotes: the last one is no longer one, however young it is."""
+        self.suspended[con_id] = why
+        if (quote := self.quotes.get(con_id)) is not None:
+            self.quotes[con_id] = replace(quote, live=False)
+
+    def doubt(self) -> None:
+        """Ticks of any contract may have been missed."""
+        self.unproven.update(self.quotes)
+
+    def quiet_contracts(self, now: datetime) -> Iterator[int]:
+        """Contracts whose quotes should be asked for again before they are too old to be believed: those that were
+        not quoted for half of the time allowed, or at all, or that are suspended or unproven."""
+        half = self._quiet / 2
+        for _, con_id in self.positions:
+            quote = self.quotes.get(con_id)
+            quiet = quote is None or now - quote.time >= half
+            if quiet or con_id in self.suspended or con_id in self.unproven:
+                yield con_id
+
     def forget_quotes(self) -> None:
         """The subscriptions are new ones: what was heard before them stands no longer, however alive the broker is."""
         self.quotes.clear()
+        self.unproven.clear()
         self.alive_at = None
 
     def quote(self, con_id: int) -> Quote | None:
-        """The newest quote, at the time at which it still stood."""
+        """The newest quote, at the time at which it was still valid. Its age is its own: that the broker answers makes
+        it no younger once it is suspended, unproven, or quiet for too long."""
         quote = self.quotes.get(con_id)
         if quote is None or self.alive_at is None or quote.time >= self.alive_at:
+            return quote
+        if not quote.live or con_id in self.unproven or self.alive_at - quote.time > self._quiet:
             return quote
         return quote.standing_at(self.alive_at)
 

@@ -179,6 +179,10 @@ class World:
     """Whether a new subscription is answered with the quote that stands."""
     quoted: set[int] = field(default_factory=set)
     """Contracts of which the present subscriptions have told a quote."""
+    refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Contracts whose market data are refused, with the code and the text."""
+    renewed: list[int] = field(default_factory=list)
+    """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
     next_id: int = 1
     lag: bool = False
@@ -399,6 +403,15 @@ class PortBroker:
             quote = self.world.quotes.get(con_id)
             if quote is not None and self.world.first_quotes:
                 self.say(QuoteHeard(con_id, quote))
+
+    def renew(self, con_ids: Collection[int]) -> None:
+        world = self.world
+        for con_id in self.watched & set(con_ids):
+            world.renewed.append(con_id)
+            if con_id in world.refused_quotes:
+                self.say(CodeSaid(*world.refused_quotes[con_id], 0, con_id))
+            elif con_id in world.quotes and world.first_quotes:
+                self.say(QuoteHeard(con_id, world.quotes[con_id].standing_at(world.clock.now())))
 
     def next_order_id(self) -> int:
         return self.world.next_id

@@ -21,6 +21,7 @@ from position_manager.engine.connection_state import (
     CodeHeard,
     Connection,
     ConnectLater,
+    DoubtQuotes,
     Event,
     FullSync,
     HaltAll,
@@ -33,6 +34,7 @@ from position_manager.engine.connection_state import (
     Recovered,
     Resubscribe,
     Resumed,
+    ResumePrices,
     SessionVerified,
     SocketDown,
     SocketUp,
@@ -128,7 +130,7 @@ def test_a_periodic_sync_keeps_ready_until_it_fails() -> None:
 def test_the_lost_link_is_latched_and_told_once(code: int) -> None:
     line = Line().ready()
     assert line.code(code, "lost").phase is Phase.LINK_LOST
-    assert line.did() == (OrdersOutOfSight(f"{code} lost"), Alert(f"{code} lost"))
+    assert line.did() == (DoubtQuotes(), OrdersOutOfSight(f"{code} lost"), Alert(f"{code} lost"))
     for _ in range(50):
         assert line.code(1100, later=1).phase is Phase.LINK_LOST
         assert line.did() == ()
@@ -198,12 +200,12 @@ def test_the_farm_stands_at_the_end_of_the_text() -> None:
 def test_no_live_quote_suspends_prices_and_is_told_once(code: int) -> None:
     line = Line().ready()
     line.code(code, "no data", "42")
-    assert line.did() == (SuspendPrices("42", f"{code} no data"), Alert(f"{code} no data"))
-    line.code(code, "no data", "42")
     assert line.did() == (SuspendPrices("42", f"{code} no data"),)
+    line.code(code, "no data", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} no data", first=False),)
     assert line.connection.may_send
     line.hear(LiveAgain("42"))
-    assert line.told(Recovered) == [Recovered("live quotes for 42 again")]
+    assert line.did() == (ResumePrices("42"),)
     line.hear(LiveAgain("42"))
     assert line.did() == ()
 
@@ -369,6 +371,14 @@ def test_every_listed_code_has_its_reaction() -> None:
     for code in (2109, 2107, 399, 12345):
         assert line.code(code, "x") == ready
         assert line.did() == ()
+
+
+@pytest.mark.parametrize("code", [321, 200, 101, 10186, 12345])
+def test_any_code_about_a_subscription_suspends_that_contract_alone(code: int) -> None:
+    line = Line().ready()
+    line.code(code, "x", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} x"),)
+    assert line.connection.may_send
 
 
 EVENTS = st.one_of(
