@@ -185,7 +185,7 @@ class IbBroker:
         def on_execution(request: int, contract: Contract, execution: Any) -> None:
             live = request not in wrapper._futures
             exec_details(request, contract, execution)
-            found = execution_of(contract, execution)
+            found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
                 tell(ExecutionHeard(found, execution.orderId if ours else 0))
@@ -346,7 +346,10 @@ class IbBroker:
 
     async def executions(self) -> tuple[Execution, ...]:
         fills = await self._ask("executions", lambda ib: ib.reqExecutionsAsync(ExecutionFilter()))
-        found = (execution_of(fill.contract, fill.execution) for fill in fills)
+        found = (
+            execution_of(fill.contract, fill.execution, self._book.magnifier(fill.contract.conId) or 1)
+            for fill in fills
+        )
         return tuple(execution for execution in found if execution is not None)
 
     async def read_again(self, account: str, con_id: int) -> Reread:
@@ -438,7 +441,8 @@ class IbBroker:
                 return
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
-            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=ticker.marketDataType == LIVE)))
+            live, magnifier = ticker.marketDataType == LIVE, self._book.magnifier(con_id)
+            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier)))
 
     # ----- orders
 
@@ -450,6 +454,9 @@ class IbBroker:
         contract = self._book.contract(order.con_id)
         if contract is None:
             raise BrokerError(f"contract {order.con_id} is not known")
+        magnifier = self._book.magnifier(order.con_id)
+        if not magnifier:
+            raise BrokerError(f"the unit of the prices of contract {order.con_id} is not known: IB reports no details")
         terms: dict[str, Any] = {
             "orderId": order.order_id,
             "account": order.account,
@@ -460,10 +467,10 @@ class IbBroker:
             "ocaType": order.oca_type,
             "transmit": True,
         }
-        quantity, limit = float(order.quantity), float(order.limit)
+        quantity, limit = float(order.quantity), float(order.limit * magnifier)
         made: Order
         if order.stop:
-            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop), **terms)
+            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
         else:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from position_manager.journal.journal import Journal, JournalReader
 from position_manager.model import Hours, Instrument
@@ -26,7 +26,22 @@ class _ToldHours:
     hours: tuple[Hours, ...]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """An instrument, and whether its magnifier was written down with it."""
+
+    instrument: Instrument
+    knows_magnifier: bool
+
+    @classmethod
+    def of_json(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        return {"instrument": value, "knows_magnifier": "magnifier" in value}
+
+
 _INSTRUMENTS = TypeAdapter(Instrument)
+_KEPT: TypeAdapter[_Kept] = TypeAdapter(Annotated[_Kept, BeforeValidator(_Kept.of_json)])
 _TOLD_HOURS = TypeAdapter(_ToldHours)
 
 
@@ -55,14 +70,22 @@ def keep_changes(
 
 def read(journal: JournalReader) -> dict[int, Instrument]:
     """All, by contract id, without hours. Raises JournalError."""
-    return _read(journal.memory(), _NAME, _INSTRUMENTS)
+    return _instruments(journal.memory())
+
+
+def _instruments(memory: Mapping[tuple[str, int, str], str]) -> dict[int, Instrument]:
+    """A release that did not know of the magnifier has written none: then it is unknown, and IB must be asked."""
+    return {
+        con_id: kept.instrument if kept.knows_magnifier else replace(kept.instrument, magnifier=0)
+        for con_id, kept in _read(memory, _NAME, _KEPT).items()
+    }
 
 
 def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     """All, by contract id, with the hours that the broker told on this very day: those of another day may have changed,
     and a market must not be taken for open. Raises JournalError."""
     memory = journal.memory()
-    found = _read(memory, _NAME, _INSTRUMENTS)
+    found = _instruments(memory)
     # Most contracts have the same hours; of a thousand they are kept once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
