@@ -132,6 +132,8 @@ class Engine:
         self._searches = Searches()
         self._syncing = False
         self._pushed: dict[Key, Decimal] = {}
+        self._flat: set[Key] = set()
+        """Holdings that were pushed as flat, or as on the other side, since a full sync has counted them."""
         self._sync_pause = timedelta(seconds=1)
         self._connect_at: datetime | None = now
         self._delay = timedelta(seconds=1)
@@ -185,11 +187,14 @@ class Engine:
         desk = self.desk
         if not self.ready:
             raise RefusedError(f"The connection is {desk.connection.phase}: the position cannot be read. {self.why}")
+        locked = [key for key in desk.locks if desk.names(key, what)]
+        for key in locked:
+            self._refuse_to_sell_at_once(key)
         said = []
         for closing in [c for c in self.closer.closings.values() if self.closer.means(c, what)]:
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
-        for key in [key for key in desk.locks if desk.names(key, what)]:
+        for key in locked:
             held = desk.guard.positions.get(key)
             quantity = Decimal(0) if held is None else held.quantity
             if desk.journal.release(*key, quantity, by, desk.journal.uncounted(*key, desk.seen.executions)):
@@ -198,9 +203,27 @@ class Engine:
                 said.append(f"{desk.label(key[1])} is released; {quantity} are held.")
         if not said:
             raise RefusedError(f"Nothing that is called {what!r} is locked or being closed.")
+        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
+        self.closer.withdraw_past()
         desk.read_locks()
         desk.sync_soon()
         return " ".join(said)
+
+    def _refuse_to_sell_at_once(self, key: Key) -> None:
+        """A rule that was written before a split names prices of before it, and an average cost may lag behind a size
+        that grew: a release would close it at once, for no loss at all."""
+        desk = self.desk
+        held, holding = desk.guard.positions.get(key), desk.journal.holding(*key)
+        if held is None or (holding is not None and holding.quantity == held.quantity):
+            return
+        for unit in desk.guard.units_of(key[1]):
+            fires = desk.guard.would_fire(unit, desk.clock.now()) if unit.account == key[0] else None
+            grew = holding is None or abs(held.quantity) > abs(holding.quantity)
+            if fires is not None and (grew or desk.guard.rules[unit.key].rules.names_a_price(fires.rule)):
+                raise RefusedError(
+                    f"{unit.name} is now {held.quantity} and would be closed at once by its {fires.text}. "
+                    "Correct the rule and reload, then release it; or close it by hand after the release."
+                )
 
     # ----- the loop
 
@@ -573,12 +596,17 @@ class Engine:
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
-        sync = Sync(desk.seen, desk.instruments, guarded, self._patience, today, client_id)
+        averages = {position.key: position.average_price for position in positions}
+        sync = Sync(
+            desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat
+        )
         found = reconcile(desk.journal, sync, self._searches)
+        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
         desk.guard.hold(position for position in positions if position.account in guarded)
         for key, quantity in self._pushed.items():
             # Told after the sync has begun: the positions of the sync may be older.
             desk.guard.push(*key, quantity)
+        self.closer.withdraw_past()
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
@@ -635,6 +663,11 @@ class Engine:
                     self._look(unit, now)
                 self.closer.quoted(con_id)
             case PositionHeard(account, con_id, quantity):
+                known = self._pushed.get((account, con_id))
+                held = desk.guard.positions.get((account, con_id))
+                before = known if known is not None else Decimal(0) if held is None else held.quantity
+                if before and before * quantity <= 0:
+                    self._flat.add((account, con_id))
                 self._pushed[account, con_id] = quantity
                 if account in desk.accounts and desk.guard.push(account, con_id, quantity):
                     desk.broker.watch(self._watched())

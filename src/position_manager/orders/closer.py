@@ -87,7 +87,10 @@ class Closer:
         """A unit is to be closed. The decision is on disk before anything follows from it."""
         desk, now = self._desk, self._desk.clock.now()
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
-        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by)
+        episodes = {con_id: desk.guard.episodes.get((unit.account, con_id), "") for con_id in legs}
+        closing = Closing(
+            unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by, episodes=episodes
+        )
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
             closing = self._begun(closing, leg.instrument.con_id, now)
@@ -155,6 +158,16 @@ class Closer:
         for closing in list(self.closings.values()):
             if closing.account == account and con_id in closing.legs:
                 self.withdraw(closing, why)
+
+    def withdraw_past(self) -> None:
+        """Withdraw what was decided about a position in an earlier episode of it."""
+        for closing in list(self.closings.values()):
+            for con_id, episode in closing.episodes.items():
+                holding = self._desk.journal.holding(closing.account, con_id)
+                if episode and holding is not None and holding.episode not in ("", episode):
+                    label = self._desk.label(con_id)
+                    self.withdraw(closing, f"{label} was closed and opened again, split or assigned since")
+                    break
 
     # ----- steps
 

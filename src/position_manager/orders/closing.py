@@ -33,6 +33,7 @@ class LegLadder:
 class Closing:
     """A decision to close a unit. ``legs``: contract ids with the signed position when it was decided.
 
+    ``episodes``: those of the legs; the decision is void once a leg is in another one (`journal.Holding`).
     ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
     or empty.
     """
@@ -47,6 +48,7 @@ class Closing:
     ladders: Mapping[int, LegLadder] = field(default_factory=dict)
     prices: Mapping[int, Decimal] = field(default_factory=dict)
     by: str = ""
+    episodes: Mapping[int, str] = field(default_factory=dict)
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
         """With a ladder for this contract, begun now if it has none yet and there is a price to begin at."""

@@ -296,6 +296,7 @@ class Cause(StrEnum):
     USER = "executions of another client"
     EXPIRY = "expired"
     ASSIGNMENT = "assigned or exercised"
+    REOPENED = "closed and opened again"
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ class Sighting:
 class Memory:
     """What must be remembered about one unit, from one evaluation to the next and over a restart.
 
-    The caller drops it when the position is gone. ``direction`` 0 is an empty one. ``recent``: the unit's prices on
+    It belongs to one ``episode`` of the position (`journal.Holding`): the caller drops it in another one.
+    ``direction`` 0 is an empty one. ``recent``: the unit's prices on
     the last different quotes, newest last; ``best``: the best price that so many quotes in a row reached. ``trail``:
     the price of the trailing stop and the wording of its rule, once active; ``breakeven``: the wording of the rule
     that is armed.
@@ -155,10 +156,13 @@ class Memory:
     trail_rule: str = ""
     breakeven: str = ""
     sightings: tuple[Sighting, ...] = ()
+    episode: str = ""
 
     def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
         """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
-        return Memory(self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings)
+        return Memory(
+            self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode
+        )  # fmt: skip
 
     def to_json(self) -> str:
         """For the journal."""
@@ -250,7 +254,7 @@ def evaluate(
     """
     now = market.now
     if memory.direction != unit.direction:
-        memory = Memory(direction=unit.direction)
+        memory = Memory(direction=unit.direction, episode=memory.episode)
     unseen = memory if not memory.sightings else replace(memory, sightings=())
     if unit.problem is not None:
         return Blind(Cause.BROKEN_GROUP, unit.problem), unseen

@@ -7,7 +7,7 @@ remember. It sends nothing: a rule that closes is handed back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -52,6 +52,9 @@ class Guard:
         """Contracts without live quotes, and why. Their last quote counts as not live."""
         self.unproven: set[int] = set()
         """Contracts of which a tick may have been missed: only their next quote has an age of its own again."""
+        self.episodes: Mapping[Key, str] = {}
+        """Of what is held; see `count`."""
+        self._episode_of: dict[str, str] = {}
         self._memories: dict[str, Memory] = {}
         self._rests: dict[str, Rest | None] = {}
         """Of the present units with their present rules."""
@@ -123,6 +126,19 @@ class Guard:
         if any(unit.key not in self._kept for unit in self.units):
             self.keep(journal)
 
+    def count(self, episodes: Mapping[Key, str]) -> None:
+        """Which episode each holding is in, as the journal counts them. To be called before what is held is looked at:
+        what was remembered in another episode counts no longer."""
+        if episodes != self.episodes:
+            self.episodes = episodes
+            self._name_episodes()
+
+    def _name_episodes(self) -> None:
+        self._episode_of = {}
+        for unit in self.units:
+            named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
+            self._episode_of[unit.key] = "|".join(named) if all(named) else ""
+
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
         held = {position.key: position for position in positions if position.quantity}
@@ -156,6 +172,7 @@ class Guard:
                 by_contract[leg.instrument.con_id].append(unit)
         self._by_contract = dict(by_contract)
         self._by_key = {unit.key: unit for unit in self.units}
+        self._name_episodes()
         self._drop_others(self.verdicts)
 
     def _resolved(self) -> dict[str, Resolved]:
@@ -236,7 +253,11 @@ class Guard:
     def look(self, unit: Unit, now: datetime, blind: Callable[[Unit], Blind | None]) -> Close | None:
         """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
         could be sent anyway: then nothing fires, and the unit counts as unprotected."""
-        memory = self._memories.get(unit.key, Memory())
+        memory, episode = self._memories.get(unit.key, Memory()), self._episode_of[unit.key]
+        if episode and memory.episode != episode:
+            # One without an episode is of a release that knew none, or of a unit that was just seen first.
+            memory = Memory(episode=episode) if memory.episode else replace(memory, episode=episode)
+            self._rests[unit.key] = None
         rules = self.rules[unit.key].rules
         market, rest = self.market(unit, now), self._rests.get(unit.key)
         same = None if rest is None else rest.goes_on(market, memory, self._policy)
@@ -250,6 +271,13 @@ class Guard:
         why = blind(unit)
         verdict = verdict if why is None else why
         self.note(unit, verdict, now)
+        return verdict if isinstance(verdict, Close) else None
+
+    def would_fire(self, unit: Unit, now: datetime) -> Close | None:
+        """What would close a unit at once, on its present quotes and with nothing remembered."""
+        policy = replace(self._policy, confirmations=1)
+        rules = self.rules[unit.key].rules
+        verdict, _ = evaluate(unit, rules, self.market(unit, now), Memory(), policy, self._calendar)
         return verdict if isinstance(verdict, Close) else None
 
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
