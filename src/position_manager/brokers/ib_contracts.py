@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -50,6 +50,7 @@ class _Known:
     told: _Told | None
     hours: tuple[Hours, ...]
     asked: datetime
+    trading: tuple[Hours, ...] = ()
 
 
 class ContractBook:
@@ -67,7 +68,8 @@ class ContractBook:
         for instrument in instruments:
             if instrument.con_id in self._made or instrument.con_id in self._known:
                 continue
-            known = _Known(None, instrument.liquid_hours, now) if instrument.liquid_hours else None
+            hours, trading = instrument.liquid_hours, instrument.trading_hours
+            known = _Known(None, hours, now, trading) if hours else None
             if known is not None:
                 self._known[instrument.con_id] = known
             self._made[instrument.con_id] = known, instrument
@@ -99,23 +101,19 @@ class ContractBook:
     def unknown(self, contract: Contract, now: datetime) -> None:
         """IB did not tell the details of a contract; those known before stay."""
         before = self._known.get(contract.conId)
-        self._known[contract.conId] = _Known(
-            None if before is None else before.told, () if before is None else before.hours, now
-        )
+        if before is None:
+            self._known[contract.conId] = _Known(None, (), now)
+        else:
+            self._known[contract.conId] = replace(before, asked=now)
 
     def learn(self, details: ContractDetails, now: datetime) -> None:
         contract = details.contract
         if contract is None:
             return
-        hours: tuple[Hours, ...] = ()
-        try:
-            if details.liquidHours:
-                hours = parse_liquid_hours(details.liquidHours, zone_of(details.timeZoneId))
-        except ValueError as error:
-            _log.warning("the trading hours of contract %s are not understood: %s", contract.conId, error)
+        hours, trading = (_hours(text, details) for text in (details.liquidHours, details.tradingHours))
         tick = number(details.minTick) if details.minTick else ZERO
         told = _Told(contract, _rule_of(details, contract), tick, int(details.priceMagnifier or 1))
-        self._known[contract.conId] = _Known(told, hours, now)
+        self._known[contract.conId] = _Known(told, hours, now, trading)
 
     def missing_rules(self) -> list[int]:
         """The market rules of known contracts that were not asked for yet."""
@@ -159,6 +157,7 @@ class ContractBook:
             trading_class=contract.tradingClass,
             increments=self._increments(told),
             liquid_hours=() if known is None else known.hours,
+            trading_hours=() if known is None else known.trading,
             # Without details nobody knows whether its prices are in pence: none of them is used.
             magnifier=0 if told is None else magnifier,
         )
@@ -177,6 +176,18 @@ class ContractBook:
             found = [(edge / unit, step / unit) for edge, step in found]
             return ((ZERO, found[0][1]), *found[1:])
         return ((ZERO, told.tick if told is not None and told.tick else Decimal("0.01")),)
+
+
+def _hours(text: str, details: ContractDetails) -> tuple[Hours, ...]:
+    """The sessions; none if they are not told, or not understood."""
+    try:
+        return parse_liquid_hours(text, zone_of(details.timeZoneId)) if text else ()
+    except ValueError as error:
+        contract = details.contract
+        _log.warning(
+            "the hours of contract %s are not understood: %s", None if contract is None else contract.conId, error
+        )
+        return ()
 
 
 def _rule_of(details: ContractDetails, contract: Contract) -> int | None:

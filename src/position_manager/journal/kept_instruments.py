@@ -20,10 +20,11 @@ _HOURS = "hours"
 
 @dataclass(frozen=True)
 class _ToldHours:
-    """Regular sessions, and when the broker told them."""
+    """Regular sessions, all in which orders trade, and when the broker told them."""
 
     told: datetime
     hours: tuple[Hours, ...]
+    trading: tuple[Hours, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ _TOLD_HOURS = TypeAdapter(_ToldHours)
 
 def keep(journal: Journal, instrument: Instrument) -> None:
     """Without its hours, which are of a day. Raises JournalError."""
-    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=())).decode()
+    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=(), trading_hours=())).decode()
     journal.remember("", instrument.con_id, _NAME, kept)
 
 
@@ -61,10 +62,11 @@ def keep_changes(
     with journal.transaction():
         for instrument in changed:
             before = known.get(instrument.con_id)
-            if before is None or replace(before, liquid_hours=instrument.liquid_hours) != instrument:
+            hours = instrument.liquid_hours, instrument.trading_hours
+            if before is None or replace(before, liquid_hours=hours[0], trading_hours=hours[1]) != instrument:
                 keep(journal, instrument)
-            if instrument.liquid_hours and (before is None or before.liquid_hours != instrument.liquid_hours):
-                told = _TOLD_HOURS.dump_json(_ToldHours(now, instrument.liquid_hours)).decode()
+            if hours[0] and (before is None or (before.liquid_hours, before.trading_hours) != hours):
+                told = _TOLD_HOURS.dump_json(_ToldHours(now, *hours)).decode()
                 journal.remember("", instrument.con_id, _HOURS, told)
 
 
@@ -91,8 +93,8 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None
         if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
-            hours = shared.setdefault(kept.hours, kept.hours)
-            found[con_id] = replace(found[con_id], liquid_hours=hours)
+            hours, trading = (shared.setdefault(told, told) for told in (kept.hours, kept.trading))
+            found[con_id] = replace(found[con_id], liquid_hours=hours, trading_hours=trading)
     return found
 
 

@@ -21,7 +21,7 @@ from position_manager.orders.sending import NotSentError, Wish, clear_and_send, 
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
-from position_manager.sessions.hours import session_at
+from position_manager.sessions.hours import open_hours, session_at
 
 _log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Closer:
                 closing = begun
                 self._keep(closing)
             intent = intents[con_id]
-            if intent is not None and (bar := self._would_bar(leg)):
+            if intent is not None and (bar := self._would_bar(leg, approved=con_id in closing.prices)):
                 # What rests stays rather than make way for an order that would be refused.
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
                 desk.advance_by(now + TRY_AGAIN)
@@ -237,12 +237,13 @@ class Closer:
         quote = self._usable(con_id)
         return closing if quote is None else closing.begun(con_id, now, quote)
 
-    def _would_bar(self, leg: Position) -> str:
+    def _would_bar(self, leg: Position, *, approved: bool) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
         if desk.halts.read():
             return "halted"
-        if session_at(desk.calendar.sessions(leg.instrument, now), now) is None:
+        outside_rth = desk.config.orders.outside_rth or approved
+        if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
             return "the market is closed"
         caps = desk.config.limits().caps
         minute, day = windows(now)

@@ -39,9 +39,9 @@ class Facts:
     ``decided``: the signed position that the decision saw; ``position`` the one just read, at ``read_at``;
     ``expected`` what the journal counts (None: not counted yet). ``resting``: what live orders of any client may
     still trade on the closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what
-    was sent already. ``hours``: the instrument's regular sessions, empty if they are not known. ``approved``: whether a
-    person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the broker, which
-    needs neither quote nor open market to be sent.
+    was sent already. ``hours``: the sessions in which the order may trade, empty if they are not known. ``approved``:
+    whether a person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the
+    broker, which needs neither quote nor open market to be sent.
     """
 
     now: datetime
@@ -179,10 +179,10 @@ def _hours(facts: Facts) -> Check:
     if facts.waits:
         return Check("hours", True, "it rests until it triggers")
     if not facts.hours:
-        return Check("hours", False, "the regular hours are not known")
+        return Check("hours", False, "the trading hours are not known")
     session = next((hours for hours in facts.hours if hours.begin <= facts.now < hours.end), None)
     if session is not None:
-        return Check("hours", True, f"regular session until {session.end.isoformat()}")
+        return Check("hours", True, f"session until {session.end.isoformat()}")
     coming = min((hours.begin for hours in facts.hours if hours.begin > facts.now), default=None)
     return Check("hours", False, f"closed, opens {coming.isoformat() if coming else 'at a time that is not known'}")
 

@@ -37,7 +37,7 @@ from position_manager.rules.rule_set import (
     TimeRule,
     Trailing,
 )
-from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, session_at
+from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, open_hours, session_at
 
 UNDERLYING = "underlying"
 """The subject of a condition that looks at the price of what an option is written on."""
@@ -77,12 +77,14 @@ class Cause(StrEnum):
 @dataclass(frozen=True)
 class QuotePolicy:
     """Which quotes count: at most ``max_age`` old, ``confirmations`` in a row, each at most ``confirm_within`` after
-    the one before. ``zone``: of days and times of day in time rules."""
+    the one before. ``zone``: of days and times of day in time rules. ``outside_rth``: whether orders may trade outside
+    the regular hours; price rules then act there too, time rules do not."""
 
     zone: ZoneInfo
     max_age: timedelta = timedelta(seconds=10)
     confirmations: int = 2
     confirm_within: timedelta = timedelta(seconds=90)
+    outside_rth: bool = False
 
 
 @dataclass(frozen=True)
@@ -261,18 +263,24 @@ def evaluate(
     applying = tuple(_applying(unit, rules))
     if not applying:
         return Blind(Cause.NO_RULES, "no rule guards it"), unseen
-    sessions = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
+    sessions = _open_sessions(unit, now, policy, calendar)
     if not sessions:
-        return Blind(Cause.HOURS_UNKNOWN, "the regular trading hours are not known"), unseen
+        return Blind(Cause.HOURS_UNKNOWN, "the trading hours are not known"), unseen
     session = session_at(sessions, now)
     if session is None:
         opens = next_open(sessions, now)
         when = f"opens {opens.astimezone(policy.zone):%Y-%m-%d %H:%M %Z}" if opens else "its next session is not known"
         return Blind(Cause.MARKET_CLOSED, f"the market is closed, {when}"), unseen
     if isinstance(rules.time, TimeRule):
-        due = _due(unit, rules.time, session, day_close(sessions, now) or session.end, now, policy.zone)
-        if due is not None:
-            return Close(Rule.TIME, f"time: {due}"), memory
+        regular = sessions
+        if policy.outside_rth:
+            regular = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
+        inside = session_at(regular, now)
+        if inside is not None:
+            close = day_close(regular, now) or inside.end
+            due = _due(unit, rules.time, inside, close, now, policy.zone)
+            if due is not None:
+                return Close(Rule.TIME, f"time: {due}"), memory
     if applying == (Rule.TIME,):
         return Hold(), unseen
     problem = _quote_problem(unit, market, policy)
@@ -306,8 +314,21 @@ class Rest:
         return memory.seen(memory.recent, max(times), memory.best) if min(times) > at else memory
 
 
+def _open_sessions(unit: Unit, now: datetime, policy: QuotePolicy, calendar: Calendar) -> tuple[Hours, ...]:
+    """The stretches in which orders for all legs of a unit trade."""
+    outside = policy.outside_rth
+    return common(open_hours(calendar, leg.instrument, now, outside_rth=outside) for leg in unit.legs)
+
+
 def at_rest(
-    unit: Unit, rules: RuleSet, market: Market, before: Memory, verdict: Verdict, after: Memory, calendar: Calendar
+    unit: Unit,
+    rules: RuleSet,
+    market: Market,
+    before: Memory,
+    verdict: Verdict,
+    after: Memory,
+    policy: QuotePolicy,
+    calendar: Calendar,
 ) -> Rest | None:
     """What an evaluation has come to, if nothing but other prices or the end of the session can change it. What time
     rules say changes by itself."""
@@ -320,7 +341,7 @@ def at_rest(
     # Of several legs the one that was quoted last says where the underlying is, so the times matter too.
     if len({quote.underlying for quote in market.quotes.values()} - {None}) > 1:
         return None
-    session = session_at(common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs), market.now)
+    session = session_at(_open_sessions(unit, market.now, policy, calendar), market.now)
     return None if session is None else Rest(unit, verdict, market.quotes, session)
 
 

@@ -73,7 +73,13 @@ class Guard:
         self._config = config
         quotes = config.quotes
         self._quiet = quotes.quiet
-        self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
+        self._policy = QuotePolicy(
+            config.hours.zone,
+            quotes.max_age,
+            quotes.confirmations,
+            quotes.confirm_within,
+            outside_rth=config.orders.outside_rth,
+        )
         self._regroup()
 
     def restore(self, journal: Journal) -> None:
@@ -267,7 +273,7 @@ class Guard:
         else:
             verdict, after = evaluate(unit, rules, market, memory, self._policy, self._calendar)
             self._memories[unit.key] = after
-            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._calendar)
+            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._policy, self._calendar)
         why = blind(unit)
         verdict = verdict if why is None else why
         self.note(unit, verdict, now)

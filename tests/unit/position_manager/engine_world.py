@@ -181,6 +181,8 @@ class World:
     """Contracts of which the present subscriptions have told a quote."""
     refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Contracts whose market data are refused, with the code and the text."""
+    outside_rth: list[bool] = field(default_factory=list)
+    """Of each order received, whether it may trade outside the regular hours."""
     renewed: list[int] = field(default_factory=list)
     """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
@@ -422,6 +424,7 @@ class PortBroker:
         assert instrument.con_id == order.con_id
         self.world.on_send("before send")
         self.world.received.append(order)
+        self.world.outside_rth.append(outside_rth)
         if not self.world.swallow:
             self.world.take(order)
         self.world.on_send("after send")

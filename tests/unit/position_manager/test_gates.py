@@ -67,7 +67,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("orders per minute", {"sent": Sent(3, 19)}, "4 with this order, at most 3"),
     ("orders per day", {"sent": Sent(2, 20)}, "21 with this order, at most 20"),
     ("order notional", {"limit": Decimal("2.51")}, "2510.00 with this order, at most 2500"),
-    ("hours", {"hours": ()}, "the regular hours are not known"),
+    ("hours", {"hours": ()}, "the trading hours are not known"),
     ("hours", {"hours": (Hours(NOW - timedelta(hours=1), NOW),)}, "closed, opens at a time that is not known"),
     ("hours", {"hours": (Hours(NOW + timedelta(hours=1), NOW + timedelta(hours=2)),)}, "opens 2026-11-23T16:00:00"),
     ("quote", {"quote": replace(QUOTE, live=False)}, "not live data: bid 2.40, ask 2.60"),
