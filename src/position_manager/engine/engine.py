@@ -77,8 +77,12 @@ QUOTES_AGAIN = timedelta(seconds=30)
 """So often the quotes of a contract are asked for again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
-QUIET_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED})
+QUIET_CAUSES = frozenset(
+    {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
+)
 """Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
+FRESH_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED})
+"""Causes of being unprotected that say nothing about quotes."""
 SLICE = 10
 """So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
@@ -167,7 +171,7 @@ class Engine:
     def quotes_fresh(self) -> bool:
         """Whether every position of an open market has a quote that rules may act on; true if there is none."""
         causes = (verdict.cause for verdict in self.desk.guard.verdicts.values() if isinstance(verdict, Blind))
-        return all(cause in (BlindCause.MARKET_CLOSED, BlindCause.NO_RULES, BlindCause.LOCKED) for cause in causes)
+        return all(cause in FRESH_CAUSES for cause in causes)
 
     def reload(self, config: Config) -> None:
         """New rules, already checked and fit for this process (`config.reload`)."""

@@ -57,6 +57,8 @@ class Closer:
         self._shadowed: dict[str, str] = {}
         self._not_before: dict[Key, datetime] = {}
         """When what was refused may be tried again: a full sync alone is no reason to."""
+        self._gone_since: dict[str, datetime] = {}
+        """Since when the condition of a decision is plainly gone."""
 
     def restore(self, journal: Journal) -> None:
         """Decisions of former runs."""
@@ -134,6 +136,7 @@ class Closer:
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
         self.closings.pop(closing.unit, None)
+        self._gone_since.pop(closing.unit, None)
         self._unit_of.clear()
         for other in self.closings.values():
             self._stands(other)
@@ -178,16 +181,37 @@ class Closer:
     def quoted(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
         for closing in list(self.closings.values()):
-            if con_id not in closing.legs:
+            if con_id not in closing.legs or self._recovered(closing):
                 continue
             bar = self.bars.get((closing.unit, self._desk.label(con_id)))
             if con_id not in closing.ladders or (bar is not None and bar.what in set(Bound)):
                 self.advance(closing)
 
+    def _recovered(self, closing: Closing) -> bool:
+        """Withdraw a decision of a rule whose condition has plainly been gone for a while, unless a part of it is
+        executed; whether it was."""
+        desk, now = self._desk, self._desk.clock.now()
+        unit = desk.guard.unit(closing.unit)
+        if closing.by or unit is None or not desk.ready or desk.fault is not None:
+            return False
+        held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
+        intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
+        untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
+        why = desk.guard.clearly_gone(unit, closing.rule, now) if untouched else None
+        if why is None:
+            self._gone_since.pop(closing.unit, None)
+            return False
+        since = min(now, self._gone_since.setdefault(closing.unit, now))
+        if now - since < desk.config.quotes.recovery_span:
+            desk.advance_by(since + desk.config.quotes.recovery_span)
+            return False
+        self.withdraw(closing, f"its condition is gone: {why}")
+        return True
+
     def advance(self, closing: Closing) -> None:
         """The next step of a decision, for each contract whose turn it is."""
         desk = self._desk
-        if not desk.ready or desk.fault is not None:
+        if not desk.ready or desk.fault is not None or self._recovered(closing):
             return
         held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
         legs = [position for position in held if position is not None]

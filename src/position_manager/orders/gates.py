@@ -15,18 +15,18 @@ from position_manager.engine.halt import Halt
 from position_manager.model import ZERO, Hours, Instrument, Quote, QuoteProblem
 from position_manager.orders.caps import Caps, Sent
 from position_manager.orders.intents import Side, State, closing_side
-from position_manager.orders.ladder import spread_of
+from position_manager.orders.spread import SpreadBound, spread_of
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds that the gates hold to. ``max_spread`` is a fraction of the middle, ``position_age`` how old the
-    position that was read again may be."""
+    """The bounds that the gates hold to. ``spread`` is the widest one at which an order is sent, ``position_age`` how
+    old the position that was read again may be."""
 
     caps: Caps = field(default_factory=Caps)
     quote_age: timedelta = timedelta(seconds=5)
     position_age: timedelta = timedelta(seconds=5)
-    max_spread: Decimal = Decimal("0.20")
+    spread: SpreadBound = field(default_factory=SpreadBound)
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,8 @@ def _spread(facts: Facts, limits: Limits) -> Check:
     if facts.needs_no_quote:
         return Check("spread", True, facts.needs_no_quote)
     spread = None if facts.quote is None else spread_of(facts.quote)
-    if spread is None:
+    if spread is None or facts.quote is None:
         return Check("spread", False, "no two-sided quote")
-    return Check("spread", spread <= limits.max_spread, f"{spread:.2%} of the middle, at most {limits.max_spread:.2%}")
+    excess = limits.spread.excess(facts.instrument, facts.quote)
+    within = f"{spread:.2%} of the middle, at most {limits.spread.fraction:.2%} or {limits.spread.ticks} ticks"
+    return Check("spread", not excess, excess or within)

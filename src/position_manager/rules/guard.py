@@ -16,7 +16,17 @@ from typing import Any
 from position_manager.config import Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
-from position_manager.rules.evaluation import Blind, Close, Memory, QuotePolicy, Rest, Verdict, at_rest, evaluate
+from position_manager.rules.evaluation import (
+    Blind,
+    Close,
+    Memory,
+    QuotePolicy,
+    Rest,
+    Verdict,
+    at_rest,
+    clearly_gone,
+    evaluate,
+)
 from position_manager.rules.groups import GroupProblem, Unit, group_positions
 from position_manager.rules.precedence import Resolved, resolve
 from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
@@ -79,6 +89,9 @@ class Guard:
             quotes.confirmations,
             quotes.confirm_within,
             outside_rth=config.orders.outside_rth,
+            confirm_span=timedelta(seconds=float(quotes.confirm_seconds)),
+            grace=timedelta(seconds=float(quotes.opening_grace_seconds)),
+            spread=config.orders.spread(),
         )
         self._regroup()
 
@@ -278,6 +291,16 @@ class Guard:
         verdict = verdict if why is None else why
         self.note(unit, verdict, now)
         return verdict if isinstance(verdict, Close) else None
+
+    def clearly_gone(self, unit: Unit, rule: str, now: datetime) -> str | None:
+        """Why a rule that has fired for a unit plainly holds no longer; None if it may still hold."""
+        margin = self._config.quotes.recovery_percent / 100
+        rules, memory = self.rules[unit.key].rules, self._memories.get(unit.key, Memory())
+        return clearly_gone(unit, rules, self.market(unit, now), memory, self._policy, rule, margin)
+
+    def unit(self, key: str) -> Unit | None:
+        """The present unit of a key."""
+        return self._by_key.get(key)
 
     def would_fire(self, unit: Unit, now: datetime) -> Close | None:
         """What would close a unit at once, on its present quotes and with nothing remembered."""

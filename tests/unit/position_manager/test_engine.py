@@ -332,6 +332,9 @@ def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Pa
 def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 40, "3.00", "5.00")
+        assert "rule_fired" not in manager.kinds, "a price with such a spread is not believed"
+        await manager.engine.close("42", by="a person")
+        await follow(at, 10, "3.00", "5.00")
         assert not at.received
         assert manager.kinds.count("cap_reached") == 1
         (verdict,) = manager.engine.desk.guard.verdicts.values()

@@ -232,6 +232,7 @@ def test_a_thin_book_is_not_swept(tell: Callable[..., None]) -> None:
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at, "3.00", "5.00", times=3)
+        await manager.engine.close("42", by="a person")
         await at.clock.advance(20)
         assert not at.received, "the spread is wider than allowed"
         assert manager.kinds.count("cap_reached") == 1
@@ -407,6 +408,13 @@ def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.MARKET_CLOSED
         await at.clock.advance(90)
+        await breach(at)
+        assert not at.received, "price rules rest for a moment after the opening"
+        (opened,) = manager.engine.desk.guard.verdicts.values()
+        assert isinstance(opened, Blind)
+        assert opened.cause is Cause.OPENING
+        assert manager.engine.quotes_fresh
+        await at.clock.advance(30)
         await breach(at)
         assert at.received
         first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
