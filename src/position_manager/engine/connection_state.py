@@ -91,6 +91,15 @@ REACTIONS: Mapping[int, Reaction] = MappingProxyType(
 """Codes by number. Any other one asks for nothing here; codes that name an order are `intents.MEANINGS`."""
 
 
+_ACCOUNT_FAULT = re.compile(r"read[- ]?only|permission.*\baccount|\baccount.*(permission|authori[sz]ed)", re.IGNORECASE)
+
+
+def is_account_fault(code: int, text: str) -> bool:
+    """Whether a 321 is about the account: the API is read-only, or the account may not do this at all. Every other 321
+    is about the one request that it answers."""
+    return REACTIONS.get(code) is Reaction.CONFIGURATION and _ACCOUNT_FAULT.search(text) is not None
+
+
 _MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
 """Reactions to codes that concern one contract only if they name a market data subscription."""
 
@@ -281,11 +290,23 @@ class DoubtQuotes:
     """Ticks may have been missed: no quote counts as unchanged until its instrument is quoted again."""
 
 
+class About(StrEnum):
+    """The condition that a message is about: messages about one must never stand for another."""
+
+    AWAY = "away"
+    FARM = "farm"
+    CLIENT_ID = "client id"
+    LOGIN = "login"
+    HALT = "halt"
+
+
 @dataclass(frozen=True)
 class Alert:
-    """Tell once."""
+    """Tell once. ``subject``: the farm, for FARM."""
 
     text: str
+    about: About = About.AWAY
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -293,6 +314,8 @@ class Recovered:
     """Tell that what was alerted is over."""
 
     text: str
+    about: About = About.AWAY
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -300,6 +323,7 @@ class Page:
     """Call a person."""
 
     text: str
+    about: About = About.AWAY
 
 
 @dataclass(frozen=True)
@@ -424,7 +448,7 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     since = new.client_id_since
     if since is not None and not new.client_id_paged and now - since >= patience.client_id_for:
         new = replace(new, client_id_paged=True)
-        pages.append(Page("the client id is still in use: does another program connect with it?"))
+        pages.append(Page("the client id is still in use: does another program connect with it?", About.CLIENT_ID))
     return new, tuple(pages)
 
 
@@ -463,7 +487,7 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             if old.link is Phase.AUTH_NEEDED:
                 return old, ()
             new, actions = _lost(old, Phase.AUTH_NEEDED, event.why, now, patience)
-            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}"))
+            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}", About.LOGIN))
         case Tick():
             return old, ()
         case Resumed():
@@ -515,6 +539,8 @@ def farm_of(text: str) -> str:
 def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
     said = f"{event.code} {event.text}"
     reaction = REACTIONS.get(event.code, Reaction.NONE)
+    if reaction is Reaction.CONFIGURATION and not is_account_fault(event.code, event.text):
+        reaction = Reaction.NONE
     if event.subject and reaction in _MAY_BE_ABOUT_QUOTES and ends_quotes(event.code):
         reaction = Reaction.NO_LIVE_QUOTE
     match reaction:
@@ -531,11 +557,11 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.FARM_DOWN:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded | {farm})
-            return new, () if farm in old.degraded else (DoubtQuotes(), Alert(said))
+            return new, () if farm in old.degraded else (DoubtQuotes(), Alert(said, About.FARM, farm))
         case Reaction.FARM_UP:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded - {farm})
-            return new, (Recovered(said),) if farm in old.degraded else ()
+            return new, (Recovered(said, About.FARM, farm),) if farm in old.degraded else ()
         case Reaction.NOT_CONNECTED:
             return _down(old, said, now, patience)
         case Reaction.CLIENT_ID_IN_USE:
@@ -546,7 +572,7 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.CONFIGURATION:
             if old.halted is not None:
                 return old, ()
-            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}"))
+            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}", About.HALT))
         case Reaction.NONE:
             return old, ()
 

@@ -147,7 +147,8 @@ class Engine:
         self._keep_due = False
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
-        self._unprotected_told: set[str] = set()
+        self._unprotected_told: dict[str, set[str]] = {}
+        """By unit, the causes that people know of."""
         self._unwritten_halt: str | None = None
         self._renewed: dict[int, datetime] = {}
         """When the quotes of a contract were last asked for again, or were refused."""
@@ -442,6 +443,10 @@ class Engine:
             case link.DoubtQuotes():
                 desk.guard.doubt()
                 self._renewed.clear()
+            case link.Alert() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_down(action.subject, action.text))
+            case link.Recovered() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_up(action.subject, action.text))
             case link.Alert():
                 self.why = action.text
                 self.losses += 1
@@ -449,7 +454,7 @@ class Engine:
             case link.Recovered():
                 desk.say(desk.author.back(action.text) if self.ready else desk.author.notice_over(action.text))
             case link.Page():
-                desk.say(desk.author.page(action.text))
+                desk.say(desk.author.page(action.text, action.about))
             case link.HaltAll():
                 self._halt(action.reason)
         desk.wake.set()
@@ -779,14 +784,16 @@ class Engine:
                     continue
                 since = min(now, before.get(unit.key, now))
                 self._unprotected_since[unit.key] = since
-                if unit.key not in self._unprotected_told and now - since >= ALERT_AFTER:
-                    self._unprotected_told.add(unit.key)
-                    seconds = (now - since).total_seconds()
-                    desk.say(desk.author.unprotected(unit.name, unit.key, verdict.text, seconds))
+                told = self._unprotected_told.get(unit.key, set())
+                if verdict.cause.value not in told and now - since >= ALERT_AFTER:
+                    self._unprotected_told[unit.key] = told | {verdict.cause.value}
+                    seconds, cause = (now - since).total_seconds(), verdict.cause.value
+                    desk.say(desk.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds))
             elif unit.key in self._unprotected_told:
-                self._unprotected_told.remove(unit.key)
+                del self._unprotected_told[unit.key]
                 desk.say(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
-        self._unprotected_told &= {unit.key for unit in desk.guard.units}
+        held = {unit.key for unit in desk.guard.units}
+        self._unprotected_told = {key: told for key, told in self._unprotected_told.items() if key in held}
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]

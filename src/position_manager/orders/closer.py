@@ -299,7 +299,7 @@ class Closer:
             if bar is None or bar.what != gates:
                 self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), told=True)
                 desk.journal.append("refused", *leg.key, error.clearance.evidence())
-                desk.say(desk.author.refused(closing, label, str(error)))
+                desk.say(desk.author.refused(closing, label, gates, str(error)))
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
                 desk.sync_soon()
                 self._again(leg, ASKED)

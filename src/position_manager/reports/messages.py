@@ -1,6 +1,8 @@
 """What people are told, message by message: words only, nothing is decided or sent here.
 
-Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key.
+Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key, and of all keys
+below it (``key/…``). Each key names one condition, so that no message is left out because of another one: a loss of the
+connection, a farm, each call for a person, each gate that refuses, each cause of being unprotected has its own.
 """
 
 from __future__ import annotations
@@ -63,8 +65,15 @@ class Author:
     def back(self, what: str) -> Message:
         return self._say("connection_back", Severity.INFO, "Connected again", what, recovery_of=CONNECTION)
 
-    def page(self, text: str) -> Message:
-        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page")
+    def page(self, text: str, about: str) -> Message:
+        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page/{about}")
+
+    def farm_down(self, farm: str, text: str) -> Message:
+        title = f"Data farm {farm} is down: what it quotes is not guarded"
+        return self._say("farm_down", Severity.WARNING, title, text, dedupe_key=f"farm/{farm}")
+
+    def farm_up(self, farm: str, text: str) -> Message:
+        return self._say("farm_up", Severity.INFO, f"Data farm {farm} is up again", text, recovery_of=f"farm/{farm}")
 
     def notice(self, text: str) -> Message:
         return self._say("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
@@ -148,7 +157,7 @@ class Author:
             f"{label} is locked: {reason}",
             f"Look at its orders at the broker, then: position-manager release '{label}'",
             fields=(("account", masked(account)),),
-            dedupe_key=f"locked/{account}/{label}",
+            dedupe_key=f"locked/{account}/{label}/{reason}",
         )
 
     def released(self, label: str, account: str, by: str) -> Message:
@@ -156,13 +165,13 @@ class Author:
             "released", Severity.INFO, f"{label} was released by {by}", recovery_of=f"locked/{account}/{label}"
         )
 
-    def unprotected(self, name: str, key: str, text: str, seconds: float) -> Message:
+    def unprotected(self, name: str, key: str, cause: str, text: str, seconds: float) -> Message:
         return self._say(
             "unprotected",
             Severity.ALERT,
             f"{name} is unprotected for {seconds:.0f} s",
             text,
-            dedupe_key=f"unprotected/{key}",
+            dedupe_key=f"unprotected/{key}/{cause}",
         )
 
     def protected(self, name: str, key: str, seconds: float) -> Message:
@@ -230,13 +239,13 @@ class Author:
             dedupe_key=f"capped/{closing.unit}/{label}/{cap.bound}",
         )
 
-    def refused(self, closing: Closing, label: str, gates: str) -> Message:
+    def refused(self, closing: Closing, label: str, gates: str, text: str) -> Message:
         return self._say(
             "refused",
             Severity.ALERT,
             f"{label} cannot be closed now",
-            gates,
-            dedupe_key=f"refused/{closing.unit}/{label}",
+            text,
+            dedupe_key=f"refused/{closing.unit}/{label}/{gates}",
         )
 
     def closed(self, closing: Closing) -> Message:

@@ -15,6 +15,7 @@ from position_manager.engine.connection_state import (
     RESET,
     RESTART,
     STEPS,
+    About,
     Action,
     Alert,
     AuthNeeded,
@@ -187,7 +188,7 @@ def test_farms_degrade_the_data_and_not_the_link() -> None:
     line.code(2103, "Market data farm connection is broken:usfarm")
     assert line.did() == ()
     line.code(2104, "Market data farm connection is OK:usfarm")
-    assert line.did() == (Recovered("2104 Market data farm connection is OK:usfarm"),)
+    assert line.did() == (Recovered("2104 Market data farm connection is OK:usfarm", About.FARM, "usfarm"),)
     assert line.connection.degraded == {"secdefnj"}
 
 
@@ -238,7 +239,7 @@ def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
 def test_321_halts_until_a_person_resumes() -> None:
     line = Line().ready()
     assert line.code(321, "read-only").phase is Phase.HALTED
-    assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only"))
+    assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only", About.HALT))
     line.code(321, "again")
     assert line.did() == ()
     line.hear(SocketDown("x"))
@@ -257,7 +258,7 @@ def test_a_halt_outlasts_a_restart_of_the_program() -> None:
 def test_lean_262_a_missed_second_factor_is_told() -> None:
     line = Line().ready()
     assert line.hear(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
-    assert line.told(Page) == [Page("the gateway needs a person: second factor")]
+    assert line.told(Page) == [Page("the gateway needs a person: second factor", About.LOGIN)]
     line.hear(AuthNeeded("second factor"), SocketDown("closed"))
     assert line.connection.phase is Phase.AUTH_NEEDED
     assert line.told(Page) == []
@@ -379,6 +380,35 @@ def test_any_code_about_a_subscription_suspends_that_contract_alone(code: int) -
     line.code(code, "x", "42")
     assert line.did() == (SuspendPrices("42", f"{code} x"),)
     assert line.connection.may_send
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation",
+        "Error validating request.-'bH' : cause - Invalid contract id",
+        "Error validating request: cause - Please enter a valid symbol",
+    ],
+)
+def test_a_321_about_one_request_halts_nothing(text: str) -> None:
+    line = Line().ready()
+    line.code(321, text)
+    assert line.did() == ()
+    assert line.connection.may_send
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error validating request.-'cd' : cause - The API interface is currently in Read-Only mode.",
+        "Error validating request: the account has no trading permission for the API",
+    ],
+)
+def test_a_321_about_the_account_halts(text: str) -> None:
+    line = Line().ready()
+    line.code(321, text)
+    assert not line.connection.may_send
+    assert line.told(HaltAll)
 
 
 EVENTS = st.one_of(

@@ -422,3 +422,69 @@ def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
         assert first.sent >= later[0].begin
 
     tell(story)
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., None], acknowledged: bool) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tells_acks = acknowledged
+        await breach(at)
+        (order,) = at.ours(42)
+        words = "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation"
+        at.end(order, "Inactive", 0)
+        at.tell(CodeSaid(321, words, order.sent.order_id))
+        await at.clock.advance(2)
+        assert not manager.engine.desk.halts.read(), "the rest of the account is guarded"
+        assert manager.engine.ready
+        assert only_intent(manager) is State.REJECTED
+        (lock,) = manager.engine.desk.locks.values()
+        assert words in lock.reason, "the broker's words are kept"
+        assert len(at.received) == 1, "never sent again blindly"
+
+    tell(story)
+
+
+def test_a_read_only_api_still_halts_although_it_names_an_order(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.tell(
+            CodeSaid(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
+        )
+        await at.clock.advance(2)
+        assert manager.engine.desk.halts.read()
+
+    tell(story)
+
+
+@pytest.mark.parametrize("code", [10243, 10311, 135, 460])
+def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is_not_sent_again(
+    tell: Callable[..., None], code: int
+) -> None:
+    """10243: fractional-sized order cannot be placed via API. Each second another order was sent, up to the cap."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        order.over = "Cancelled"
+        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        await breach(at, times=30)
+        assert len(at.received) == 1
+        assert only_intent(manager) is State.REJECTED
+        (lock,) = manager.engine.desk.locks.values()
+        assert f"{code} the broker's own words" in lock.reason
+        assert any("the broker's own words" in message.text() for message in manager.told)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("code", [10243, 10311, 460])
+def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callable[..., None], code: int) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        await breach(at, times=30)
+        assert len(at.received) == 5, "the ladder goes on, and its own cancels are no refusals"
+        assert not manager.engine.desk.locks
+
+    tell(story)
