@@ -81,7 +81,9 @@ QUIET_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
 )
 """Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
-FRESH_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED})
+FRESH_CAUSES = frozenset(
+    {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
+)
 """Causes of being unprotected that say nothing about quotes."""
 SLICE = 10
 """So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
@@ -754,7 +756,7 @@ class Engine:
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
             return
-        fired = guard.look(unit, now, self._blind)
+        fired = guard.look(unit, now, self._blind, self.closer.blocked)
         if fired is not None:
             self.closer.decide(unit, str(fired.rule), fired.text)
 

@@ -403,9 +403,11 @@ class JournalReader:
             )[0]
         )
 
-    def sent_since(self, time: datetime) -> int:
-        """How many orders were written down for sending at or after a time."""
-        count: int = self._one("SELECT COUNT(*) FROM orders WHERE sent >= ?", _text(time))[0]
+    def sent_since(self, time: datetime, *, closes_only: bool = False) -> int:
+        """How many orders were written down for sending at or after a time; ``closes_only``: without those that rest
+        with a trigger."""
+        condition = " AND stop_price = '0'" if closes_only else ""
+        count: int = self._one(f"SELECT COUNT(*) FROM orders WHERE sent >= ?{condition}", _text(time))[0]  # noqa: S608 - constants
         return count
 
     def events(

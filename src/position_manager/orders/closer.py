@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,12 +11,16 @@ from decimal import Decimal
 
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import BrokerError
+from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import Position, Quote
+from position_manager.model import Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.gates import Limits
+from position_manager.orders.intents import REF_PREFIX, closing_side
 from position_manager.orders.ladder import Bound, CapReached, legs_to_send
 from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
 from position_manager.refused import RefusedError
@@ -57,6 +62,10 @@ class Closer:
         self._shadowed: dict[str, str] = {}
         self._not_before: dict[Key, datetime] = {}
         """When what was refused may be tried again: a full sync alone is no reason to."""
+        self._limits_of: tuple[Config, Limits] | None = None
+        self._full: tuple[datetime, bool] | None = None
+        self._rests_in: Snapshot | None = None
+        self._others: dict[Key, list[OpenOrder]] = {}
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -272,9 +281,65 @@ class Closer:
         caps = desk.config.limits().caps
         minute, day = windows(now)
         journal = desk.journal
-        if journal.sent_since(minute) >= caps.orders_per_minute or journal.sent_since(day) >= caps.orders_per_day:
+        sent = [journal.sent_since(since, closes_only=True) for since in (minute, day)]
+        if sent[0] >= caps.orders_per_minute or sent[1] >= caps.orders_per_day:
             return "no more orders may be sent now"
         return ""
+
+    def blocked(self, unit: Unit, market: Market) -> str | None:
+        """Why a close of a unit would not get through the gates now, although its rules can be evaluated: a dry run of
+        those that the unit's state does not show already. It is asked for each unit at each look: it reads no disk."""
+        desk = self._desk
+        if not desk.config.mode.sends:
+            return None
+        if self._day_is_full():
+            return "orders per day: no more orders may be sent today"
+        caps, bound = self._limits().caps, self._limits().spread
+        for leg in unit.legs:
+            instrument, held = leg.instrument, leg.position.quantity
+            quote, label = market.quotes.get(instrument.con_id), leg.instrument.label
+            if (own := self._resting_of_others().get(leg.position.key)) is not None:
+                covered = resting(own, *leg.position.key, closing_side(held))
+                if covered:
+                    return f"quantity: orders of yours or of other programs rest for {covered} of {abs(held)} {label}"
+            if quote is None or quote.bid is None or quote.ask is None:
+                continue
+            if len(unit.legs) == 1 and (excess := bound.excess(instrument, quote)):
+                return f"spread: {excess}"
+            # The price that closing would take at worst, with room for the ladder.
+            price = quote.bid if held > 0 else quote.ask
+            if not caps.slice_of(min(abs(held), Decimal(1)), price, instrument.multiplier):
+                worth = price * instrument.multiplier
+                return f"order notional: one {label} is worth {worth:.2f}, at most {caps.notional} may be sent"
+        return None
+
+    def _limits(self) -> Limits:
+        """Made once for each configuration."""
+        config = self._desk.config
+        if self._limits_of is None or self._limits_of[0] is not config:
+            self._limits_of = config, config.limits()
+        return self._limits_of[1]
+
+    def _day_is_full(self) -> bool:
+        """Whether the cap of a day is reached. Looked up at most once a second."""
+        desk, now = self._desk, self._desk.clock.now()
+        if desk.opened is None or desk.fault is not None:
+            return False
+        if self._full is None or abs(now - self._full[0]) >= timedelta(seconds=1):
+            sent = desk.journal.sent_since(windows(now)[1], closes_only=True)
+            self._full = now, sent >= self._limits().caps.orders_per_day
+        return self._full[1]
+
+    def _resting_of_others(self) -> Mapping[Key, list[OpenOrder]]:
+        """The orders that the last full sync showed and that are not ours, by holding."""
+        desk = self._desk
+        if self._rests_in is not desk.seen:
+            self._rests_in = desk.seen
+            self._others = defaultdict(list)
+            for order in desk.seen.open_orders:
+                if not order.ref.startswith(REF_PREFIX) or order.client_id != desk.broker.client_id:
+                    self._others[order.account, order.con_id].append(order)
+        return self._others
 
     def _settled(self, leg: Position) -> bool:
         """Whether the position is what our executions make it: after a fill its new size is a moment behind."""

@@ -117,7 +117,10 @@ def closable(position: Decimal, resting: Decimal) -> Decimal:
 
 def check(facts: Facts, limits: Limits) -> Clearance:
     """Look at every gate."""
-    quantity = min(facts.wanted, closable(facts.position, facts.resting))
+    caps = limits.caps.of_resting if facts.waits else limits.caps
+    whole = min(facts.wanted, closable(facts.position, facts.resting))
+    # A close that is larger than a cap goes out in slices, one after the other.
+    quantity = caps.slice_of(whole, facts.limit, facts.instrument.multiplier) or min(whole, Decimal(1))
     checks = (
         Check("connection", facts.ready, f"the connection is {facts.link}"),
         _not_halted(facts),
@@ -127,7 +130,7 @@ def check(facts: Facts, limits: Limits) -> Clearance:
         _same_position(facts, limits),
         _settled(facts),
         _quantity(facts, quantity),
-        *_caps(facts, quantity, limits.caps),
+        *_caps(facts, quantity, caps),
         _hours(facts),
         _quote(facts, limits),
         _spread(facts, limits),

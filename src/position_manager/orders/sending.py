@@ -81,7 +81,7 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
         expected=None if holding is None else holding.quantity,
         resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
         limit=wish.limit,
-        sent=Sent(journal.sent_since(minute), journal.sent_since(day)),
+        sent=Sent(*(journal.sent_since(since, closes_only=not wish.resting) for since in (minute, day))),
         quote=market,
         hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
         approved=wish.approved,

@@ -75,6 +75,7 @@ class Cause(StrEnum):
     HALTED = "halted"
     LOCKED = "locked"
     CANNOT_CLOSE = "cannot be closed"
+    BLOCKED = "guarded, but would be blocked"
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,12 @@ class Close:
 
 @dataclass(frozen=True)
 class Blind:
-    """The rules cannot be evaluated: the unit is unprotected."""
+    """The unit is unprotected: the rules cannot be evaluated, or a close could not be sent. ``hold``: what the rules
+    say all the same."""
 
     cause: Cause
     text: str
+    hold: Hold | None = None
 
 
 Verdict = Hold | Close | Blind

@@ -18,7 +18,9 @@ from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.rules.evaluation import (
     Blind,
+    Cause,
     Close,
+    Hold,
     Memory,
     QuotePolicy,
     Rest,
@@ -269,9 +271,16 @@ class Guard:
         ids = [leg.instrument.con_id for leg in unit.legs]
         return Market(now, {con_id: quote for con_id in ids if (quote := self.quote(con_id)) is not None})
 
-    def look(self, unit: Unit, now: datetime, blind: Callable[[Unit], Blind | None]) -> Close | None:
+    def look(
+        self,
+        unit: Unit,
+        now: datetime,
+        blind: Callable[[Unit], Blind | None],
+        blocked: Callable[[Unit, Market], str | None] = lambda _unit, _market: None,
+    ) -> Close | None:
         """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
-        could be sent anyway: then nothing fires, and the unit counts as unprotected."""
+        could be sent anyway: then nothing fires, and the unit counts as unprotected. ``blocked`` tells why a close
+        would not get through: rules fire all the same, but until then the unit counts as unprotected too."""
         memory, episode = self._memories.get(unit.key, Memory()), self._episode_of[unit.key]
         if episode and memory.episode != episode:
             # One without an episode is of a release that knew none, or of a unit that was just seen first.
@@ -289,6 +298,8 @@ class Guard:
             self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._policy, self._calendar)
         why = blind(unit)
         verdict = verdict if why is None else why
+        if isinstance(verdict, Hold) and (bar := blocked(unit, market)) is not None:
+            verdict = Blind(Cause.BLOCKED, f"{Cause.BLOCKED} by {bar}", verdict)
         self.note(unit, verdict, now)
         return verdict if isinstance(verdict, Close) else None
 

@@ -387,8 +387,8 @@ def test_shadow_sends_nothing_for_a_person_either(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "gate"),
     [
-        ({"caps": {"quantity": 1}}, "order quantity"),
-        ({"caps": {"notional": 700}}, "order notional"),
+        ({"caps": {"quantity": "0.5"}}, "order quantity"),
+        ({"caps": {"notional": 300}}, "order notional"),
     ],
     ids=["quantity", "notional"],
 )
