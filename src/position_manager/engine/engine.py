@@ -77,6 +77,8 @@ QUOTES_AGAIN = timedelta(seconds=30)
 """So often the quotes of a contract are asked for again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
+KEEP_WITHIN = timedelta(seconds=0.2)
+"""A trailing stop that has moved is written down within this time."""
 QUIET_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
 )
@@ -147,6 +149,7 @@ class Engine:
         self._cycle_at = now
         self._loop: Iterator[bool] | None = None
         self._keep_due = False
+        self._keep_at: datetime | None = None
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: dict[str, set[str]] = {}
@@ -277,7 +280,8 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        return min([self._cycle_at, *(t for t in (sync_at, self._connect_at, desk.advance_at) if t is not None)])
+        others = (sync_at, self._connect_at, desk.advance_at, self._keep_at)
+        return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
         """All that is due now."""
@@ -297,6 +301,7 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            self._keep_moved(now)
             self._go_on()
         except JournalError as error:
             desk.journal_failed(error)
@@ -304,6 +309,19 @@ class Engine:
             # Nothing can be closed now: that is counted all the same.
             for unit in desk.guard.units:
                 self._look(unit, now)
+
+    def _keep_moved(self, now: datetime) -> None:
+        """A trailing stop that has moved is on disk before a rule can fire on it: that takes the time in which quotes
+        confirm it. Those of a moment share one write to the disk."""
+        desk = self.desk
+        if not desk.guard.moved or desk.opened is None or desk.fault is not None:
+            self._keep_at = None
+            return
+        if self._keep_at is None or self._keep_at - now > KEEP_WITHIN:
+            self._keep_at = now + KEEP_WITHIN
+        elif now >= self._keep_at and not desk.busy:
+            desk.guard.keep_moved(desk.journal)
+            self._keep_at = now if desk.guard.moved else None
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
@@ -672,6 +690,8 @@ class Engine:
                     self._hear(link.LiveAgain(str(con_id)))
                 for unit in desk.guard.units_of(con_id):
                     self._look(unit, now)
+                if desk.guard.moved and self._keep_at is None:
+                    desk.wake.set()
                 self.closer.quoted(con_id)
             case PositionHeard(account, con_id, quantity):
                 known = self._pushed.get((account, con_id))

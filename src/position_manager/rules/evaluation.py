@@ -182,6 +182,10 @@ class Memory:
             self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode
         )  # fmt: skip
 
+    def protects_other_than(self, before: Memory) -> bool:
+        """Whether a trailing stop or breakeven is another one: what a restart must never lose."""
+        return (self.trail, self.trail_rule, self.breakeven) != (before.trail, before.trail_rule, before.breakeven)
+
     def to_json(self) -> str:
         """For the journal."""
         return _MEMORY.dump_json(self).decode()

@@ -67,6 +67,8 @@ class Guard:
         self.episodes: Mapping[Key, str] = {}
         """Of what is held; see `count`."""
         self._episode_of: dict[str, str] = {}
+        self.moved: dict[str, None] = {}
+        """Units whose trailing stop or breakeven has moved and is not on disk yet, in order."""
         self._memories: dict[str, Memory] = {}
         self._rests: dict[str, Rest | None] = {}
         """Of the present units with their present rules."""
@@ -141,6 +143,14 @@ class Guard:
                 journal.remember(*place, _MEMORY + unit.key, marks)
                 journal.remember(*place, _COUNT + unit.key, count_text)
         self._kept.update((unit.key, texts) for unit, texts in changed)
+
+    def keep_moved(self, journal: Journal, most: int = PART) -> None:
+        """Write down trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
+        keys = list(self.moved)[:most]
+        units = (self._by_key.get(key) for key in keys)
+        self._keep_these(journal, [unit for unit in units if unit is not None])
+        for key in keys:
+            del self.moved[key]
 
     def keep_new(self, journal: Journal) -> None:
         """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
@@ -295,6 +305,8 @@ class Guard:
         else:
             verdict, after = evaluate(unit, rules, market, memory, self._policy, self._calendar)
             self._memories[unit.key] = after
+            if after.protects_other_than(memory):
+                self.moved[unit.key] = None
             self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._policy, self._calendar)
         why = blind(unit)
         verdict = verdict if why is None else why

@@ -366,3 +366,68 @@ def test_a_stop_that_has_fired_still_closes_once(tmp_path: Path) -> None:
         assert holding.quantity == 0
 
     play(tmp_path, short_puts(), story)
+
+
+# ----- what a restart must not lose
+
+
+@pytest.mark.parametrize("rule", ["trailing", "breakeven"])
+def test_a_kill_loses_no_trailing_stop_and_no_breakeven_however_seldom_books_are_read(
+    tmp_path: Path, rule: str
+) -> None:
+    """Up to 30 s were lost, and an hour with the longest poll."""
+    rules = {"trailing": {"activate_percent": 40, "distance_percent": 20}, "breakeven": {"after_percent": 40}}
+    config = {**CONFIG, "poll_seconds": 3600, "defaults": {rule: rules[rule]}}
+
+    async def story() -> None:
+        at = long_put()
+        manager = Manager(at, tmp_path, config)
+        await manager.start()
+        await at.clock.advance(40)
+        for bid in ("3.60", "3.80", "4.00"):
+            for _ in range(3):
+                at.quote(42, bid, "4.02")
+                await at.clock.advance(0.6)
+        await at.clock.advance(0.3)
+        await manager.kill()
+        again = Manager(at, tmp_path, config, seed=1)
+        await again.start()
+        memory = again.engine.desk.guard._memories[f"{ACCOUNT} contract 42"]
+        assert memory.breakeven if rule == "breakeven" else memory.best == 4
+        await stay(at, 3)
+        assert at.received
+        await again.end()
+
+    drive(story)
+
+
+def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(tmp_path: Path) -> None:
+    config = {
+        **CONFIG,
+        "poll_seconds": 3600,
+        "defaults": {"trailing": {"activate_percent": 40, "distance_percent": 20}},
+    }
+
+    async def story(at: World, manager: Manager) -> None:
+        journal, written = manager.engine.desk.journal, []
+        journal._db.set_trace_callback(lambda sql: written.append(sql) if sql.startswith("COMMIT") else None)
+        await at.clock.advance(6)
+        for con_id in range(42, 62):
+            at.quote(con_id, "4.00", "4.02")
+        await at.clock.advance(6)
+        written.clear()
+        for bid in ("4.10", "4.10", "4.10"):
+            for con_id in range(42, 62):
+                at.quote(con_id, bid, "4.12")
+            await at.clock.advance(1)
+        assert 1 <= len(written) <= 3, "twenty units moved; the writes are as many as the moments"
+        written.clear()
+        for _ in range(10):
+            await at.clock.advance(5)
+        assert written == []
+
+    at = long_put()
+    for con_id in range(43, 62):
+        at.hold(put(con_id, con_id * 10), 2, "2.50")
+        at.quote(con_id, "2.50", "2.52")
+    play(tmp_path, at, story, config)
