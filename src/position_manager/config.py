@@ -207,8 +207,9 @@ class Group(RuleSet):
 class Orders(Section):
     """How closing orders are priced: from the middle to the far side in ``steps``, ``step_seconds`` each; none while
     the spread is above both ``max_spread_percent`` of the middle and ``max_spread_ticks`` increments, none further than
-    ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. ``outside_rth``: whether they
-    may trade outside the regular hours."""
+    ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
+    whose spread is allowed, and again in a new session or when its slippage has been used up for
+    ``reanchor_seconds``. ``outside_rth``: whether they may trade outside the regular hours."""
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
     step_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(5)
@@ -216,6 +217,7 @@ class Orders(Section):
     max_spread_ticks: Annotated[Whole, Field(ge=0, le=100)] = 3
     max_slippage_percent: Fraction = Decimal(10)
     max_slippage_ticks: Annotated[Whole, Field(ge=0, le=100)] = 2
+    reanchor_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(300)
     tif: Literal["DAY", "GTC"] = "DAY"
     outside_rth: bool = False
 

@@ -104,7 +104,7 @@ class Closer:
         )
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
-            closing = self._begun(closing, leg.instrument.con_id, now)
+            closing = self._begun(closing, leg, now)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         seen = {
             "unit": unit.name,
@@ -237,7 +237,7 @@ class Closer:
                 desk.advance_by(now + ASKED)
                 continue
             quote = self._usable(con_id)
-            begun = self._begun(closing, con_id, now)
+            begun = self._begun(closing, leg, now)
             if begun is not closing:
                 closing = begun
                 self._keep(closing)
@@ -265,10 +265,41 @@ class Closer:
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
 
-    def _begun(self, closing: Closing, con_id: int, now: datetime) -> Closing:
-        """With the ladder of a contract begun, if there is a price to begin at."""
+    def _begun(self, closing: Closing, leg: Position, now: datetime) -> Closing:
+        """With the ladder of a contract begun, if there is a price to begin at; and begun again if the one it has is
+        of a market that is no more: of an earlier session, or out of bounds for so long that the price is an honest
+        one. A quote whose spread no order is sent at begins nothing."""
+        con_id, orders = leg.instrument.con_id, self._desk.config.orders
         quote = self._usable(con_id)
-        return closing if quote is None else closing.begun(con_id, now, quote)
+        if quote is None or not self._limits().spread.allows(leg.instrument, quote):
+            return closing
+        ladder = closing.ladders.get(con_id)
+        if ladder is None:
+            return closing.begun(con_id, now, quote)
+        bar = self.bars.get((closing.unit, leg.instrument.label))
+        used_up = bar is not None and bar.what == Bound.SLIPPAGE
+        if used_up and bar is not None and now - bar.since >= timedelta(seconds=float(orders.reanchor_seconds)):
+            why = f"its slippage was used up for {(now - bar.since).total_seconds():.0f} s"
+        elif self._opened_since(leg, ladder.begun, now):
+            why = "a new session has begun"
+        else:
+            return closing
+        begun = closing.begun(con_id, now, quote)
+        self._desk.journal.append(
+            "ladder anew", *leg.key, {"why": why, "before": ladder.reference, "reference": quote.mid}
+        )
+        self._desk.say(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
+        self._within_bounds(closing, leg)
+        return begun
+
+    def _opened_since(self, leg: Position, since: datetime, now: datetime) -> bool:
+        """Whether the market was closed in between."""
+        outside_rth = self._desk.config.orders.outside_rth
+        sessions = open_hours(self._desk.calendar, leg.instrument, now, outside_rth=outside_rth)
+        session = session_at(sessions, now)
+        if session is None or session.begin <= since:
+            return False
+        return all(hours.end != session.begin for hours in sessions)
 
     def _would_bar(self, leg: Position, *, approved: bool) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
@@ -430,9 +461,11 @@ class Closer:
             self._refuse_locked(closing.account, closing.legs)
         if len(under_way) == 1:
             closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
+            # Whoever asks now means the market of now.
+            closing = replace(closing, ladders={}) if limit is None else closing
             self._keep(closing)
             self.advance(closing)
-            return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
+            return self._outlook(closing, "" if limit is None else f" at {limit}")
         unit = self._unit(what)
         self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
         if limit is not None and len(unit.legs) > 1:
@@ -443,7 +476,33 @@ class Closer:
         rule = "by hand" if limit is None else "by hand, price approved"
         prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
         self.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
-        return f"{unit.name} is being closed; follow it with: position-manager status"
+        decided = self.closings.get(unit.key)
+        if decided is None:
+            return f"{unit.name} is closed."
+        return self._outlook(decided, "" if limit is None else f" at {limit}")
+
+    def _outlook(self, closing: Closing, at: str) -> str:
+        """What a person who has asked for a close is told: that it goes on, or what keeps it from going on."""
+        desk, now = self._desk, self._desk.clock.now()
+        if closing.unit not in self.closings:
+            return f"{closing.name} is closed."
+        why = self.bar(closing)
+        unit = desk.guard.unit(closing.unit)
+        for leg in () if unit is None or why is not None else unit.legs:
+            approved = leg.instrument.con_id in closing.prices
+            why = self._would_bar(leg.position, approved=approved) or None
+            if why is None and not approved and self._usable(leg.instrument.con_id) is None:
+                why = f"{leg.instrument.label} has no usable quote"
+            if why is not None:
+                break
+        if why is None and unit is not None and not closing.prices:
+            why = self.blocked(unit, desk.guard.market(unit, now))
+        if why is None:
+            return f"{closing.name} is being closed{at}; follow it with: position-manager status"
+        return (
+            f"{closing.name} is to be closed{at}, but nothing can be sent now: {why}. It is tried again by itself; "
+            f"to approve a price: position-manager close '{closing.name}' --emergency --limit PRICE"
+        )
 
     def _refuse_locked(self, account: str, con_ids: Iterable[int]) -> None:
         desk = self._desk

@@ -239,6 +239,15 @@ class Author:
             dedupe_key=f"capped/{closing.unit}/{label}/{cap.bound}",
         )
 
+    def anchored(self, closing: Closing, label: str, before: Decimal, quote: Quote, why: str) -> Message:
+        return self._say(
+            "ladder_restarted",
+            Severity.WARNING,
+            f"{label}: the price ladder starts again at {quote.mid}, it was at {before}",
+            why,
+            fields=(("unit", closing.name), ("bid", str(quote.bid)), ("ask", str(quote.ask))),
+        )
+
     def refused(self, closing: Closing, label: str, gates: str, text: str) -> Message:
         return self._say(
             "refused",
