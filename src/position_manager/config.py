@@ -204,12 +204,21 @@ class Group(RuleSet):
     legs: Annotated[tuple[LegSelector, ...], Field(min_length=1)]
 
 
+class Escalation(Section):
+    """What a close may do that is still not filled ``after_seconds``: go as far as ``max_slippage_percent`` from the
+    middle at the beginning."""
+
+    after_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(600)
+    max_slippage_percent: Fraction
+
+
 class Orders(Section):
     """How closing orders are priced: from the middle to the far side in ``steps``, ``step_seconds`` each; none while
     the spread is above both ``max_spread_percent`` of the middle and ``max_spread_ticks`` increments, none further than
     ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
     whose spread is allowed, and again in a new session or when its slippage has been used up for
-    ``reanchor_seconds``. ``outside_rth``: whether they may trade outside the regular hours."""
+    ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
+    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours."""
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
     step_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(5)
@@ -218,6 +227,18 @@ class Orders(Section):
     max_slippage_percent: Fraction = Decimal(10)
     max_slippage_ticks: Annotated[Whole, Field(ge=0, le=100)] = 2
     reanchor_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(300)
+    still_held_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(120)
+    escalation: Escalation | None = None
+
+    @model_validator(mode="after")
+    def _escalation_allows_more(self) -> Self:
+        if self.escalation is not None and self.escalation.max_slippage_percent <= self.max_slippage_percent:
+            raise ValueError(
+                f"escalation.max_slippage_percent ({self.escalation.max_slippage_percent}) must be more than "
+                f"max_slippage_percent ({self.max_slippage_percent})"
+            )
+        return self
+
     tif: Literal["DAY", "GTC"] = "DAY"
     outside_rth: bool = False
 

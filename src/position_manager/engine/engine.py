@@ -338,6 +338,7 @@ class Engine:
                 self._poll_at = now + poll
                 desk.sync_soon()
                 self._keep_due = True
+            self.closer.still_held(now)
             self._ask_for_life(now)
             self._renew_quotes(now)
         self._begin_loop()

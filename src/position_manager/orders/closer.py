@@ -20,8 +20,8 @@ from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_mo
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.gates import Limits
-from position_manager.orders.intents import REF_PREFIX, closing_side
-from position_manager.orders.ladder import Bound, CapReached, legs_to_send
+from position_manager.orders.intents import REF_PREFIX, State, closing_side
+from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
 from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
@@ -37,6 +37,7 @@ ASKED = timedelta(seconds=1)
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
+CLOSED = "the market is closed"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Closer:
         self._full: tuple[datetime, bool] | None = None
         self._rests_in: Snapshot | None = None
         self._others: dict[Key, list[OpenOrder]] = {}
+        self._alerts: dict[str, int] = {}
+        """How often people were told that a position is still held after its decision."""
+        self._escalated: set[str] = set()
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -146,6 +150,9 @@ class Closer:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
+        self._escalated.discard(closing.unit)
+        if self._alerts.pop(closing.unit, 0):
+            self._desk.say(self._desk.author.held_no_longer(closing))
         self._unit_of.clear()
         for other in self.closings.values():
             self._stands(other)
@@ -247,7 +254,7 @@ class Closer:
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
                 desk.advance_by(now + TRY_AGAIN)
                 continue
-            move = next_move(closing, leg, quote, intent, now, desk.config.orders.ladder())
+            move = next_move(closing, leg, quote, intent, now, self._policy(closing, now))
             if not isinstance(move, CapReached):
                 self._within_bounds(closing, leg)
             match move:
@@ -264,6 +271,56 @@ class Closer:
                     self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
+
+    def _policy(self, closing: Closing, now: datetime) -> LadderPolicy:
+        """The ladder, with the bounds of the escalation once it is time for it."""
+        orders = self._desk.config.orders
+        policy, more = orders.ladder(), orders.escalation
+        if more is None or now - closing.decided < timedelta(seconds=float(more.after_seconds)):
+            return policy
+        if closing.unit not in self._escalated:
+            self._escalated.add(closing.unit)
+            data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
+            self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+            self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
+        return replace(policy, max_slippage=more.max_slippage_percent / 100)
+
+    def still_held(self, now: datetime) -> None:
+        """Tell of positions that are still held long after the decision to close them, again and again, and what each
+        waits for. While the market is closed or the connection is away nobody is told."""
+        desk = self._desk
+        every = timedelta(seconds=float(desk.config.orders.still_held_seconds))
+        if not desk.ready:
+            return
+        for closing in self.closings.values():
+            held = [p for con_id in closing.legs if (p := desk.guard.positions.get((closing.account, con_id)))]
+            told = self._alerts.get(closing.unit, 0)
+            if not held or now - closing.decided < every * (told + 1):
+                continue
+            if all(self._would_bar(leg, approved=bool(closing.prices)) == CLOSED for leg in held):
+                continue
+            # After a time in which nobody could be told, once is enough.
+            self._alerts[closing.unit] = int((now - closing.decided) / every)
+            desk.say(
+                desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
+            )
+
+    def _phase(self, closing: Closing, leg: Position) -> str:
+        """What the close of a contract waits for."""
+        label, now = leg.instrument.label, self._desk.clock.now()
+        if leg.key in self._desk.locks:
+            return f"{label}: locked: {self._desk.locks[leg.key].reason}"
+        intent = self._desk.journal.open_intent(*leg.key)
+        if intent is None:
+            bar = self.bars.get((closing.unit, label))
+            return f"{label}: {leg.quantity} held, no order is at the broker{f', {bar.what}' if bar else ''}"
+        age = 0 if intent.sent is None else (now - intent.sent).total_seconds()
+        said = f": {intent.reason}" if intent.reason else ""
+        what = (
+            f"order {intent.order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
+        )
+        stuck = intent.state in (State.CANCELLING, State.UNKNOWN)
+        return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
 
     def _begun(self, closing: Closing, leg: Position, now: datetime) -> Closing:
         """With the ladder of a contract begun, if there is a price to begin at; and begun again if the one it has is
@@ -308,7 +365,7 @@ class Closer:
             return "halted"
         outside_rth = desk.config.orders.outside_rth or approved
         if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
-            return "the market is closed"
+            return CLOSED
         caps = desk.config.limits().caps
         minute, day = windows(now)
         journal = desk.journal

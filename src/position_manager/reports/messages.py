@@ -8,7 +8,7 @@ connection, a farm, each call for a person, each gate that refuses, each cause o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ib_connection.accounts import masked, masked_list
@@ -237,6 +237,34 @@ class Author:
             str(cap),
             f"To approve a price: position-manager close '{label}' --emergency --limit PRICE",
             dedupe_key=f"capped/{closing.unit}/{label}/{cap.bound}",
+        )
+
+    def still_held(self, closing: Closing, since: timedelta, phases: list[str]) -> Message:
+        minutes = since.total_seconds() / 60
+        return self._say(
+            "still_held",
+            Severity.ALERT,
+            f"Fired, still held: {closing.name} after {minutes:.0f} min ({closing.rule})",
+            *phases,
+            f"To approve a price: position-manager close '{closing.name}' --emergency --limit PRICE",
+            # Each repetition has a key of its own, or it would be counted and not told.
+            dedupe_key=f"held/{closing.unit}/{closing.decided.isoformat()}/{since.total_seconds():.0f}",
+        )
+
+    def held_no_longer(self, closing: Closing) -> Message:
+        return self._say(
+            "held_no_longer",
+            Severity.INFO,
+            f"No longer waiting to be closed: {closing.name}",
+            recovery_of=f"held/{closing.unit}",
+        )
+
+    def escalated(self, closing: Closing, percent: Decimal) -> Message:
+        return self._say(
+            "escalated",
+            Severity.ALERT,
+            f"{closing.name} is still not closed: up to {percent} % from the middle are allowed now",
+            closing.text,
         )
 
     def anchored(self, closing: Closing, label: str, before: Decimal, quote: Quote, why: str) -> Message:

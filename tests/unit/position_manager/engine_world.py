@@ -179,6 +179,8 @@ class World:
     """Whether a new subscription is answered with the quote that stands."""
     quoted: set[int] = field(default_factory=set)
     """Contracts of which the present subscriptions have told a quote."""
+    status: str = "Submitted"
+    """The status in which orders rest."""
     refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Contracts whose market data are refused, with the code and the text."""
     outside_rth: list[bool] = field(default_factory=list)
@@ -366,7 +368,7 @@ class PortBroker:
                 order.sent.side,
                 order.remaining,
                 order.perm_id,
-                "PendingCancel" if order.cancelling else "Submitted",
+                "PendingCancel" if order.cancelling else self.world.status,
                 order.sent.ref,
                 order.client_id,
                 order.sent.order_id,
