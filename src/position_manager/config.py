@@ -218,7 +218,8 @@ class Orders(Section):
     ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
     whose spread is allowed, and again in a new session or when its slippage has been used up for
     ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
-    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours."""
+    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours.
+    """
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
     step_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(5)
