@@ -145,9 +145,11 @@ RESET = Window("nightly reset at IB", time(23, 45), time(0, 45))
 @dataclass(frozen=True)
 class Patience:
     """When a person is paged: ``page_after`` without READY (inside a window: at its end), ``client_id_for`` with the
-    client id in use."""
+    client id in use. ``probe_after``: how long a lost link waits for the message that it is back; then an answer of
+    IB's servers is enough."""
 
     page_after: timedelta = timedelta(minutes=10)
+    probe_after: timedelta = timedelta(minutes=3)
     client_id_for: timedelta = timedelta(minutes=2)
     windows: tuple[Window, ...] = (RESTART, RESET)
 
@@ -213,6 +215,11 @@ class LiveAgain:
 
 
 @dataclass(frozen=True)
+class ServersAnswer:
+    """A new subscription was answered with a quote: IB's servers are reached, whatever the gateway last reported."""
+
+
+@dataclass(frozen=True)
 class AuthNeeded:
     """The gateway waits for a person, e.g. for the second factor."""
 
@@ -230,7 +237,8 @@ class Resumed:
 
 
 Event = (
-    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain | AuthNeeded
+    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain
+    | ServersAnswer | AuthNeeded
     | Tick | Resumed
 )  # fmt: skip
 
@@ -483,6 +491,12 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
                 return old, ()
             new = replace(old, suspended=old.suspended - {event.subject})
             return new, (ResumePrices(event.subject),)
+        case ServersAnswer():
+            lost = old.link is Phase.LINK_LOST and old.verified and old.away_since is not None
+            if not lost or old.away_since is None or now - old.away_since < patience.probe_after:
+                return old, ()
+            # A full sync proves the rest: READY only if each of its questions is answered.
+            return _sync(replace(old, link=Phase.SYNCING))
         case AuthNeeded():
             if old.link is Phase.AUTH_NEEDED:
                 return old, ()

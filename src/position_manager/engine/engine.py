@@ -77,6 +77,8 @@ QUOTES_AGAIN = timedelta(seconds=30)
 """So often the quotes of a contract are asked for again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
+PROBE_EVERY = timedelta(seconds=30)
+"""So often a lost link is probed."""
 KEEP_WITHIN = timedelta(seconds=0.2)
 """A trailing stop that has moved is written down within this time."""
 QUIET_CAUSES = frozenset(
@@ -155,6 +157,8 @@ class Engine:
         self._unprotected_told: dict[str, set[str]] = {}
         """By unit, the causes that people know of."""
         self._unwritten_halt: str | None = None
+        self._probed: set[int] = set()
+        self._probe_at: datetime | None = None
         self._renewed: dict[int, datetime] = {}
         """When the quotes of a contract were last asked for again, or were refused."""
         self._greeted = False
@@ -341,6 +345,7 @@ class Engine:
             self.closer.still_held(now)
             self._ask_for_life(now)
             self._renew_quotes(now)
+            self._probe(now)
         self._begin_loop()
 
     def _begin_loop(self) -> None:
@@ -687,6 +692,9 @@ class Engine:
         match event:
             case QuoteHeard(con_id, quote):
                 desk.guard.hear(con_id, quote)
+                if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+                    self._probed.clear()
+                    self._hear(link.ServersAnswer())
                 if quote.live and str(con_id) in desk.connection.suspended:
                     self._hear(link.LiveAgain(str(con_id)))
                 for unit in desk.guard.units_of(con_id):
@@ -749,6 +757,21 @@ class Engine:
                     due.append(con_id)
         if due:
             desk.broker.renew(due)
+
+    def _probe(self, now: datetime) -> None:
+        """A link that is lost for long, and whose return may not have been reported: ask for a few quotes anew. The
+        first answer shows that IB's servers are reached."""
+        connection = self.desk.connection
+        if connection.link is not link.Phase.LINK_LOST or connection.away_since is None:
+            self._probed.clear()
+            self._probe_at = None
+            return
+        if now - connection.away_since < self._link_patience.probe_after:
+            return
+        if self._probe_at is None or abs(now - self._probe_at) >= PROBE_EVERY:
+            self._probe_at = now
+            self._probed = {con_id for _, con_id in list(self.desk.guard.positions)[:3]}
+            self.desk.broker.renew(sorted(self._probed))
 
     def _ask_for_life(self, now: datetime) -> None:
         """A market in which nothing moves is told from a dead feed by a question that any living session answers."""

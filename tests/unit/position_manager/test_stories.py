@@ -488,3 +488,41 @@ def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callabl
         assert not manager.engine.desk.locks
 
     tell(story)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[..., None], answered: bool) -> None:
+    """1100, and no 1102 ever: it was blind for days."""
+
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(1100, "Connectivity between IB and the gateway has been lost."))
+        at.first_quotes = False
+        for second in range(0, 240, 5):
+            if second < 170:
+                # Old subscriptions may go on from what the gateway has stored.
+                at.quote(42, "2.45", "2.55")
+            await at.clock.advance(5)
+            assert manager.engine.desk.connection.link is Phase.LINK_LOST
+        at.first_quotes = True
+        if not answered:
+            at.fail = {"executions"}
+        await at.clock.advance(40)
+        assert manager.engine.ready is answered, "a full sync proves it"
+        if answered:
+            await breach(at)
+            assert at.received
+
+    tell(story)
+
+
+def test_a_link_is_not_probed_before_its_time(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(1100, "lost"))
+        await at.clock.advance(170)
+        assert manager.engine.desk.connection.link is Phase.LINK_LOST
+        assert at.renewed == []
+        at.tell(CodeSaid(1102, "restored"))
+        await at.clock.advance(5)
+        assert manager.engine.ready
+
+    tell(story)
