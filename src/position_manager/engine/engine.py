@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -142,6 +142,8 @@ class Engine:
         self._searches = Searches()
         self._syncing = False
         self._pushed: dict[Key, Decimal] = {}
+        self._absent: set[Key] = set()
+        """Holdings that the last list of positions lacked without an explanation."""
         self._flat: set[Key] = set()
         """Holdings that were pushed as flat, or as on the other side, since a full sync has counted them."""
         self._sync_pause = timedelta(seconds=1)
@@ -209,7 +211,7 @@ class Engine:
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
         for key in locked:
-            held = desk.guard.positions.get(key)
+            held = None if key in self._absent else desk.guard.positions.get(key)
             quantity = Decimal(0) if held is None else held.quantity
             if desk.journal.release(*key, quantity, by, desk.journal.uncounted(*key, desk.seen.executions)):
                 self._searches.clear()
@@ -637,7 +639,8 @@ class Engine:
         )
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
-        desk.guard.hold(position for position in positions if position.account in guarded)
+        shown = [position for position in positions if position.account in guarded]
+        desk.guard.hold([*shown, *self._only_absent(shown)])
         for key, quantity in self._pushed.items():
             # Told after the sync has begun: the positions of the sync may be older.
             desk.guard.push(*key, quantity)
@@ -645,6 +648,23 @@ class Engine:
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
+
+    def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
+        """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
+        from one absence. Until it is explained its rules and what they remember go on; nothing is sent for it, as the
+        position is read again before an order. With an order under way the list counts: the order could open one."""
+        journal = self.desk.journal
+        listed = {position.key for position in shown}
+        self._absent = {
+            key
+            for key in self.desk.guard.positions
+            if key not in listed
+            and key not in self._pushed
+            and (holding := journal.holding(*key)) is not None
+            and holding.quantity == self.desk.guard.positions[key].quantity
+            and journal.open_intent(*key) is None
+        }
+        return [self.desk.guard.positions[key] for key in self._absent]
 
     def _found(self, finding: Finding) -> None:
         desk, author = self.desk, self.desk.author

@@ -431,3 +431,68 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
         at.hold(put(con_id, con_id * 10), 2, "2.50")
         at.quote(con_id, "2.50", "2.52")
     play(tmp_path, at, story, config)
+
+
+# ----- one list that lacks a position
+
+
+def test_one_list_that_lacks_a_position_is_no_close_of_it(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await rise(at)
+        at.unlisted = {42}
+        await at.clock.advance(31)
+        assert manager.engine.desk.guard.units, "it is held as far as anybody knows"
+        at.quote(42, "4.00", "4.02")
+        at.unlisted = set()
+        await at.clock.advance(31)
+        await stay(at, 3)
+        assert at.received, "its trailing stop is still at 3.50"
+        assert "position_closed" not in manager.kinds
+
+    play(tmp_path, long_put(), story, TRAILING)
+
+
+def test_nor_does_it_end_a_decision(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.quote(42, "0.80", "2.60")
+        await manager.engine.close("42", by="a test")
+        at.unlisted = {42}
+        await at.clock.advance(31)
+        assert manager.engine.closer.closings
+        at.unlisted = set()
+        for _ in range(40):
+            at.quote(42, "2.50", "2.52")
+            for order in at.live(42):
+                at.fill(order, int(order.remaining))
+            await at.clock.advance(1)
+        assert at.positions[42] == 0
+        assert len(at.received) == 1
+
+    play(tmp_path, long_put(), story)
+
+
+def test_one_that_stays_away_is_locked_and_a_release_counts_it_as_gone(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        del at.positions[42]
+        await at.clock.advance(150)
+        assert manager.kinds.count("position_unexplained") == 1
+        assert not at.received
+        said = manager.engine.release("42", by="a test")
+        assert "0 are held" in said
+        await at.clock.advance(31)
+        assert not manager.engine.desk.guard.units
+
+    play(tmp_path, long_put(), story)
+
+
+def test_the_broker_of_the_tests_gives_no_perm_id_twice(tmp_path: Path) -> None:
+    """It did after a gateway had forgotten an order, and a random history could turn the tests red."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (lost,) = at.ours(42)
+        at.forget(lost)
+        assert at.foreign(42, Side.BUY, 1).perm_id != lost.perm_id
+        assert manager.engine.ready
+
+    play(tmp_path, short_puts(), story)
