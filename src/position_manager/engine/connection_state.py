@@ -295,7 +295,10 @@ class ResumePrices:
 
 @dataclass(frozen=True)
 class DoubtQuotes:
-    """Ticks may have been missed: no quote counts as unchanged until its instrument is quoted again."""
+    """Ticks may have been missed, of what ``farm`` quotes or (empty) of everything: no quote counts as unchanged until
+    its instrument is quoted again."""
+
+    farm: str = ""
 
 
 class About(StrEnum):
@@ -541,13 +544,13 @@ def _down(old: Connection, why: str, now: datetime, patience: Patience) -> Outco
     return new, (*actions, ConnectLater(same_id_soon=old.client_id_since is not None))
 
 
-_FARM = re.compile(r"[:.]\s*(\w+)\s*$")
+_FARM = re.compile(r":\s*([\w.]+?)\s*$|[:.]\s*(\w+)\s*$")
 
 
 def farm_of(text: str) -> str:
     """The farm that a message is about: the word at its end (`… connection is broken:usfarm`)."""
     match = _FARM.search(text)
-    return match[1] if match else text
+    return (match[1] or match[2]) if match else text
 
 
 def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
@@ -571,7 +574,7 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.FARM_DOWN:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded | {farm})
-            return new, () if farm in old.degraded else (DoubtQuotes(), Alert(said, About.FARM, farm))
+            return new, () if farm in old.degraded else (DoubtQuotes(farm), Alert(said, About.FARM, farm))
         case Reaction.FARM_UP:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded - {farm})

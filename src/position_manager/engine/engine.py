@@ -422,7 +422,7 @@ class Engine:
 
     def _hear(self, event: link.Event) -> None:
         desk = self.desk
-        before = desk.connection.phase
+        before, farms = desk.connection.phase, desk.connection.degraded
         desk.connection, actions = link.after(desk.connection, event, desk.clock.now(), self._link_patience)
         if desk.connection.phase is not before:
             self.since = desk.clock.now()
@@ -430,6 +430,8 @@ class Engine:
             self._cycle_at = self.since
             _log.info("connection: %s", desk.connection.phase)
             desk.wake.set()
+        if desk.connection.degraded != farms:
+            desk.guard.farms_down(desk.connection.degraded)
         for action in actions:
             try:
                 self._act(action)
@@ -469,7 +471,7 @@ class Engine:
                 con_id = int(action.subject)
                 desk.say(desk.author.quoted_again(desk.label(con_id), con_id))
             case link.DoubtQuotes():
-                desk.guard.doubt()
+                desk.guard.doubt(action.farm)
                 self._renewed.clear()
             case link.Alert() if action.about is link.About.FARM:
                 desk.say(desk.author.farm_down(action.subject, action.text))
@@ -760,7 +762,7 @@ class Engine:
     def _renew_quotes(self, now: datetime) -> None:
         """Ask again for the quotes that prove nothing any more, while their market is open."""
         desk = self.desk
-        if not self.ready or desk.connection.data_degraded:
+        if not self.ready:
             return
         guard, due = desk.guard, []
         for con_id in guard.quiet_contracts(now):
@@ -806,8 +808,7 @@ class Engine:
         except BrokerError as error:
             _log.warning("the gateway does not answer: %s", error)
             return
-        if not self.desk.connection.data_degraded:
-            self.desk.guard.alive_at = self.desk.clock.now()
+        self.desk.guard.alive_at = self.desk.clock.now()
 
     # ----- rules
 

@@ -16,6 +16,7 @@ from typing import Any
 from position_manager.config import Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
+from position_manager.rules.data_farms import quotes
 from position_manager.rules.evaluation import (
     Blind,
     Cause,
@@ -57,11 +58,14 @@ class Guard:
         self.verdicts: dict[str, Verdict] = {}
         self.counts: dict[str, Unprotected] = {}
         self.alive_at: datetime | None = None
-        """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
-        is still valid at that time, unless its contract is in ``unproven`` or the tick is older than
-        `quotes.quiet_seconds`. Events do not move it: a tick of one leg must not confirm the quotes of another."""
+        """When the broker last answered: a quote that has not changed since its last tick is still valid at that time,
+        unless its contract is in ``unproven`` or ``blinded``, or the tick is older than `quotes.quiet_seconds`. Events
+        do not move it: a tick of one leg must not confirm the quotes of another."""
         self.suspended: dict[int, str] = {}
         """Contracts without live quotes, and why. Their last quote counts as not live."""
+        self._farms_down: frozenset[str] = frozenset()
+        self.blinded: frozenset[int] = frozenset()
+        """Held contracts that a data farm quotes which is down."""
         self.unproven: set[int] = set()
         """Contracts of which a tick may have been missed: only their next quote has an age of its own again."""
         self.episodes: Mapping[Key, str] = {}
@@ -85,16 +89,16 @@ class Guard:
     def config(self, config: Config) -> None:
         """New rules: sightings of the old ones do not count for them, as they are worded otherwise."""
         self._config = config
-        quotes = config.quotes
-        self._quiet = quotes.quiet
+        wanted = config.quotes
+        self._quiet = wanted.quiet
         self._policy = QuotePolicy(
             config.hours.zone,
-            quotes.max_age,
-            quotes.confirmations,
-            quotes.confirm_within,
+            wanted.max_age,
+            wanted.confirmations,
+            wanted.confirm_within,
             outside_rth=config.orders.outside_rth,
-            confirm_span=timedelta(seconds=float(quotes.confirm_seconds)),
-            grace=timedelta(seconds=float(quotes.opening_grace_seconds)),
+            confirm_span=timedelta(seconds=float(wanted.confirm_seconds)),
+            grace=timedelta(seconds=float(wanted.opening_grace_seconds)),
             spread=config.orders.spread(),
         )
         self._regroup()
@@ -204,6 +208,7 @@ class Guard:
         self._by_contract = dict(by_contract)
         self._by_key = {unit.key: unit for unit in self.units}
         self._name_episodes()
+        self._name_the_blinded()
         self._drop_others(self.verdicts)
 
     def _resolved(self) -> dict[str, Resolved]:
@@ -246,18 +251,34 @@ class Guard:
         if (quote := self.quotes.get(con_id)) is not None:
             self.quotes[con_id] = replace(quote, live=False)
 
-    def doubt(self) -> None:
-        """Ticks of any contract may have been missed."""
-        self.unproven.update(self.quotes)
+    def doubt(self, farm: str = "") -> None:
+        """Ticks may have been missed: of what a data farm quotes, or of any contract."""
+        held = {position.instrument.con_id: position.instrument for position in self.positions.values()}
+        affected = (con_id for con_id in self.quotes if not farm or con_id not in held or quotes(farm, held[con_id]))
+        self.unproven.update(affected)
+
+    def farms_down(self, farms: frozenset[str]) -> None:
+        """Data farms that are down: a quote of theirs that does not change proves nothing."""
+        self._farms_down = farms
+        self._name_the_blinded()
+
+    def _name_the_blinded(self) -> None:
+        instruments = (position.instrument for position in self.positions.values())
+        self.blinded = (
+            frozenset(each.con_id for each in instruments if any(quotes(farm, each) for farm in self._farms_down))
+            if self._farms_down
+            else frozenset()
+        )
 
     def quiet_contracts(self, now: datetime) -> Iterator[int]:
         """Contracts whose quotes should be asked for again before they are too old to be believed: those that were
-        not quoted for half of the time allowed, or at all, or that are suspended or unproven."""
+        not quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm
+        is down."""
         half = self._quiet / 2
         for _, con_id in self.positions:
             quote = self.quotes.get(con_id)
             quiet = quote is None or now - quote.time >= half
-            if quiet or con_id in self.suspended or con_id in self.unproven:
+            if con_id not in self.blinded and (quiet or con_id in self.suspended or con_id in self.unproven):
                 yield con_id
 
     def forget_quotes(self) -> None:
@@ -272,7 +293,12 @@ class Guard:
         quote = self.quotes.get(con_id)
         if quote is None or self.alive_at is None or quote.time >= self.alive_at:
             return quote
-        if not quote.live or con_id in self.unproven or self.alive_at - quote.time > self._quiet:
+        if (
+            not quote.live
+            or con_id in self.unproven
+            or con_id in self.blinded
+            or self.alive_at - quote.time > self._quiet
+        ):
             return quote
         return quote.standing_at(self.alive_at)
 
