@@ -24,6 +24,7 @@ from position_manager.model import Kind, Position, Right
 from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
+from position_manager.orders.spread import SpreadBound
 from position_manager.rules.rule_set import Number, Positive, RuleSet, Section, Stop, Target, Whole
 
 
@@ -76,12 +77,39 @@ class Gateway(Section):
 
 
 class Quotes(Section):
-    """Which quotes may trigger: live, two-sided, at most ``max_age_seconds`` old; a price rule must hold on so many
-    different quotes in a row (``confirmations``), each at most ``confirm_within_seconds`` after the one before."""
+    """Which quotes may trigger: live, two-sided, at most ``max_age_seconds`` old, with a spread that an order would be
+    sent at. A price rule must hold on so many quotes in a row (``confirmations``) that span ``confirm_seconds`` at
+    least, each at most ``confirm_within_seconds`` after the one before. Price rules rest for ``opening_grace_seconds``
+    after each opening. A decision is withdrawn before its first fill if the price stays ``recovery_percent`` of the
+    level on the good side of it for ``recovery_seconds``. A quote that does not change is still valid while its data
+    farm is connected and nothing says otherwise, but no longer than ``quiet_seconds`` after its last tick; it is asked
+    for again after half of that.
+    """
 
     max_age_seconds: Annotated[Number, Field(gt=0, le=300)] = Decimal(10)
     confirmations: Annotated[Whole, Field(ge=1, le=10)] = 2
     confirm_within_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(90)
+    quiet_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(300)
+    confirm_seconds: Annotated[Number, Field(ge=0, le=60)] = Decimal(1)
+    opening_grace_seconds: Annotated[Number, Field(ge=0, le=3600)] = Decimal(30)
+    recovery_percent: Annotated[Number, Field(gt=0, lt=100)] = Decimal(5)
+    recovery_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(5)
+
+    @model_validator(mode="after")
+    def _ages_fit(self) -> Self:
+        if self.quiet_seconds < self.max_age_seconds:
+            raise ValueError(
+                f"quiet_seconds ({self.quiet_seconds}) must be at least max_age_seconds ({self.max_age_seconds})"
+            )
+        return self
+
+    @property
+    def recovery_span(self) -> timedelta:
+        return timedelta(seconds=float(self.recovery_seconds))
+
+    @property
+    def quiet(self) -> timedelta:
+        return timedelta(seconds=float(self.quiet_seconds))
 
     @property
     def max_age(self) -> timedelta:
@@ -176,22 +204,55 @@ class Group(RuleSet):
     legs: Annotated[tuple[LegSelector, ...], Field(min_length=1)]
 
 
+class Escalation(Section):
+    """What a close may do that is still not filled ``after_seconds``: go as far as ``max_slippage_percent`` from the
+    middle at the beginning."""
+
+    after_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(600)
+    max_slippage_percent: Fraction
+
+
 class Orders(Section):
     """How closing orders are priced: from the middle to the far side in ``steps``, ``step_seconds`` each; none while
-    the spread is above ``max_spread_percent`` of the middle, none further than ``max_slippage_percent`` from the
-    middle at the beginning. ``outside_rth``: whether they may trade outside the regular hours."""
+    the spread is above both ``max_spread_percent`` of the middle and ``max_spread_ticks`` increments, none further than
+    ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
+    whose spread is allowed, and again in a new session or when its slippage has been used up for
+    ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
+    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours.
+    """
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
     step_seconds: Annotated[Number, Field(gt=0, le=3600)] = Decimal(5)
     max_spread_percent: Fraction = Decimal(20)
+    max_spread_ticks: Annotated[Whole, Field(ge=0, le=100)] = 3
     max_slippage_percent: Fraction = Decimal(10)
+    max_slippage_ticks: Annotated[Whole, Field(ge=0, le=100)] = 2
+    reanchor_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(300)
+    still_held_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(120)
+    escalation: Escalation | None = None
+
+    @model_validator(mode="after")
+    def _escalation_allows_more(self) -> Self:
+        if self.escalation is not None and self.escalation.max_slippage_percent <= self.max_slippage_percent:
+            raise ValueError(
+                f"escalation.max_slippage_percent ({self.escalation.max_slippage_percent}) must be more than "
+                f"max_slippage_percent ({self.max_slippage_percent})"
+            )
+        return self
+
     tif: Literal["DAY", "GTC"] = "DAY"
     outside_rth: bool = False
 
     def ladder(self) -> LadderPolicy:
         """The price ladder of these bounds."""
         interval = timedelta(seconds=float(self.step_seconds))
-        return LadderPolicy(self.steps, interval, self.max_spread_percent / 100, self.max_slippage_percent / 100)
+        return LadderPolicy(
+            self.steps, interval, self.spread(), self.max_slippage_percent / 100, self.max_slippage_ticks
+        )
+
+    def spread(self) -> SpreadBound:
+        """The widest spread at which a quote is acted on."""
+        return SpreadBound(self.max_spread_percent / 100, self.max_spread_ticks)
 
 
 class Caps(Section):
@@ -282,7 +343,7 @@ class Config(Section):
     def limits(self) -> Limits:
         """What the gates hold to."""
         caps = caps_module.Caps(**self.caps.model_dump())
-        return Limits(caps, quote_age=self.quotes.max_age, max_spread=self.orders.max_spread_percent / 100)
+        return Limits(caps, quote_age=self.quotes.max_age, spread=self.orders.spread())
 
     def rule_sets(self) -> Iterator[tuple[Key, RuleSet]]:
         """Every rule set with its key in the file."""

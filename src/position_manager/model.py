@@ -45,6 +45,9 @@ class Instrument:
 
     ``increments``: pairs of a price and the tick that holds from it on, ascending, the first price 0.
     ``liquid_hours``: the regular sessions that the broker has told, ascending; empty if it has told none.
+    ``trading_hours``: all sessions in which an order may trade, at night too; likewise.
+    ``magnifier``: how many units of the broker's quotes are one unit of ``currency`` (100 for pence and cents), 0 if it
+    is not known. Only the broker adapter uses it: every price here, strikes and increments too, is in ``currency``.
     """
 
     con_id: int
@@ -60,6 +63,8 @@ class Instrument:
     trading_class: str = ""
     increments: tuple[tuple[Decimal, Decimal], ...] = ((ZERO, Decimal("0.01")),)
     liquid_hours: tuple[Hours, ...] = ()
+    magnifier: int = 1
+    trading_hours: tuple[Hours, ...] = ()
 
     @property
     def is_option(self) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ib_insync import Stock
+from ib_insync import Future, Stock
 from tests.integration.trading_gateway import (
     ACCOUNT,
     DEADLINE,
@@ -44,6 +44,7 @@ from position_manager.clock import SystemClock
 from position_manager.config import Config
 from position_manager.model import Kind, Position
 from position_manager.orders.intents import Side
+from position_manager.orders.ladder import to_tick
 
 pytestmark = pytest.mark.asyncio
 
@@ -224,6 +225,89 @@ async def test_no_live_quote_is_a_code_about_the_contract(tmp_path: Path) -> Non
         said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 354)
         assert isinstance(said, CodeSaid)
         assert said.con_id == option.instrument.con_id
+
+
+async def test_after_a_competing_session_only_a_new_subscription_gives_live_quotes(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        con_id = option.instrument.con_id
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        await gateway.command("competing-session", "on")
+        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
+        assert isinstance(said, CodeSaid)
+        assert said.con_id == con_id
+        ears.heard.clear()
+        await gateway.command("set-price", str(con_id), "bid=9.00", "ask=9.10")
+        made.watch([option.instrument])
+        await made.ping()
+        assert not ears.heard, "neither a tick of the old subscription nor a new one by itself"
+        made.renew([con_id])
+        again = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
+        assert isinstance(again, CodeSaid)
+        assert again.con_id == con_id, "the request was refused"
+        await gateway.command("competing-session", "off")
+        made.renew([con_id])
+        heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
+        assert isinstance(heard, QuoteHeard)
+        assert (heard.quote.bid, heard.quote.ask, heard.quote.live) == (Decimal("9.00"), Decimal("9.10"), True)
+
+
+async def test_a_renewed_subscription_tells_both_sides_or_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, ears, option):
+        con_id = option.instrument.con_id
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        for _ in range(5):
+            ears.heard.clear()
+            made.renew([con_id])
+            heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
+            assert isinstance(heard, QuoteHeard)
+            assert heard.quote.bid is not None
+            assert heard.quote.ask is not None
+        assert made._ib is not None
+        assert len(made._ib.wrapper.tickers) == 1
+
+
+async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tmp_path: Path) -> None:
+    async with trading_gateway(tmp_path) as gateway, person(gateway) as by_hand:
+        found = await by_hand.reqContractDetailsAsync(Future("ZC", exchange="CBOT"))
+        corn = min(
+            (each.contract for each in found if each.contract is not None),
+            key=lambda each: each.lastTradeDateOrContractMonth,
+        )
+        await trade(by_hand, corn, 1)
+        made, ears = broker(gateway)
+        await made.connect()
+        (position,) = [p for p in await made.positions() if p.instrument.kind is Kind.FUTURE]
+        assert Decimal(3) < position.average_price < Decimal(6)
+        assert position.instrument.increments == ((Decimal(0), Decimal("0.0025")),)
+        made.watch([position.instrument])
+        heard = await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        assert isinstance(heard, QuoteHeard)
+        assert heard.quote.bid is not None
+        assert abs(heard.quote.bid / position.average_price - 1) < Decimal("0.05"), "neither profit nor loss"
+        con_id, far = position.instrument.con_id, to_tick(position.instrument, Side.SELL, heard.quote.bid * 2)
+        made.send(
+            order(con_id, Side.SELL, 1, str(far), made.next_order_id()), position.instrument, tif="DAY",
+            outside_rth=True,
+        )  # fmt: skip
+        await ears.until(lambda event: isinstance(event, OrderHeard))
+        (shown,) = await by_hand.reqAllOpenOrdersAsync()
+        assert shown.order.lmtPrice == float(far * 100), "the order is in cents"
+        made.cancel(made.next_order_id() - 1)
+        near = to_tick(position.instrument, Side.SELL, heard.quote.bid * Decimal("0.9"))
+        made.send(
+            order(con_id, Side.SELL, 1, str(near), made.next_order_id(), ref="pm:SOLD"), position.instrument,
+            tif="DAY", outside_rth=True,
+        )  # fmt: skip
+        executed = await ears.until(
+            lambda event: isinstance(event, ExecutionHeard) and event.execution.ref == "pm:SOLD"
+        )
+        assert isinstance(executed, ExecutionHeard)
+        assert abs(executed.execution.fill.price / position.average_price - 1) < Decimal("0.05")
+        (told,) = [done for done in await made.executions() if done.ref == "pm:SOLD"]
+        assert told.fill == executed.execution.fill
+        await made.close()
 
 
 async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path: Path) -> None:

@@ -110,6 +110,16 @@ class Reread:
     open_orders: tuple[OpenOrder, ...]
 
 
+PARTIAL_DATA = frozenset({10090})
+"""A part of the requested market data is not subscribed; bid and ask still are live."""
+
+
+def ends_quotes(code: int) -> bool:
+    """Whether a message with this code about a market data subscription means that its quotes are no longer live.
+    Everything does, known or not, except for IB's warnings (2100 to 2199) and `PARTIAL_DATA`."""
+    return code not in PARTIAL_DATA and not 2100 <= code < 2200
+
+
 class BrokerError(Exception):
     """A question was not answered: in time, or at all. The message says which and why."""
 
@@ -163,6 +173,10 @@ class Broker(Protocol):
 
     def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
         """Hear the quotes of exactly these from now on. ``anew``: all subscriptions were lost, begin them again."""
+
+    def renew(self, con_ids: Collection[int]) -> None:
+        """Replace the quote subscriptions of these watched contracts by new ones: their quotes are reported again, or
+        why there are none. Until then nothing is reported for them."""
 
     def next_order_id(self) -> int:
         """The lowest order id that the broker would still take from this client."""

@@ -11,7 +11,9 @@ one would end the next question with a part of it.
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from decimal import Decimal
@@ -44,6 +46,7 @@ from position_manager.brokers.broker import (
     QuoteHeard,
     Reread,
     Session,
+    ends_quotes,
 )
 from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
 from position_manager.brokers.ib_pace import Pace
@@ -64,6 +67,8 @@ FIRST_QUESTION = 1_000_000_000
 and orders are numbered from what the gateway told at the begin of the session."""
 REFRESHED_AT_ONCE = 100
 """Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
+RETIRED_FOR = 60.0
+"""Seconds after which no tick of a cancelled subscription can arrive any more."""
 LIVE = 1
 """The market data type of live quotes; 2 is frozen, 3 delayed, 4 both."""
 _KINDS = {Mode.PAPER: AccountKind.PAPER, Mode.LIVE: AccountKind.LIVE, Mode.SHADOW: None}
@@ -97,6 +102,12 @@ class IbBroker:
         self._tickers: dict[int, Ticker] = {}
         self._wanted: dict[int, Instrument] = {}
         self._to_watch: deque[int] = deque()
+        self._ended: set[int] = set()
+        """Contracts whose subscription a message has ended: only `renew` subscribes to them again."""
+        self._renewing: set[int] = set()
+        """Contracts that wait for a new subscription, or for both sides of its first quote."""
+        self._retired: deque[tuple[float, int]] = deque()
+        """Numbers of cancelled subscriptions, whose last ticks may still arrive, and when they were cancelled."""
         self._watching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -138,6 +149,9 @@ class IbBroker:
         self._tickers.clear()
         self._wanted.clear()
         self._to_watch.clear()
+        self._ended.clear()
+        self._renewing.clear()
+        self._retired.clear()
         self._orders.clear()
         self._shown = None
         if ib is not None:
@@ -171,7 +185,7 @@ class IbBroker:
         def on_execution(request: int, contract: Contract, execution: Any) -> None:
             live = request not in wrapper._futures
             exec_details(request, contract, execution)
-            found = execution_of(contract, execution)
+            found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
                 tell(ExecutionHeard(found, execution.orderId if ours else 0))
@@ -184,8 +198,12 @@ class IbBroker:
 
         def on_error(request: int, code: int, text: str, contract: Contract | None) -> None:
             order_id = request if request in self._orders else 0
-            con_id = contract.conId if contract is not None and contract.conId in self._tickers else 0
-            tell(CodeSaid(code, text, order_id, 0 if order_id else con_id))
+            con_id = 0 if order_id else self._quoted_by(ib, request)
+            if con_id and ends_quotes(code):
+                # A tick that is still on its way must not pass for a live quote: only a new subscription gives one.
+                self._unwatch(con_id)
+                self._ended.add(con_id)
+            tell(CodeSaid(code, text, order_id, con_id))
 
         def on_commission(_trade: object, _fill: object, report: Any) -> None:
             realized = number(report.realizedPNL) if report.realizedPNL else None
@@ -328,7 +346,10 @@ class IbBroker:
 
     async def executions(self) -> tuple[Execution, ...]:
         fills = await self._ask("executions", lambda ib: ib.reqExecutionsAsync(ExecutionFilter()))
-        found = (execution_of(fill.contract, fill.execution) for fill in fills)
+        found = (
+            execution_of(fill.contract, fill.execution, self._book.magnifier(fill.contract.conId) or 1)
+            for fill in fills
+        )
         return tuple(execution for execution in found if execution is not None)
 
     async def read_again(self, account: str, con_id: int) -> Reread:
@@ -347,14 +368,34 @@ class IbBroker:
         if self._ib is None:
             return
         if anew:
+            self._ended.clear()
+            self._renewing.clear()
             for con_id in list(self._tickers):
                 self._unwatch(con_id)
         self._wanted = {instrument.con_id: instrument for instrument in instruments}
         for con_id in self._tickers.keys() - self._wanted.keys():
             self._unwatch(con_id)
-        self._to_watch = deque(con_id for con_id in self._wanted if con_id not in self._tickers)
+        self._ended &= self._wanted.keys()
+        self._renewing &= self._wanted.keys()
+        renewals = [con_id for con_id in self._to_watch if con_id in self._renewing]
+        missing = (con_id for con_id in self._wanted if con_id not in self._tickers and con_id not in self._ended)
+        self._to_watch = deque(dict.fromkeys((*missing, *renewals)))
+        self._subscribe_soon(self._ib)
+
+    def renew(self, con_ids: Collection[int]) -> None:
+        if self._ib is None:
+            return
+        waiting = set(self._to_watch)
+        for con_id in con_ids:
+            if con_id in self._wanted and con_id not in waiting:
+                self._ended.discard(con_id)
+                self._renewing.add(con_id)
+                self._to_watch.append(con_id)
+        self._subscribe_soon(self._ib)
+
+    def _subscribe_soon(self, ib: IB) -> None:
         if self._to_watch and (self._watching is None or self._watching.done()):
-            self._watching = asyncio.get_running_loop().create_task(self._subscribe(self._ib))
+            self._watching = asyncio.get_running_loop().create_task(self._subscribe(ib))
 
     async def _subscribe(self, ib: IB) -> None:
         while self._to_watch and self._ib is ib:
@@ -363,21 +404,45 @@ class IbBroker:
                 return
             con_id = self._to_watch.popleft()
             contract = self._book.contract(con_id)
-            if contract is None or con_id in self._tickers:
+            if contract is None or (con_id in self._tickers and con_id not in self._renewing):
                 continue
-            ticker = ib.reqMktData(contract)
+            if con_id in self._tickers:
+                self._pace.note()
+                self._unwatch(con_id)
+            # ib_insync gives one ticker for each object, and a new subscription must not show an old one's prices.
+            ticker = ib.reqMktData(copy.copy(contract))
             self._tickers[con_id] = ticker
             ticker.updateEvent += partial(self._ticked, ib, con_id)
 
     def _unwatch(self, con_id: int) -> None:
         ticker = self._tickers.pop(con_id)
         ticker.updateEvent.clear()
-        if self._ib is not None and ticker.contract is not None:
-            self._ib.cancelMktData(ticker.contract)
+        ib = self._ib
+        if ib is None or ticker.contract is None:
+            return
+        wrapper, now = ib.wrapper, asyncio.get_running_loop().time()
+        self._retired.append((now, wrapper.ticker2ReqId["mktData"].get(ticker, 0)))
+        ib.cancelMktData(ticker.contract)
+        # ib_insync keeps every ticker for ever. Those of numbers that may still be named must stay for a while.
+        wrapper.tickers.pop(id(ticker.contract), None)
+        while self._retired and now - self._retired[0][0] > RETIRED_FOR:
+            wrapper.reqId2Ticker.pop(self._retired.popleft()[1], None)
+
+    def _quoted_by(self, ib: IB, request: int) -> int:
+        """The contract whose present subscription has this number; 0 if none has."""
+        ticker = ib.wrapper.reqId2Ticker.get(request)
+        contract = None if ticker is None else ticker.contract
+        known = contract is not None and self._tickers.get(contract.conId) is ticker
+        return contract.conId if known and contract is not None else 0
 
     def _ticked(self, ib: IB, con_id: int, ticker: Ticker) -> None:
+        if con_id in self._renewing:
+            if math.isnan(ticker.bid) or math.isnan(ticker.ask):
+                return
+            self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
-            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=ticker.marketDataType == LIVE)))
+            live, magnifier = ticker.marketDataType == LIVE, self._book.magnifier(con_id)
+            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier)))
 
     # ----- orders
 
@@ -389,6 +454,9 @@ class IbBroker:
         contract = self._book.contract(order.con_id)
         if contract is None:
             raise BrokerError(f"contract {order.con_id} is not known")
+        magnifier = self._book.magnifier(order.con_id)
+        if not magnifier:
+            raise BrokerError(f"the unit of the prices of contract {order.con_id} is not known: IB reports no details")
         terms: dict[str, Any] = {
             "orderId": order.order_id,
             "account": order.account,
@@ -399,10 +467,10 @@ class IbBroker:
             "ocaType": order.oca_type,
             "transmit": True,
         }
-        quantity, limit = float(order.quantity), float(order.limit)
+        quantity, limit = float(order.quantity), float(order.limit * magnifier)
         made: Order
         if order.stop:
-            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop), **terms)
+            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
         else:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -34,11 +34,13 @@ def per_unit(contract: Contract) -> Decimal:
 @dataclass(frozen=True, slots=True)
 class _Told:
     """What matters of the details of a contract: they are long, and there may be a thousand. ``rule``: the market rule
-    of the exchange that orders are sent to; ``tick``: the smallest increment, 0 if it was not told."""
+    of the exchange that orders are sent to; ``tick``: the smallest increment in the currency, 0 if it was not told;
+    ``magnifier``: how many units of the quotes are one of the currency."""
 
     contract: Contract
     rule: int | None
     tick: Decimal
+    magnifier: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class _Known:
     told: _Told | None
     hours: tuple[Hours, ...]
     asked: datetime
+    trading: tuple[Hours, ...] = ()
 
 
 class ContractBook:
@@ -65,7 +68,8 @@ class ContractBook:
         for instrument in instruments:
             if instrument.con_id in self._made or instrument.con_id in self._known:
                 continue
-            known = _Known(None, instrument.liquid_hours, now) if instrument.liquid_hours else None
+            hours, trading = instrument.liquid_hours, instrument.trading_hours
+            known = _Known(None, hours, now, trading) if hours else None
             if known is not None:
                 self._known[instrument.con_id] = known
             self._made[instrument.con_id] = known, instrument
@@ -78,9 +82,9 @@ class ContractBook:
         known, instrument = made
         if known is not None and known.told is not None:
             return False
-        # What was known from before is of no use if the contract was adjusted since.
+        # What was known from before is of no use if the contract was adjusted since, or if its unit is not known.
         named = contract.localSymbol, kind_of(contract), per_unit(contract)
-        if named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
+        if instrument.magnifier and named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
             return False
         del self._made[contract.conId]
         self._known.pop(contract.conId, None)
@@ -97,22 +101,19 @@ class ContractBook:
     def unknown(self, contract: Contract, now: datetime) -> None:
         """IB did not tell the details of a contract; those known before stay."""
         before = self._known.get(contract.conId)
-        self._known[contract.conId] = _Known(
-            None if before is None else before.told, () if before is None else before.hours, now
-        )
+        if before is None:
+            self._known[contract.conId] = _Known(None, (), now)
+        else:
+            self._known[contract.conId] = replace(before, asked=now)
 
     def learn(self, details: ContractDetails, now: datetime) -> None:
         contract = details.contract
         if contract is None:
             return
-        hours: tuple[Hours, ...] = ()
-        try:
-            if details.liquidHours:
-                hours = parse_liquid_hours(details.liquidHours, zone_of(details.timeZoneId))
-        except ValueError as error:
-            _log.warning("the trading hours of contract %s are not understood: %s", contract.conId, error)
-        told = _Told(contract, _rule_of(details, contract), number(details.minTick) if details.minTick else ZERO)
-        self._known[contract.conId] = _Known(told, hours, now)
+        hours, trading = (_hours(text, details) for text in (details.liquidHours, details.tradingHours))
+        tick = number(details.minTick) if details.minTick else ZERO
+        told = _Told(contract, _rule_of(details, contract), tick, int(details.priceMagnifier or 1))
+        self._known[contract.conId] = _Known(told, hours, now, trading)
 
     def missing_rules(self) -> list[int]:
         """The market rules of known contracts that were not asked for yet."""
@@ -122,6 +123,11 @@ class ContractBook:
     def contract(self, con_id: int) -> Contract | None:
         """The contract for orders and quotes."""
         return self._contracts.get(con_id)
+
+    def magnifier(self, con_id: int) -> int:
+        """How many units of IB's quotes are one unit of the currency; 0 if it is not known."""
+        made = self._made.get(con_id)
+        return 0 if made is None else made[1].magnifier
 
     def instrument(self, held: Contract) -> Instrument:
         """An instrument from a position's contract and the details known of it; the same one while these stay."""
@@ -136,6 +142,7 @@ class ContractBook:
         kind = kind_of(contract)
         if kind is None:
             raise ValueError(f"contract {held.conId} is a {held.secType}")
+        magnifier = 1 if told is None else told.magnifier
         made = Instrument(
             con_id=held.conId,
             symbol=contract.symbol,
@@ -144,12 +151,15 @@ class ContractBook:
             currency=contract.currency,
             exchange=_exchange(contract),
             expiry=_expiry(contract),
-            strike=number(contract.strike) if contract.strike else ZERO,
+            strike=number(contract.strike) / magnifier if contract.strike else ZERO,
             right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
             local_symbol=contract.localSymbol,
             trading_class=contract.tradingClass,
             increments=self._increments(told),
             liquid_hours=() if known is None else known.hours,
+            trading_hours=() if known is None else known.trading,
+            # Without details nobody knows whether its prices are in pence: none of them is used.
+            magnifier=0 if told is None else magnifier,
         )
         self._made[held.conId] = known, made
         self._contracts[held.conId] = _contract(made)
@@ -157,10 +167,27 @@ class ContractBook:
 
     def _increments(self, told: _Told | None) -> tuple[tuple[Decimal, Decimal], ...]:
         steps = self.rules.get(told.rule) if told is not None and told.rule is not None else None
-        if steps:
+        if steps and told is not None:
             found = sorted((number(step.lowEdge), number(step.increment)) for step in steps)
+            # The smallest increment (minTick) is in the currency. Market rules are not known to be: one whose steps are
+            # larger by the magnifier or more is in the unit of the quotes.
+            least = min(step for _, step in found)
+            unit = told.magnifier if told.tick and least >= told.tick * told.magnifier else 1
+            found = [(edge / unit, step / unit) for edge, step in found]
             return ((ZERO, found[0][1]), *found[1:])
         return ((ZERO, told.tick if told is not None and told.tick else Decimal("0.01")),)
+
+
+def _hours(text: str, details: ContractDetails) -> tuple[Hours, ...]:
+    """The sessions; none if they are not told, or not understood."""
+    try:
+        return parse_liquid_hours(text, zone_of(details.timeZoneId)) if text else ()
+    except ValueError as error:
+        contract = details.contract
+        _log.warning(
+            "the hours of contract %s are not understood: %s", None if contract is None else contract.conId, error
+        )
+        return ()
 
 
 def _rule_of(details: ContractDetails, contract: Contract) -> int | None:

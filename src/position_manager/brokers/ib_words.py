@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -24,12 +25,13 @@ def side_of(word: str) -> Side:
     return Side.BUY if word in ("BUY", "BOT") else Side.SELL
 
 
-def execution_of(contract: Contract, told: Any) -> Execution | None:
-    """An execution; None for one of a part of a combination, which IB reports leg by leg as well."""
+def execution_of(contract: Contract, told: Any, magnifier: int) -> Execution | None:
+    """An execution, its price in the currency; None for one of a part of a combination, which IB reports leg by leg as
+    well."""
     if contract.secType == "BAG":
         return None
     time = told.time if told.time.tzinfo is not None else told.time.replace(tzinfo=UTC)
-    fill = Fill(told.execId, number(told.shares), number(told.price), time)
+    fill = Fill(told.execId, number(told.shares), in_currency(number(told.price), magnifier), time)
     return Execution(told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef)
 
 
@@ -43,8 +45,26 @@ def completed_of(trade: Trade) -> CompletedOrder:
     )
 
 
-def quote_of(ticker: Ticker, now: datetime, *, live: bool) -> Quote:
-    """The quote at its last tick. Without a bid or an ask IB gives -1; its last price is never used in place of one."""
+def in_currency(quoted: Decimal, magnifier: int) -> Decimal:
+    """A price in the currency: IB quotes, executes and takes orders in pence or cents where the price magnifier is
+    100, but reports average costs in pounds or dollars."""
+    return quoted if magnifier == 1 else quoted / magnifier
+
+
+def quote_of(ticker: Ticker, now: datetime, *, live: bool, magnifier: int) -> Quote:
+    """The quote at its last tick, prices in the currency. Without a bid or an ask IB gives -1; its last price is never
+    used in place of one. With an unknown magnifier (0) there is no price."""
+    if not magnifier:
+        return Quote(now, None, None, live=live, halted=ticker.halted > 0)
+    quote = _as_quoted(ticker, now, live=live)
+    if magnifier == 1:
+        return quote
+    prices = (quote.bid, quote.ask, quote.last, quote.underlying)
+    bid, ask, last, underlying = (None if price is None else price / magnifier for price in prices)
+    return replace(quote, bid=bid, ask=ask, last=last, underlying=underlying)
+
+
+def _as_quoted(ticker: Ticker, now: datetime, *, live: bool) -> Quote:
     greeks = ticker.modelGreeks
     return Quote(
         time=now,

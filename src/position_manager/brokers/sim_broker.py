@@ -205,6 +205,11 @@ class SimBroker:
         if fresh:
             self._put(_FirstQuotes(self._due(), fresh))
 
+    def renew(self, con_ids: Collection[int]) -> None:
+        fresh = self._watched & frozenset(con_ids)
+        if fresh:
+            self._put(_FirstQuotes(self._due(), fresh))
+
     def next_order_id(self) -> int:
         return self._next_id
 

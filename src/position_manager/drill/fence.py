@@ -121,6 +121,9 @@ class Fence:
     def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
         self._living().watch([one for one in instruments if one.con_id == self._field.con_id], anew=anew)
 
+    def renew(self, con_ids: Collection[int]) -> None:
+        self._living().renew([con_id for con_id in con_ids if con_id == self._field.con_id])
+
     def next_order_id(self) -> int:
         return self._living().next_order_id()
 

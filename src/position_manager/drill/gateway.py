@@ -193,7 +193,7 @@ class GatewayBench:
         ticker = self._buyer.reqMktData(contract)
         try:
             async with asyncio.timeout(PRICE_WITHIN):
-                while not ((quote := quote_of(ticker, self._clock.now(), live=True)).bid and quote.ask):
+                while not ((quote := quote_of(ticker, self._clock.now(), live=True, magnifier=1)).bid and quote.ask):
                     await ticker.updateEvent
                 return quote
         except TimeoutError as error:

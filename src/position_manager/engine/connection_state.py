@@ -17,6 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from position_manager.brokers.broker import ends_quotes
+
 NEW_YORK = ZoneInfo("America/New_York")
 
 
@@ -89,6 +91,19 @@ REACTIONS: Mapping[int, Reaction] = MappingProxyType(
 """Codes by number. Any other one asks for nothing here; codes that name an order are `intents.MEANINGS`."""
 
 
+_ACCOUNT_FAULT = re.compile(r"read[- ]?only|permission.*\baccount|\baccount.*(permission|authori[sz]ed)", re.IGNORECASE)
+
+
+def is_account_fault(code: int, text: str) -> bool:
+    """Whether a 321 is about the account: the API is read-only, or the account may not do this at all. Every other 321
+    is about the one request that it answers."""
+    return REACTIONS.get(code) is Reaction.CONFIGURATION and _ACCOUNT_FAULT.search(text) is not None
+
+
+_MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
+"""Reactions to codes that concern one contract only if they name a market data subscription."""
+
+
 @dataclass(frozen=True)
 class Span:
     """One occurrence of a window, in UTC. ``frozen_until``: when the interruption is expected; nothing is sent from
@@ -130,9 +145,11 @@ RESET = Window("nightly reset at IB", time(23, 45), time(0, 45))
 @dataclass(frozen=True)
 class Patience:
     """When a person is paged: ``page_after`` without READY (inside a window: at its end), ``client_id_for`` with the
-    client id in use."""
+    client id in use. ``probe_after``: how long a lost link waits for the message that it is back; then an answer of
+    IB's servers is enough."""
 
     page_after: timedelta = timedelta(minutes=10)
+    probe_after: timedelta = timedelta(minutes=3)
     client_id_for: timedelta = timedelta(minutes=2)
     windows: tuple[Window, ...] = (RESTART, RESET)
 
@@ -182,8 +199,8 @@ class SyncFailed:
 
 @dataclass(frozen=True)
 class CodeHeard:
-    """A message of IB that names no order of ours. ``subject``: the instrument it is about, if any. The farm that it
-    is about stands at the end of IB's text."""
+    """A message of IB that names no order of ours. ``subject``: the instrument whose quotes it is about, if any: then
+    every code that ends quotes (`ends_quotes`) suspends them. The farm that it is about is at the end of IB's text."""
 
     code: int
     text: str
@@ -195,6 +212,11 @@ class LiveAgain:
     """A live quote came for an instrument whose prices were suspended."""
 
     subject: str
+
+
+@dataclass(frozen=True)
+class ServersAnswer:
+    """A new subscription was answered with a quote: IB's servers are reached, whatever the gateway last reported."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +237,8 @@ class Resumed:
 
 
 Event = (
-    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain | AuthNeeded
+    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain
+    | ServersAnswer | AuthNeeded
     | Tick | Resumed
 )  # fmt: skip
 
@@ -256,17 +279,45 @@ class ConnectLater:
 
 @dataclass(frozen=True)
 class SuspendPrices:
-    """Price rules of this instrument rest until a live quote comes."""
+    """Price rules of this instrument rest until a live quote comes. ``first``: it was not suspended before."""
 
     subject: str
     why: str
+    first: bool = True
+
+
+@dataclass(frozen=True)
+class ResumePrices:
+    """A live quote came for an instrument whose price rules rested."""
+
+    subject: str
+
+
+@dataclass(frozen=True)
+class DoubtQuotes:
+    """Ticks may have been missed, of what ``farm`` quotes or (empty) of everything: no quote counts as unchanged until
+    its instrument is quoted again."""
+
+    farm: str = ""
+
+
+class About(StrEnum):
+    """The condition that a message is about: messages about one must never stand for another."""
+
+    AWAY = "away"
+    FARM = "farm"
+    CLIENT_ID = "client id"
+    LOGIN = "login"
+    HALT = "halt"
 
 
 @dataclass(frozen=True)
 class Alert:
-    """Tell once."""
+    """Tell once. ``subject``: the farm, for FARM."""
 
     text: str
+    about: About = About.AWAY
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -274,6 +325,8 @@ class Recovered:
     """Tell that what was alerted is over."""
 
     text: str
+    about: About = About.AWAY
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,6 +334,7 @@ class Page:
     """Call a person."""
 
     text: str
+    about: About = About.AWAY
 
 
 @dataclass(frozen=True)
@@ -291,8 +345,8 @@ class HaltAll:
 
 
 Action = (
-    FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | Alert | Recovered | Page
-    | HaltAll
+    FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | ResumePrices | DoubtQuotes
+    | Alert | Recovered | Page | HaltAll
 )  # fmt: skip
 
 
@@ -405,7 +459,7 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     since = new.client_id_since
     if since is not None and not new.client_id_paged and now - since >= patience.client_id_for:
         new = replace(new, client_id_paged=True)
-        pages.append(Page("the client id is still in use: does another program connect with it?"))
+        pages.append(Page("the client id is still in use: does another program connect with it?", About.CLIENT_ID))
     return new, tuple(pages)
 
 
@@ -439,12 +493,18 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             if event.subject not in old.suspended:
                 return old, ()
             new = replace(old, suspended=old.suspended - {event.subject})
-            return new, (Recovered(f"live quotes for {event.subject} again"),)
+            return new, (ResumePrices(event.subject),)
+        case ServersAnswer():
+            lost = old.link is Phase.LINK_LOST and old.verified and old.away_since is not None
+            if not lost or old.away_since is None or now - old.away_since < patience.probe_after:
+                return old, ()
+            # A full sync proves the rest: READY only if each of its questions is answered.
+            return _sync(replace(old, link=Phase.SYNCING))
         case AuthNeeded():
             if old.link is Phase.AUTH_NEEDED:
                 return old, ()
             new, actions = _lost(old, Phase.AUTH_NEEDED, event.why, now, patience)
-            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}"))
+            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}", About.LOGIN))
         case Tick():
             return old, ()
         case Resumed():
@@ -484,23 +544,29 @@ def _down(old: Connection, why: str, now: datetime, patience: Patience) -> Outco
     return new, (*actions, ConnectLater(same_id_soon=old.client_id_since is not None))
 
 
-_FARM = re.compile(r"[:.]\s*(\w+)\s*$")
+_FARM = re.compile(r":\s*([\w.]+?)\s*$|[:.]\s*(\w+)\s*$")
 
 
 def farm_of(text: str) -> str:
     """The farm that a message is about: the word at its end (`… connection is broken:usfarm`)."""
     match = _FARM.search(text)
-    return match[1] if match else text
+    return (match[1] or match[2]) if match else text
 
 
 def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
     said = f"{event.code} {event.text}"
-    match REACTIONS.get(event.code, Reaction.NONE):
+    reaction = REACTIONS.get(event.code, Reaction.NONE)
+    if reaction is Reaction.CONFIGURATION and not is_account_fault(event.code, event.text):
+        reaction = Reaction.NONE
+    if event.subject and reaction in _MAY_BE_ABOUT_QUOTES and ends_quotes(event.code):
+        reaction = Reaction.NO_LIVE_QUOTE
+    match reaction:
         case Reaction.LINK_LOST:
             # It comes by the dozen at night: the first one counts.
             if old.link not in (Phase.SOCKET, Phase.SYNCING, Phase.READY):
                 return old, ()
-            return _lost(old, Phase.LINK_LOST, said, now, patience)
+            new, actions = _lost(old, Phase.LINK_LOST, said, now, patience)
+            return new, (DoubtQuotes(), *actions)
         case Reaction.RESTORED_DATA_LOST:
             return _restored(old, said, (Resubscribe(),))
         case Reaction.RESTORED:
@@ -508,23 +574,22 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.FARM_DOWN:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded | {farm})
-            return new, () if farm in old.degraded else (Alert(said),)
+            return new, () if farm in old.degraded else (DoubtQuotes(farm), Alert(said, About.FARM, farm))
         case Reaction.FARM_UP:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded - {farm})
-            return new, (Recovered(said),) if farm in old.degraded else ()
+            return new, (Recovered(said, About.FARM, farm),) if farm in old.degraded else ()
         case Reaction.NOT_CONNECTED:
             return _down(old, said, now, patience)
         case Reaction.CLIENT_ID_IN_USE:
             return replace(old, client_id_since=old.client_id_since or now), ()
         case Reaction.NO_LIVE_QUOTE:
-            suspend = SuspendPrices(event.subject, said)
-            new = replace(old, suspended=old.suspended | {event.subject})
-            return new, (suspend,) if event.subject in old.suspended else (suspend, Alert(said))
+            suspend = SuspendPrices(event.subject, said, first=event.subject not in old.suspended)
+            return replace(old, suspended=old.suspended | {event.subject}), (suspend,)
         case Reaction.CONFIGURATION:
             if old.halted is not None:
                 return old, ()
-            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}"))
+            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}", About.HALT))
         case Reaction.NONE:
             return old, ()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -73,10 +73,22 @@ LONGEST_DELAY = timedelta(seconds=60)
 SYNC_AGAIN = timedelta(seconds=5)
 """After a full sync that failed."""
 LONGEST_SYNC_PAUSE = timedelta(seconds=20)
+QUOTES_AGAIN = timedelta(seconds=30)
+"""So often the quotes of a contract are asked for again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
-QUIET_CAUSES = frozenset({BlindCause.MARKET_CLOSED, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED})
+PROBE_EVERY = timedelta(seconds=30)
+"""So often a lost link is probed."""
+KEEP_WITHIN = timedelta(seconds=0.2)
+"""A trailing stop that has moved is written down within this time."""
+QUIET_CAUSES = frozenset(
+    {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
+)
 """Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
+FRESH_CAUSES = frozenset(
+    {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
+)
+"""Causes of being unprotected that say nothing about quotes."""
 SLICE = 10
 """So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
@@ -130,6 +142,10 @@ class Engine:
         self._searches = Searches()
         self._syncing = False
         self._pushed: dict[Key, Decimal] = {}
+        self._absent: set[Key] = set()
+        """Holdings that the last list of positions lacked without an explanation."""
+        self._flat: set[Key] = set()
+        """Holdings that were pushed as flat, or as on the other side, since a full sync has counted them."""
         self._sync_pause = timedelta(seconds=1)
         self._connect_at: datetime | None = now
         self._delay = timedelta(seconds=1)
@@ -137,10 +153,16 @@ class Engine:
         self._cycle_at = now
         self._loop: Iterator[bool] | None = None
         self._keep_due = False
+        self._keep_at: datetime | None = None
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
-        self._unprotected_told: set[str] = set()
+        self._unprotected_told: dict[str, set[str]] = {}
+        """By unit, the causes that people know of."""
         self._unwritten_halt: str | None = None
+        self._probed: set[int] = set()
+        self._probe_at: datetime | None = None
+        self._renewed: dict[int, datetime] = {}
+        """When the quotes of a contract were last asked for again, or were refused."""
         self._greeted = False
         self._connected_told = False
         broker.listen(self.hear)
@@ -161,7 +183,7 @@ class Engine:
     def quotes_fresh(self) -> bool:
         """Whether every position of an open market has a quote that rules may act on; true if there is none."""
         causes = (verdict.cause for verdict in self.desk.guard.verdicts.values() if isinstance(verdict, Blind))
-        return all(cause in (BlindCause.MARKET_CLOSED, BlindCause.NO_RULES, BlindCause.LOCKED) for cause in causes)
+        return all(cause in FRESH_CAUSES for cause in causes)
 
     def reload(self, config: Config) -> None:
         """New rules, already checked and fit for this process (`config.reload`)."""
@@ -181,12 +203,15 @@ class Engine:
         desk = self.desk
         if not self.ready:
             raise RefusedError(f"The connection is {desk.connection.phase}: the position cannot be read. {self.why}")
+        locked = [key for key in desk.locks if desk.names(key, what)]
+        for key in locked:
+            self._refuse_to_sell_at_once(key)
         said = []
         for closing in [c for c in self.closer.closings.values() if self.closer.means(c, what)]:
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
-        for key in [key for key in desk.locks if desk.names(key, what)]:
-            held = desk.guard.positions.get(key)
+        for key in locked:
+            held = None if key in self._absent else desk.guard.positions.get(key)
             quantity = Decimal(0) if held is None else held.quantity
             if desk.journal.release(*key, quantity, by, desk.journal.uncounted(*key, desk.seen.executions)):
                 self._searches.clear()
@@ -194,9 +219,27 @@ class Engine:
                 said.append(f"{desk.label(key[1])} is released; {quantity} are held.")
         if not said:
             raise RefusedError(f"Nothing that is called {what!r} is locked or being closed.")
+        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
+        self.closer.withdraw_past()
         desk.read_locks()
         desk.sync_soon()
         return " ".join(said)
+
+    def _refuse_to_sell_at_once(self, key: Key) -> None:
+        """A rule that was written before a split names prices of before it, and an average cost may lag behind a size
+        that grew: a release would close it at once, for no loss at all."""
+        desk = self.desk
+        held, holding = desk.guard.positions.get(key), desk.journal.holding(*key)
+        if held is None or (holding is not None and holding.quantity == held.quantity):
+            return
+        for unit in desk.guard.units_of(key[1]):
+            fires = desk.guard.would_fire(unit, desk.clock.now()) if unit.account == key[0] else None
+            grew = holding is None or abs(held.quantity) > abs(holding.quantity)
+            if fires is not None and (grew or desk.guard.rules[unit.key].rules.names_a_price(fires.rule)):
+                raise RefusedError(
+                    f"{unit.name} is now {held.quantity} and would be closed at once by its {fires.text}. "
+                    "Correct the rule and reload, then release it; or close it by hand after the release."
+                )
 
     # ----- the loop
 
@@ -243,7 +286,8 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        return min([self._cycle_at, *(t for t in (sync_at, self._connect_at, desk.advance_at) if t is not None)])
+        others = (sync_at, self._connect_at, desk.advance_at, self._keep_at)
+        return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
         """All that is due now."""
@@ -263,6 +307,7 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            self._keep_moved(now)
             self._go_on()
         except JournalError as error:
             desk.journal_failed(error)
@@ -270,6 +315,19 @@ class Engine:
             # Nothing can be closed now: that is counted all the same.
             for unit in desk.guard.units:
                 self._look(unit, now)
+
+    def _keep_moved(self, now: datetime) -> None:
+        """A trailing stop that has moved is on disk before a rule can fire on it: that takes the time in which quotes
+        confirm it. Those of a moment share one write to the disk."""
+        desk = self.desk
+        if not desk.guard.moved or desk.opened is None or desk.fault is not None:
+            self._keep_at = None
+            return
+        if self._keep_at is None or self._keep_at - now > KEEP_WITHIN:
+            self._keep_at = now + KEEP_WITHIN
+        elif now >= self._keep_at and not desk.busy:
+            desk.guard.keep_moved(desk.journal)
+            self._keep_at = now if desk.guard.moved else None
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
@@ -286,7 +344,10 @@ class Engine:
                 self._poll_at = now + poll
                 desk.sync_soon()
                 self._keep_due = True
+            self.closer.still_held(now)
             self._ask_for_life(now)
+            self._renew_quotes(now)
+            self._probe(now)
         self._begin_loop()
 
     def _begin_loop(self) -> None:
@@ -361,7 +422,7 @@ class Engine:
 
     def _hear(self, event: link.Event) -> None:
         desk = self.desk
-        before = desk.connection.phase
+        before, farms = desk.connection.phase, desk.connection.degraded
         desk.connection, actions = link.after(desk.connection, event, desk.clock.now(), self._link_patience)
         if desk.connection.phase is not before:
             self.since = desk.clock.now()
@@ -369,6 +430,8 @@ class Engine:
             self._cycle_at = self.since
             _log.info("connection: %s", desk.connection.phase)
             desk.wake.set()
+        if desk.connection.degraded != farms:
+            desk.guard.farms_down(desk.connection.degraded)
         for action in actions:
             try:
                 self._act(action)
@@ -384,6 +447,7 @@ class Engine:
                 desk.spawn(self._sync(action.sync))
             case link.Resubscribe():
                 desk.guard.forget_quotes()
+                self._renewed.clear()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
                 # No pass counts across a lost link.
@@ -397,7 +461,22 @@ class Engine:
                 self._delay = min(LONGEST_DELAY, 2 * self._delay)
                 self._connect_at = now + pause * self._jitter()
             case link.SuspendPrices():
-                _log.warning("no live quote for %s: %s", desk.label(int(action.subject)), action.why)
+                con_id = int(action.subject)
+                desk.guard.suspend(con_id, action.why)
+                if action.first:
+                    desk.say(desk.author.suspended(desk.label(con_id), con_id, action.why))
+                for unit in desk.guard.units_of(con_id):
+                    self._look(unit, now)
+            case link.ResumePrices():
+                con_id = int(action.subject)
+                desk.say(desk.author.quoted_again(desk.label(con_id), con_id))
+            case link.DoubtQuotes():
+                desk.guard.doubt(action.farm)
+                self._renewed.clear()
+            case link.Alert() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_down(action.subject, action.text))
+            case link.Recovered() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_up(action.subject, action.text))
             case link.Alert():
                 self.why = action.text
                 self.losses += 1
@@ -405,7 +484,7 @@ class Engine:
             case link.Recovered():
                 desk.say(desk.author.back(action.text) if self.ready else desk.author.notice_over(action.text))
             case link.Page():
-                desk.say(desk.author.page(action.text))
+                desk.say(desk.author.page(action.text, action.about))
             case link.HaltAll():
                 self._halt(action.reason)
         desk.wake.set()
@@ -496,6 +575,7 @@ class Engine:
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
+        self._renewed.clear()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
 
@@ -555,15 +635,38 @@ class Engine:
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
-        sync = Sync(desk.seen, desk.instruments, guarded, self._patience, today, client_id)
+        averages = {position.key: position.average_price for position in positions}
+        sync = Sync(
+            desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat
+        )
         found = reconcile(desk.journal, sync, self._searches)
-        desk.guard.hold(position for position in positions if position.account in guarded)
+        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
+        shown = [position for position in positions if position.account in guarded]
+        desk.guard.hold([*shown, *self._only_absent(shown)])
         for key, quantity in self._pushed.items():
             # Told after the sync has begun: the positions of the sync may be older.
             desk.guard.push(*key, quantity)
+        self.closer.withdraw_past()
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
+
+    def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
+        """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
+        from one absence. Until it is explained its rules and what they remember go on; nothing is sent for it, as the
+        position is read again before an order. With an order under way the list counts: the order could open one."""
+        journal = self.desk.journal
+        listed = {position.key for position in shown}
+        self._absent = {
+            key
+            for key in self.desk.guard.positions
+            if key not in listed
+            and key not in self._pushed
+            and (holding := journal.holding(*key)) is not None
+            and holding.quantity == self.desk.guard.positions[key].quantity
+            and journal.open_intent(*key) is None
+        }
+        return [self.desk.guard.positions[key] for key in self._absent]
 
     def _found(self, finding: Finding) -> None:
         desk, author = self.desk, self.desk.author
@@ -610,13 +713,23 @@ class Engine:
         now = desk.clock.now()
         match event:
             case QuoteHeard(con_id, quote):
-                desk.guard.quotes[con_id] = quote
+                desk.guard.hear(con_id, quote)
+                if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+                    self._probed.clear()
+                    self._hear(link.ServersAnswer())
                 if quote.live and str(con_id) in desk.connection.suspended:
                     self._hear(link.LiveAgain(str(con_id)))
                 for unit in desk.guard.units_of(con_id):
                     self._look(unit, now)
+                if desk.guard.moved and self._keep_at is None:
+                    desk.wake.set()
                 self.closer.quoted(con_id)
             case PositionHeard(account, con_id, quantity):
+                known = self._pushed.get((account, con_id))
+                held = desk.guard.positions.get((account, con_id))
+                before = known if known is not None else Decimal(0) if held is None else held.quantity
+                if before and before * quantity <= 0:
+                    self._flat.add((account, con_id))
                 self._pushed[account, con_id] = quantity
                 if account in desk.accounts and desk.guard.push(account, con_id, quantity):
                     desk.broker.watch(self._watched())
@@ -640,8 +753,47 @@ class Engine:
 
     def _code(self, event: CodeSaid) -> None:
         about_quotes = link.REACTIONS.get(event.code) is link.Reaction.NO_LIVE_QUOTE
+        if event.con_id:
+            # Asked for again after a while, not at once: the answer would be the same.
+            self._renewed[event.con_id] = self.desk.clock.now()
         if event.con_id or not about_quotes:
             self._hear(link.CodeHeard(event.code, event.text, str(event.con_id) if event.con_id else ""))
+
+    def _renew_quotes(self, now: datetime) -> None:
+        """Ask again for the quotes that prove nothing any more, while their market is open."""
+        desk = self.desk
+        if not self.ready:
+            return
+        guard, due = desk.guard, []
+        for con_id in guard.quiet_contracts(now):
+            doubtful = con_id in guard.suspended or con_id in guard.unproven
+            pause = QUOTES_AGAIN if doubtful else guard.config.quotes.quiet / 2
+            before = self._renewed.get(con_id)
+            if before is None and con_id not in guard.quotes and not doubtful:
+                # Its subscription is a new one.
+                self._renewed[con_id] = now
+            elif before is None or abs(now - before) >= pause:
+                verdicts = (guard.verdicts.get(unit.key) for unit in guard.units_of(con_id))
+                if any(not (isinstance(v, Blind) and v.cause is BlindCause.MARKET_CLOSED) for v in verdicts):
+                    self._renewed[con_id] = now
+                    due.append(con_id)
+        if due:
+            desk.broker.renew(due)
+
+    def _probe(self, now: datetime) -> None:
+        """A link that is lost for long, and whose return may not have been reported: ask for a few quotes anew. The
+        first answer shows that IB's servers are reached."""
+        connection = self.desk.connection
+        if connection.link is not link.Phase.LINK_LOST or connection.away_since is None:
+            self._probed.clear()
+            self._probe_at = None
+            return
+        if now - connection.away_since < self._link_patience.probe_after:
+            return
+        if self._probe_at is None or abs(now - self._probe_at) >= PROBE_EVERY:
+            self._probe_at = now
+            self._probed = {con_id for _, con_id in list(self.desk.guard.positions)[:3]}
+            self.desk.broker.renew(sorted(self._probed))
 
     def _ask_for_life(self, now: datetime) -> None:
         """A market in which nothing moves is told from a dead feed by a question that any living session answers."""
@@ -656,8 +808,7 @@ class Engine:
         except BrokerError as error:
             _log.warning("the gateway does not answer: %s", error)
             return
-        if not self.desk.connection.data_degraded:
-            self.desk.guard.alive_at = self.desk.clock.now()
+        self.desk.guard.alive_at = self.desk.clock.now()
 
     # ----- rules
 
@@ -670,7 +821,7 @@ class Engine:
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
             return
-        fired = guard.look(unit, now, self._blind)
+        fired = guard.look(unit, now, self._blind, self.closer.blocked)
         if fired is not None:
             self.closer.decide(unit, str(fired.rule), fired.text)
 
@@ -700,14 +851,16 @@ class Engine:
                     continue
                 since = min(now, before.get(unit.key, now))
                 self._unprotected_since[unit.key] = since
-                if unit.key not in self._unprotected_told and now - since >= ALERT_AFTER:
-                    self._unprotected_told.add(unit.key)
-                    seconds = (now - since).total_seconds()
-                    desk.say(desk.author.unprotected(unit.name, unit.key, verdict.text, seconds))
+                told = self._unprotected_told.get(unit.key, set())
+                if verdict.cause.value not in told and now - since >= ALERT_AFTER:
+                    self._unprotected_told[unit.key] = told | {verdict.cause.value}
+                    seconds, cause = (now - since).total_seconds(), verdict.cause.value
+                    desk.say(desk.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds))
             elif unit.key in self._unprotected_told:
-                self._unprotected_told.remove(unit.key)
+                del self._unprotected_told[unit.key]
                 desk.say(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
-        self._unprotected_told &= {unit.key for unit in desk.guard.units}
+        held = {unit.key for unit in desk.guard.units}
+        self._unprotected_told = {key: told for key, told in self._unprotected_told.items() if key in held}
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]

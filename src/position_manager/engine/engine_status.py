@@ -13,7 +13,7 @@ from position_manager.engine.engine import Engine
 from position_manager.model import Quote
 from position_manager.orders.caps import windows
 from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
-from position_manager.rules.evaluation import Blind, Hold
+from position_manager.rules.evaluation import Blind, Cause, Hold
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
 
@@ -97,8 +97,10 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
     verdict, count = guard.verdicts.get(unit.key), guard.counts.get(unit.key)
     closing, shadow = engine.closer.of(unit), engine.closer.would_have(unit)
     resolved = guard.rules[unit.key]
+    hold = verdict.hold if isinstance(verdict, Blind) else verdict if isinstance(verdict, Hold) else None
     if isinstance(verdict, Blind):
-        word, text = "unprotected", f"{verdict.cause}: {verdict.text}"
+        word = "unprotected"
+        text = verdict.text if verdict.cause is Cause.BLOCKED else f"{verdict.cause}: {verdict.text}"
     elif closing is not None:
         word, text = "closing", closing.text
     elif shadow is not None:
@@ -122,8 +124,8 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
             for name, rule in resolved.rules.own_rules.items()
             if name in resolved.origins
         ),
-        stop=verdict.stop if isinstance(verdict, Hold) else None,
-        target=verdict.target if isinstance(verdict, Hold) else None,
+        stop=None if hold is None else hold.stop,
+        target=None if hold is None else hold.target,
         unprotected_seconds=0.0 if count is None else count.in_session,
         unprotected_since=None if count is None else count.since,
         legs=tuple(

@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -46,7 +46,9 @@ from position_manager.orders.intents import (
     apply,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE = frozenset({1, 2})
+"""Versions that can be read; a writer brings an older one to the present version when it opens it."""
 APPLICATION_ID = 0x706D6A31  # "pmj1"
 
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
@@ -82,6 +84,7 @@ CREATE TRIGGER events_are_kept BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT,
 CREATE TABLE others (exec_id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE holdings (
     account TEXT NOT NULL, con_id INTEGER NOT NULL, quantity TEXT NOT NULL, oca_group TEXT NOT NULL,
+    episode TEXT NOT NULL DEFAULT '', average TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (account, con_id)
 ) STRICT;
 CREATE TABLE locks (
@@ -94,6 +97,17 @@ CREATE TABLE rule_memory (
 ) STRICT;
 CREATE TABLE counters (client_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL) STRICT;
 """
+
+_FROM_1_TO_2 = """
+ALTER TABLE holdings ADD COLUMN episode TEXT NOT NULL DEFAULT '';
+ALTER TABLE holdings ADD COLUMN average TEXT NOT NULL DEFAULT '';
+UPDATE holdings SET episode = oca_group WHERE CAST(quantity AS REAL) <> 0;
+DELETE FROM rule_memory WHERE rule LIKE 'memory of %' AND NOT EXISTS (
+    SELECT 1 FROM holdings h
+    WHERE h.account = rule_memory.account AND h.con_id = rule_memory.con_id AND CAST(h.quantity AS REAL) <> 0
+);
+"""
+"""What rules remember of a position that is gone must not act on the next one; of what is held it still counts."""
 
 Key = tuple[str, int]
 """Account and contract id."""
@@ -169,10 +183,17 @@ class Lock:
 
 @dataclass(frozen=True)
 class Holding:
-    """What a position is expected to be, all proven executions counted, and the OCA group of its present episode."""
+    """What a position is expected to be, all proven executions counted, and the OCA group of closes of that size.
+
+    ``episode`` names one life of the position, from its opening until it is flat, split or assigned: what rules
+    remember and what was decided belongs to one episode. Empty while it is flat. ``average``: the average price that
+    the broker reported for this quantity, None if it has not yet.
+    """
 
     quantity: Decimal
     oca_group: str
+    episode: str = ""
+    average: Decimal | None = None
 
 
 @dataclass(frozen=True)
@@ -238,8 +259,8 @@ class JournalReader:
         """Raise JournalError unless this is a whole journal of this version."""
         if self._one("PRAGMA application_id")[0] != APPLICATION_ID:
             raise JournalError(f"journal {self.path}: it is another program's database. Name another file.")
-        version = self._one("PRAGMA user_version")[0]
-        if version != SCHEMA_VERSION:
+        self._version = version = self._one("PRAGMA user_version")[0]
+        if version not in READABLE:
             raise JournalError(
                 f"journal {self.path}: it has version {version}, this release writes {SCHEMA_VERSION}. "
                 "Run the release that wrote it."
@@ -340,13 +361,21 @@ class JournalReader:
 
     def holding(self, account: str, con_id: int) -> Holding | None:
         """What the position is expected to be; None if it was never counted."""
-        row = self._one("SELECT quantity, oca_group FROM holdings WHERE account = ? AND con_id = ?", account, con_id)
-        return None if row is None else Holding(Decimal(row[0]), row[1])
+        row = self._one(
+            f"SELECT {self._holding_columns} FROM holdings WHERE account = ? AND con_id = ?",  # noqa: S608 - constants
+            *(account, con_id),
+        )
+        return None if row is None else _holding(row)
 
     def holdings(self) -> dict[Key, Holding]:
         """All that were ever counted, by account and contract id."""
-        rows = self._all("SELECT account, con_id, quantity, oca_group FROM holdings")
-        return {(row[0], row[1]): Holding(Decimal(row[2]), row[3]) for row in rows}
+        rows = self._all(f"SELECT account, con_id, {self._holding_columns} FROM holdings")  # noqa: S608 - constants
+        return {(row[0], row[1]): _holding(row[2:]) for row in rows}
+
+    @property
+    def _holding_columns(self) -> str:
+        episode = "episode, average" if self._version >= 2 else "'', ''"
+        return f"quantity, oca_group, {episode}"
 
     @property
     def empty(self) -> bool:
@@ -374,9 +403,11 @@ class JournalReader:
             )[0]
         )
 
-    def sent_since(self, time: datetime) -> int:
-        """How many orders were written down for sending at or after a time."""
-        count: int = self._one("SELECT COUNT(*) FROM orders WHERE sent >= ?", _text(time))[0]
+    def sent_since(self, time: datetime, *, closes_only: bool = False) -> int:
+        """How many orders were written down for sending at or after a time; ``closes_only``: without those that rest
+        with a trigger."""
+        condition = " AND stop_price = '0'" if closes_only else ""
+        count: int = self._one(f"SELECT COUNT(*) FROM orders WHERE sent >= ?{condition}", _text(time))[0]  # noqa: S608 - constants
         return count
 
     def events(
@@ -484,11 +515,21 @@ class Journal(JournalReader):
                     self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._check()
+        if self._version < SCHEMA_VERSION:
+            self._migrate()
         if self.stamp != stamp:
             raise JournalMismatchError(
                 f"journal {self.path}: it belongs to {self.stamp}; this is {stamp}. "
                 "Name another file for this mode and these accounts; never share one."
             )
+
+    def _migrate(self) -> None:
+        """Bring a journal of an older release to the present version: all of it, or nothing."""
+        with self.transaction(), self._failures():
+            for statement in _statements(_FROM_1_TO_2):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._version = SCHEMA_VERSION
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -681,7 +722,7 @@ class Journal(JournalReader):
         if new.filled != old.filled:
             holding = self.holding(new.account, new.con_id)
             before = new.position if holding is None else holding.quantity
-            self._episode(new.account, new.con_id, before + new.side.sign * (new.filled - old.filled))
+            self._hold(new.account, new.con_id, before + new.side.sign * (new.filled - old.filled))
         if Effect.LOCK in change.effects:
             self.add_lock(new.account, new.con_id, f"{new.state}: {new.reason}", new.id)
         data = {"event": asdict(event), "state": new.state, "filled": str(new.filled), **evidence}
@@ -689,18 +730,27 @@ class Journal(JournalReader):
         return change
 
     def count_holding(
-        self, account: str, con_id: int, quantity: Decimal, cause: str, others: Iterable[Execution] = ()
+        self,
+        account: str,
+        con_id: int,
+        quantity: Decimal,
+        cause: str,
+        others: Iterable[Execution] = (),
+        *,
+        average: Decimal | None = None,
+        anew: bool = False,
     ) -> Holding:
         """Write down what a position is, when it is first seen or its change is explained by something else than our
-        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change begins
-        a new episode, with an OCA group of its own."""
+        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
+        begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
+        ``anew``. ``average``: the average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
-            if known is None or known.quantity != quantity:
+            if known is None or known.quantity != quantity or anew:
                 self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
             for execution in others:
                 self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
-            return Holding(quantity, self._episode(account, con_id, quantity))
+            return self._hold(account, con_id, quantity, average=average, anew=anew)
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
         """The OCA group of a holding that is as it is expected to be."""
@@ -713,20 +763,30 @@ class Journal(JournalReader):
             )
         return known.oca_group
 
-    def _episode(self, account: str, con_id: int, quantity: Decimal) -> str:
-        """The OCA group of a holding. As long as its size stays, closes share it, so that the broker lets only one of
-        them trade; after an execution the broker would refuse further orders in the group."""
+    def _hold(
+        self, account: str, con_id: int, quantity: Decimal, *, average: Decimal | None = None, anew: bool = False
+    ) -> Holding:
+        """Write down a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one
+        of them trade; after an execution the broker would refuse further orders in the group."""
         known = self.holding(account, con_id)
-        if known is not None and known.quantity == quantity:
-            return known.oca_group
-        group = f"pm-{self._new_id()}"
-        self._write(
-            "INSERT INTO holdings VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " quantity = excluded.quantity, oca_group = excluded.oca_group",
-            *(account, con_id, str(quantity), group),
+        same = known is not None and known.quantity == quantity and not anew
+        if known is not None and same and average in (None, known.average):
+            return known
+        goes_on = known is not None and known.quantity * quantity > 0 and not anew
+        holding = Holding(
+            quantity,
+            known.oca_group if known is not None and same else f"pm-{self._new_id()}",
+            known.episode if known is not None and goes_on else f"{self._new_id()}" if quantity else "",
+            average,
         )
-        self._known_held()[account, con_id] = Holding(quantity, group)
-        return group
+        self._write(
+            "INSERT INTO holdings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = excluded.quantity,"
+            " oca_group = excluded.oca_group, episode = excluded.episode, average = excluded.average",
+            *(account, con_id, str(quantity), holding.oca_group, holding.episode),
+            "" if average is None else str(average),
+        )
+        self._known_held()[account, con_id] = holding
+        return holding
 
     def add_lock(self, account: str, con_id: int, reason: str, intent: str | None = None) -> None:
         """Lock an instrument; the first reason stands."""
@@ -739,8 +799,8 @@ class Journal(JournalReader):
 
     def release(self, account: str, con_id: int, position: Decimal, by: str, others: Iterable[Execution] = ()) -> bool:
         """A person has looked: the lock ends, a locked intent is over, and the position counts as it is, with the
-        executions of ``others`` in it. Returns whether there was a lock. An intent that may still be at the broker
-        stays open."""
+        executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another episode.
+        Returns whether there was a lock. An intent that may still be at the broker stays open."""
         with self.transaction():
             if not self._write("DELETE FROM locks WHERE account = ? AND con_id = ?", account, con_id):
                 return False
@@ -748,7 +808,9 @@ class Journal(JournalReader):
             intent = self.open_intent(account, con_id)
             if intent is not None and intent.state is State.LOCKED:
                 self.record(intent.id, Released(by))
-            self.count_holding(account, con_id, position, f"released by {by}", others)
+            known = self.holding(account, con_id)
+            anew = known is None or known.quantity != position
+            self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
             return True
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
@@ -765,6 +827,11 @@ class Journal(JournalReader):
     def forget(self, account: str, con_id: int) -> None:
         """Drop what rules remember about a position that is gone."""
         self._write("DELETE FROM rule_memory WHERE account = ? AND con_id = ?", account, con_id)
+
+
+def _holding(row: Sequence[str]) -> Holding:
+    quantity, group, episode, average = row
+    return Holding(Decimal(quantity), group, episode, Decimal(average) if average else None)
 
 
 def _hold(path: Path) -> BinaryIO:

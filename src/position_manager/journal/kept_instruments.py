@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from position_manager.journal.journal import Journal, JournalReader
 from position_manager.model import Hours, Instrument
@@ -20,19 +20,35 @@ _HOURS = "hours"
 
 @dataclass(frozen=True)
 class _ToldHours:
-    """Regular sessions, and when the broker told them."""
+    """Regular sessions, all in which orders trade, and when the broker told them."""
 
     told: datetime
     hours: tuple[Hours, ...]
+    trading: tuple[Hours, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """An instrument, and whether its magnifier was written down with it."""
+
+    instrument: Instrument
+    knows_magnifier: bool
+
+    @classmethod
+    def of_json(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        return {"instrument": value, "knows_magnifier": "magnifier" in value}
 
 
 _INSTRUMENTS = TypeAdapter(Instrument)
+_KEPT: TypeAdapter[_Kept] = TypeAdapter(Annotated[_Kept, BeforeValidator(_Kept.of_json)])
 _TOLD_HOURS = TypeAdapter(_ToldHours)
 
 
 def keep(journal: Journal, instrument: Instrument) -> None:
     """Without its hours, which are of a day. Raises JournalError."""
-    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=())).decode()
+    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=(), trading_hours=())).decode()
     journal.remember("", instrument.con_id, _NAME, kept)
 
 
@@ -46,30 +62,39 @@ def keep_changes(
     with journal.transaction():
         for instrument in changed:
             before = known.get(instrument.con_id)
-            if before is None or replace(before, liquid_hours=instrument.liquid_hours) != instrument:
+            hours = instrument.liquid_hours, instrument.trading_hours
+            if before is None or replace(before, liquid_hours=hours[0], trading_hours=hours[1]) != instrument:
                 keep(journal, instrument)
-            if instrument.liquid_hours and (before is None or before.liquid_hours != instrument.liquid_hours):
-                told = _TOLD_HOURS.dump_json(_ToldHours(now, instrument.liquid_hours)).decode()
+            if hours[0] and (before is None or (before.liquid_hours, before.trading_hours) != hours):
+                told = _TOLD_HOURS.dump_json(_ToldHours(now, *hours)).decode()
                 journal.remember("", instrument.con_id, _HOURS, told)
 
 
 def read(journal: JournalReader) -> dict[int, Instrument]:
     """All, by contract id, without hours. Raises JournalError."""
-    return _read(journal.memory(), _NAME, _INSTRUMENTS)
+    return _instruments(journal.memory())
+
+
+def _instruments(memory: Mapping[tuple[str, int, str], str]) -> dict[int, Instrument]:
+    """A release that did not know of the magnifier has written none: then it is unknown, and IB must be asked."""
+    return {
+        con_id: kept.instrument if kept.knows_magnifier else replace(kept.instrument, magnifier=0)
+        for con_id, kept in _read(memory, _NAME, _KEPT).items()
+    }
 
 
 def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     """All, by contract id, with the hours that the broker told on this very day: those of another day may have changed,
     and a market must not be taken for open. Raises JournalError."""
     memory = journal.memory()
-    found = _read(memory, _NAME, _INSTRUMENTS)
+    found = _instruments(memory)
     # Most contracts have the same hours; of a thousand they are kept once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None
         if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
-            hours = shared.setdefault(kept.hours, kept.hours)
-            found[con_id] = replace(found[con_id], liquid_hours=hours)
+            hours, trading = (shared.setdefault(told, told) for told in (kept.hours, kept.trading))
+            found[con_id] = replace(found[con_id], liquid_hours=hours, trading_hours=trading)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,18 +11,22 @@ from decimal import Decimal
 
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import BrokerError
+from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import Position, Quote
+from position_manager.model import Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
-from position_manager.orders.ladder import Bound, CapReached, legs_to_send
+from position_manager.orders.gates import Limits
+from position_manager.orders.intents import REF_PREFIX, State, closing_side
+from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
 from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
-from position_manager.sessions.hours import session_at
+from position_manager.sessions.hours import open_hours, session_at
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +37,7 @@ ASKED = timedelta(seconds=1)
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
+CLOSED = "the market is closed"
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,15 @@ class Closer:
         self._shadowed: dict[str, str] = {}
         self._not_before: dict[Key, datetime] = {}
         """When what was refused may be tried again: a full sync alone is no reason to."""
+        self._limits_of: tuple[Config, Limits] | None = None
+        self._full: tuple[datetime, bool] | None = None
+        self._rests_in: Snapshot | None = None
+        self._others: dict[Key, list[OpenOrder]] = {}
+        self._alerts: dict[str, int] = {}
+        """How often people were told that a position is still held after its decision."""
+        self._escalated: set[str] = set()
+        self._gone_since: dict[str, datetime] = {}
+        """Since when the condition of a decision is plainly gone."""
 
     def restore(self, journal: Journal) -> None:
         """Decisions of former runs."""
@@ -87,10 +102,13 @@ class Closer:
         """A unit is to be closed. The decision is on disk before anything follows from it."""
         desk, now = self._desk, self._desk.clock.now()
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
-        closing = Closing(unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by)
+        episodes = {con_id: desk.guard.episodes.get((unit.account, con_id), "") for con_id in legs}
+        closing = Closing(
+            unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by, episodes=episodes
+        )
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
-            closing = self._begun(closing, leg.instrument.con_id, now)
+            closing = self._begun(closing, leg, now)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         seen = {
             "unit": unit.name,
@@ -131,6 +149,10 @@ class Closer:
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
         self.closings.pop(closing.unit, None)
+        self._gone_since.pop(closing.unit, None)
+        self._escalated.discard(closing.unit)
+        if self._alerts.pop(closing.unit, 0):
+            self._desk.say(self._desk.author.held_no_longer(closing))
         self._unit_of.clear()
         for other in self.closings.values():
             self._stands(other)
@@ -156,6 +178,16 @@ class Closer:
             if closing.account == account and con_id in closing.legs:
                 self.withdraw(closing, why)
 
+    def withdraw_past(self) -> None:
+        """Withdraw what was decided about a position in an earlier episode of it."""
+        for closing in list(self.closings.values()):
+            for con_id, episode in closing.episodes.items():
+                holding = self._desk.journal.holding(closing.account, con_id)
+                if episode and holding is not None and holding.episode not in ("", episode):
+                    label = self._desk.label(con_id)
+                    self.withdraw(closing, f"{label} was closed and opened again, split or assigned since")
+                    break
+
     # ----- steps
 
     def advance_all(self) -> None:
@@ -165,16 +197,37 @@ class Closer:
     def quoted(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
         for closing in list(self.closings.values()):
-            if con_id not in closing.legs:
+            if con_id not in closing.legs or self._recovered(closing):
                 continue
             bar = self.bars.get((closing.unit, self._desk.label(con_id)))
             if con_id not in closing.ladders or (bar is not None and bar.what in set(Bound)):
                 self.advance(closing)
 
+    def _recovered(self, closing: Closing) -> bool:
+        """Withdraw a decision of a rule whose condition has plainly been gone for a while, unless a part of it is
+        executed; whether it was."""
+        desk, now = self._desk, self._desk.clock.now()
+        unit = desk.guard.unit(closing.unit)
+        if closing.by or unit is None or not desk.ready or desk.fault is not None:
+            return False
+        held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
+        intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
+        untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
+        why = desk.guard.clearly_gone(unit, closing.rule, now) if untouched else None
+        if why is None:
+            self._gone_since.pop(closing.unit, None)
+            return False
+        since = min(now, self._gone_since.setdefault(closing.unit, now))
+        if now - since < desk.config.quotes.recovery_span:
+            desk.advance_by(since + desk.config.quotes.recovery_span)
+            return False
+        self.withdraw(closing, f"its condition is gone: {why}")
+        return True
+
     def advance(self, closing: Closing) -> None:
         """The next step of a decision, for each contract whose turn it is."""
         desk = self._desk
-        if not desk.ready or desk.fault is not None:
+        if not desk.ready or desk.fault is not None or self._recovered(closing):
             return
         held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
         legs = [position for position in held if position is not None]
@@ -191,17 +244,17 @@ class Closer:
                 desk.advance_by(now + ASKED)
                 continue
             quote = self._usable(con_id)
-            begun = self._begun(closing, con_id, now)
+            begun = self._begun(closing, leg, now)
             if begun is not closing:
                 closing = begun
                 self._keep(closing)
             intent = intents[con_id]
-            if intent is not None and (bar := self._would_bar(leg)):
+            if intent is not None and (bar := self._would_bar(leg, approved=con_id in closing.prices)):
                 # What rests stays rather than make way for an order that would be refused.
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
                 desk.advance_by(now + TRY_AGAIN)
                 continue
-            move = next_move(closing, leg, quote, intent, now, desk.config.orders.ladder())
+            move = next_move(closing, leg, quote, intent, now, self._policy(closing, now))
             if not isinstance(move, CapReached):
                 self._within_bounds(closing, leg)
             match move:
@@ -219,24 +272,162 @@ class Closer:
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
 
-    def _begun(self, closing: Closing, con_id: int, now: datetime) -> Closing:
-        """With the ladder of a contract begun, if there is a price to begin at."""
-        quote = self._usable(con_id)
-        return closing if quote is None else closing.begun(con_id, now, quote)
+    def _policy(self, closing: Closing, now: datetime) -> LadderPolicy:
+        """The ladder, with the bounds of the escalation once it is time for it."""
+        orders = self._desk.config.orders
+        policy, more = orders.ladder(), orders.escalation
+        if more is None or now - closing.decided < timedelta(seconds=float(more.after_seconds)):
+            return policy
+        if closing.unit not in self._escalated:
+            self._escalated.add(closing.unit)
+            data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
+            self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+            self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
+        return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
-    def _would_bar(self, leg: Position) -> str:
+    def still_held(self, now: datetime) -> None:
+        """Tell of positions that are still held long after the decision to close them, again and again, and what each
+        waits for. While the market is closed or the connection is away nobody is told."""
+        desk = self._desk
+        every = timedelta(seconds=float(desk.config.orders.still_held_seconds))
+        if not desk.ready:
+            return
+        for closing in self.closings.values():
+            held = [p for con_id in closing.legs if (p := desk.guard.positions.get((closing.account, con_id)))]
+            told = self._alerts.get(closing.unit, 0)
+            if not held or now - closing.decided < every * (told + 1):
+                continue
+            if all(self._would_bar(leg, approved=bool(closing.prices)) == CLOSED for leg in held):
+                continue
+            # After a time in which nobody could be told, once is enough.
+            self._alerts[closing.unit] = int((now - closing.decided) / every)
+            desk.say(
+                desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
+            )
+
+    def _phase(self, closing: Closing, leg: Position) -> str:
+        """What the close of a contract waits for."""
+        label, now = leg.instrument.label, self._desk.clock.now()
+        if leg.key in self._desk.locks:
+            return f"{label}: locked: {self._desk.locks[leg.key].reason}"
+        intent = self._desk.journal.open_intent(*leg.key)
+        if intent is None:
+            bar = self.bars.get((closing.unit, label))
+            return f"{label}: {leg.quantity} held, no order is at the broker{f', {bar.what}' if bar else ''}"
+        age = 0 if intent.sent is None else (now - intent.sent).total_seconds()
+        said = f": {intent.reason}" if intent.reason else ""
+        what = (
+            f"order {intent.order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
+        )
+        stuck = intent.state in (State.CANCELLING, State.UNKNOWN)
+        return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
+
+    def _begun(self, closing: Closing, leg: Position, now: datetime) -> Closing:
+        """With the ladder of a contract begun, if there is a price to begin at; and begun again if the one it has is
+        of a market that is no more: of an earlier session, or out of bounds for so long that the price is an honest
+        one. A quote whose spread no order is sent at begins nothing."""
+        con_id, orders = leg.instrument.con_id, self._desk.config.orders
+        quote = self._usable(con_id)
+        if quote is None or not self._limits().spread.allows(leg.instrument, quote):
+            return closing
+        ladder = closing.ladders.get(con_id)
+        if ladder is None:
+            return closing.begun(con_id, now, quote)
+        bar = self.bars.get((closing.unit, leg.instrument.label))
+        used_up = bar is not None and bar.what == Bound.SLIPPAGE
+        if used_up and bar is not None and now - bar.since >= timedelta(seconds=float(orders.reanchor_seconds)):
+            why = f"its slippage was used up for {(now - bar.since).total_seconds():.0f} s"
+        elif self._opened_since(leg, ladder.begun, now):
+            why = "a new session has begun"
+        else:
+            return closing
+        begun = closing.begun(con_id, now, quote)
+        self._desk.journal.append(
+            "ladder anew", *leg.key, {"why": why, "before": ladder.reference, "reference": quote.mid}
+        )
+        self._desk.say(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
+        self._within_bounds(closing, leg)
+        return begun
+
+    def _opened_since(self, leg: Position, since: datetime, now: datetime) -> bool:
+        """Whether the market was closed in between."""
+        outside_rth = self._desk.config.orders.outside_rth
+        sessions = open_hours(self._desk.calendar, leg.instrument, now, outside_rth=outside_rth)
+        session = session_at(sessions, now)
+        if session is None or session.begin <= since:
+            return False
+        return all(hours.end != session.begin for hours in sessions)
+
+    def _would_bar(self, leg: Position, *, approved: bool) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
         if desk.halts.read():
             return "halted"
-        if session_at(desk.calendar.sessions(leg.instrument, now), now) is None:
-            return "the market is closed"
+        outside_rth = desk.config.orders.outside_rth or approved
+        if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
+            return CLOSED
         caps = desk.config.limits().caps
         minute, day = windows(now)
         journal = desk.journal
-        if journal.sent_since(minute) >= caps.orders_per_minute or journal.sent_since(day) >= caps.orders_per_day:
+        sent = [journal.sent_since(since, closes_only=True) for since in (minute, day)]
+        if sent[0] >= caps.orders_per_minute or sent[1] >= caps.orders_per_day:
             return "no more orders may be sent now"
         return ""
+
+    def blocked(self, unit: Unit, market: Market) -> str | None:
+        """Why a close of a unit would not get through the gates now, although its rules can be evaluated: a dry run of
+        those that the unit's state does not show already. It is asked for each unit at each look: it reads no disk."""
+        desk = self._desk
+        if not desk.config.mode.sends:
+            return None
+        if self._day_is_full():
+            return "orders per day: no more orders may be sent today"
+        caps, bound = self._limits().caps, self._limits().spread
+        for leg in unit.legs:
+            instrument, held = leg.instrument, leg.position.quantity
+            quote, label = market.quotes.get(instrument.con_id), leg.instrument.label
+            if (own := self._resting_of_others().get(leg.position.key)) is not None:
+                covered = resting(own, *leg.position.key, closing_side(held))
+                if covered:
+                    return f"quantity: orders of yours or of other programs rest for {covered} of {abs(held)} {label}"
+            if quote is None or quote.bid is None or quote.ask is None:
+                continue
+            if len(unit.legs) == 1 and (excess := bound.excess(instrument, quote)):
+                return f"spread: {excess}"
+            # The price that closing would take at worst, with room for the ladder.
+            price = quote.bid if held > 0 else quote.ask
+            if not caps.slice_of(min(abs(held), Decimal(1)), price, instrument.multiplier):
+                worth = price * instrument.multiplier
+                return f"order notional: one {label} is worth {worth:.2f}, at most {caps.notional} may be sent"
+        return None
+
+    def _limits(self) -> Limits:
+        """Made once for each configuration."""
+        config = self._desk.config
+        if self._limits_of is None or self._limits_of[0] is not config:
+            self._limits_of = config, config.limits()
+        return self._limits_of[1]
+
+    def _day_is_full(self) -> bool:
+        """Whether the cap of a day is reached. Looked up at most once a second."""
+        desk, now = self._desk, self._desk.clock.now()
+        if desk.opened is None or desk.fault is not None:
+            return False
+        if self._full is None or abs(now - self._full[0]) >= timedelta(seconds=1):
+            sent = desk.journal.sent_since(windows(now)[1], closes_only=True)
+            self._full = now, sent >= self._limits().caps.orders_per_day
+        return self._full[1]
+
+    def _resting_of_others(self) -> Mapping[Key, list[OpenOrder]]:
+        """The orders that the last full sync showed and that are not ours, by holding."""
+        desk = self._desk
+        if self._rests_in is not desk.seen:
+            self._rests_in = desk.seen
+            self._others = defaultdict(list)
+            for order in desk.seen.open_orders:
+                if not order.ref.startswith(REF_PREFIX) or order.client_id != desk.broker.client_id:
+                    self._others[order.account, order.con_id].append(order)
+        return self._others
 
     def _settled(self, leg: Position) -> bool:
         """Whether the position is what our executions make it: after a fill its new size is a moment behind."""
@@ -261,7 +452,7 @@ class Closer:
             if bar is None or bar.what != gates:
                 self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), told=True)
                 desk.journal.append("refused", *leg.key, error.clearance.evidence())
-                desk.say(desk.author.refused(closing, label, str(error)))
+                desk.say(desk.author.refused(closing, label, gates, str(error)))
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
                 desk.sync_soon()
                 self._again(leg, ASKED)
@@ -327,9 +518,11 @@ class Closer:
             self._refuse_locked(closing.account, closing.legs)
         if len(under_way) == 1:
             closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
+            # Whoever asks now means the market of now.
+            closing = replace(closing, ladders={}) if limit is None else closing
             self._keep(closing)
             self.advance(closing)
-            return f"{closing.name} is being closed{'' if limit is None else f' at {limit}'}."
+            return self._outlook(closing, "" if limit is None else f" at {limit}")
         unit = self._unit(what)
         self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
         if limit is not None and len(unit.legs) > 1:
@@ -340,7 +533,33 @@ class Closer:
         rule = "by hand" if limit is None else "by hand, price approved"
         prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
         self.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
-        return f"{unit.name} is being closed; follow it with: position-manager status"
+        decided = self.closings.get(unit.key)
+        if decided is None:
+            return f"{unit.name} is closed."
+        return self._outlook(decided, "" if limit is None else f" at {limit}")
+
+    def _outlook(self, closing: Closing, at: str) -> str:
+        """What a person who has asked for a close is told: that it goes on, or what keeps it from going on."""
+        desk, now = self._desk, self._desk.clock.now()
+        if closing.unit not in self.closings:
+            return f"{closing.name} is closed."
+        why = self.bar(closing)
+        unit = desk.guard.unit(closing.unit)
+        for leg in () if unit is None or why is not None else unit.legs:
+            approved = leg.instrument.con_id in closing.prices
+            why = self._would_bar(leg.position, approved=approved) or None
+            if why is None and not approved and self._usable(leg.instrument.con_id) is None:
+                why = f"{leg.instrument.label} has no usable quote"
+            if why is not None:
+                break
+        if why is None and unit is not None and not closing.prices:
+            why = self.blocked(unit, desk.guard.market(unit, now))
+        if why is None:
+            return f"{closing.name} is being closed{at}; follow it with: position-manager status"
+        return (
+            f"{closing.name} is to be closed{at}, but nothing can be sent now: {why}. It is tried again by itself; "
+            f"to approve a price: position-manager close '{closing.name}' --emergency --limit PRICE"
+        )
 
     def _refuse_locked(self, account: str, con_ids: Iterable[int]) -> None:
         desk = self._desk

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from position_manager.model import Position, Quote
 from position_manager.orders.intents import Intent, Side, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, Rung, rung, to_tick
+from position_manager.orders.spread import spread_of
 
 LADDER_STATES = frozenset({State.WORKING, State.PARTIAL})
 """States in which an order rests and may be cancelled for a better price."""
@@ -33,6 +34,7 @@ class LegLadder:
 class Closing:
     """A decision to close a unit. ``legs``: contract ids with the signed position when it was decided.
 
+    ``episodes``: those of the legs; the decision is void once a leg is in another one (`journal.Holding`).
     ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
     or empty.
     """
@@ -47,10 +49,11 @@ class Closing:
     ladders: Mapping[int, LegLadder] = field(default_factory=dict)
     prices: Mapping[int, Decimal] = field(default_factory=dict)
     by: str = ""
+    episodes: Mapping[int, str] = field(default_factory=dict)
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
-        """With a ladder for this contract, begun now if it has none yet and there is a price to begin at."""
-        if con_id in self.ladders or quote.mid is None:
+        """With a ladder for this contract that begins now, at the middle of a quote."""
+        if quote.mid is None:
             return self
         return replace(self, ladders={**self.ladders, con_id: LegLadder(now, quote.mid)})
 
@@ -127,6 +130,10 @@ def _wanted(
     if approved is not None:
         return Rung(0, to_tick(leg.instrument, side, approved), now)
     ladder = closing.ladders.get(leg.instrument.con_id)
-    if quote is None or ladder is None:
+    if quote is None:
+        return CapReached(Bound.NO_PRICE)
+    if not policy.spread.allows(leg.instrument, quote):
+        return CapReached(Bound.SPREAD, spread_of(quote), policy.spread.fraction)
+    if ladder is None:
         return CapReached(Bound.NO_PRICE)
     return rung(leg.instrument, side, quote, ladder.reference, ladder.begun, now, policy)

@@ -59,6 +59,9 @@ class DisasterStops:
         if intent is not None:
             others = (other for other in shown if other.ref != intent.ref)
             room = closable(position.quantity, resting(others, *position.key, closing_side(position.quantity)))
+            if order is not None:
+                caps, multiplier = desk.config.limits().caps.of_resting, position.instrument.multiplier
+                room = caps.slice_of(room, order.limit, multiplier) or room
             why = disaster.outdated(intent, position, order, room)
             if why is not None:
                 self._orders.cancel(intent, why)

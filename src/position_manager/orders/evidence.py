@@ -221,7 +221,8 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
         return finding(Proven(State.CANCELLED, f"completed, {passes} agree on {after.filled}", after.filled), search)
     if intent.state is not State.UNKNOWN:
         return finding(_doubt(after), search)
-    return finding(Proven(State.LOST, f"not found in {passes}, position unchanged", after.filled), search)
+    said = f": {after.words}" if after.words else ""
+    return finding(Proven(State.LOST, f"not found in {passes}, position unchanged{said}", after.filled), search)
 
 
 def _is(intent: Intent, ref: str, perm_id: int) -> bool:
@@ -243,8 +244,10 @@ def _shown_over(intent: Intent, order: CompletedOrder, moved: Decimal) -> Proven
         return Proven(State.FILLED, f"completed as {order.status}", order.filled)
     if order.status == FILLED:
         return None
-    state = State.REJECTED if intent.refused and not order.filled else State.CANCELLED
-    return Proven(state, f"completed as {order.status}, {order.filled} executed", order.filled)
+    # Nobody asked for its end: the same order again would end in the same way.
+    state = State.REJECTED if (intent.refused or intent.words) and not order.filled else State.CANCELLED
+    said = f": {intent.words}" if intent.words else ""
+    return Proven(state, f"completed as {order.status}, {order.filled} executed{said}", order.filled)
 
 
 def _doubt(intent: Intent) -> Proven | None:
@@ -296,6 +299,7 @@ class Cause(StrEnum):
     USER = "executions of another client"
     EXPIRY = "expired"
     ASSIGNMENT = "assigned or exercised"
+    REOPENED = "closed and opened again"
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,15 @@ class FollowedOrders:
             self.record(intent, Executed(event.execution.fill))
 
     def said(self, event: CodeSaid) -> bool:
-        """A code about an order of ours; whether it was one."""
+        """A code about an order of ours; whether it was about nothing else."""
         intent = self._intent_of(event.order_id, "") if event.order_id else None
         if intent is None:
             return False
         self.record(intent, Said(event.code, event.text))
-        return event.code not in link.REACTIONS
+        reaction = link.REACTIONS.get(event.code)
+        if reaction is link.Reaction.CONFIGURATION:
+            return not link.is_account_fault(event.code, event.text)
+        return reaction is None
 
     def _intent_of(self, order_id: int, ref: str) -> Intent | None:
         """Whose order it is. After a restart of the gateway the same id may come again: the mark must agree."""

@@ -15,18 +15,18 @@ from position_manager.engine.halt import Halt
 from position_manager.model import ZERO, Hours, Instrument, Quote, QuoteProblem
 from position_manager.orders.caps import Caps, Sent
 from position_manager.orders.intents import Side, State, closing_side
-from position_manager.orders.ladder import spread_of
+from position_manager.orders.spread import SpreadBound, spread_of
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds that the gates hold to. ``max_spread`` is a fraction of the middle, ``position_age`` how old the
-    position that was read again may be."""
+    """The bounds that the gates hold to. ``spread`` is the widest one at which an order is sent, ``position_age`` how
+    old the position that was read again may be."""
 
     caps: Caps = field(default_factory=Caps)
     quote_age: timedelta = timedelta(seconds=5)
     position_age: timedelta = timedelta(seconds=5)
-    max_spread: Decimal = Decimal("0.20")
+    spread: SpreadBound = field(default_factory=SpreadBound)
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Facts:
     ``decided``: the signed position that the decision saw; ``position`` the one just read, at ``read_at``;
     ``expected`` what the journal counts (None: not counted yet). ``resting``: what live orders of any client may
     still trade on the closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what
-    was sent already. ``hours``: the instrument's regular sessions, empty if they are not known. ``approved``: whether a
-    person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the broker, which
-    needs neither quote nor open market to be sent.
+    was sent already. ``hours``: the sessions in which the order may trade, empty if they are not known. ``approved``:
+    whether a person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the
+    broker, which needs neither quote nor open market to be sent.
     """
 
     now: datetime
@@ -117,7 +117,10 @@ def closable(position: Decimal, resting: Decimal) -> Decimal:
 
 def check(facts: Facts, limits: Limits) -> Clearance:
     """Look at every gate."""
-    quantity = min(facts.wanted, closable(facts.position, facts.resting))
+    caps = limits.caps.of_resting if facts.waits else limits.caps
+    whole = min(facts.wanted, closable(facts.position, facts.resting))
+    # A close that is larger than a cap goes out in slices, one after the other.
+    quantity = caps.slice_of(whole, facts.limit, facts.instrument.multiplier) or min(whole, Decimal(1))
     checks = (
         Check("connection", facts.ready, f"the connection is {facts.link}"),
         _not_halted(facts),
@@ -127,7 +130,7 @@ def check(facts: Facts, limits: Limits) -> Clearance:
         _same_position(facts, limits),
         _settled(facts),
         _quantity(facts, quantity),
-        *_caps(facts, quantity, limits.caps),
+        *_caps(facts, quantity, caps),
         _hours(facts),
         _quote(facts, limits),
         _spread(facts, limits),
@@ -179,10 +182,10 @@ def _hours(facts: Facts) -> Check:
     if facts.waits:
         return Check("hours", True, "it rests until it triggers")
     if not facts.hours:
-        return Check("hours", False, "the regular hours are not known")
+        return Check("hours", False, "the trading hours are not known")
     session = next((hours for hours in facts.hours if hours.begin <= facts.now < hours.end), None)
     if session is not None:
-        return Check("hours", True, f"regular session until {session.end.isoformat()}")
+        return Check("hours", True, f"session until {session.end.isoformat()}")
     coming = min((hours.begin for hours in facts.hours if hours.begin > facts.now), default=None)
     return Check("hours", False, f"closed, opens {coming.isoformat() if coming else 'at a time that is not known'}")
 
@@ -207,6 +210,8 @@ def _spread(facts: Facts, limits: Limits) -> Check:
     if facts.needs_no_quote:
         return Check("spread", True, facts.needs_no_quote)
     spread = None if facts.quote is None else spread_of(facts.quote)
-    if spread is None:
+    if spread is None or facts.quote is None:
         return Check("spread", False, "no two-sided quote")
-    return Check("spread", spread <= limits.max_spread, f"{spread:.2%} of the middle, at most {limits.max_spread:.2%}")
+    excess = limits.spread.excess(facts.instrument, facts.quote)
+    within = f"{spread:.2%} of the middle, at most {limits.spread.fraction:.2%} or {limits.spread.ticks} ticks"
+    return Check("spread", not excess, excess or within)

@@ -101,6 +101,7 @@ class Meaning(StrEnum):
 MEANINGS: Mapping[int, Meaning] = MappingProxyType(
     {
         201: Meaning.REJECTED,
+        321: Meaning.REJECTED,  # the request did not pass the gateway's own checks
         399: Meaning.LIVE,  # a warning about the order, e.g. that it waits for the opening
         10349: Meaning.LIVE,  # the time in force was set by a preset
         202: Meaning.ASK,  # cancelled, but executions may have been faster
@@ -172,6 +173,13 @@ class Intent:
     proven_filled: Decimal = ZERO
     refused: bool = False
     reason: str = ""
+
+    @property
+    def words(self) -> str:
+        """What the broker said against the order: after a refusal, or an error that is not expected; else empty."""
+        code, _, _ = self.reason.partition(" ")
+        unexpected = self.state is State.UNKNOWN and code.isdecimal() and int(code) > 0 and int(code) not in MEANINGS
+        return self.reason if self.refused or unexpected else ""
 
     @property
     def ref(self) -> str:

@@ -7,13 +7,14 @@ bounds forbid is reported as `CapReached`, and a person may approve an emergency
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 
 from position_manager.model import ZERO, Instrument, Position, Quote
 from position_manager.orders.intents import Side, closing_side
+from position_manager.orders.spread import SpreadBound, spread_of
 
 
 @dataclass(frozen=True)
@@ -21,26 +22,32 @@ class LadderPolicy:
     """How a price is walked.
 
     ``steps`` rungs above the first: rung 0 is the middle, rung ``steps`` the far side. ``interval`` is how long a
-    rung rests. ``max_spread`` and ``max_slippage`` are fractions of the middle (0.10 is 10 %): wider than that no
-    order is made, and no price is further than that from the middle at the beginning.
+    rung rests. No order is sent while the spread is wider than ``spread``, and no price is further from the middle at
+    the beginning than ``max_slippage`` (a fraction of it: 0.10 is 10 %) or ``slippage_ticks``, whichever is more.
 
     Raises ValueError, naming the field, for values that make no ladder.
     """
 
     steps: int = 4
     interval: timedelta = timedelta(seconds=5)
-    max_spread: Decimal = Decimal("0.20")
+    spread: SpreadBound = field(default_factory=SpreadBound)
     max_slippage: Decimal = Decimal("0.10")
+    slippage_ticks: int = 2
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; it must be 1 or more")
         if self.interval <= timedelta():
             raise ValueError(f"interval is {self.interval.total_seconds():g} s; it must be more than 0")
-        for name in ("max_spread", "max_slippage"):
-            value: Decimal = getattr(self, name)
-            if not 0 < value < 1:
-                raise ValueError(f"{name} is {value}; it must be a fraction between 0 and 1")
+        if not 0 < self.max_slippage < 1:
+            raise ValueError(f"max_slippage is {self.max_slippage}; it must be a fraction between 0 and 1")
+        if self.slippage_ticks < 0:
+            raise ValueError(f"max_slippage_ticks is {self.slippage_ticks}; it must be 0 or more")
+
+    def cap(self, instrument: Instrument, side: Side, reference: Decimal) -> Decimal:
+        """The worst price allowed, when the middle was ``reference`` at the beginning."""
+        slip = max(reference * self.max_slippage, self.slippage_ticks * instrument.increment_at(reference))
+        return reference + side.sign * slip
 
 
 class Bound(StrEnum):
@@ -75,13 +82,6 @@ class CapReached:
         return f"{self.bound.value} bound: {self.wanted:.4f} is wanted, {self.cap:.4f} is allowed"
 
 
-def spread_of(quote: Quote) -> Decimal | None:
-    """The spread as a fraction of the middle; None without a two-sided quote."""
-    if quote.bid is None or quote.ask is None or quote.mid is None or quote.mid <= 0:
-        return None
-    return (quote.ask - quote.bid) / quote.mid
-
-
 def step_at(begun: datetime, now: datetime, policy: LadderPolicy) -> int:
     """The rung that is due; a clock that went back begins at 0, the last rung stays."""
     return max(0, min(policy.steps, (now - begun) // policy.interval))
@@ -99,12 +99,12 @@ def rung(
     spread, mid = spread_of(quote), quote.mid
     if spread is None or mid is None or quote.bid is None or quote.ask is None:
         return CapReached(Bound.NO_PRICE)
-    if spread > policy.max_spread:
-        return CapReached(Bound.SPREAD, spread, policy.max_spread)
+    if not policy.spread.allows(instrument, quote):
+        return CapReached(Bound.SPREAD, spread, policy.spread.fraction)
     step = step_at(begun, now, policy)
     far = quote.bid if side is Side.SELL else quote.ask
     price = to_tick(instrument, side, mid + (far - mid) * step / policy.steps)
-    cap = reference * (1 + side.sign * policy.max_slippage)
+    cap = policy.cap(instrument, side, reference)
     if (cap - price) * side.sign < 0:
         return CapReached(Bound.SLIPPAGE, price, cap)
     return Rung(step, price, begun + (step + 1) * policy.interval)

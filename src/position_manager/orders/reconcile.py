@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
-from position_manager.journal.journal import Journal
+from position_manager.journal.journal import Holding, Journal
 from position_manager.model import ZERO, Instrument, Kind, Position, Right
 from position_manager.orders.evidence import (
     Account,
@@ -108,6 +108,11 @@ class Sync:
     patience: Patience
     today: date
     client_id: int | None
+    averages: Mapping[Key, Decimal] = field(default_factory=dict)
+    """The average prices that the positions were reported with."""
+    flat: set[Key] = field(default_factory=set)
+    """Holdings that were reported to be flat, or on the other side, at some time since they were last counted; those
+    that are counted now are taken out."""
 
 
 def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding, ...]:
@@ -157,7 +162,8 @@ def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
 
 
 def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) -> Iterator[Finding]:
-    expected = {key: holding.quantity for key, holding in journal.holdings().items() if key[0] in sync.accounts}
+    counted = {key: holding for key, holding in journal.holdings().items() if key[0] in sync.accounts}
+    expected = {key: holding.quantity for key, holding in counted.items()}
     reported = {key: quantity for key, quantity in sync.snapshot.positions.items() if key[0] in sync.accounts}
     # While an order is under way its executions and the position may be told in any order.
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
@@ -168,20 +174,62 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
-            journal.count_holding(*key, now, "first seen", others[key])
+            journal.count_holding(*key, now, "first seen", others[key], average=sync.averages.get(key))
             yield HoldingSeen(key, now, first)
             continue
         account = _account(key, before or ZERO, now, others[key], delivered, sync, searches)
         searches.holdings[key] = account.search
         if account.cause is not None:
             del searches.holdings[key]
-            if now != before or others[key]:
-                journal.count_holding(*key, now, account.cause, others[key])
-            if account.cause is not Cause.NONE:
-                yield HoldingMoved(key, before or ZERO, now, account.cause)
+            cause, average = account.cause, sync.averages.get(key)
+            if _is_another(counted.get(key), now, average, others[key]) or key in sync.flat:
+                cause = Cause.REOPENED if now and before else cause
+            sync.flat.discard(key)
+            anew = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
+            if now != before or others[key] or anew or average != _average(counted.get(key)):
+                journal.count_holding(*key, now, cause, others[key], average=average, anew=anew)
+            if cause is not Cause.NONE:
+                yield HoldingMoved(key, before or ZERO, now, cause)
         elif account.unexplained and journal.lock(*key) is None:
-            journal.add_lock(*key, f"position {now}, expected {before}: nothing explains it")
+            split = _split(counted.get(key), now, sync.averages.get(key))
+            why = f"{split}; check the prices in its rules" if split else "nothing explains it"
+            journal.add_lock(*key, f"position {now}, expected {before}: {why}")
             yield HoldingUnexplained(key, before or ZERO, now)
+
+
+ROUNDING = Decimal("0.000001")
+"""Averages that differ by less than this part are the same."""
+SPLIT_WITHIN = Decimal("0.02")
+"""A split leaves what the holding cost as it was, but for fractions that are paid out."""
+
+
+def _average(holding: Holding | None) -> Decimal | None:
+    return None if holding is None else holding.average
+
+
+def _is_another(holding: Holding | None, now: Decimal, average: Decimal | None, others: Collection[Execution]) -> bool:
+    """Whether a holding is no longer the one that was counted, although its size may be the same: its executions lead
+    through zero, or without any it has another average price, as those of another day are not reported any more."""
+    if holding is None or not holding.quantity:
+        return False
+    held = holding.quantity
+    for execution in sorted(others, key=lambda each: each.fill.time):
+        held += execution.side.sign * execution.fill.quantity
+        if held * holding.quantity <= 0:
+            return True
+    if others or now != holding.quantity or holding.average is None or average is None:
+        return False
+    return abs(average - holding.average) > abs(holding.average) * ROUNDING
+
+
+def _split(holding: Holding | None, now: Decimal, average: Decimal | None) -> str:
+    """The split that a change of size looks like; empty if it looks like none."""
+    if holding is None or holding.average is None or average is None or holding.quantity * now <= 0:
+        return ""
+    before, after = holding.quantity * holding.average, now * average
+    if not before or abs(after - before) > abs(before) * SPLIT_WITHIN:
+        return ""
+    return f"it looks like a split, {now / holding.quantity:.4g} for 1"
 
 
 def _account(

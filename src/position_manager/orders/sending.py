@@ -16,6 +16,7 @@ from position_manager.orders.caps import Sent, windows
 from position_manager.orders.evidence import resting
 from position_manager.orders.gates import Clearance, Facts, check
 from position_manager.orders.intents import Intent, OutOfSight, closing_side
+from position_manager.sessions.hours import open_hours
 
 
 class NotSentError(Exception):
@@ -61,6 +62,8 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
     holding = journal.holding(account, con_id)
     minute, day = windows(now)
     market = desk.guard.quote(con_id)
+    # At a price that a person has approved it trades whenever the market is open.
+    outside_rth = config.orders.outside_rth or wish.approved
     facts = Facts(
         now=now,
         ready=link.may_send,
@@ -78,9 +81,9 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
         expected=None if holding is None else holding.quantity,
         resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
         limit=wish.limit,
-        sent=Sent(journal.sent_since(minute), journal.sent_since(day)),
+        sent=Sent(*(journal.sent_since(since, closes_only=not wish.resting) for since in (minute, day))),
         quote=market,
-        hours=desk.calendar.sessions(leg.instrument, now),
+        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
         approved=wish.approved,
         waits=wish.resting,
     )
@@ -112,7 +115,7 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
             order,
             leg.instrument,
             tif="GTC" if wish.resting else config.orders.tif,
-            outside_rth=config.orders.outside_rth,
+            outside_rth=outside_rth,
         )
     except BrokerError as error:
         # It says that nothing was sent; the journal believes only what the broker's books show.

@@ -1,12 +1,14 @@
 """What people are told, message by message: words only, nothing is decided or sent here.
 
-Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key.
+Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key, and of all keys
+below it (``key/…``). Each key names one condition, so that no message is left out because of another one: a loss of the
+connection, a farm, each call for a person, each gate that refuses, each cause of being unprotected has its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ib_connection.accounts import masked, masked_list
@@ -63,14 +65,36 @@ class Author:
     def back(self, what: str) -> Message:
         return self._say("connection_back", Severity.INFO, "Connected again", what, recovery_of=CONNECTION)
 
-    def page(self, text: str) -> Message:
-        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page")
+    def page(self, text: str, about: str) -> Message:
+        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page/{about}")
+
+    def farm_down(self, farm: str, text: str) -> Message:
+        title = f"Data farm {farm} is down: what it quotes is not guarded"
+        return self._say("farm_down", Severity.WARNING, title, text, dedupe_key=f"farm/{farm}")
+
+    def farm_up(self, farm: str, text: str) -> Message:
+        return self._say("farm_up", Severity.INFO, f"Data farm {farm} is up again", text, recovery_of=f"farm/{farm}")
 
     def notice(self, text: str) -> Message:
         return self._say("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
 
     def notice_over(self, text: str) -> Message:
         return self._say("notice_over", Severity.INFO, text)
+
+    def suspended(self, label: str, con_id: int, why: str) -> Message:
+        return self._say(
+            "quotes_suspended",
+            Severity.ALERT,
+            f"{label} has no live quotes: its price rules are suspended",
+            why,
+            "Its market data are requested again every 30 s. End the competing session, or check the subscription.",
+            dedupe_key=f"quotes/{con_id}",
+        )
+
+    def quoted_again(self, label: str, con_id: int) -> Message:
+        return self._say(
+            "quotes_restored", Severity.INFO, f"{label} has live quotes again", recovery_of=f"quotes/{con_id}"
+        )
 
     def journal_fault(self, text: str) -> Message:
         return self._say(
@@ -133,7 +157,7 @@ class Author:
             f"{label} is locked: {reason}",
             f"Look at its orders at the broker, then: position-manager release '{label}'",
             fields=(("account", masked(account)),),
-            dedupe_key=f"locked/{account}/{label}",
+            dedupe_key=f"locked/{account}/{label}/{reason}",
         )
 
     def released(self, label: str, account: str, by: str) -> Message:
@@ -141,13 +165,13 @@ class Author:
             "released", Severity.INFO, f"{label} was released by {by}", recovery_of=f"locked/{account}/{label}"
         )
 
-    def unprotected(self, name: str, key: str, text: str, seconds: float) -> Message:
+    def unprotected(self, name: str, key: str, cause: str, text: str, seconds: float) -> Message:
         return self._say(
             "unprotected",
             Severity.ALERT,
             f"{name} is unprotected for {seconds:.0f} s",
             text,
-            dedupe_key=f"unprotected/{key}",
+            dedupe_key=f"unprotected/{key}/{cause}",
         )
 
     def protected(self, name: str, key: str, seconds: float) -> Message:
@@ -215,13 +239,50 @@ class Author:
             dedupe_key=f"capped/{closing.unit}/{label}/{cap.bound}",
         )
 
-    def refused(self, closing: Closing, label: str, gates: str) -> Message:
+    def still_held(self, closing: Closing, since: timedelta, phases: list[str]) -> Message:
+        minutes = since.total_seconds() / 60
+        return self._say(
+            "still_held",
+            Severity.ALERT,
+            f"Fired, still held: {closing.name} after {minutes:.0f} min ({closing.rule})",
+            *phases,
+            f"To approve a price: position-manager close '{closing.name}' --emergency --limit PRICE",
+            # Each repetition has a key of its own, or it would be counted and not told.
+            dedupe_key=f"held/{closing.unit}/{closing.decided.isoformat()}/{since.total_seconds():.0f}",
+        )
+
+    def held_no_longer(self, closing: Closing) -> Message:
+        return self._say(
+            "held_no_longer",
+            Severity.INFO,
+            f"No longer waiting to be closed: {closing.name}",
+            recovery_of=f"held/{closing.unit}",
+        )
+
+    def escalated(self, closing: Closing, percent: Decimal) -> Message:
+        return self._say(
+            "escalated",
+            Severity.ALERT,
+            f"{closing.name} is still not closed: up to {percent} % from the middle are allowed now",
+            closing.text,
+        )
+
+    def anchored(self, closing: Closing, label: str, before: Decimal, quote: Quote, why: str) -> Message:
+        return self._say(
+            "ladder_restarted",
+            Severity.WARNING,
+            f"{label}: the price ladder starts again at {quote.mid}, it was at {before}",
+            why,
+            fields=(("unit", closing.name), ("bid", str(quote.bid)), ("ask", str(quote.ask))),
+        )
+
+    def refused(self, closing: Closing, label: str, gates: str, text: str) -> Message:
         return self._say(
             "refused",
             Severity.ALERT,
             f"{label} cannot be closed now",
-            gates,
-            dedupe_key=f"refused/{closing.unit}/{label}",
+            text,
+            dedupe_key=f"refused/{closing.unit}/{label}/{gates}",
         )
 
     def closed(self, closing: Closing) -> Message:

@@ -19,13 +19,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from position_manager.model import ZERO, Hours, Market, Quote, QuoteProblem
+from position_manager.orders.spread import SpreadBound
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import (
     Breakeven,
@@ -37,7 +38,7 @@ from position_manager.rules.rule_set import (
     TimeRule,
     Trailing,
 )
-from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, session_at
+from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, open_hours, session_at
 
 UNDERLYING = "underlying"
 """The subject of a condition that looks at the price of what an option is written on."""
@@ -64,6 +65,8 @@ class Cause(StrEnum):
     MARKET_CLOSED = "market closed"
     HOURS_UNKNOWN = "trading hours not known"
     NO_QUOTE = "no usable quote"
+    WIDE_SPREAD = "spread too wide"
+    OPENING = "the market has just opened"
     NO_DELTA = "no delta"
     NO_UNDERLYING = "no price of the underlying"
     NO_PREMIUM = "no premium"
@@ -72,17 +75,30 @@ class Cause(StrEnum):
     HALTED = "halted"
     LOCKED = "locked"
     CANNOT_CLOSE = "cannot be closed"
+    BLOCKED = "guarded, but would be blocked"
 
 
 @dataclass(frozen=True)
 class QuotePolicy:
     """Which quotes count: at most ``max_age`` old, ``confirmations`` in a row, each at most ``confirm_within`` after
-    the one before. ``zone``: of days and times of day in time rules."""
+    the one before. ``zone``: of days and times of day in time rules. ``outside_rth``: whether orders may trade outside
+    the regular hours; price rules then act there too, time rules do not. ``confirm_span``: from the first to the last
+    of those quotes it is at least that long, unless one is enough. ``grace``: so long after an opening price rules
+    rest. ``spread``: wider quotes are not believed (None: any is)."""
 
     zone: ZoneInfo
     max_age: timedelta = timedelta(seconds=10)
     confirmations: int = 2
     confirm_within: timedelta = timedelta(seconds=90)
+    outside_rth: bool = False
+    confirm_span: timedelta = timedelta(seconds=1)
+    grace: timedelta = timedelta()
+    spread: SpreadBound | None = None
+
+    @cached_property
+    def spacing(self) -> timedelta:
+        """Between two quotes that count as different there is at least this time: a tick message is no new quote."""
+        return self.confirm_span / (self.confirmations - 1) if self.confirmations > 1 else timedelta()
 
 
 @dataclass(frozen=True)
@@ -118,10 +134,12 @@ class Close:
 
 @dataclass(frozen=True)
 class Blind:
-    """The rules cannot be evaluated: the unit is unprotected."""
+    """The unit is unprotected: the rules cannot be evaluated, or a close could not be sent. ``hold``: what the rules
+    say all the same."""
 
     cause: Cause
     text: str
+    hold: Hold | None = None
 
 
 Verdict = Hold | Close | Blind
@@ -141,7 +159,8 @@ class Sighting:
 class Memory:
     """What must be remembered about one unit, from one evaluation to the next and over a restart.
 
-    The caller drops it when the position is gone. ``direction`` 0 is an empty one. ``recent``: the unit's prices on
+    It belongs to one ``episode`` of the position (`journal.Holding`): the caller drops it in another one.
+    ``direction`` 0 is an empty one. ``recent``: the unit's prices on
     the last different quotes, newest last; ``best``: the best price that so many quotes in a row reached. ``trail``:
     the price of the trailing stop and the wording of its rule, once active; ``breakeven``: the wording of the rule
     that is armed.
@@ -155,10 +174,17 @@ class Memory:
     trail_rule: str = ""
     breakeven: str = ""
     sightings: tuple[Sighting, ...] = ()
+    episode: str = ""
 
     def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
         """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
-        return Memory(self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings)
+        return Memory(
+            self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode
+        )  # fmt: skip
+
+    def protects_other_than(self, before: Memory) -> bool:
+        """Whether a trailing stop or breakeven is another one: what a restart must never lose."""
+        return (self.trail, self.trail_rule, self.breakeven) != (before.trail, before.trail_rule, before.breakeven)
 
     def to_json(self) -> str:
         """For the journal."""
@@ -233,6 +259,10 @@ class _View(NamedTuple):
             return "bid" if self.unit.direction > 0 else "ask"
         return "net price" if self.unit.direction > 0 else "net cost to close"
 
+    def is_its_price(self, subject: str) -> bool:
+        """Whether a condition looks at what the unit itself is quoted at."""
+        return subject == self.subject or (subject == UNDERLYING and not self.unit.has_option)
+
     def at_gain(self, gain: Decimal) -> Decimal:
         """The unit's price at a gain per unit (negative: a loss)."""
         return self.unit.entry + self.unit.direction * gain
@@ -250,31 +280,90 @@ def evaluate(
     """
     now = market.now
     if memory.direction != unit.direction:
-        memory = Memory(direction=unit.direction)
+        memory = Memory(direction=unit.direction, episode=memory.episode)
     unseen = memory if not memory.sightings else replace(memory, sightings=())
     if unit.problem is not None:
         return Blind(Cause.BROKEN_GROUP, unit.problem), unseen
     applying = tuple(_applying(unit, rules))
     if not applying:
         return Blind(Cause.NO_RULES, "no rule guards it"), unseen
-    sessions = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
+    sessions = _open_sessions(unit, now, policy, calendar)
     if not sessions:
-        return Blind(Cause.HOURS_UNKNOWN, "the regular trading hours are not known"), unseen
+        return Blind(Cause.HOURS_UNKNOWN, "the trading hours are not known"), unseen
     session = session_at(sessions, now)
     if session is None:
         opens = next_open(sessions, now)
         when = f"opens {opens.astimezone(policy.zone):%Y-%m-%d %H:%M %Z}" if opens else "its next session is not known"
         return Blind(Cause.MARKET_CLOSED, f"the market is closed, {when}"), unseen
     if isinstance(rules.time, TimeRule):
-        due = _due(unit, rules.time, session, day_close(sessions, now) or session.end, now, policy.zone)
-        if due is not None:
-            return Close(Rule.TIME, f"time: {due}"), memory
+        regular = sessions
+        if policy.outside_rth:
+            regular = common(calendar.sessions(leg.instrument, now) for leg in unit.legs)
+        inside = session_at(regular, now)
+        if inside is not None:
+            close = day_close(regular, now) or inside.end
+            due = _due(unit, rules.time, inside, close, now, policy.zone)
+            if due is not None:
+                return Close(Rule.TIME, f"time: {due}"), memory
     if applying == (Rule.TIME,):
         return Hold(), unseen
+    opening = _opening(unit, sessions, session, now, policy, calendar)
+    if opening is not None:
+        return Blind(Cause.OPENING, opening), unseen
     problem = _quote_problem(unit, market, policy)
     if problem is not None:
         return Blind(Cause.NO_QUOTE, problem), unseen
     return _by_price(_view(unit, market.quotes), rules, memory, now, policy)
+
+
+def _opening(
+    unit: Unit, sessions: tuple[Hours, ...], session: Hours, now: datetime, policy: QuotePolicy, calendar: Calendar
+) -> str | None:
+    """Why price rules rest after an opening; None if they do not. A session that follows on another without a gap does
+    not open anything."""
+    if not policy.grace:
+        return None
+    openings = [session.begin] if all(hours.end != session.begin for hours in sessions) else []
+    if policy.outside_rth:
+        regular = session_at(common(calendar.sessions(leg.instrument, now) for leg in unit.legs), now)
+        openings += [] if regular is None else [regular.begin]
+    since = min((now.timestamp() - begin.timestamp() for begin in openings), default=None)
+    if since is None or since >= policy.grace.total_seconds():
+        return None
+    return f"the market opened {since:.0f} s ago; price rules rest for {policy.grace.total_seconds():g} s"
+
+
+def clearly_gone(
+    unit: Unit, rules: RuleSet, market: Market, memory: Memory, policy: QuotePolicy, name: str, margin: Decimal
+) -> str | None:
+    """Why a rule that has fired (``name``) plainly holds no longer: on quotes that are believed, what it looks at is
+    more than ``margin`` (a fraction) of its level on the good side. None if it still may hold, or nobody can tell."""
+    if name not in set(Rule) or name == Rule.TIME or _quote_problem(unit, market, policy) is not None:
+        return None
+    view = _view(unit, market.quotes)
+    if _too_wide(view, policy) is not None:
+        return None
+    found = [c for c in _conditions(view, rules, memory) if isinstance(c, _Condition) and c.rule == name]
+    if not found or any(c.distance <= abs(c.level) * margin for c in found):
+        return None
+    return "; ".join(f"{c.subject} is {_plain(c.seen)}, {c.rule} at {_plain(c.level)}" for c in found)
+
+
+def _too_wide(view: _View, policy: QuotePolicy) -> str | None:
+    """Why the price is not believed: the spread of a leg. One that matters little to the unit's price is no reason: a
+    wing that is worth nothing must not keep a stop from acting."""
+    bound = policy.spread
+    if bound is None:
+        return None
+    for leg in view.unit.legs:
+        quote = view.quotes[leg.instrument.con_id]
+        excess = bound.excess(leg.instrument, quote)
+        if not excess:
+            continue
+        share = abs(leg.weight) * ((quote.ask or ZERO) - (quote.bid or ZERO)) / view.unit.multiplier
+        if len(view.unit.legs) == 1 or share > bound.fraction * abs(view.price):
+            return f"the spread of {leg.instrument.label} is too wide: {excess}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,11 +388,25 @@ class Rest:
         if _quote_problem(self.unit, market, policy) is not None:
             return None
         times = [market.quotes[con_id].time for con_id in self.quotes]
-        return memory.seen(memory.recent, max(times), memory.best) if min(times) > at else memory
+        counts = min(times) > at and max(times) - at >= policy.spacing
+        return memory.seen(memory.recent, max(times), memory.best) if counts else memory
+
+
+def _open_sessions(unit: Unit, now: datetime, policy: QuotePolicy, calendar: Calendar) -> tuple[Hours, ...]:
+    """The stretches in which orders for all legs of a unit trade."""
+    outside = policy.outside_rth
+    return common(open_hours(calendar, leg.instrument, now, outside_rth=outside) for leg in unit.legs)
 
 
 def at_rest(
-    unit: Unit, rules: RuleSet, market: Market, before: Memory, verdict: Verdict, after: Memory, calendar: Calendar
+    unit: Unit,
+    rules: RuleSet,
+    market: Market,
+    before: Memory,
+    verdict: Verdict,
+    after: Memory,
+    policy: QuotePolicy,
+    calendar: Calendar,
 ) -> Rest | None:
     """What an evaluation has come to, if nothing but other prices or the end of the session can change it. What time
     rules say changes by itself."""
@@ -316,7 +419,12 @@ def at_rest(
     # Of several legs the one that was quoted last says where the underlying is, so the times matter too.
     if len({quote.underlying for quote in market.quotes.values()} - {None}) > 1:
         return None
-    session = session_at(common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs), market.now)
+    session = session_at(_open_sessions(unit, market.now, policy, calendar), market.now)
+    if session is not None and policy.outside_rth:
+        # At the regular opening price rules rest for a while.
+        regular = common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs)
+        opens = next_open(regular, market.now)
+        session = session if opens is None else Hours(session.begin, min(session.end, opens))
     return None if session is None else Rest(unit, verdict, market.quotes, session)
 
 
@@ -397,7 +505,8 @@ def _moment(rule: TimeRule, session: Hours, close: datetime, zone: ZoneInfo) -> 
 def _by_price(
     view: _View, rules: RuleSet, memory: Memory, now: datetime, policy: QuotePolicy
 ) -> tuple[Verdict, Memory]:
-    memory = _remember(view, rules, memory, policy)
+    wide = _too_wide(view, policy)
+    memory = _remember(view, rules, memory, policy, believed=wide is None)
     found = list(_conditions(view, rules, memory))
     blind = next((item for item in found if isinstance(item, Blind)), None)
     conditions = [item for item in found if isinstance(item, _Condition)]
@@ -405,6 +514,8 @@ def _by_price(
     if objection is not None:
         return Blind(Cause.CONTRADICTION, objection), replace(memory, sightings=())
     met = [condition for condition in conditions if condition.met]
+    barred = [condition for condition in met if wide is not None and view.is_its_price(condition.subject)]
+    met = [condition for condition in met if condition not in barred]
     sightings = tuple(_sighting(condition, view, memory, policy) for condition in met)
     if memory.sightings != sightings:
         memory = replace(memory, sightings=sightings)
@@ -414,6 +525,8 @@ def _by_price(
             return Close(condition.rule, f"{condition.text}, on {sighting.count} quotes in a row, at {at}"), memory
     if blind is not None:
         return blind, memory
+    if barred:
+        return Blind(Cause.WIDE_SPREAD, f"{barred[0].text}, but {wide}"), memory
     pending = tuple(
         f"{condition.text}, on {sighting.count} of {policy.confirmations} quotes"
         for condition, sighting in zip(met, sightings, strict=True)
@@ -434,14 +547,20 @@ def _sighting(condition: _Condition, view: _View, memory: Memory, policy: QuoteP
     before = next((sighting for sighting in memory.sightings if sighting.rule == wording), None)
     if before is None or view.newest - before.at > policy.confirm_within or view.newest < before.at:
         return Sighting(wording, 1, view.newest)
-    if view.oldest <= before.at:
+    if view.oldest <= before.at or view.newest - before.at < policy.spacing:
         return before
     return Sighting(wording, min(before.count + 1, policy.confirmations), view.newest)
 
 
-def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy) -> Memory:
-    """The marks after these quotes: a best price counts when enough quotes in a row were at least as good."""
-    if memory.recent_at is None or view.oldest > memory.recent_at:
+def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy, *, believed: bool) -> Memory:
+    """The marks after these quotes: a best price counts when enough quotes in a row were at least as good. Of the
+    quotes between two that count the worst one does. ``believed``: whether the spread lets them count at all."""
+    at = memory.recent_at
+    if believed and at is not None and memory.recent and not (view.oldest > at and view.newest - at >= policy.spacing):
+        worst = min(memory.recent[-1], view.price, key=view.gain_at)
+        if worst != memory.recent[-1] and view.newest >= at:
+            memory = memory.seen((*memory.recent[:-1], worst), at, memory.best)
+    elif believed:
         recent = (*memory.recent, view.price)[-policy.confirmations :]
         best = memory.best
         if len(recent) == policy.confirmations:

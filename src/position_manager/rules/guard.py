@@ -7,7 +7,7 @@ remember. It sends nothing: a rule that closes is handed back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,7 +16,20 @@ from typing import Any
 from position_manager.config import Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
-from position_manager.rules.evaluation import Blind, Close, Memory, QuotePolicy, Rest, Verdict, at_rest, evaluate
+from position_manager.rules.data_farms import quotes
+from position_manager.rules.evaluation import (
+    Blind,
+    Cause,
+    Close,
+    Hold,
+    Memory,
+    QuotePolicy,
+    Rest,
+    Verdict,
+    at_rest,
+    clearly_gone,
+    evaluate,
+)
 from position_manager.rules.groups import GroupProblem, Unit, group_positions
 from position_manager.rules.precedence import Resolved, resolve
 from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
@@ -45,8 +58,21 @@ class Guard:
         self.verdicts: dict[str, Verdict] = {}
         self.counts: dict[str, Unprotected] = {}
         self.alive_at: datetime | None = None
-        """When the broker last answered with all its data farms up: a quote that has not changed since its last tick
-        still stands at that time. Events do not move it: a tick of one leg must not confirm the quotes of another."""
+        """When the broker last answered: a quote that has not changed since its last tick is still valid at that time,
+        unless its contract is in ``unproven`` or ``blinded``, or the tick is older than `quotes.quiet_seconds`. Events
+        do not move it: a tick of one leg must not confirm the quotes of another."""
+        self.suspended: dict[int, str] = {}
+        """Contracts without live quotes, and why. Their last quote counts as not live."""
+        self._farms_down: frozenset[str] = frozenset()
+        self.blinded: frozenset[int] = frozenset()
+        """Held contracts that a data farm quotes which is down."""
+        self.unproven: set[int] = set()
+        """Contracts of which a tick may have been missed: only their next quote has an age of its own again."""
+        self.episodes: Mapping[Key, str] = {}
+        """Of what is held; see `count`."""
+        self._episode_of: dict[str, str] = {}
+        self.moved: dict[str, None] = {}
+        """Units whose trailing stop or breakeven has moved and is not on disk yet, in order."""
         self._memories: dict[str, Memory] = {}
         self._rests: dict[str, Rest | None] = {}
         """Of the present units with their present rules."""
@@ -63,8 +89,18 @@ class Guard:
     def config(self, config: Config) -> None:
         """New rules: sightings of the old ones do not count for them, as they are worded otherwise."""
         self._config = config
-        quotes = config.quotes
-        self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
+        wanted = config.quotes
+        self._quiet = wanted.quiet
+        self._policy = QuotePolicy(
+            config.hours.zone,
+            wanted.max_age,
+            wanted.confirmations,
+            wanted.confirm_within,
+            outside_rth=config.orders.outside_rth,
+            confirm_span=timedelta(seconds=float(wanted.confirm_seconds)),
+            grace=timedelta(seconds=float(wanted.opening_grace_seconds)),
+            spread=config.orders.spread(),
+        )
         self._regroup()
 
     def restore(self, journal: Journal) -> None:
@@ -112,10 +148,31 @@ class Guard:
                 journal.remember(*place, _COUNT + unit.key, count_text)
         self._kept.update((unit.key, texts) for unit, texts in changed)
 
+    def keep_moved(self, journal: Journal, most: int = PART) -> None:
+        """Write down trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
+        keys = list(self.moved)[:most]
+        units = (self._by_key.get(key) for key in keys)
+        self._keep_these(journal, [unit for unit in units if unit is not None])
+        for key in keys:
+            del self.moved[key]
+
     def keep_new(self, journal: Journal) -> None:
         """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
         if any(unit.key not in self._kept for unit in self.units):
             self.keep(journal)
+
+    def count(self, episodes: Mapping[Key, str]) -> None:
+        """Which episode each holding is in, as the journal counts them. To be called before what is held is looked at:
+        what was remembered in another episode counts no longer."""
+        if episodes != self.episodes:
+            self.episodes = episodes
+            self._name_episodes()
+
+    def _name_episodes(self) -> None:
+        self._episode_of = {}
+        for unit in self.units:
+            named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
+            self._episode_of[unit.key] = "|".join(named) if all(named) else ""
 
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
@@ -150,6 +207,8 @@ class Guard:
                 by_contract[leg.instrument.con_id].append(unit)
         self._by_contract = dict(by_contract)
         self._by_key = {unit.key: unit for unit in self.units}
+        self._name_episodes()
+        self._name_the_blinded()
         self._drop_others(self.verdicts)
 
     def _resolved(self) -> dict[str, Resolved]:
@@ -179,15 +238,67 @@ class Guard:
         """The units that a quote matters to."""
         return self._by_contract.get(con_id, ())
 
+    def hear(self, con_id: int, quote: Quote) -> None:
+        """A new quote of a present subscription."""
+        self.quotes[con_id] = quote
+        self.unproven.discard(con_id)
+        if quote.live:
+            self.suspended.pop(con_id, None)
+
+    def suspend(self, con_id: int, why: str) -> None:
+        """The broker reports that there are no live quotes: the last one is no longer one, however young it is."""
+        self.suspended[con_id] = why
+        if (quote := self.quotes.get(con_id)) is not None:
+            self.quotes[con_id] = replace(quote, live=False)
+
+    def doubt(self, farm: str = "") -> None:
+        """Ticks may have been missed: of what a data farm quotes, or of any contract."""
+        held = {position.instrument.con_id: position.instrument for position in self.positions.values()}
+        affected = (con_id for con_id in self.quotes if not farm or con_id not in held or quotes(farm, held[con_id]))
+        self.unproven.update(affected)
+
+    def farms_down(self, farms: frozenset[str]) -> None:
+        """Data farms that are down: a quote of theirs that does not change proves nothing."""
+        self._farms_down = farms
+        self._name_the_blinded()
+
+    def _name_the_blinded(self) -> None:
+        instruments = (position.instrument for position in self.positions.values())
+        self.blinded = (
+            frozenset(each.con_id for each in instruments if any(quotes(farm, each) for farm in self._farms_down))
+            if self._farms_down
+            else frozenset()
+        )
+
+    def quiet_contracts(self, now: datetime) -> Iterator[int]:
+        """Contracts whose quotes should be asked for again before they are too old to be believed: those that were
+        not quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm
+        is down."""
+        half = self._quiet / 2
+        for _, con_id in self.positions:
+            quote = self.quotes.get(con_id)
+            quiet = quote is None or now - quote.time >= half
+            if con_id not in self.blinded and (quiet or con_id in self.suspended or con_id in self.unproven):
+                yield con_id
+
     def forget_quotes(self) -> None:
         """The subscriptions are new ones: what was heard before them stands no longer, however alive the broker is."""
         self.quotes.clear()
+        self.unproven.clear()
         self.alive_at = None
 
     def quote(self, con_id: int) -> Quote | None:
-        """The newest quote, at the time at which it still stood."""
+        """The newest quote, at the time at which it was still valid. Its age is its own: that the broker answers makes
+        it no younger once it is suspended, unproven, or quiet for too long."""
         quote = self.quotes.get(con_id)
         if quote is None or self.alive_at is None or quote.time >= self.alive_at:
+            return quote
+        if (
+            not quote.live
+            or con_id in self.unproven
+            or con_id in self.blinded
+            or self.alive_at - quote.time > self._quiet
+        ):
             return quote
         return quote.standing_at(self.alive_at)
 
@@ -196,10 +307,21 @@ class Guard:
         ids = [leg.instrument.con_id for leg in unit.legs]
         return Market(now, {con_id: quote for con_id in ids if (quote := self.quote(con_id)) is not None})
 
-    def look(self, unit: Unit, now: datetime, blind: Callable[[Unit], Blind | None]) -> Close | None:
+    def look(
+        self,
+        unit: Unit,
+        now: datetime,
+        blind: Callable[[Unit], Blind | None],
+        blocked: Callable[[Unit, Market], str | None] = lambda _unit, _market: None,
+    ) -> Close | None:
         """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
-        could be sent anyway: then nothing fires, and the unit counts as unprotected."""
-        memory = self._memories.get(unit.key, Memory())
+        could be sent anyway: then nothing fires, and the unit counts as unprotected. ``blocked`` tells why a close
+        would not get through: rules fire all the same, but until then the unit counts as unprotected too."""
+        memory, episode = self._memories.get(unit.key, Memory()), self._episode_of[unit.key]
+        if episode and memory.episode != episode:
+            # One without an episode is of a release that knew none, or of a unit that was just seen first.
+            memory = Memory(episode=episode) if memory.episode else replace(memory, episode=episode)
+            self._rests[unit.key] = None
         rules = self.rules[unit.key].rules
         market, rest = self.market(unit, now), self._rests.get(unit.key)
         same = None if rest is None else rest.goes_on(market, memory, self._policy)
@@ -209,10 +331,31 @@ class Guard:
         else:
             verdict, after = evaluate(unit, rules, market, memory, self._policy, self._calendar)
             self._memories[unit.key] = after
-            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._calendar)
+            if after.protects_other_than(memory):
+                self.moved[unit.key] = None
+            self._rests[unit.key] = at_rest(unit, rules, market, memory, verdict, after, self._policy, self._calendar)
         why = blind(unit)
         verdict = verdict if why is None else why
+        if isinstance(verdict, Hold) and (bar := blocked(unit, market)) is not None:
+            verdict = Blind(Cause.BLOCKED, f"{Cause.BLOCKED} by {bar}", verdict)
         self.note(unit, verdict, now)
+        return verdict if isinstance(verdict, Close) else None
+
+    def clearly_gone(self, unit: Unit, rule: str, now: datetime) -> str | None:
+        """Why a rule that has fired for a unit plainly holds no longer; None if it may still hold."""
+        margin = self._config.quotes.recovery_percent / 100
+        rules, memory = self.rules[unit.key].rules, self._memories.get(unit.key, Memory())
+        return clearly_gone(unit, rules, self.market(unit, now), memory, self._policy, rule, margin)
+
+    def unit(self, key: str) -> Unit | None:
+        """The present unit of a key."""
+        return self._by_key.get(key)
+
+    def would_fire(self, unit: Unit, now: datetime) -> Close | None:
+        """What would close a unit at once, on its present quotes and with nothing remembered."""
+        policy = replace(self._policy, confirmations=1)
+        rules = self.rules[unit.key].rules
+        verdict, _ = evaluate(unit, rules, self.market(unit, now), Memory(), policy, self._calendar)
         return verdict if isinstance(verdict, Close) else None
 
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:

@@ -250,5 +250,10 @@ class RuleSet(Section):
         """What this level itself says, by the rule's name."""
         return {name: value for name in RULE_NAMES if (value := getattr(self, name)) is not None}
 
+    def names_a_price(self, name: str) -> bool:
+        """Whether a rule names a price itself, and not what was gained or lost since the entry."""
+        rule = self.own_rules.get(name)
+        return isinstance(rule, (Stop, Target)) and (rule.price is not None or rule.underlying_price is not None)
+
 
 RULE_NAMES = tuple(RuleSet.model_fields)

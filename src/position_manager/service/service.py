@@ -41,6 +41,7 @@ from position_manager.rules.evaluation import Blind
 from position_manager.service import logs, metrics
 from position_manager.service.control import ControlError, Server
 from position_manager.service.heartbeat import Heartbeat, HeartbeatError, read_url
+from position_manager.service.last_resort import LastResort, People
 from position_manager.service.metrics import MetricsError
 from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
@@ -90,12 +91,15 @@ def _cannot_start(notifier: Notifier, text: str) -> int:
 
 
 @contextmanager
-def notifications(paths: Paths, config: Config) -> Iterator[Notifications]:
-    """Notifications that are delivered while the context lasts; to nobody if no address is set or it is wrong."""
-    people = Notifications(paths.outbox, _targets(config))
+def notifications(paths: Paths, config: Config) -> Iterator[People]:
+    """Notifications that are delivered while the context lasts, alerts with a full disk too; to nobody if no address is
+    set or it is wrong."""
+    targets = _targets(config)
+    people = Notifications(paths.outbox, targets)
     people.start()
     try:
-        yield people
+        # Targets of its own, as the others belong to the workers' threads.
+        yield LastResort(people, _targets(config) if targets else ())
     finally:
         people.stop(STOP_SECONDS)
 
@@ -130,7 +134,7 @@ class Service:
         paths: Paths,
         config: Config,
         broker: Broker,
-        people: Notifications,
+        people: People,
         notifier: Notifier,
         clock: Clock,
         fallback: FallbackCalendar | None,

@@ -49,6 +49,10 @@ class KnownHours:
         first = bisect_right(self._ends, now - timedelta(days=1))
         return self._hours[first : first + TOLD]
 
+    def trading(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        """The regular ones: no others are known."""
+        return self.sessions(instrument, now)
+
 
 class FallbackCalendar:
     """The sessions of an exchange around the present, once they are loaded; keeps the contract of

@@ -37,19 +37,39 @@ def zone_of(name: str) -> ZoneInfo:
         raise ValueError(f"time zone {name!r} is not known") from error
 
 
+ROUND_THE_CLOCK = timedelta(minutes=1)
+"""Sessions with a gap of no more than that belong together: one that ends at 23:59 goes on at midnight."""
+
+
 @lru_cache(maxsize=256)
 def parse_liquid_hours(text: str, zone: ZoneInfo) -> tuple[Hours, ...]:
-    """The sessions in ``20261123:0930-20261123:1600;20261124:CLOSED``, ascending, in the zone.
+    """The sessions in ``20261123:0930-20261123:1600;20261124:CLOSED``, ascending, in the zone; trading hours are
+    written alike.
 
-    The end may lack its day, and a day may have several sessions after commas. Raises ValueError with the piece that
-    is not understood. Contracts of one kind are told the same text, so what it means is kept once for all of them.
+    The end may lack its day, may be on another day, and may be 2400; a day may have several sessions after commas.
+    Raises ValueError with the piece that is not understood. Contracts of one kind are told the same text, so what it
+    means is kept once for all of them.
     """
     sessions = {
         _session(day, piece, zone)
         for day, pieces in (_day(part) for part in text.split(";") if part.strip())
         for piece in pieces
     }
-    return tuple(sorted(sessions, key=lambda hours: hours.begin))
+    ascending = sorted(sessions, key=lambda hours: hours.begin)
+    following = [hours.begin for hours in ascending[1:]]
+    return (
+        tuple(
+            Hours(hours.begin, begin if timedelta() < _span(hours.end, begin) <= ROUND_THE_CLOCK else hours.end)
+            for hours, begin in zip(ascending, [*following, ascending[-1].end], strict=True)
+        )
+        if ascending
+        else ()
+    )
+
+
+def _span(begin: datetime, end: datetime) -> timedelta:
+    """The time that truly passes: subtraction within one zone ignores a change to or from summer time."""
+    return timedelta(seconds=end.timestamp() - begin.timestamp())
 
 
 def _day(part: str) -> tuple[str, list[str]]:
@@ -74,19 +94,34 @@ def _session(day: str, piece: str, zone: ZoneInfo) -> Hours:
 def _moment(text: str, zone: ZoneInfo) -> datetime:
     if len(text) != len("20261123:0930"):
         raise ValueError(text)
+    if text.endswith(":2400"):
+        return _moment(f"{text[:8]}:0000", zone) + timedelta(days=1)
     return datetime.strptime(text, "%Y%m%d:%H%M").replace(tzinfo=zone)
 
 
-class Calendar(Protocol):
+class RegularCalendar(Protocol):
     """Who knows the regular sessions of an instrument around a moment: ascending, empty if it knows none."""
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]: ...
 
 
+class Calendar(RegularCalendar, Protocol):
+    """Who knows those outside the regular hours too."""
+
+    def trading(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        """All sessions in which an order may trade; the regular ones if no others are known."""
+        ...
+
+
+def open_hours(calendar: Calendar, instrument: Instrument, now: datetime, *, outside_rth: bool) -> tuple[Hours, ...]:
+    """The sessions in which an order trades that may trade ``outside_rth``, or may not."""
+    return calendar.trading(instrument, now) if outside_rth else calendar.sessions(instrument, now)
+
+
 class BrokerCalendar:
     """The broker's sessions as long as they reach beyond the moment, then the fallback's, if there is one."""
 
-    def __init__(self, fallback: Calendar | None = None) -> None:
+    def __init__(self, fallback: RegularCalendar | None = None) -> None:
         self._fallback = fallback
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
@@ -94,6 +129,10 @@ class BrokerCalendar:
         if told and now < told[-1].end:
             return told
         return () if self._fallback is None else self._fallback.sessions(instrument, now)
+
+    def trading(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
+        told = instrument.trading_hours
+        return told if told and now < told[-1].end else self.sessions(instrument, now)
 
 
 def session_at(sessions: Iterable[Hours], now: datetime) -> Hours | None:

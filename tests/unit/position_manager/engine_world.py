@@ -179,8 +179,19 @@ class World:
     """Whether a new subscription is answered with the quote that stands."""
     quoted: set[int] = field(default_factory=set)
     """Contracts of which the present subscriptions have told a quote."""
+    status: str = "Submitted"
+    """The status in which orders rest."""
+    refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
+    """Contracts whose market data are refused, with the code and the text."""
+    outside_rth: list[bool] = field(default_factory=list)
+    """Of each order received, whether it may trade outside the regular hours."""
+    renewed: list[int] = field(default_factory=list)
+    """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
     next_id: int = 1
+    perm_ids: int = 6999
+    unlisted: set[int] = field(default_factory=set)
+    """Contracts that the list of positions lacks although they are held."""
     lag: bool = False
     """Whether what our orders trade is shown later: in executions, positions and completed orders."""
     unseen: list[tuple[Order, Execution]] = field(default_factory=list)
@@ -193,6 +204,11 @@ class World:
     def book(self, account: str) -> dict[int, Decimal]:
         """The positions of an account."""
         return self.second if account == SECOND else self.positions
+
+    def new_perm_id(self) -> int:
+        """The broker never gives one twice, whatever a gateway forgets."""
+        self.perm_ids += 1
+        return self.perm_ids
 
     def live(self, con_id: int, account: str = ACCOUNT) -> list[Order]:
         return [o for o in self.orders if not o.over and (o.sent.account, o.sent.con_id) == (account, con_id)]
@@ -211,7 +227,7 @@ class World:
         assert sent.quantity + resting <= abs(held), f"{sent} and {resting} resting, {held} held"
         assert sent.oca_type == 1
         assert sent.oca_group
-        order = Order(sent, 7000 + len(self.orders), 100)
+        order = Order(sent, self.new_perm_id(), 100)
         self.orders.append(order)
         self.next_id = max(self.next_id, sent.order_id + 1)
         if self.tells_acks:
@@ -260,7 +276,7 @@ class World:
     def foreign(self, con_id: int, side: Side, quantity: int) -> Order:
         """An order of another client rests at the broker."""
         sent = OrderToSend(ACCOUNT, con_id, side, Decimal(quantity), Decimal(1), "", 0, 0, "", 0)
-        order = Order(sent, 7000 + len(self.orders), 0)
+        order = Order(sent, self.new_perm_id(), 0)
         self.orders.append(order)
         return order
 
@@ -345,7 +361,7 @@ class PortBroker:
             Position(account, world.instruments[con_id], quantity, world.average[con_id])
             for account in (ACCOUNT, SECOND)
             for con_id in world.book(account)
-            if (quantity := world.shown_position(con_id, account))
+            if (quantity := world.shown_position(con_id, account)) and con_id not in world.unlisted
         )
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
@@ -360,7 +376,7 @@ class PortBroker:
                 order.sent.side,
                 order.remaining,
                 order.perm_id,
-                "PendingCancel" if order.cancelling else "Submitted",
+                "PendingCancel" if order.cancelling else self.world.status,
                 order.sent.ref,
                 order.client_id,
                 order.sent.order_id,
@@ -400,6 +416,15 @@ class PortBroker:
             if quote is not None and self.world.first_quotes:
                 self.say(QuoteHeard(con_id, quote))
 
+    def renew(self, con_ids: Collection[int]) -> None:
+        world = self.world
+        for con_id in self.watched & set(con_ids):
+            world.renewed.append(con_id)
+            if con_id in world.refused_quotes:
+                self.say(CodeSaid(*world.refused_quotes[con_id], 0, con_id))
+            elif con_id in world.quotes and world.first_quotes:
+                self.say(QuoteHeard(con_id, world.quotes[con_id].standing_at(world.clock.now())))
+
     def next_order_id(self) -> int:
         return self.world.next_id
 
@@ -409,6 +434,7 @@ class PortBroker:
         assert instrument.con_id == order.con_id
         self.world.on_send("before send")
         self.world.received.append(order)
+        self.world.outside_rth.append(outside_rth)
         if not self.world.swallow:
             self.world.take(order)
         self.world.on_send("after send")

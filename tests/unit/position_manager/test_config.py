@@ -46,7 +46,7 @@ def test_the_example_has_every_key() -> None:
     assert config.groups["SPY condor"].trailing == "off"
     time_rule = config.defaults.time
     assert isinstance(time_rule, TimeRule) and time_rule.before_close == timedelta(minutes=30)
-    assert config.limits().max_spread == Decimal("0.2") and config.orders.ladder().steps == 4
+    assert config.limits().spread.fraction == Decimal("0.2") and config.orders.ladder().steps == 4
 
 
 def test_the_least_file(tmp_path: Path) -> None:

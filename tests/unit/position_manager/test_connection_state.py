@@ -15,12 +15,14 @@ from position_manager.engine.connection_state import (
     RESET,
     RESTART,
     STEPS,
+    About,
     Action,
     Alert,
     AuthNeeded,
     CodeHeard,
     Connection,
     ConnectLater,
+    DoubtQuotes,
     Event,
     FullSync,
     HaltAll,
@@ -33,6 +35,7 @@ from position_manager.engine.connection_state import (
     Recovered,
     Resubscribe,
     Resumed,
+    ResumePrices,
     SessionVerified,
     SocketDown,
     SocketUp,
@@ -128,7 +131,7 @@ def test_a_periodic_sync_keeps_ready_until_it_fails() -> None:
 def test_the_lost_link_is_latched_and_told_once(code: int) -> None:
     line = Line().ready()
     assert line.code(code, "lost").phase is Phase.LINK_LOST
-    assert line.did() == (OrdersOutOfSight(f"{code} lost"), Alert(f"{code} lost"))
+    assert line.did() == (DoubtQuotes(), OrdersOutOfSight(f"{code} lost"), Alert(f"{code} lost"))
     for _ in range(50):
         assert line.code(1100, later=1).phase is Phase.LINK_LOST
         assert line.did() == ()
@@ -185,7 +188,7 @@ def test_farms_degrade_the_data_and_not_the_link() -> None:
     line.code(2103, "Market data farm connection is broken:usfarm")
     assert line.did() == ()
     line.code(2104, "Market data farm connection is OK:usfarm")
-    assert line.did() == (Recovered("2104 Market data farm connection is OK:usfarm"),)
+    assert line.did() == (Recovered("2104 Market data farm connection is OK:usfarm", About.FARM, "usfarm"),)
     assert line.connection.degraded == {"secdefnj"}
 
 
@@ -198,12 +201,12 @@ def test_the_farm_stands_at_the_end_of_the_text() -> None:
 def test_no_live_quote_suspends_prices_and_is_told_once(code: int) -> None:
     line = Line().ready()
     line.code(code, "no data", "42")
-    assert line.did() == (SuspendPrices("42", f"{code} no data"), Alert(f"{code} no data"))
-    line.code(code, "no data", "42")
     assert line.did() == (SuspendPrices("42", f"{code} no data"),)
+    line.code(code, "no data", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} no data", first=False),)
     assert line.connection.may_send
     line.hear(LiveAgain("42"))
-    assert line.told(Recovered) == [Recovered("live quotes for 42 again")]
+    assert line.did() == (ResumePrices("42"),)
     line.hear(LiveAgain("42"))
     assert line.did() == ()
 
@@ -236,7 +239,7 @@ def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
 def test_321_halts_until_a_person_resumes() -> None:
     line = Line().ready()
     assert line.code(321, "read-only").phase is Phase.HALTED
-    assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only"))
+    assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only", About.HALT))
     line.code(321, "again")
     assert line.did() == ()
     line.hear(SocketDown("x"))
@@ -255,7 +258,7 @@ def test_a_halt_outlasts_a_restart_of_the_program() -> None:
 def test_lean_262_a_missed_second_factor_is_told() -> None:
     line = Line().ready()
     assert line.hear(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
-    assert line.told(Page) == [Page("the gateway needs a person: second factor")]
+    assert line.told(Page) == [Page("the gateway needs a person: second factor", About.LOGIN)]
     line.hear(AuthNeeded("second factor"), SocketDown("closed"))
     assert line.connection.phase is Phase.AUTH_NEEDED
     assert line.told(Page) == []
@@ -369,6 +372,43 @@ def test_every_listed_code_has_its_reaction() -> None:
     for code in (2109, 2107, 399, 12345):
         assert line.code(code, "x") == ready
         assert line.did() == ()
+
+
+@pytest.mark.parametrize("code", [321, 200, 101, 10186, 12345])
+def test_any_code_about_a_subscription_suspends_that_contract_alone(code: int) -> None:
+    line = Line().ready()
+    line.code(code, "x", "42")
+    assert line.did() == (SuspendPrices("42", f"{code} x"),)
+    assert line.connection.may_send
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation",
+        "Error validating request.-'bH' : cause - Invalid contract id",
+        "Error validating request: cause - Please enter a valid symbol",
+    ],
+)
+def test_a_321_about_one_request_halts_nothing(text: str) -> None:
+    line = Line().ready()
+    line.code(321, text)
+    assert line.did() == ()
+    assert line.connection.may_send
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error validating request.-'cd' : cause - The API interface is currently in Read-Only mode.",
+        "Error validating request: the account has no trading permission for the API",
+    ],
+)
+def test_a_321_about_the_account_halts(text: str) -> None:
+    line = Line().ready()
+    line.code(321, text)
+    assert not line.connection.may_send
+    assert line.told(HaltAll)
 
 
 EVENTS = st.one_of(

@@ -8,6 +8,7 @@ import resource
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.unit.position_manager.engine_world import (
     CONFIG,
     DISASTER,
     GROUP,
+    HOURS,
     SECOND,
     Manager,
     ManualClock,
@@ -36,6 +38,7 @@ from position_manager.brokers.broker import CodeSaid
 from position_manager.config import Config
 from position_manager.engine.connection_state import Phase, Step
 from position_manager.engine.engine import SLICE
+from position_manager.model import Hours
 from position_manager.orders.intents import Side, State
 from position_manager.refused import RefusedError
 
@@ -332,6 +335,9 @@ def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Pa
 def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 40, "3.00", "5.00")
+        assert "rule_fired" not in manager.kinds, "a price with such a spread is not believed"
+        await manager.engine.close("42", by="a person")
+        await follow(at, 10, "3.00", "5.00")
         assert not at.received
         assert manager.kinds.count("cap_reached") == 1
         (verdict,) = manager.engine.desk.guard.verdicts.values()
@@ -346,6 +352,76 @@ def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_p
         at.fill(at.live(42)[0], 2)
         await at.clock.advance(30)
         assert at.positions[42] == 0
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_an_honest_market_does_not_stay_out_of_bounds_for_ever(tmp_path: Path) -> None:
+    """The stop fires at 3.80; then the market is at 5.00, with a spread of nothing, for good."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 3, fills=False)
+        assert len(at.received) == 1
+        await follow(at, 290, "4.98", "5.00", fills=False)
+        assert manager.kinds.count("cap_reached") == 1
+        assert "ladder_restarted" not in manager.kinds
+        await follow(at, 40, "4.98", "5.00", fills=False)
+        assert manager.kinds.count("ladder_restarted") == 1
+        assert at.received[-1].limit >= Decimal("4.98")
+        await follow(at, 2, "4.98", "5.00")
+        assert at.positions[42] == 0
+        assert max(order.limit for order in at.received) <= Decimal("5.00")
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_the_reference_is_none_of_a_quote_that_no_order_is_sent_at(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.quote(42, "1.00", "9.00")
+        said = await manager.engine.close("42", by="a person")
+        assert "nothing can be sent now: spread" in said
+        await at.clock.advance(1)
+        assert not at.received
+        await follow(at, 25, "3.70", "3.80")
+        assert at.positions[42] == 0
+        assert at.received[0].limit == Decimal("3.75"), "its middle, not that of the wide quote"
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_the_reference_does_not_survive_the_night(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 3, fills=False)
+        at.end(at.live(42)[0])
+        tomorrow = HOURS[0].begin + timedelta(days=1)
+        await at.clock.advance((tomorrow - at.clock.now()).total_seconds() + 1)
+        await follow(at, 40, "4.98", "5.00")
+        assert manager.kinds.count("ladder_restarted") == 1
+        assert at.positions[42] == 0
+
+    at = short_puts()
+    later = Hours(HOURS[0].begin + timedelta(days=1), HOURS[0].end + timedelta(days=1))
+    at.instruments[42] = replace(at.instruments[42], liquid_hours=(*HOURS, later))
+    play(tmp_path, at, story)
+
+
+def test_a_close_that_cannot_act_says_so(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await follow(at, 3, fills=False)
+        await follow(at, 40, "4.98", "5.00", fills=False)
+        said = await manager.engine.close("42", by="a person")
+        assert "is being closed" in said, "whoever asks now means the market of now"
+        await follow(at, 25, "4.98", "5.00")
+        assert at.positions[42] == 0
+
+    play(tmp_path, short_puts(), story)
+
+
+def test_nor_one_in_a_closed_market(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(6 * 3600 + 1)
+        assert "nothing can be sent now: the market is closed" in await manager.engine.close("42", by="a person")
+        assert "nothing can be sent now: the market is closed" in await manager.engine.close("42", by="a person")
 
     play(tmp_path, short_puts(), story)
 
@@ -384,8 +460,8 @@ def test_shadow_sends_nothing_for_a_person_either(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "gate"),
     [
-        ({"caps": {"quantity": 1}}, "order quantity"),
-        ({"caps": {"notional": 700}}, "order notional"),
+        ({"caps": {"quantity": "0.5"}}, "order quantity"),
+        ({"caps": {"notional": 300}}, "order notional"),
     ],
     ids=["quantity", "notional"],
 )

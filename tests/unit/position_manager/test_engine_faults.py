@@ -394,6 +394,9 @@ def test_a_price_that_is_approved_for_one_leg_means_nothing_for_the_other(tmp_pa
             at.quote(42, "2.00", "4.00")
             at.quote(43, "1.45", "1.55")
             await at.clock.advance(1)
+        assert not manager.engine.closer.closings, "one leg's spread is too wide to believe the group's price"
+        await manager.engine.close("vertical", by="a person")
+        await at.clock.advance(1)
         assert "cap_reached" in manager.kinds
         with pytest.raises(RefusedError, match="names no single leg"):
             await manager.engine.close("vertical", by="a person", limit=Decimal("0.20"))

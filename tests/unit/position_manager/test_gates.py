@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from position_manager.engine.halt import Halt
 from position_manager.model import Hours, Instrument, Kind, Quote
@@ -66,14 +68,14 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("quantity", {"resting": TEN}, "10 wanted, |10| held, 10 resting on side SELL: 0 may be sent"),
     ("orders per minute", {"sent": Sent(3, 19)}, "4 with this order, at most 3"),
     ("orders per day", {"sent": Sent(2, 20)}, "21 with this order, at most 20"),
-    ("order notional", {"limit": Decimal("2.51")}, "2510.00 with this order, at most 2500"),
-    ("hours", {"hours": ()}, "the regular hours are not known"),
+    ("order notional", {"limit": Decimal("25.01")}, "2501.00 with this order, at most 2500"),
+    ("hours", {"hours": ()}, "the trading hours are not known"),
     ("hours", {"hours": (Hours(NOW - timedelta(hours=1), NOW),)}, "closed, opens at a time that is not known"),
     ("hours", {"hours": (Hours(NOW + timedelta(hours=1), NOW + timedelta(hours=2)),)}, "opens 2026-11-23T16:00:00"),
     ("quote", {"quote": replace(QUOTE, live=False)}, "not live data: bid 2.40, ask 2.60"),
     ("quote", {"quote": replace(QUOTE, time=NOW - timedelta(seconds=6))}, "stale: bid 2.40, ask 2.60, 6.0 s old"),
     ("quote", {"quote": replace(QUOTE, halted=True)}, "halted"),
-    ("spread", {"quote": replace(QUOTE, bid=Decimal("2.00"))}, "26.09% of the middle, at most 20.00%"),
+    ("spread", {"quote": replace(QUOTE, bid=Decimal("2.00"))}, "26.09% of the middle"),
 ]
 
 
@@ -88,8 +90,24 @@ def test_each_gate_refuses_alone_and_tells_its_numbers(gate: str, facts: dict[st
 
 
 def test_the_cap_on_the_quantity() -> None:
+    """What is larger than a cap goes out in slices."""
     more = replace(FACTS, decided=Decimal(11), wanted=Decimal(11), position=Decimal(11), expected=Decimal(11))
-    assert {c.gate for c in check(more, LIMITS).refusals} == {"order quantity", "order notional"}
+    assert check(more, LIMITS).quantity == 10
+    assert check(replace(more, limit=Decimal("2.51")), LIMITS).quantity == 9, "whole contracts within the notional"
+
+
+@given(st.integers(1, 500), st.integers(1, 200), st.integers(1, 100_000), st.sampled_from(["0.05", "2.5", "310"]))
+def test_slices_are_within_the_caps_and_lose_nothing(held: int, most: int, notional: int, price: str) -> None:
+    caps, left, worth = Caps(quantity=Decimal(most), notional=Decimal(notional)), Decimal(held), Decimal(price) * 100
+    while left:
+        part = caps.slice_of(left, Decimal(price), Decimal(100))
+        assert 0 <= part <= min(left, Decimal(most))
+        assert part * worth <= notional
+        if not part:
+            assert worth > notional, "one contract alone is worth more"
+            return
+        left -= part
+    assert left == 0
 
 
 def test_no_quote_at_all() -> None:

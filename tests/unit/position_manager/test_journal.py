@@ -388,7 +388,7 @@ def test_another_version_is_refused(journal: Journal, path: Path) -> None:
     journal.close()
     with sqlite3.connect(path) as other:
         other.execute("PRAGMA user_version = 99")
-    with pytest.raises(JournalError, match=r"version 99, this release writes 1"):
+    with pytest.raises(JournalError, match=r"version 99, this release writes 2"):
         opened(path)
 
 

@@ -20,13 +20,19 @@ from position_manager.orders.ladder import (
     legs_to_send,
     net_value,
     rung,
-    spread_of,
     step_at,
     to_tick,
 )
+from position_manager.orders.spread import SpreadBound, spread_of
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
-POLICY = LadderPolicy(steps=4, interval=timedelta(seconds=5), max_spread=Decimal("0.20"), max_slippage=Decimal("0.10"))
+POLICY = LadderPolicy(
+    steps=4,
+    interval=timedelta(seconds=5),
+    spread=SpreadBound(Decimal("0.20"), 0),
+    max_slippage=Decimal("0.10"),
+    slippage_ticks=0,
+)
 # Ticks of 0.01 below 3 and of 0.05 from there on.
 OPTION = Instrument(
     42, "SPY", Kind.OPTION, Decimal(100), increments=((Decimal(0), Decimal("0.01")), (Decimal(3), Decimal("0.05")))
@@ -105,7 +111,6 @@ def test_a_clock_that_jumps() -> None:
     [
         ({"steps": 0}, "steps is 0"),
         ({"interval": timedelta()}, "interval is 0 s"),
-        ({"max_spread": Decimal(1)}, "max_spread is 1"),
         ({"max_slippage": Decimal(0)}, "max_slippage is 0"),
     ],
 )
@@ -158,3 +163,32 @@ def test_what_closing_a_spread_would_bring() -> None:
     assert net_value(legs, quotes.get) == Decimal("2.40") * 500 - Decimal("1.20") * 500
     assert net_value((*legs, leg(3, 1)), quotes.get) is None
     assert net_value((leg(1, 1),), {1: Quote(NOW, None, Decimal(1))}.get) is None
+
+
+def test_an_option_of_a_few_cents_can_be_closed_at_its_far_side() -> None:
+    """One tick of spread at 0.04 by 0.05 is 22 %, and the far side is 11 % from the middle."""
+    policy, cheap = LadderPolicy(), quote("0.04", "0.05")
+    last = rung(OPTION, Side.SELL, cheap, Decimal("0.045"), NOW, NOW + timedelta(seconds=20), policy)
+    assert isinstance(last, Rung)
+    assert last.price == Decimal("0.04")
+    strict = replace(policy, spread=SpreadBound(ticks=0))
+    assert isinstance(rung(OPTION, Side.SELL, cheap, Decimal("0.045"), NOW, NOW, strict), CapReached)
+
+
+@given(
+    st.integers(1, 2000),
+    st.integers(0, 3),
+    st.sampled_from(Side),
+    st.sampled_from(["0.01", "0.05", "0.25"]),
+)
+def test_a_spread_of_few_ticks_can_be_closed_through_at_any_price(
+    cents: int, ticks: int, side: Side, tick: str
+) -> None:
+    step = Decimal(tick)
+    bid = cents * step
+    market = quote(str(bid), str(bid + ticks * step))
+    contract = replace(OPTION, increments=((Decimal(0), step),))
+    assert market.mid is not None
+    found = rung(contract, side, market, market.mid, NOW, NOW + timedelta(minutes=1), LadderPolicy())
+    assert isinstance(found, Rung), f"{found} at {market.bid} by {market.ask}"
+    assert found.price == (market.bid if side is Side.SELL else market.ask)

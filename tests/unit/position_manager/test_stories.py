@@ -232,6 +232,7 @@ def test_a_thin_book_is_not_swept(tell: Callable[..., None]) -> None:
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at, "3.00", "5.00", times=3)
+        await manager.engine.close("42", by="a person")
         await at.clock.advance(20)
         assert not at.received, "the spread is wider than allowed"
         assert manager.kinds.count("cap_reached") == 1
@@ -408,9 +409,120 @@ def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
         assert verdict.cause is Cause.MARKET_CLOSED
         await at.clock.advance(90)
         await breach(at)
+        assert not at.received, "price rules rest for a moment after the opening"
+        (opened,) = manager.engine.desk.guard.verdicts.values()
+        assert isinstance(opened, Blind)
+        assert opened.cause is Cause.OPENING
+        assert manager.engine.quotes_fresh
+        await at.clock.advance(30)
+        await breach(at)
         assert at.received
         first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
         assert first.sent is not None
         assert first.sent >= later[0].begin
+
+    tell(story)
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., None], acknowledged: bool) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tells_acks = acknowledged
+        await breach(at)
+        (order,) = at.ours(42)
+        words = "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation"
+        at.end(order, "Inactive", 0)
+        at.tell(CodeSaid(321, words, order.sent.order_id))
+        await at.clock.advance(2)
+        assert not manager.engine.desk.halts.read(), "the rest of the account is guarded"
+        assert manager.engine.ready
+        assert only_intent(manager) is State.REJECTED
+        (lock,) = manager.engine.desk.locks.values()
+        assert words in lock.reason, "the broker's words are kept"
+        assert len(at.received) == 1, "never sent again blindly"
+
+    tell(story)
+
+
+def test_a_read_only_api_still_halts_although_it_names_an_order(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        at.tell(
+            CodeSaid(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
+        )
+        await at.clock.advance(2)
+        assert manager.engine.desk.halts.read()
+
+    tell(story)
+
+
+@pytest.mark.parametrize("code", [10243, 10311, 135, 460])
+def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is_not_sent_again(
+    tell: Callable[..., None], code: int
+) -> None:
+    """10243: fractional-sized order cannot be placed via API. Each second another order was sent, up to the cap."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        order.over = "Cancelled"
+        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        await breach(at, times=30)
+        assert len(at.received) == 1
+        assert only_intent(manager) is State.REJECTED
+        (lock,) = manager.engine.desk.locks.values()
+        assert f"{code} the broker's own words" in lock.reason
+        assert any("the broker's own words" in message.text() for message in manager.told)
+
+    tell(story)
+
+
+@pytest.mark.parametrize("code", [10243, 10311, 460])
+def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callable[..., None], code: int) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await breach(at)
+        (order,) = at.ours(42)
+        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        await breach(at, times=30)
+        assert len(at.received) == 5, "the ladder goes on, and its own cancels are no refusals"
+        assert not manager.engine.desk.locks
+
+    tell(story)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[..., None], answered: bool) -> None:
+    """1100, and no 1102 ever: it was blind for days."""
+
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(1100, "Connectivity between IB and the gateway has been lost."))
+        at.first_quotes = False
+        for second in range(0, 240, 5):
+            if second < 170:
+                # Old subscriptions may go on from what the gateway has stored.
+                at.quote(42, "2.45", "2.55")
+            await at.clock.advance(5)
+            assert manager.engine.desk.connection.link is Phase.LINK_LOST
+        at.first_quotes = True
+        if not answered:
+            at.fail = {"executions"}
+        await at.clock.advance(40)
+        assert manager.engine.ready is answered, "a full sync proves it"
+        if answered:
+            await breach(at)
+            assert at.received
+
+    tell(story)
+
+
+def test_a_link_is_not_probed_before_its_time(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(1100, "lost"))
+        await at.clock.advance(170)
+        assert manager.engine.desk.connection.link is Phase.LINK_LOST
+        assert at.renewed == []
+        at.tell(CodeSaid(1102, "restored"))
+        await at.clock.advance(5)
+        assert manager.engine.ready
 
     tell(story)

@@ -47,8 +47,9 @@ def test_the_disaster_stop_stays_while_the_spread_is_too_wide(tmp_path: Path) ->
         await manager.start()
         await at.clock.advance(6)
         (resting,) = at.ours(42)
+        await breach(at, "3.00", "5.00", times=2)
+        await manager.engine.close("42", by="a test")
         await breach(at, "3.00", "5.00", times=20)
-        assert "rule_fired" in manager.kinds
         assert not resting.over, "there is no price to close at"
         await breach(at)
         assert resting.over
@@ -61,13 +62,19 @@ def test_the_disaster_stop_stays_while_the_spread_is_too_wide(tmp_path: Path) ->
 def test_at_the_cap_of_orders_what_rests_stays(tmp_path: Path) -> None:
     async def story() -> None:
         at = world()
+        at.hold(put(43, 440), 1)
+        at.quote(43, "2.45", "2.55")
         manager = Manager(at, tmp_path, {**DISASTER, "caps": {"orders_per_day": 1}})
         await manager.start()
         await at.clock.advance(6)
         (resting,) = at.ours(42)
+        # The one close of this day.
+        await manager.engine.close("43", by="a test")
+        await at.clock.advance(1)
+        assert len(at.received) == 2
         await breach(at, times=20)
         assert not resting.over
-        assert len(at.received) == 1
+        assert len(at.received) == 2
         await manager.end()
 
     asyncio.run(story())

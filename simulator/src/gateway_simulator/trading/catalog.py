@@ -28,12 +28,14 @@ from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instr
 Rule = tuple[tuple[Decimal, Decimal], ...]
 
 STOCK_RULE, PENNY_OPTION_RULE, OPTION_RULE, INDEX_OPTION_RULE, FUTURE_RULE, CURRENCY_RULE = 26, 32, 109, 110, 67, 239
+GRAIN_RULE = 148
 MARKET_RULES: dict[int, Rule] = {
     STOCK_RULE: ((ZERO, Decimal("0.01")),),
     PENNY_OPTION_RULE: ((ZERO, Decimal("0.01")),),
     OPTION_RULE: ((ZERO, Decimal("0.01")), (Decimal(3), Decimal("0.05"))),
     INDEX_OPTION_RULE: ((ZERO, Decimal("0.05")), (Decimal(3), Decimal("0.10"))),
     FUTURE_RULE: ((ZERO, Decimal("0.25")),),
+    GRAIN_RULE: ((ZERO, Decimal("0.25")),),
     CURRENCY_RULE: ((ZERO, Decimal("0.00005")),),
 }
 
@@ -54,6 +56,8 @@ FIRST_WEEK = date(2000, 1, 3)
 """The Monday of week 0 in an option's contract id."""
 STRIKE_BITS, WEEK_BITS, CLASS_BITS = 12, 12, 4
 
+CORN = 38127218
+"""The id of what the futures on corn are on; their months are those of all futures here."""
 FUTURE_MONTHS = {3: "H", 6: "M", 9: "U", 12: "Z"}
 ORDER_TYPES = "ACTIVETIM,ADJUST,ALL,DAY,GTC,GTD,IOC,LIT,LMT,LOC,MIT,MKT,MOC,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
 OPTION_EXCHANGES = "SMART,AMEX,CBOE,ISE,PHLX"
@@ -203,6 +207,7 @@ class FutureClass:
     exchange: str
     multiplier: str
     market_rule_id: int
+    price_magnifier: int = 1
 
     def listed(self, today: date) -> Iterator[Instrument]:
         """The futures on a day: those that expired lately, and the next ones."""
@@ -228,6 +233,7 @@ class FutureClass:
             currency=self.underlying.contract.currency,
             local_symbol=f"{symbol}{FUTURE_MONTHS[month]}{year % 10}",
             trading_class=symbol,
+            price_magnifier=self.price_magnifier,
         )
         return Instrument(
             contract,
@@ -467,7 +473,11 @@ def sample_catalog(today: date) -> Catalog:
         references,
         today,
         options=[*classes, index, opening],
-        futures=[FutureClass(instruments[11004968], "CME", "50", FUTURE_RULE)],
+        futures=[
+            FutureClass(instruments[11004968], "CME", "50", FUTURE_RULE),
+            # Quoted in cents for a bushel.
+            FutureClass(instruments[CORN], "CBOT", "5000", GRAIN_RULE, price_magnifier=100),
+        ],
     )
 
 
@@ -524,9 +534,10 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         0.21,
         1,
     )
-    for con_id, symbol, name, exchange in (
-        (416904, "SPX", "S&P 500 Stock Index", "CBOE"),
-        (11004968, "ES", "E-mini S&P 500", "CME"),
+    for con_id, symbol, name, exchange, price, walk in (
+        (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", "SPX"),
+        (11004968, "ES", "E-mini S&P 500", "CME", "6000.00", "SPX"),
+        (CORN, "ZC", "Corn Futures", "CBOT", "450.00", "ZC"),
     ):
         contract = Contract(con_id, symbol, "IND", exchange=exchange, local_symbol=symbol, trading_class=symbol)
         yield (
@@ -539,7 +550,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
                 industry="Indices",
                 category="Broad Range Equity Index",
             ),
-            Reference(Decimal("6000.00"), 0.15, 0, "SPX", 0.013),
+            Reference(Decimal(price), 0.15, 0, walk, 0.013),
         )
     euro = Contract(12087792, "EUR", "CASH", exchange="IDEALPRO", local_symbol="EUR.USD", trading_class="EUR.USD")
     yield (

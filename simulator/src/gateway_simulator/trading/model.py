@@ -31,11 +31,13 @@ class Contract:
     currency: str = "USD"
     local_symbol: str = ""
     trading_class: str = ""
+    price_magnifier: int = 1
+    """How many units of its quotes are one unit of its currency: 100 for prices in pence or cents."""
 
     @property
     def unit_multiplier(self) -> Decimal:
-        """How many units of the underlying one contract stands for."""
-        return Decimal(self.multiplier or 1)
+        """What a price of 1, as it is quoted, is worth for one contract, in its currency."""
+        return Decimal(self.multiplier or 1) / self.price_magnifier
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,11 @@ def contract_details(request_id: int, instrument: Instrument) -> bytes:
             instrument.market_name,
             own.trading_class,
             own.con_id,
-            instrument.min_tick,
+            instrument.min_tick / own.price_magnifier,  # in the currency, as IB reports it
             own.multiplier,
             instrument.order_types,
             instrument.valid_exchanges,
-            1,  # price magnifier
+            own.price_magnifier,
             0 if underlying is None else underlying.con_id,
             ascii7(instrument.long_name),
             own.primary_exchange,
