@@ -152,6 +152,16 @@ async def test_orders_wait_while_the_connection_to_the_servers_is_lost() -> None
         assert dropped.order.orderId not in [each.order_id for each in server.brokerage.completed_orders]
 
 
+async def test_a_client_that_connects_during_an_outage_is_informed_of_it() -> None:
+    async with running_server() as server, Client() as client, Client() as late:
+        await client.connect(server)
+        server.lose_connection()
+        await late.connect(server, 6)
+        assert late.codes == [1100, 2103, 2105, 2157]
+        server.restore_connection(data_lost=False)
+        await late.until(lambda: late.codes[4:] == [1102, 2104, 2106, 2158])
+
+
 async def test_fills_during_a_lost_connection_are_heard_when_it_is_back() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)

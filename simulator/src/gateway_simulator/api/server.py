@@ -17,6 +17,7 @@ from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDat
 from gateway_simulator.api.faults import FaultBook, Kind, Message, Moment, Rule, incoming, outgoing
 from gateway_simulator.api.floor import Floor
 from gateway_simulator.api.session import (
+    CONNECTION_LOST,
     FARMS_BROKEN,
     FARMS_CONNECTED,
     ClientIds,
@@ -142,7 +143,7 @@ class ApiServer:
     def lose_connection(self) -> None:
         """Lose the connection to the servers, as every client is told: orders wait, nothing is heard."""
         self.floor.disconnect()
-        self.broadcast_system(1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+        self.broadcast_system(*CONNECTION_LOST)
 
     def restore_connection(self, *, data_lost: bool) -> None:
         """Have the connection back; with ``data_lost`` clients must subscribe to market data again."""
@@ -152,6 +153,9 @@ class ApiServer:
         else:
             text = "Connectivity between IBKR and Trader Workstation has been restored - data maintained."
             self.broadcast_system(1102, text)
+        if not self.floor.connected and not self.behaviour.farm_down:
+            for code, text in FARMS_CONNECTED:
+                self.broadcast_system(code, text)
         self.floor.reconnect(data_lost=data_lost)
 
     def set_farms(self, *, down: bool) -> None:

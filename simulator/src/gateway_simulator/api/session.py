@@ -38,6 +38,7 @@ FARMS_BROKEN = (
     (2105, "HMDS data farm connection is broken:ushmds"),
     (2157, "Sec-def data farm connection is broken:secdefnj"),
 )
+CONNECTION_LOST = (1100, "Connectivity between IBKR and Trader Workstation has been lost.")
 MARKET_DEPTH = "Deep market data is not supported for this combination of security type/exchange"
 
 Note = Callable[[str, str], None]
@@ -248,10 +249,16 @@ class Service:
         self._handlers = {kind: handler for part in parts for kind, handler in part.handlers.items()} | dict(own)
 
     def greet(self) -> None:
-        """Send what the gateway says first: accounts, next order id, and the state of the data farms."""
+        """Send what the gateway reports first: accounts, next order id, and the state of the connections.
+
+        During an outage a new client receives 1100 as the older ones did, and no farm that is reported as connected.
+        """
         self._send_all(self._managed_accounts(requests.ManagedAccounts()))
         self._send(self._orders.next_valid_id())
-        farms = FARMS_BROKEN if self._desk.behaviour.farm_down else FARMS_CONNECTED
+        if not self._desk.floor.connected:
+            self._send(messages.error(-1, *CONNECTION_LOST))
+        broken = self._desk.behaviour.farm_down or not self._desk.floor.connected
+        farms = FARMS_BROKEN if broken else FARMS_CONNECTED
         self._send_all(messages.error(-1, code, text) for code, text in farms)
 
     def serve(self, request: Request) -> None:
