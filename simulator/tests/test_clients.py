@@ -67,7 +67,7 @@ class Day:
 async def trade(command: list[str], journal: Path) -> Day:
     """Let a client trade its day with a simulator of its own."""
     options = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
-    async with program(*options, "--messages-per-second", "0", "--journal-file", str(journal)) as (
+    async with program(*options, "--journal-file", str(journal)) as (
         process,
         port,
         control,

@@ -200,7 +200,7 @@ async def test_a_contract_must_be_one(contract: Contract, code: int) -> None:
 
 
 async def test_there_are_so_many_tickers_and_no_more() -> None:
-    behaviour = ApiBehaviour(messages_per_second=0)
+    behaviour = ApiBehaviour()
     assert behaviour.market_data_lines == 100
     behaviour.market_data_lines = 3
     async with running_server(behaviour=behaviour) as server:
@@ -284,7 +284,7 @@ async def test_profit_streams_and_follows_the_market() -> None:
 
 
 async def test_a_slow_reader_of_ticks_is_served_less_and_others_are_not_disturbed() -> None:
-    async with running_server() as server:
+    async with running_server(behaviour=ApiBehaviour(messages_per_second=0)) as server:
         slow, good = await RawClient.started(server.port, 1), await RawClient.started(server.port, 2)
         for client in (slow, good):
             for number in range(TICKERS):
