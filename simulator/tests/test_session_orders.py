@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from ib_insync import IB, LimitOrder, MarketOrder, Order, Stock, Trade
+from ib_insync import IB, LimitOrder, MarketOrder, Option, Order, Stock, Trade
 from simulator.tests.api_client import NOW, SOON, HeldPace, RawClient, events, held_clock, journaled, running_server
 from simulator.tests.insync_client import Client
 
@@ -125,6 +125,27 @@ async def test_what_the_simulator_does_not_play_is_rejected_by_name() -> None:
         await client.until(lambda: trade.orderStatus.status == "Inactive")
         (text,) = [text for _, code, text in client.errors if code == 201]
         assert "Adaptive" in text or "algorithm" in text.lower()
+
+
+async def test_an_order_for_the_contract_of_a_position_is_taken() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        held = {each.contract.symbol: each.contract for each in ib.positions()}
+        assert (held["AAPL"].exchange, held["MSFT"].exchange) == ("NASDAQ", "NASDAQ")
+        trade = ib.placeOrder(held["AAPL"], MarketOrder("SELL", 100))
+        await client.until(lambda: trade.orderStatus.status == "Submitted")
+        server.floor.move(1)
+        await client.until(lambda: trade.orderStatus.status == "Filled")
+
+
+async def test_orders_in_cents_are_taken_in_a_penny_class_on_smart() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        option = Option("AAPL", "20261218", 190, "C", "SMART")
+        trade = ib.placeOrder(option, LimitOrder("SELL", 1, 3.38))
+        await client.until(lambda: trade.orderStatus.status == "Submitted")
+        ib.placeOrder(Option("AAPL", "20261218", 190, "C", "CBOE"), LimitOrder("SELL", 1, 3.38))
+        await client.until(lambda: 110 in client.codes)
 
 
 async def test_orders_wait_while_the_connection_to_the_servers_is_lost() -> None:

@@ -96,9 +96,19 @@ class Instrument:
     last_trade_time: str = ""
     """HH:MM in ``time_zone`` at which a derivative ends on its expiry."""
     market_rule_id: int = 26
+    """The rule of price increments on the first of ``valid_exchanges``."""
+    direct_rule_id: int = 0
+    """The rule on the other exchanges; 0: the same."""
+    isin: str = ""
     min_size: Decimal = Decimal(1)
     size_increment: Decimal = Decimal(1)
     suggested_size_increment: Decimal = Decimal(100)
+
+    def rule_on(self, exchange: str) -> int:
+        """Return the id of the rule of price increments that holds on one of ``valid_exchanges``."""
+        if not self.direct_rule_id or exchange == self.valid_exchanges.split(",")[0]:
+            return self.market_rule_id
+        return self.direct_rule_id
 
     def matches(self, query: ContractQuery) -> bool:
         """Tell whether this is an instrument the query asks for."""
