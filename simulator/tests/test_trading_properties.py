@@ -22,13 +22,14 @@ from gateway_simulator.trading.sample import sample_brokerage
 LEGAL = {
     None: {"PreSubmitted", "Submitted", "Inactive", "Cancelled"},
     "PreSubmitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled", "Inactive"},
-    "Submitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled"},
+    "Submitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled", "Inactive"},
     "PendingCancel": {"Cancelled"},
     "Cancelled": set(),
-    "Filled": set(),
-    "Inactive": set(),
+    "Filled": {"Filled"},
+    "Inactive": {"Inactive"},
 }
-"""Which status may follow which; None is an order nobody has heard of. The last three are final."""
+"""Which status may follow which; None is an order nobody has heard of. The last three are final:
+openOrder and orderStatus both tell of them."""
 SYMBOLS = {AAPL: "AAPL", MSFT: "MSFT"}
 TYPES = ("MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT", "MIT", "LIT", "MOC", "LOC")
 
