@@ -72,6 +72,7 @@ from gateway_simulator.api.messages.orders import (
 from gateway_simulator.api.messages.session import (
     bulletin,
     current_time,
+    current_time_in_millis,
     error,
     family_codes,
     managed_accounts,
@@ -103,6 +104,7 @@ __all__ = [
     "contract_details",
     "contract_details_end",
     "current_time",
+    "current_time_in_millis",
     "error",
     "execution",
     "executions_end",
