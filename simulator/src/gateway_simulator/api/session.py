@@ -333,6 +333,11 @@ class Service:
         self._send_all(self._accounts.settle())
 
     @property
+    def client_id(self) -> int:
+        """The client's id."""
+        return self._desk.client_id
+
+    @property
     def streams(self) -> bool:
         """Whether the client follows each step of the market, and reads what it is sent."""
         return self._market.streams and self._keeps_up()

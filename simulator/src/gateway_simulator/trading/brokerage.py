@@ -66,7 +66,7 @@ from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COARSE_STEP = timedelta(minutes=1)
-JOURNAL_LINES = 100_000
+JOURNAL_LINES = 5_000
 AVERAGE_UNIT = Decimal("0.0000000001")
 BY_TRADER = "Cancelled by Trader"
 NOT_AT_ONCE = "Nothing more could be filled at once"

@@ -15,7 +15,7 @@ ZERO = Decimal(0)
 CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Contract:
     """An instrument as orders and positions name it. ``expiry`` is YYYYMMDD, ``right`` C or P."""
 
@@ -221,7 +221,7 @@ class OrderImpact:
     warning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """A holding. ``average_cost`` is per contract, multiplier and commissions included, as IB states it."""
 
@@ -264,7 +264,7 @@ class OrderStatus(StrEnum):
     INACTIVE = "Inactive"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Order:
     """An order and where it stands. None for a price means that the order has none."""
 
@@ -317,7 +317,7 @@ class Order:
         return self.quantity - self.filled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One fill and its commission. ``side`` is BOT or SLD; ``time`` is aware."""
 
