@@ -19,12 +19,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ib_insync import IB, LimitOrder, MarketOrder, Order, Stock, Trade
 
 ROOT = Path(__file__).parents[1]
 CONTRACTS = ((265598, "AAPL"), (272093, "MSFT"))
-NEXT_VALID_ID = "9"
+NEXT_VALID_ID, OPEN_ORDER = "9", "5"
+ORDER_ID_FIELD = 1
 TICKS = {"1", "2", "45", "46"}
 """tickPrice, tickSize, tickGeneric, tickString."""
 PATIENCE = 20.0
@@ -40,6 +42,7 @@ class Sizes:
     seconds: float = 10.0
     orders: int = 100
     working: tuple[int, ...] = (1, 100)
+    traders: tuple[int, ...] = (10, 50)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,17 @@ class RoundTrip:
 
 
 @dataclass(frozen=True)
+class Traders:
+    """Clients that stream and trade at the same time, with a state file: orders per second of all together, seconds
+    from placing to openOrder of each order, and the simulator's memory in MiB."""
+
+    clients: int
+    orders: float
+    opened: tuple[float, ...]
+    memory: float
+
+
+@dataclass(frozen=True)
 class Results:
     """What one run found: connects per second, MiB before any client, and the series."""
 
@@ -69,6 +83,7 @@ class Results:
     idle_memory: float
     streams: tuple[Stream, ...]
     round_trips: tuple[RoundTrip, ...]
+    traders: tuple[Traders, ...]
 
 
 class Client:
@@ -117,9 +132,42 @@ class Client:
         except TimeoutError:
             return count
 
+    async def trade(self, until: float) -> list[float]:
+        """Place one market order after the other, each when the one before is acknowledged; return the seconds."""
+        loop = asyncio.get_running_loop()
+        opened: list[float] = []
+        order_id = 0
+        try:
+            async with asyncio.timeout_at(until):
+                while True:
+                    order_id += 1
+                    start = loop.time()
+                    self.send(*market_order(order_id, "SELL" if order_id % 2 == 0 else "BUY"))
+                    await self._acknowledged(str(order_id))
+                    opened.append(loop.time() - start)
+        except TimeoutError:
+            return opened
+
+    async def _acknowledged(self, order_id: str) -> None:
+        while True:
+            (length,) = struct.unpack(">I", await self._reader.readexactly(4))
+            fields = (await self._reader.readexactly(length)).split(b"\0", 2)
+            if fields[0] == OPEN_ORDER.encode() and fields[ORDER_ID_FIELD] == order_id.encode():
+                return
+
     async def close(self) -> None:
         self._writer.close()
         await self._writer.wait_closed()
+
+
+def market_order(order_id: int, action: str) -> list[object]:
+    """Return the fields of placeOrder at 178 for one share of AAPL at the market."""
+    contract = [CONTRACTS[0][0], "AAPL", "STK", "", 0, "", "", "SMART", "", "USD", "", "", "", ""]
+    head = [action, 1, "MKT", "", "", "DAY", "", "", "", 0, "", 1, 0, 0, 0, 0, 0, 0, 0]
+    terms = ["", 0, "", "", "", "", "", "", 0, "", -1, 3, "", "", 0, "", "", 0, 0, "", 0, "", "", "", "", ""]
+    rest = [0, "", "", "", "", 0, "", "", "", "", "", "", "", "", "", "", 0, "", "", 0, 0, "", "", 0, "", 0, 0, 0, 0]
+    closing = ["", "", "", "", "", "", 0, "", "", "", "", "", "", "", "", 0, 0, 0, "", "", "", 0, "", ""]
+    return [3, order_id, *contract, *head, *terms, *rest, *closing]
 
 
 def free_port() -> int:
@@ -129,13 +177,13 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def simulator() -> AsyncIterator[tuple[int, int]]:
+async def simulator(*options: str) -> AsyncIterator[tuple[int, int]]:
     """A ready simulator: its port and the id of its process."""
     port = free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_SIMULATOR_", "TWS_"))}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", "0", "--no-display"),
-        *("--messages-per-second", "0", "--seed", "1"),
+        *("--messages-per-second", "0", "--seed", "1", *options),
         env=kept | {"PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -207,6 +255,21 @@ async def round_trip(port: int, working: int, count: int) -> RoundTrip:
     return RoundTrip(working, tuple(opened), tuple(filled))
 
 
+async def traders(port: int, process: int, count: int, seconds: float) -> Traders:
+    """Let so many clients stream and trade at the same time."""
+    clients = [await Client.connect(port, 5000 + 100 * count + number) for number in range(count)]
+    try:
+        await asyncio.gather(*(client.subscribe() for client in clients))
+        start = asyncio.get_running_loop().time()
+        opened = await asyncio.gather(*(client.trade(start + seconds) for client in clients))
+        passed = asyncio.get_running_loop().time() - start
+        each = tuple(one for of_client in opened for one in of_client)
+        return Traders(count, len(each) / passed, each, memory(process))
+    finally:
+        for client in clients:
+            await client.close()
+
+
 async def until(ib: IB, trades: Sequence[Trade], status: str) -> None:
     async with asyncio.timeout(PATIENCE):
         while any(trade.orderStatus.status != status for trade in trades):
@@ -238,7 +301,12 @@ async def measure(sizes: Sizes) -> Results:
         connects = await connects_per_second(port, sizes.connects)
         streams = [await stream(port, process, count, sizes.seconds) for count in sizes.clients]
         trips = [await round_trip(port, working, sizes.orders) for working in sizes.working]
-    return Results(connects, idle, tuple(streams), tuple(trips))
+    together = []
+    for count in sizes.traders:
+        with TemporaryDirectory() as directory:
+            async with simulator("--state-file", f"{directory}/state.json") as (port, process):
+                together.append(await traders(port, process, count, sizes.seconds))
+    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together))
 
 
 def describe(seconds: Sequence[float]) -> str:
@@ -280,6 +348,17 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     for row in results.round_trips:
         relative = statistics.median(row.opened) / statistics.median(base.opened)
         lines.append(f"| {row.working} | {describe(row.opened)} | {describe(row.filled)} | {relative:.2f} |")
+    lines += [
+        "",
+        "Clients that stream both stocks and place a market order whenever the one before is acknowledged, with a",
+        f"state file, a simulator of its own for each row; {sizes.seconds:g} s each, median / 99th percentile in ms:",
+        "",
+        "| traders | orders/s of all | place to openOrder | memory, MiB |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.clients} | {row.orders:.0f} | {describe(row.opened)} | {row.memory:.0f} |" for row in results.traders
+    ]
     return "\n".join(lines) + "\n"
 
 

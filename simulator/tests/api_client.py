@@ -67,10 +67,10 @@ async def running_server(
     behaviour: ApiBehaviour | None = None,
     pace: Clock | None = None,
 ) -> AsyncIterator[ApiServer]:
-    """A server of the sample brokerage whose time stands at NOW, without a limit of messages, unless told otherwise."""
+    """A server of the sample brokerage whose time is held at NOW, unless given otherwise."""
     server = ApiServer(
         brokerage or sample_brokerage(),
-        behaviour or ApiBehaviour(messages_per_second=0),
+        behaviour or ApiBehaviour(),
         clock or held_clock(),
         pace=pace,
     )

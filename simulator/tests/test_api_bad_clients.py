@@ -97,7 +97,7 @@ async def test_a_frame_may_come_byte_by_byte() -> None:
 
 
 async def test_a_client_that_never_reads_is_served_no_further_and_stays_bounded() -> None:
-    async with running_server() as server:
+    async with running_server(behaviour=ApiBehaviour(messages_per_second=0)) as server:
         slow = await RawClient.started(server.port, client_id=1)
         good = await RawClient.started(server.port, client_id=2)
         slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a StreamWriter has one

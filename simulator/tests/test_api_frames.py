@@ -7,7 +7,7 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
-from simulator.tests.api_client import RawClient, events, held_clock, running_server
+from simulator.tests.api_client import RawClient, events, frame, held_clock, journaled, running_server
 from simulator.tests.test_api_sync import FILLED_AT, traded_brokerage
 
 from gateway_simulator.api import messages
@@ -34,6 +34,9 @@ def fields(frame: bytes) -> list[str]:
         (177, "v157..178", "177"),
         (176, "v100..193 +PACEAPI", "176"),
         (178, "v200..226", "178"),  # the client closes by itself
+        (213, "v100..226", "213"),
+        (213, "v200..213", "213"),
+        (213, "v157..212", "178"),
     ],
 )
 async def test_the_version_agreed_on_is_the_lower_maximum(own: int, offer: str, agreed: str) -> None:
@@ -43,14 +46,22 @@ async def test_the_version_agreed_on_is_the_lower_maximum(own: int, offer: str, 
         client.close()
 
 
-async def test_a_client_too_old_for_the_gateway_is_told_so_and_closed() -> None:
+async def test_a_client_too_old_for_the_gateway_is_closed_without_a_frame(caplog: pytest.LogCaptureFixture) -> None:
     async with running_server() as server:
         client = await RawClient.connect(server.port)
-        answer = await client.shake_hands("v100..157")
-        assert answer[:4] == ["4", "2", "-1", "503"]
-        assert "157" in answer[4]
-        assert len(answer) == 5
+        client.writer.write(b"API\0" + frame(b"v100..157"))
         assert await client.closed() == b""
+        assert await journaled(server, "client_too_old")
+    [line] = [each.getMessage() for each in caplog.records if "API client" in each.getMessage()]
+    assert "100 to 157" in line and "176" in line
+
+
+async def test_surplus_fields_of_a_request_are_ignored() -> None:
+    async with running_server() as server:
+        client = await RawClient.started(server.port)
+        client.send(49, 1, "new", "", 7)
+        assert (await client.receive())[:2] == ["49", "1"]
+        client.close()
 
 
 async def test_the_start_of_a_session() -> None:
@@ -251,7 +262,6 @@ async def test_bulletins_reach_those_who_asked_and_the_days_earlier_ones_on_requ
         ((7, 3, 4, 0, "", "20261123 10:00:00 Mars/Base", "", "", "", ""), "4", "320", "Mars/Base"),
         ((7, 3, 4, 0, "", "20261123 10:00:00 America", "", "", "", ""), "4", "320", "America"),
         ((7, 3, 4), "4", "320", "field 3 (client id) is missing"),
-        ((5, 1, 1), "-1", "320", "1 fields too many"),
         ((5, 2), "-1", "320", "version 2"),
         ((6, 2, "yes", ""), "-1", "320", "'yes' is neither 0 nor 1"),
         ((3, 4, *[""] * 14, "BUY", "1e999999999"), "4", "320", "quantity"),

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_a_tiny_run_measures_everything() -> None:
-    sizes = Sizes(connects=2, clients=(1, 2), seconds=0.6, orders=2, working=(1, 3))
+    sizes = Sizes(connects=2, clients=(1, 2), seconds=0.6, orders=2, working=(1, 3), traders=(2,))
     results = await measure(sizes)
     assert results.connects > 0
     assert results.idle_memory > 1
@@ -20,9 +20,13 @@ async def test_a_tiny_run_measures_everything() -> None:
         # An order is acknowledged before it reaches the market, 50 ms later.
         assert all(0 < opened < filled for opened, filled in zip(row.opened, row.filled, strict=True))
         assert min(row.filled) >= 0.05
+    [together] = results.traders
+    assert together.clients == 2
+    assert together.orders > 0
+    assert len(together.opened) >= 2
     page = report(results, sizes, "2026-11-23")
     assert [line.split("|")[1].strip() for line in page.splitlines() if line[:3] in ("| 1", "| 2", "| 3")] == list(
-        "1213"
+        "12132"
     )
 
 

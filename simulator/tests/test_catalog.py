@@ -159,10 +159,30 @@ def test_index_options_have_two_classes_that_end_at_different_times(catalog: Cat
     assert only.contract.trading_class == "SPXW"
 
 
-@pytest.mark.parametrize(("price", "increment"), [("2.99", "0.01"), ("3", "0.05"), ("120", "0.05")])
-def test_increment_of_an_option_depends_on_its_price(catalog: Catalog, price: str, increment: str) -> None:
-    (found,) = catalog.find(ContractQuery(symbol="AAPL", expiry="20261204", strike=Decimal(190), right="C"))
-    assert increment_at(found, Decimal(price)) == Decimal(increment)
+@pytest.mark.parametrize(
+    ("symbol", "exchange", "increments"),
+    [
+        ("AAPL", "SMART", ("0.01", "0.01")),
+        ("AAPL", "CBOE", ("0.01", "0.05")),
+        ("SPY", "CBOE", ("0.01", "0.01")),
+        ("SPX", "SMART", ("0.05", "0.10")),
+        ("SPX", "CBOE", ("0.05", "0.10")),
+    ],
+)
+def test_increments_of_an_option_follow_class_exchange_and_price(
+    catalog: Catalog, symbol: str, exchange: str, increments: tuple[str, str]
+) -> None:
+    found = catalog.find(ContractQuery(symbol=symbol, sec_type="OPT", exchange=exchange))[0]
+    below, above = (increment_at(found, Decimal(price)) for price in ("2.99", "3"))
+    assert (below, above) == tuple(map(Decimal, increments))
+
+
+def test_stocks_have_an_isin_with_a_right_check_digit(catalog: Catalog) -> None:
+    isins = {name: catalog.find(ContractQuery(symbol=name, sec_type="STK"))[0].isin for name in (*STOCKS, "IBM")}
+    assert isins["AAPL"] == "US0378331005"
+    for isin in isins.values():
+        digits = "".join(str(int(each, 36)) for each in isin)
+        assert sum(sum(divmod(int(each) * (2 - at % 2), 10)) for at, each in enumerate(digits[::-1], 1)) % 10 == 0
 
 
 def test_search_finds_symbols_before_names(catalog: Catalog) -> None:

@@ -1,6 +1,6 @@
-"""Four API clients, each in its own environment and process, against the program; what they show is what it did.
+"""Four API clients, one of them in text and in protobuf, each in its own environment and process, against the program.
 
-The programs are in simulator/clients, the environments are made by scripts/clients.
+What they show is what it did. The programs are in simulator/clients, the environments are made by scripts/clients.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ COMMANDS = {
     "ib_insync": INSYNC,
     "ib_async": [str(MADE / "ib_async/bin/python"), str(CLIENTS / "insync_family/program.py"), "ib_async"],
     "ibapi": [str(MADE / "ibapi/bin/python"), str(CLIENTS / "ibapi/program.py")],
+    "ibapi in text": [str(MADE / "ibapi/bin/python"), str(CLIENTS / "ibapi/program.py")],
     "stoqey": ["node", str(CLIENTS / "stoqey/program.js")],
 }
+VERSIONS = {"ib_insync": 176, "ib_async": 178, "ibapi": 213, "ibapi in text": 178, "stoqey": 178}
+"""The server version that each of them agrees on."""
 
 
 LONG_DAYS = pytest.mark.parametrize("day", ["ib_insync", "ib_async"], indirect=True)
@@ -64,10 +67,11 @@ class Day:
         return sum(float(each["realized_pnl"] or 0) for each in self.of("CommissionCharged"))
 
 
-async def trade(command: list[str], journal: Path) -> Day:
-    """Let a client trade its day with a simulator of its own."""
+async def trade(command: list[str], journal: Path, newest: int = 213) -> Day:
+    """Let a client trade its day with a simulator of its own, which offers a server version."""
     options = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
-    async with program(*options, "--messages-per-second", "0", "--journal-file", str(journal)) as (
+    options += ("--server-version", str(newest))
+    async with program(*options, "--journal-file", str(journal)) as (
         process,
         port,
         control,
@@ -95,12 +99,15 @@ async def trade(command: list[str], journal: Path) -> Day:
 
 @pytest.fixture(params=COMMANDS, scope="module")
 def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Day:
-    return asyncio.run(trade(COMMANDS[request.param], tmp_path_factory.mktemp(request.param) / "journal"))
+    name = request.param
+    newest = 178 if name.endswith("in text") else 213
+    day = asyncio.run(trade(COMMANDS[name], tmp_path_factory.mktemp("day") / "journal", newest))
+    assert day.seen["version"] == VERSIONS[name]
+    return day
 
 
 async def test_what_a_client_asks_is_answered(day: Day) -> None:
     seen = day.seen
-    assert seen["version"] in (176, 178)
     assert seen["accounts"] == ["DU1234567"]
     assert seen["positions"] == {"265598": 100, "272093": 50}
     assert (seen["stock"], seen["ambiguous"]) == (265598, 2)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
+from math import log, sqrt
+from statistics import stdev
 from time import process_time
 from zoneinfo import ZoneInfo
 
@@ -228,7 +231,7 @@ def test_request_beyond_the_limits_is_refused(always: World, duration: str, size
     [
         (EUR, "TRADES", 162, "No historical market data for EUR/CASH@IDEALPRO Trades"),
         (SPX, "BID", 162, "No historical market data for SPX/IND@CBOE Bid"),
-        (AAPL, "HISTORICAL_VOLATILITY", 162, "No historical market data for AAPL/STK@SMART"),
+        (AAPL, "FEE_RATE", 162, "No historical market data for AAPL/STK@SMART"),
         (AAPL, "GOSSIP", 321, "what to show is not known"),
     ],
 )
@@ -294,6 +297,35 @@ def test_bad_request_for_ticks_is_refused(
 ) -> None:
     with pytest.raises(HistoryError, match=text):
         exchange.history.ticks(AAPL, start, end, number, what, True, NOW)
+
+
+def test_historical_volatility_is_that_of_the_last_thirty_closes(exchange: World) -> None:
+    days = exchange.bars("40 D", "1 day")
+    [*_, last] = exchange.bars("5 D", "1 day", "HISTORICAL_VOLATILITY")
+    returns = [log(after.close / before.close) for before, after in pairwise(days[-30:])]
+    assert float(last.close) == pytest.approx(stdev(returns) * sqrt(252), abs=1e-6)
+    assert (last.time, last.count) == (days[-1].time, -1)
+    small = exchange.bars("2 D", "1 hour", "HISTORICAL_VOLATILITY")
+    assert {each.close for each in small if each.time.date() == last.time.date()} == {last.close}
+
+
+def test_implied_volatility_is_that_of_options_at_the_money(exchange: World) -> None:
+    bars = exchange.bars("1 M", "1W", "OPTION_IMPLIED_VOLATILITY")
+    assert {each.close for each in bars} == {Decimal("0.26")}
+    at_the_money = exchange.market.quote(exchange.market.named("AAPL 261224C00190000").contract.con_id, NOW)
+    assert at_the_money.model_computation is not None
+    assert at_the_money.model_computation.implied_volatility == pytest.approx(0.26, abs=0.02)
+    assert exchange.refusal("1 D", "1 hour", "HISTORICAL_VOLATILITY", con_id=EUR)[0] == 162
+
+
+@pytest.mark.parametrize("rth", [True, False])
+def test_schedule_has_the_sessions_with_half_days_and_holidays(exchange: World, rth: bool) -> None:
+    now = NOW + timedelta(days=7)
+    sessions = exchange.history.schedule(AAPL, None, "1 W", "1 day", rth, now)
+    assert [each.day.day for each in sessions] == [24, 25, 27, 30]  # the 26th is Thanksgiving
+    assert sessions[2].regular_end.astimezone(NEW_YORK).hour == 13
+    with pytest.raises(HistoryError, match="1 day"):
+        exchange.history.schedule(AAPL, None, "1 W", "1 hour", rth, now)
 
 
 def test_unknown_contract_is_refused(exchange: World) -> None:

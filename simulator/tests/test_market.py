@@ -227,8 +227,8 @@ def test_prices_not_given_are_derived(market: Market, given: dict[str, str], exp
 
 
 def test_last_price_is_kept_between_bid_and_ask_that_lie_between_increments(market: Market) -> None:
-    name = "AAPL 261204C00180000"
-    for bid, ask, last in (("3.06", "3.07", "3.06"), ("3.03", "3.04", "3.04")):
+    name = "SPXW 261204C06000000"
+    for bid, ask, last in (("3.06", "3.07", "3.07"), ("3.03", "3.04", "3.03")):
         market.set_price(name, NOW, bid=Decimal(bid), ask=Decimal(ask))
         assert market.quote(id_of(market, name), NOW).last == Decimal(last)
 

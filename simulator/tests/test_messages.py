@@ -173,6 +173,7 @@ OPTION = Instrument(
     underlying=Contract(265598, "AAPL"),
     last_trade_time="16:00",
     market_rule_id=32,
+    direct_rule_id=109,
     min_size=Decimal(1),
     size_increment=Decimal("0.5"),
     suggested_size_increment=Decimal(10),
@@ -196,7 +197,7 @@ def test_the_details_of_an_option() -> None:
     )
     assert (details.underConId, details.underSymbol, details.underSecType) == (265598, "AAPL", "STK")
     assert (details.contractMonth, details.minTick, details.longName) == ("202612", 0.05, "Börse \\ Füße €")
-    assert (details.validExchanges, details.marketRuleIds) == ("SMART,CBOE,ISE", "32,32,32")
+    assert (details.validExchanges, details.marketRuleIds) == ("SMART,CBOE,ISE", "32,109,109")
     assert (details.minSize, details.sizeIncrement, details.suggestedSizeIncrement) == (1.0, 0.5, 10.0)
     (first, second) = details.tradingSessions()[0]
     assert (first.hour, first.minute, second.hour) == (9, 30, 16)
@@ -205,10 +206,13 @@ def test_the_details_of_an_option() -> None:
 
 def test_the_details_of_a_stock_name_no_underlying_and_no_expiry() -> None:
     stock = Instrument(Contract(265598, "AAPL", primary_exchange="NASDAQ"), long_name="APPLE INC", stock_type="COMMON")
+    stock = replace(stock, isin="US0378331005")
     _, (_, details) = only_call(messages.contract_details(7, stock))
     assert (details.underConId, details.underSymbol, details.realExpirationDate) == (0, "", "")
     assert (details.contract.lastTradeDateOrContractMonth, details.lastTradeTime) == ("", "")
     assert (details.contract.primaryExchange, details.stockType, details.marketRuleIds) == ("NASDAQ", "COMMON", "26")
+    assert [(each.tag, each.value) for each in details.secIdList] == [("ISIN", "US0378331005")]
+    assert not only_call(messages.contract_details(7, OPTION))[1][1].secIdList
 
 
 def test_an_option_chain() -> None:

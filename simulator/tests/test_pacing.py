@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gateway_simulator.api.pacing import HistoryAsked, HistoryPacer, MessagePacer, Verdict
 
 
-def test_the_limit_holds_for_any_second_and_warns_once_in_it() -> None:
+def test_a_burst_of_the_limit_is_served_and_the_bucket_refills_at_the_limit() -> None:
     pacer = MessagePacer()
-    verdicts = [pacer.judge(number / 100, 5) for number in range(8)]
+    verdicts = [pacer.judge(0, 5) for _ in range(8)]
     assert verdicts == [Verdict.SERVE] * 5 + [Verdict.WARN, Verdict.REJECT, Verdict.REJECT]
-    assert pacer.received == 6
-    assert pacer.judge(1.001, 5) is Verdict.SERVE  # the first has left the window
-    assert pacer.judge(1.002, 5) is Verdict.REJECT
+    assert pacer.received == 8
+    assert pacer.judge(0.21, 5) is Verdict.SERVE  # a fifth of a second refills one
+    assert pacer.judge(0.22, 5) is Verdict.REJECT
+    assert [pacer.judge(9, 5) for _ in range(6)] == [Verdict.SERVE] * 5 + [Verdict.WARN]
+
+
+@pytest.mark.parametrize("burst", [1, 5, 45])
+def test_a_client_that_throttles_itself_below_the_limit_is_never_refused(burst: int) -> None:
+    pacer = MessagePacer()
+    moments = (number // burst * burst / 45 for number in range(2000))
+    assert {pacer.judge(moment, 50) for moment in moments} == {Verdict.SERVE}
+
+
+def test_the_count_is_that_of_the_messages_received_within_a_second() -> None:
+    pacer = MessagePacer()
+    for number in range(120):
+        pacer.judge(number / 100, 50)
+    assert pacer.received == 100
 
 
 def test_the_third_breach_disconnects() -> None:

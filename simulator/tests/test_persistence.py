@@ -6,6 +6,7 @@ import json
 import stat
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, told
 
 from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Bulletin, Halted
-from gateway_simulator.trading.persistence import StateFileError, load, restore, save, to_document
+from gateway_simulator.trading.persistence import StateFileError, restore, save, to_document
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_simulator.trading.statelog import StateLog, load, log_of
 
 APPLE = str(AAPL)
 
@@ -181,3 +183,76 @@ def test_a_stop_that_was_triggered_stays_so_over_a_restart(tmp_path: Path) -> No
     load(path, desk.brokerage)
     desk.price("186", "186.1")
     assert desk.wait()[0] == "fill 1 10@186"
+
+
+# The log of what has changed since a snapshot.
+
+
+def test_a_log_holds_what_changed_since_the_snapshot(tmp_path: Path) -> None:
+    desk, path, other = Desk(), tmp_path / "state.json", fresh()
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    snapshot = path.read_bytes()
+    desk.place(order(1), order(2, order_type="LMT", limit_price="180"))
+    log.keep()
+    desk.wait()
+    log.keep()
+    desk.cancel(2)
+    log.keep()
+    log.keep()
+    assert path.read_bytes() == snapshot
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path, log_of(path))] == [0o600] * 2
+    assert len(log_of(path).read_text().splitlines()) == 4  # the header, and a line for each change
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+
+
+def test_a_log_that_has_grown_becomes_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_simulator.trading.statelog.LEAST_COMPACTED", 0)
+    desk, path, other = Desk(), tmp_path / "state.json", fresh()
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    sizes = []
+    for number in range(1, 30):
+        desk.place(order(number, quantity=1))
+        desk.wait()
+        log.keep()
+        sizes.append(log_of(path).stat().st_size)
+    assert any(after < before for before, after in pairwise(sizes))
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+
+
+def test_a_line_that_was_cut_off_and_a_log_of_another_snapshot_are_not_read(tmp_path: Path) -> None:
+    desk, path, other = Desk(), tmp_path / "state.json", fresh()
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    desk.place(order(1, order_type="LMT", limit_price="180"))
+    log.keep()
+    kept = to_document(desk.brokerage)
+    desk.place(order(2, order_type="LMT", limit_price="181"))
+    log.keep()
+    log_of(path).write_bytes(log_of(path).read_bytes()[:-10])
+    assert load(path, other)
+    assert [each.order_id for each in other.orders] == [1]
+    assert to_document(other)["working"] == kept["working"]
+    save(path, desk.brokerage, "another")
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", '{"working":{"put":[{}],"drop":[]}}', '{"accounts":{"DU9":{"cash":"1"}}}', '{"executions":{}}']
+)
+def test_a_damaged_line_is_refused_by_its_number_and_nothing_is_restored(line: str, tmp_path: Path) -> None:
+    desk, path, other = Desk(), tmp_path / "state.json", fresh()
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    desk.place(order(1))
+    log.keep()
+    lines = log_of(path).read_text().splitlines()
+    log_of(path).write_text("\n".join([lines[0], line, *lines[1:], ""]))
+    before = to_document(other)
+    with pytest.raises(StateFileError, match=r"state\.json\.log: line 2"):
+        load(path, other)
+    assert to_document(other) == before

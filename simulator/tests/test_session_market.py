@@ -15,6 +15,7 @@ from simulator.tests.insync_client import Client
 
 from gateway_simulator.api.behaviour import ApiBehaviour, MarketDataAccess
 from gateway_simulator.api.server import WRITE_LIMIT, ApiServer
+from gateway_simulator.trading.sample import sample_brokerage
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 
@@ -200,7 +201,7 @@ async def test_a_contract_must_be_one(contract: Contract, code: int) -> None:
 
 
 async def test_there_are_so_many_tickers_and_no_more() -> None:
-    behaviour = ApiBehaviour(messages_per_second=0)
+    behaviour = ApiBehaviour()
     assert behaviour.market_data_lines == 100
     behaviour.market_data_lines = 3
     async with running_server(behaviour=behaviour) as server:
@@ -225,6 +226,16 @@ async def test_bars_of_five_seconds_come_every_five_seconds() -> None:
         server.floor.move(60)
         await client.caught_up()
         assert len(bars) == 2
+
+
+async def test_the_schedule_of_a_week_is_answered() -> None:
+    brokerage = sample_brokerage(now=NOW, hours="exchange")
+    async with running_server(brokerage) as server, Client() as client:
+        ib = await client.connect(server)
+        schedule = await asyncio.wait_for(ib.reqHistoricalScheduleAsync(APPLE, 3), SOON)
+        assert (schedule.startDateTime, schedule.endDateTime) == ("20261119-09:30:00", "20261123-16:00:00")
+        assert schedule.timeZone == "US/Eastern"
+        assert [each.refDate for each in schedule.sessions] == ["20261119", "20261120", "20261123"]
 
 
 async def test_history_goes_on_when_it_is_kept_up_to_date() -> None:
@@ -284,7 +295,7 @@ async def test_profit_streams_and_follows_the_market() -> None:
 
 
 async def test_a_slow_reader_of_ticks_is_served_less_and_others_are_not_disturbed() -> None:
-    async with running_server() as server:
+    async with running_server(behaviour=ApiBehaviour(messages_per_second=0)) as server:
         slow, good = await RawClient.started(server.port, 1), await RawClient.started(server.port, 2)
         for client in (slow, good):
             for number in range(TICKERS):

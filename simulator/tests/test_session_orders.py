@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
-from ib_insync import IB, LimitOrder, MarketOrder, Order, Stock, Trade
+from ib_insync import IB, LimitOrder, MarketOrder, Option, Order, Stock, Trade
 from simulator.tests.api_client import NOW, SOON, HeldPace, RawClient, events, held_clock, journaled, running_server
 from simulator.tests.insync_client import Client
 
@@ -53,7 +54,7 @@ async def test_a_market_order_is_filled_when_the_clock_gets_there() -> None:
 
 
 async def test_only_its_client_and_the_master_hear_of_an_order() -> None:
-    behaviour = ApiBehaviour(master_client_id=9, messages_per_second=0)
+    behaviour = ApiBehaviour(master_client_id=9)
     async with (
         running_server(behaviour=behaviour) as server,
         Client() as own,
@@ -126,6 +127,27 @@ async def test_what_the_simulator_does_not_play_is_rejected_by_name() -> None:
         assert "Adaptive" in text or "algorithm" in text.lower()
 
 
+async def test_an_order_for_the_contract_of_a_position_is_taken() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        held = {each.contract.symbol: each.contract for each in ib.positions()}
+        assert (held["AAPL"].exchange, held["MSFT"].exchange) == ("NASDAQ", "NASDAQ")
+        trade = ib.placeOrder(held["AAPL"], MarketOrder("SELL", 100))
+        await client.until(lambda: trade.orderStatus.status == "Submitted")
+        server.floor.move(1)
+        await client.until(lambda: trade.orderStatus.status == "Filled")
+
+
+async def test_orders_in_cents_are_taken_in_a_penny_class_on_smart() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        option = Option("AAPL", "20261218", 190, "C", "SMART")
+        trade = ib.placeOrder(option, LimitOrder("SELL", 1, 3.38))
+        await client.until(lambda: trade.orderStatus.status == "Submitted")
+        ib.placeOrder(Option("AAPL", "20261218", 190, "C", "CBOE"), LimitOrder("SELL", 1, 3.38))
+        await client.until(lambda: 110 in client.codes)
+
+
 async def test_orders_wait_while_the_connection_to_the_servers_is_lost() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
@@ -150,6 +172,16 @@ async def test_orders_wait_while_the_connection_to_the_servers_is_lost() -> None
         await client.until(lambda: sent.orderStatus.status == "Filled")
         assert client.codes.count(1102) == 1
         assert dropped.order.orderId not in [each.order_id for each in server.brokerage.completed_orders]
+
+
+async def test_a_client_that_connects_during_an_outage_is_informed_of_it() -> None:
+    async with running_server() as server, Client() as client, Client() as late:
+        await client.connect(server)
+        server.lose_connection()
+        await late.connect(server, 6)
+        assert late.codes == [1100, 2103, 2105, 2157]
+        server.restore_connection(data_lost=False)
+        await late.until(lambda: late.codes[4:] == [1102, 2104, 2106, 2158])
 
 
 async def test_fills_during_a_lost_connection_are_heard_when_it_is_back() -> None:
@@ -236,17 +268,18 @@ async def test_a_stalled_server_goes_on_where_it_stopped() -> None:
 
 
 async def test_too_many_messages_are_refused_and_then_end_the_session() -> None:
-    behaviour = ApiBehaviour(messages_per_second=20)
+    behaviour = ApiBehaviour(messages_per_second=4)
     async with running_server(behaviour=behaviour) as server:
         client = await RawClient.started(server.port)
         for breach in (1, 2, 3):
             for _ in range(60):
                 client.send(49, 1)
-            answers = [(await client.until("4", "2"))[-1]]
-            assert answers[0][3:5] == [
-                "100",
-                f"Max rate of messages per second has been exceeded:max=20 rec=21 ({breach})",
-            ]
+            [code, text] = (await client.until("4", "2"))[-1][3:5]
+            counted = re.fullmatch(
+                rf"Max rate of messages per second has been exceeded:max=4 rec=(\d+) \({breach}\)", text
+            )
+            assert (code, counted is not None) == ("100", True)
+            assert counted is not None and int(counted[1]) > 4
             await asyncio.sleep(1.05)  # the second over which messages are counted is the machine's
         assert await client.closed() == b""
         client.close()

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -18,17 +20,19 @@ from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Contract, Halted, Order, OrderStatus
 from gateway_simulator.trading.persistence import restore, to_document
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_simulator.trading.statelog import StateLog, load
 
 LEGAL = {
     None: {"PreSubmitted", "Submitted", "Inactive", "Cancelled"},
     "PreSubmitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled", "Inactive"},
-    "Submitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled"},
+    "Submitted": {"PreSubmitted", "Submitted", "PendingCancel", "Cancelled", "Filled", "Inactive"},
     "PendingCancel": {"Cancelled"},
     "Cancelled": set(),
-    "Filled": set(),
-    "Inactive": set(),
+    "Filled": {"Filled"},
+    "Inactive": {"Inactive"},
 }
-"""Which status may follow which; None is an order nobody has heard of. The last three are final."""
+"""Which status may follow which; None is an order nobody has heard of. The last three are final:
+openOrder and orderStatus both tell of them."""
 SYMBOLS = {AAPL: "AAPL", MSFT: "MSFT"}
 TYPES = ("MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT", "MIT", "LIT", "MOC", "LOC")
 
@@ -272,6 +276,25 @@ def test_the_same_requests_give_the_same_journal(sequence: list[Step]) -> None:
 def test_a_restart_anywhere_changes_nothing_that_follows(sequence: list[Step]) -> None:
     sequence = transmitted(sequence)
     assert run(sequence, restarts=True) == run(sequence)
+
+
+@settings(BOUNDED, max_examples=12)
+@given(sequences)
+def test_the_log_holds_the_state_after_each_step(sequence: list[Step]) -> None:
+    desk = Desk(fine_span=timedelta(seconds=5))
+    witness = Witness(desk.brokerage)
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "state.json"
+        log = StateLog(path, desk.brokerage)
+        for number, step in enumerate(sequence):
+            witness.do(step)
+            log.keep()
+            if number % 5 == 4:
+                fresh = sample_brokerage(now=MONDAY_MORNING, settings=desk.settings)
+                assert load(path, fresh)
+                assert to_document(fresh) == to_document(desk.brokerage)
+                assert [each.order_id for each in fresh.orders] == [each.order_id for each in desk.brokerage.orders]
+        log.close()
 
 
 def test_the_witness_complains_of_what_cannot_be() -> None:

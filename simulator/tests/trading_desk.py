@@ -89,6 +89,20 @@ class Desk:
         self.brokerage.forget_derived(market_changed=True)
 
 
+def accepted(order_id: int) -> list[str]:
+    """What is told of an order that will trade: PreSubmitted first."""
+    return [line for status in ("PreSubmitted", "Submitted") for line in _of_both_kinds(order_id, status, "")]
+
+
+def waiting(order_id: int, why_held: str = "") -> list[str]:
+    """What is told of an order that is held: PreSubmitted twice."""
+    return 2 * _of_both_kinds(order_id, "PreSubmitted", f" {why_held}" if why_held else "")
+
+
+def _of_both_kinds(order_id: int, status: str, why_held: str) -> list[str]:
+    return [f"opened {order_id} {status}{why_held}", f"status {order_id} {status} 0{why_held}"]
+
+
 def told(happened: Iterable[events.Event]) -> list[str]:
     """Events in short: ``opened 1 Submitted``, ``status 1 Filled 10``, ``fill 1 10@189.1``, ``error 1 202`` …"""
     return [_short(each) for each in happened]

@@ -43,6 +43,7 @@ SCENARIO_OPTIONS = {
     "market-data": "live, delayed, frozen, none or competing",
     "market-data-lines": "tickers that a client may have at a time",
     "master-client-id": "client that hears of every client's orders",
+    "server-version": "newest version of the API that is offered: 176 to 178, or 213",
     "messages-per-second": "messages that a client may send in a second; 0: any number",
     "state-file": "file in which the state outlives the program",
     "journal-file": "file to which the brokerage's journal is written",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway_simulator.api.behaviour import MarketDataAccess
+from gateway_simulator.api.behaviour import PROTOBUF_VERSION, SERVER_VERSIONS, MarketDataAccess
 from gateway_simulator.api.faults import FaultError, Rule, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
 
@@ -266,6 +266,7 @@ class Scenario:
     state_file: Path | None = None
     journal_file: Path | None = None
     faults: tuple[Rule, ...] = ()
+    server_version: int = PROTOBUF_VERSION
 
     def changed(self, key: str, value: str) -> Scenario:
         """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
@@ -594,6 +595,12 @@ def _faults(value: str) -> tuple[Rule, ...]:
         raise ValueError(str(error)) from error
 
 
+def _server_version(value: str) -> int:
+    if value not in map(str, SERVER_VERSIONS):
+        raise ValueError(f"it must be one of {', '.join(map(str, SERVER_VERSIONS))}")
+    return int(value)
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch("([0-9a-f]{64})?", value):
         raise ValueError("it must be the SHA-256 of a password, as 64 hexadecimal digits")
@@ -653,6 +660,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "STATE_FILE": _optional_path,
     "JOURNAL_FILE": _optional_path,
     "FAULTS": _faults,
+    "SERVER_VERSION": _server_version,
 }
 
 

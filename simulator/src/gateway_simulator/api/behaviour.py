@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 MIN_SERVER_VERSION = 176
-MAX_SERVER_VERSION = 178
+MAX_TEXT_VERSION = 178
+PROTOBUF_VERSION = 213
+"""The version from which on every message that is served is protobuf; those between the two are not offered."""
+SERVER_VERSIONS = (*range(MIN_SERVER_VERSION, MAX_TEXT_VERSION + 1), PROTOBUF_VERSION)
+
+
+def agreed_version(own: int, client_maximum: int) -> int:
+    """Return the newest version that both sides speak; below MIN_SERVER_VERSION if there is none."""
+    return max((each for each in SERVER_VERSIONS if each <= min(own, client_maximum)), default=client_maximum)
 
 
 class ConnectMode(Enum):
@@ -43,7 +51,7 @@ class MarketDataAccess(Enum):
 class ApiBehaviour:
     """The API's settings. Mutable: a change takes effect with the next connection or request.
 
-    ``server_version`` 176 to 178: the newest version offered to clients.
+    ``server_version`` 176 to 178, or 213: the newest version offered to clients.
     ``connect`` what a new client meets.
     ``read_only`` the Read-Only API checkbox: order requests are answered with error 321.
     ``managed_accounts`` False: the list of accounts is never sent, so no client becomes ready.
@@ -60,7 +68,7 @@ class ApiBehaviour:
     ``historical_pacing`` too many requests for history are refused (162).
     """
 
-    server_version: int = MAX_SERVER_VERSION
+    server_version: int = PROTOBUF_VERSION
     connect: ConnectMode = ConnectMode.NORMAL
     read_only: bool = False
     managed_accounts: bool = True
@@ -77,9 +85,9 @@ class ApiBehaviour:
 
     def __post_init__(self) -> None:
         """Refuse values no simulated gateway can have, with a ValueError that names the field."""
-        if not MIN_SERVER_VERSION <= self.server_version <= MAX_SERVER_VERSION:
+        if self.server_version not in SERVER_VERSIONS:
             raise ValueError(
-                f"server_version is {self.server_version}; it must be from {MIN_SERVER_VERSION} to {MAX_SERVER_VERSION}"
+                f"server_version is {self.server_version}; it must be one of {', '.join(map(str, SERVER_VERSIONS))}"
             )
         if self.market_data_lines < 0:
             raise ValueError(f"market_data_lines is {self.market_data_lines}; it must be 0 or more")

@@ -15,7 +15,7 @@ from gateway_simulator.api.behaviour import ApiBehaviour, MarketDataAccess
 from gateway_simulator.api.pacing import HistoryPacer
 from gateway_simulator.clock import Alarm, ServerClock
 from gateway_simulator.trading.brokerage import Brokerage
-from gateway_simulator.trading.events import Event, OrderError, OrderOpened, OrderStatusChanged
+from gateway_simulator.trading.events import Event, OrderError, OrderOpened, OrderStatusChanged, client_of
 from gateway_simulator.trading.history import History
 from gateway_simulator.trading.model import Order, OrderStatus
 
@@ -25,6 +25,11 @@ MAX_STEPS = 2400
 
 class Listener(Protocol):
     """A session, as the floor sees it."""
+
+    @property
+    def client_id(self) -> int:
+        """The session's client id."""
+        ...
 
     @property
     def streams(self) -> bool:
@@ -130,8 +135,19 @@ class Floor:
             self._unheard.extend(events)
 
     def _tell(self, events: Sequence[Event]) -> None:
+        """Let each session have what is about accounts and its own orders; the master client everything.
+
+        Sorted here once, because a session would have to look at every event of all the others.
+        """
+        owners = [client_of(each) for each in events]
         for listener in list(self._listeners):
-            listener.hear(events)
+            own = listener.client_id
+            if own == self.behaviour.master_client_id:
+                listener.hear(events)
+                continue
+            mine = [each for each, owner in zip(events, owners, strict=True) if owner is None or owner == own]
+            if mine:
+                listener.hear(mine)
 
     def arm(self) -> None:
         """Set the alarm to what falls due next; to be called whenever that may have changed."""

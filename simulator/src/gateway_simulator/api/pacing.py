@@ -31,26 +31,35 @@ class Verdict(Enum):
 
 
 class MessagePacer:
-    """Counts one client's messages; ``limit`` a second, 0: no limit."""
+    """Limits one client's messages with a token bucket: ``limit`` at once, refilled at ``limit`` per second; 0: none.
+
+    A client that throttles itself to less than the limit is never refused, whatever the bursts in which its messages
+    arrive. ``received`` counts the messages of the last second, those that were refused too.
+    """
 
     def __init__(self) -> None:
         self.breaches = 0
         self.received = 0
         self._times: deque[float] = deque()
+        self._tokens: float | None = None
+        self._refilled_at = 0.0
         self._warned_at: float | None = None
 
     def judge(self, now: float, limit: int) -> Verdict:
-        """Count a message at a time in seconds and say what becomes of it.
-
-        ``received`` is then the number of messages of the last second, this one included.
-        """
+        """Count a message at a time in seconds and decide what becomes of it."""
         if not limit:
             return Verdict.SERVE
         while self._times and now - self._times[0] >= WINDOW:
             self._times.popleft()
-        self.received = len(self._times) + 1
-        if self.received <= limit:
-            self._times.append(now)
+        self._times.append(now)
+        self.received = len(self._times)
+        if self._tokens is None:
+            self._tokens = float(limit)
+        else:
+            self._tokens = min(float(limit), self._tokens + (now - self._refilled_at) * limit / WINDOW)
+        self._refilled_at = now
+        if self._tokens >= 1:
+            self._tokens -= 1
             return Verdict.SERVE
         if self._warned_at is not None and now - self._warned_at < WINDOW:
             return Verdict.REJECT

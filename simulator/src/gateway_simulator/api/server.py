@@ -16,7 +16,9 @@ from gateway_simulator.api import messages, requests
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
 from gateway_simulator.api.faults import FaultBook, Kind, Message, Moment, Rule, incoming, outgoing
 from gateway_simulator.api.floor import Floor
+from gateway_simulator.api.protobuf.encoding import ProtobufError
 from gateway_simulator.api.session import (
+    CONNECTION_LOST,
     FARMS_BROKEN,
     FARMS_CONNECTED,
     ClientIds,
@@ -25,7 +27,7 @@ from gateway_simulator.api.session import (
     Session,
     SessionState,
 )
-from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError, decode_fields
+from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError
 from gateway_simulator.clock import Clock, ServerClock, SystemClock
 from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Bulletin
@@ -142,7 +144,7 @@ class ApiServer:
     def lose_connection(self) -> None:
         """Lose the connection to the servers, as every client is told: orders wait, nothing is heard."""
         self.floor.disconnect()
-        self.broadcast_system(1100, "Connectivity between IBKR and Trader Workstation has been lost.")
+        self.broadcast_system(*CONNECTION_LOST)
 
     def restore_connection(self, *, data_lost: bool) -> None:
         """Have the connection back; with ``data_lost`` clients must subscribe to market data again."""
@@ -152,6 +154,9 @@ class ApiServer:
         else:
             text = "Connectivity between IBKR and Trader Workstation has been restored - data maintained."
             self.broadcast_system(1102, text)
+        if not self.floor.connected and not self.behaviour.farm_down:
+            for code, text in FARMS_CONNECTED:
+                self.broadcast_system(code, text)
         self.floor.reconnect(data_lost=data_lost)
 
     def set_farms(self, *, down: bool) -> None:
@@ -292,6 +297,7 @@ class _Connection(asyncio.Protocol):
             return
         faults = self._server.faults
         rule = faults.strike(outgoing(frame, self.session.client_id)) if faults.armed else None
+        frame = self.session.wire_form(frame)
         if rule is None:
             self._write(frame)
             return
@@ -393,8 +399,8 @@ class _Connection(asyncio.Protocol):
         if self.session.state is not SessionState.STARTED:
             return Message("in", "", "", self.session.client_id)
         try:
-            fields = decode_fields(payload)
-        except WireError:
+            fields = self.session.fields_of(payload)
+        except (WireError, ProtobufError):
             return Message("in", "", "", self.session.client_id)
         return incoming(requests.request_name(fields), fields, self.session.client_id)
 

@@ -5,6 +5,8 @@ No I/O: a payload goes in, frames go out through ``send``. What a started sessio
 
 from __future__ import annotations
 
+import logging
+import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +14,20 @@ from datetime import datetime
 from enum import Enum, auto
 
 from gateway_simulator.api import messages, requests
-from gateway_simulator.api.behaviour import MIN_SERVER_VERSION, ApiBehaviour, ConnectMode
+from gateway_simulator.api.behaviour import (
+    MAX_TEXT_VERSION,
+    MIN_SERVER_VERSION,
+    PROTOBUF_VERSION,
+    ApiBehaviour,
+    ConnectMode,
+    agreed_version,
+)
 from gateway_simulator.api.floor import Floor
 from gateway_simulator.api.pacing import MessagePacer, Verdict
+from gateway_simulator.api.protobuf import answers
+from gateway_simulator.api.protobuf import requests as protobuf_requests
+from gateway_simulator.api.protobuf.answers import PROTOBUF_IDS
+from gateway_simulator.api.protobuf.encoding import ProtobufError
 from gateway_simulator.api.requests import MalformedRequestError, Request, UnknownRequestError
 from gateway_simulator.api.serving.accounts import Accounts
 from gateway_simulator.api.serving.contracts import Contracts
@@ -22,8 +35,12 @@ from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
 from gateway_simulator.api.serving.history import History
 from gateway_simulator.api.serving.market import Market
 from gateway_simulator.api.serving.orders import Orders
-from gateway_simulator.api.wire import WireError, decode_fields, parse_version_offer
+from gateway_simulator.api.wire import HEADER_LENGTH, WireError, decode_fields, parse_version_offer
 from gateway_simulator.trading.events import Event
+
+LOG = logging.getLogger(__name__)
+ID_LENGTH = 4
+"""Bytes of a message id from version 201 on."""
 
 CLIENT_ID_IN_USE = "Unable to connect as the client id is already in use. Retry with a unique client id."
 MAX_CLIENT_ID = 2**31 - 1
@@ -38,7 +55,7 @@ FARMS_BROKEN = (
     (2105, "HMDS data farm connection is broken:ushmds"),
     (2157, "Sec-def data farm connection is broken:secdefnj"),
 )
-SERVER_BROKEN = "Connectivity between Trader Workstation and server is broken. It will be restored automatically."
+CONNECTION_LOST = (1100, "Connectivity between IBKR and Trader Workstation has been lost.")
 MARKET_DEPTH = "Deep market data is not supported for this combination of security type/exchange"
 
 Note = Callable[[str, str], None]
@@ -99,6 +116,7 @@ class Session:
         self._line = line
         self._pacer = MessagePacer()
         self._service: Service | None = None
+        self._speaks_protobuf = False
         self.state = SessionState.VERSION
         self.client_id = 0
         self.server_version = 0
@@ -114,12 +132,16 @@ class Session:
 
     def handle(self, payload: bytes) -> Outcome:
         """Answer one frame's payload."""
+        malformed: MalformedRequestError | None = None
         try:
             if self.state is SessionState.VERSION:
                 return self._shake_hands(payload)
-            fields = decode_fields(payload)
+            fields = self.fields_of(payload)
         except WireError as error:
             return self.refuse(error)
+        except ProtobufError as error:
+            fields = [str(int.from_bytes(payload[:ID_LENGTH], "big") - PROTOBUF_IDS)]
+            malformed = MalformedRequestError(str(error))
         if self.state is SessionState.MUTE:
             return Outcome()
         self._line.note("request", requests.request_name(fields))
@@ -134,7 +156,9 @@ class Session:
             case Verdict.SERVE:
                 pass
         try:
-            request = requests.decode_request(fields, self.server_version)
+            if malformed is not None:
+                raise malformed
+            request = requests.decode_request(fields, self._text_version)
         except UnknownRequestError as error:
             return self._end(505, str(error))
         except MalformedRequestError as error:
@@ -149,6 +173,32 @@ class Session:
         self._service.serve(request)
         self._floor.arm()
         return Outcome()
+
+    def fields_of(self, payload: bytes) -> list[str]:
+        """Return a request's text fields, whatever form it came in. Raises WireError and ProtobufError."""
+        if not self._speaks_protobuf:
+            return decode_fields(payload)
+        if len(payload) < ID_LENGTH:
+            raise WireError(508, f"Bad message: expected a message id of {ID_LENGTH} bytes, got {payload!r}")
+        message_id, body = int.from_bytes(payload[:ID_LENGTH], "big"), payload[ID_LENGTH:]
+        if message_id > PROTOBUF_IDS:
+            return protobuf_requests.rewrite(message_id - PROTOBUF_IDS, body)
+        return [str(message_id), *(decode_fields(body) if body else [])]
+
+    def wire_form(self, frame: bytes) -> bytes:
+        """Return a frame of text as what this session's client reads: itself, or the same in protobuf."""
+        if not self._speaks_protobuf:
+            return frame
+        milliseconds = int(self._floor.clock.now().timestamp() * 1000)
+        return b"".join(
+            struct.pack(">II", ID_LENGTH + len(body), message_id + PROTOBUF_IDS) + body
+            for message_id, body in answers.rewrite(decode_fields(frame[HEADER_LENGTH:]), milliseconds)
+        )
+
+    @property
+    def _text_version(self) -> int:
+        """The version of the text from which protobuf is rewritten, or the one agreed on."""
+        return min(self.server_version, MAX_TEXT_VERSION)
 
     def refuse(self, error: WireError) -> Outcome:
         """End the session over bytes that are not the API's."""
@@ -176,19 +226,24 @@ class Session:
 
     def _shake_hands(self, payload: bytes) -> Outcome:
         offer = parse_version_offer(payload)
-        version = min(self._behaviour.server_version, offer.maximum)
+        version = agreed_version(self._behaviour.server_version, offer.maximum)
         if version < MIN_SERVER_VERSION:
-            return self._end(
-                503,
-                f"The API client speaks versions up to {offer.maximum}, this gateway {MIN_SERVER_VERSION} "
-                "and newer: the client is out of date and must be upgraded.",
+            # Any frame would be read by the layout of a version that this gateway does not speak.
+            text = (
+                f"An API client speaks versions {offer.minimum} to {offer.maximum}, this gateway {MIN_SERVER_VERSION} "
+                "and newer: upgrade the client. Its connection is closed."
             )
+            self._line.note("client_too_old", text)
+            LOG.warning(text)
+            self.state = SessionState.CLOSED
+            return Outcome(close=True)
         # A client that needs a newer version than it is offered closes by itself.
         self.server_version = version
         mute = self._behaviour.connect is ConnectMode.SILENT_AFTER_VERSION
         self.state = SessionState.MUTE if mute else SessionState.START
         self._line.note("handshake", f"client {offer.minimum}..{offer.maximum}, version {version}")
         self._line.send(messages.version_answer(version, self._floor.clock.now()))
+        self._speaks_protobuf = version >= PROTOBUF_VERSION
         return Outcome()
 
     def _start(self, request: Request) -> Outcome:
@@ -201,7 +256,7 @@ class Session:
             return self._end(326, CLIENT_ID_IN_USE)
         self.state = SessionState.STARTED
         self._line.note("started", f"client id {request.client_id}")
-        self._service = Service(Desk(self._floor, self.client_id, self.server_version, self._error), self._line)
+        self._service = Service(Desk(self._floor, self.client_id, self._text_version, self._error), self._line)
         self._service.greet()
         self._floor.join(self._service)
         self._floor.arm()
@@ -237,6 +292,7 @@ class Service:
             requests.CancelNewsBulletins: self._cancel_news_bulletins,
             requests.ManagedAccounts: self._managed_accounts,
             requests.CurrentTime: lambda _: (messages.current_time(desk.now()),),
+            requests.CurrentTimeInMillis: lambda _: (messages.current_time_in_millis(desk.now()),),
             requests.FamilyCodes: lambda _: (messages.family_codes(list(desk.brokerage.accounts)),),
             requests.UserInfo: lambda request: (messages.user_info(request.request_id),),
             requests.NewsProviders: lambda _: (messages.news_providers(),),
@@ -249,13 +305,16 @@ class Service:
         self._handlers = {kind: handler for part in parts for kind, handler in part.handlers.items()} | dict(own)
 
     def greet(self) -> None:
-        """Send what the gateway says first: accounts, next order id, and the state of the data farms."""
+        """Send what the gateway reports first: accounts, next order id, and the state of the connections.
+
+        During an outage a new client receives 1100 as the older ones did, and no farm that is reported as connected.
+        """
         self._send_all(self._managed_accounts(requests.ManagedAccounts()))
         self._send(self._orders.next_valid_id())
-        connected = self._desk.floor.connected
-        if not connected:
-            self._send(messages.error(-1, 2110, SERVER_BROKEN))
-        farms = FARMS_CONNECTED if connected and not self._desk.behaviour.farm_down else FARMS_BROKEN
+        if not self._desk.floor.connected:
+            self._send(messages.error(-1, *CONNECTION_LOST))
+        broken = self._desk.behaviour.farm_down or not self._desk.floor.connected
+        farms = FARMS_BROKEN if broken else FARMS_CONNECTED
         self._send_all(messages.error(-1, code, text) for code, text in farms)
 
     def serve(self, request: Request) -> None:
@@ -272,6 +331,11 @@ class Service:
             self._send_all(self._orders.hear(event))
             self._send_all(self._accounts.hear(event))
         self._send_all(self._accounts.settle())
+
+    @property
+    def client_id(self) -> int:
+        """The client's id."""
+        return self._desk.client_id
 
     @property
     def streams(self) -> bool:

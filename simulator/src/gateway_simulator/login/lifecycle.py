@@ -411,6 +411,7 @@ class Gateway:
         self._behaviour.market_data_lines = scenario.market_data_lines
         self._behaviour.messages_per_second = scenario.messages_per_second
         self._behaviour.historical_pacing = scenario.historical_pacing
+        self._behaviour.server_version = scenario.server_version
         self._behaviour.master_client_id = (
             self.settings.master_client_id if scenario.master_client_id is None else scenario.master_client_id
         )

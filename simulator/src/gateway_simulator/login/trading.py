@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway_simulator.clock import ServerClock
 from gateway_simulator.settings import ClockKind, GatewaySettings, Scenario
-from gateway_simulator.trading import persistence
+from gateway_simulator.trading import persistence, statelog
 from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings
 from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.tape import Tape
@@ -32,6 +32,7 @@ class Keeper:
     def __init__(self, brokerage: Brokerage, state_file: Path | None, journal_file: Path | None) -> None:
         self._brokerage = brokerage
         self._state_file = state_file
+        self._state = statelog.StateLog(state_file, brokerage) if state_file is not None else None
         self._journal_file = journal_file
         self._lines: list[str] = []
         if journal_file is not None:
@@ -40,12 +41,13 @@ class Keeper:
     def keep(self) -> str:
         """Write what has changed; return what went wrong, or nothing."""
         problems = []
-        if self._state_file is not None:
+        if self._state is not None:
             try:
-                persistence.save(self._state_file, self._brokerage)
+                self._state.keep()
             except OSError as error:
                 problems.append(f"the state is no longer kept in {self._state_file}: {error}")
-                self._state_file = None
+                self._state.close()
+                self._state = None
         if self._journal_file is not None:
             try:
                 with self._journal_file.open("a", encoding="utf-8") as file:
@@ -95,7 +97,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
     directory = settings.settings_path if settings.settings_last else None
     if state_file is None and directory is not None and directory.is_dir():
         state_file = directory / STATE_FILE
-    if state_file is not None and persistence.load(state_file, brokerage):
+    if state_file is not None and statelog.load(state_file, brokerage):
         kept = tuple(brokerage.accounts)
         if kept != accounts:
             reason = f"is the state of {','.join(kept)}, and the gateway logs in with {','.join(accounts)}"

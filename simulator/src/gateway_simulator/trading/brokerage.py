@@ -7,6 +7,11 @@ more than an hour with orders at work the market is looked at once a minute for 
 | what | rule |
 |---|---|
 | new order, change | reaches the market after ``latency``; a change leaves the old terms at once |
+| order that will trade | reported as PreSubmitted, then as Submitted; a market order to sell as Submitted only |
+| order that is held | reported twice as PreSubmitted |
+| fill | execution, order and status, commission, in this order |
+| IOC | what is left is cancelled (PendingCancel first) |
+| FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
@@ -61,9 +66,10 @@ from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COARSE_STEP = timedelta(minutes=1)
-JOURNAL_LINES = 100_000
+JOURNAL_LINES = 5_000
 AVERAGE_UNIT = Decimal("0.0000000001")
 BY_TRADER = "Cancelled by Trader"
+NOT_AT_ONCE = "Nothing more could be filled at once"
 
 
 @dataclass(frozen=True)
@@ -353,10 +359,19 @@ class Brokerage:
         except OrderRejectedError as rejection:
             self._reject(accepted, rejection)
             return
-        status, why_held = self._standing(accepted)
-        order = accepted.change(status=status, why_held=why_held, transmit=True)
-        self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
+        accepted.change(transmit=True)
+        self._announce(accepted)
         self._warn_if_closed(accepted)
+
+    def _announce(self, working: WorkingOrder) -> None:
+        """Report an order that was accepted or changed, the way the gateway does: PreSubmitted first, and twice."""
+        status, why_held = self._standing(working)
+        first = OrderStatus.PRE_SUBMITTED
+        if working.order.order_type == "MKT" and not working.buys and status is OrderStatus.SUBMITTED:
+            first = status
+        for each in (first, status) if first is OrderStatus.PRE_SUBMITTED else (status,):
+            order = working.change(status=each, why_held=why_held)
+            self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _check_acceptable(self, order: Order, instrument: Instrument, known: WorkingOrder | None) -> None:
         """Reject what the brokerage does not trade for this account."""
@@ -442,8 +457,15 @@ class Brokerage:
             self._end(known, OrderStatus.FILLED, f"Filled Size: {after.filled}")
             self._release_children(known)
             return
-        status, why_held = self._standing(known)
-        order = known.change(status=status, why_held=why_held)
+        if self._standing(known)[0] is OrderStatus.PRE_SUBMITTED:
+            self._announce(known)
+        else:
+            self._report(known)
+
+    def _report(self, working: WorkingOrder) -> None:
+        """Report an order as it is now."""
+        status, why_held = self._standing(working)
+        order = working.change(status=status, why_held=why_held)
         self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _cancel_for_trader(self, working: WorkingOrder) -> None:
@@ -641,10 +663,8 @@ class Brokerage:
         """Tell an order's status if it is no longer what it was."""
         if not working.transmitted or self.working.get(working.key) is not working:
             return
-        status, why_held = self._standing(working)
-        if (status, why_held) != (working.order.status, working.order.why_held):
-            order = working.change(status=status, why_held=why_held)
-            self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
+        if self._standing(working) != (working.order.status, working.order.why_held):
+            self._report(working)
 
     def _waits_for_parent(self, working: WorkingOrder) -> bool:
         order = working.order
@@ -694,7 +714,17 @@ class Brokerage:
                     self._match_side(side, quote, only)
             for each in book.at_once:
                 if (only is None or each in only) and self._is_at_work(each):
-                    self._cancel(each, "Nothing more could be filled at once")
+                    self._end_at_once(each)
+
+    def _end_at_once(self, working: WorkingOrder) -> None:
+        """End an order that could not be filled at once: IOC as cancelled, FOK as inactive."""
+        if working.order.time_in_force == "FOK":
+            self._tell(events.OrderOpened(working.change(status=OrderStatus.INACTIVE, why_held="")))
+            self._end(working, OrderStatus.INACTIVE, NOT_AT_ONCE)
+            self._cancel_children(working, "The parent order was not filled")
+            return
+        self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL, why_held="")))
+        self._cancel(working, NOT_AT_ONCE)
 
     def _stirs(self, book: Book) -> bool:
         """Whether the market may do something with the orders of a book now: a look at its prices only."""
@@ -779,15 +809,16 @@ class Brokerage:
         realized_before = account.realized.get(contract.con_id, ZERO)
         position = account.trade(contract, signed, fill.price, commission)
         self._refreshed = None
+        venue = matching.exchange_of(order, working.instrument)
         execution = Execution(
             exec_id=self.numbers.next_exec_id(),
             order_id=order.order_id,
             client_id=order.client_id,
             perm_id=order.perm_id,
             account=order.account,
-            contract=order.contract,
+            contract=replace(order.contract, exchange=venue),
             time=self._moment,
-            exchange=matching.exchange_of(order, working.instrument),
+            exchange=venue,
             side="BOT" if working.buys else "SLD",
             shares=fill.quantity,
             price=fill.price,
@@ -799,9 +830,11 @@ class Brokerage:
         )
         self.executions.append(execution)
         done = not order.remaining
-        if done:
-            order = replace(order, status=OrderStatus.FILLED, why_held="")
-        self._tell(events.OrderFilled(order, execution))
+        status = OrderStatus.FILLED if done else order.status
+        if status is OrderStatus.PRE_SUBMITTED:
+            status = OrderStatus.SUBMITTED
+        order = working.change(status=status, why_held="")
+        self._tell(events.OrderFilled(order, execution), events.OrderOpened(order))
         if done:
             self._end(working, OrderStatus.FILLED, f"Filled Size: {filled}")
         else:

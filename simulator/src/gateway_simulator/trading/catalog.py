@@ -8,7 +8,8 @@ Contract ids: what is listed by name has IB's own id. A future's or another deri
 in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
-last edge at or below a price gives the increment there; ``increment_at`` looks it up.
+last edge at or below a price gives the increment there; ``increment_at`` looks it up. The classes of the penny
+program trade in cents on SMART, and in steps of 0.01 and 0.05 when routed to an exchange; the others in 0.05 and 0.10.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class OptionClass:
     base_price: Decimal
     strike_step: Decimal
     market_rule_id: int
+    direct_rule_id: int = 0
     exchanges: str = OPTION_EXCHANGES
     weekly: bool = True
     ends_at: str = "16:00"
@@ -170,6 +172,7 @@ class OptionClass:
             underlying=on.contract,
             last_trade_time=min(self.ends_at, "13:00") if half else self.ends_at,
             market_rule_id=self.market_rule_id,
+            direct_rule_id=self.direct_rule_id,
             suggested_size_increment=Decimal(1),
         )
 
@@ -430,9 +433,9 @@ class Catalog:
 
 
 def increment_at(instrument: Instrument, price: Decimal) -> Decimal:
-    """Return the step between allowed prices of an instrument at a price."""
+    """Return the step between allowed prices of an instrument at a price, on the exchange that its contract names."""
     increment = instrument.min_tick
-    for edge, step in MARKET_RULES[instrument.market_rule_id]:
+    for edge, step in MARKET_RULES[instrument.rule_on(instrument.contract.exchange)]:
         if price >= edge:
             increment = step
     return increment
@@ -460,11 +463,25 @@ def sample_catalog(today: date) -> Catalog:
         (5, 8314, "IBM", "5", OPTION_RULE),
     )
     classes = [
-        OptionClass(code, instruments[con_id], name, references[con_id].base_price, Decimal(step), rule)
-        for code, con_id, name, step, rule in steps
+        OptionClass(
+            code,
+            instruments[con_id],
+            name,
+            references[con_id].base_price,
+            Decimal(step),
+            PENNY_OPTION_RULE,
+            direct_rule,
+        )
+        for code, con_id, name, step, direct_rule in steps
     ]
     index = OptionClass(
-        6, instruments[416904], "SPXW", references[416904].base_price, Decimal(25), INDEX_OPTION_RULE, "SMART,CBOE"
+        6,
+        instruments[416904],
+        "SPXW",
+        references[416904].base_price,
+        Decimal(25),
+        INDEX_OPTION_RULE,
+        exchanges="SMART,CBOE",
     )
     # The monthly class is settled from the opening prices of its Friday.
     opening = replace(index, code=7, trading_class="SPX", weekly=False, ends_at="09:30")
@@ -482,7 +499,17 @@ def sample_catalog(today: date) -> Catalog:
 
 
 def _listed() -> Iterator[tuple[Instrument, Reference]]:
-    yield _stock(265598, "AAPL", "APPLE INC", "NASDAQ", ("Technology", "Computers", "Computers"), "189.25", 0.26, 55)
+    yield _stock(
+        265598,
+        "AAPL",
+        "APPLE INC",
+        "NASDAQ",
+        ("Technology", "Computers", "Computers"),
+        "189.25",
+        0.26,
+        55,
+        "US0378331005",
+    )
     yield _stock(
         272093,
         "MSFT",
@@ -492,8 +519,11 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         "402.10",
         0.24,
         22,
+        "US5949181045",
     )
-    yield _stock(756733, "SPY", "SPDR S&P 500 ETF TRUST", "ARCA", ("", "", ""), "600.00", 0.15, 70, "SPX", "ETF")
+    yield _stock(
+        756733, "SPY", "SPDR S&P 500 ETF TRUST", "ARCA", ("", "", ""), "600.00", 0.15, 70, "US78462F1030", "SPX", "ETF"
+    )
     yield _stock(
         76792991,
         "TSLA",
@@ -503,6 +533,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         "250.00",
         0.50,
         95,
+        "US88160R1014",
     )
     yield _stock(
         4815747,
@@ -513,6 +544,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         "140.00",
         0.45,
         210,
+        "US67066G1040",
     )
     yield _stock(
         8314,
@@ -523,6 +555,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         "230.00",
         0.21,
         4,
+        "US4592001014",
     )
     yield _stock(
         derived_id("STK", "IBM", "IBIS", "EUR"),
@@ -533,6 +566,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         "212.00",
         0.21,
         1,
+        "US4592001014",
     )
     for con_id, symbol, name, exchange, price, walk in (
         (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", "SPX"),
@@ -577,6 +611,7 @@ def _stock(
     base_price: str,
     volatility: float,
     millions: int,
+    isin: str,
     walk: str = "",
     stock_type: str = "COMMON",
 ) -> tuple[Instrument, Reference]:
@@ -602,6 +637,7 @@ def _stock(
         subcategory=sector[2],
         time_zone="Europe/Berlin" if european else "US/Eastern",
         stock_type=stock_type,
+        isin=isin,
     )
     return instrument, Reference(Decimal(base_price), volatility, millions * 1_000_000, walk or symbol, 0.005)
 

@@ -42,7 +42,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [encode(each) for each in value]
     if is_dataclass(value):
-        return {each.name: encode(getattr(value, each.name)) for each in fields(value)}
+        return {name: encode(getattr(value, name)) for name in _names_of(value.__class__)}
     raise TypeError(f"{type(value).__name__} has no form in a document")
 
 
@@ -148,6 +148,11 @@ def _of(kind: type[Any], value: Any, field: str) -> Any:
     if not isinstance(value, kind):
         raise DecodeError(field, f"is {value!r}, not {names[kind]}")
     return value
+
+
+@lru_cache(maxsize=64)
+def _names_of(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
 
 
 @lru_cache(maxsize=64)

@@ -73,6 +73,19 @@ class AccountChanged:
     account_id: str
 
 
+def client_of(event: Event) -> int | None:
+    """Return the client whose order an event is about; None for one that is about an account."""
+    match event:
+        case OrderOpened(order) | OrderStatusChanged(order) | OrderFilled(order) | OrderPreviewed(order):
+            return order.client_id
+        case CommissionCharged(execution):
+            return execution.client_id
+        case OrderError(client_id):
+            return client_id
+        case _:
+            return None
+
+
 Event = (
     OrderOpened
     | OrderStatusChanged

@@ -9,6 +9,9 @@ A bar that is not over yet ends now. Daily, weekly and monthly bars are named by
 midnight. A duration in seconds counts open time; days are trading days, the present one included; weeks, months and
 years go back by the calendar.
 
+Volatilities are shares of 1 a year: the historical one of a day is that of the last 30 closes of the regular session,
+the implied one that of options at the money. Both are of underlyings only.
+
 History reaches back to the beginning of the fifth year before the catalog's day.
 """
 
@@ -18,7 +21,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import groupby, pairwise
+from math import log, sqrt
+from statistics import stdev
 
 from gateway_simulator.trading.catalog import Catalog
 from gateway_simulator.trading.market import Market, Point, UnknownContractError
@@ -42,7 +47,10 @@ BAR_SIZES = (
 )
 SAME_SIZE = {"1 sec": "1 secs", "1 mins": "1 min", "1 week": "1W", "1 w": "1W", "1 month": "1M", "1 m": "1M"}
 TRADED, QUOTED = ("TRADES", "ADJUSTED_LAST"), ("MIDPOINT", "BID", "ASK", "BID_ASK")
-UNKNOWN_KINDS = ("HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY", "FEE_RATE", "AGGTRADES", "SCHEDULE")
+HISTORICAL_VOLATILITY, VOLATILITIES = "HISTORICAL_VOLATILITY", ("HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY")
+UNKNOWN_KINDS = ("FEE_RATE", "AGGTRADES", "SCHEDULE")
+VOLATILITY_CLOSES, TRADING_DAYS_PER_YEAR = 30, 252
+VOLATILITY_UNIT = Decimal("0.000001")
 LONGEST_SMALL_BARS = {1: 2000, 5: 7200, 10: 14400, 15: 14400, 30: 28800}
 """Seconds that a request for bars of so many seconds may span."""
 MOST_OF_UNIT = {
@@ -115,8 +123,8 @@ class History:
     ) -> list[Bar]:
         """Return the bars of a stretch of time up to ``end`` (None: until now), oldest first.
 
-        ``duration`` is a number and S, D, W, M or Y, ``bar_size`` one of BAR_SIZES, ``what`` one of TRADED and
-        QUOTED. Times are in the zone of ``now``, or of the exchange for bars of a day and more.
+        ``duration`` is a number and S, D, W, M or Y, ``bar_size`` one of BAR_SIZES, ``what`` one of TRADED, QUOTED
+        and VOLATILITIES. Times are in the zone of ``now``, or of the exchange for bars of a day and more.
         Raises HistoryError and UnknownContractError.
         """
         instrument = self._instrument(con_id)
@@ -128,6 +136,8 @@ class History:
         until = step_at(now) + 1 if end is None or end > now else step_at(end)
         seconds = _seconds_of(size)
         spans = self._spans(instrument, number, unit, until, seconds, use_rth=use_rth)
+        if what in VOLATILITIES:
+            return self._checked(instrument, self._volatility_bars(instrument, spans, size, what, now), what)
         if seconds == DAY:
             return self._long_bars(instrument, spans, size, what)
         length = sum(each.end - each.first for each in spans) // STEPS_PER_SECOND
@@ -136,6 +146,75 @@ class History:
             raise HistoryError(NO_DATA, "Historical Market Data Service error message:Time length exceed max.")
         bars = (self._bar(con_id, [piece], what) for piece in self._pieces(instrument, spans, seconds))
         return self._checked(instrument, [_at(bar, bar.time.astimezone(now.tzinfo)) for bar in bars if bar], what)
+
+    def schedule(
+        self, con_id: int, end: datetime | None, duration: str, bar_size: str, use_rth: bool, now: datetime
+    ) -> list[Session]:
+        """Return the sessions of a stretch of time up to ``end`` (None: until now), oldest first.
+
+        Raises HistoryError and UnknownContractError.
+        """
+        instrument = self._instrument(con_id)
+        number, unit = _duration(duration)
+        if _bar_size(bar_size) != "1 day" or unit == "S":
+            raise _refused("Only 1 day bars are supported for SCHEDULE")
+        until = step_at(now) + 1 if end is None or end > now else step_at(end)
+        days = [span.day for span in self._spans(instrument, number, unit, until, DAY, use_rth=use_rth)]
+        return [each for day in days if (each := self._hours.session_of_day(instrument, day)) is not None]
+
+    def _volatility_bars(
+        self, instrument: Instrument, spans: list[_Span], size: str, what: str, now: datetime
+    ) -> list[Bar]:
+        """Bars of a volatility: of the day before at the open, of the day itself at the close."""
+        if not spans:
+            return []
+        values = self._historical_volatilities(instrument, spans) if what == HISTORICAL_VOLATILITY else {}
+        reference = self._catalog.reference(instrument.contract.con_id)
+        implied = Decimal(str(reference.volatility)) if reference is not None else None
+        zone = zone_of(instrument)
+        bars = []
+        for moment, pieces in self._periods(instrument, spans, size):
+            shown = [value for each in pieces if (value := values.get(each.day, implied)) is not None]
+            if shown:
+                time = datetime(moment.day.year, moment.day.month, moment.day.day, tzinfo=zone)
+                if _seconds_of(size) != DAY:
+                    time = moment_of(moment.first).astimezone(now.tzinfo)
+                ends = (shown[0], max(shown), min(shown), shown[-1])
+                bars.append(Bar(time, *ends, volume=NOT_TRADED, average=NOT_TRADED, count=-1))
+        return bars
+
+    def _periods(self, instrument: Instrument, spans: list[_Span], size: str) -> Iterator[tuple[_Span, list[_Span]]]:
+        """The open time of each bar, with the piece that names it."""
+        seconds = _seconds_of(size)
+        if seconds != DAY:
+            for piece in self._pieces(instrument, spans, seconds):
+                yield piece, [piece]
+            return
+        for _, group in groupby(spans, lambda span: _period(span, size)):
+            pieces = list(group)
+            yield pieces[-1], pieces
+
+    def _historical_volatilities(self, instrument: Instrument, spans: list[_Span]) -> dict[date, Decimal]:
+        """The volatility of each day's last closes."""
+        con_id, needed = instrument.contract.con_id, VOLATILITY_CLOSES
+        days: list[date] = []
+        closes: list[float] = []
+        for span in self._spans_back(instrument, spans[-1].end, use_rth=True):
+            value = self._market.point(con_id, span.end - 1).value
+            if value is not None:
+                days.append(span.day)
+                closes.append(float(value))
+            if span.day < spans[0].day:
+                needed -= 1
+            if not needed:
+                break
+        returns = [log(after / before) for after, before in pairwise(closes)]
+        found = {}
+        for at, day in enumerate(days):
+            window = returns[at : at + VOLATILITY_CLOSES - 1]
+            if len(window) > 1:
+                found[day] = Decimal(stdev(window) * sqrt(TRADING_DAYS_PER_YEAR)).quantize(VOLATILITY_UNIT)
+        return found
 
     def head(self, con_id: int, what: str, use_rth: bool) -> datetime:
         """Return the moment at which a contract's history begins. Raises HistoryError and UnknownContractError."""
@@ -278,18 +357,11 @@ class History:
 
     def _long_bars(self, instrument: Instrument, spans: list[_Span], size: str, what: str) -> list[Bar]:
         """Bars of days, weeks or months."""
-
-        def period(span: _Span) -> tuple[int, int]:
-            if size == "1 day":
-                return span.day.toordinal(), 0
-            return span.day.isocalendar()[:2] if size == "1W" else (span.day.year, span.day.month)
-
         bars = []
-        for _, group in groupby(spans, period):
-            pieces = list(group)
+        for last, pieces in self._periods(instrument, spans, size):
             bar = self._bar(instrument.contract.con_id, pieces, what)
             if bar is not None:
-                day = pieces[-1].day
+                day = last.day
                 bars.append(_at(bar, datetime(day.year, day.month, day.day, tzinfo=zone_of(instrument))))
         return self._checked(instrument, bars, what)
 
@@ -339,10 +411,12 @@ class History:
     def _what(instrument: Instrument, what: str) -> str:
         """The kind of data in capitals. Raises HistoryError for one that the instrument does not have."""
         asked = what.strip().upper()
-        if asked not in (*TRADED, *QUOTED, *UNKNOWN_KINDS):
+        if asked not in (*TRADED, *QUOTED, *VOLATILITIES, *UNKNOWN_KINDS):
             raise _refused(f"Historical data request for '{what}' is invalid: what to show is not known")
         kind = instrument.contract.sec_type
-        known = {"CASH": QUOTED, "IND": TRADED}.get(kind, (*TRADED, *QUOTED))
+        known = {"CASH": QUOTED, "IND": (*TRADED, *VOLATILITIES), "STK": (*TRADED, *QUOTED, *VOLATILITIES)}.get(
+            kind, (*TRADED, *QUOTED)
+        )
         if asked not in known:
             raise _no_data(instrument, asked)
         return asked
@@ -376,6 +450,13 @@ def _span(session: Session | None, *, use_rth: bool) -> _Span | None:
     start, end = (session.regular_start, session.regular_end) if use_rth else (session.start, session.end)
     first, after = step_at(start), step_at(end)
     return _Span(session.day, first, after) if first < after else None
+
+
+def _period(span: _Span, size: str) -> tuple[int, int]:
+    """The number of the day, week or month that a span belongs to."""
+    if size == "1 day":
+        return span.day.toordinal(), 0
+    return span.day.isocalendar()[:2] if size == "1W" else (span.day.year, span.day.month)
 
 
 def _duration(text: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ ZERO = Decimal(0)
 CENT = Decimal("0.01")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Contract:
     """An instrument as orders and positions name it. ``expiry`` is YYYYMMDD, ``right`` C or P."""
 
@@ -98,9 +98,19 @@ class Instrument:
     last_trade_time: str = ""
     """HH:MM in ``time_zone`` at which a derivative ends on its expiry."""
     market_rule_id: int = 26
+    """The rule of price increments on the first of ``valid_exchanges``."""
+    direct_rule_id: int = 0
+    """The rule on the other exchanges; 0: the same."""
+    isin: str = ""
     min_size: Decimal = Decimal(1)
     size_increment: Decimal = Decimal(1)
     suggested_size_increment: Decimal = Decimal(100)
+
+    def rule_on(self, exchange: str) -> int:
+        """Return the id of the rule of price increments that holds on one of ``valid_exchanges``."""
+        if not self.direct_rule_id or exchange == self.valid_exchanges.split(",")[0]:
+            return self.market_rule_id
+        return self.direct_rule_id
 
     def matches(self, query: ContractQuery) -> bool:
         """Tell whether this is an instrument the query asks for."""
@@ -213,7 +223,7 @@ class OrderImpact:
     warning: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """A holding. ``average_cost`` is per contract, multiplier and commissions included, as IB states it."""
 
@@ -256,7 +266,7 @@ class OrderStatus(StrEnum):
     INACTIVE = "Inactive"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Order:
     """An order and where it stands. None for a price means that the order has none."""
 
@@ -309,7 +319,7 @@ class Order:
         return self.quantity - self.filled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Execution:
     """One fill and its commission. ``side`` is BOT or SLD; ``time`` is aware."""
 

@@ -86,7 +86,7 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
         counters=brokerage.numbers.counters,
         last_order_ids=brokerage.last_order_ids,
         accounts=list(brokerage.accounts.values()),
-        working=[_working_state(each) for each in brokerage.working.values() if each.transmitted],
+        working=[working_state(each) for each in brokerage.working.values() if each.transmitted],
         completed_orders=brokerage.completed_orders,
         executions=brokerage.executions,
         bulletins=brokerage.bulletins,
@@ -126,9 +126,12 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
     brokerage.forget_derived(market_changed=state.market_changed)
 
 
-def save(path: Path, brokerage: Brokerage) -> None:
-    """Write a brokerage's state: for its owner only (0600), and whole or not at all."""
-    text = json.dumps(to_document(brokerage), separators=(",", ":"))
+def save(path: Path, brokerage: Brokerage, token: str = "") -> None:
+    """Write a brokerage's state: for its owner only (0600), and whole or not at all.
+
+    ``token`` names this snapshot to the log that follows it; without one a log beside the file is not read.
+    """
+    text = json.dumps({**to_document(brokerage), "snapshot": token}, separators=(",", ":"))
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:
@@ -142,20 +145,21 @@ def save(path: Path, brokerage: Brokerage) -> None:
         raise
 
 
-def load(path: Path, brokerage: Brokerage) -> bool:
-    """Restore the state in a file; False if there is no file. Raises StateFileError, and changes nothing then."""
+def read_document(path: Path) -> Any:
+    """Return the JSON value of a state file; None if there is no file. Raises StateFileError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return False
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise StateFileError(str(path), "the file", f"cannot be read: {error}") from error
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StateFileError(str(path), "the file", f"is not JSON: {error}") from error
-    restore(brokerage, document, str(path))
-    return True
+    if document is None:
+        raise StateFileError(str(path), "the document", "is not an object")
+    return document
 
 
 def _read(brokerage: Brokerage, document: Any) -> tuple[BrokerageState, dict[str, Any]]:
@@ -207,7 +211,8 @@ def _check_references(brokerage: Brokerage, state: BrokerageState) -> None:
         raise DecodeError("state.day", f"is {state.day}, which is not New York's day at {state.now.isoformat()}")
 
 
-def _working_state(working: WorkingOrder) -> WorkingState:
+def working_state(working: WorkingOrder) -> WorkingState:
+    """Return a working order as the document has it."""
     return WorkingState(
         order=working.order,
         con_id=working.con_id,

@@ -16,7 +16,15 @@ from gateway_simulator.trading.catalog import Catalog, increment_at
 from gateway_simulator.trading.matching import TRIGGER_METHODS
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument, Order
 from gateway_simulator.trading.tradinghours import ZONES
-from gateway_simulator.trading.working import AT_ONCE, LIMITED, ON_CLOSE, ORDER_TYPES, TRAILING, TRIGGERED
+from gateway_simulator.trading.working import (
+    AT_ONCE,
+    LIMITED,
+    ON_CLOSE,
+    ORDER_TYPES,
+    TRAILING,
+    TRIGGERED,
+    UNPLAYED_TYPES,
+)
 
 TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
 TRADED = ("STK", "OPT", "FUT")
@@ -97,6 +105,8 @@ def check_terms(order: Order, instrument: Instrument) -> None:
         raise invalid(f"The order id {order.order_id} must be between 1 and {MAX_ORDER_ID}")
     if order.action not in ("BUY", "SELL"):
         raise invalid(f"Invalid side '{order.action}'")
+    if order.order_type not in (*ORDER_TYPES, *UNPLAYED_TYPES):
+        raise OrderRefusedError(321, "Error validating request.-'bF' : cause - Invalid order type was entered")
     if instrument.contract.sec_type not in TRADED or order.order_type not in ORDER_TYPES:
         raise OrderRefusedError(
             387,

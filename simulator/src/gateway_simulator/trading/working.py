@@ -17,6 +17,13 @@ TRAILING = ("TRAIL", "TRAIL LIMIT")
 LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
 ON_CLOSE = ("MOC", "LOC")
 ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE)
+UNPLAYED_TYPES = (
+    *("LOO", "MOO", "LWH", "MTL", "MIDPRICE", "VOL", "BOX TOP", "PASSV REL"),
+    *("REL", "REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
+    *("PEG MKT", "PEG MID", "PEG BEST", "PEG BENCH", "PEG PRIM", "PEG STK"),
+    *("SNAP MID", "SNAP MKT", "SNAP PRIM", "DCA", "TRAIL MIT", "TRAIL LIT"),
+)
+"""Order types that IB has and the simulator does not play."""
 AT_ONCE = ("IOC", "FOK")
 """Times in force under which an order trades when it arrives, or not at all."""
 

@@ -64,8 +64,9 @@ def account_summary_end(request_id: int) -> bytes:
 
 
 def position(account: str, held: Position) -> bytes:
-    """One position of one account. As in the gateway, its exchange is empty."""
-    return encode_frame([61, 3, account, *contract_block(held.contract, exchange=""), held.quantity, held.average_cost])
+    """One position of one account. As in the gateway, its exchange is the primary one; a derivative has none."""
+    contract = contract_block(held.contract, exchange=held.contract.primary_exchange)
+    return encode_frame([61, 3, account, *contract, held.quantity, held.average_cost])
 
 
 def position_end() -> bytes:
@@ -75,7 +76,7 @@ def position_end() -> bytes:
 
 def position_multi(request_id: int, account: str, model: str, held: Position) -> bytes:
     """One position of an account and model."""
-    contract = contract_block(held.contract, exchange="")
+    contract = contract_block(held.contract, exchange=held.contract.primary_exchange)
     return encode_frame([71, 1, request_id, account, *contract, held.quantity, held.average_cost, model])
 
 

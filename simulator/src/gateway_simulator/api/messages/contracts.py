@@ -41,7 +41,7 @@ _DEPTH_EXCHANGES = (
 def contract_details(request_id: int, instrument: Instrument) -> bytes:
     """The details of a contract (not a bond, which has a message of its own)."""
     own, underlying = instrument.contract, instrument.underlying
-    rules = ",".join([str(instrument.market_rule_id)] * len(instrument.valid_exchanges.split(",")))
+    rules = ",".join(str(instrument.rule_on(exchange)) for exchange in instrument.valid_exchanges.split(","))
     return encode_frame(
         [
             10,
@@ -74,7 +74,7 @@ def contract_details(request_id: int, instrument: Instrument) -> bytes:
             instrument.liquid_hours,
             "",  # economic value rule
             "",  # economic value multiplier
-            0,  # security ids
+            *([1, "ISIN", instrument.isin] if instrument.isin else [0]),  # security ids
             1,  # aggregated group
             "" if underlying is None else underlying.symbol,
             "" if underlying is None else underlying.sec_type,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from gateway_simulator.api.messages.blocks import epoch
@@ -12,6 +12,7 @@ from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
 from gateway_simulator.trading.model import Bar
 
+_LOCAL = "%Y%m%d-%H:%M:%S"
 AS_SECONDS = 2
 """The date format that asks for seconds since 1970; any other is text."""
 
@@ -44,6 +45,24 @@ class PastTrade:
     size: Decimal
     exchange: str = ""
     conditions: str = ""
+
+
+@dataclass(frozen=True)
+class PastSession:
+    """A trading session: its start and end on the clock of the exchange, and the trading day it belongs to."""
+
+    start: datetime
+    end: datetime
+    day: date
+
+
+def historical_schedule(request_id: int, time_zone: str, sessions: Sequence[PastSession]) -> bytes:
+    """The sessions of a stretch of time."""
+    whole = (f"{sessions[0].start:{_LOCAL}}", f"{sessions[-1].end:{_LOCAL}}") if sessions else ("", "")
+    fields: list[FieldValue] = [106, request_id, *whole, time_zone, len(sessions)]
+    for each in sessions:
+        fields += [f"{each.start:{_LOCAL}}", f"{each.end:{_LOCAL}}", f"{each.day:%Y%m%d}"]
+    return encode_frame(fields)
 
 
 def historical_data(

@@ -47,6 +47,11 @@ def current_time(moment: datetime) -> bytes:
     return encode_frame([49, 1, epoch(moment)])
 
 
+def current_time_in_millis(moment: datetime) -> bytes:
+    """The server's time in milliseconds since 1970."""
+    return encode_frame([109, int(moment.timestamp() * 1000)])
+
+
 def bulletin(news: Bulletin) -> bytes:
     """A news bulletin."""
     return encode_frame([14, 1, news.bulletin_id, news.kind, news.text, news.exchange])

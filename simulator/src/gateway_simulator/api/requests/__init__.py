@@ -23,6 +23,7 @@ from gateway_simulator.api.requests.accounts import (
     CancelProfitAndLoss,
     CancelProfitAndLossSingle,
     CurrentTime,
+    CurrentTimeInMillis,
     FamilyCodes,
     ManagedAccounts,
     NewsBulletins,
@@ -80,6 +81,7 @@ from gateway_simulator.api.requests.reader import INTEGER, MalformedRequestError
 
 __all__ = [
     "REQUEST_NAMES",
+    "SERVED_IDS",
     "AccountSummary",
     "AccountUpdates",
     "AccountUpdatesMulti",
@@ -105,6 +107,7 @@ __all__ = [
     "CompletedOrders",
     "ContractDetails",
     "CurrentTime",
+    "CurrentTimeInMillis",
     "Executions",
     "FamilyCodes",
     "GlobalCancel",
@@ -183,6 +186,7 @@ Request = (
     | CompletedOrders
     | ContractDetails
     | CurrentTime
+    | CurrentTimeInMillis
     | Executions
     | FamilyCodes
     | GlobalCancel
@@ -302,6 +306,9 @@ _SERVED: dict[int, tuple[str, _Read]] = {
     98: ("cancelTickByTickData", _identified(CancelTickByTick)),
     99: ("reqCompletedOrders", orders.read_completed_orders),
     104: ("reqUserInfo", _identified(UserInfo)),
+    105: ("reqCurrentTimeInMillis", _plain(CurrentTimeInMillis())),
+    106: ("cancelContractData", lambda take: Silent()),
+    107: ("cancelHistoricalTicks", lambda take: Silent()),
 }
 
 _UNSERVED: dict[int, tuple[str, int | None]] = {
@@ -335,6 +342,8 @@ _UNSERVED: dict[int, tuple[str, int | None]] = {
 }
 
 
+SERVED_IDS = tuple(_SERVED)
+"""The message ids of the requests that are served."""
 REQUEST_NAMES = tuple(name for name, _ in (*_SERVED.values(), *_UNSERVED.values()))
 """The names of all requests, those that are not served too."""
 
@@ -359,9 +368,7 @@ def decode_request(fields: Sequence[str], server_version: int) -> Request:
     if message_id in _SERVED:
         name, read = _SERVED[message_id]
         take = Reader(name, fields, server_version)
-        request = read(take)
-        take.end()
-        return request
+        return read(take)  # what follows is of a newer version, and ignored
     if message_id in _UNSERVED:
         name, at = _UNSERVED[message_id]
         request_id = -1

@@ -138,6 +138,11 @@ class CurrentTime:
 
 
 @dataclass(frozen=True)
+class CurrentTimeInMillis:
+    """Report the server's time in milliseconds."""
+
+
+@dataclass(frozen=True)
 class FamilyCodes:
     """Report the family codes of the accounts."""
 

@@ -181,12 +181,6 @@ class Reader:
         if given not in allowed:
             raise self.error(f"version {given} is not the one in use ({', '.join(map(str, allowed))})")
 
-    def end(self) -> None:
-        """Make sure that all fields were taken."""
-        extra = len(self._fields) - self._next
-        if extra:
-            raise self.error(f"{extra} fields too many after field {self._next - 1}")
-
     def error(self, reason: str) -> MalformedRequestError:
         """Make the error that says what is wrong with the field just taken."""
         return MalformedRequestError(f"{self.name}: {reason}", self.request_id)

@@ -14,6 +14,7 @@ from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
 from gateway_simulator.api.serving.market import BAR, bar_mark
 from gateway_simulator.trading.history import HistoryError, QuoteTick, TradeTick
 from gateway_simulator.trading.model import Bar, Instrument
+from gateway_simulator.trading.tradinghours import zone_of
 
 SERVICE = "Historical Market Data Service error message:"
 MAX_SUBSCRIPTIONS = 50
@@ -57,6 +58,9 @@ class History:
             raise RefusalError(321, f"Error validating request.-'bH' : cause - {cause}")
         instrument = self._desk.instrument(request.contract, include_expired=request.include_expired)
         self._need_service(instrument, replace(request, request_id=0), (instrument.contract.con_id, request.what))
+        if request.what.strip().upper() == "SCHEDULE":
+            yield self._schedule(request, instrument)
+            return
         now = self._desk.now()
         bars = self._find_bars(request, instrument, request.duration)
         end = request.end or self._desk.floor.clock.now()
@@ -67,6 +71,31 @@ class History:
         )
         if request.keep_up_to_date:
             self._kept[request.request_id] = _Bars(request, instrument, bars[-1] if bars else None, bar_mark(now))
+
+    def _schedule(self, request: requests.HistoricalData, instrument: Instrument) -> bytes:
+        if request.keep_up_to_date:
+            raise RefusalError(321, "Error validating request.-'bH' : cause - SCHEDULE cannot be kept up to date")
+        try:
+            sessions = self._desk.floor.history.schedule(
+                instrument.contract.con_id,
+                request.end,
+                request.duration,
+                request.bar_size,
+                request.use_rth,
+                self._desk.floor.clock.now(),
+            )
+        except HistoryError as error:
+            raise RefusalError(error.code, error.text) from error
+        zone = zone_of(instrument)
+        past = [
+            messages.PastSession(
+                (each.regular_start if request.use_rth else each.start).astimezone(zone),
+                (each.regular_end if request.use_rth else each.end).astimezone(zone),
+                each.day,
+            )
+            for each in sessions
+        ]
+        return messages.historical_schedule(request.request_id, instrument.time_zone, past)
 
     def _find_bars(self, request: requests.HistoricalData, instrument: Instrument, duration: str) -> list[Bar]:
         try:
