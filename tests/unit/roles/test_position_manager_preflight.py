@@ -29,7 +29,8 @@ instances_module = module_of("position_manager_instances")
 preflight = module_of("position_manager_preflight")
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-SHARED = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__position_manager_shared"]
+OF_THE_HOST = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__position_manager_of_the_host"]
+SHARED = {name.removeprefix("position_manager_") for name in DEFAULTS} - set(OF_THE_HOST)
 API = {"host": "127.0.0.1", "native_port": 4002, "relay_port": 4004}
 PAPER = {"mode": "paper", "port": 4002, **API}
 LIVE = {"mode": "live", "port": 4001, **API}
@@ -205,7 +206,6 @@ def test_no_secret_is_left_in_what_loops_show() -> None:
 
 
 def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role() -> None:
-    assert {name: "{{ position_manager_" + name + " }}" for name in SHARED} == SHARED
     role_wide = {
         "enabled",
         "instances",
@@ -215,4 +215,5 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "restart_patience",
         "restart_with_open_intents",
     }
-    assert {name.removeprefix("position_manager_") for name in DEFAULTS} == set(SHARED) | role_wide
+    assert set(OF_THE_HOST) == role_wide
+    assert {f"position_manager_{name}" for name in role_wide} < set(DEFAULTS)
