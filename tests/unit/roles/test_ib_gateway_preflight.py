@@ -78,6 +78,25 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
         ("extra_environment", {"TZ": "Europe/Berlin"}, "ib_gateway_extra_environment", "ib_gateway_timezone"),
         ("extra_environment", {"TWS_PASSWORD": "x"}, "ib_gateway_extra_environment", "ib_gateway_password"),
         ("extra_environment", {"A B": "x"}, "ib_gateway_extra_environment", "underscores"),
+        (
+            "extra_environment",
+            yaml.safe_load("BYPASS_WARNING: yes"),
+            "BYPASS_WARNING the boolean true",
+            '"yes" or "true"',
+        ),
+        ("extra_environment", yaml.safe_load("BYPASS_WARNING: off"), "BYPASS_WARNING the boolean", '"no" or "false"'),
+        ("extra_environment", yaml.safe_load("SAVE_AT: 15:30"), "SAVE_AT the number 930", '"15:30" or "930"'),
+        ("extra_environment", yaml.safe_load("SAVE_AT: 15:30:10"), "SAVE_AT the number 55810", '"15:30:10"'),
+        ("extra_environment", yaml.safe_load("EMPTY:"), "EMPTY no value", '""'),
+        ("extra_environment", yaml.safe_load("LIST: [a]"), "LIST a value of type list", "in quotes"),
+        ("extra_environment", yaml.safe_load("RATE: 1.5"), "RATE a value of type float", "in quotes"),
+        ("extra_environment", {"LINES": "a\nb"}, "LINES a line break", "one line"),
+        ("password", " secret", "ib_gateway_password", "blank at its start or end"),
+        ("password", "secret\t", "ib_gateway_password", "blank at its start or end"),
+        ("userid", "demo ", "ib_gateway_userid", "blank at its start or end"),
+        ("password", "pässword", "ib_gateway_password", "Latin-1"),
+        ("password", "5€", "ib_gateway_password", "properties"),
+        ("password", "a\tb", "ib_gateway_password", "printable ASCII"),
         ("vnc_port", 80, "ib_gateway_vnc_port", "1024"),
         ("vnc_port", 4002, "ib_gateway_vnc_port", "own port"),
         ("existing_session_action", "fight", "ib_gateway_existing_session_action", "primaryoverride"),
@@ -95,6 +114,19 @@ def test_no_problem_shows_a_secret(password: str) -> None:
         preflight.problems(resolve(userid="", password=password, vnc_password=password, notify_urls=[password]))
     )
     assert password not in text
+
+
+def test_values_of_variables_that_yaml_leaves_alone_are_accepted() -> None:
+    values = yaml.safe_load('{A: "yes", B: "15:30", C: 2, D: 100000, E: "", F: text, G: -5}')
+    resolved = resolve(extra_environment=values)
+    assert preflight.problems(resolved) == []
+    environment = instances_module.environment(resolved[0])
+    assert [environment[name] for name in "ABCDEFG"] == ["yes", "15:30", "2", "100000", "", "text", "-5"]
+
+
+@pytest.mark.parametrize("password", ["a b", "p{#ss", "{{x}}", "12345678", "%$&'\"`!=:#"])
+def test_a_password_that_the_image_can_carry_is_accepted(password: str) -> None:
+    assert preflight.problems(resolve(password=password)) == []
 
 
 def test_addresses_of_all_kinds_are_accepted() -> None:

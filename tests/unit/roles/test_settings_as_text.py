@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,14 @@ RENDERED = """
 } | to_json }}"""
 
 
-def render(directory: Path, name: str, *arguments: str) -> dict[str, Any]:
+# As the role's own task writes them.
+WRITE_SECRETS = {
+    "loop": "{{ __ib_gateway_resolved_with_secrets | ib_gateway_secret_files }}",
+    "ansible.builtin.copy": {"dest": "{{ out }}/{{ item.path | basename }}", "content": "{{ item.content }}"},
+}
+
+
+def render(directory: Path, name: str, *arguments: str, tasks: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """What the roles make of settings that are given as arguments of ansible-playbook."""
     out = directory / f"{name}.json"
     (directory / "rendered.j2").write_text(RENDERED)
@@ -87,6 +94,7 @@ def render(directory: Path, name: str, *arguments: str) -> dict[str, Any]:
         "vars_files": ROLE_FILES,
         "vars": {
             "ansible_managed": "test",
+            "out": str(directory),
             "role_dir": f"{ROOT}/roles",
             "roles_with_settings": ROLES,
             "__ib_gateway_engine_version": "28.5.2",
@@ -94,7 +102,10 @@ def render(directory: Path, name: str, *arguments: str) -> dict[str, Any]:
             "__ec2_host_state": {"partition": "aws", "missing": [], "hosts": {}},
             **CREDENTIALS,
         },
-        "tasks": [{"ansible.builtin.template": {"src": f"{directory}/rendered.j2", "dest": f"{out}", "mode": "0600"}}],
+        "tasks": [
+            {"ansible.builtin.template": {"src": f"{directory}/rendered.j2", "dest": f"{out}", "mode": "0600"}},
+            *tasks,
+        ],
     }
     (directory / "play.yml").write_text(json.dumps([play]))
     done = subprocess.run(
@@ -155,6 +166,14 @@ def test_the_values_of_the_issue(typed: dict[str, Any]) -> None:
     assert "READ_ONLY_API=yes" in environment
     assert "RELOGIN_AFTER_TWOFA_TIMEOUT=no" in environment
     assert "--read-only" not in typed["files"]["/etc/systemd/system/ib-gateway.service"]
+
+
+def test_a_secret_is_deployed_as_it_was_written(tmp_path: Path) -> None:
+    secrets = "ib_gateway_password: !unsafe 'ab{#x#}c\\d{{ 1 }}'\nib_gateway_vnc_password: '01234567'\n"
+    (tmp_path / "vault.yml").write_text(secrets)
+    render(tmp_path, "secrets", "-e", f"@{tmp_path}/vault.yml", tasks=[WRITE_SECRETS])
+    assert (tmp_path / "tws_password").read_text() == "ab{#x#}c\\\\d{{ 1 }}"
+    assert (tmp_path / "vnc_password").read_text() == "01234567"
 
 
 def test_settings_of_an_instance_and_of_whole_roles_are_converted_too(tmp_path: Path) -> None:
