@@ -105,13 +105,16 @@ def _targets(config: Config) -> tuple[Target, ...]:
     if file is None:
         return ()
     # Imported here: it costs memory and time that a service without notifications never needs.
-    from notifications.delivery import AddressError, read_addresses, targets_of
+    from notifications.delivery import AddressError, read_addresses, usable_targets
 
     try:
-        return targets_of(read_addresses(file))
+        targets, faults = usable_targets(read_addresses(file))
     except AddressError as error:
         _log.error("nobody is notified: %s", error)
         return ()
+    for fault in faults:
+        _log.error("%s The other addresses are in use.", fault)
+    return targets
 
 
 def safely(tell_systemd: Callable[[], None]) -> None:
