@@ -8,8 +8,11 @@ from __future__ import annotations
 import email
 import email.policy
 import html
+import os
 import re
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +35,7 @@ from notifications.worker import Worker
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LINES = ("first <b>line</b> & more", "  second: 5 < 6, <account>", "_third_ *line* #4")
 TELEGRAM_LIMIT = 4096
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(targets_of.__code__.co_filename).parents[1])}
 
 
 def message(*lines: str) -> Message:
@@ -233,6 +237,42 @@ def test_a_wrong_address_silences_no_other() -> None:
     assert SECRET not in " ".join(faults)
     with pytest.raises(AddressError, match="address 1"):
         targets_of([f"nonsense://{SECRET}", good])
+
+
+def test_a_test_message_is_reported_for_each_target(tmp_path: Path) -> None:
+    with Webhook() as good, Webhook([Answer(404)]) as gone:
+        file = tmp_path / "urls"
+        addresses = [
+            f"json://u:{SECRET}@127.0.0.1:{good.port}/",
+            f"json://127.0.0.1:{gone.port}/{SECRET}",
+            "nonsense://x",
+        ]
+        file.write_text("\n".join(addresses))
+        file.chmod(0o600)
+        command = [sys.executable, "-m", "notifications.send_test", str(file), "--sender", "the gateway"]
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        lines = done.stdout.splitlines()
+        assert [line.partition("json-")[0] for line in lines[:2]] == [
+            "the gateway, address 1, ",
+            "the gateway, address 2, ",
+        ]
+        assert lines[0].endswith(": sent")
+        assert lines[1].endswith(": NOT sent (HTTP 404)")
+        assert lines[2].startswith("the gateway, address 3: NOT sent, is invalid")
+        assert SECRET not in done.stdout + done.stderr
+        assert good.taken[0].json["title"] == "Test message of the gateway"
+        file.write_text(addresses[0])
+        assert subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=False).returncode == 0
+        assert len(good.taken) == 2
+
+
+def test_a_test_message_without_an_address_is_no_failure(tmp_path: Path) -> None:
+    file = tmp_path / "urls"
+    file.touch(0o600)
+    command = [sys.executable, "-m", "notifications.send_test", str(file), "--sender", "the gateway"]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "the gateway, no address is configured, and nobody is notified\n")
 
 
 @pytest.mark.parametrize("host", ["discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com"])

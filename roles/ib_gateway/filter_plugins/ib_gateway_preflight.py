@@ -6,10 +6,13 @@ Each problem is one sentence group: the variable, the value (never a secret one)
 from __future__ import annotations
 
 import re
+import sys
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+SOURCES = Path(__file__).resolve().parents[3] / "src"
 TWELVE_HOURS = re.compile(r"(0[1-9]|1[0-2]):[0-5][0-9] (AM|PM)")
 TWENTY_FOUR_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -114,6 +117,16 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
 
 
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from notifications.delivery import usable_targets
+
+    _, faults = usable_targets([url])
+    return faults[0].partition(" for notifications ")[2] if faults else None
+
+
 def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "notify_urls")
     urls = instance["notify_urls"]
@@ -126,6 +139,8 @@ def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
                 f"Entry {number} of {variable} is no address that Apprise knows (it is secret, and not shown). "
                 "Write for example discord://WEBHOOK_ID/WEBHOOK_TOKEN, without spaces."
             )
+        elif fault := address_fault(url):
+            yield f"Entry {number} of {variable} (it is secret, and not shown) {fault}"
 
 
 def _mode(instance: Mapping[str, Any]) -> Iterator[str]:

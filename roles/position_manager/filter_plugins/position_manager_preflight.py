@@ -85,6 +85,16 @@ def _live(instance: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from notifications.delivery import usable_targets
+
+    _, faults = usable_targets([url])
+    return faults[0].partition(" for notifications ")[2] if faults else None
+
+
 def _urls(instance: Mapping[str, Any]) -> Iterator[str]:
     for setting, form, example in (
         ("discord_url", DISCORD_URL, "https://discord.com/api/webhooks/ID/TOKEN or discord://ID/TOKEN"),
@@ -96,6 +106,8 @@ def _urls(instance: Mapping[str, Any]) -> Iterator[str]:
                 f"{_variable(instance, setting)} is no address (it is secret, and not shown). "
                 f"Write for example {example}, without spaces or a line break."
             )
+        elif value and setting == "discord_url" and (fault := address_fault(value)):
+            yield f"{_variable(instance, setting)} (it is secret, and not shown) {fault}"
 
 
 def _owned_keys(instance: Mapping[str, Any]) -> Iterator[str]:

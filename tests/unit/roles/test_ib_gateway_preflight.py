@@ -65,6 +65,9 @@ def test_the_defaults_with_credentials_have_no_problem() -> None:
         ("notify_urls", ["discord://1/abc", "no address"], "ib_gateway_notify_urls", "Entry 2"),
         ("notify_urls", ["discord://1/a bc"], "ib_gateway_notify_urls", "without spaces"),
         ("notify_urls", [""], "ib_gateway_notify_urls", "WEBHOOK_TOKEN"),
+        ("notify_urls", ["discord://1/abc", "nonsense://x/y"], "Entry 2 of ib_gateway_notify_urls", "no such service"),
+        ("notify_urls", ["tgram://onlythetoken"], "ib_gateway_notify_urls", "missing or wrong"),
+        ("notify_urls", ["discord://1/abc?flags=wrong"], "ib_gateway_notify_urls", "missing or wrong"),
         ("image", "ghcr.io/gnzsnz/ib-gateway:latest", "ib_gateway_image", "exact version"),
         ("image", "localhost:5000/ib-gateway", "ib_gateway_image", "exact version"),
         ("image", "ghcr.io/gnzsnz/ib-gateway@sha256:12", "ib_gateway_image", "64 hexadecimal"),
@@ -248,6 +251,7 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "handshake_delay",
         "handshake_timeout",
         "screenshots_dir",
+        "notify_test",
     }
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     assert set(of_the_host) == role_wide
