@@ -178,7 +178,7 @@ class Gateway:
         (self.config / "instance.json").write_text(json.dumps(document | self.settings))
 
     def create(self, program: str, *options: str) -> str:
-        """Make the container, as the unit's ExecStartPre does; its id."""
+        """Make the container, as an earlier run left it; its id."""
         for old in self.containers:
             docker("rm", "--force", old)
         health = ["--health-cmd", "test -e /tmp/listening", "--health-interval", "1s"]
@@ -200,11 +200,11 @@ class Gateway:
         self.containers.append(made.stdout.strip())
         return self.containers[-1]
 
-    def start(self, code: Sequence[str] = ()) -> subprocess.Popen[str]:
-        """Start the supervisor; `code` is what to run instead of the command line."""
+    def start(self, code: Sequence[str] = (), last: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start the supervisor; `code` is what to run instead of the command line, `last` its last arguments."""
         command = list(code) or ["-m", "gateway_watch.cli", "run"]
         process = subprocess.Popen(
-            [sys.executable, *command, "--instance", self.name, "--config-root", str(self.root / "etc")],
+            [sys.executable, *command, "--instance", self.name, "--config-root", str(self.root / "etc"), *last],
             env={
                 **environment(),
                 "PYTHONPATH": str(ROOT / "src"),
