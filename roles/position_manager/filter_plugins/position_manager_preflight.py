@@ -27,6 +27,8 @@ OWNED_KEYS = {
     ("expected_accounts",): "expected_accounts",
     ("gateway", "host"): "gateway",
     ("gateway", "port"): "gateway",
+    ("gateway", "restart_time"): "gateway",
+    ("gateway", "restart_timezone"): "gateway",
     ("notifications", "discord_url_file"): "discord_url",
     ("heartbeat", "url_file"): "heartbeat_url",
     ("metrics", "port"): "metrics_port",

@@ -44,6 +44,8 @@ def gateway(name: str = "ib-gateway", trading_mode: str = "paper", *apis: dict[s
         "vnc_port": 5900,
         "client_id": 9000,
         "expected_accounts": [],
+        "auto_restart_time": "11:45 PM",
+        "timezone": "Europe/Berlin",
     }
 
 
@@ -217,3 +219,16 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
     }
     assert set(OF_THE_HOST) == role_wide
     assert {f"position_manager_{name}" for name in role_wide} < set(DEFAULTS)
+
+
+def test_the_restart_of_the_gateway_is_handed_over() -> None:
+    (instance,) = resolve()
+    gateway_section = instance["document"]["gateway"]
+    assert (gateway_section["restart_time"], gateway_section["restart_timezone"]) == ("23:45", "Europe/Berlin")
+    text = preflight.as_yaml(instance["document"])
+    assert "restart_time: '23:45'" in text
+    for written, expected in (("12:00 AM", "00:00"), ("12:30 PM", "12:30"), ("02:00 AM", "02:00")):
+        (instance,) = resolve(gateways=[gateway() | {"auto_restart_time": written}])
+        assert instance["document"]["gateway"]["restart_time"] == expected
+    (found,) = preflight.problems(resolve(config={"gateway": {"restart_time": "02:00"}}), [gateway()])
+    assert "position_manager_gateway" in found
