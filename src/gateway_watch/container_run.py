@@ -20,6 +20,9 @@ AWAY_SECONDS = 600.0
 """An upgrade of the engine takes less. After that the run ends, and the unit starts it again."""
 
 POLL_SECONDS = 1.0
+MOST_REFUSALS = 10
+"""So often in a row the engine may refuse to show the log of a container that runs."""
+
 _LINE_LIMIT = 1 << 20
 _MOMENT = timedelta(microseconds=1)
 
@@ -65,14 +68,15 @@ async def await_engine(
 ) -> Container | None:
     """How the container is once the engine answers; None if there is none.
 
-    Raises EngineAwayError after `AWAY_SECONDS`.
+    Raises EngineError after `AWAY_SECONDS`.
     """
     until = time.monotonic() + AWAY_SECONDS
     said = False
     while True:
         try:
             return await engine.find(name)
-        except EngineAwayError:
+        except EngineError:
+            # While it ends, its clients report more than that no engine answers; an upgrade replaces even the client.
             if time.monotonic() >= until:
                 raise
         if not said:
@@ -90,7 +94,7 @@ async def output(
 ) -> AsyncGenerator[Line | Ended, None]:
     """Start the container and read what it writes until it ends."""
     since = now()
-    code = 0
+    code, refusals = 0, 0
     async with aclosing(_attached(name, now)) as items:
         async for item in items:
             if isinstance(item, Ended):
@@ -105,9 +109,13 @@ async def output(
         try:
             async with aclosing(engine.logs(name, since, follow=True)) as lines:
                 async for line in lines:
-                    since = line.time + _MOMENT
+                    since, refusals = line.time + _MOMENT, 0
                     yield Line(line.time, line.text)
-        except EngineAwayError as error:
+        except EngineError as error:
+            # An engine that ends cuts this connection off too, with an error of any kind.
+            refusals += 1
+            if refusals >= MOST_REFUSALS:
+                raise
             say(f"gateway-watch: {error}")
         await sleep(POLL_SECONDS)
     yield Ended(code)

@@ -265,7 +265,12 @@ class Supervisor:
 
     async def _look(self, event: Event, feed: Feed[_Item]) -> None:
         """See how the container is after something happened to it."""
-        self._container = await self.engine.find(self.instance.container) or self._container
+        try:
+            self._container = await self.engine.find(self.instance.container) or self._container
+        except EngineError as error:
+            # The engine ends: once it is back, an event comes of it.
+            self.say(f"gateway-watch: {error}")
+            return
         if event.action == "start" and self._stopping:
             # The stop was asked before the engine had begun the start.
             feed.add(self._stop_container())

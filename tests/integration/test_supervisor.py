@@ -359,24 +359,24 @@ def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
 
 def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> None:
     gateway = make()
-    later = "until test -e /tmp/go; do sleep 1; done; echo a line after it"
-    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, later, STAY))
+    later = [f"until test -e /tmp/go{number}; do sleep 1; done; echo line {number} after it" for number in (0, 1)]
+    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, *later, STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
-    # What a restart of the engine does to its clients: the attached one and the stream of events end.
-    found = clients(process)
-    assert set(found) == {b"start", b"events"}
-    for pid in found.values():
-        os.kill(pid, signal.SIGKILL)
     lines = iter(process.stdout or ())
-    assert any("which still runs; its log is followed" in line for line in lines)
-    assert docker("exec", gateway.name, "touch", "/tmp/go").returncode == 0  # noqa: S108 - in the container
-    assert any("a line after it" in line for line in lines)
-    until = time.monotonic() + 30
-    while b"events" not in clients(process):
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    assert set(clients(process)) == {b"logs", b"events"}
+    # What a restart of the engine does to its clients: the attached one and the stream of events end. Then once more.
+    for number, client in enumerate((b"start", b"logs")):
+        found = clients(process)
+        assert set(found) == {client, b"events"}
+        for pid in found.values():
+            os.kill(pid, signal.SIGKILL)
+        assert any("which still runs; its log is followed" in line for line in lines)
+        assert docker("exec", gateway.name, "touch", f"/tmp/go{number}").returncode == 0  # noqa: S108 - in the container
+        assert any(f"line {number} after it" in line for line in lines)
+        until = time.monotonic() + 30
+        while b"events" not in clients(process):
+            assert time.monotonic() < until
+            time.sleep(0.1)
     assert gateway.running()
     assert gateway.terminate(process)[0] == 0
     assert not gateway.running()
