@@ -8,8 +8,8 @@ rules holds in `position_manager.rules.precedence`. A file with every key is exa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
 from datetime import time as ClockTime  # noqa: N812 - as in the rules
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +25,17 @@ from position_manager.model import Kind, Position, Right
 from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
-from position_manager.rules.rule_set import DayTime, Number, Positive, RuleSet, Section, Stop, Target, Whole
+from position_manager.rules.rule_set import (
+    CalendarDay,
+    DayTime,
+    Number,
+    Positive,
+    RuleSet,
+    Section,
+    Stop,
+    Target,
+    Whole,
+)
 
 
 class Mode(StrEnum):
@@ -54,12 +64,6 @@ def _zone(name: str) -> str:
     return name
 
 
-def _wall_clock(at: ClockTime) -> ClockTime:
-    if at.tzinfo is not None:
-        raise ValueError('must be a time of day without a zone, such as "02:00"; the zone has a key of its own')
-    return at
-
-
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError("must be a path that begins with /")
@@ -70,7 +74,6 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Fraction = Annotated[Number, Field(gt=0, lt=100)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
-RestartTime = Annotated[DayTime, AfterValidator(_wall_clock)]
 
 
 class Gateway(Section):
@@ -83,7 +86,7 @@ class Gateway(Section):
     port: Port | None = None
     client_id: Annotated[Whole, Field(ge=1, le=2**31 - 1)] = 100
     login_file: AbsolutePath | None = None
-    restart_time: RestartTime = ClockTime(2)
+    restart_time: DayTime = ClockTime(2)
     restart_timezone: ZoneName = "America/New_York"
 
 
@@ -112,7 +115,7 @@ class Selector(Section):
     local_symbol: Annotated[str, Field(min_length=1)] | None = None
     symbol: Annotated[str, Field(min_length=1)] | None = None
     kind: Kind | None = None
-    expiry: date | None = None
+    expiry: CalendarDay | None = None
     strike: Positive | None = None
     right: Right | None = None
 

@@ -33,6 +33,8 @@ OWNED_KEYS = {
     ("heartbeat", "url_file"): "heartbeat_url",
     ("metrics", "port"): "metrics_port",
 }
+TEXT_KEYS = ("symbol", "local_symbol", "account")
+CLOCK_KEYS = ("at", "before_close")
 CLIENT_ID = 100  # what the configuration has without one
 
 
@@ -135,6 +137,40 @@ def as_yaml(document: Mapping[str, Any]) -> str:
     return str(yaml.dump(document, Dumper=AnsibleDumper, default_flow_style=False, sort_keys=False, allow_unicode=True))
 
 
+def _yaml_types(value: Any, path: str = "config") -> Iterator[str]:
+    """What the YAML of inventories, 1.1, has changed in the rules before anybody could see it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, bool | int | float):
+                yield f'{path} has the key {_as_yaml_reads(key)}. Write it in quotes, for example "{_likely(key)}".'
+            elif key in TEXT_KEYS and isinstance(inner, bool | int | float):
+                example = f'{key}: "{_likely(inner)}"'
+                yield f"{path}.{key} is {_as_yaml_reads(inner)}. Write it in quotes, for example {example}."
+            elif key in CLOCK_KEYS and isinstance(inner, int) and not isinstance(inner, bool):
+                time = f"{inner // 60:02}:{inner % 60:02}" if inner < 24 * 60 else "15:45"
+                yield f'{path}.{key} is {_as_yaml_reads(inner)}. Write the time in quotes, for example {key}: "{time}".'
+            else:
+                yield from _yaml_types(inner, f"{path}.{key}")
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, inner in enumerate(value):
+            yield from _yaml_types(inner, f"{path}[{index}]")
+
+
+def _as_yaml_reads(value: bool | int | float) -> str:
+    if isinstance(value, bool):
+        return f"{str(value).lower()}: YAML reads {'on, yes and true' if value else 'off, no and false'} as booleans"
+    return f"the number {value}: YAML reads 15:45 as 945 and 0700 as 448"
+
+
+def _likely(value: bool | int | float) -> str:
+    return ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
+
+
+def _changed_by_yaml(instance: Mapping[str, Any]) -> Iterator[str]:
+    for problem in _yaml_types(instance["config"]):
+        yield f"{_variable(instance, 'config')}: {problem}"
+
+
 def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
     """What the position manager's own check says."""
     if str(SOURCES) not in sys.path:
@@ -217,6 +253,7 @@ def problems(
             *_urls(instance),
             *_owned_keys(instance),
             *_port(instance),
+            *_changed_by_yaml(instance),
         ]
         # With these mended it may be another configuration: its own check comes after them.
         found += own or _rules(instance)

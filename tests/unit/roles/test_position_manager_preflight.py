@@ -107,6 +107,30 @@ def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variab
     assert any(variable in problem and mend in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("positions: [{match: {symbol: ON}, stop: off}]", ["config.positions[0].match.symbol is true", 'symbol: "ON"']),
+        ("positions: [{match: {symbol: 0700}}]", ["match.symbol is the number 448", "in quotes"]),
+        ("underlyings: {ON: {stop: {price: 1}}}", ["config.underlyings has the key true", '"ON"']),
+        ("underlyings: {7203: {stop: {price: 1}}}", ["config.underlyings has the key the number 7203", '"7203"']),
+        ("defaults: {time: {at: 15:45, dte: 1}}", ["config.defaults.time.at is the number 945", 'at: "15:45"']),
+        ("defaults: {time: {before_close: 1:15}}", ["config.defaults.time.before_close", 'before_close: "01:15"']),
+        ("defaults: {time: {at: '15:45-05:00'}}", ["defaults.time.at", "hours.timezone"]),
+        ("defaults: {time: {at: '15:45Z'}}", ["defaults.time.at", "hours.timezone"]),
+    ],
+)
+def test_what_yaml_changes_in_rules_is_refused_with_the_form_to_write(rules: str, words: list[str]) -> None:
+    found = preflight.problems(resolve(config=yaml.safe_load(rules)), [gateway()])
+    assert [problem for problem in found if all(word in problem for word in words)], found
+
+
+@pytest.mark.parametrize("expiry", ["20261218", "2026-12-18", '"20261218"'])
+def test_an_expiry_may_have_the_broker_s_form(expiry: str) -> None:
+    rules = f"positions: [{{match: {{symbol: SPY, kind: OPT, expiry: {expiry}}}, stop: {{percent_of_premium: 50}}}}]"
+    assert preflight.problems(resolve(config=yaml.safe_load(rules)), [gateway()]) == []
+
+
 def test_every_fault_of_the_rules_is_told_at_once() -> None:
     found = problems(config={"defaults": {"stop": {"price": -1}}, "caps": {"quantity": 0}, "polls": 3})
     assert len(found) == 3
