@@ -191,7 +191,7 @@ class Service:
         if (heartbeat := self._heartbeat()) is not None:
             beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
         if self._fallback is not None:
-            loading = self._fallback.keep_loaded(self._clock, stop)
+            loading = self._fallback.keep_loaded(self._clock, stop, self._report_calendar)
             beside.append(asyncio.create_task(loading, name="the fallback calendar"))
         for task in beside:
             task.add_done_callback(_ended)
@@ -220,6 +220,11 @@ class Service:
     def _tell_people(self, title: str, text: str) -> None:
         mode = self.engine.desk.config.mode
         self._people.tell(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
+
+    def _report_calendar(self, text: str) -> None:
+        title = f"[{self.engine.desk.config.mode}] The fallback calendar ends soon"
+        message = Message("calendar_ends", Severity.WARNING, title, self._clock.now(), (text,), dedupe_key="calendar")
+        self._people.tell(message)
 
     def _asked_to_stop(self, stop: asyncio.Event) -> None:
         _log.info("stopping")
