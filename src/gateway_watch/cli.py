@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{error} (most files of an instance are for root only: use sudo)", decision.RETRY)
 
 
-def run(instance: Instance, _options: argparse.Namespace) -> int:
+def run(instance: Instance, options: argparse.Namespace) -> int:
     with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(_run(lambda: Supervisor(instance, notify=people.tell)))
+        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.tell)))
 
 
 async def _run(supervisor: Callable[[], Supervisor]) -> int:
@@ -179,7 +179,14 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(command=command)
         return made
 
-    add("run", run, "Run the gateway's container until it ends (for the systemd unit).")
+    runs = add("run", run, "Run the gateway's container until it ends (for the systemd unit).")
+    runs.add_argument(
+        "--create",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="ARGUMENT",
+        help="create the container first, with all further arguments as those of docker create",
+    )
     shows = add("status", show_status, "Show how the gateway stands, on one screen.")
     shows.add_argument("--json", action="store_true", help="as JSON")
     shows.add_argument("--tiers", action="store_true", help="also verify a connection to the API")

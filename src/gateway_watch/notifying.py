@@ -19,7 +19,7 @@ STOP_SECONDS = 15.0
 def notifications(
     instance: Instance, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[Notifications]:
-    """Notifications that are delivered while the context lasts; to nobody if no address is set or one is wrong."""
+    """Notifications that are delivered while the context lasts; a wrong address is reported and silences no other."""
     people = Notifications(instance.outbox_file, _targets(instance, environment, say))
     people.start()
     try:
@@ -34,13 +34,16 @@ def _targets(instance: Instance, environment: Mapping[str, str], say: Callable[[
         return ()
     _log_to_the_journal()
     # Imported here: it costs memory and time that a gateway without notifications never needs.
-    from notifications.delivery import AddressError, read_addresses, targets_of
+    from notifications.delivery import AddressError, read_addresses, usable_targets
 
     try:
-        return targets_of(read_addresses(file))
+        targets, faults = usable_targets(read_addresses(file))
     except AddressError as error:
         say(f"gateway-watch: nobody is notified: {error} Correct ib_gateway_notify_urls and deploy again.")
         return ()
+    for fault in faults:
+        say(f"gateway-watch: {fault} Correct ib_gateway_notify_urls and deploy again; the other addresses are in use.")
+    return targets
 
 
 def _log_to_the_journal() -> None:

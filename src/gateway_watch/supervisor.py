@@ -9,14 +9,25 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import container_stop, decision, gatekeeper, messages, screenshot, session, systemd_unit
+from gateway_watch import (
+    container_run,
+    container_stop,
+    decision,
+    gatekeeper,
+    messages,
+    screenshot,
+    session,
+    systemd_unit,
+)
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
+from gateway_watch.container_run import Ended as _Ended
+from gateway_watch.container_run import Line as _Line
 from gateway_watch.decision import Answers, End, Progress, Reason
 from gateway_watch.engine import Container, Engine, EngineError, Event
 from gateway_watch.feed import Feed
@@ -49,22 +60,6 @@ MAINTENANCE_MARGIN_SECONDS = 120.0
 """After the end of IBKR's maintenance the next login comes so much later."""
 
 _KEPT_SESSION_CAUSES = frozenset({"stale_autorestart", "token_refused"})
-_LINE_LIMIT = 1 << 20
-
-
-@dataclass(frozen=True)
-class _Line:
-    """A line that the container wrote."""
-
-    time: datetime
-    text: str
-
-
-@dataclass(frozen=True)
-class _Ended:
-    """`docker start --attach` has ended, with this exit code."""
-
-    code: int
 
 
 @dataclass(frozen=True)
@@ -95,9 +90,11 @@ def say(text: str) -> None:
 
 @dataclass
 class Supervisor:
-    """One run of one gateway. `run` does it all; everything outside is a parameter."""
+    """One run of one gateway. `run` does it all; everything outside is a parameter. ``create`` are the arguments of
+    `docker create` that the container is created with; without any it must exist."""
 
     instance: Instance
+    create: Sequence[str] = ()
     engine: Engine = field(default_factory=Engine)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     probe_seconds: float = 60.0
@@ -162,6 +159,8 @@ class Supervisor:
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:
+            if self._end is None and not self._asked:
+                return self._fail(Reason(error.kind, str(error), error.remedy))
             self._tell(f"{error} {error.remedy}")
             return self._end.status if self._end else decision.RETRY
 
@@ -254,12 +253,14 @@ class Supervisor:
         return changed is not None and ready is not None and changed < ready
 
     async def _supervise(self, feed: Feed[_Item]) -> int:
+        if self.create:
+            await container_run.create(self.engine, self.instance.container, self.create)
         self._container = await self.engine.inspect(self.instance.container)
         since = await self.engine.time()
         self._tell("starting the container")
         self._progress = Progress(unsettled=self.monotonic())
-        feed.add(self.engine.events(self.instance.container, since))
-        feed.add(self._attached())
+        feed.add(container_run.events(self.engine, self.instance.container, since, self.say, self.sleep))
+        feed.add(container_run.output(self.engine, self.instance.container, self.say, self.now, self.sleep))
         while True:
             item = await feed.next(self._seconds_to_wake())
             heard = False
@@ -411,7 +412,12 @@ class Supervisor:
 
     async def _look(self, event: Event, feed: Feed[_Item]) -> None:
         """See how the container is after something happened to it."""
-        self._container = await self.engine.find(self.instance.container) or self._container
+        try:
+            self._container = await self.engine.find(self.instance.container) or self._container
+        except EngineError as error:
+            # The engine ends: once it is back, an event comes of it.
+            self.say(f"gateway-watch: {error}")
+            return
         if event.action == "start" and self._stopping:
             # The stop was asked before the engine had begun the start.
             self._stopped_at = None
@@ -566,35 +572,6 @@ class Supervisor:
             return decision.OK
         self._tell(f"{self._end.reason.cause}: {self._end.reason.line}")
         return self._end.status
-
-    async def _attached(self) -> AsyncGenerator[_Item, None]:
-        """Start the container and read what it writes until it ends."""
-        process = await asyncio.create_subprocess_exec(
-            *("docker", "start", "--attach", self.instance.container),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=_LINE_LIMIT,
-            # Ctrl-C at a terminal is for the supervisor, which then stops the container in good order.
-            start_new_session=True,
-        )
-        if process.stdout is None:
-            raise EngineError("docker was started without an output to read")
-        try:
-            while True:
-                try:
-                    raw = await process.stdout.readline()
-                except ValueError:
-                    yield _Line(self.now(), f"(more than {_LINE_LIMIT} bytes without a line end were left out)")
-                    continue
-                if not raw:
-                    break
-                yield _Line(self.now(), raw.decode(errors="replace").rstrip("\r\n"))
-            yield _Ended(await process.wait())
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
         # One at a time: the controller that logs out is not asked twice.

@@ -8,6 +8,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+STATUS_BYTES = 1024
+"""systemd drops a datagram above 4,096 bytes whole, with all that is in it (NOTIFY_BUFFER_MAX, which is PIPE_BUF, in
+its src/core/manager.c). `systemctl status` shows one line, and what is cut is in the journal."""
+
+_CUT = "…".encode()
+
 
 class Notifier:
     """Tells systemd what the service does.
@@ -30,8 +36,12 @@ class Notifier:
         self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """One line that `systemctl status` shows, also after the service has ended."""
-        self._send(f"STATUS={' '.join(text.split())}")
+        """One line that `systemctl status` shows, also after the service has ended; cut at `STATUS_BYTES`."""
+        line = " ".join(text.split()).encode()
+        if len(line) > STATUS_BYTES:
+            # A character that is cut in two is dropped.
+            line = line[: STATUS_BYTES - len(_CUT)].decode(errors="ignore").encode() + _CUT
+        self._send(f"STATUS={line.decode()}")
 
     def extend_timeout(self, seconds: float) -> None:
         """The start or stop under way may take at least `seconds` more from now on."""

@@ -44,6 +44,9 @@ def of_status(status: int, pause: float | None = None) -> Outcome:
     """What an HTTP status means for a delivery."""
     if 200 <= status < 300:
         return Outcome(Result.SENT, pause=pause)
+    if 300 <= status < 400:
+        # Followed, it would be asked without the text.
+        return Outcome(Result.GONE, f"HTTP {status}, a redirect to another address")
     if status in (401, 403, 404, 410):
         return Outcome(Result.GONE, f"HTTP {status}")
     if status in (408, 425, 429) or status >= 500:

@@ -251,10 +251,12 @@ def _check_calendar(path: Path, config: Config) -> None:
     if name is None:
         return
     try:
-        check_name(name)
+        known_until = check_name(name, datetime.now(UTC).date())
     except CalendarError as error:
         fault = read_document(path).fault(("hours", "fallback_calendar"), str(error))
         raise ConfigError(path, [fault]) from error
+    if known_until is not None:
+        _say(f"The fallback calendar {name} is known until {known_until}.")
 
 
 def drill(paths: Paths, options: argparse.Namespace) -> int:

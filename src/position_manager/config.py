@@ -8,7 +8,8 @@ rules holds in `position_manager.rules.precedence`. A file with every key is exa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import time as ClockTime  # noqa: N812 - as in the rules
+from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +26,17 @@ from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.spread import SpreadBound
-from position_manager.rules.rule_set import Number, Positive, RuleSet, Section, Stop, Target, Whole
+from position_manager.rules.rule_set import (
+    CalendarDay,
+    DayTime,
+    Number,
+    Positive,
+    RuleSet,
+    Section,
+    Stop,
+    Target,
+    Whole,
+)
 
 
 class Mode(StrEnum):
@@ -63,17 +74,21 @@ def _absolute(path: Path) -> Path:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Fraction = Annotated[Number, Field(gt=0, lt=100)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
+ZoneName = Annotated[str, AfterValidator(_zone)]
 
 
 class Gateway(Section):
     """Where the gateway listens. ``client_id`` is never 0, and no other program may use it: orders belong to it.
     Without a ``port`` it is IB's own: 4001 in mode live, else 4002. ``login_file``: where the service that watches the
-    gateway tells how its login stands, so that a person who must act is named as the reason."""
+    gateway tells how its login stands, so that a person who must act is named as the reason. ``restart_time``: when
+    the gateway restarts daily, in its ``restart_timezone``; nothing is sent shortly before, and nobody is paged."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port | None = None
     client_id: Annotated[Whole, Field(ge=1, le=2**31 - 1)] = 100
     login_file: AbsolutePath | None = None
+    restart_time: DayTime = ClockTime(2)
+    restart_timezone: ZoneName = "America/New_York"
 
 
 class Quotes(Section):
@@ -128,7 +143,7 @@ class Selector(Section):
     local_symbol: Annotated[str, Field(min_length=1)] | None = None
     symbol: Annotated[str, Field(min_length=1)] | None = None
     kind: Kind | None = None
-    expiry: date | None = None
+    expiry: CalendarDay | None = None
     strike: Positive | None = None
     right: Right | None = None
 
@@ -277,7 +292,7 @@ class TradingHours(Section):
     """Regular hours come from the broker with each contract; ``fallback_calendar`` (a name of exchange_calendars,
     such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is."""
 
-    timezone: Annotated[str, AfterValidator(_zone)] = "America/New_York"
+    timezone: ZoneName = "America/New_York"
     fallback_calendar: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/]+$")] | None = None
 
     @property

@@ -119,6 +119,19 @@ def test_the_unit_reaches_the_internet_only_to_notify() -> None:
     assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in render(notify_urls=[])
 
 
+def test_an_engine_that_ends_or_fails_does_not_end_the_unit() -> None:
+    lines = render().splitlines()
+    assert not any(line.startswith(("Requires=", "BindsTo=", "PartOf=", "Requisite=")) for line in lines)
+    assert "Wants=docker.service network-online.target" in lines
+    assert any(line.startswith("After=docker.service ") for line in lines)
+
+
+def test_nothing_that_may_fail_comes_before_the_back_off() -> None:
+    commands = [line for line in render().splitlines() if line.startswith("Exec")]
+    assert not [line for line in commands if line.startswith("ExecStartPre=")]
+    assert commands[0].endswith("gateway-watch run --instance ib-gateway --create \\")
+
+
 def test_the_start_interval_is_given_where_the_engine_knows_it() -> None:
     assert "--health-start-interval" not in render("24.0.7")
     assert "--health-start-interval 1s" in render("25.0.3")

@@ -211,7 +211,7 @@ class Gateway:
             os.utime(file, (long_ago, long_ago))
 
     def create(self, program: str, *options: str) -> str:
-        """Make the container, as the unit's ExecStartPre does; its id."""
+        """Make the container, as an earlier run left it; its id."""
         for old in self.containers:
             docker("rm", "--force", old)
         health = ["--health-cmd", "test -e /tmp/listening", "--health-interval", "1s"]
@@ -234,13 +234,19 @@ class Gateway:
         return self.containers[-1]
 
     def start(
-        self, code: Sequence[str] = (), *, moment: datetime = WEDNESDAY, probe_seconds: float = 60.0
+        self,
+        code: Sequence[str] = (),
+        last: Sequence[str] = (),
+        *,
+        moment: datetime = WEDNESDAY,
+        probe_seconds: float = 60.0,
     ) -> subprocess.Popen[str]:
-        """Start the supervisor with a clock that shows `moment`; `code` is what to run instead."""
+        """Start the supervisor with a clock that shows `moment`; `code` is what to run instead, `last` its last
+        arguments."""
         driver = _DRIVER.format(moment=moment.isoformat(), probe_seconds=probe_seconds)
         command = list(code) or ["-c", driver]
         process = subprocess.Popen(
-            [sys.executable, *command, "--instance", self.name, "--config-root", str(self.root / "etc")],
+            [sys.executable, *command, "--instance", self.name, "--config-root", str(self.root / "etc"), *last],
             env={
                 **environment(),
                 "PYTHONPATH": str(ROOT / "src"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -157,7 +159,7 @@ def test_a_normal_start_tells_people_nothing_and_a_wrong_address_stops_nothing(m
             gateway.systemd.wait_ready()
             status, output = gateway.terminate(process)
             assert status == 0
-            assert ("nobody is notified: address 2" in output) == bool(address)
+            assert ("address 2 for notifications is invalid" in output) == bool(address)
             assert SECRET not in output
     assert server.tries == []
 
@@ -284,6 +286,75 @@ def test_no_container_at_all(make: MakeGateway) -> None:
     status, output = gateway.finish(gateway.start())
     assert status == 1
     assert "The engine has no such container" in output
+
+
+def test_the_container_is_created_with_the_arguments_of_the_unit(make: MakeGateway) -> None:
+    gateway = make()
+    left_over = gateway.create(NORMAL)
+    process = gateway.start(last=arguments(gateway))
+    gateway.systemd.wait_ready()
+    created = docker("inspect", "--format", "{{.Id}} {{.HostConfig.Memory}}", gateway.name).stdout.split()
+    gateway.containers.append(created[0])
+    assert created[0] != left_over
+    assert created[1] == str(64 * 1024 * 1024)
+    assert gateway.terminate(process)[0] == 0
+
+
+def arguments(gateway: Gateway, *options: str) -> list[str]:
+    """What the unit passes on to docker create."""
+    health = ("--health-cmd", "test -e /tmp/listening", "--health-interval", "1s", "--network", "none")
+    name = ("--create", "--name", gateway.name, "--memory", "64m", *health, *options)
+    return [*name, gateway.image.id, "/bin/sh", "-c", NORMAL]
+
+
+def test_a_container_that_cannot_be_created_is_notified_and_backed_off_from(make: MakeGateway, tmp_path: Path) -> None:
+    with Webhook() as server:
+        gateway = make({"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"NRestarts": "1"})})
+        notify(gateway, server)
+        status, output = gateway.finish(gateway.start(last=arguments(gateway, "--volume", "not-absolute/x:y")))
+        assert (status, "The container could not be created" in output) == (1, True)
+        assert gateway.session()["last_cause"] == "create_failed"
+        # The wait is before the attempt, so that no fast series of failures ends the unit for good.
+        pause = output.index("1 starts in a row failed; the next one comes in 10 s")
+        assert pause < output.index("The container could not be created")
+        assert [post.json["title"] for post in server.taken] == [f"{gateway.name} ended and is started again"]
+        assert "could not be created" in server.taken[0].json["message"]
+    systemctl(tmp_path, **UNIT)
+    process = gateway.start(last=arguments(gateway))
+    gateway.systemd.wait_ready()
+    gateway.containers.append(docker("inspect", "--format", "{{.Id}}", gateway.name).stdout.strip())
+    assert gateway.terminate(process)[0] == 0
+
+
+def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
+    """The docker clients of a supervisor by their command."""
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return {Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1]: int(pid) for pid in pids}
+
+
+def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> None:
+    gateway = make()
+    later = [f"until test -e /tmp/go{number}; do sleep 1; done; echo line {number} after it" for number in (0, 1)]
+    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, *later, STAY))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    lines = iter(process.stdout or ())
+    # What a restart of the engine does to its clients: the attached one and the stream of events end. Then once more.
+    for number, client in enumerate((b"start", b"logs")):
+        found = clients(process)
+        assert set(found) == {client, b"events"}
+        for pid in found.values():
+            os.kill(pid, signal.SIGKILL)
+        assert any("which still runs; its log is followed" in line for line in lines)
+        assert docker("exec", gateway.name, "touch", f"/tmp/go{number}").returncode == 0  # noqa: S108 - in the container
+        assert any(f"line {number} after it" in line for line in lines)
+        until = time.monotonic() + 30
+        while b"events" not in clients(process):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    assert gateway.running()
+    assert gateway.terminate(process)[0] == 0
+    assert not gateway.running()
 
 
 def test_sigterm_while_starting_stops_the_container_in_good_order(make: MakeGateway) -> None:

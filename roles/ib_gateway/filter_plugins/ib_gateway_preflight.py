@@ -6,10 +6,13 @@ Each problem is one sentence group: the variable, the value (never a secret one)
 from __future__ import annotations
 
 import re
+import sys
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+SOURCES = Path(__file__).resolve().parents[3] / "src"
 TWELVE_HOURS = re.compile(r"(0[1-9]|1[0-2]):[0-5][0-9] (AM|PM)")
 TWENTY_FOUR_HOURS = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 INSTANCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -20,6 +23,7 @@ MOVING_TAGS = {"latest", "stable", "edge", "main"}
 PUBLIC_VNC_PASSWORDS = ("ibgateway", "myVncPassword")
 VNC_LENGTH = 8  # x11vnc compares no more than this
 NATIVE_TARGETS = {"4001": ("4003", "live"), "4002": ("4004", "paper")}
+MINUTE, DAY = 60, 24 * 60 * 60
 HEAP_OVERHEAD_MB = 512  # metaspace, threads, X server, VNC and relays beside the Java heap
 CHOICES = {
     "trading_mode": ("paper", "live", "both"),
@@ -61,6 +65,17 @@ def _credentials(instance: Mapping[str, Any]) -> Iterator[str]:
             yield f"{variable} is not set. Set it in the encrypted vault of the inventory."
         elif "\n" in value or "\r" in value:
             yield f"{variable} contains a line break. Store it as one line, without a trailing newline."
+        elif value != value.strip():
+            yield (
+                f"{variable} has a blank at its start or end, which the login controller removes: the login would "
+                "fail. Remove it, or change it at IBKR."
+            )
+        elif not value.isascii() or not value.isprintable():
+            yield (
+                f"{variable} has a character outside printable ASCII, such as an umlaut or a tab. The image passes it "
+                "on in a Java properties file, which is read as Latin-1, so the login would use another text. "
+                "Change it at IBKR."
+            )
 
 
 def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -81,6 +96,16 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
 
 
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from notifications.delivery import usable_targets
+
+    _, faults = usable_targets([url])
+    return faults[0].partition(" for notifications ")[2] if faults else None
+
+
 def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "notify_urls")
     urls = instance["notify_urls"]
@@ -93,6 +118,8 @@ def _notify_urls(instance: Mapping[str, Any]) -> Iterator[str]:
                 f"Entry {number} of {variable} is no address that Apprise knows (it is secret, and not shown). "
                 "Write for example discord://WEBHOOK_ID/WEBHOOK_TOKEN, without spaces."
             )
+        elif fault := address_fault(url):
+            yield f"Entry {number} of {variable} (it is secret, and not shown) {fault}"
 
 
 def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -230,6 +257,27 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
             yield f"{variable} sets {entry} to nothing, which is not the same as not setting it. Remove it."
 
 
+def environment_fault(value: object) -> str | None:
+    """Why a value is not what a person wrote for a variable of the container; None if it is.
+
+    YAML has already read it: yes has become a boolean, 15:30 the number 930, and nothing is null.
+    """
+    if isinstance(value, bool):
+        words = 'yes" or "true' if value else 'no" or "false'
+        return f'the boolean {str(value).lower()}. The image compares text: write "{words}" in quotes.'
+    if value is None:
+        return 'no value. Write "" for an empty variable, or remove the line.'
+    if isinstance(value, int) and MINUTE <= value < DAY:
+        hours, rest = divmod(value, 60)
+        time = f'"{hours}:{rest:02}"' if hours < 24 else f'"{hours // 60}:{hours % 60:02}:{rest:02}"'
+        return f'the number {value}, which is also what YAML reads for {time}. Write {time} or "{value}" in quotes.'
+    if not isinstance(value, str | int):
+        return f"a value of type {type(value).__name__}. Write it as text in quotes."
+    if "\n" in str(value) or "\r" in str(value):
+        return "a line break. An environment file holds one line a variable."
+    return None
+
+
 def _extra_environment(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "extra_environment")
     controllers = [instance["controller"]] if instance["controller"] else [*instance["known_controllers"].values()]
@@ -241,8 +289,8 @@ def _extra_environment(instance: Mapping[str, Any]) -> Iterator[str]:
             yield f"{variable} has the name {name!r}. Use letters, digits and underscores."
         elif name in owned:
             yield f"{variable} sets {name}. {owned[name]}: one value, in one place."
-        elif "\n" in str(value):
-            yield f"{variable} has a line break in {name}. An environment file holds one line a variable."
+        elif fault := environment_fault(value):
+            yield f"{variable} has in {name} {fault}"
 
 
 def _extra_ports(instance: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -28,13 +29,28 @@ def api_of(instance: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]) -
             for mode in APIS.get(instance["mode"], ()):
                 for api in gateway["apis"]:
                     if api["mode"] == mode:
-                        return {**api, "gateway_client_id": gateway["client_id"], "accounts": _fitting(gateway, mode)}
+                        return {
+                            **api,
+                            "gateway_client_id": gateway["client_id"],
+                            "accounts": _fitting(gateway, mode),
+                            **_restart(gateway),
+                        }
     return None
 
 
 def _fitting(gateway: Mapping[str, Any], mode: str) -> list[str]:
     """The gateway's expected accounts of a kind; those of paper trading begin with D."""
     return [account for account in gateway["expected_accounts"] if str(account).startswith("D") == (mode == "paper")]
+
+
+def _restart(gateway: Mapping[str, Any]) -> dict[str, str]:
+    """When the gateway restarts daily, as the manager's configuration has it; the gateway's own form has 12 hours."""
+    try:
+        at = datetime.strptime(str(gateway["auto_restart_time"]), "%I:%M %p")
+    except ValueError:
+        # The preflight of the gateway's own role reports it.
+        return {}
+    return {"restart_time": f"{at:%H:%M}", "restart_timezone": gateway["timezone"]}
 
 
 def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,6 +66,7 @@ def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
             "port": instance["api"]["port"],
             # Written by the service that watches the gateway.
             "login_file": f"/run/ib-gateway/{instance['gateway']}/login.json",
+            **{key: instance["api"][key] for key in ("restart_time", "restart_timezone") if key in instance["api"]},
         }
     if instance["discord_url"]:
         document["notifications"] = {"discord_url_file": f"{instance['credentials_dir']}/discord_url"}

@@ -27,10 +27,14 @@ OWNED_KEYS = {
     ("expected_accounts",): "expected_accounts",
     ("gateway", "host"): "gateway",
     ("gateway", "port"): "gateway",
+    ("gateway", "restart_time"): "gateway",
+    ("gateway", "restart_timezone"): "gateway",
     ("notifications", "discord_url_file"): "discord_url",
     ("heartbeat", "url_file"): "heartbeat_url",
     ("metrics", "port"): "metrics_port",
 }
+TEXT_KEYS = ("symbol", "local_symbol", "account")
+CLOCK_KEYS = ("at", "before_close")
 CLIENT_ID = 100  # what the configuration has without one
 
 
@@ -85,6 +89,16 @@ def _live(instance: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from notifications.delivery import usable_targets
+
+    _, faults = usable_targets([url])
+    return faults[0].partition(" for notifications ")[2] if faults else None
+
+
 def _urls(instance: Mapping[str, Any]) -> Iterator[str]:
     for setting, form, example in (
         ("discord_url", DISCORD_URL, "https://discord.com/api/webhooks/ID/TOKEN or discord://ID/TOKEN"),
@@ -96,6 +110,8 @@ def _urls(instance: Mapping[str, Any]) -> Iterator[str]:
                 f"{_variable(instance, setting)} is no address (it is secret, and not shown). "
                 f"Write for example {example}, without spaces or a line break."
             )
+        elif value and setting == "discord_url" and (fault := address_fault(value)):
+            yield f"{_variable(instance, setting)} (it is secret, and not shown) {fault}"
 
 
 def _owned_keys(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -119,6 +135,40 @@ def _port(instance: Mapping[str, Any]) -> Iterator[str]:
 def as_yaml(document: Mapping[str, Any]) -> str:
     """The configuration as it is written to the host."""
     return str(yaml.dump(document, Dumper=AnsibleDumper, default_flow_style=False, sort_keys=False, allow_unicode=True))
+
+
+def _yaml_types(value: Any, path: str = "config") -> Iterator[str]:
+    """What the YAML of inventories, 1.1, has changed in the rules before anybody could see it."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if isinstance(key, bool | int | float):
+                yield f'{path} has the key {_as_yaml_reads(key)}. Write it in quotes, for example "{_likely(key)}".'
+            elif key in TEXT_KEYS and isinstance(inner, bool | int | float):
+                example = f'{key}: "{_likely(inner)}"'
+                yield f"{path}.{key} is {_as_yaml_reads(inner)}. Write it in quotes, for example {example}."
+            elif key in CLOCK_KEYS and isinstance(inner, int) and not isinstance(inner, bool):
+                time = f"{inner // 60:02}:{inner % 60:02}" if inner < 24 * 60 else "15:45"
+                yield f'{path}.{key} is {_as_yaml_reads(inner)}. Write the time in quotes, for example {key}: "{time}".'
+            else:
+                yield from _yaml_types(inner, f"{path}.{key}")
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, inner in enumerate(value):
+            yield from _yaml_types(inner, f"{path}[{index}]")
+
+
+def _as_yaml_reads(value: bool | int | float) -> str:
+    if isinstance(value, bool):
+        return f"{str(value).lower()}: YAML reads {'on, yes and true' if value else 'off, no and false'} as booleans"
+    return f"the number {value}: YAML reads 15:45 as 945 and 0700 as 448"
+
+
+def _likely(value: bool | int | float) -> str:
+    return ("ON" if value else "OFF") if isinstance(value, bool) else str(value)
+
+
+def _changed_by_yaml(instance: Mapping[str, Any]) -> Iterator[str]:
+    for problem in _yaml_types(instance["config"]):
+        yield f"{_variable(instance, 'config')}: {problem}"
 
 
 def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -207,6 +257,7 @@ def problems(
             *_urls(instance),
             *_owned_keys(instance),
             *_port(instance),
+            *_changed_by_yaml(instance),
         ]
         # With these mended it may be another configuration: its own check comes after them.
         found += own or _rules(instance)

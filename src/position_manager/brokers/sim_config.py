@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from position_manager.config_errors import Key
 from position_manager.model import Kind, Right
-from position_manager.rules.rule_set import Number, Positive, Section, Whole
+from position_manager.rules.rule_set import CalendarDay, Number, Positive, Section, Whole
 
 MULTIPLIERS = {Kind.STOCK: Decimal(1), Kind.OPTION: Decimal(100)}
 """Where none is given; 50 for futures and options on them."""
@@ -35,7 +35,7 @@ class SimPosition(Section):
 
     symbol: Annotated[str, Field(min_length=1)]
     kind: Kind = Kind.STOCK
-    expiry: date | None = None
+    expiry: CalendarDay | None = None
     strike: Positive | None = None
     right: Right | None = None
     multiplier: Positive | None = None

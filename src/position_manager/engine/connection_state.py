@@ -116,30 +116,38 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
-    """A daily stretch of wall-clock time in which an interruption is expected; ``end`` excluded, may be past
-    midnight. ``lead``: how long after the begin the interruption is due, if nothing may be sent in the meantime."""
+    """A daily stretch around a time of day in which an interruption is expected: from ``before`` it until ``after`` it,
+    the end excluded. ``frozen``: nothing may be sent from the begin until that time."""
 
     name: str
-    begin: time
-    end: time
-    lead: timedelta | None = None
+    at: time
+    after: timedelta
+    before: timedelta = timedelta()
+    frozen: bool = False
     zone: ZoneInfo = NEW_YORK
 
     def span(self, now: datetime) -> Span | None:
         """The occurrence that ``now`` is in."""
         today = now.astimezone(self.zone).date()
-        for day in (today - timedelta(days=1), today):
-            last = day + timedelta(days=1) if self.end <= self.begin else day
-            # In UTC, since clocks that change at night change in the middle of these windows.
-            begin = datetime.combine(day, self.begin, self.zone).astimezone(UTC)
-            end = datetime.combine(last, self.end, self.zone).astimezone(UTC)
+        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+            # Only the time itself is one of the wall clock, the rest is in UTC: clocks change at night, in the middle
+            # of these windows. A time that a change to summer time skips comes after the gap, as the gateway's own
+            # Java takes it; of one that comes twice it is the first.
+            moment = datetime.combine(day, self.at, self.zone).astimezone(UTC)
+            begin, end = moment - self.before, moment + self.after
             if begin <= now < end:
-                return Span(begin, end, None if self.lead is None else begin + self.lead)
+                return Span(begin, end, moment if self.frozen else None)
         return None
 
 
-RESTART = Window("daily restart of the gateway", time(1, 58), time(2, 8), lead=timedelta(minutes=2))
-RESET = Window("nightly reset at IB", time(23, 45), time(0, 45))
+def restart_window(at: time, zone: ZoneInfo) -> Window:
+    """When the gateway restarts daily, ``at`` a time of day in its own zone."""
+    before, after = timedelta(minutes=2), timedelta(minutes=8)
+    return Window("daily restart of the gateway", at, after, before, frozen=True, zone=zone)
+
+
+RESTART = restart_window(time(2), NEW_YORK)
+RESET = Window("nightly reset at IB", time(23, 45), timedelta(hours=1))
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,11 @@ class Patience:
     def span(self, now: datetime) -> Span | None:
         """The window that a moment is in, the first of them in the order given."""
         return next((span for window in self.windows if (span := window.span(now)) is not None), None)
+
+
+def patience_with_restart(at: time, zone: ZoneInfo) -> Patience:
+    """For a gateway that restarts daily ``at`` a time of day in its own zone."""
+    return Patience(windows=(restart_window(at, zone), RESET))
 
 
 @dataclass(frozen=True)

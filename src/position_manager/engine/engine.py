@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
@@ -92,7 +93,6 @@ FRESH_CAUSES = frozenset(
 SLICE = 10
 """So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
-LINK_PATIENCE = link.Patience()
 
 
 class Engine:
@@ -111,11 +111,15 @@ class Engine:
         jitter: Callable[[], float],
         on_loop: Callable[[], None] = lambda: None,
         patience: evidence.Patience = PATIENCE,
-        link_patience: link.Patience = LINK_PATIENCE,
+        link_patience: link.Patience | None = None,
     ) -> None:
         """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
-        ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop."""
+        ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
+        Without a ``link_patience`` the configuration says when the gateway restarts."""
         now, halted = clock.now(), halts.record.read()
+        link_patience = link_patience or link.patience_with_restart(
+            config.gateway.restart_time, ZoneInfo(config.gateway.restart_timezone)
+        )
         self._period = min(timedelta(seconds=5), config.quotes.max_age / 2)
         self.desk = Desk(
             broker,

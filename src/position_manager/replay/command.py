@@ -51,7 +51,7 @@ def _calendar(name: str | None, ticks: Sequence[Tick]) -> KnownHours | None:
     week = timedelta(days=7)
     first, last = ticks[0].quote.time - week, ticks[-1].quote.time + week
     try:
-        return KnownHours(asyncio.run(ask(name, first.date(), last.date())))
+        return KnownHours(asyncio.run(ask(name, first.date(), last.date())).hours)
     except CalendarError as error:
         raise RefusedError(str(error)) from error
 

@@ -32,7 +32,17 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    model_validator,
+)
 
 
 class Section(BaseModel):
@@ -78,11 +88,26 @@ def _day_time(value: Any) -> Any:
     return value
 
 
+def _without_zone(at: ClockTime) -> ClockTime:
+    """A zone that was written and not honoured would move the rule by hours."""
+    if at.tzinfo is not None:
+        raise ValueError('must be a time of day without a zone, such as "15:45"; the zone of rules is hours.timezone')
+    return at
+
+
+def _broker_day(value: Any) -> Any:
+    """A day in the broker's own form too, 20261218, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and len(value) == 8 and value.isdecimal():
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value
+
+
 Number = Annotated[Decimal, BeforeValidator(_no_bool)]
 Positive = Annotated[Number, Field(gt=0)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Span = Annotated[timedelta, BeforeValidator(_clock_span), PlainSerializer(_clock_text)]
-DayTime = Annotated[ClockTime, BeforeValidator(_day_time)]
+DayTime = Annotated[ClockTime, BeforeValidator(_day_time), AfterValidator(_without_zone)]
+CalendarDay = Annotated[Day, BeforeValidator(_broker_day)]
 
 
 def _exactly_one(section: BaseModel, *names: str) -> None:
@@ -188,7 +213,7 @@ class TimeRule(Section):
     """
 
     dte: Annotated[Whole, Field(ge=0)] | None = None
-    date: Day | None = None
+    date: CalendarDay | None = None
     at: DayTime | None = None
     before_close: Span | None = None
 

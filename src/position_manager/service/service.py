@@ -109,13 +109,16 @@ def _targets(config: Config) -> tuple[Target, ...]:
     if file is None:
         return ()
     # Imported here: it costs memory and time that a service without notifications never needs.
-    from notifications.delivery import AddressError, read_addresses, targets_of
+    from notifications.delivery import AddressError, read_addresses, usable_targets
 
     try:
-        return targets_of(read_addresses(file))
+        targets, faults = usable_targets(read_addresses(file))
     except AddressError as error:
         _log.error("nobody is notified: %s", error)
         return ()
+    for fault in faults:
+        _log.error("%s The other addresses are in use.", fault)
+    return targets
 
 
 def safely(tell_systemd: Callable[[], None]) -> None:
@@ -192,7 +195,7 @@ class Service:
         if (heartbeat := self._heartbeat()) is not None:
             beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
         if self._fallback is not None:
-            loading = self._fallback.keep_loaded(self._clock, stop)
+            loading = self._fallback.keep_loaded(self._clock, stop, self._report_calendar)
             beside.append(asyncio.create_task(loading, name="the fallback calendar"))
         for task in beside:
             task.add_done_callback(_ended)
@@ -221,6 +224,11 @@ class Service:
     def _tell_people(self, title: str, text: str) -> None:
         mode = self.engine.desk.config.mode
         self._people.tell(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
+
+    def _report_calendar(self, text: str) -> None:
+        title = f"[{self.engine.desk.config.mode}] The fallback calendar ends soon"
+        message = Message("calendar_ends", Severity.WARNING, title, self._clock.now(), (text,), dedupe_key="calendar")
+        self._people.tell(message)
 
     def _asked_to_stop(self, stop: asyncio.Event) -> None:
         _log.info("stopping")

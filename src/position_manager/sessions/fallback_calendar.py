@@ -12,6 +12,8 @@ import logging
 import subprocess
 import sys
 from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -23,6 +25,8 @@ BEHIND = timedelta(days=7)
 AHEAD = timedelta(days=42)
 LEFT = timedelta(days=28)
 """With fewer days than these ahead, `load` asks again."""
+NOTICE = timedelta(days=30)
+"""So long before the end of what is known of a calendar it is reported."""
 DAY = timedelta(days=1)
 AGAIN = timedelta(minutes=1)
 TOLD = 10
@@ -63,6 +67,8 @@ class FallbackCalendar:
         self.name = name
         self._hours = KnownHours(())
         self._known: Hours | None = None
+        self.known_until: date | None = None
+        """The last day that the library has holidays for, once loaded; None for a calendar without an end."""
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
         return self._hours.sessions(instrument, now)
@@ -71,22 +77,47 @@ class FallbackCalendar:
         """Have the sessions of the next weeks at hand. What is known stays if it raises CalendarError."""
         if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
             return
-        self._hours = KnownHours(await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date()))
+        told = await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date())
+        self._hours, self.known_until = KnownHours(told.hours), told.known_until
         self._known = Hours(now - BEHIND, now + AHEAD)
 
-    async def keep_loaded(self, clock: Clock, stop: asyncio.Event) -> None:
-        """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute."""
+    async def keep_loaded(
+        self, clock: Clock, stop: asyncio.Event, on_end_near: Callable[[str], object] = lambda text: None
+    ) -> None:
+        """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute. Once a
+        day ``on_end_near`` gets a sentence when the calendar is known for less than `NOTICE`."""
         pause = timedelta()
         while not await clock.wait(stop, pause):
             try:
                 await self.load(clock.now())
                 pause = DAY
+                if (text := ending(self.name, self.known_until, clock.now())) is not None:
+                    _log.warning("%s", text)
+                    on_end_near(text)
             except CalendarError as error:
                 _log.error("%s", error)
                 pause = AGAIN
 
 
-async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
+@dataclass(frozen=True)
+class Answer:
+    """The sessions of a calendar, and the last day that it is known for; None for a calendar without an end."""
+
+    hours: tuple[Hours, ...]
+    known_until: date | None
+
+
+def ending(name: str, known_until: date | None, now: datetime) -> str | None:
+    """What to report of a calendar that is known for less than `NOTICE` from now on."""
+    if known_until is None or known_until - now.date() >= NOTICE:
+        return None
+    return (
+        f"The fallback calendar {name} is known until {known_until} only. After that day no session is known where the "
+        "broker reports none, and rules wait: deploy a newer release, or set another hours.fallback_calendar."
+    )
+
+
+async def ask(name: str, first: date, last: date) -> Answer:
     """The sessions of a calendar from one day to another. Raises CalendarError."""
     process = await asyncio.create_subprocess_exec(
         *_command(name, f"{first}", f"{last}"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -105,14 +136,19 @@ async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
     return _parsed(output)
 
 
-def check_name(name: str) -> None:
-    """Raises CalendarError unless there is such a calendar. It takes a second: a process of its own looks."""
+def check_name(name: str, today: date) -> date | None:
+    """The last day that a calendar is known for; None for one without an end. A process of its own finds it out.
+
+    Raises CalendarError unless there is such a calendar and its sessions of the next weeks can be computed.
+    """
+    command = _command(name, f"{today}", f"{today + AHEAD}")
     try:
-        done = subprocess.run(_command(name), capture_output=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: S603 - our own module
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)  # noqa: S603 - our own module
     except subprocess.TimeoutExpired as error:
         raise CalendarError(f"calendar {name} took longer than {PATIENCE_SECONDS:g} s") from error
     if done.returncode:
         raise CalendarError(_last_line(name, done.returncode, done.stderr))
+    return _parsed(done.stdout).known_until
 
 
 def _command(*arguments: str) -> tuple[str, ...]:
@@ -125,10 +161,11 @@ def _last_line(name: str, code: int, errors: bytes) -> str:
     return said[-1] if said else f"calendar {name}: exit status {code}"
 
 
-def _parsed(output: bytes) -> tuple[Hours, ...]:
+def _parsed(output: bytes) -> Answer:
     document = json.loads(output)
-    zone = ZoneInfo(document["zone"])
-    return tuple(
+    zone, known_until = ZoneInfo(document["zone"]), document["known_until"]
+    hours = tuple(
         Hours(datetime.fromisoformat(begin).astimezone(zone), datetime.fromisoformat(end).astimezone(zone))
         for begin, end in document["sessions"]
     )
+    return Answer(hours, None if known_until is None else date.fromisoformat(known_until))

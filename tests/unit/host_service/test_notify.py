@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from host_service.notify import Notifier
+from host_service.notify import STATUS_BYTES, Notifier
 
 
 def receive(address: str, send: Callable[[], None]) -> str:
@@ -34,6 +34,21 @@ def test_the_messages(send: Callable[[Notifier], None], message: str, tmp_path: 
     address = str(tmp_path / "notify")
     notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
     assert receive(address, lambda: send(notifier)) == message
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "ü€" * 3000, "a" * 1023 + "ü"])
+def test_a_long_status_is_cut_below_what_systemd_drops(text: str, tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    message = receive(address, lambda: Notifier(address).status(text))
+    assert len(message.encode()) <= STATUS_BYTES + len("STATUS=")
+    assert message.endswith("…")
+    assert text.startswith(message.removeprefix("STATUS=").removesuffix("…"))
+
+
+def test_a_status_at_the_limit_is_whole(tmp_path: Path) -> None:
+    address = str(tmp_path / "notify")
+    text = "x" * STATUS_BYTES
+    assert receive(address, lambda: Notifier(address).status(text)) == f"STATUS={text}"
 
 
 def test_an_abstract_socket() -> None:

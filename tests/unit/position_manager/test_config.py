@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,21 @@ def test_the_example_has_every_key() -> None:
 def test_the_least_file(tmp_path: Path) -> None:
     config = load(write(tmp_path, "mode: sim\n"))
     assert (config.poll_seconds, config.quotes.confirmations, config.orders.outside_rth) == (Decimal(30), 2, False)
+
+
+@pytest.mark.parametrize("expiry", ["20261218", '"20261218"', "2026-12-18"])
+def test_an_expiry_may_have_the_broker_s_form(tmp_path: Path, expiry: str) -> None:
+    rule = f"positions: [{{match: {{symbol: ON, expiry: {expiry}}}, time: {{date: {expiry}, at: 15:45}}}}]"
+    (entry,) = load(write(tmp_path, f"mode: sim\n{rule}\n")).positions
+    assert (entry.match.symbol, entry.match.expiry) == ("ON", date(2026, 12, 18))
+    assert entry.time == TimeRule(date=date(2026, 12, 18), at=time(15, 45))
+
+
+@pytest.mark.parametrize("at", ["15:45Z", "15:45-05:00", "15:45+00:00"])
+def test_a_zone_at_a_time_is_refused(tmp_path: Path, at: str) -> None:
+    (fault,) = faults(tmp_path, f'mode: sim\ndefaults:\n  time: {{at: "{at}"}}\n')
+    assert fault.startswith("3: defaults.time.at: must be a time of day without a zone")
+    assert "hours.timezone" in fault
 
 
 def test_numbers_are_exact(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,7 @@ from position_manager.engine.connection_state import (
     after,
     begun,
     farm_of,
+    patience_with_restart,
 )
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=NEW_YORK)
@@ -438,3 +440,33 @@ def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tup
             assert steps_since_loss >= len(STEPS)
             assert line.connection.away_since is None
             assert line.connection == replace(line.connection, halted=None, maintenance=None)
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "restart"),
+    [
+        (time(23, 45), "Europe/Berlin", datetime(2026, 11, 24, 22, 45, tzinfo=UTC)),
+        (time(0, 1), "Europe/Berlin", datetime(2026, 11, 23, 23, 1, tzinfo=UTC)),
+        (time(2), "America/New_York", datetime(2026, 11, 24, 7, tzinfo=UTC)),
+        # 02:30 does not exist on the day that summer time begins; the gateway restarts an hour later by the clock.
+        (time(2, 30), "America/New_York", datetime(2026, 3, 8, 7, 30, tzinfo=UTC)),
+        # Two minutes before 03:00 do not exist either, and are two minutes all the same.
+        (time(3), "America/New_York", datetime(2026, 3, 8, 7, tzinfo=UTC)),
+        # 02:00 comes after an hour that comes twice.
+        (time(2), "America/New_York", datetime(2026, 11, 1, 7, tzinfo=UTC)),
+        (time(2, 30), "Europe/Berlin", datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),
+    ],
+)
+def test_the_window_lies_around_the_gateway_s_own_restart(at: time, zone: str, restart: datetime) -> None:
+    window = patience_with_restart(at, ZoneInfo(zone)).windows[0]
+    minute = timedelta(minutes=1)
+    for moment in (restart - 2 * minute, restart, restart + 8 * minute - timedelta(seconds=1)):
+        span = window.span(moment)
+        assert span is not None
+        assert (span.begin, span.end, span.frozen_until) == (restart - 2 * minute, restart + 8 * minute, restart)
+    assert window.span(restart - 3 * minute) is None
+    assert window.span(restart + 8 * minute) is None
+
+
+def test_the_default_window_is_that_of_the_gateway_s_default_restart() -> None:
+    assert patience_with_restart(time(2), NEW_YORK) == Patience()

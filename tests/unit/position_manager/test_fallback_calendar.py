@@ -15,7 +15,7 @@ from tests.unit.position_manager.engine_world import ManualClock
 import position_manager
 from position_manager.model import Hours, Instrument, Kind
 from position_manager.sessions import fallback_calendar
-from position_manager.sessions.fallback_calendar import CalendarError, FallbackCalendar, check_name
+from position_manager.sessions.fallback_calendar import Answer, CalendarError, FallbackCalendar, check_name
 from position_manager.sessions.hours import BrokerCalendar, common, day_close, is_open, next_open
 
 NEW_YORK, HONG_KONG = ZoneInfo("America/New_York"), ZoneInfo("Asia/Hong_Kong")
@@ -106,9 +106,9 @@ async def test_a_name_that_is_no_calendar() -> None:
         await FallbackCalendar("XNYSE").load(NOW)
     assert str(caught.value) == expected
     with pytest.raises(CalendarError) as checked:
-        check_name("XNYSE")
+        check_name("XNYSE", NOW.date())
     assert str(checked.value) == expected
-    check_name("XNYS")
+    assert check_name("XNYS", NOW.date()) is None
 
 
 @pytest.mark.asyncio
@@ -122,7 +122,7 @@ async def test_what_is_known_stays_if_it_cannot_be_asked_again(monkeypatch: pyte
     with pytest.raises(CalendarError, match=r"took longer than 0\.01 s"):
         await calendar.load(NOW + timedelta(days=40))
     with pytest.raises(CalendarError, match="took longer"):
-        check_name("XNYS")
+        check_name("XNYS", NOW.date())
     assert calendar.sessions(SHARE, NOW) == before
 
 
@@ -131,11 +131,11 @@ async def test_it_is_kept_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     calendar, clock, stop = FallbackCalendar("XNYS"), ManualClock(NOW), asyncio.Event()
     loads: list[datetime] = []
 
-    async def ask(name: str, first: date, last: date) -> tuple[Hours, ...]:
+    async def ask(name: str, first: date, last: date) -> Answer:
         loads.append(clock.now())
         if len(loads) == 1:
             raise CalendarError("it took too long")
-        return (Hours(NOW - timedelta(hours=1), NOW + timedelta(hours=1)),)
+        return Answer((Hours(NOW - timedelta(hours=1), NOW + timedelta(hours=1)),), None)
 
     monkeypatch.setattr(fallback_calendar, "ask", ask)
     keeping = asyncio.create_task(calendar.keep_loaded(clock, stop))
@@ -155,3 +155,64 @@ def test_the_service_does_not_load_the_library() -> None:
     code = f"import sys, {module}; print('pandas' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["XSES", "XSHG", "XBOM"])
+async def test_a_calendar_that_ends_within_the_weeks_ahead_is_used_until_its_end(name: str) -> None:
+    now = datetime(2026, 12, 10, 3, tzinfo=ZoneInfo("UTC"))
+    calendar = await loaded(name, now)
+    assert calendar.known_until == date(2026, 12, 31)
+    assert check_name(name, now.date()) == date(2026, 12, 31)
+    late = datetime(2026, 12, 29, 1, tzinfo=ZoneInfo("UTC"))
+    assert calendar.sessions(SHARE, now)
+    last = calendar.sessions(SHARE, late)[-1]
+    assert last.end.date() == date(2026, 12, 31)
+
+
+@pytest.mark.asyncio
+async def test_the_end_of_a_calendar_is_reported_each_day_before_it_comes() -> None:
+    reports: list[str] = []
+    start = datetime(2026, 11, 30, 12, tzinfo=ZoneInfo("UTC"))
+    calendar, clock, stop = FallbackCalendar("XSES"), ManualClock(start), asyncio.Event()
+    calendar_of_rules, silent = FallbackCalendar("XNYS"), list[str]()
+    # Loaded before, so that the tasks wait for nothing but the clock.
+    await calendar.load(start)
+    await calendar_of_rules.load(start)
+    loading = [
+        asyncio.create_task(calendar.keep_loaded(clock, stop, reports.append)),
+        asyncio.create_task(calendar_of_rules.keep_loaded(clock, stop, silent.append)),
+    ]
+    await clock.advance(0)
+    assert reports == []
+    await clock.advance(3 * 86_400 + 1)
+    stop.set()
+    await clock.advance(0)
+    await asyncio.gather(*loading)
+    assert reports
+    assert "XSES is known until 2026-12-31 only" in reports[0]
+    assert "hours.fallback_calendar" in reports[0]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", ["ASEX", "XBEL", "XBSE", "XCYS"])
+def test_a_calendar_that_the_library_cannot_compute_is_refused_by_name(name: str) -> None:
+    with pytest.raises(CalendarError, match=f"calendar {name} cannot be computed"):
+        check_name(name, NOW.date())
+
+
+def test_a_calendar_that_has_ended_is_refused() -> None:
+    with pytest.raises(CalendarError, match=r"XSES.*2026"):
+        check_name("XSES", date(2027, 1, 4))
+
+
+def test_the_hint_names_a_calendar_that_closes_early_on_christmas_eve() -> None:
+    with pytest.raises(CalendarError) as caught:
+        check_name("qqqqq", NOW.date())
+    assert str(caught.value).endswith("such as XNYS (New York)")
+
+
+@pytest.mark.asyncio
+async def test_christmas_eve_of_2026() -> None:
+    eve = datetime(2026, 12, 24, 12, tzinfo=NEW_YORK)
+    assert day_close((await loaded("XNYS", eve)).sessions(SHARE, eve), eve) == eve.replace(hour=13)

@@ -79,6 +79,9 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
         ("notify_urls", ["discord://1/abc", "no address"], "ib_gateway_notify_urls", "Entry 2"),
         ("notify_urls", ["discord://1/a bc"], "ib_gateway_notify_urls", "without spaces"),
         ("notify_urls", [""], "ib_gateway_notify_urls", "WEBHOOK_TOKEN"),
+        ("notify_urls", ["discord://1/abc", "nonsense://x/y"], "Entry 2 of ib_gateway_notify_urls", "no such service"),
+        ("notify_urls", ["tgram://onlythetoken"], "ib_gateway_notify_urls", "missing or wrong"),
+        ("notify_urls", ["discord://1/abc?flags=wrong"], "ib_gateway_notify_urls", "missing or wrong"),
         ("image", "ghcr.io/gnzsnz/ib-gateway:latest", "ib_gateway_image", "exact version"),
         ("image", "localhost:5000/ib-gateway", "ib_gateway_image", "exact version"),
         ("image", "ghcr.io/gnzsnz/ib-gateway@sha256:12", "ib_gateway_image", "64 hexadecimal"),
@@ -92,6 +95,25 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
         ("extra_environment", {"TZ": "Europe/Berlin"}, "ib_gateway_extra_environment", "ib_gateway_timezone"),
         ("extra_environment", {"TWS_PASSWORD": "x"}, "ib_gateway_extra_environment", "ib_gateway_password"),
         ("extra_environment", {"A B": "x"}, "ib_gateway_extra_environment", "underscores"),
+        (
+            "extra_environment",
+            yaml.safe_load("BYPASS_WARNING: yes"),
+            "BYPASS_WARNING the boolean true",
+            '"yes" or "true"',
+        ),
+        ("extra_environment", yaml.safe_load("BYPASS_WARNING: off"), "BYPASS_WARNING the boolean", '"no" or "false"'),
+        ("extra_environment", yaml.safe_load("SAVE_AT: 15:30"), "SAVE_AT the number 930", '"15:30" or "930"'),
+        ("extra_environment", yaml.safe_load("SAVE_AT: 15:30:10"), "SAVE_AT the number 55810", '"15:30:10"'),
+        ("extra_environment", yaml.safe_load("EMPTY:"), "EMPTY no value", '""'),
+        ("extra_environment", yaml.safe_load("LIST: [a]"), "LIST a value of type list", "in quotes"),
+        ("extra_environment", yaml.safe_load("RATE: 1.5"), "RATE a value of type float", "in quotes"),
+        ("extra_environment", {"LINES": "a\nb"}, "LINES a line break", "one line"),
+        ("password", " secret", "ib_gateway_password", "blank at its start or end"),
+        ("password", "secret\t", "ib_gateway_password", "blank at its start or end"),
+        ("userid", "demo ", "ib_gateway_userid", "blank at its start or end"),
+        ("password", "pässword", "ib_gateway_password", "Latin-1"),
+        ("password", "5€", "ib_gateway_password", "properties"),
+        ("password", "a\tb", "ib_gateway_password", "printable ASCII"),
         ("vnc_port", 80, "ib_gateway_vnc_port", "1024"),
         ("vnc_port", 4002, "ib_gateway_vnc_port", "own port"),
         ("existing_session_action", "fight", "ib_gateway_existing_session_action", "primaryoverride"),
@@ -109,6 +131,19 @@ def test_no_problem_shows_a_secret(password: str) -> None:
         preflight.problems(resolve(userid="", password=password, vnc_password=password, notify_urls=[password]))
     )
     assert password not in text
+
+
+def test_values_of_variables_that_yaml_leaves_alone_are_accepted() -> None:
+    values = yaml.safe_load('{A: "yes", B: "15:30", C: 2, D: 100000, E: "", F: text, G: -5}')
+    resolved = resolve(extra_environment=values)
+    assert preflight.problems(resolved) == []
+    environment = instances_module.environment(resolved[0])
+    assert [environment[name] for name in "ABCDEFG"] == ["yes", "15:30", "2", "100000", "", "text", "-5"]
+
+
+@pytest.mark.parametrize("password", ["a b", "p{#ss", "{{x}}", "12345678", "%$&'\"`!=:#"])
+def test_a_password_that_the_image_can_carry_is_accepted(password: str) -> None:
+    assert preflight.problems(resolve(password=password)) == []
 
 
 def test_addresses_of_all_kinds_are_accepted() -> None:
@@ -221,8 +256,7 @@ def test_the_relay_ports_are_published_never_the_native_ones() -> None:
 
 
 def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role() -> None:
-    shared = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__ib_gateway_shared"]
-    assert shared == {name: "{{ ib_gateway_" + name + " }}" for name in shared}
+    of_the_host = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__ib_gateway_of_the_host"]
     role_wide = {
         "instances",
         "removed_instances",
@@ -231,6 +265,8 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "handshake_delay",
         "handshake_timeout",
         "screenshots_dir",
+        "notify_test",
     }
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-    assert {name.removeprefix("ib_gateway_") for name in defaults} == set(shared) | role_wide
+    assert set(of_the_host) == role_wide
+    assert {f"ib_gateway_{name}" for name in role_wide} < set(defaults)

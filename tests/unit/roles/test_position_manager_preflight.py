@@ -29,7 +29,8 @@ instances_module = module_of("position_manager_instances")
 preflight = module_of("position_manager_preflight")
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
-SHARED = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__position_manager_shared"]
+OF_THE_HOST = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__position_manager_of_the_host"]
+SHARED = {name.removeprefix("position_manager_") for name in DEFAULTS} - set(OF_THE_HOST)
 API = {"host": "127.0.0.1", "native_port": 4002, "relay_port": 4004}
 PAPER = {"mode": "paper", "port": 4002, **API}
 LIVE = {"mode": "live", "port": 4001, **API}
@@ -44,6 +45,8 @@ def gateway(name: str = "ib-gateway", trading_mode: str = "paper", *apis: dict[s
         "client_id": 9000,
         "watch_client_id": 9100,
         "expected_accounts": [],
+        "auto_restart_time": "11:45 PM",
+        "timezone": "Europe/Berlin",
     }
 
 
@@ -104,6 +107,30 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
 def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variable: str, mend: str) -> None:
     found = problems(**{setting: value})
     assert any(variable in problem and mend in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        ("positions: [{match: {symbol: ON}, stop: off}]", ["config.positions[0].match.symbol is true", 'symbol: "ON"']),
+        ("positions: [{match: {symbol: 0700}}]", ["match.symbol is the number 448", "in quotes"]),
+        ("underlyings: {ON: {stop: {price: 1}}}", ["config.underlyings has the key true", '"ON"']),
+        ("underlyings: {7203: {stop: {price: 1}}}", ["config.underlyings has the key the number 7203", '"7203"']),
+        ("defaults: {time: {at: 15:45, dte: 1}}", ["config.defaults.time.at is the number 945", 'at: "15:45"']),
+        ("defaults: {time: {before_close: 1:15}}", ["config.defaults.time.before_close", 'before_close: "01:15"']),
+        ("defaults: {time: {at: '15:45-05:00'}}", ["defaults.time.at", "hours.timezone"]),
+        ("defaults: {time: {at: '15:45Z'}}", ["defaults.time.at", "hours.timezone"]),
+    ],
+)
+def test_what_yaml_changes_in_rules_is_refused_with_the_form_to_write(rules: str, words: list[str]) -> None:
+    found = preflight.problems(resolve(config=yaml.safe_load(rules)), [gateway()])
+    assert [problem for problem in found if all(word in problem for word in words)], found
+
+
+@pytest.mark.parametrize("expiry", ["20261218", "2026-12-18", '"20261218"'])
+def test_an_expiry_may_have_the_broker_s_form(expiry: str) -> None:
+    rules = f"positions: [{{match: {{symbol: SPY, kind: OPT, expiry: {expiry}}}, stop: {{percent_of_premium: 50}}}}]"
+    assert preflight.problems(resolve(config=yaml.safe_load(rules)), [gateway()]) == []
 
 
 def test_every_fault_of_the_rules_is_told_at_once() -> None:
@@ -207,7 +234,6 @@ def test_no_secret_is_left_in_what_loops_show() -> None:
 
 
 def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role() -> None:
-    assert {name: "{{ position_manager_" + name + " }}" for name in SHARED} == SHARED
     role_wide = {
         "enabled",
         "instances",
@@ -217,4 +243,18 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "restart_patience",
         "restart_with_open_intents",
     }
-    assert {name.removeprefix("position_manager_") for name in DEFAULTS} == set(SHARED) | role_wide
+    assert set(OF_THE_HOST) == role_wide
+    assert {f"position_manager_{name}" for name in role_wide} < set(DEFAULTS)
+
+
+def test_the_restart_of_the_gateway_is_handed_over() -> None:
+    (instance,) = resolve()
+    gateway_section = instance["document"]["gateway"]
+    assert (gateway_section["restart_time"], gateway_section["restart_timezone"]) == ("23:45", "Europe/Berlin")
+    text = preflight.as_yaml(instance["document"])
+    assert "restart_time: '23:45'" in text
+    for written, expected in (("12:00 AM", "00:00"), ("12:30 PM", "12:30"), ("02:00 AM", "02:00")):
+        (instance,) = resolve(gateways=[gateway() | {"auto_restart_time": written}])
+        assert instance["document"]["gateway"]["restart_time"] == expected
+    (found,) = preflight.problems(resolve(config={"gateway": {"restart_time": "02:00"}}), [gateway()])
+    assert "position_manager_gateway" in found

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pexpect
 import pytest
-import yaml
-from ansible.parsing.vault import VaultLib, VaultSecret
+from ansible.parsing.dataloader import DataLoader
+from ansible.parsing.vault import VaultSecret
+from ansible.template import is_trusted_as_template
 
 SCRIPT = Path(__file__).parents[3] / "scripts/vault"
-USER, PASSWORD, SCREEN, VAULT = "ada-lovelace-1", "päss: 'word' #1", "screen77", "correct horse battery"
+USER, PASSWORD, SCREEN, VAULT = "ada-lovelace-1", "p{{ss: 'wo{#rd' #1\\", "screen77", "correct horse battery"
 
 
 @pytest.fixture
@@ -28,7 +29,8 @@ def test_what_is_asked_for_is_encrypted_and_never_shown(file: Path) -> None:
     at = terminal(file)
     for prompt, answer in (
         ("User name at IBKR", USER),
-        ("Its password", PASSWORD),
+        ("Its password", "päss"),
+        ("printable ASCII.*Its password", PASSWORD),
         ("Once more", PASSWORD + "x"),
         ("not the same.*Its password", PASSWORD),
         ("Once more", PASSWORD),
@@ -53,12 +55,11 @@ def test_what_is_asked_for_is_encrypted_and_never_shown(file: Path) -> None:
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.read_bytes().startswith(b"$ANSIBLE_VAULT;1.1;AES256")
-    text = VaultLib([("default", VaultSecret(VAULT.encode()))]).decrypt(file.read_bytes())
-    assert yaml.safe_load(text) == {
-        "ib_gateway_userid": USER,
-        "ib_gateway_password": PASSWORD,
-        "ib_gateway_vnc_password": SCREEN,
-    }
+    loader = DataLoader()
+    loader.set_vault_secrets([("default", VaultSecret(VAULT.encode()))])
+    values = loader.load_from_file(str(file), trusted_as_template=True)
+    assert values == {"ib_gateway_userid": USER, "ib_gateway_password": PASSWORD, "ib_gateway_vnc_password": SCREEN}
+    assert not [name for name, value in values.items() if is_trusted_as_template(value)]
     assert [path.name for path in file.parent.iterdir()] == ["vault.yml"]
 
 
