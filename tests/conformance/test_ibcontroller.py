@@ -11,7 +11,8 @@ from conformance.controller import Line
 from conformance.ibcontroller import Ibcontroller
 from conformance.ibcontroller_flows import IBCONTROLLER_FLOWS
 from conformance.tables import TABLES
-from tests.conformance.test_matrix import check, judge_of
+from tests.conformance.judge import LONG, Judge, Outcome
+from tests.conformance.test_matrix import SECOND_GATEWAY, check, judge_of
 
 from gateway_watch.signatures import load
 
@@ -105,3 +106,32 @@ def test_a_handoff_is_reported_long_before_the_controller_gives_up() -> None:
     judge.silence(30)
     assert judge.outcome is not None
     assert (judge.outcome.what, judge.outcome.cause) == ("stop", "login_handoff")
+
+
+BOTH = {
+    ("twofa_approved", "login_paper"): ("ready", None, "goes on"),
+    ("twofa_waits", "login_paper"): ("awaiting_2fa", None, "goes on"),
+    ("twofa_missed_restart", "daily_restart"): ("ready", None, "goes on"),
+    # One of the two has ended, and the container goes on with the other.
+    ("twofa_missed_exit", "login_paper"): ("failed", "twofa_missed", "restart"),
+    ("twofa_approved", "unrecognized_password"): ("failed", "bad_credentials", "restart"),
+    ("twofa_approved", "daily_restart_unrecognized"): ("failed", "token_refused", "restart"),
+    ("twofa_approved", "crash_logged_in"): ("restarting", "gateway_ended", "restart"),
+    ("twofa_approved", "server_failed_version"): ("starting", "version_unsupported", "restart"),
+}
+"""With both trading modes: the live flow, the paper flow, and what is right after both and a silence."""
+
+
+@pytest.mark.parametrize(("live", "paper"), BOTH)
+def test_two_logins_in_one_log_are_kept_apart(live: str, paper: str) -> None:
+    lines = [
+        *(Line(0.0, ".> Starting ibcontroller in live mode, with params:"), *captured.read("ibcontroller", live).lines),
+        Line(SECOND_GATEWAY, ".> Starting ibcontroller in paper mode, with params:"),
+        *(Line(line.at + SECOND_GATEWAY, line.text) for line in captured.read("ibcontroller", paper).lines),
+    ]
+    judge = Judge("ibcontroller", "both")
+    for line in sorted(lines, key=lambda line: line.at):
+        judge.feed(line)
+    seen = judge.silence(LONG)
+    outcome = judge.outcome or Outcome("goes on")
+    assert (seen.state, seen.cause, outcome.what) == BOTH[live, paper]

@@ -134,7 +134,7 @@ SCENARIOS = {
                 "cold-restart shortly",
                 "several_paper_users",
             ),
-            ("connection_failed_html", "Required PassKey is not supported", "Focused", "passkey_required"),
+            ("connection_failed_html", "Required PassKey is not supported", "IBC: <html>", "passkey_required"),
             ("upgrade", "This version", "needs to be upgraded", "unknown_dialog"),
         )
     },
