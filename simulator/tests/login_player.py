@@ -30,6 +30,8 @@ from gateway_simulator.settings import GatewaySettings, Scenario
 
 NOW = datetime(2026, 11, 23, 1, 10, 50, 123456, tzinfo=UTC)  # a Monday
 USER = GatewaySettings(user="user", password="secret", relogin=True, twofa_restart=True, read_only=False)
+PAUSED_AT_MOST = 1000.0
+"""Seconds after which a login is left that tries again and again."""
 SERVED_AT_MOST = 100.0
 """Seconds after which a session is left that only counts its own attempts to reconnect."""
 
@@ -94,6 +96,8 @@ def play(
                 played.states.append(state)
             case Pause(seconds):
                 played.pauses += seconds
+                if played.pauses > PAUSED_AT_MOST:
+                    return played
             case OpenApi(accounts):
                 played.api.append(accounts)
             case CloseApi():

@@ -15,7 +15,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway_watch import container_stop, decision, gatekeeper, notifying, screenshot, session, status, tiers
+from gateway_watch import (
+    container_stop,
+    decision,
+    gatekeeper,
+    notifying,
+    screenshot,
+    session,
+    status,
+    systemd_unit,
+    tiers,
+)
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
@@ -47,7 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(instance: Instance, _options: argparse.Namespace) -> int:
     with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(Supervisor(instance, notify=people.tell).run())
+        return asyncio.run(_run(lambda: Supervisor(instance, notify=people.tell)))
+
+
+async def _run(supervisor: Callable[[], Supervisor]) -> int:
+    """One run after the other, as long as one was ended only to wait for a person."""
+    while True:
+        current = supervisor()
+        status = await current.run()
+        if not current.goes_on:
+            return status
 
 
 def show_status(instance: Instance, options: argparse.Namespace) -> int:
@@ -84,13 +103,23 @@ def reset(instance: Instance, _options: argparse.Namespace) -> int:
 
 def approve_now(instance: Instance, options: argparse.Namespace) -> int:
     hold = gatekeeper.ask(instance, datetime.now(UTC), yielded=not options.unless_yielded)
-    if hold is not None:
+    if hold is not None and not _runs(instance):
+        say(f"The login of {instance.name} is tried at its next start: systemctl start {instance.unit}")
+    elif hold is not None:
         say(f"The login of {instance.name} is tried now. Have IBKR Mobile at hand to approve it.")
     elif (kept := gatekeeper.read_gate(gatekeeper.gate_file(instance)).hold) is not None:
         say(gatekeeper.describe(kept, instance))
     else:
         say(f"{instance.name} waits for no person.")
     return decision.OK
+
+
+def _runs(instance: Instance) -> bool:
+    """Whether the unit runs, as far as systemd can be asked."""
+    try:
+        return asyncio.run(systemd_unit.show(instance.unit)).active not in ("inactive", "failed")
+    except systemd_unit.UnitError:
+        return True
 
 
 def stop(instance: Instance, _options: argparse.Namespace) -> int:

@@ -128,6 +128,8 @@ class Supervisor:
         self._asked = False
         self._stopping = False
         self._stop_lock = asyncio.Lock()
+        self._stop_asked = asyncio.Event()
+        self._held = False
         self._stopped_at: float | None = None
         self._ready_at: float | None = None
         self._stable = False
@@ -151,12 +153,11 @@ class Supervisor:
             if not self._may_start():
                 return decision.MEND
             # Before the first status: whoever reads it may stop the unit at once.
-            asked = asyncio.Event()
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, asked.set)
+                asyncio.get_running_loop().add_signal_handler(number, self._stop_asked.set)
             feed: Feed[_Item] = Feed()
             async with feed:
-                feed.add(self._signals(asked))
+                feed.add(self._signals())
                 if not await self._await_turn(feed) or not await self._back_off(feed):
                     return decision.OK
                 return await self._supervise(feed)
@@ -334,10 +335,19 @@ class Supervisor:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
 
     def _set_aside(self, hold: Hold) -> None:
-        """End the run before the gateway asks once more for an approval; the next run waits. That is no failure."""
+        """End the run before the gateway asks once more for an approval; the next one waits. That is no failure."""
         text = gatekeeper.describe(hold, self.instance)
         self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
+        self._held = True
         self.notify(gatekeeper.message(hold, self.instance))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run that has ended must be followed by another one in this process, which waits.
+
+        An exit before the unit is ready would be a failed start for systemd, whatever the status.
+        """
+        return self._held and not self._stop_asked.is_set()
 
     def _judge_link(self) -> None:
         """What follows from the connection to IBKR, while the gateway is up."""
@@ -464,7 +474,7 @@ class Supervisor:
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Begin to end the run. What must not be lost comes first."""
-        if self._gate.hold is not None:
+        if self._held:
             self._tell(end.reason.text)
             self._stop(feed)
             return
@@ -593,8 +603,8 @@ class Supervisor:
             await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
         yield _Stopped()
 
-    async def _signals(self, asked: asyncio.Event) -> AsyncGenerator[_Item, None]:
-        await asked.wait()
+    async def _signals(self) -> AsyncGenerator[_Item, None]:
+        await self._stop_asked.wait()
         yield _StopAsked()
 
     async def _probes(self) -> AsyncGenerator[_Item, None]:

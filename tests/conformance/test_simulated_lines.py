@@ -112,6 +112,11 @@ FLOWS: dict[str, tuple[Simulated, ...]] = {
     "login_failed_three_times": (*[Simulated(changes=(("SERVER", "maintenance"),))] * 3, WELL),
     "login_error_disconnected": (refused("login_error"), WELL),
     "login_error_locked": (Simulated(changes=(("CREDENTIALS", "locked"),)), WELL),
+    "login_error_locked_attempts": (
+        refused(
+            "login_error", "Your account has been locked after too many failed login attempts. Contact Client Services."
+        ),
+    ),
     "login_error_unknown": (refused("login_error", "Error code 4711"), WELL),
     "server_failed_disconnected": (Simulated(changes=(("SERVER", "down"),)), WELL),
     "server_failed_network": (refused("connection_failed", "Network is unreachable"), WELL),
@@ -193,6 +198,7 @@ def comparable(lines: Iterable[Line]) -> list[list[str]]:
             runs.append([])
         elif runs and not _LEFT_OUT.search(text):
             plain = text.removeprefix("<time> IBC: ").partition(". Available devices")[0]
+            plain = re.sub(r"Will re-login at [N:. -]+;", "Will re-login at <time>;", plain)
             runs[-1].append(re.sub(r"-Drestart=\w+", "-Drestart=N", plain))
     return runs
 

@@ -217,7 +217,7 @@ def test_a_health_wait_returns_what_is_documented(container: str) -> None:
     assert waiting["done"] is False
     healthy = call("container_health", name=container, timeout=30)
     assert healthy["status"] == "healthy"
-    assert docker("stop", "--time", "20", container).returncode == 0
+    assert docker("stop", "-t", "20", container).returncode == 0
     ended = call("container_health", name=container)
     assert (ended["failure"], ended["exit_code"]) == ("exited", 143)
     assert_as_documented("container_health", [absent, waiting, healthy, ended])

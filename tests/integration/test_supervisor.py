@@ -46,7 +46,7 @@ def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: Make
     process = gateway.start()
     gateway.systemd.wait_ready()
     assert "ready: logged in (paper) and listening" in gateway.systemd.statuses()
-    docker("stop", "--time", "20", gateway.containers[0])
+    docker("stop", "-t", "20", gateway.containers[0])
     status, output = gateway.finish(process)
     assert START in output
     assert output.index("Login has completed") < output.index("ready: logged in")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.engine import docker
+from tests.engine import environment
 from tests.integration.supervised import (
     ATTEMPT,
     CONTROLLER,
@@ -32,6 +34,9 @@ from tests.unit.notifications.webhook import SECRET, Webhook
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_watch.engine import Engine
+from gateway_watch.health import Limits, Memory
+from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
 from host_service import gateway_login
 
 
@@ -40,6 +45,15 @@ def notify(gateway: Gateway, server: Webhook) -> None:
     file = gateway.secrets / "notify_urls"
     file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n")
     file.chmod(0o600)
+
+
+def systemctl(directory: Path, **properties: str) -> str:
+    """A PATH whose systemctl answers with these properties: systemd itself cannot run here."""
+    shown = {"LoadState": "loaded", "Result": "success", "StatusText": "", "ExecMainStatus": "0"} | properties
+    program = directory / "systemctl"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{key}={value}'\n" for key, value in shown.items()))
+    program.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
 
 
 NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
@@ -80,35 +94,53 @@ def test_the_stop_command_ends_a_container_that_ends_with_its_controller(make: M
     assert (again[0], "does not run" in again[1]) == (0, True)
 
 
-def test_spent_approvals_end_the_run_and_a_person_starts_the_next(make: MakeGateway) -> None:
+def test_spent_approvals_end_the_login_and_a_person_starts_the_next(make: MakeGateway) -> None:
     with Webhook() as server:
         gateway = make(twofa_pushes_per_hour=2)
         notify(gateway, server)
-        status, output = gateway.run(script(says(START, *LOGIN), ASK_AGAIN, "sleep 1", ASK_AGAIN, STAY))
-        # systemd starts it again after an exit with 0, and counts no failure.
-        assert (status, gateway.running()) == (0, False)
-        assert output.count("Second Factor Authentication initiated") == 2
-        gateway.create(NORMAL)
+        never = "\n".join([says(START, *LOGIN), ASK_AGAIN, "sleep 1", ASK_AGAIN, STAY])
+        program = f"if test -e /tmp/again; then\n{says(START, *LOGIN, *ATTEMPT, *DONE)}\n{LISTEN}\n{STAY}\nfi"
+        gateway.create(script(program, "touch /tmp/again", never))
         process = gateway.start()
-        gateway.systemd.wait_status("Waiting for a person: nobody approved the login")
         command = f"gateway-watch approve-now --instance {gateway.name}"
-        assert gateway.systemd.statuses()[-1].endswith(command)
+        gateway.systemd.wait(lambda messages: any("login_held_approval" in each for each in messages))
         extended = gateway.systemd.extended()
-        gateway.systemd.wait(lambda messages: sum("EXTEND" in each for each in messages) > extended)
-        assert docker("inspect", "--format", "{{.State.Status}}", gateway.containers[-1]).stdout.strip() == "created"
+        # systemd sees no exit, which before READY=1 would be a failed start, and is asked for more time.
+        gateway.systemd.wait(lambda messages: sum("EXTEND" in each for each in messages) > extended + 1)
+        assert process.poll() is None
+        assert not gateway.running()
+        assert gateway.systemd.statuses()[-1].startswith("Waiting for a person: nobody approved the login")
+        assert gateway.systemd.statuses()[-1].endswith(command)
         asked = gateway.finish(gateway.start(["-m", "gateway_watch.cli", "approve-now"]))
         assert (asked[0], "is tried now" in asked[1]) == (0, True)
         gateway.systemd.wait_ready()
-        assert gateway.terminate(process)[0] == 0
+        status, output = gateway.terminate(process)
+    assert status == 0
+    assert output.count("Second Factor Authentication initiated") == 2
     titles = [post.json["title"] for post in server.taken]
     assert sum(title == f"{gateway.name}: approve when you are ready" for title in titles) == 1
     assert not any("restarted" in title for title in titles)
     assert not (gateway.state / "breaker.json").exists()
 
 
+def held(gateway: Gateway) -> None:
+    """Let one request be missed, and stop the unit while it waits for a person."""
+    gateway.create(script(says(START, *LOGIN), ASK_AGAIN, STAY))
+    process = gateway.start()
+    gateway.systemd.wait_status("login_held_approval")
+    assert gateway.terminate(process)[0] == 0
+
+
+def test_asking_for_a_stopped_gateway_names_its_start(make: MakeGateway, tmp_path: Path) -> None:
+    gateway = make({"PATH": systemctl(tmp_path, ActiveState="inactive", SubState="dead")}, twofa_pushes_per_hour=1)
+    held(gateway)
+    asked = gateway.finish(gateway.start(["-m", "gateway_watch.cli", "approve-now"]))
+    assert (asked[0], f"at its next start: systemctl start {gateway.name}.service" in asked[1]) == (0, True)
+
+
 def test_a_stop_during_the_wait_keeps_the_wait_for_the_next_start(make: MakeGateway) -> None:
     gateway = make(twofa_pushes_per_hour=1)
-    gateway.run(script(says(START, *LOGIN), ASK_AGAIN, STAY))
+    held(gateway)
     for _ in range(2):
         gateway.create(NORMAL)
         process = gateway.start()
@@ -262,3 +294,30 @@ async def test_an_api_that_is_meant_to_be_read_only_is_not_asked_for_orders(make
         status, output = await asyncio.to_thread(gateway.terminate, process)
     assert (status, "refuses orders" in output) == (0, False)
     assert not any(entry.event == "refused" for entry in server.journal)
+
+
+@pytest.mark.asyncio
+async def test_a_deploy_that_waits_shows_the_reason_of_the_unit(
+    make: MakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Waiting for a person: nobody approved the login. gateway-watch approve-now --instance ib-gateway"
+    monkeypatch.setenv("PATH", systemctl(tmp_path, ActiveState="activating", SubState="start", StatusText=said))
+    gateway = make()
+    await asyncio.to_thread(gateway.create, NORMAL)
+    memory = LoginMemory(Memory(began=time.monotonic(), events_since=time.time()))
+    wait = LoginWait(
+        Engine(host=environment().get("DOCKER_HOST")),
+        gateway.name,
+        Limits(timeout=2, appear=30),
+        LoginOptions(),
+        memory,
+        unit=f"{gateway.name}.service",
+    )
+    progress: list[str] = []
+    failure = None
+    async for step in wait.steps():
+        progress += step.progress
+        failure = step.failure
+    assert progress.count(said) == 1
+    assert failure is not None
+    assert failure.text.endswith(said)

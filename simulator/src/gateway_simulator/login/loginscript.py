@@ -225,9 +225,6 @@ def _log_in(run: Run) -> Part:
     end = yield from run.connect()
     if end is None and scenario.credentials is Credentials.RATE_LIMITED and scenario.server is Server.UP:
         end = yield from rate_limited(run)
-        if end is None:
-            yield from run.attempt_login()
-            end = yield from run.connect()
     while end is None:
         end = yield from _attempt(run)
         if end is not None or run.approved or scenario.twofa.kind is TwoFaKind.NONE:

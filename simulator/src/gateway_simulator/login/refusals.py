@@ -12,6 +12,7 @@ from gateway_simulator.settings import Credentials, Refusal, Server
 UNRECOGNIZED = "Unrecognized Username or Password"
 UNTITLED = "** no title **"
 DISCONNECTED = "Server disconnected, please try again"
+TOO_MANY = "too many failed login attempts"
 LOCKED = "Your account has been locked. Contact Client Services."
 TEXTS = {
     Refusal.LOGIN_FAILED: DISCONNECTED,
@@ -49,29 +50,35 @@ def unrecognized(run: Run) -> Script:
 
 
 def rate_limited(run: Run) -> Part:
-    """Too many failed logins: with relogin IBC waits and sends the form again, else it hangs."""
-    wait = run.scenario.rate_limit_seconds
-    minutes, seconds = divmod(wait, 60)
+    """Too many failed logins: IBKR asks to wait."""
+    minutes, seconds = divmod(run.scenario.rate_limit_seconds, 60)
     words = f"{minutes} minutes & {seconds} seconds" if minutes else f"{seconds} seconds"
     message = f"Too many failed login attempts. Please wait {words} before attempting to re-login again."
+    return (yield from _asked_to_wait(run, UNTITLED, message, run.scenario.rate_limit_seconds))
+
+
+def _asked_to_wait(run: Run, title: str, message: str, seconds: int) -> Part:
+    """With relogin IBC waits and logs in again, else it hangs."""
     yield from _connected(run)
     if not run.settings.relogin:
-        yield from run.screen.open("dialog", UNTITLED, Ibc(message))
-        return (yield from run.hang(message, "Too many failed login attempts"))
-    pause = wait + 3
+        yield from run.screen.open("dialog", title, Ibc(message))
+        return (yield from run.hang(message, title if title != UNTITLED else "Too many failed login attempts"))
+    pause = seconds + 3
     again = run.now() + timedelta(seconds=pause)
-    number = run.attempt + 1
     stamped = f"{again:%Y-%m-%d %H:%M:%S}:{again.microsecond // 1000:03d}"
     yield from run.screen.open(
         "dialog",
-        UNTITLED,
+        title,
         Ibc(message),
-        Ibc(f"Will re-login at {stamped}; login number: {number}"),
+        Ibc(f"Will re-login at {stamped}; login number: {run.attempt + 1}"),
         Ibc("Click button: OK"),
     )
-    yield from run.screen.close(UNTITLED)
+    yield from run.screen.close(title)
     yield Show(LoginState.RELOGIN_WAIT, message)
-    return (yield from run.wait(pause))
+    if end := (yield from run.wait(pause)):
+        return end
+    yield from run.attempt_login()
+    return (yield from run.connect())
 
 
 def _connected(run: Run) -> list[Step]:
@@ -82,6 +89,12 @@ def _connected(run: Run) -> list[Step]:
 
 
 def _refusal(run: Run, refusal: Refusal, text: str) -> Script:
+    if refusal is Refusal.LOGIN_ERROR and TOO_MANY in text.lower():
+        # IBC takes this text for the request to wait, whatever the dialog is called.
+        end = None
+        while end is None:
+            end = yield from _asked_to_wait(run, "Login Error", text, 0)
+        return end
     yield from _connected(run)
     screen = run.screen
     match refusal:
