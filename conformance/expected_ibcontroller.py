@@ -213,7 +213,6 @@ ENDS = {
     "stop_at_login": Row((ATTEMPT,), ("stopped", None)),
     "stop_at_twofa": Row((ATTEMPT, PUSH), ("stopped", None)),
     "stop_running": Row(IN, ("stopped", None)),
-    "stop_display_first": Row(IN, ("stopped", None)),
 }
 
 IBCONTROLLER = {

@@ -331,7 +331,6 @@ _ENDS = (
     _stopped("stop_at_login", "'Connecting to server...'"),
     _stopped("stop_at_twofa", "'Second Factor Authentication'"),
     _stopped("stop_running", READY[1]),
-    _stopped("stop_display_first", READY[1]),
 )
 
 IBCONTROLLER_FLOWS = {
