@@ -19,7 +19,7 @@ from conformance.process import ControllerProcess
 
 __all__ = ["FlowError", "Recording", "play", "play_all"]
 
-AT_A_TIME = 3
+AT_A_TIME = 6
 """Flows that run beside each other; most of their time they wait."""
 
 QUIET = 0.6
