@@ -87,16 +87,18 @@ REFUSALS = {
     "login_error_locked_attempts": Row(
         (ATTEMPT, ("cycle aborted", "failed", "account_locked")), ("stop", "account_locked")
     ),
-    "server_failed_network": _prevented("cycle aborted", "maintenance", limit=None, state="restarting"),
+    # The controller's own next try is enough.
+    "server_failed_network": Row(
+        (ATTEMPT, ("cycle aborted", "restarting", "server_down")), silence=("starting", "server_down")
+    ),
+    "server_failed_disconnected": _prevented("cycle aborted", "maintenance", limit=None, state="restarting"),
     "server_failed_passkey": _prevented("cycle aborted", "passkey_required", limit=2, state="restarting"),
     "server_failed_version": _prevented("cycle aborted", "version_unsupported", limit=2, state="restarting"),
     "server_failed_paper_users": _prevented("cycle aborted", "several_paper_users", limit=2, state="restarting"),
     "server_failed_paper_users_known": Row(
         (ATTEMPT, ("cycle aborted", "restarting", "several_paper_users")), ("restart", "several_paper_users"), limit=2
     ),
-    "server_failed_html": Row(
-        (ATTEMPT, ("cycle aborted", "restarting", "passkey_required")), ("restart", "passkey_required"), limit=2
-    ),
+    "server_failed_html": _prevented("cycle aborted", "passkey_required", limit=2, state="restarting"),
     "too_many_attempts_relogin": Row(
         (
             *(ATTEMPT, ("retrying in", "relogin_wait", "relogin_later")),
@@ -211,7 +213,6 @@ ENDS = {
     "stop_at_login": Row((ATTEMPT,), ("stopped", None)),
     "stop_at_twofa": Row((ATTEMPT, PUSH), ("stopped", None)),
     "stop_running": Row(IN, ("stopped", None)),
-    "stop_display_first": Row(IN, ("stopped", None)),
 }
 
 IBCONTROLLER = {

@@ -18,18 +18,28 @@ ANEW = ("relaunching with a full fresh login", "LAUNCHING -> LOGGING_IN")
 """The controller has started the gateway again, which waits for its windows."""
 TWOFA = "second factor authentication in progress"
 
-# Six seconds for an approval and the login after it: long enough for every flow, short enough to miss one.
-PAPER = Settings(twofa_seconds=3, twofa_exit_interval=3)
+# The limit for an approval and the login after it is the sum: enough on a busy machine where the login completes, and
+# short where it is to pass.
+PAPER = Settings(twofa_seconds=17, twofa_exit_interval=3)
 LIVE = replace(PAPER, trading_mode="live")
-EXIT = replace(LIVE, twofa_timeout_action="exit")
-NO_RELOGIN = replace(LIVE, relogin_after_twofa_timeout="no")
+QUICK = replace(PAPER, twofa_seconds=5)
+QUICK_LIVE = replace(QUICK, trading_mode="live")
+EXIT = replace(QUICK_LIVE, twofa_timeout_action="exit")
+NO_RELOGIN = replace(QUICK_LIVE, relogin_after_twofa_timeout="no")
 
 
-def _shared(name: str, until: tuple[str, ...] = (), settings: Settings | None = None, about: str = "") -> Flow:
-    """The scenario of that name with this controller's marks. Without `settings` its own, with this one's times."""
+def _shared(
+    name: str, until: tuple[str, ...] = (), settings: Settings | None = None, about: str = "", limit: Settings = PAPER
+) -> Flow:
+    """The scenario of that name with this controller's marks. Without `settings` its own, with the times of `limit`."""
     flow = FLOWS[name]
-    own = replace(flow.settings, twofa_seconds=PAPER.twofa_seconds, twofa_exit_interval=PAPER.twofa_exit_interval)
+    own = replace(flow.settings, twofa_seconds=limit.twofa_seconds, twofa_exit_interval=limit.twofa_exit_interval)
     return replace(flow, until=until, settings=settings or own, about=about or flow.about)
+
+
+def _once(flow: Flow) -> Flow:
+    """The flow with an idle second start, which the controller begins by itself."""
+    return replace(flow, runs=(*flow.runs, ("idle",)))
 
 
 def _stopped(name: str, after: str) -> Flow:
@@ -61,7 +71,7 @@ _SECOND_FACTOR = (
         "The push is missed; timeout action restart: the gateway starts again, the second push is approved.",
         ((*OPEN, *CONNECT, *PUSH_STANDS), _SECOND),
         (TWOFA, "mfa_timeout_action=restart", TWOFA, *READY),
-        LIVE,
+        QUICK_LIVE,
     ),
     Flow(
         "twofa_missed_no_relogin",
@@ -87,15 +97,15 @@ _SECOND_FACTOR = (
         "The dialog closes after 0.3 s and nothing follows: a new start after the exit interval.",
         ((*OPEN, *CONNECT, "push", "pause 0.3", "close-push", "idle"), _SECOND),
         (TWOFA, "mfa_timeout_action=restart", TWOFA, *READY),
-        LIVE,
+        QUICK_LIVE,
     ),
-    _shared("twofa_flicker_second_dialog", (TWOFA, *READY), replace(LIVE, twofa_exit_interval=6)),
+    _shared("twofa_flicker_second_dialog", (TWOFA, *READY), LIVE),
     Flow(
         "twofa_slow_login",
         "Approved, but the login does not complete in the exit interval: a new start.",
         ((*OPEN, *CONNECT, "push", "pause 1", "close-push", "idle"), (*OPEN, *CONNECT, *PUSH_STANDS)),
         (TWOFA, "mfa_timeout_action=restart", TWOFA),
-        LIVE,
+        QUICK_LIVE,
     ),
     _shared("twofa_slow_login_exit", settings=EXIT, about="The same with timeout action exit: exit 75."),
     Flow(
@@ -118,8 +128,13 @@ _REFUSALS = (
     _shared("login_failed_disconnected", (*ANEW, *READY)),
     _shared("login_failed_three_times", (ANEW[0], ANEW[0], *ANEW)),
     *(_shared(f"login_error_{name}", ANEW) for name in ("disconnected", "maintenance", "locked", "unknown")),
-    _shared("login_error_locked_attempts", ANEW, about="Login Error whose text mentions too many failed attempts."),
-    *(_shared(f"server_failed_{name}", ANEW) for name in ("network", "passkey", "version", "paper_users")),
+    _once(
+        _shared("login_error_locked_attempts", ANEW, about="Login Error whose text mentions too many failed attempts.")
+    ),
+    *(
+        _shared(f"server_failed_{name}", ANEW)
+        for name in ("network", "disconnected", "passkey", "version", "paper_users")
+    ),
     Flow(
         "server_failed_paper_users_known",
         "Connection to server failed: several paper users, in the words that the controller knows: exit 77.",
@@ -133,7 +148,9 @@ _REFUSALS = (
         ),
         settings=PAPER,
     ),
-    _shared("server_failed_html", ANEW, about="Connection to server failed as HTML: recognised like the others."),
+    _once(
+        _shared("server_failed_html", ANEW, about="Connection to server failed as HTML: recognised like the others.")
+    ),
     Flow(
         "too_many_attempts_relogin",
         "Too many failed attempts, relogin on: the controller waits and logs in again.",
@@ -145,7 +162,7 @@ _REFUSALS = (
             ),
         ),
         ("retrying in", *READY),
-        replace(PAPER, twofa_seconds=9),
+        PAPER,
     ),
     _shared("too_many_attempts_no_relogin", about="Too many failed attempts, relogin off: exit 77."),
 )
@@ -178,6 +195,7 @@ _RESTARTS = (
     _shared(
         "daily_restart_relogin_stuck",
         about="After the daily restart the gateway asks for a new login of the session; nobody answers: exit 69.",
+        limit=QUICK,
     ),
     Flow(
         "stale_autorestart",
@@ -191,13 +209,15 @@ _RESTARTS = (
         "stale_autorestart_after_crash",
         "An autorestart file of a former session when the gateway dies: the form stays as it is, exit 69.",
         ((*SESSION, "crash 1"), (*FORM, "idle")),
-        settings=PAPER,
+        settings=QUICK,
         left_behind=FLOWS["stale_autorestart"].left_behind,
     ),
 )
 
 _SESSIONS = (
-    _shared("existing_session_manual_at_login", about="A person must choose the session; exit 69 at the limit."),
+    _shared(
+        "existing_session_manual_at_login", about="A person must choose the session; exit 69 at the limit.", limit=QUICK
+    ),
     _shared("existing_session_secondary_at_login"),
     _shared("existing_session_primaryoverride_at_login", READY),
     _shared("existing_session_primary_at_login", READY),
@@ -210,16 +230,20 @@ _SESSIONS = (
         "handoff",
         "Trading Login Handoff, which this controller does not know: exit 69 at the limit.",
         ((*OPEN, *CONNECT, "message Trading Login Handoff | Hand over? | Disconnect Other Session,Cancel", "idle"),),
-        settings=PAPER,
+        settings=QUICK,
     ),
 )
 
 _DIALOGS = (
     _shared("dialog_login_messages", (*READY, "Login Messages")),
-    _shared("dialog_login_messages_at_login", about="Login Messages stands before the login has completed: exit 69."),
+    _shared(
+        "dialog_login_messages_at_login",
+        about="Login Messages is open before the login has completed: exit 69.",
+        limit=QUICK,
+    ),
     _shared("dialog_password_notice", (*READY, "Password Notice")),
-    _shared("dialog_upgrade", about="The gateway must be upgraded: a dialog that no rule knows, exit 69."),
-    _shared("dialog_no_title", about="A dialog without a title stands during the login: exit 69."),
+    _shared("dialog_upgrade", about="The gateway must be upgraded: a dialog that no rule knows, exit 69.", limit=QUICK),
+    _shared("dialog_no_title", about="A dialog without a title is open during the login: exit 69.", limit=QUICK),
     Flow(
         "dialog_non_brokerage",
         "The warning about a paper account, which a rule dismisses.",
@@ -230,7 +254,13 @@ _DIALOGS = (
 )
 
 _CONFIGURATION = (
-    _shared("configuration_no_menu", READY, about="The main window has no menu entry for the settings."),
+    Flow(
+        "configuration_no_menu",
+        "The main window has no menu entry for the settings.",
+        ((*OPEN, "main-window without-settings", *CONNECT, *LOAD, "idle"),),
+        READY,
+        QUICK,
+    ),
     _shared("configuration_no_read_only", READY),
     _shared("configuration_invalid_restart_time", READY),
     _shared("configuration_already_read_only", READY),
@@ -248,7 +278,7 @@ _ENDS = (
     ),
     _shared(
         "no_program",
-        ("login frame never appeared -- relaunching",),
+        ("login frame never appeared -- relaunching", "LAUNCHING -> LOGGING_IN"),
         replace(PAPER, login_window_seconds=2),
         about="The gateway's classes are missing: taken for a login window that does not open.",
     ),
@@ -299,9 +329,8 @@ _ENDS = (
     ),
     _stopped("stop_at_start", "LAUNCHING -> LOGGING_IN"),
     _stopped("stop_at_login", "'Connecting to server...'"),
-    _stopped("stop_at_twofa", TWOFA),
+    _stopped("stop_at_twofa", "'Second Factor Authentication'"),
     _stopped("stop_running", READY[1]),
-    _stopped("stop_display_first", READY[1]),
 )
 
 IBCONTROLLER_FLOWS = {
