@@ -38,6 +38,7 @@ from gateway_simulator.login.loginscript import (
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.login.trading import Trading, open_trading
 from gateway_simulator.settings import Connect, FirstConnect, GatewaySettings, Scenario, Server
+from gateway_simulator.trading.invented import CatalogFileError
 from gateway_simulator.trading.persistence import StateFileError
 from gateway_simulator.trading.tape import TapeError
 
@@ -271,7 +272,7 @@ class Gateway:
             zone = self._clock.now().tzinfo or UTC
             try:
                 self._trading = open_trading(self.scenario, self.settings, accounts, zone)
-            except (StateFileError, TapeError, OSError) as error:
+            except (StateFileError, TapeError, CatalogFileError, OSError) as error:
                 raise GatewayError(f"the gateway cannot begin to trade: {error}") from error
             if self._trading.note:
                 self._say(self._trading.note)
