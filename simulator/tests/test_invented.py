@@ -38,6 +38,15 @@ def test_an_unknown_stock_is_invented_the_same_in_every_run_with_an_option_chain
     assert increment_at(found, Decimal(4)) == Decimal("0.10")
 
 
+@pytest.mark.parametrize("exchange", ["NASDAQ", "NYSE", "ARCA", "ISLAND"])
+def test_an_invented_stock_is_found_whatever_primary_exchange_a_client_believes_in(exchange: str) -> None:
+    catalog = sample_catalog(TODAY, invents=True)
+    asked = ContractQuery(symbol="ABNB", sec_type="STK", primary_exchange=exchange)
+    assert len(catalog.find(asked)) == len(catalog.find(asked)) == 1
+    assert catalog.find(ContractQuery(symbol="UBER", sec_type="STK", primary_exchange="IBIS")) == []
+    assert catalog.added == ["ABNB"]
+
+
 def test_options_of_a_symbol_that_nobody_asked_for_invent_their_stock() -> None:
     catalog = sample_catalog(TODAY, invents=True)
     assert catalog.find(ContractQuery(symbol="UBER", sec_type="OPT", right="C"))

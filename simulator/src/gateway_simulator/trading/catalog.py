@@ -27,7 +27,7 @@ from hashlib import blake2b
 
 from gateway_simulator.trading import holidays
 from gateway_simulator.trading.holidays import FRIDAY, DayKind
-from gateway_simulator.trading.invented import Listing, invented, is_plausible
+from gateway_simulator.trading.invented import US_EXCHANGES, Listing, invented, is_plausible
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument
 
 Rule = tuple[tuple[Decimal, Decimal], ...]
@@ -285,6 +285,7 @@ class Catalog:
     ) -> None:
         self.invents = invents
         self.added: list[str] = []
+        self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
         self._references = dict(references)
         self._option_classes = {each.code: each for each in options}
@@ -328,6 +329,7 @@ class Catalog:
     def invent(self, symbol: str) -> None:
         """Add the stock of a symbol as the simulator invents it."""
         self.add(invented(symbol))
+        self._invented.add(symbol)
 
     def restore_added(self, symbols: Iterable[str]) -> None:
         """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
@@ -341,6 +343,7 @@ class Catalog:
             and is_plausible(wanted.symbol)
             and wanted.sec_type in ("STK", "OPT")
             and wanted.currency in ("", "USD")
+            and wanted.primary_exchange in ("", *US_EXCHANGES)
             and not any(each.contract.symbol == wanted.symbol for each in self._instruments.values())
         )
         if plausible:
@@ -369,6 +372,8 @@ class Catalog:
         come with the exchange that was asked for.
         """
         wanted = _normalized(query)
+        if wanted.symbol in self._invented and wanted.primary_exchange in US_EXCHANGES:
+            wanted = replace(wanted, primary_exchange="")  # where an invented stock is listed, nobody can know
         if wanted.con_id:
             known = self.get(wanted.con_id)
             found = [known] if known is not None else []

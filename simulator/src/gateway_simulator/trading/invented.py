@@ -29,6 +29,8 @@ from pathlib import Path
 
 US_SYMBOL = re.compile(r"[A-Z]{1,5}(?: [A-Z])?")
 PRIMARY_EXCHANGES = ("NASDAQ", "NYSE", "ARCA", "AMEX", "BATS")
+US_EXCHANGES = (*PRIMARY_EXCHANGES, "ISLAND")
+"""Primary exchanges that a client may name; ISLAND is NASDAQ's older name."""
 KINDS = ("COMMON", "ETF")
 STRIKE_STEPS = tuple(map(Decimal, ("0.5", "1", "2.5", "5", "10", "25", "50", "100")))
 STRIKES_PER_PRICE = 40
