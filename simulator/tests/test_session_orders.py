@@ -6,7 +6,7 @@ import asyncio
 import re
 
 import pytest
-from ib_insync import IB, LimitOrder, MarketOrder, Option, Order, Stock, Trade
+from ib_insync import IB, LimitOrder, MarketOrder, Option, Order, Stock, TagValue, Trade
 from simulator.tests.api_client import NOW, SOON, HeldPace, RawClient, events, held_clock, journaled, running_server
 from simulator.tests.insync_client import Client
 
@@ -121,10 +121,32 @@ async def test_a_what_if_order_tells_its_impact_and_is_not_placed() -> None:
 async def test_what_the_simulator_does_not_play_is_rejected_by_name() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
-        trade = ib.placeOrder(APPLE, LimitOrder("BUY", 1, 1.5, algoStrategy="Adaptive"))
+        trade = ib.placeOrder(APPLE, LimitOrder("BUY", 1, 1.5, algoStrategy="ArrivalPx"))
         await client.until(lambda: trade.orderStatus.status == "Inactive")
         (text,) = [text for _, code, text in client.errors if code == 201]
-        assert "Adaptive" in text or "algorithm" in text.lower()
+        assert "ArrivalPx" in text
+
+
+@pytest.mark.parametrize("strategy", ["Adaptive", "Twap", "Vwap"])
+async def test_an_algorithm_is_played_as_its_plain_order_and_echoed(strategy: str) -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        parameters = [TagValue("adaptivePriority", "Patient"), TagValue("allowPastEndTime", "1")]
+        terms = {"algoStrategy": strategy, "algoParams": parameters}
+        resting = ib.placeOrder(APPLE, LimitOrder("BUY", 1, 1.5, **terms))
+        filled = ib.placeOrder(APPLE, LimitOrder("BUY", 1, 1000, **terms))
+        await client.until(lambda: resting.orderStatus.status == "Submitted")
+        server.floor.move(1)
+        await client.until(lambda: filled.orderStatus.status == "Filled")
+        other = IB()
+        await other.connectAsync("127.0.0.1", server.port, clientId=9, timeout=SOON)
+        try:
+            [seen] = await asyncio.wait_for(other.reqAllOpenOrdersAsync(), SOON)
+            assert (seen.order.algoStrategy, seen.order.algoParams) == (strategy, parameters)
+            [done] = await asyncio.wait_for(other.reqCompletedOrdersAsync(False), SOON)
+            assert (done.order.algoStrategy, done.order.algoParams) == (strategy, parameters)
+        finally:
+            other.disconnect()
 
 
 async def test_an_order_for_the_contract_of_a_position_is_taken() -> None:

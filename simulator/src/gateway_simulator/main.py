@@ -37,6 +37,8 @@ SCENARIO_OPTIONS = {
     "clock-start": "moment at which the servers' clock starts, for example 2026-11-23T14:30:00+00:00",
     "clock-speed": "seconds of the servers in one of this machine's",
     "trading-hours": "always or exchange",
+    "catalog": "file of stocks that add to the sample or replace some of it",
+    "unknown-symbols": "invent or refuse stocks that are not listed",
     "tape": "file of a recorded market",
     "latency-ms": "milliseconds from an order to the market",
     "cancel-seconds": "seconds from a cancel to the market",

@@ -179,6 +179,13 @@ TWOFA_TIMED = frozenset({TwoFaKind.APPROVE_AFTER, TwoFaKind.CLOSE_AFTER})
 """Kinds with a number of seconds."""
 
 
+class UnknownSymbols(Enum):
+    """What becomes of a stock that the catalog does not list."""
+
+    INVENT = "invent"
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True)
 class TwoFa:
     """The second factor of a full login; ``seconds`` counts from the opening of the dialog."""
@@ -267,6 +274,8 @@ class Scenario:
     journal_file: Path | None = None
     faults: tuple[Rule, ...] = ()
     server_version: int = PROTOBUF_VERSION
+    unknown_symbols: UnknownSymbols = UnknownSymbols.INVENT
+    catalog: Path | None = None
 
     def changed(self, key: str, value: str) -> Scenario:
         """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
@@ -661,6 +670,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "JOURNAL_FILE": _optional_path,
     "FAULTS": _faults,
     "SERVER_VERSION": _server_version,
+    "UNKNOWN_SYMBOLS": _one_of(UnknownSymbols),
+    "CATALOG": _optional_path,
 }
 
 

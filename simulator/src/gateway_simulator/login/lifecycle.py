@@ -54,6 +54,7 @@ from gateway_simulator.settings import (
     Scenario,
     Server,
 )
+from gateway_simulator.trading.invented import CatalogFileError
 from gateway_simulator.trading.persistence import StateFileError
 from gateway_simulator.trading.tape import TapeError
 
@@ -346,7 +347,7 @@ class Gateway:
             zone = self._clock.now().tzinfo or UTC
             try:
                 self._trading = open_trading(self.scenario, self.settings, accounts, zone)
-            except (StateFileError, TapeError, OSError) as error:
+            except (StateFileError, TapeError, CatalogFileError, OSError) as error:
                 raise GatewayError(f"the gateway cannot begin to trade: {error}") from error
             if self._trading.note:
                 self._say(self._trading.note)

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from gateway_simulator.clock import ServerClock
-from gateway_simulator.settings import ClockKind, GatewaySettings, Scenario
+from gateway_simulator.settings import ClockKind, GatewaySettings, Scenario, UnknownSymbols
 from gateway_simulator.trading import persistence, statelog
 from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings
+from gateway_simulator.trading.invented import read_catalog_file
 from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.tape import Tape
 
@@ -91,6 +92,8 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
         hours=scenario.trading_hours.value,
         tape=Tape.load(scenario.tape) if scenario.tape is not None else None,
         settings=trading,
+        invents=scenario.unknown_symbols is UnknownSymbols.INVENT,
+        listings=read_catalog_file(scenario.catalog) if scenario.catalog is not None else (),
     )
     brokerage, note = make(), ""
     state_file = scenario.state_file

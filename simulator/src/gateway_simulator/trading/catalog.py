@@ -5,7 +5,10 @@ which one it is, so that chains of thousands cost nothing until a contract is as
 contract in every run.
 
 Contract ids: what is listed by name has IB's own id. A future's or another derived id comes from a hash of what it is,
-in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits.
+in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits; that of
+a symbol that was added to the sample is 2**29 more, and its class the place of the symbol among those that were added.
+
+A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
 last edge at or below a price gives the increment there; ``increment_at`` looks it up. The classes of the penny
@@ -24,12 +27,14 @@ from hashlib import blake2b
 
 from gateway_simulator.trading import holidays
 from gateway_simulator.trading.holidays import FRIDAY, DayKind
+from gateway_simulator.trading.invented import US_EXCHANGES, Listing, invented, is_plausible
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument
 
 Rule = tuple[tuple[Decimal, Decimal], ...]
 
 STOCK_RULE, PENNY_OPTION_RULE, OPTION_RULE, INDEX_OPTION_RULE, FUTURE_RULE, CURRENCY_RULE = 26, 32, 109, 110, 67, 239
 GRAIN_RULE = 148
+YEN_RULE = 240
 MARKET_RULES: dict[int, Rule] = {
     STOCK_RULE: ((ZERO, Decimal("0.01")),),
     PENNY_OPTION_RULE: ((ZERO, Decimal("0.01")),),
@@ -38,6 +43,7 @@ MARKET_RULES: dict[int, Rule] = {
     FUTURE_RULE: ((ZERO, Decimal("0.25")),),
     GRAIN_RULE: ((ZERO, Decimal("0.25")),),
     CURRENCY_RULE: ((ZERO, Decimal("0.00005")),),
+    YEN_RULE: ((ZERO, Decimal("0.005")),),
 }
 
 WEEKLIES = 6
@@ -56,6 +62,10 @@ DERIVED_IDS = 2**29
 FIRST_WEEK = date(2000, 1, 3)
 """The Monday of week 0 in an option's contract id."""
 STRIKE_BITS, WEEK_BITS, CLASS_BITS = 12, 12, 4
+ADDED_CODE = 1 << CLASS_BITS
+"""The first class of options of symbols that were added; each of these has a class of its own."""
+ADDED_IDS = OPTION_IDS + 2**29
+ADDED_STRIKE_BITS, ADDED_WEEK_BITS, ADDED_CLASS_BITS = 9, 11, 8
 
 CORN = 38127218
 """The id of what the futures on corn are on; their months are those of all futures here."""
@@ -82,7 +92,8 @@ class Reference:
 class OptionClass:
     """The options of one trading class: on what, with which strikes, and when they end on their last day.
 
-    ``code`` is part of their contract ids and must never change. ``weekly`` classes have weekly and monthly
+    ``code`` is part of their contract ids and must never change (from ADDED_CODE on for symbols that were added).
+    ``weekly`` classes have weekly and monthly
     expiries, the others monthly ones only.
     """
 
@@ -129,16 +140,25 @@ class OptionClass:
         """The contract id of an option. Raises ValueError for one that cannot be numbered."""
         week = (expiry - FIRST_WEEK).days // 7
         index = self._strike_index(strike)
-        if not 0 <= week < 1 << WEEK_BITS or index is None:
+        base, code, week_bits, strike_bits = self._numbering
+        if not 0 <= week < 1 << week_bits or index is None:
             raise ValueError(f"{self.trading_class} has no option {expiry} {strike} {right}")
-        packed = (self.code << WEEK_BITS | week) << STRIKE_BITS | index
-        return OPTION_IDS + (packed << 1 | (right == "P"))
+        packed = (code << week_bits | week) << strike_bits | index
+        return base + (packed << 1 | (right == "P"))
+
+    @property
+    def _numbering(self) -> tuple[int, int, int, int]:
+        """The first contract id, the class's number from there, and the bits of week and strike."""
+        if self.code < ADDED_CODE:
+            return OPTION_IDS, self.code, WEEK_BITS, STRIKE_BITS
+        return ADDED_IDS, self.code - ADDED_CODE, ADDED_WEEK_BITS, ADDED_STRIKE_BITS
 
     def decode(self, con_id: int) -> tuple[date, Decimal, str] | None:
         """The option that a contract id of this class stands for, or None if there is no such option."""
-        packed, is_put = divmod(con_id - OPTION_IDS, 2)
-        packed, index = divmod(packed, 1 << STRIKE_BITS)
-        friday = FIRST_WEEK + timedelta(weeks=packed % (1 << WEEK_BITS), days=FRIDAY)
+        base, _, week_bits, strike_bits = self._numbering
+        packed, is_put = divmod(con_id - base, 2)
+        packed, index = divmod(packed, 1 << strike_bits)
+        friday = FIRST_WEEK + timedelta(weeks=packed % (1 << week_bits), days=FRIDAY)
         day = holidays.last_trading_day(friday)
         strike = index * self.strike_step
         if strike not in self.strikes() or not self.has_expiry(day):
@@ -178,7 +198,7 @@ class OptionClass:
 
     def _strike_index(self, strike: Decimal) -> int | None:
         index, rest = divmod(strike, self.strike_step)
-        return int(index) if rest == 0 and 0 < index < 1 << STRIKE_BITS else None
+        return int(index) if rest == 0 and 0 < index < 1 << self._numbering[3] else None
 
 
 @dataclass(frozen=True)
@@ -267,7 +287,11 @@ class Catalog:
         *,
         options: Iterable[OptionClass] = (),
         futures: Iterable[FutureClass] = (),
+        invents: bool = False,
     ) -> None:
+        self.invents = invents
+        self.added: list[str] = []
+        self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
         self._references = dict(references)
         self._option_classes = {each.code: each for each in options}
@@ -280,6 +304,57 @@ class Catalog:
         self.today = today
         for each in self._future_classes:
             self._instruments.update((future.contract.con_id, future) for future in each.listed(today))
+
+    def add(self, listing: Listing) -> None:
+        """Add a stock or ETF with its options, or give a listed one other terms."""
+        known = next((each for each in self._instruments.values() if _is_us_stock(each, listing.symbol)), None)
+        con_id = known.contract.con_id if known is not None else derived_id("STK", listing.symbol, "SMART", "USD")
+        instrument, reference = _stock(
+            con_id,
+            listing.symbol,
+            listing.name,
+            listing.exchange,
+            ("", "", ""),
+            str(listing.price),
+            listing.volatility,
+            listing.millions,
+            listing.isin,
+            stock_type=listing.kind,
+        )
+        self._instruments[con_id] = instrument
+        self._references[con_id] = reference
+        for code in [code for code, each in self._option_classes.items() if each.underlying.contract.con_id == con_id]:
+            del self._option_classes[code]
+        code = ADDED_CODE + len(self.added)
+        self.added.append(listing.symbol)
+        if listing.strike_step and code < ADDED_CODE + (1 << ADDED_CLASS_BITS):
+            self._option_classes[code] = OptionClass(
+                code, instrument, listing.symbol.replace(" ", ""), listing.price, listing.strike_step, INDEX_OPTION_RULE
+            )
+
+    def invent(self, symbol: str) -> None:
+        """Add the stock of a symbol as the simulator invents it."""
+        self.add(invented(symbol))
+        self._invented.add(symbol)
+
+    def restore_added(self, symbols: Iterable[str]) -> None:
+        """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
+        for symbol in list(symbols)[len(self.added) :]:
+            self.invent(symbol)
+
+    def _invent_for(self, wanted: ContractQuery) -> bool:
+        """Invent the stock that a description means, itself or through its options; tell whether it was one."""
+        plausible = (
+            self.invents
+            and is_plausible(wanted.symbol)
+            and wanted.sec_type in ("STK", "OPT")
+            and wanted.currency in ("", "USD")
+            and wanted.primary_exchange in ("", *US_EXCHANGES)
+            and not any(each.contract.symbol == wanted.symbol for each in self._instruments.values())
+        )
+        if plausible:
+            self.invent(wanted.symbol)
+        return plausible
 
     def get(self, con_id: int) -> Instrument | None:
         """Return the contract of an id, expired ones too, or None if there is no such contract."""
@@ -303,11 +378,15 @@ class Catalog:
         come with the exchange that was asked for.
         """
         wanted = _normalized(query)
+        if wanted.symbol in self._invented and wanted.primary_exchange in US_EXCHANGES:
+            wanted = replace(wanted, primary_exchange="")  # where an invented stock is listed, nobody can know
         if wanted.con_id:
             known = self.get(wanted.con_id)
             found = [known] if known is not None else []
         else:
             found = [*self._find_listed(wanted), *self._find_options(wanted, include_expired=include_expired)]
+            if not found and self._invent_for(wanted):
+                return self.find(query, include_expired=include_expired)
         return [
             _on_exchange(each, wanted.exchange)
             for each in found
@@ -419,7 +498,10 @@ class Catalog:
         return known
 
     def _class_of(self, con_id: int) -> OptionClass | None:
-        code = (con_id - OPTION_IDS) >> (1 + STRIKE_BITS + WEEK_BITS)
+        if con_id >= ADDED_IDS:
+            code = ADDED_CODE + ((con_id - ADDED_IDS) >> (1 + ADDED_STRIKE_BITS + ADDED_WEEK_BITS))
+        else:
+            code = (con_id - OPTION_IDS) >> (1 + STRIKE_BITS + WEEK_BITS)
         return self._option_classes.get(code) if con_id >= OPTION_IDS else None
 
     def _is_expired(self, instrument: Instrument) -> bool:
@@ -447,8 +529,11 @@ def derived_id(*facts: str) -> int:
     return DERIVED_IDS + int.from_bytes(digest, "big") % DERIVED_IDS
 
 
-def sample_catalog(today: date) -> Catalog:
-    """Build the catalog of the simulator as it is on a day."""
+def sample_catalog(today: date, *, invents: bool = False, listings: Iterable[Listing] = ()) -> Catalog:
+    """Build the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
+
+    ``invents``: a stock or ETF that is asked for and not listed is invented.
+    """
     instruments = {}
     references = {}
     for instrument, reference in _listed():
@@ -461,6 +546,14 @@ def sample_catalog(today: date) -> Catalog:
         (3, 76792991, "TSLA", "5", OPTION_RULE),
         (4, 4815747, "NVDA", "2.5", OPTION_RULE),
         (5, 8314, "IBM", "5", OPTION_RULE),
+        (8, 320227571, "QQQ", "5", PENNY_OPTION_RULE),
+        (9, 15547841, "TLT", "1", OPTION_RULE),
+        (10, 9579970, "IWM", "2.5", PENNY_OPTION_RULE),
+        (11, 4391, "AMD", "2.5", OPTION_RULE),
+        (12, 270639, "INTC", "0.5", OPTION_RULE),
+        (13, 3691937, "AMZN", "2.5", OPTION_RULE),
+        (14, 208813720, "GOOG", "2.5", OPTION_RULE),
+        (15, 72063691, "BRKB", "5", OPTION_RULE),
     )
     classes = [
         OptionClass(
@@ -485,17 +578,29 @@ def sample_catalog(today: date) -> Catalog:
     )
     # The monthly class is settled from the opening prices of its Friday.
     opening = replace(index, code=7, trading_class="SPX", weekly=False, ends_at="09:30")
-    return Catalog(
+    catalog = Catalog(
         instruments.values(),
         references,
         today,
         options=[*classes, index, opening],
         futures=[
             FutureClass(instruments[11004968], "CME", "50", FUTURE_RULE),
+            FutureClass(instruments[362687422], "CME", "5", FUTURE_RULE),
+            FutureClass(instruments[11004958], "CME", "20", FUTURE_RULE),
+            FutureClass(instruments[362687423], "CME", "2", FUTURE_RULE),
             # Quoted in cents for a bushel.
             FutureClass(instruments[CORN], "CBOT", "5000", GRAIN_RULE, price_magnifier=100),
         ],
+        invents=invents,
     )
+    for listing in listings:
+        catalog.add(listing)
+    return catalog
+
+
+def _is_us_stock(instrument: Instrument, symbol: str) -> bool:
+    contract = instrument.contract
+    return (contract.symbol, contract.sec_type, contract.currency) == (symbol, "STK", "USD")
 
 
 def _listed() -> Iterator[tuple[Instrument, Reference]]:
@@ -568,10 +673,15 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         1,
         "US4592001014",
     )
-    for con_id, symbol, name, exchange, price, walk in (
-        (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", "SPX"),
-        (11004968, "ES", "E-mini S&P 500", "CME", "6000.00", "SPX"),
-        (CORN, "ZC", "Corn Futures", "CBOT", "450.00", "ZC"),
+    yield from _more_stocks()
+    for con_id, symbol, name, exchange, price, volatility, walk in (
+        (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", 0.15, "SPX"),
+        (11004968, "ES", "E-mini S&P 500", "CME", "6000.00", 0.15, "SPX"),
+        (362687422, "MES", "Micro E-Mini S&P 500 Stock Price Index", "CME", "6000.00", 0.15, "SPX"),
+        (11004958, "NQ", "E-mini NASDAQ 100", "CME", "21000.00", 0.20, "NDX"),
+        (362687423, "MNQ", "Micro E-Mini Nasdaq-100 Index", "CME", "21000.00", 0.20, "NDX"),
+        (13455763, "VIX", "CBOE Volatility Index", "CBOE", "16.00", 0.90, "VIX"),
+        (CORN, "ZC", "Corn Futures", "CBOT", "450.00", 0.15, "ZC"),
     ):
         contract = Contract(con_id, symbol, "IND", exchange=exchange, local_symbol=symbol, trading_class=symbol)
         yield (
@@ -584,22 +694,56 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
                 industry="Indices",
                 category="Broad Range Equity Index",
             ),
-            Reference(Decimal(price), 0.15, 0, walk, 0.013),
+            Reference(Decimal(price), volatility, 0, walk, 0.013),
         )
-    euro = Contract(12087792, "EUR", "CASH", exchange="IDEALPRO", local_symbol="EUR.USD", trading_class="EUR.USD")
-    yield (
-        Instrument(
-            euro,
-            "European Monetary Union Euro",
-            "EUR.USD",
-            min_tick=Decimal("0.00005"),
-            order_types=ORDER_TYPES,
-            valid_exchanges="IDEALPRO",
-            market_rule_id=CURRENCY_RULE,
-            suggested_size_increment=Decimal(1),
-        ),
-        Reference(Decimal("1.08500"), 0.07, 0, "EUR.USD"),
+    for con_id, symbol, currency, name, price, volatility in (
+        (12087792, "EUR", "USD", "European Monetary Union Euro", "1.08500", 0.07),
+        (12087797, "GBP", "USD", "British pound", "1.27000", 0.08),
+        (14433401, "AUD", "USD", "Australian dollar", "0.65000", 0.10),
+        (15016062, "USD", "CAD", "United States dollar", "1.40000", 0.06),
+        (12087820, "USD", "CHF", "United States dollar", "0.88500", 0.07),
+        (15016059, "USD", "JPY", "United States dollar", "154.500", 0.10),
+    ):
+        yield _pair(con_id, symbol, currency, name, price, volatility)
+
+
+def _pair(
+    con_id: int, symbol: str, currency: str, name: str, price: str, volatility: float
+) -> tuple[Instrument, Reference]:
+    """A currency pair; ``currency`` is the one in which ``symbol`` is priced."""
+    pair = f"{symbol}.{currency}"
+    rule = YEN_RULE if currency == "JPY" else CURRENCY_RULE
+    contract = Contract(
+        con_id, symbol, "CASH", exchange="IDEALPRO", currency=currency, local_symbol=pair, trading_class=pair
     )
+    instrument = Instrument(
+        contract,
+        name,
+        pair,
+        min_tick=MARKET_RULES[rule][0][1],
+        order_types=ORDER_TYPES,
+        valid_exchanges="IDEALPRO",
+        market_rule_id=rule,
+        suggested_size_increment=Decimal(1),
+    )
+    return instrument, Reference(Decimal(price), volatility, 0, pair)
+
+
+def _more_stocks() -> Iterator[tuple[Instrument, Reference]]:
+    technology, none = ("Technology", "Semiconductors", "Electronic Compo-Semicon"), ("", "", "")
+    internet = ("Communications", "Internet", "E-Commerce/Products")
+    finance = ("Financial", "Insurance", "Reinsurance")
+    for con_id, symbol, name, exchange, sector, price, volatility, millions, isin, walk, kind in (
+        (320227571, "QQQ", "INVESCO QQQ TRUST SERIES 1", "NASDAQ", none, "510", 0.2, 35, "US46090E1038", "NDX", "ETF"),
+        (15547841, "TLT", "ISHARES 20+ YEAR TREASURY", "NASDAQ", none, "90", 0.14, 40, "US4642874329", "", "ETF"),
+        (9579970, "IWM", "ISHARES RUSSELL 2000 ETF", "ARCA", none, "235", 0.21, 28, "US4642876555", "", "ETF"),
+        (4391, "AMD", "ADVANCED MICRO DEVICES", "NASDAQ", technology, "140", 0.45, 38, "US0079031078", "", "COMMON"),
+        (270639, "INTC", "INTEL CORP", "NASDAQ", technology, "24.5", 0.5, 60, "US4581401001", "", "COMMON"),
+        (3691937, "AMZN", "AMAZON.COM INC", "NASDAQ", internet, "205", 0.3, 40, "US0231351067", "", "COMMON"),
+        (208813720, "GOOG", "ALPHABET INC-CL C", "NASDAQ", internet, "170", 0.28, 20, "US02079K1079", "", "COMMON"),
+        (72063691, "BRK B", "BERKSHIRE HATHAWAY-CL B", "NYSE", finance, "475", 0.16, 4, "US0846707026", "", "COMMON"),
+    ):
+        yield _stock(con_id, symbol, name, exchange, sector, price, volatility, millions, isin, walk, kind)
 
 
 def _stock(

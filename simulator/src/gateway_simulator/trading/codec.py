@@ -1,13 +1,13 @@
 """Plain data as JSON values and back: dataclasses, decimals, moments, enumerations, and collections of them.
 
 Decimals and moments are text; a moment is ISO 8601 with its offset from UTC. Reading follows the types that a
-dataclass declares and refuses whatever is not exactly of that shape.
+dataclass declares and refuses whatever is not exactly of that shape; a field with a default may be missing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -87,10 +87,12 @@ def _decode_tuple(arguments: tuple[Any, ...], values: list[Any], field: str) -> 
 
 def _decode_dataclass(kind: Any, value: dict[str, Any], field: str) -> Any:
     types = _types_of(kind)
-    names = [each.name for each in fields(kind)]
-    for name in names:
-        if name not in value:
-            raise DecodeError(f"{field}.{name}", "is missing")
+    names = []
+    for each in fields(kind):
+        if each.name in value:
+            names.append(each.name)
+        elif each.default is MISSING and each.default_factory is MISSING:
+            raise DecodeError(f"{field}.{each.name}", "is missing")
     for name in value:
         if name not in types:
             raise DecodeError(f"{field}.{name}", "is not a field of this document")

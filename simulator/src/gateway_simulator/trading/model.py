@@ -308,6 +308,8 @@ class Order:
     origin: int = 0
     cash_quantity: Decimal = ZERO
     model: str = ""
+    algo_strategy: str = ""
+    algo_params: tuple[tuple[str, str], ...] = ()
     parent_perm_id: int = 0
     submitted_at: datetime | None = None
     completed_at: datetime | None = None

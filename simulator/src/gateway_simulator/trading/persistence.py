@@ -18,6 +18,7 @@ from typing import Any
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
+from gateway_simulator.trading.invented import is_plausible
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
 from gateway_simulator.trading.model import Bulletin, Execution, Order, OrderStatus
@@ -93,7 +94,8 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
         shown=list(brokerage.shown.all()),
         market_changed=brokerage.market.revision != brokerage.seen_revision,
     )
-    return {"format": FORMAT, "version": VERSION, "market": brokerage.market.scripted(), **encode(state)}
+    added = {"added": list(brokerage.catalog.added)}
+    return {"format": FORMAT, "version": VERSION, "market": brokerage.market.scripted(), **added, **encode(state)}
 
 
 def restore(brokerage: Brokerage, document: Any, source: str = "the document") -> None:
@@ -102,6 +104,7 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
     The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and changes nothing then.
     """
     try:
+        brokerage.catalog.restore_added(_added(document))
         state, scripted = _read(brokerage, document)
         working = [_working_order(brokerage, each, at) for at, each in enumerate(state.working)]
         _check_references(brokerage, state)
@@ -162,10 +165,19 @@ def read_document(path: Path) -> Any:
     return document
 
 
+def _added(document: Any) -> list[str]:
+    """The symbols that were invented; none in a state of an older simulator."""
+    added = document.get("added", []) if isinstance(document, dict) else []
+    if not isinstance(added, list) or not all(isinstance(each, str) and is_plausible(each) for each in added):
+        raise DecodeError("added", f"is {added!r}, which is not a list of symbols")
+    return added
+
+
 def _read(brokerage: Brokerage, document: Any) -> tuple[BrokerageState, dict[str, Any]]:
     if not isinstance(document, dict):
         raise DecodeError("the document", "is not an object")
     rest = dict(document)
+    rest.pop("added", None)
     if (written := rest.pop("format", None)) != FORMAT:
         raise DecodeError("format", f"is {written!r}, not {FORMAT!r}: another program wrote this")
     if (version := rest.pop("version", None)) != VERSION:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage, BrokerageSettings
 from gateway_simulator.trading.catalog import sample_catalog
+from gateway_simulator.trading.invented import Listing
 from gateway_simulator.trading.market import Market
 from gateway_simulator.trading.model import Position
 from gateway_simulator.trading.tape import Tape
@@ -28,17 +29,20 @@ def sample_brokerage(
     hours: str = "always",
     tape: Tape | None = None,
     settings: BrokerageSettings | None = None,
+    invents: bool = True,
+    listings: Iterable[Listing] = (),
 ) -> Brokerage:
     """Build a brokerage to begin with: each account has 100000 USD, 100 AAPL and 50 MSFT, and no orders.
 
     ``mode`` is ``paper`` or ``live`` and names the account when ``accounts`` does not. Accounts are taken as given,
     so that one of the wrong kind for the mode can be simulated. ``now`` is when a tape with times in seconds starts;
-    the brokerage itself begins with the first moment it is told.
+    the brokerage itself begins with the first moment it is told. ``invents`` and ``listings`` are the catalog's.
     Raises ValueError for an unknown mode, an account id that cannot stand in a list, or unknown ``hours``.
     """
     if mode not in DEFAULT_ACCOUNTS:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(DEFAULT_ACCOUNTS)}")
-    catalog = sample_catalog(SAMPLE_DAY if now is None else now.astimezone(NEW_YORK).date())
+    today = SAMPLE_DAY if now is None else now.astimezone(NEW_YORK).date()
+    catalog = sample_catalog(today, invents=invents, listings=listings)
     trading_hours = TradingHours(hours)
     market = Market(catalog, trading_hours, seed, tape, start=now)
     brokerage = Brokerage(catalog, market, trading_hours, mode=mode, seed=seed, settings=settings)

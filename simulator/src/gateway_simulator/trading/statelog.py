@@ -48,6 +48,7 @@ class _Known:
     completed: tuple[int, Any] = (0, None)
     executions: tuple[int, Any] = (0, None)
     bulletins: tuple[int, Any] = (0, None)
+    added: tuple[int, Any] = (0, None)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
@@ -123,6 +124,7 @@ class StateLog:
         if ids:
             change["last_order_ids"] = encode(ids)
             known.ids = dict(brokerage.last_order_ids)
+        known.added = self._list(change, "added", brokerage.catalog.added, known.added)
         known.completed = self._list(change, "completed_orders", brokerage.completed_orders, known.completed)
         known.executions = self._list(change, "executions", brokerage.executions, known.executions)
         known.bulletins = self._list(change, "bulletins", brokerage.bulletins, known.bulletins)
@@ -248,7 +250,7 @@ def _apply(document: dict[str, Any], change: Change) -> None:
     if "market" in change:
         document["market"] = change["market"]
     document["last_order_ids"].update(change.get("last_order_ids", {}))
-    for name in ("completed_orders", "executions", "bulletins"):
+    for name in ("completed_orders", "executions", "bulletins", "added"):
         if name in change:
             document[name] = change[name]["all"] if "all" in change[name] else document[name] + change[name]["add"]
     if "working" in change:

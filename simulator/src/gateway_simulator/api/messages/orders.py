@@ -161,7 +161,7 @@ def open_order(order: Order, server_version: int, *, impact: OrderImpact | None 
             "IB",  # clearing intent
             0,  # not held
             0,  # no delta neutral contract
-            "",  # no algorithm
+            *_algorithm(order),
             0,  # solicited
             order.what_if,
             order.status.value,
@@ -213,7 +213,7 @@ def completed_order(order: Order, server_version: int) -> bytes:
             "IB",  # clearing intent
             0,  # not held
             0,  # no delta neutral contract
-            "",  # no algorithm
+            *_algorithm(order),
             0,  # solicited
             order.status.value,
             0,  # randomize size
@@ -280,6 +280,17 @@ def _order_middle(order: Order) -> list[FieldValue]:
         0,  # short sale slot
         "",  # designated location
         -1,  # exempt code
+    ]
+
+
+def _algorithm(order: Order) -> list[FieldValue]:
+    """The algorithm's name and, if there is one, its parameters."""
+    if not order.algo_strategy:
+        return [""]
+    return [
+        order.algo_strategy,
+        len(order.algo_params),
+        *(text for parameter in order.algo_params for text in parameter),
     ]
 
 

@@ -23,6 +23,7 @@ _PEG_BEST = ("PEG BEST", "PEGBEST")
 _PEG_MID = ("PEG MID", "PEGMID")
 _UP_TO_MID = ("Infinite", "Infinity")
 """What clients write for the offset that competes up to the midpoint; two offsets follow it."""
+_PLAYED_ALGORITHMS = ("Adaptive", "Twap", "Vwap")
 _NONE = ("", "None")
 """An order type that is not given; the gateway itself says "None", and clients send it back."""
 
@@ -64,7 +65,7 @@ def read_place_order(take: Reader) -> PlaceOrder:
     _hedge_and_clearing(take, name)
     if take.delta_neutral_contract():
         name("delta neutral contract")
-    _algorithm(take, name)
+    order = _algorithm(take, order, name)
     order = replace(order, what_if=take.flag("what if"))
     _routing_marks(take, order, name)
     _conditions(take, name)
@@ -229,12 +230,19 @@ def _hedge_and_clearing(take: Reader, name: _Name) -> None:
         name("not held")
 
 
-def _algorithm(take: Reader, name: _Name) -> None:
+def _algorithm(take: Reader, order: Order, name: _Name) -> Order:
+    """Take the algorithm: some are played as the plain order, and echoed with their parameters."""
     strategy = take.text("algorithm")
+    parameters: list[tuple[str, str]] = []
     if strategy:
-        _parameters(take, "algorithm parameters")
-        name(f"algorithm {_short(strategy)}")
+        for _ in range(take.count("number of algorithm parameters")):
+            parameters.append((take.text("algorithm parameter's name"), take.text("algorithm parameter's value")))
     take.text("algorithm id")
+    if strategy in _PLAYED_ALGORITHMS:
+        return replace(order, algo_strategy=strategy, algo_params=tuple(parameters))
+    if strategy:
+        name(f"algorithm {_short(strategy)}")
+    return order
 
 
 def _routing_marks(take: Reader, order: Order, name: _Name) -> None:
