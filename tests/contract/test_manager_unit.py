@@ -18,6 +18,8 @@ SECRETS = {"discord_url": "discord://1/t0ken", "heartbeat_url": "https://example
 GATEWAY = {
     "name": "ib-gateway",
     "client_id": 9000,
+    "auto_restart_time": "02:00 AM",
+    "timezone": "America/New_York",
     "expected_accounts": ["DU1234567"],
     "apis": [{"mode": "paper", "host": "127.0.0.1", "port": 4002}],
 }
