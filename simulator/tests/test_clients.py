@@ -69,8 +69,8 @@ class Day:
 
 async def trade(command: list[str], journal: Path, newest: int = 213) -> Day:
     """Let a client trade its day with a simulator of its own, which offers a server version."""
-    options = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
-    options += ("--server-version", str(newest))
+    day = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
+    options = (*day, "--server-version", str(newest))
     async with program(*options, "--journal-file", str(journal)) as (
         process,
         port,

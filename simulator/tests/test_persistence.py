@@ -185,6 +185,17 @@ def test_a_stop_that_was_triggered_stays_so_over_a_restart(tmp_path: Path) -> No
     assert desk.wait()[0] == "fill 1 10@186"
 
 
+def test_a_file_of_an_older_simulator_is_read(tmp_path: Path) -> None:
+    desk, path, other = busy_desk(), tmp_path / "state.json", fresh()
+    document = json.loads(json.dumps(to_document(desk.brokerage)))
+    del document["added"]
+    for each in (*(each["order"] for each in document["working"]), *document["completed_orders"]):
+        del each["algo_strategy"], each["algo_params"]
+    path.write_text(json.dumps(document))
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+
+
 # The log of what has changed since a snapshot.
 
 

@@ -138,15 +138,12 @@ async def test_an_algorithm_is_played_as_its_plain_order_and_echoed(strategy: st
         await client.until(lambda: resting.orderStatus.status == "Submitted")
         server.floor.move(1)
         await client.until(lambda: filled.orderStatus.status == "Filled")
-        other = IB()
-        await other.connectAsync("127.0.0.1", server.port, clientId=9, timeout=SOON)
-        try:
+        async with Client() as second:
+            other = await second.connect(server, 9)
             [seen] = await asyncio.wait_for(other.reqAllOpenOrdersAsync(), SOON)
             assert (seen.order.algoStrategy, seen.order.algoParams) == (strategy, parameters)
             [done] = await asyncio.wait_for(other.reqCompletedOrdersAsync(False), SOON)
             assert (done.order.algoStrategy, done.order.algoParams) == (strategy, parameters)
-        finally:
-            other.disconnect()
 
 
 async def test_an_order_for_the_contract_of_a_position_is_taken() -> None:
