@@ -55,6 +55,9 @@ _TEXT_SECONDS = 2.0
 """A text that spans lines is complete when no line has followed for so long."""
 
 _TEXT_LENGTH = 160
+
+_UNREPORTED_SECONDS = 2.0
+BACK = "connected to IBKR again"
 _RULER = re.compile(r"^[!=*\s]*$")
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -111,6 +114,7 @@ class _Login:
     misconfigured: Cause | None = None
     session: SessionKind = SessionKind.FULL
     splashes: int = 0
+    severed: bool = False
     attempts: int = 0
     twofa_since: datetime | None = None
     last_line: datetime | None = None
@@ -221,19 +225,23 @@ class LoginTracker:
                 changes.append(self._block(dialog))
         return changes
 
-    def link(self, time: datetime, connected: bool, mode: str | None = None) -> list[Change]:
-        """Process what the API reports of the gateway's link to IBKR; `mode` None stands for every login."""
+    def link(self, time: datetime, connected: bool | None, mode: str | None = None) -> list[Change]:
+        """Process what the API reports of the gateway's link to IBKR (None: nothing); `mode` None is every login."""
         changes = []
         for login in self._logins.values():
             if mode is not None and login.mode != mode:
                 continue
+            login.severed = connected is False
             if connected and login.state is LoginState.LINK_LOST:
                 login.quiet, login.splashes = None, 0
-                changes.append(self._enter(login, LoginState.READY, None, time, "connected to IBKR again"))
-            elif not connected and login.state in _IN:
+                changes.append(self._enter(login, LoginState.READY, None, time, BACK))
+            elif connected is False and login.state in _IN:
                 login.quiet = None
                 text = "the link to IBKR is lost; the gateway reconnects by itself"
                 changes.append(self._enter(login, LoginState.LINK_LOST, None, time, text))
+            elif connected is None and login.state is LoginState.LINK_LOST and not login.splashes:
+                # Nobody reports the link any more; no window shows that the gateway reconnects.
+                login.last_line, login.quiet = time, Quiet(_UNREPORTED_SECONDS, None, LoginState.READY, BACK)
         return changes
 
     @property
@@ -296,8 +304,8 @@ class LoginTracker:
         login.launched = login.launched or "mode" in groups
         login.session = signature.session or login.session
         login.splashes = max(0, login.splashes + signature.splash)
-        if login.splashes and signature.splash < 0:
-            # Another splash window is still open.
+        if signature.splash < 0 and (login.splashes or login.severed):
+            # Another splash window is still open, or the API knows better.
             login.quiet = None
         if "attempt" in groups:
             login.attempts += 1
@@ -370,7 +378,7 @@ class LoginTracker:
         if state is LoginState.AWAITING_2FA and login.state is not LoginState.AWAITING_2FA:
             login.twofa_since = time
         if state in (*_NEW_RUN, LoginState.RELOGIN_WAIT):
-            login.configured, login.misconfigured = False, None
+            login.configured, login.misconfigured, login.severed = False, None, False
         if state in _NEW_RUN:
             self._dialogs = {title: entry for title, entry in self._dialogs.items() if entry.login is not login}
         if state in _IN:

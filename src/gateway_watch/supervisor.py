@@ -314,8 +314,7 @@ class Supervisor:
 
     def _hear_link(self, news: LinkNews) -> bool:
         """Take in what the API reports of the connection to IBKR."""
-        connected = self._link.connected(news.mode)
-        changes = [] if connected is None else self._tracker.link(self.now(), connected, news.mode)
+        changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
         if not self._hear(changes):
             self._publish(self._login_text)
         return bool(changes)

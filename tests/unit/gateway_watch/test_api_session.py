@@ -86,7 +86,7 @@ async def test_a_session_that_is_opened_during_the_outage_learns_of_it() -> None
     async with gateway() as server:
         server.lose_connection()
         link = await until(ApiSession("127.0.0.1", server.port, ID, QUICK), ApiLink(), LinkState.LOST)
-    assert "2110" in link.text
+    assert "1100" in link.text
 
 
 @pytest.mark.asyncio

@@ -21,6 +21,9 @@ KEPT = [
 ]
 
 
+LAST_TRY = "Attempt 3: Authenticating (trying for another 60 seconds)..."
+
+
 def frame(title: str, event: str = "Opened") -> str:
     return f"detected frame entitled: {title}; event={event}"
 
@@ -78,6 +81,34 @@ def test_the_link_is_back_when_the_last_splash_window_has_closed() -> None:
     (change,) = tracker.after(now + timedelta(seconds=2))
 
     assert (change.state, change.text) == (LoginState.READY, "connected to IBKR again")
+
+
+def test_each_attempt_has_a_window_of_its_own_and_the_outage_goes_on() -> None:
+    tracker, last = ready()
+    titles = ["Connecting to server...", "Attempt 1: Authenticating...", LAST_TRY]
+    now = last
+    for before, after in zip([None, *titles[:-1]], titles, strict=True):
+        lines = [frame(after), *([frame(before, "Closed")] if before else [])]
+        state, now = state_after(tracker, now, *lines)
+        assert (state, tracker.after(now + timedelta(minutes=1))) == (LoginState.LINK_LOST, [])
+    _, now = state_after(tracker, now, frame(LAST_TRY, "Closed"))
+    assert [change.state for change in tracker.after(now + timedelta(seconds=2))] == [LoginState.READY]
+
+
+def test_a_closed_window_is_no_link_while_the_api_reports_none() -> None:
+    tracker, last = ready()
+    _, now = state_after(tracker, last, frame("Connecting to server..."))
+    assert tracker.link(now, connected=False) == []
+    state, now = state_after(tracker, now, frame("Connecting to server...", "Closed"))
+    assert (state, tracker.after(now + timedelta(hours=1))) == (LoginState.LINK_LOST, [])
+    assert [change.state for change in tracker.link(now, connected=True)] == [LoginState.READY]
+
+
+def test_a_link_that_nobody_reports_any_more_is_judged_by_the_windows() -> None:
+    tracker, last = ready()
+    tracker.link(last, connected=False)
+    assert tracker.link(last, connected=None) == []
+    assert [change.state for change in tracker.after(last + timedelta(seconds=2))] == [LoginState.READY]
 
 
 def test_a_window_that_closes_and_opens_again_is_one_outage() -> None:
