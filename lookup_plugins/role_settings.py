@@ -225,9 +225,13 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # it carries no types
         if name not in self._variables:
             default = option.get("default")
             return self._templar.template(trust_as_template(default)) if isinstance(default, str) else default
+        written = self._variables[name]
         try:
-            return self._templar.template(self._variables[name])
+            return self._templar.template(written)
         except AnsibleError as error:
+            if isinstance(written, str) and EXPRESSION.fullmatch(written):
+                # An expression names where the value comes from, and the error why it could not be had.
+                raise UnusableError(f"has no value: {error}. Correct the expression, or what it refers to.") from error
             # The error's own text can hold the value.
             reason = "." if private else f": {error}"
             raise UnusableError(

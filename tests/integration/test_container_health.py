@@ -173,6 +173,7 @@ def test_check_mode_looks_without_waiting_or_failing(start: Start, call: Call) -
     assert call("gateway_login", name="wtest-never", _ansible_check_mode=True)["state"] == "absent"
 
 
+REJECTED = "detected dialog entitled: Unrecognized Username or Password; event=Opened"
 LOGIN = f"""
 echo '.> Starting IBC in paper mode, with params:'
 echo '{IBC}Login dialog WINDOW_OPENED: LoginState is LOGGED_OUT'
@@ -213,8 +214,8 @@ def test_each_change_comes_by_itself_with_the_countdown(start: Start, call: Call
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
-        (f"{LOGIN} echo '{IBC}Login failed'; sleep 60", "bad_credentials"),
-        (f"{LOGIN} echo '{IBC}Connection to server failed: x'; sleep 60", "server_down"),
+        (f"{LOGIN} echo '{IBC}{REJECTED}'; sleep 60", "bad_credentials"),
+        (f"{LOGIN} echo '{IBC}Connection to server failed: Server error'; sleep 60", "server_down"),
         ("echo '.> Invalid TRADING_MODE: foo'; exit 1", "invalid_trading_mode"),
         (f"{LOGIN} sleep 2; exit 5", "exited"),
         (f"{LOGIN} sleep 60", "timeout"),
