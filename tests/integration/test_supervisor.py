@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -324,6 +325,20 @@ def test_a_container_that_cannot_be_created_is_notified_and_backed_off_from(make
     gateway.systemd.wait_ready()
     gateway.containers.append(docker("inspect", "--format", "{{.Id}}", gateway.name).stdout.strip())
     assert gateway.terminate(process)[0] == 0
+
+
+def test_a_creation_that_takes_long_gets_its_time_and_ends_at_a_stop(make: MakeGateway, tmp_path: Path) -> None:
+    real = shutil.which("docker")
+    slow = tmp_path / "docker"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = create ] && exec sleep 600\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    gateway = make({"WATCHDOG_USEC": "500000", "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    process = gateway.start(last=arguments(gateway))
+    # An image that is fetched takes longer than systemd waits without a sign.
+    gateway.systemd.wait(lambda messages: sum("EXTEND_TIMEOUT_USEC" in each for each in messages) > 2)
+    status, output = gateway.terminate(process)
+    assert (status, "stopped before the container was started" in output) == (0, True)
+    assert "starting the container" not in output
 
 
 def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
