@@ -160,7 +160,9 @@ class Supervisor:
             feed: Feed[_Item] = Feed()
             async with feed:
                 feed.add(self._signals())
-                if not (await self._await_turn(feed) and await self._back_off(feed) and await self._create(feed)):
+                waited = await self._await_turn(feed) and await self._back_off(feed)
+                # A wait can last into the quiet hours.
+                if not (waited and await self._await_turn(feed) and await self._create(feed)):
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from tests.engine import ROOT, docker, environment
@@ -25,6 +27,7 @@ from tests.integration.supervised import (
     START,
     STAY,
     TWOFA,
+    WEDNESDAY,
     WRONG_PASSWORD,
     Gateway,
     MakeGateway,
@@ -410,6 +413,21 @@ def test_after_failed_starts_it_pauses_and_can_be_stopped_meanwhile(make: MakeGa
     gateway.systemd.wait(lambda messages: any(m.startswith("EXTEND_TIMEOUT_USEC=") for m in messages))
     status, output = gateway.terminate(process)
     assert (status, START in output) == (0, False)
+
+
+def test_a_pause_that_lasts_into_the_quiet_hours_is_followed_by_no_request_in_them(
+    make: MakeGateway, tmp_path: Path
+) -> None:
+    variables = {"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"NRestarts": "1"})}
+    gateway = make(variables, twofa_quiet_hours="12:00-13:00")
+    approved = {"since": "2026-11-23T12:00:00+00:00", "twofa": True, "last_restart": None, "last_cause": "exited"}
+    (gateway.state / "session.json").write_text(json.dumps(approved))
+    gateway.create(NORMAL)
+    process = gateway.start(moment=WEDNESDAY - timedelta(seconds=6))
+    gateway.systemd.wait(lambda messages: any("Quiet hours" in each or "starting the" in each for each in messages))
+    status, output = gateway.terminate(process)
+    assert (status, START in output) == (0, False)
+    assert output.index("the next one comes in 10 s") < output.index("Quiet hours: no approval is requested before")
 
 
 def test_a_container_ended_by_the_units_own_stop_is_no_failure(make: MakeGateway, tmp_path: Path) -> None:
