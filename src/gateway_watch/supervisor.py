@@ -273,6 +273,7 @@ class Supervisor:
 
     async def _supervise(self, feed: Feed[_Item]) -> int:
         self._container = await self.engine.inspect(self.instance.container)
+        self._tracker.mask = self._container.mask
         since = await self.engine.time()
         self._tell("starting the container")
         self._progress = Progress(unsettled=self.monotonic())

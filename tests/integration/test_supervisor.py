@@ -393,6 +393,22 @@ def test_user_names_of_the_environment_do_not_reach_the_journal(make: MakeGatewa
     assert (status, "hello ***" in output, "edmund77" in output) == (1, True, False)
 
 
+def test_a_user_name_in_a_text_of_ibkrs_reaches_neither_journal_nor_people(make: MakeGateway, tmp_path: Path) -> None:
+    with Webhook() as server:
+        gateway = make({"RUNTIME_DIRECTORY": str(tmp_path)})
+        notify(gateway, server)
+        text = (STAMP + "detected dialog entitled: Login Error; event=Opened", STAMP + "Login error message:")
+        said = "The user edmund77 has to do something new"
+        program = script(says(START, *LOGIN, *ATTEMPT, *text, said), STAY)
+        status, output = gateway.run(program, "--env", "TWS_USERID=edmund77")
+    assert (status, gateway.session()["last_cause"]) == (1, "login_error")
+    assert "IBKR's text: The user *** has to do something new" in output
+    sent = [post.json["title"] + post.json["message"] for post in server.taken]
+    assert any("The user *** has" in each for each in sent)
+    written = [file.read_text() for file in (*gateway.state.rglob("*.json"), *tmp_path.glob("login.json"))]
+    assert not any("edmund77" in each for each in (output, *gateway.systemd.messages, *sent, *written))
+
+
 def systemctl(directory: Path, **properties: str) -> str:
     """A PATH whose systemctl answers with these properties: systemd itself cannot run here."""
     program = directory / "systemctl"
