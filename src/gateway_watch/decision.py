@@ -53,7 +53,7 @@ class Progress:
     """Since when the gateway has been in its present condition.
 
     `unsettled` since when it has neither been in order nor waited for something, None if it does; `waiting` since
-    when it has waited without a word; `failed` since when its login has failed.
+    when it has waited without a word; `failed` since when its login has failed, its controller's end included.
     """
 
     unsettled: float | None = None
@@ -75,6 +75,12 @@ def _without_limit(snapshot: Snapshot) -> bool:
     return snapshot.state in (LoginState.LINK_LOST, LoginState.BLOCKED)
 
 
+def _exited(snapshot: Snapshot) -> bool:
+    """Whether the controller ended after a failure. Of two in one container the other one keeps it running."""
+    exits = snapshot.cause is not None and snapshot.cause.next_step is NextStep.EXITS
+    return exits and snapshot.state is LoginState.RESTARTING
+
+
 def in_order(snapshot: Snapshot, health: str | None) -> bool:
     """Whether the gateway is logged in, ready and listening."""
     return snapshot.state is LoginState.READY and health == "healthy"
@@ -84,7 +90,7 @@ def progress(before: Progress, snapshot: Snapshot, health: str | None, now: floa
     """The condition after a look; `heard` if the gateway has said something new about its login."""
     waiting = waits(snapshot)
     limited = waiting and not _without_limit(snapshot)
-    failed = snapshot.state is LoginState.FAILED
+    failed = snapshot.state is LoginState.FAILED or _exited(snapshot)
     return Progress(
         unsettled=None if waiting or in_order(snapshot, health) else _since(before.unsettled, now),
         waiting=(now if heard else _since(before.waiting, now)) if limited else None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_watch.instance import Instance
-from gateway_watch.login import Change, LoginState
+from gateway_watch.login import Change, LoginState, modes_of
 from gateway_watch.login_gate import Asked, Gate, Hold, HoldKind, Rules, released
 from gateway_watch.session import Session
 from host_service.statefile import write_json
@@ -125,6 +125,8 @@ class Gatekeeper:
         )
         self._gate = read_gate(gate_file(instance))
         self._awaiting: set[str] = set()
+        self._requested: set[str] = set()
+        self._missing = set(modes_of(instance.trading_mode))
 
     @property
     def hold(self) -> Hold | None:
@@ -155,13 +157,17 @@ class Gatekeeper:
         if change.state is LoginState.AWAITING_2FA:
             if change.mode not in self._awaiting:
                 self._awaiting.add(change.mode)
+                self._requested.add(change.mode)
                 self._keep(self._gate.pushed(self._now()))
             return None
         # A dialog that flickers, or a device that is chosen, is no further request.
         if change.state is not LoginState.LOGGING_IN:
             self._awaiting.discard(change.mode)
         if change.state in _IN:
-            self._logged_in()
+            self._missing.discard(change.mode)
+            # Of two logins the one without a second factor answers no request of the other.
+            if change.mode in self._requested or not self._missing:
+                self._logged_in()
         if change.state not in _ASKS_AGAIN:
             return None
         hold = self._gate.before_next_push(self._rules, self._asked(), self._now())

@@ -63,6 +63,7 @@ class LinkWatch:
     _sessions: dict[str, ApiSession] = field(default_factory=dict, init=False)
     _outage: Outage | None = field(default=None, init=False)
     _since: datetime | None = field(default=None, init=False)
+    _reported: bool = field(default=False, init=False)
     _closed: bool = field(default=False, init=False)
     _hang_notified: bool = field(default=False, init=False)
 
@@ -134,6 +135,10 @@ class LinkWatch:
         """
         link, now = together(self._links.values()), self.now()
         state = LinkState.LOST if tries else link.state
+        self._reported = link.state is LinkState.LOST or (self._reported and self._outage is not None)
+        if not tries and link.client_id_in_use and not self._reported:
+            # No session will report the end of an outage that only windows have shown.
+            state = LinkState.CONNECTED
         before, self._outage = self._outage, outage_after(self._outage, state, now)
         if self._outage is None:
             if before is not None:

@@ -11,7 +11,7 @@ then follows both and assigns a line to the login that it fits best; the overall
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -155,7 +155,7 @@ class _Text:
 
     @property
     def said(self) -> str:
-        return " ".join(_TAG.sub(" ", " ".join(self.parts)).split())[:_TEXT_LENGTH]
+        return " ".join(_TAG.sub(" ", " ".join(self.parts)).split())
 
 
 @dataclass
@@ -164,7 +164,8 @@ class LoginTracker:
 
     `modes` are the trading modes to expect: ("paper",), ("live",) or ("live", "paper"). `twofa_timeout` is how
     many seconds the 2FA dialog usually stays. `kept_files` are the files, as the container names them, from which
-    a session was to be continued.
+    a session was to be continued. `mask` takes user names out of the texts of IBKR's and of dialogs, which go to
+    people and into files.
     """
 
     modes: tuple[str, ...] = ("paper",)
@@ -172,6 +173,7 @@ class LoginTracker:
     signatures: SignatureSet = field(default_factory=load)
     warnings: list[Cause] = field(default_factory=list, init=False)
     kept_files: list[str] = field(default_factory=list, init=False)
+    mask: Callable[[str], str] = field(default=str, init=False)
     _logins: dict[str, _Login] = field(init=False)
     _dialogs: dict[str, _Dialog] = field(default_factory=dict, init=False)
     _opened: _Dialog | None = field(default=None, init=False)
@@ -198,7 +200,7 @@ class LoginTracker:
             changes += self._on_dialog(dialog["title"], dialog["event"], time, line)
         elif self._opened is not None:
             if own and not found and self.signatures.dialogs.text_follows:
-                self._opened.text = self.signatures.line.sub("", line).strip()
+                self._opened.text = self.mask(self.signatures.line.sub("", line).strip())
             self._opened = None
         for signature, match in found:
             groups = {name: value.strip() for name, value in match.groupdict().items() if value is not None}
@@ -353,11 +355,11 @@ class LoginTracker:
         if text is None or text.signature.cause is None:
             return []
         otherwise = text.signature.cause
-        cause = self.signatures.refused(text.said, otherwise) if text.said else otherwise
+        cause = self.signatures.refused(text.said[:_TEXT_LENGTH], otherwise) if text.said else otherwise
         if otherwise.next_step is not self.signatures.causes[otherwise.id].next_step:
             cause = replace(cause, next_step=otherwise.next_step)
         if text.said:
-            cause = replace(cause, text=f"{cause.text} IBKR's text: {text.said}")
+            cause = replace(cause, text=f"{cause.text} IBKR's text: {self.mask(text.said)[:_TEXT_LENGTH]}")
         state = text.signature.state or LoginState.FAILED
         text.login.quiet = None
         return [self._enter(text.login, state, cause, time, cause.text, text.line, text.signature.id)]

@@ -316,6 +316,7 @@ class LoginWait:
         return failure if cause is None else Failure(cause.id, f"{cause.text} {failure.text}", cause.remedy)
 
     def _hear_line(self, line: LogLine) -> None:
+        self._tracker.mask = self._the_container().mask
         changes = self._tracker.feed(line.time, line.text)
         self._changes += changes
         if self._signatures.match(line.text):

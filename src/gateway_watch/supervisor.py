@@ -68,6 +68,11 @@ class _StopAsked:
 
 
 @dataclass(frozen=True)
+class _Created:
+    """`docker create` has done its work."""
+
+
+@dataclass(frozen=True)
 class _Stopped:
     """`docker stop` has done its work."""
 
@@ -80,7 +85,7 @@ class _Probed:
     detail: str
 
 
-_Item = _Line | _Ended | _StopAsked | _Stopped | _Probed | LinkNews | Event
+_Item = _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -155,7 +160,9 @@ class Supervisor:
             feed: Feed[_Item] = Feed()
             async with feed:
                 feed.add(self._signals())
-                if not await self._await_turn(feed) or not await self._back_off(feed):
+                waited = await self._await_turn(feed) and await self._back_off(feed)
+                # A wait can last into the quiet hours.
+                if not (waited and await self._await_turn(feed) and await self._create(feed)):
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:
@@ -239,6 +246,18 @@ class Supervisor:
                 return False
         return True
 
+    async def _create(self, feed: Feed[_Item]) -> bool:
+        """Create the container, which takes long if its image must be fetched; whether to go on."""
+        if not self.create:
+            return True
+        feed.add(self._creation())
+        while not isinstance(await feed.next(self._beat_period), _Created) and not self._stop_asked.is_set():
+            self._beat()
+        if self._stop_asked.is_set():
+            self._tell("stopped before the container was started")
+            return False
+        return True
+
     def _maintenance_seconds(self) -> float:
         """How long the next login must wait because the last one failed in IBKR's maintenance; 0 if it need not."""
         cause = self._signatures.causes.get(self._session.last_cause or "")
@@ -253,9 +272,8 @@ class Supervisor:
         return changed is not None and ready is not None and changed < ready
 
     async def _supervise(self, feed: Feed[_Item]) -> int:
-        if self.create:
-            await container_run.create(self.engine, self.instance.container, self.create)
         self._container = await self.engine.inspect(self.instance.container)
+        self._tracker.mask = self._container.mask
         since = await self.engine.time()
         self._tell("starting the container")
         self._progress = Progress(unsettled=self.monotonic())
@@ -571,6 +589,10 @@ class Supervisor:
             return decision.OK
         self._tell(f"{self._end.reason.cause}: {self._end.reason.line}")
         return self._end.status
+
+    async def _creation(self) -> AsyncGenerator[_Item, None]:
+        await container_run.create(self.engine, self.instance.container, self.create)
+        yield _Created()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
         # One at a time: the controller that logs out is not asked twice.

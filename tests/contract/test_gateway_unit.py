@@ -13,6 +13,7 @@ import jinja2
 import pytest
 import yaml
 from ansible.plugins.test.core import version_compare
+from jinja2.nativetypes import NativeEnvironment
 from tests.engine import docker, sandbox_image
 
 from gateway_watch import container_stop
@@ -152,3 +153,18 @@ def test_the_container_has_the_settings_of_the_former_script() -> None:
         "--publish 127.0.0.1:5900:5900",
     ):
         assert flag in unit, flag
+
+
+@pytest.mark.parametrize("deploys", [True, False])
+def test_only_a_restart_by_command_ends_another_session_of_the_user(deploys: bool) -> None:
+    """What the tasks of a restart ask for, with the variables of the deploy's handler and without them."""
+    tasks = yaml.safe_load((ROLE / "tasks/restart.yml").read_text())
+    (ask,) = [task for task in tasks if "approve-now" in str(task.get("ansible.builtin.command"))]
+    handlers = yaml.safe_load((ROLE / "handlers/main.yml").read_text())
+    (restart,) = [entry for entry in handlers if entry.get("ansible.builtin.include_tasks") == "restart.yml"]
+    given = {name: value for name, value in restart["vars"].items() if isinstance(value, bool)} if deploys else {}
+    known = {"__ib_gateway_release": "/opt/release", "__ib_gateway_instance": {"name": "ib-gateway"}}
+    argv = NativeEnvironment(undefined=jinja2.StrictUndefined).from_string(ask["ansible.builtin.command"]["argv"])
+    rendered: Any = argv.render(known | given)
+    assert rendered[:4] == ["/opt/release/bin/gateway-watch", "approve-now", "--instance", "ib-gateway"]
+    assert rendered[4:] == (["--unless-yielded"] if deploys else [])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from tests.engine import ROOT, docker, environment
@@ -24,6 +27,7 @@ from tests.integration.supervised import (
     START,
     STAY,
     TWOFA,
+    WEDNESDAY,
     WRONG_PASSWORD,
     Gateway,
     MakeGateway,
@@ -326,6 +330,20 @@ def test_a_container_that_cannot_be_created_is_notified_and_backed_off_from(make
     assert gateway.terminate(process)[0] == 0
 
 
+def test_a_creation_that_takes_long_gets_its_time_and_ends_at_a_stop(make: MakeGateway, tmp_path: Path) -> None:
+    real = shutil.which("docker")
+    slow = tmp_path / "docker"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = create ] && exec sleep 600\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    gateway = make({"WATCHDOG_USEC": "500000", "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    process = gateway.start(last=arguments(gateway))
+    # An image that is fetched takes longer than systemd waits without a sign.
+    gateway.systemd.wait(lambda messages: sum("EXTEND_TIMEOUT_USEC" in each for each in messages) > 2)
+    status, output = gateway.terminate(process)
+    assert (status, "stopped before the container was started" in output) == (0, True)
+    assert "starting the container" not in output
+
+
 def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
     """The docker clients of a supervisor by their command."""
     pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -375,6 +393,22 @@ def test_user_names_of_the_environment_do_not_reach_the_journal(make: MakeGatewa
     assert (status, "hello ***" in output, "edmund77" in output) == (1, True, False)
 
 
+def test_a_user_name_in_a_text_of_ibkrs_reaches_neither_journal_nor_people(make: MakeGateway, tmp_path: Path) -> None:
+    with Webhook() as server:
+        gateway = make({"RUNTIME_DIRECTORY": str(tmp_path)})
+        notify(gateway, server)
+        text = (STAMP + "detected dialog entitled: Login Error; event=Opened", STAMP + "Login error message:")
+        said = "The user edmund77 has to do something new"
+        program = script(says(START, *LOGIN, *ATTEMPT, *text, said), STAY)
+        status, output = gateway.run(program, "--env", "TWS_USERID=edmund77")
+    assert (status, gateway.session()["last_cause"]) == (1, "login_error")
+    assert "IBKR's text: The user *** has to do something new" in output
+    sent = [post.json["title"] + post.json["message"] for post in server.taken]
+    assert any("The user *** has" in each for each in sent)
+    written = [file.read_text() for file in (*gateway.state.rglob("*.json"), *tmp_path.glob("login.json"))]
+    assert not any("edmund77" in each for each in (output, *gateway.systemd.messages, *sent, *written))
+
+
 def systemctl(directory: Path, **properties: str) -> str:
     """A PATH whose systemctl answers with these properties: systemd itself cannot run here."""
     program = directory / "systemctl"
@@ -395,6 +429,21 @@ def test_after_failed_starts_it_pauses_and_can_be_stopped_meanwhile(make: MakeGa
     gateway.systemd.wait(lambda messages: any(m.startswith("EXTEND_TIMEOUT_USEC=") for m in messages))
     status, output = gateway.terminate(process)
     assert (status, START in output) == (0, False)
+
+
+def test_a_pause_that_lasts_into_the_quiet_hours_is_followed_by_no_request_in_them(
+    make: MakeGateway, tmp_path: Path
+) -> None:
+    variables = {"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"NRestarts": "1"})}
+    gateway = make(variables, twofa_quiet_hours="12:00-13:00")
+    approved = {"since": "2026-11-23T12:00:00+00:00", "twofa": True, "last_restart": None, "last_cause": "exited"}
+    (gateway.state / "session.json").write_text(json.dumps(approved))
+    gateway.create(NORMAL)
+    process = gateway.start(moment=WEDNESDAY - timedelta(seconds=6))
+    gateway.systemd.wait(lambda messages: any("Quiet hours" in each or "starting the" in each for each in messages))
+    status, output = gateway.terminate(process)
+    assert (status, START in output) == (0, False)
+    assert output.index("the next one comes in 10 s") < output.index("Quiet hours: no approval is requested before")
 
 
 def test_a_container_ended_by_the_units_own_stop_is_no_failure(make: MakeGateway, tmp_path: Path) -> None:

@@ -180,6 +180,21 @@ def test_a_gateway_that_should_exit_and_does_not_is_ended() -> None:
     assert end.reason.cause == "session_yielded"
 
 
+def test_one_of_two_controllers_that_gave_way_ends_the_run_for_that_cause() -> None:
+    failed = snapshot(LoginState.FAILED, CAUSES["session_yielded"])
+    state = decision.progress(Progress(), failed, "healthy", 100, heard=True)
+    # "IBC returned exit status 0", and the other controller keeps the container running.
+    exited = snapshot(LoginState.RESTARTING, CAUSES["session_yielded"])
+    state = decision.progress(state, exited, "healthy", 110, heard=True)
+    end = decision.on_time(state, exited, 300, 160)
+    assert end is not None
+    # With any other cause the next start would take the session back at once.
+    assert end.reason.cause == "session_yielded"
+    # A restart that the controller announced is none of it.
+    restarting = snapshot(LoginState.RESTARTING, CAUSES["twofa_slow_login"])
+    assert decision.progress(state, restarting, "healthy", 111, heard=True).failed is None
+
+
 @pytest.mark.parametrize(
     ("code", "was_ready", "asked", "status"),
     [(0, True, False, OK), (0, False, False, RETRY), (3, True, False, RETRY), (143, True, True, OK)],

@@ -202,6 +202,24 @@ async def test_a_taken_client_id_is_named_once_with_its_setting(tmp_path: Path) 
         assert it.watch.connected("paper") is None
 
 
+async def test_without_a_session_an_outage_that_windows_show_ends_with_them(tmp_path: Path) -> None:
+    async with world(tmp_path, ApiBehaviour(client_ids_in_use={9100})) as it:
+        it.hold()
+        await it.until(lambda: any("ib_gateway_watch_client_id" in text for text in it.said))
+        it.watch.judge(tries=True, planned=False)
+        it.now += MINUTE / 3
+        it.watch.judge(tries=False, planned=False)
+        it.now += 20 * MINUTE
+        # Nobody is notified of a link that came back at once.
+        it.watch.judge(tries=False, planned=False)
+        assert it.titles() == []
+        it.watch.judge(tries=True, planned=False)
+        it.now += 2 * MINUTE
+        it.watch.judge(tries=True, planned=False)
+        it.watch.judge(tries=False, planned=False)
+    assert it.titles() == ["not connected to IBKR since 13:20 (America/New_York)", "connected to IBKR again"]
+
+
 async def test_a_damaged_memory_of_a_restart_allows_none(tmp_path: Path) -> None:
     (tmp_path / "link-restart.json").write_text("{")
     async with world(tmp_path) as it:

@@ -25,6 +25,10 @@ MORNING = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 RULES = Rules(pushes_per_hour=4, quiet=None, yields=timedelta(minutes=30))
 AT_NIGHT = replace(RULES, quiet=QUIET)
 MINUTE = timedelta(minutes=1)
+BOTH = [
+    {"mode": mode, "host": "127.0.0.1", "port": port, "native_port": port}
+    for mode, port in (("live", 4001), ("paper", 4002))
+]
 
 
 def pushes(count: int, until: datetime = DAY) -> Gate:
@@ -126,8 +130,8 @@ def instance(tmp_path: Path, **settings: object) -> Instance:
     return parse(DOCUMENT | {"state_dir": str(tmp_path)} | settings, tmp_path / "instance.json")
 
 
-def change(state: LoginState) -> Change:
-    return Change(DAY, "paper", state, "text")
+def change(state: LoginState, mode: str = "paper") -> Change:
+    return Change(DAY, mode, state, "text")
 
 
 class Keeper:
@@ -179,6 +183,35 @@ def test_a_login_opens_the_gate_again(tmp_path: Path) -> None:
     assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)) == Gate()
     # A restart long after it is none of the gate's business.
     assert keeper.gate.on_change(change(LoginState.RESTARTING)) is None
+
+
+def test_of_two_logins_the_one_without_a_second_factor_answers_no_request(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, trading_mode="both", apis=BOTH)
+    holds = []
+    for _ in range(4):
+        # Each start logs the paper user in, asks for the live user's approval, and is ended because none came.
+        keeper.gate.on_change(change(LoginState.AWAITING_2FA, "live"))
+        keeper.gate.on_change(change(LoginState.READY, "paper"))
+        keeper.now += 3 * MINUTE
+        keeper.gate.on_change(change(LoginState.FAILED, "live"))
+        keeper.again()
+        holds.append(keeper.gate.at_start(Session())[0])
+    assert holds == [None, None, None, Hold(HoldKind.APPROVAL, keeper.now, None)]
+    gatekeeper.ask(keeper.instance, keeper.now, yielded=True)
+    assert keeper.gate.over() is not None
+    keeper.gate.on_change(change(LoginState.AWAITING_2FA, "live"))
+    keeper.gate.on_change(change(LoginState.READY, "live"))
+    assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)) == Gate()
+
+
+def test_two_logins_without_a_request_open_the_gate_once_both_are_in(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, trading_mode="both", apis=BOTH)
+    keeper.gate.on_change(change(LoginState.AWAITING_2FA, "live"))
+    keeper.again()
+    keeper.gate.on_change(change(LoginState.READY, "paper"))
+    assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)).pushes
+    keeper.gate.on_change(change(LoginState.READY, "live"))
+    assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)) == Gate()
 
 
 def test_what_was_asked_for_before_a_login_counts_no_more_after_it(tmp_path: Path) -> None:
