@@ -27,7 +27,7 @@ from tests.unit.position_manager.engine_world import (
 from tests.unit.position_manager.test_engine import drive, play
 
 from position_manager.brokers.broker import CodeSaid, PositionHeard
-from position_manager.journal.journal import Journal, JournalReader, Stamp
+from position_manager.journal.journal import Journal, JournalMismatchError, JournalReader, Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side
@@ -287,6 +287,15 @@ def test_a_migration_that_is_interrupted_leaves_version_1(tmp_path: Path, monkey
         Journal(path, Stamp("paper", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two")
     monkeypatch.undo()
     Journal(path, Stamp("paper", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two").close()
+
+
+def test_the_journal_of_another_account_is_refused_and_not_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    old_journal(path, {})
+    with pytest.raises(JournalMismatchError):
+        Journal(path, Stamp("live", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two")
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_a_trailing_stop_outlasts_the_migration(tmp_path: Path) -> None:
