@@ -290,7 +290,9 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        others = (sync_at, self._connect_at, desk.advance_at, self._keep_at)
+        # While an order is being sent nothing is kept; its end wakes the loop.
+        keep_at = None if desk.busy else self._keep_at
+        others = (sync_at, self._connect_at, desk.advance_at, keep_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:

@@ -442,6 +442,34 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
     play(tmp_path, at, story, config)
 
 
+def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_kept(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        turns, turn = [], manager.engine._turn
+
+        def counted() -> None:
+            turns.append(at.clock.now())
+            turn()
+
+        manager.engine._turn = counted  # type: ignore[method-assign]
+        await rise(at)
+        desk = manager.engine.desk
+        other = (ACCOUNT, 43)
+        desk.busy.add(other)
+        for _ in range(3):
+            at.quote(42, "4.50", "4.52")
+            await at.clock.advance(1)
+        assert desk.guard.moved
+        turns.clear()
+        await at.clock.advance(1)
+        assert len(turns) < 10
+        desk.busy.discard(other)
+        desk.wake.set()
+        await at.clock.advance(1)
+        assert not desk.guard.moved
+
+    play(tmp_path, long_put(), story, TRAILING)
+
+
 # ----- one list that lacks a position
 
 
