@@ -228,6 +228,26 @@ def test_after_a_split_a_release_does_not_sell_ten_times_the_position_on_the_old
     play(tmp_path, hundred_shares(), story, AT_90)
 
 
+def test_nor_does_a_release_while_the_market_cannot_be_seen(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await split(at)
+        at.quote(42, "10.00", None)
+        await at.clock.advance(2)
+        with pytest.raises(RefusedError, match="Release it when it is quoted"):
+            manager.engine.release("AAPL", by="a test")
+        manager.engine.reload(
+            manager.config.model_validate({**CONFIG, "defaults": {"stop": {"percent_of_premium": 20}}})
+        )
+        manager.engine.release("AAPL", by="a test")
+        for _ in range(8):
+            at.quote(42, "10.00", "10.01")
+            await at.clock.advance(1)
+        assert not at.received
+        assert not manager.engine.desk.locks
+
+    play(tmp_path, hundred_shares(), story, AT_90)
+
+
 def test_after_a_split_the_best_price_of_before_counts_no_longer(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(3):
