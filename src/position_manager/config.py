@@ -116,6 +116,12 @@ class Quotes(Section):
             raise ValueError(
                 f"quiet_seconds ({self.quiet_seconds}) must be at least max_age_seconds ({self.max_age_seconds})"
             )
+        if self.confirmations > 1 and self.confirm_within_seconds < 2 * self.confirm_seconds / (self.confirmations - 1):
+            # The next quote that counts would come too early to count, or too late: no rule would ever fire.
+            raise ValueError(
+                f"confirm_within_seconds ({self.confirm_within_seconds}) must be at least twice the time from one "
+                f"confirmation to the next: confirm_seconds ({self.confirm_seconds}) / {self.confirmations - 1}"
+            )
         return self
 
     @property

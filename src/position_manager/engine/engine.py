@@ -60,7 +60,7 @@ from position_manager.orders.reconcile import (
     reconcile,
 )
 from position_manager.refused import RefusedError
-from position_manager.rules.evaluation import Blind, Hold
+from position_manager.rules.evaluation import Blind, Close, Hold
 from position_manager.rules.evaluation import Cause as BlindCause
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Guard, Key
@@ -90,6 +90,16 @@ FRESH_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
 )
 """Causes of being unprotected that say nothing about quotes."""
+UNSEEN = frozenset(
+    {
+        BlindCause.MARKET_CLOSED,
+        BlindCause.HOURS_UNKNOWN,
+        BlindCause.OPENING,
+        BlindCause.NO_QUOTE,
+        BlindCause.WIDE_SPREAD,
+    }
+)
+"""Causes for which nobody knows at what price a unit trades."""
 SLICE = 10
 """So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
@@ -236,13 +246,22 @@ class Engine:
         held, holding = desk.guard.positions.get(key), desk.journal.holding(*key)
         if held is None or (holding is not None and holding.quantity == held.quantity):
             return
+        grew = holding is None or abs(held.quantity) > abs(holding.quantity)
         for unit in desk.guard.units_of(key[1]):
-            fires = desk.guard.would_fire(unit, desk.clock.now()) if unit.account == key[0] else None
-            grew = holding is None or abs(held.quantity) > abs(holding.quantity)
-            if fires is not None and (grew or desk.guard.rules[unit.key].rules.names_a_price(fires.rule)):
+            if unit.account != key[0]:
+                continue
+            rules, verdict = desk.guard.rules[unit.key].rules, desk.guard.at_first_sight(unit, desk.clock.now())
+            if isinstance(verdict, Close) and (grew or rules.names_a_price(verdict.rule)):
                 raise RefusedError(
-                    f"{unit.name} is now {held.quantity} and would be closed at once by its {fires.text}. "
+                    f"{unit.name} is now {held.quantity} and would be closed at once by its {verdict.text}. "
                     "Correct the rule and reload, then release it; or close it by hand after the release."
+                )
+            if isinstance(verdict, Blind) and verdict.cause in UNSEEN and grew and rules.name_prices:
+                # At night nobody can tell whether that price is of before a split; the opening would sell it all.
+                raise RefusedError(
+                    f"{unit.name} is now {held.quantity}, a rule of it names a price, and that cannot be compared "
+                    f"with the market now: {verdict.text}. Release it when it is quoted, or take the price out of "
+                    "the rule and reload first."
                 )
 
     # ----- the loop
@@ -290,7 +309,9 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        others = (sync_at, self._connect_at, desk.advance_at, self._keep_at)
+        # While an order is being sent nothing is kept; its end wakes the loop.
+        keep_at = None if desk.busy else self._keep_at
+        others = (sync_at, self._connect_at, desk.advance_at, keep_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:

@@ -515,13 +515,14 @@ class Journal(JournalReader):
                     self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._check()
-        if self._version < SCHEMA_VERSION:
-            self._migrate()
+        # Before the migration: the journal of somebody else stays as it is.
         if self.stamp != stamp:
             raise JournalMismatchError(
                 f"journal {self.path}: it belongs to {self.stamp}; this is {stamp}. "
                 "Name another file for this mode and these accounts; never share one."
             )
+        if self._version < SCHEMA_VERSION:
+            self._migrate()
 
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""

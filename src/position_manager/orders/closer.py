@@ -518,8 +518,8 @@ class Closer:
             self._refuse_locked(closing.account, closing.legs)
         if len(under_way) == 1:
             closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
-            # Whoever asks now means the market of now.
-            closing = replace(closing, ladders={}) if limit is None else closing
+            # Whoever asks now means the market of now, and that it is closed even if the rule's condition has gone.
+            closing = replace(closing, ladders={}, by=by) if limit is None else closing
             self._keep(closing)
             self.advance(closing)
             return self._outlook(closing, "" if limit is None else f" at {limit}")

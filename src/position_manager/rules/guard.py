@@ -351,12 +351,12 @@ class Guard:
         """The present unit of a key."""
         return self._by_key.get(key)
 
-    def would_fire(self, unit: Unit, now: datetime) -> Close | None:
-        """What would close a unit at once, on its present quotes and with nothing remembered."""
+    def at_first_sight(self, unit: Unit, now: datetime) -> Verdict:
+        """What the rules say of a unit on its present quotes, with nothing remembered and one quote enough."""
         policy = replace(self._policy, confirmations=1)
         rules = self.rules[unit.key].rules
         verdict, _ = evaluate(unit, rules, self.market(unit, now), Memory(), policy, self._calendar)
-        return verdict if isinstance(verdict, Close) else None
+        return verdict
 
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
         """Count the time since the last look."""

@@ -280,5 +280,10 @@ class RuleSet(Section):
         rule = self.own_rules.get(name)
         return isinstance(rule, (Stop, Target)) and (rule.price is not None or rule.underlying_price is not None)
 
+    @property
+    def name_prices(self) -> bool:
+        """Whether any rule names a price itself."""
+        return any(self.names_a_price(name) for name in self.own_rules)
+
 
 RULE_NAMES = tuple(RuleSet.model_fields)

@@ -220,6 +220,19 @@ def test_what_a_person_has_decided_stands_however_good_the_price_is(tmp_path: Pa
     play(tmp_path, short_puts(), story)
 
 
+def test_a_decision_of_a_rule_that_a_person_has_joined_stands_too(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await decided(at)
+        await manager.engine.close("42", by="a test")
+        for _ in range(20):
+            calm(at)
+            await at.clock.advance(1)
+        assert "closing_withdrawn" not in manager.kinds
+        assert manager.engine.closer.closings
+
+    play(tmp_path, short_puts(), story)
+
+
 def test_after_a_withdrawal_an_order_that_was_faster_closes_no_more_than_is_held(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.cancels_at_once = False

@@ -69,6 +69,25 @@ def test_a_zone_at_a_time_is_refused(tmp_path: Path, at: str) -> None:
     assert "hours.timezone" in fault
 
 
+@pytest.mark.parametrize(
+    ("quotes", "taken"),
+    [
+        ("{confirm_within_seconds: 1}", False),
+        ("{confirm_within_seconds: 2}", True),
+        ("{confirm_within_seconds: 1, confirmations: 3}", True),
+        ("{confirm_within_seconds: 1, confirmations: 1}", True),
+        ("{confirm_within_seconds: 59, confirm_seconds: 60}", False),
+    ],
+)
+def test_confirmations_that_could_never_follow_each_other_are_refused(tmp_path: Path, quotes: str, taken: bool) -> None:
+    text = f"mode: sim\nquotes: {quotes}\n"
+    if taken:
+        load(write(tmp_path, text))
+    else:
+        (fault,) = faults(tmp_path, text)
+        assert "confirm_within_seconds" in fault and "at least twice" in fault
+
+
 def test_numbers_are_exact(tmp_path: Path) -> None:
     config = load(write(tmp_path, "mode: sim\ndefaults: {stop: {price: 0.1}}\n"))
     assert isinstance(config.defaults.stop, Stop) and config.defaults.stop.price == Decimal("0.1")

@@ -27,7 +27,7 @@ from tests.unit.position_manager.engine_world import (
 from tests.unit.position_manager.test_engine import drive, play
 
 from position_manager.brokers.broker import CodeSaid, PositionHeard
-from position_manager.journal.journal import Journal, JournalReader, Stamp
+from position_manager.journal.journal import Journal, JournalMismatchError, JournalReader, Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side
@@ -228,6 +228,26 @@ def test_after_a_split_a_release_does_not_sell_ten_times_the_position_on_the_old
     play(tmp_path, hundred_shares(), story, AT_90)
 
 
+def test_nor_does_a_release_while_the_market_cannot_be_seen(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await split(at)
+        at.quote(42, "10.00", None)
+        await at.clock.advance(2)
+        with pytest.raises(RefusedError, match="Release it when it is quoted"):
+            manager.engine.release("AAPL", by="a test")
+        manager.engine.reload(
+            manager.config.model_validate({**CONFIG, "defaults": {"stop": {"percent_of_premium": 20}}})
+        )
+        manager.engine.release("AAPL", by="a test")
+        for _ in range(8):
+            at.quote(42, "10.00", "10.01")
+            await at.clock.advance(1)
+        assert not at.received
+        assert not manager.engine.desk.locks
+
+    play(tmp_path, hundred_shares(), story, AT_90)
+
+
 def test_after_a_split_the_best_price_of_before_counts_no_longer(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(3):
@@ -287,6 +307,15 @@ def test_a_migration_that_is_interrupted_leaves_version_1(tmp_path: Path, monkey
         Journal(path, Stamp("paper", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two")
     monkeypatch.undo()
     Journal(path, Stamp("paper", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two").close()
+
+
+def test_the_journal_of_another_account_is_refused_and_not_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    old_journal(path, {})
+    with pytest.raises(JournalMismatchError):
+        Journal(path, Stamp("live", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two")
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_a_trailing_stop_outlasts_the_migration(tmp_path: Path) -> None:
@@ -431,6 +460,34 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
         at.hold(put(con_id, con_id * 10), 2, "2.50")
         at.quote(con_id, "2.50", "2.52")
     play(tmp_path, at, story, config)
+
+
+def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_kept(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        turns, turn = [], manager.engine._turn
+
+        def counted() -> None:
+            turns.append(at.clock.now())
+            turn()
+
+        manager.engine._turn = counted  # type: ignore[method-assign]
+        await rise(at)
+        desk = manager.engine.desk
+        other = (ACCOUNT, 43)
+        desk.busy.add(other)
+        for _ in range(3):
+            at.quote(42, "4.50", "4.52")
+            await at.clock.advance(1)
+        assert desk.guard.moved
+        turns.clear()
+        await at.clock.advance(1)
+        assert len(turns) < 10
+        desk.busy.discard(other)
+        desk.wake.set()
+        await at.clock.advance(1)
+        assert not desk.guard.moved
+
+    play(tmp_path, long_put(), story, TRAILING)
 
 
 # ----- one list that lacks a position
