@@ -29,6 +29,9 @@ ANSWER_SECONDS = 10.0
 MOST_BYTES = 1 << 20
 """A longer frame comes from no gateway."""
 
+MOST_REFUSALS = 5
+"""So many refusals in a row are asked for; a gateway whose settings are applied refuses no more after one or two."""
+
 CLIENT_ID_IN_USE = 326
 
 _ERROR, _NEXT_VALID_ID, _CURRENT_TIME, _OPEN_ORDERS_END = b"4", b"9", b"49", b"53"
@@ -87,14 +90,16 @@ class Limits:
 class ApiSession:
     """One session; `events` opens it, `close` ends it from outside.
 
-    With `ask_orders` it also asks for its own open orders, which a read-only API refuses (321). The question is
-    repeated until it is refused, since the gateway asks on its screen about clients that want to write.
+    With `ask_orders` it also asks for its own open orders, which a read-only API refuses (321). A gateway that has
+    just logged in can refuse until its settings are applied, so the question is repeated; it ends after some refusals
+    in a row, since the gateway asks on its screen about clients that want to write.
     """
 
     def __init__(
         self, host: str, port: int, client_id: int, limits: Limits | None = None, *, ask_orders: bool = False
     ) -> None:
         self._ask_orders = ask_orders
+        self._refusals = 0
         self._host = host
         self._port = port
         self._client_id = client_id
@@ -171,10 +176,12 @@ class ApiSession:
                 asked = False
                 yield Answered()
             elif fields[0] == _OPEN_ORDERS_END:
+                self._refusals = 0
                 yield OrdersListed()
             elif (message := _system_message(fields)) is not None:
                 if is_read_only_refusal(message.code, message.text):
-                    self._ask_orders = False
+                    self._refusals += 1
+                    self._ask_orders = self._refusals < MOST_REFUSALS
                 yield message
 
     def _send(self, *fields: str) -> None:

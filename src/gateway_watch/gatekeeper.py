@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState, modes_of
-from gateway_watch.login_gate import Asked, Gate, Hold, HoldKind, Rules, released
+from gateway_watch.login_gate import SESSION_YIELDED, Asked, Gate, Hold, HoldKind, Rules, released
 from gateway_watch.session import Session
 from host_service.statefile import write_json
 from notifications.message import Message, Severity
@@ -154,6 +154,9 @@ class Gatekeeper:
 
     def on_change(self, change: Change) -> Hold | None:
         """The hold that ends this run, if the gateway is about to ask for an approval that must not be asked for."""
+        if change.cause is not None and change.cause.id == SESSION_YIELDED:
+            # What was asked for before is not a request to take the session back.
+            self._forget_request()
         if change.state is LoginState.AWAITING_2FA:
             if change.mode not in self._awaiting:
                 self._awaiting.add(change.mode)
@@ -182,6 +185,9 @@ class Gatekeeper:
         """A login has been reached: what was asked for is done, and asks for nothing later on."""
         if self._gate != Gate():
             self._keep(self._gate.logged_in())
+        self._forget_request()
+
+    def _forget_request(self) -> None:
         try:
             asked_file(self._instance).unlink(missing_ok=True)
         except OSError as error:

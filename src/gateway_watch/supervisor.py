@@ -85,7 +85,12 @@ class _Probed:
     detail: str
 
 
-_Item = _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
+@dataclass(frozen=True)
+class _Notified:
+    """A message with a picture has been handed over."""
+
+
+_Item = _Notified | _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -103,6 +108,7 @@ class Supervisor:
     engine: Engine = field(default_factory=Engine)
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     probe_seconds: float = 60.0
+    orders_seconds: float = 60.0
     say: Callable[[str], None] = say
     notify: Callable[[Message], object] = lambda message: None
     monotonic: Callable[[], float] = time.monotonic
@@ -143,6 +149,8 @@ class Supervisor:
         self._in_order = False
         self._week_told = False
         self._orders_reported = False
+        self._refused_since: float | None = None
+        self._to_picture: list[Message] = []
         self._status = ""
         self._beat_period = BEAT_SECONDS
         if watchdog := self.environment.get("WATCHDOG_USEC"):
@@ -301,6 +309,8 @@ class Supervisor:
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
                 return self._leave("The container was stopped, but docker did not let go of it.")
             heard = self._hear(self._tracker.after(self.now())) or heard
+            while self._to_picture:
+                feed.add(self._notify_with_picture(self._to_picture.pop(0)))
             self._judge(feed, heard=heard)
             self._judge_link()
             self._judge_orders()
@@ -327,7 +337,10 @@ class Supervisor:
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
                 # The end of a run is told with its picture when it is carried out.
                 if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
-                    self.notify(message)
+                    if change.state is LoginState.BLOCKED and self.instance.vnc is not None:
+                        self._to_picture.append(message)
+                    else:
+                        self.notify(message)
         return bool(changes)
 
     def _hear_link(self, news: LinkNews) -> bool:
@@ -378,6 +391,14 @@ class Supervisor:
         refused = self._link.orders_refused
         if refused is None or self._ready_at is None or self._stopping or self._end is not None:
             return
+        if not refused or self._snapshot().state is not LoginState.READY:
+            self._refused_since = None
+        if refused:
+            # After a login the settings are applied a moment later.
+            now = self.monotonic()
+            self._refused_since = now if self._refused_since is None else self._refused_since
+            if self._snapshot().state is not LoginState.READY or now - self._refused_since < self.orders_seconds:
+                return
         restarted = self._session.read_only_restarted
         if not refused:
             if restarted:
@@ -508,21 +529,30 @@ class Supervisor:
             await self._remove_kept_files()
         if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
             self.say(f"gateway-watch: {cost}")
-        picture = self._session.last_screenshot
-        taken: Path | None = None
         cause = self._signatures.causes.get(end.reason.cause)
         # Where the controller's next try must be prevented, it has dismissed the dialog already.
-        if self.instance.vnc is not None and not (cause and cause.interrupt):
-            try:
-                password = screenshot.password_file(self.instance, self.environment)
-                taken = await screenshot.save(self.instance, password, end.reason.cause, self.now(), SCREENSHOT_SECONDS)
-                picture = str(taken)
-                self.say(f"gateway-watch: the screen at this moment is in {picture}")
-            except screenshot.ScreenshotError as error:
-                self.say(f"gateway-watch: no screenshot: {error}")
+        taken = None if cause is not None and cause.interrupt else await self._picture(end.reason.cause)
+        picture = str(taken) if taken else self._session.last_screenshot
         self._keep_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
         self.notify(messages.on_end(self.instance, end, taken, self.now()))
         self._stop(feed)
+
+    async def _notify_with_picture(self, message: Message) -> AsyncGenerator[_Item, None]:
+        """What is on the screen says more than a title: it is attached, if it can be taken."""
+        self.notify(replace(message, attachment=await self._picture(message.kind)))
+        yield _Notified()
+
+    async def _picture(self, cause: str) -> Path | None:
+        if self.instance.vnc is None:
+            return None
+        try:
+            password = screenshot.password_file(self.instance, self.environment)
+            taken = await screenshot.save(self.instance, password, cause, self.now(), SCREENSHOT_SECONDS)
+        except screenshot.ScreenshotError as error:
+            self.say(f"gateway-watch: no screenshot: {error}")
+            return None
+        self.say(f"gateway-watch: the screen at this moment is in {taken}")
+        return taken
 
     async def _remove_kept_files(self) -> None:
         """Remove what announces a session that IBKR refuses, so that the next start is a full login."""

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.engine import ROOT, docker, environment
+from tests.unit.notifications.webhook import SECRET, Webhook
 
 STAMP = "2026-11-23 01:02:03:456 IBC: "
 
@@ -58,7 +59,8 @@ from datetime import UTC, datetime, timedelta
 from gateway_watch import cli
 from gateway_watch.supervisor import Supervisor
 shift = datetime.fromisoformat("{moment}") - datetime.now(UTC)
-cli.Supervisor = functools.partial(Supervisor, now=lambda: datetime.now(UTC) + shift, probe_seconds={probe_seconds})
+cli.Supervisor = functools.partial(Supervisor, now=lambda: datetime.now(UTC) + shift, probe_seconds={probe_seconds},
+    orders_seconds=1)
 sys.exit(cli.main(["run", *sys.argv[1:]]))
 """
 
@@ -304,3 +306,10 @@ class Gateway:
 
 MakeGateway = Callable[..., Gateway]
 NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+
+
+def notify(gateway: Gateway, server: Webhook, more: str = "") -> None:
+    """Give the gateway the address of a real server, as a deploy does."""
+    file = gateway.secrets / "notify_urls"
+    file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n{more}")
+    file.chmod(0o600)

@@ -31,19 +31,13 @@ from tests.integration.supervised import (
     WRONG_PASSWORD,
     Gateway,
     MakeGateway,
+    notify,
     says,
     script,
 )
 from tests.unit.notifications.webhook import SECRET, Answer, Webhook
 
 from host_service import gateway_login
-
-
-def notify(gateway: Gateway, server: Webhook, more: str = "") -> None:
-    """Give the gateway the address of a real server, as a deploy does."""
-    file = gateway.secrets / "notify_urls"
-    file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n{more}")
-    file.chmod(0o600)
 
 
 def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: MakeGateway) -> None:

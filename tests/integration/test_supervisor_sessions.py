@@ -23,9 +23,11 @@ from tests.integration.supervised import (
     TWOFA,
     WRONG_PASSWORD,
     MakeGateway,
+    notify,
     says,
     script,
 )
+from tests.unit.notifications.webhook import Webhook
 
 SATURDAY = datetime(2026, 11, 28, 6, 30, tzinfo=UTC)
 """Half past one at night in New York: IBKR's weekly maintenance, until 3:00."""
@@ -297,3 +299,18 @@ def test_an_unknown_dialog_is_reported_and_ends_nothing(make: MakeGateway) -> No
     status, output = gateway.terminate(process)
     assert status == 0
     assert re.search(r"unknown_dialog|no rule knows|is open", output)
+
+
+def test_people_receive_an_unknown_dialog_even_if_no_picture_can_be_taken(make: MakeGateway) -> None:
+    with Webhook() as server:
+        gateway = make(vnc={"host": "127.0.0.1", "port": 1})
+        (gateway.secrets / "vnc_password").write_text("secret12")
+        notify(gateway, server)
+        opened = dialog("Password Notice")
+        gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE, opened), LISTEN, STAY))
+        process = gateway.start()
+        server.wait(lambda: bool(server.taken), 60)
+        status, output = gateway.terminate(process)
+    assert status == 0
+    assert "no screenshot: " in output
+    assert '"Password Notice"' in server.taken[0].json["title"]

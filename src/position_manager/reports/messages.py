@@ -137,9 +137,16 @@ class Author:
     def moved(self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause) -> Message:
         kind = "position_closed" if not quantity else "position_opened" if not before else "position_changed"
         severity = Severity.INFO if cause is Cause.USER else Severity.WARNING
-        return self._say(
-            kind, severity, f"{label}: {before} to {quantity}, {cause}", fields=(("account", masked(account)),)
-        )
+        title, lines = f"{label}: {before} to {quantity}, {cause}", list[str]()
+        if cause is Cause.REOPENED and before == quantity:
+            # Only another average cost shows it. If the broker has corrected the cost, this takes protection away.
+            severity = Severity.ALERT
+            title = f"{label}: taken for closed and opened again, as its average cost has changed"
+            lines.append(
+                "Its trailing best, breakeven and any decision to close have been reset. If the position is the same "
+                "and only its cost was corrected, check that its stop is where you want it."
+            )
+        return self._say(kind, severity, title, *lines, fields=(("account", masked(account)),))
 
     def unexplained(self, label: str, account: str, expected: Decimal, reported: Decimal) -> Message:
         return self._say(

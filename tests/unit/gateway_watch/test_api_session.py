@@ -11,7 +11,16 @@ import pytest
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.trading.sample import sample_brokerage
-from gateway_watch.api_session import Answered, ApiEvent, ApiSession, Closed, Limits, Opened, SystemMessage
+from gateway_watch.api_session import (
+    MOST_REFUSALS,
+    Answered,
+    ApiEvent,
+    ApiSession,
+    Closed,
+    Limits,
+    Opened,
+    SystemMessage,
+)
 from gateway_watch.ibkr_link import ApiLink, LinkState
 
 QUICK = Limits(connect=5, quiet=0.05, answer=5)
@@ -155,3 +164,34 @@ async def test_close_frees_the_client_id() -> None:
         assert kinds[-1] is Closed
         again = await until(ApiSession("127.0.0.1", server.port, ID, QUICK), ApiLink(), LinkState.CONNECTED)
         assert again.open
+
+
+@pytest.mark.asyncio
+async def test_a_refusal_before_the_settings_are_applied_is_asked_again() -> None:
+    behaviour = ApiBehaviour(read_only=True)
+    async with gateway(behaviour) as server:
+        session = ApiSession("127.0.0.1", server.port, ID, QUICK, ask_orders=True)
+        link, seen = ApiLink(), list[bool | None]()
+        async with asyncio.timeout(10), aclosing(session.events()) as events:
+            async for event in events:
+                link = link.after(event)
+                if link.orders_refused:
+                    behaviour.read_only = False
+                seen.append(link.orders_refused)
+                if seen[-1] is False:
+                    break
+    assert True in seen
+
+
+@pytest.mark.asyncio
+async def test_a_read_only_api_is_not_asked_for_ever() -> None:
+    async with gateway(ApiBehaviour(read_only=True)) as server:
+        session = ApiSession("127.0.0.1", server.port, ID, QUICK, ask_orders=True)
+        refusals = answers = 0
+        async with asyncio.timeout(10), aclosing(session.events()) as events:
+            async for event in events:
+                refusals += isinstance(event, SystemMessage) and event.code == 321
+                answers += isinstance(event, Answered)
+                if answers == MOST_REFUSALS + 3:
+                    break
+    assert refusals == MOST_REFUSALS

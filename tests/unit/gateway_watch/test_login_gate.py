@@ -16,6 +16,7 @@ from gateway_watch.instance import Instance, parse
 from gateway_watch.login import Change, LoginState
 from gateway_watch.login_gate import Asked, Gate, Hold, HoldKind, QuietHours, Rules, released
 from gateway_watch.session import Session
+from gateway_watch.signatures import load
 
 ZONE = ZoneInfo("America/New_York")
 DAY = datetime(2026, 11, 25, 18, 0, tzinfo=UTC)  # 13:00 New York
@@ -254,3 +255,15 @@ def test_wrong_quiet_hours_of_an_instance_are_named(tmp_path: Path, value: objec
     with pytest.raises(ValueError, match=r"twofa_quiet_hours: .*(23:00-07:00|must be a text)"):
         instance(tmp_path, twofa_quiet_hours=value)
     assert instance(tmp_path, twofa_quiet_hours="23:00-07:00").twofa_quiet_hours == QUIET
+
+
+def test_a_request_from_before_a_session_was_given_up_does_not_take_it_back(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    gatekeeper.ask(keeper.instance, keeper.now, yielded=True)
+    keeper.now += 10 * MINUTE
+    keeper.gate.on_change(replace(change(LoginState.FAILED), cause=load().causes["session_yielded"]))
+    keeper.again()
+    hold, new = keeper.gate.at_start(Session(last_cause="session_yielded"))
+    assert new
+    assert hold is not None
+    assert hold.kind is HoldKind.YIELDED

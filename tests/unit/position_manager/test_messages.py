@@ -16,6 +16,7 @@ from notifications.outbox import Outbox
 from position_manager.brokers.broker import CodeSaid
 from position_manager.engine.connection_state import About
 from position_manager.orders.closing import Closing
+from position_manager.orders.evidence import Cause
 from position_manager.orders.ladder import Bound, CapReached
 from position_manager.reports.messages import Author
 
@@ -93,3 +94,11 @@ def test_a_worse_cause_of_being_unprotected_is_told_although_a_lesser_one_was(tm
         assert manager.kinds.count("protected") == 1
 
     play(tmp_path, short_puts(), story, CONFIG)
+
+
+def test_a_changed_average_cost_alone_is_an_alert_that_names_the_lost_protection() -> None:
+    author, two = Author("paper", NOW), Decimal(2)
+    reopened = author.moved("SPY", "DU1", two, two, Cause.REOPENED)
+    assert reopened.severity is Severity.ALERT
+    assert "trailing best, breakeven" in reopened.lines[0]
+    assert author.moved("SPY", "DU1", two, Decimal(3), Cause.USER).severity is Severity.INFO
