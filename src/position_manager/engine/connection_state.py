@@ -17,6 +17,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from ib_connection.codes import is_read_only_refusal
 from position_manager.brokers.broker import ends_quotes
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -98,6 +99,12 @@ def is_account_fault(code: int, text: str) -> bool:
     """Whether a 321 is about the account: the API is read-only, or the account may not do this at all. Every other 321
     is about the one request that it answers."""
     return REACTIONS.get(code) is Reaction.CONFIGURATION and _ACCOUNT_FAULT.search(text) is not None
+
+
+def is_read_only_halt(reason: str | None) -> bool:
+    """Whether a HALT was for an API that is read-only. Its reason is the code and the text of IB's message."""
+    code, _, text = (reason or "").partition(" ")
+    return code.isdigit() and is_read_only_refusal(int(code), text)
 
 
 _MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
@@ -351,6 +358,14 @@ class Page:
 
 
 @dataclass(frozen=True)
+class HaltOver:
+    """End the HALT for a read-only API: a session that was opened after it has answered a full sync, which a read-only
+    API refuses. Only if the HALT that is written down is that one."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class HaltAll:
     """Write down the sticky HALT."""
 
@@ -359,7 +374,7 @@ class HaltAll:
 
 Action = (
     FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | ResumePrices | DoubtQuotes
-    | Alert | Recovered | Page | HaltAll
+    | Alert | Recovered | Page | HaltAll | HaltOver
 )  # fmt: skip
 
 
@@ -369,7 +384,8 @@ class Connection:
 
     ``link``: how it stands apart from maintenance and halt. ``verified``: whether the session's accounts are checked.
     ``pending``: the steps of sync number ``sync`` that are not answered yet. ``degraded``: farms that are down.
-    ``suspended``: instruments without a live quote. ``halted``: why nothing is sent until a person resumes.
+    ``suspended``: instruments without a live quote. ``halted``: why nothing is sent until a person resumes,
+    ``new_since_halt`` whether the session is newer than that.
     ``maintenance``: the freezing window whose interruption is not over, ``interrupted`` whether the link was away when
     it was due; ``window_over``: the end of the last such window that is done with.
     ``away_since``: since when it is not READY, ``told`` whether that was alerted, ``page_at`` when a person is paged
@@ -383,6 +399,7 @@ class Connection:
     degraded: frozenset[str] = frozenset()
     suspended: frozenset[str] = frozenset()
     halted: str | None = None
+    new_since_halt: bool = False
     maintenance: Span | None = None
     interrupted: bool = False
     window_over: datetime | None = None
@@ -479,7 +496,9 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
 def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
     match event:
         case SocketUp():
-            return _lost(replace(old, verified=False), Phase.SOCKET, "a new session", now, patience)
+            new_since_halt = old.halted is not None
+            new = replace(old, verified=False, new_since_halt=new_since_halt)
+            return _lost(new, Phase.SOCKET, "a new session", now, patience)
         case SocketDown():
             return _down(old, event.why, now, patience)
         case SessionVerified():
@@ -493,7 +512,9 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             if event.sync != old.sync or old.pending[:1] != (event.step,):
                 return old, ()
             left = old.pending[1:]
-            return replace(old, pending=left, link=old.link if left else Phase.READY), ()
+            new = replace(old, pending=left, link=old.link if left else Phase.READY)
+            over = not left and old.new_since_halt and is_read_only_halt(old.halted)
+            return new, (HaltOver(old.halted),) if over and old.halted else ()
         case SyncFailed():
             if event.sync != old.sync or not old.pending:
                 return old, ()
@@ -602,7 +623,7 @@ def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) 
         case Reaction.CONFIGURATION:
             if old.halted is not None:
                 return old, ()
-            return replace(old, halted=said), (HaltAll(said), Page(f"halted: {said}", About.HALT))
+            return replace(old, halted=said, new_since_halt=False), (HaltAll(said), Page(f"halted: {said}", About.HALT))
         case Reaction.NONE:
             return old, ()
 

@@ -512,6 +512,8 @@ class Engine:
                 desk.say(desk.author.page(action.text, action.about))
             case link.HaltAll():
                 self._halt(action.reason)
+            case link.HaltOver():
+                self._end_read_only_halt()
         desk.wake.set()
 
     def _ask_for_the_login(self) -> None:
@@ -526,6 +528,19 @@ class Engine:
 
     def _halt(self, reason: str) -> None:
         self._write_halt(reason)
+        self._read_halts()
+
+    def _end_read_only_halt(self) -> None:
+        """The API accepts orders again. A halt that a person has written in the meantime stays."""
+        record = self.desk.halts.record
+        halt = record.read()
+        if halt is not None and link.is_read_only_halt(halt.reason):
+            try:
+                record.resume()
+            except OSError as error:
+                _log.error("the halt for a read-only API could not be ended: %s", error)
+                return
+            _log.info("The API accepts orders again: the halt is over")
         self._read_halts()
 
     def _write_halt(self, reason: str) -> None:

@@ -59,9 +59,9 @@ class HaltRecord:
             reason = f"{self._path} cannot be read ({type(error).__name__}: {error})"
             return Halt(reason, None, remedy)
 
-    def write(self, reason: str, now: datetime) -> None:
-        """Halt. The first reason stands until a person resumes. Raises OSError."""
-        if self.read() is None:
+    def write(self, reason: str, now: datetime, *, replaces: bool = False) -> None:
+        """Halt. The first reason stays until a person resumes, unless this one `replaces` it. Raises OSError."""
+        if replaces or self.read() is None:
             write_json(self._path, {"reason": reason, "since": now.isoformat()})
 
     def resume(self) -> bool:

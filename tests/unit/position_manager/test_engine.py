@@ -266,7 +266,7 @@ def test_the_long_leg_is_not_sold_while_the_short_one_is_locked(tmp_path: Path) 
 
 def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(321, "The API interface is currently in Read-Only mode."))
+        at.tell(CodeSaid(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
         await at.clock.advance(6)
         assert manager.engine.desk.connection.phase is Phase.HALTED
         await manager.kill()

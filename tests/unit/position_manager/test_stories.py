@@ -355,6 +355,50 @@ def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None],
     tell(story)
 
 
+READ_ONLY = "The API interface is currently in Read-Only mode."
+
+
+async def read_only(at: World, manager: Manager) -> None:
+    """A close that the API refuses, because it is read-only."""
+    await breach(at)
+    (order,) = at.ours(42)
+    order.over = "Inactive"
+    at.tell(CodeSaid(321, READ_ONLY, order.sent.order_id))
+    await at.clock.advance(90)
+    assert manager.engine.desk.connection.phase is Phase.HALTED
+
+
+async def restarted_gateway(at: World) -> None:
+    assert at.port is not None
+    at.port.drop()
+    for _ in range(30):
+        await at.clock.advance(5)
+        at.quote(42, "3.75", "3.85")
+
+
+def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await read_only(at, manager)
+        await restarted_gateway(at)
+        assert manager.engine.ready
+        assert not manager.engine.desk.halts.read()
+        assert manager.kinds.count("resumed") == 1
+
+    tell(story)
+
+
+def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(tell: Callable[..., None]) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await read_only(at, manager)
+        manager.engine.desk.halts.record.write("holiday (halted by ada)", at.clock.now(), replaces=True)
+        await restarted_gateway(at)
+        assert manager.engine.desk.connection.phase is Phase.HALTED
+        (halt,) = manager.engine.desk.halts.read()
+        assert halt.reason == "holiday (halted by ada)"
+
+    tell(story)
+
+
 def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         (tmp_path / "HALT").touch()
