@@ -157,8 +157,7 @@ def _as_line(record: Record, label: str) -> str:
 
 def halt(paths: Paths, options: argparse.Namespace) -> int:
     record = HaltRecord(paths.halt_record)
-    # A halt of the program's own can end by itself; one of a person must not.
-    record.write(f"{options.reason} (halted by {_person()})", datetime.now(UTC), replaces=True)
+    record.write(f"{options.reason} (halted by {_person()})", datetime.now(UTC))
     _give_to_the_service(paths.halt_record)
     stands = record.read()
     _say(f"Halted: {stands.reason if stands else '?'}. Nothing is sent until: position-manager resume")

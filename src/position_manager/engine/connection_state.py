@@ -17,8 +17,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
-from ib_connection.codes import is_read_only_refusal
 from position_manager.brokers.broker import ends_quotes
+from position_manager.engine.halt import is_read_only_halt
 
 NEW_YORK = ZoneInfo("America/New_York")
 
@@ -99,12 +99,6 @@ def is_account_fault(code: int, text: str) -> bool:
     """Whether a 321 is about the account: the API is read-only, or the account may not do this at all. Every other 321
     is about the one request that it answers."""
     return REACTIONS.get(code) is Reaction.CONFIGURATION and _ACCOUNT_FAULT.search(text) is not None
-
-
-def is_read_only_halt(reason: str | None) -> bool:
-    """Whether a HALT was for an API that is read-only. Its reason is the code and the text of IB's message."""
-    code, _, text = (reason or "").partition(" ")
-    return code.isdigit() and is_read_only_refusal(int(code), text)
 
 
 _MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
@@ -513,8 +507,9 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
                 return old, ()
             left = old.pending[1:]
             new = replace(old, pending=left, link=old.link if left else Phase.READY)
-            over = not left and old.new_since_halt and is_read_only_halt(old.halted)
-            return new, (HaltOver(old.halted),) if over and old.halted else ()
+            if left or not old.new_since_halt or old.halted is None or not is_read_only_halt(old.halted):
+                return new, ()
+            return new, (HaltOver(old.halted),)
         case SyncFailed():
             if event.sync != old.sync or not old.pending:
                 return old, ()

@@ -37,7 +37,7 @@ from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halts
+from position_manager.engine.halt import Halts, is_read_only_halt
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
 from position_manager.model import Instrument, Position
@@ -534,7 +534,7 @@ class Engine:
         """The API accepts orders again. A halt that a person has written in the meantime stays."""
         record = self.desk.halts.record
         halt = record.read()
-        if halt is not None and link.is_read_only_halt(halt.reason):
+        if halt is not None and is_read_only_halt(halt.reason):
             try:
                 record.resume()
             except OSError as error:

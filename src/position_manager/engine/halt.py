@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from host_service.statefile import write_json
+from ib_connection.codes import is_read_only_refusal
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class Halt:
     reason: str
     since: datetime | None
     remedy: str
+
+
+def is_read_only_halt(reason: str) -> bool:
+    """Whether a HALT was for an API that is read-only. Its reason is the code and the text of IB's message."""
+    code, _, text = reason.partition(" ")
+    return code.isdigit() and is_read_only_refusal(int(code), text)
 
 
 class KillSwitch:
@@ -59,9 +66,11 @@ class HaltRecord:
             reason = f"{self._path} cannot be read ({type(error).__name__}: {error})"
             return Halt(reason, None, remedy)
 
-    def write(self, reason: str, now: datetime, *, replaces: bool = False) -> None:
-        """Halt. The first reason stays until a person resumes, unless this one `replaces` it. Raises OSError."""
-        if replaces or self.read() is None:
+    def write(self, reason: str, now: datetime) -> None:
+        """Halt. The first reason stays until a person resumes; one that can end by itself gives way to another one.
+        Raises OSError."""
+        present = self.read()
+        if present is None or is_read_only_halt(present.reason):
             write_json(self._path, {"reason": reason, "since": now.isoformat()})
 
     def resume(self) -> bool:

@@ -390,7 +390,7 @@ def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Ca
 def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await read_only(at, manager)
-        manager.engine.desk.halts.record.write("holiday (halted by ada)", at.clock.now(), replaces=True)
+        manager.engine.desk.halts.record.write("holiday (halted by ada)", at.clock.now())
         await restarted_gateway(at)
         assert manager.engine.desk.connection.phase is Phase.HALTED
         (halt,) = manager.engine.desk.halts.read()
