@@ -412,7 +412,10 @@ def at_rest(
     rules say changes by itself."""
     if not isinstance(verdict, Hold) or isinstance(rules.time, TimeRule):
         return None
-    # What waits for another confirmation has counted this one.
+    # Confirmations are counted at moments of their own: a rule that holds is evaluated until it has all of its quotes,
+    # even if they stay the same.
+    if verdict.pending:
+        return None
     counted = after.recent_at is not None and after.recent_at != before.recent_at
     if not counted or replace(before, recent_at=after.recent_at) != after:
         return None

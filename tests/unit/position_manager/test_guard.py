@@ -16,7 +16,7 @@ from position_manager.config import Config
 from position_manager.journal.journal import Journal, Stamp
 from position_manager.model import Market
 from position_manager.rules import guard as guarding
-from position_manager.rules.evaluation import Blind, Hold, Memory, evaluate
+from position_manager.rules.evaluation import Blind, Close, Hold, Memory, evaluate
 from position_manager.rules.guard import Guard
 from position_manager.sessions.hours import BrokerCalendar
 
@@ -64,6 +64,21 @@ def test_rules_are_not_evaluated_again_while_nothing_changes(monkeypatch: pytest
     assert times == []
     assert {type(verdict) for verdict in guard.verdicts.values()} == {Hold}
     assert [count.total for count in guard.counts.values()] == [0, 0]
+
+
+def test_a_stop_fires_in_a_market_that_is_quoted_again_and_again_as_it_was() -> None:
+    guard = made({"stop": {"percent_of_premium": 100}})
+    for tenth in range(60):
+        now = NOW + timedelta(seconds=tenth / 10)
+        guard.alive_at = now
+        guard.quotes = {1: quote("2.40", "2.60", now), 2: quote("0.90", "1.10", now)}
+        if tenth == 23:
+            # New rules, for which these very prices are enough.
+            guard.config = Config.model_validate({"mode": "sim", "defaults": {"stop": {"percent_of_premium": 2}}})
+        for unit in guard.units:
+            guard.look(unit, now, lambda _unit: None)
+    verdicts = [guard.verdicts[unit.key] for unit in guard.units]
+    assert [type(verdict) for verdict in verdicts] == [Close, Close]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +193,8 @@ QUOTES = st.builds(
 STEPS = st.lists(
     st.tuples(
         # Mostly quiet, with a broker that is alive.
-        st.sampled_from([5, 5, 5, 5, 1, 20, -3]),
+        # Also several looks within the time that one confirmation takes.
+        st.sampled_from([5, 5, 5, 5, 1, 20, -3, 0.4, 0.4]),
         st.sampled_from([True, True, True, False]),
         st.one_of(st.just({}), st.just({}), st.just({}), st.dictionaries(st.sampled_from([1, 2]), QUOTES)),
         # What is quoted again as it was.
