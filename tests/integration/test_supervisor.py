@@ -340,8 +340,12 @@ def test_a_creation_that_takes_long_gets_its_time_and_ends_at_a_stop(make: MakeG
 
 def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
     """The docker clients of a supervisor by their command."""
-    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return {Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1]: int(pid) for pid in pids}
+    found = {}
+    for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        # One that has just ended has no command line any more.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, IndexError):
+            found[Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[1]] = int(pid)
+    return found
 
 
 def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> None:

@@ -33,12 +33,21 @@ def test_a_switch_that_cannot_be_looked_at_is_on(tmp_path: Path) -> None:
 
 def test_a_halt_stays_until_a_person_resumes(tmp_path: Path) -> None:
     path = tmp_path / "halt.json"
-    HaltRecord(path).write("321 read-only", NOW)
+    HaltRecord(path).write("321 no permission for this account", NOW)
     HaltRecord(path).write("another reason", NOW + timedelta(hours=1))
-    assert HaltRecord(path).read() == Halt("321 read-only", NOW, "position-manager resume")
+    assert HaltRecord(path).read() == Halt("321 no permission for this account", NOW, "position-manager resume")
     assert HaltRecord(path).resume()
     assert HaltRecord(path).read() is None
     assert not HaltRecord(path).resume()
+
+
+def test_a_halt_that_can_end_by_itself_gives_way_to_one_that_cannot(tmp_path: Path) -> None:
+    path = tmp_path / "halt.json"
+    HaltRecord(path).write("321 The API interface is currently in Read-Only mode.", NOW)
+    HaltRecord(path).write("holiday (halted by ada)", NOW + timedelta(hours=1))
+    halt = HaltRecord(path).read()
+    assert halt is not None
+    assert halt.reason == "holiday (halted by ada)"
 
 
 @pytest.mark.parametrize(
