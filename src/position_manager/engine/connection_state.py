@@ -352,6 +352,13 @@ class Page:
 
 
 @dataclass(frozen=True)
+class FarmForgotten:
+    """The session that reported a data farm as down has ended."""
+
+    farm: str
+
+
+@dataclass(frozen=True)
 class HaltOver:
     """End the HALT for a read-only API: a session that was opened after it has answered a full sync, which a read-only
     API refuses. Only if the HALT that is written down is that one."""
@@ -368,7 +375,7 @@ class HaltAll:
 
 Action = (
     FullSync | Resubscribe | OrdersOutOfSight | SyncLater | ConnectLater | SuspendPrices | ResumePrices | DoubtQuotes
-    | Alert | Recovered | Page | HaltAll | HaltOver
+    | Alert | Recovered | Page | FarmForgotten | HaltAll | HaltOver
 )  # fmt: skip
 
 
@@ -569,8 +576,10 @@ def _lost(old: Connection, link: Phase, why: str, now: datetime, patience: Patie
 
 def _down(old: Connection, why: str, now: datetime, patience: Patience) -> Outcome:
     link = Phase.AUTH_NEEDED if old.link is Phase.AUTH_NEEDED else Phase.DOWN
-    new, actions = _lost(replace(old, verified=False), link, why, now, patience)
-    return new, (*actions, ConnectLater(same_id_soon=old.client_id_since is not None))
+    # A session says nothing of farms once it has ended: the next one reports those that are down.
+    forgotten = tuple(FarmForgotten(farm) for farm in sorted(old.degraded))
+    new, actions = _lost(replace(old, verified=False, degraded=frozenset()), link, why, now, patience)
+    return new, (*forgotten, *actions, ConnectLater(same_id_soon=old.client_id_since is not None))
 
 
 _FARM = re.compile(r":\s*([\w.]+?)\s*$|[:.]\s*(\w+)\s*$")

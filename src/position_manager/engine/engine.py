@@ -502,6 +502,8 @@ class Engine:
                 desk.say(desk.author.farm_down(action.subject, action.text))
             case link.Recovered() if action.about is link.About.FARM:
                 desk.say(desk.author.farm_up(action.subject, action.text))
+            case link.FarmForgotten():
+                desk.say(desk.author.farm_forgotten(action.farm))
             case link.Alert():
                 self.why = action.text
                 self.losses += 1

@@ -75,6 +75,11 @@ class Author:
     def farm_up(self, farm: str, text: str) -> Message:
         return self._say("farm_up", Severity.INFO, f"Data farm {farm} is up again", text, recovery_of=f"farm/{farm}")
 
+    def farm_forgotten(self, farm: str) -> Message:
+        title = f"Data farm {farm}: unknown, the session that reported it as down has ended"
+        text = "The next session reports it again if it is still down."
+        return self._say("farm_unknown", Severity.INFO, title, text, recovery_of=f"farm/{farm}")
+
     def notice(self, text: str) -> Message:
         return self._say("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
 

@@ -79,3 +79,21 @@ def test_a_notice_leaves_the_others_guarded(tmp_path: Path, notice: tuple[int, s
     at.hold(replace(GERMAN, con_id=43), 10, "100")
     at.quote(43, "100.00", "100.05")
     play(tmp_path, at, story, CONFIG)
+
+
+def test_a_farm_that_was_down_is_forgotten_with_the_session_that_reported_it(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tell(CodeSaid(2103, "Market data farm connection is broken:usfarm.nj"))
+        await at.clock.advance(6)
+        assert manager.engine.desk.connection.degraded == {"usfarm.nj"}
+        assert at.port is not None
+        at.port.drop()
+        for _ in range(10):
+            await at.clock.advance(5)
+            at.quote(42, "2.45", "2.55")
+        assert manager.engine.ready
+        assert manager.engine.desk.connection.degraded == frozenset()
+        assert not manager.engine.desk.guard.blinded
+        assert "farm_unknown" in manager.kinds
+
+    play(tmp_path, short_puts(), story)
