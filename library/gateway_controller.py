@@ -224,7 +224,7 @@ def run(params: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         image, expected = entry["name"], entry["controller"]
         config = config_of(image)
         if config is None and not check_mode:
-            raise DetectionError(f"The image {image} is not on the host.")
+            raise DetectionError(f"The image {image} is not on the host. Run site.yml, which gets it there.")
         found = detect(image, config, rules, read_scripts=not check_mode) if config is not None else None
         if found is None and check_mode:
             continue
