@@ -26,5 +26,5 @@ lock: ## Renew requirements/*.lock from requirements/*.in
 docs: ## Renew the generated parts of docs/
 	@.venv/bin/python scripts/generate_docs.py
 
-clean: ## Remove everything that the other targets made, save system packages
+clean: ## Remove everything the other targets created, except system packages
 	@scripts/clean

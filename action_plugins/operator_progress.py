@@ -1,4 +1,4 @@
-"""What a waiting module tells the operator at the terminal while its task runs.
+"""What a waiting module shows the operator at the terminal while its task runs.
 
 Base of the action plugins container_health, gateway_login and ib_handshake. Their modules know two ways to
 wait: `until: done` runs through in one call; `until: change` returns at the next change with `done: false`,
