@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: wait until a container is healthy, or say why it will not be."""
+"""Ansible module: wait until a container is healthy, or report why it will not be."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 module: container_health
-short_description: Wait until a Docker container is healthy, or say why it will not be
+short_description: Wait until a Docker container is healthy, or report why it will not be
 description:
   - Waits on the engine's event stream until the container's health check succeeds. Nothing is changed.
   - Fails at once, each with its own RV(failure), when waiting is of no use. There is no such container, it has no
@@ -48,13 +48,13 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds to wait in all. V(0) looks once and fails if the container is not healthy.
+    description: Seconds to wait in all. V(0) checks once and fails if the container is not healthy.
     type: float
     default: 300
   appear_timeout:
     description:
       - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
-      - With more than V(0), a container that had already ended when the wait began counts as not there yet.
+      - With more than V(0), a container that had already ended when the wait started counts as absent.
     type: float
     default: 0
   unit:
@@ -117,13 +117,13 @@ done:
   type: bool
 status:
   description:
-    - How the container stands. One of V(healthy), V(starting), V(unhealthy), V(absent), a status of Docker's own such
+    - State of the container. One of V(healthy), V(starting), V(unhealthy), V(absent), a status of Docker's own such
       as V(created), or the same as RV(failure).
   returned: always, unless the arguments were refused
   type: str
   sample: healthy
 waited:
-  description: Seconds since the wait began.
+  description: Seconds since the wait started.
   returned: always, unless the arguments were refused
   type: float
   sample: 41.3
@@ -178,7 +178,7 @@ log_lines:
   type: list
   elements: str
 progress:
-  description: What to tell the operator about this call, one line each.
+  description: Lines to show the operator about this call.
   returned: always, unless the arguments were refused
   type: list
   elements: str
@@ -202,7 +202,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def problem_with(params: dict[str, Any]) -> str | None:
-    """What is wrong with the arguments, as far as their types do not say it."""
+    """Faults of the arguments beyond their types."""
     for name in ("timeout", "appear_timeout", "unhealthy_grace", "log_lines"):
         if params[name] < 0:
             return f"{name} is {params[name]}; it must be 0 or more"
@@ -281,7 +281,7 @@ async def last_lines(engine: Engine, step: Step, count: int) -> list[str]:
 
 
 async def look(engine: Engine, params: dict[str, Any]) -> Step:
-    """How the container stands now."""
+    """The present state of the container."""
     limits = health.Limits(math.inf, 0, math.inf)
     memory = await health.begin(engine)
     unit = await systemd_unit.show(params["unit"]) if params["unit"] else None

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: pin the ssh host keys of EC2 instances, as their consoles tell them."""
+"""Ansible module: pin the ssh host keys of EC2 instances, from their console output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:
 
 DOCUMENTATION = r"""
 module: ec2_host_keys
-short_description: Pin the ssh host keys of EC2 instances, as their consoles tell them
+short_description: Pin the ssh host keys of EC2 instances, from their console output
 description:
   - A new instance prints its public host keys on its console, which only AWS can read out. They are written to a
     known_hosts file under the instance's ID, so that ssh never has to trust an unknown key.
@@ -41,7 +41,7 @@ options:
     elements: str
     required: true
   known_hosts:
-    description: The file that the keys are added to. It is made if it is not there, readable for its owner alone.
+    description: The file that the keys are added to. It is created if missing, readable by its owner only.
     type: path
     required: true
   region:
@@ -49,7 +49,7 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds that the instances may take to print their keys. V(0) looks once.
+    description: Seconds that the instances may take to print their keys. V(0) reads once.
     type: float
     default: 300
 attributes:
@@ -86,7 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 LOOK_EVERY = 3.0
-"""Seconds between two looks at the consoles."""
+"""Seconds between two reads of the consoles."""
 
 BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 KEY = re.compile(r"\b(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa) (AAAA[0-9A-Za-z+/]+={0,2})")

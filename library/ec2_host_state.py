@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: look at an AWS account before hosts are made or corrected there, and change nothing."""
+"""Ansible module: inspect an AWS account before hosts are created or corrected there, and change nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ else:
 
 DOCUMENTATION = r"""
 module: ec2_host_state
-short_description: Look at an AWS account before hosts are made or corrected there
+short_description: Inspect an AWS account before hosts are created or corrected there
 description:
-  - Finds the hosts of an environment by their key pair, which unlike a tag cannot be lost, and tells in what a host
-    that exists differs from what is wanted and cannot be changed without a new host.
+  - Finds the hosts of an environment by their key pair, which unlike a tag cannot be lost, and reports how an
+    existing host differs from the settings where only a new host could change that.
   - For hosts that are missing, it finds the newest image, compares the quota of vCPUs with what is in use, and asks AWS
-    by dry runs whether the hosts, key pair and security group may be made.
-  - Fails with one sentence that says what is wrong and what to do. Changes nothing.
+    by dry runs whether it allows the creation of hosts, key pair and security group.
+  - Fails with one sentence that names the fault and the remedy. Changes nothing.
 author: ib-gateway-ansible
 requirements:
   - boto3
@@ -40,11 +40,11 @@ options:
     type: str
     required: true
   public_key:
-    description: The line of the public key file that the key pair is made of.
+    description: The line of the public key file for the key pair.
     type: str
     required: true
   names:
-    description: The Name tags of the hosts that shall exist.
+    description: The Name tags of the wanted hosts.
     type: list
     elements: str
     required: true
@@ -57,11 +57,11 @@ options:
     type: str
     required: true
   instance_type:
-    description: The instance type of hosts that are made.
+    description: The instance type of new hosts.
     type: str
     required: true
   volume_gb:
-    description: The size of the root volume of hosts that are made.
+    description: The size of the root volume of new hosts.
     type: int
     required: true
 attributes:
@@ -71,7 +71,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Look at the account
+- name: Inspect the account
   ec2_host_state:
     region: us-east-1
     key_name: ib-gateway-prod
@@ -142,7 +142,7 @@ STANDARD_VCPUS = "L-1216C47A"
 
 
 class UnfitError(Exception):
-    """The account or the settings are not fit to make the hosts; the text says why and what to do."""
+    """The account or the settings prevent the hosts; the text gives the reason and the remedy."""
 
 
 def tag(resource: dict[str, Any], key: str) -> str:
@@ -151,7 +151,7 @@ def tag(resource: dict[str, Any], key: str) -> str:
 
 
 def by_name(instances: list[dict[str, Any]], key_name: str) -> dict[str, dict[str, Any]]:
-    """The instances by their Name tags. Raises UnfitError if one has none of its own, for it would be made again."""
+    """The instances by their Name tags. Raises UnfitError if one lacks its own: it would be created again."""
     names = [tag(instance, "Name") for instance in instances]
     if len(set(names)) < len(names) or not all(name.startswith(f"{key_name}-") for name in names):
         raise UnfitError(
@@ -178,7 +178,7 @@ class Account:
         self.ec2 = boto3.client("ec2", region_name=settings["region"])
 
     def instances(self, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
-        """The instances that match, as the API tells them."""
+        """The matching instances, as the API returns them."""
         pages = self.ec2.get_paginator("describe_instances").paginate(
             Filters=[{"Name": name, "Values": values} for name, values in filters.items()]
         )
@@ -197,7 +197,7 @@ class Account:
             )
 
     def newest_image(self) -> dict[str, str]:
-        """The image that new hosts are made of. Raises UnfitError if there is none."""
+        """The image for new hosts. Raises UnfitError if there is none."""
         images = self.ec2.describe_images(
             Owners=[self.wanted["image_owner"]],
             Filters=[
@@ -239,7 +239,7 @@ class Account:
             )
 
     def check_permissions(self, image: str) -> None:
-        """Raises UnfitError if AWS would refuse to make a host, its key pair or its security group."""
+        """Raises UnfitError if AWS would refuse to create a host, its key pair or its security group."""
         name = self.wanted["key_name"]
         self.rehearse(
             self.ec2.run_instances, ImageId=image, InstanceType=self.wanted["instance_type"], MinCount=1, MaxCount=1
@@ -252,7 +252,7 @@ class Account:
         try:
             call(DryRun=True, **arguments)
         except ClientError as error:
-            # What exists already cannot be made, and need not be.
+            # Existing resources need not be created.
             if error.response["Error"]["Code"] not in (
                 "DryRunOperation",
                 "InvalidKeyPair.Duplicate",
@@ -267,7 +267,7 @@ class Account:
         for name, instance in hosts.items():
             if name not in wanted["names"]:
                 continue
-            # An image that was withdrawn is not told any more; the host runs on.
+            # A withdrawn image is no longer returned; the host continues to run.
             image = images.get(instance["ImageId"])
             if image and not fnmatch.fnmatchcase(image.get("Name", ""), wanted["image_name"]):
                 found.append(f"{name} was made of image {image.get('Name')}, not of {wanted['image_name']}")
@@ -281,20 +281,20 @@ class Account:
         return found
 
     def images_of(self, hosts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """The images of the hosts, as the API tells them."""
+        """The images of the hosts, as the API returns them."""
         ids = sorted({instance["ImageId"] for instance in hosts.values()})
         found: list[dict[str, Any]] = self.ec2.describe_images(Filters=[{"Name": "image-id", "Values": ids}])["Images"]
         return found
 
     def root_volumes(self, hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The root volumes by the hosts' names, as the API tells them."""
+        """The root volumes by the hosts' names, as the API returns them."""
         names = {
             mapping["Ebs"]["VolumeId"]: name
             for name, instance in hosts.items()
             for mapping in instance["BlockDeviceMappings"]
             if mapping["DeviceName"] == instance["RootDeviceName"]
         }
-        # Of no ID at all, AWS would tell every volume.
+        # Without an ID, AWS would return every volume.
         found = self.ec2.describe_volumes(VolumeIds=list(names))["Volumes"] if names else []
         return {names[volume["VolumeId"]]: volume for volume in found}
 

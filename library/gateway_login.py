@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: follow an IB Gateway's login until it is ready, or say why it failed."""
+"""Ansible module: follow an IB Gateway's login until it is ready, or report why it failed."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 module: gateway_login
-short_description: Follow an IB Gateway's login until it is ready, or say why it failed
+short_description: Follow an IB Gateway's login until it is ready, or report why it failed
 description:
-  - Reads the log of the gateway's container since its start and tells from it where the login stands. Follows the log
+  - Reads the log of the gateway's container since its start and derives the login state. Follows the log
     until the login is ready. Nothing is changed.
-  - A failure that only a person can mend (such as V(bad_credentials)), and one after which the gateway hangs or ends,
-    fails the task at once with its cause and remedy. A failure that the gateway mends by trying again
+  - A failure that needs manual intervention (such as V(bad_credentials)), and one after which the gateway hangs or
+    ends, fails the task at once with its cause and remedy. A failure that the gateway resolves by trying again
     (V(server_down), V(rate_limited), V(twofa_slow_login), and V(twofa_missed) with
     C(RELOGIN_AFTER_TWOFA_TIMEOUT=yes)) is shown as progress, and fails the task with that cause when the time is over.
-  - What the lines mean is said by a file of signatures for each login robot, which is part of C(gateway_watch).
+  - A file of signatures for each login controller, part of C(gateway_watch), defines the meaning of the lines.
   - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
     environment, if set.
 author: ib-gateway-ansible
@@ -53,18 +53,18 @@ options:
     required: true
   timeout:
     description:
-      - Seconds to wait in all. V(0) looks once and fails if the login is not ready.
+      - Seconds to wait in all. V(0) checks once and fails if the login is not ready.
       - It is extended once by O(twofa_timeout), when the first 2FA dialog is seen.
     type: float
     default: 600
   twofa_timeout:
-    description: Seconds that the 2FA dialog stands. The countdown is reckoned from the time of its line in the log.
+    description: Seconds that the 2FA dialog is open. The countdown is computed from the time of its line in the log.
     type: float
     default: 180
   appear_timeout:
     description:
       - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
-      - With more than V(0), a container that had already ended when the wait began counts as not there yet.
+      - With more than V(0), a container that had already ended when the wait started counts as absent.
     type: float
     default: 0
   unit:
@@ -121,7 +121,7 @@ EXAMPLES = r"""
   vars:
     ansible_python_interpreter: /opt/ib-gateway-ansible/current/bin/python
 
-- name: Look where the login stands
+- name: Check the login state
   gateway_login:
     name: ib-gateway
     timeout: 0
@@ -136,7 +136,7 @@ done:
   type: bool
 state:
   description:
-    - Where the login stands. One of V(absent), V(starting), V(logging_in), V(awaiting_2fa), V(relogin_wait),
+    - State of the login. One of V(absent), V(starting), V(logging_in), V(awaiting_2fa), V(relogin_wait),
       V(logged_in), V(ready), V(restarting), V(failed).
   returned: always, unless the arguments were refused
   type: str
@@ -171,11 +171,11 @@ container_id:
   returned: always, unless the arguments were refused
   type: str
 waited:
-  description: Seconds since the wait began.
+  description: Seconds since the wait started.
   returned: always, unless the arguments were refused
   type: float
 twofa_seconds_left:
-  description: Seconds that the 2FA dialog still stands.
+  description: Remaining seconds of the 2FA dialog.
   returned: if RV(state) is V(awaiting_2fa)
   type: int
   sample: 172
@@ -210,7 +210,7 @@ log_lines:
   type: list
   elements: str
 progress:
-  description: What to tell the operator about this call, one line each.
+  description: Lines to show the operator about this call.
   returned: always, unless the arguments were refused
   type: list
   elements: str
@@ -236,7 +236,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def problem_with(params: dict[str, Any]) -> str | None:
-    """What is wrong with the arguments, as far as their types do not say it."""
+    """Faults of the arguments beyond their types."""
     for name in ("timeout", "twofa_timeout", "appear_timeout", "log_lines"):
         if params[name] < 0:
             return f"{name} is {params[name]}; it must be 0 or more"

@@ -33,7 +33,7 @@ description:
     recognised within two seconds. Between two attempts the probe goes on each second, and the next attempt starts as
     soon as the gateway answers.
   - Every attempt is returned with its cause. A client ID that is in use is answered with the next ID at once. What
-    waiting cannot mend (accounts of the wrong kind, accounts that are not expected, a read-only API where orders are
+    waiting cannot resolve (accounts of the wrong kind, accounts that are not expected, a read-only API where orders are
     needed) ends the task at the first attempt.
   - Runs on the host that publishes the port, with the interpreter of the project's release.
 author: ib-gateway-ansible
@@ -47,7 +47,7 @@ options:
     type: str
     default: 127.0.0.1
   port:
-    description: The published port, C(4002) for paper and C(4001) for live unless the role was told otherwise.
+    description: The published port, C(4002) for paper and C(4001) for live unless the role is configured otherwise.
     type: int
     required: true
   client_id:
@@ -69,7 +69,7 @@ options:
     default: 10
   trading_mode:
     description:
-      - The kind that every account must be of. Numbers of paper accounts begin with C(D), those of live ones do not.
+      - The kind that every account must be of. Numbers of paper accounts start with C(D), those of live ones do not.
     type: str
     choices: [paper, live]
     required: true
@@ -98,7 +98,7 @@ options:
     type: int
   until:
     description:
-      - V(done) makes all attempts in one call.
+      - V(done) runs all attempts in one call.
       - V(change) returns after each attempt. As long as RV(done) is V(false), call again with O(cursor) set to
         RV(cursor). The action plugin of the same name does so at a terminal, to show each attempt as it ends.
     type: str
@@ -167,7 +167,7 @@ detail:
   type: str
   sample: server version 178, next order id 1
 remedy:
-  description: What mends the cause, empty if there is none.
+  description: The remedy of the cause, empty if there is none.
   returned: always, unless the arguments were refused
   type: str
 server_version:
@@ -201,7 +201,7 @@ read_only:
   returned: if O(orders_needed=true) and the session came so far
   type: bool
 elapsed:
-  description: Seconds since the first attempt began, the delays included.
+  description: Seconds since the first attempt started, the delays included.
   returned: always, unless the arguments were refused
   type: float
   sample: 1.042
@@ -243,7 +243,7 @@ attempts:
       description: As RV(read_only), or null.
       type: bool
 progress:
-  description: What to tell the operator about the attempts of this call, one line each.
+  description: Lines to show the operator about the attempts of this call.
   returned: always, unless the arguments were refused
   type: list
   elements: str
@@ -277,7 +277,7 @@ def system_clock() -> float:
 
 
 def problem_with(params: dict[str, Any]) -> str | None:
-    """What is wrong with the arguments, as far as their types do not say it."""
+    """Faults of the arguments beyond their types."""
     if not 1 <= params["port"] <= 65535:
         return f"port is {params['port']}; it must be from 1 to 65535"
     if params["client_id"] < 1:
@@ -332,8 +332,8 @@ def failure_message(plan: Plan, attempt: Attempt, elapsed: float) -> str:
 
 @dataclass
 class Plan:
-    """What a call has to do: ``started`` when the first attempt began, ``reports`` the attempts made by calls before,
-    ``coming`` the attempt to make now."""
+    """What a call has to do: ``started`` when the first attempt started, ``reports`` the attempts of earlier calls,
+    ``coming`` the next attempt."""
 
     target: Target
     policy: RetryPolicy

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Ansible module: wait until the position manager is READY or has no open order, or say why not."""
+"""Ansible module: wait until the position manager is READY or has no open order, or report why not."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 module: manager_wait
-short_description: Wait until the position manager is READY or has no open order, or say why not
+short_description: Wait until the position manager is READY or has no open order, or report why not
 description:
-  - Asks systemd and the manager itself, over its control socket, until it stands as O(goal) says. Nothing is changed.
-  - Fails at once when the manager has ended, and with the cause that the manager tells when O(timeout) is over.
+  - Asks systemd and the manager itself, over its control socket, until it has the state of O(goal). Changes nothing.
+  - Fails at once when the manager has ended, and with the cause that the manager reports when O(timeout) is over.
   - Runs on the manager's host, as root, with the interpreter of the project's release.
 author: ib-gateway-ansible
 requirements:
@@ -55,7 +55,7 @@ options:
     choices: [ready, idle]
     default: ready
   timeout:
-    description: Seconds to wait in all. V(0) looks once.
+    description: Seconds to wait in all. V(0) checks once.
     type: float
     default: 180
   log_lines:
@@ -106,7 +106,7 @@ done:
   returned: always, unless the arguments were refused
   type: bool
 phase:
-  description: The phase of the manager's connection, such as V(READY) or V(DOWN); empty if it does not tell.
+  description: The phase of the manager's connection, such as V(READY) or V(DOWN); empty if it does not answer.
   returned: always, unless the arguments were refused
   type: str
   sample: READY
@@ -116,7 +116,7 @@ open_orders:
   type: list
   elements: str
 waited:
-  description: Seconds since the wait began.
+  description: Seconds since the wait started.
   returned: always, unless the arguments were refused
   type: float
   sample: 1.3
@@ -135,7 +135,7 @@ log_lines:
   type: list
   elements: str
 progress:
-  description: What to tell the operator about this call, one line each.
+  description: Lines to show the operator about this call.
   returned: always, unless the arguments were refused
   type: list
   elements: str
@@ -157,11 +157,11 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 POLL_SECONDS = 0.5
-"""Pause between two looks: neither systemd's command line nor the socket offers a stream of changes."""
+"""Pause between two queries: neither systemd's command line nor the socket offers a stream of changes."""
 
 
 def problem_with(params: dict[str, Any]) -> str | None:
-    """What is wrong with the arguments, as far as their types do not say it."""
+    """Faults of the arguments beyond their types."""
     for name in ("timeout", "log_lines"):
         if params[name] < 0:
             return f"{name} is {params[name]}; it must be 0 or more"
@@ -171,7 +171,7 @@ def problem_with(params: dict[str, Any]) -> str | None:
 
 
 def read_cursor(text: str) -> tuple[float, str]:
-    """When the wait began (monotonic seconds) and the line shown last. Raises ValueError for any other text."""
+    """When the wait started (monotonic seconds) and the line shown last. Raises ValueError for any other text."""
     try:
         began, line = json.loads(text)
         return float(began), str(line)
@@ -180,7 +180,7 @@ def read_cursor(text: str) -> tuple[float, str]:
 
 
 def as_result(seen: Seen, verdict: Verdict, progress: list[str], waited: float) -> dict[str, Any]:
-    """A look and what it means in the form that is returned."""
+    """A query and its meaning in the form that is returned."""
     return {
         "changed": False,
         "done": verdict.done,

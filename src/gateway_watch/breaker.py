@@ -1,4 +1,4 @@
-"""A circuit breaker for logins: a gateway that was refused too often is not started until a person has mended it.
+"""A circuit breaker for logins: a gateway that was refused too often is not started before manual intervention.
 
 The state is pure (`Breaker` and the functions on it); `BreakerFile` keeps it over restarts. Too many refused
 logins in a row lock an account at IBKR, so what cannot be read is taken for open.
@@ -18,7 +18,7 @@ from host_service.statefile import write_json
 BAD_LOGIN = "bad_credentials"
 
 CREDENTIAL_CAUSES = frozenset({"bad_credentials", "empty_credentials", "account_locked"})
-"""Causes that only other credentials mend: a change of other settings must not cost further logins."""
+"""Causes that only other credentials resolve: a change of other settings must not cost further logins."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Breaker:
 
 
 class BreakerFileError(Exception):
-    """The breaker's file cannot be understood; the message says which, why, and the mend."""
+    """The breaker's file cannot be understood; the message names it, the reason and the remedy."""
 
 
 class BreakerFile:

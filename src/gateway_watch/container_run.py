@@ -2,7 +2,7 @@
 
 With live-restore a container outlives its engine: `systemctl restart docker`, as an unattended upgrade does it, cuts
 the attached client and the event stream off and leaves the gateway logged in. So an end of either is only the end of
-the container if the engine, once it answers again, says so.
+the container if the engine, once it answers again, reports that.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from gateway_watch.signatures import Cause, NextStep
 OK = 0
 RETRY = 1
 MEND = 78
-"""Exit status of a gateway that a person must mend (EX_CONFIG); the unit does not restart it."""
+"""Exit status of a gateway that needs manual intervention (EX_CONFIG); the unit does not restart it."""
 
 ORDERS_REFUSED = "read_only_against_setting"
 
 EXIT_GRACE = 60.0
-"""A gateway that says it exits may take so long."""
+"""Time allowed for a gateway that announced its exit."""
 
 LONGEST_WAIT = 3600.0
 """No approval, re-login or server outage at the login lasts longer without a line of the gateway."""
@@ -41,7 +41,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class End:
-    """Stop the container and exit with `status`; with `open_breaker` no start is tried before a mend."""
+    """Stop the container and exit with `status`; with `open_breaker` no start is tried before a correction."""
 
     status: int
     reason: Reason
@@ -87,7 +87,7 @@ def in_order(snapshot: Snapshot, health: str | None) -> bool:
 
 
 def progress(before: Progress, snapshot: Snapshot, health: str | None, now: float, *, heard: bool) -> Progress:
-    """The condition after a look; `heard` if the gateway has said something new about its login."""
+    """The condition after an evaluation; `heard` if the gateway has logged something new about its login."""
     waiting = waits(snapshot)
     limited = waiting and not _without_limit(snapshot)
     failed = snapshot.state is LoginState.FAILED or _exited(snapshot)
@@ -139,7 +139,7 @@ def on_time(state: Progress, snapshot: Snapshot, start_timeout: float, now: floa
 
 
 def due(state: Progress, start_timeout: float) -> float | None:
-    """When `on_time` can next have something to say."""
+    """When `on_time` can next return something."""
     moments = []
     if state.failed is not None:
         moments.append(state.failed + EXIT_GRACE)
@@ -154,7 +154,7 @@ def on_end(
     exit_code: int, snapshot: Snapshot, exit_cause: Cause | None, *, was_ready: bool, asked: bool
 ) -> tuple[int, Reason]:
     """Exit status and reason for a container that ended; `asked` if somebody stopped the unit, `exit_cause` is what
-    the exit code alone stands for."""
+    the exit code alone indicates."""
     ended = f"The container ended with exit code {exit_code}"
     if asked:
         return OK, Reason("stopped", f"{ended}, as requested.", "")

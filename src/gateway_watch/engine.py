@@ -1,7 +1,7 @@
 """Docker, driven through its command line by asyncio subprocesses.
 
 Everything the watch needs from the engine and nothing else: what a container is doing (`Engine.inspect`), a
-stream of what happens to it (`Engine.events`), a stream of what it says (`Engine.logs`), and stop and
+stream of what happens to it (`Engine.events`), a stream of its output (`Engine.logs`), and stop and
 version. Every failure is an `EngineError` with a `kind` (a snake_case id) and a `remedy`.
 
 The command line is used rather than the HTTP API because it is on every Docker host, honours `DOCKER_HOST`
@@ -34,7 +34,7 @@ _NANOSECONDS = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|
 
 
 class EngineError(Exception):
-    """Docker could not do what was asked; `kind` tells programs, the message and `remedy` tell people."""
+    """Docker could not do what was asked; `kind` is for programs, the message and `remedy` are for people."""
 
     kind = "engine_error"
     remedy = "Run the same docker command by hand on the host and mend what it says."
@@ -113,7 +113,7 @@ class Container:
     def log_since(self) -> datetime:
         """From when on the log belongs to this run.
 
-        The engine notes `StartedAt` after the process has begun, so the first lines can bear an earlier time;
+        The engine sets `StartedAt` after the process has started, so the first lines can bear an earlier time;
         while this run goes on, the end of the run before, if there was one, bounds how much earlier. The end of a
         run that is over is its own, and of a very short one it can even lie before `StartedAt`.
         """
@@ -228,7 +228,7 @@ def _probes(entries: Iterable[Mapping[str, Any]]) -> Iterable[HealthProbe]:
 
 
 def explain(stderr: str, command: str) -> EngineError:
-    """The `EngineError` that a failed docker command's words stand for."""
+    """The `EngineError` for the error text of a failed docker command."""
     text = " ".join(stderr.split()) or "it said nothing"
     lower = text.lower()
     if "no such container" in lower or "no such object" in lower:
@@ -284,7 +284,7 @@ class Engine:
         """What happens to the containers called `name`, from `since` on, without end.
 
         `since` lies in the past, and the engine repeats what it remembers from then: so no event is lost
-        between a look at the container and the begin of the stream. Close the generator
+        between an inspection of the container and the start of the stream. Close the generator
         (`contextlib.aclosing`) to end the subprocess. Raises `EngineAwayError` when the engine goes away.
         """
         arguments = ["events", "--since", f"{since.timestamp():.6f}", "--format", "{{json .}}"]
@@ -298,7 +298,7 @@ class Engine:
                     rest.append(line)
                     continue
                 event = parse_event(line)
-                # The engine's filter matches every name that begins so.
+                # The engine's filter matches every name with this prefix.
                 if event.name == name or event.container_id.startswith(name):
                     yield event
             await process.wait()

@@ -114,7 +114,7 @@ def message(hold: Hold, instance: Instance) -> Message:
 
 
 class Gatekeeper:
-    """Follows the logins of a run and holds them where the rules say so."""
+    """Follows the logins of a run and holds them where the rules require it."""
 
     def __init__(self, instance: Instance, now: Callable[[], datetime], say: Callable[[str], None]) -> None:
         self._instance = instance

@@ -1,7 +1,7 @@
 """Whether the gateway's container is healthy, and waiting until it is.
 
 `presence` and `judge` decide from what is known at one moment and touch nothing; `wait_healthy` does the
-waiting, on the engine's event stream. An event only says when to look again: the decision always comes from
+waiting, on the engine's event stream. An event only triggers an inspection: the decision always comes from
 `docker inspect`, so a late or repeated event cannot mislead.
 """
 
@@ -85,7 +85,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a wait: what to tell the operator, and how it stands. `done` ends the wait."""
+    """One step of a wait: what to show the operator, and the state. `done` ends the wait."""
 
     memory: Memory
     status: str
@@ -101,10 +101,10 @@ def fail(kind: str, text: str, remedy: str | None = None) -> Failure:
 
 
 def notice(memory: Memory, container: Container | None, unit: UnitState | None, limits: Limits, now: float) -> Memory:
-    """The memory after a look at the container (None: there is none).
+    """The memory after an inspection of the container (None: there is none).
 
     A left-over does not count as the container waited for: one that is being stopped by its unit, or, if the
-    container may yet appear, one that had already ended when the wait began.
+    container may yet appear, one that had already ended when the wait started.
     """
     if container is None:
         return memory
@@ -140,7 +140,7 @@ def presence(
         if memory.deaths >= LOOP_RESTARTS:
             return fail("restarting_loop", f"The container {name} ended {memory.deaths} times while waited for.")
         if stopping:
-            # What comes next says more: either the unit fails with a status, or it starts a new container.
+            # The next event is more specific: either the unit fails with a status, or it starts a new container.
             return None
         if memory.exit_code is not None:
             said = f" The unit says: {unit.status_text}" if unit is not None and unit.status_text else ""
@@ -169,7 +169,7 @@ def presence(
 def judge(
     name: str, memory: Memory, container: Container | None, unit: UnitState | None, limits: Limits, now: float
 ) -> Step:
-    """How the wait stands. `memory` has already noticed `container`; `now` is CLOCK_MONOTONIC."""
+    """The state of the wait. `memory` has already noticed `container`; `now` is CLOCK_MONOTONIC."""
     waited = now - memory.began
     if failure := presence(name, memory, container, unit, limits, now):
         return Step(memory, failure.kind, container=container, failure=failure, done=True)
@@ -224,7 +224,7 @@ def hear(memory: Memory, event: Event) -> Memory:
 
 
 async def begin(engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> Memory:
-    """The memory of a wait that begins now."""
+    """The memory of a wait that starts now."""
     return Memory(began=monotonic(), events_since=(await engine.time()).timestamp())
 
 
@@ -237,7 +237,7 @@ async def wait_healthy(
     unit: str | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> AsyncGenerator[Step, None]:
-    """Yield each step that has something to tell; the last one is `done`.
+    """Yield each step that has something to report; the last one is `done`.
 
     Raises `EngineError` and `UnitError`.
     """

@@ -68,7 +68,7 @@ class ApiLink:
         if message.code in SEVERED:
             return replace(self, severed=True, why=why)
         if message.code in RESTORED:
-            # The farms' states from before say nothing any more; those that are down are reported again.
+            # The former states of the farms are void; those that are down are reported again.
             return replace(self, severed=False, farms={}, why=why)
         if message.code in FARM_DOWN | FARM_UP:
             farm = message.text.rpartition(":")[2].strip()

@@ -350,7 +350,7 @@ class LoginTracker:
         return self.signatures.exits.get(int(code) % 256)
 
     def _conclude_text(self, time: datetime) -> list[Change]:
-        """The text of a refusal is complete: what it says decides the cause."""
+        """The text of a refusal is complete: it decides the cause."""
         text, self._text = self._text, None
         if text is None or text.signature.cause is None:
             return []

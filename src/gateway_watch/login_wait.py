@@ -1,4 +1,4 @@
-"""Waiting until the gateway has logged in, and telling each step of it.
+"""Waiting until the gateway has logged in, and reporting each step.
 
 The I/O around `gateway_watch.login`: finds the running container, reads its log since its start, follows it,
 and ends the wait when the login is ready, when it cannot become so any more, or when the time is over.
@@ -26,7 +26,7 @@ DEATH_SECONDS = 2.0
 """How long the event of a container's end may lag behind the end of its log."""
 
 COUNTDOWN_SECONDS = 10
-"""How often the operator is told how long the 2FA dialog still stands."""
+"""How often the remaining time of the 2FA dialog is shown."""
 
 
 class LogEnd:
@@ -45,11 +45,11 @@ class LoginOptions:
 
 @dataclass(frozen=True)
 class LoginMemory:
-    """What must outlive one process of a wait: where the container stands and what the operator knows.
+    """What must outlive one process of a wait: the state of the container and what the operator has seen.
 
-    The log itself is read again each time, so the tracker need not be kept. `told` counts the changes that were
-    told of the run of the container that `run` names, `countdown` is the number of seconds last told,
-    `extended` says whether the deadline has been put off for a 2FA dialog.
+    The log itself is read again each time, so the tracker need not be stored. `told` counts the changes that were
+    shown of the run of the container that `run` names, `countdown` is the number of seconds shown last,
+    `extended` whether the deadline has been extended for a 2FA dialog.
     """
 
     container: Memory
@@ -100,7 +100,7 @@ def countdown_line(seconds: int) -> str:
 
 
 def verdict(snapshot: Snapshot) -> Failure | None:
-    """The failure that more waiting cannot mend, if there is one."""
+    """The failure that more waiting cannot resolve, if there is one."""
     cause = snapshot.cause
     if cause is None or not cause.final:
         return None
@@ -159,14 +159,14 @@ class LoginWait:
         self._deaths_before = 0
 
     async def look(self) -> LoginStep:
-        """How the login stands now, without waiting. Raises `EngineError`."""
+        """The present state of the login, without waiting. Raises `EngineError`."""
         self._container = await self._engine.find(self._name)
         if self._container is not None:
             await self._read_history()
         return self._step(failure=verdict(self._snapshot()), done=True)
 
     async def steps(self) -> AsyncGenerator[LoginStep, None]:
-        """Yield each step that has something to tell; the last one is `done`.
+        """Yield each step that has something to report; the last one is `done`.
 
         Raises `EngineError` and `UnitError`.
         """
@@ -184,7 +184,7 @@ class LoginWait:
                 if not following:
                     failure = await self._find()
                     if failure is not None and self._container is not None and self._container.has_started:
-                        # Its log says more than its exit code.
+                        # Its log is more specific than its exit code.
                         await self._read_history()
                         failure = self._with_cause(failure)
                     elif failure is None and self._container is not None and self._container.running:
@@ -229,7 +229,7 @@ class LoginWait:
         return lines
 
     async def _find(self) -> Failure | None:
-        """Look for the container; what makes it useless to wait for one."""
+        """Find the container; the failure that makes it useless to wait for one."""
         container = await self._engine.find(self._name)
         now = self._monotonic()
         memory = notice(self._memory.container, container, self._unit_state, self._limits, now)
@@ -239,7 +239,7 @@ class LoginWait:
         return presence(self._name, memory, container, self._unit_state, self._limits, now)
 
     async def _attach(self, feed: Feed[Event | UnitState | LogLine | LogEnd]) -> tuple[str, ...]:
-        """Read what the container has said in this run and begin to follow it; what is news of it."""
+        """Read the log of this run and start to follow it; the new lines."""
         known = await self._read_history()
         container = self._the_container()
         feed.add(self._new_lines(container, known))
@@ -247,7 +247,7 @@ class LoginWait:
         run = f"{container.id} {container.started_at.isoformat()}"
         if self._memory.run == run:
             return ()
-        # What was before is told as one line, not as a list of old news.
+        # Earlier changes are shown as one line, not as a list.
         self._memory = replace(self._memory, run=run, told=len(self._changes), countdown=None)
         age = max(0.0, (self._now() - container.started_at).total_seconds())
         lines = [f"container started {age:.0f} s ago"]
@@ -256,7 +256,7 @@ class LoginWait:
         return tuple(lines)
 
     async def _read_history(self) -> int:
-        """Take in all that the container has said in this run; how many lines that were."""
+        """Read the whole log of this run; the number of lines."""
         container = self._the_container()
         mode = self._options.trading_mode or container.trading_mode or "paper"
         # A mode that is none is the container's own fault, which its log names.
@@ -335,7 +335,7 @@ class LoginWait:
         return self._tracker.snapshot(self._now())
 
     def _news(self) -> tuple[str, ...]:
-        """Changes not yet told. A 2FA dialog is told by its countdown."""
+        """Changes not yet shown. A 2FA dialog is shown by its countdown."""
         fresh = self._changes[self._memory.told :]
         self._memory = replace(self._memory, told=len(self._changes))
         return tuple(describe(change, self._several) for change in fresh if change.state is not LoginState.AWAITING_2FA)
@@ -356,7 +356,7 @@ class LoginWait:
         return self._monotonic() - self._memory.container.began
 
     def _timeout(self) -> float:
-        # A look without waiting (0) stays one.
+        # An inspection without waiting (0) does not wait.
         extended = self._memory.extended and self._limits.timeout > 0
         return self._limits.timeout + (self._options.twofa_timeout if extended else 0.0)
 

@@ -1,6 +1,6 @@
-"""What people are told of a gateway: pure, from what the supervisor knows.
+"""The notifications about a gateway: pure, from what the supervisor knows.
 
-Troubles have keys below `gateway`, so that one message when the gateway is ready again ends all that were told.
+Incidents have keys below `gateway`, so that one message when the gateway is ready again resolves all reported ones.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gateway_watch.signatures import NextStep
 from notifications.message import Message, Severity
 
 WEEK_NOTICE = timedelta(hours=1)
-"""So long before the week's login people are told of it."""
+"""So long before the week's login it is announced."""
 
 _TROUBLE = "gateway"
 
 
 def on_change(instance: Instance, change: Change, now: datetime) -> Message | None:
-    """What to tell of a change of the login that does not end the run."""
+    """The message for a change of the login that does not end the run."""
     cause = change.cause
     if cause is None and change.state is LoginState.AWAITING_2FA:
         until = (change.time + timedelta(seconds=instance.twofa_timeout)).astimezone(instance.timezone)
@@ -41,7 +41,7 @@ def on_change(instance: Instance, change: Change, now: datetime) -> Message | No
     goes_on = cause.next_step is NextStep.GOES_ON
     return Message(
         cause.id,
-        # Where a person is needed to go on, the run ends, which is told as an alert.
+        # Where manual intervention is needed, the run ends, which is reported as an alert.
         Severity.ALERT if cause.person and goes_on else Severity.WARNING,
         f"{instance.name}: {cause.text}",
         now,
@@ -53,7 +53,7 @@ def on_change(instance: Instance, change: Change, now: datetime) -> Message | No
 
 
 def on_end(instance: Instance, end: End, picture: Path | None, now: datetime) -> Message:
-    """What to tell when the supervisor ends a run."""
+    """The message when the supervisor ends a run."""
     mend = end.status == decision.MEND
     lines = [end.reason.remedy]
     if end.open_breaker:
@@ -73,7 +73,7 @@ def on_end(instance: Instance, end: End, picture: Path | None, now: datetime) ->
 
 
 def on_failure(instance: Instance, cause: str, text: str, now: datetime) -> Message:
-    """What to tell of a run that ended by itself, and is tried again."""
+    """The message for a run that ended by itself and is tried again."""
     title = f"{instance.name} ended and is started again"
     return Message(cause, Severity.WARNING, title, now, (text,), _fields(instance), dedupe_key=f"{_TROUBLE}/{cause}")
 
@@ -102,20 +102,20 @@ def orders_accepted(instance: Instance, cause: str, now: datetime) -> Message:
 
 
 def not_started(instance: Instance, cause: str, text: str, now: datetime) -> Message:
-    """What to tell when an open breaker forbids the start: the same trouble as what opened it."""
+    """The message when an open breaker prevents the start: the same incident as what opened it."""
     title = f"{instance.name} is not started"
     key = f"{_TROUBLE}/{cause}/stopped"
     return Message(cause, Severity.ALERT, title, now, (text,), _fields(instance), dedupe_key=key)
 
 
 def ready(instance: Instance, now: datetime) -> Message:
-    """The end of every trouble that was told."""
+    """The end of every reported incident."""
     title = f"{instance.name}: logged in and listening again"
     return Message("ready", Severity.INFO, title, now, fields=_fields(instance), recovery_of=_TROUBLE)
 
 
 def week_login(instance: Instance, now: datetime) -> Message | None:
-    """What to tell when the week's full login is near; None while it is not."""
+    """The message when the week's full login is near; None while it is not."""
     due = _next_week_login(instance, now)
     if due - now > WEEK_NOTICE:
         return None

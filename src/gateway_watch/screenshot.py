@@ -18,7 +18,7 @@ KEEP = 20
 
 
 class ScreenshotError(Exception):
-    """No picture could be taken; the message says where, why, and what to do."""
+    """The screenshot failed; the message names the place, the reason and the remedy."""
 
 
 def password_file(instance: Instance, environment: Mapping[str, str]) -> Path:

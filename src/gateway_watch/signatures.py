@@ -121,7 +121,7 @@ class Refusal:
 class Dialogs:
     """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events,
     `closed` is empty if the controller does not log it; `known` are the titles that the controller or a signature
-    deals with; `seconds` is how long another one may be open before it blocks the gateway, for which `cause` stands;
+    deals with; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
     `text_follows`: the line after an unknown one holds its text."""
 
     pattern: re.Pattern[str]

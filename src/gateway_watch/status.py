@@ -1,4 +1,4 @@
-"""How one gateway stands: collected once, shown as JSON or on one screen with the next step at its end."""
+"""The status of one gateway: collected once, shown as JSON or on one screen with the next step at its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABEL = 12
 
 @dataclass(frozen=True)
 class Status:
-    """Everything known at `at` (UTC). None means that it could not be found out; `faults` say why."""
+    """Everything known at `at` (UTC). None means not available; `faults` give the reason."""
 
     name: str
     unit_name: str
@@ -59,7 +59,7 @@ class Status:
 async def collect(
     instance: Instance, engine: Engine, *, verified: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Status:
-    """Look at everything. What cannot be found out becomes one of the `faults`, not an error."""
+    """Inspect everything. What is not available becomes one of the `faults`, not an error."""
     faults: list[str] = []
     version, container, login, unit, breaker = None, None, None, None, None
     try:

@@ -1,4 +1,4 @@
-"""What systemd says of the unit that owns a container."""
+"""The state of the unit that owns a container, from systemd."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 POLL_SECONDS = 0.5
-"""Pause between two looks: systemd's command line offers no stream of a unit's changes."""
+"""Pause between two queries: systemd's command line offers no stream of a unit's changes."""
 
 _PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "StatusText", "ExecMainStatus")
 
 
 class UnitError(Exception):
-    """The unit cannot be asked about; the message says why, `remedy` what to do."""
+    """The unit's state is not available; the message gives the reason, `remedy` what to do."""
 
     kind = "unit_unknown"
 

@@ -1,4 +1,4 @@
-"""Where the gateway's login stands, told by the service that watches it to those that use the gateway.
+"""The state of the gateway's login, published by its supervisor for the services that use the gateway.
 
 A small file in a directory that every user of the host may read, and that is gone with the service. It holds no
 secret: a state in one word, and the line that people see in `systemctl status`.
@@ -20,7 +20,7 @@ NAME = "login.json"
 @dataclass(frozen=True)
 class IbkrLink:
     """Whether the gateway is connected to IBKR: ``state`` is connected, lost or unknown, ``since`` (aware) when that
-    began, None at the start; ``text`` one line for people."""
+    started, None at the start; ``text`` one line for people."""
 
     state: str
     since: datetime | None
@@ -40,7 +40,7 @@ class GatewayLogin:
 
 
 def write(directory: Path, login: GatewayLogin) -> None:
-    """Tell it. Raises OSError."""
+    """Publish it. Raises OSError."""
     document: dict[str, Any] = {"state": login.state, "needs_person": login.needs_person, "text": login.text}
     if login.ibkr is not None:
         since = login.ibkr.since.isoformat() if login.ibkr.since else None
@@ -49,7 +49,7 @@ def write(directory: Path, login: GatewayLogin) -> None:
 
 
 def read(path: Path) -> GatewayLogin | None:
-    """What was told last; None if nobody tells, or if it cannot be understood."""
+    """The state published last; None if there is none or it cannot be parsed."""
     try:
         document = json.loads(path.read_bytes())
         link = _link(document["ibkr"]) if "ibkr" in document else None

@@ -16,10 +16,10 @@ _CUT = "…".encode()
 
 
 class Notifier:
-    """Tells systemd what the service does.
+    """Reports the state of the service to systemd.
 
-    `address` is what NOTIFY_SOCKET holds: a path, or a name that begins with @ for the abstract name space; None
-    for nobody to tell. Raises ValueError for an address that is neither.
+    `address` is what NOTIFY_SOCKET holds: a path, or a name that starts with @ for the abstract name space; None
+    for no manager to notify. Raises ValueError for an address that is neither.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -52,7 +52,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The service has begun to end."""
+        """The service is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, message: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace `path` by `content` in one step, readable by its owner only unless `mode` says otherwise. Raises
+    """Replace `path` by `content` in one step, readable by its owner only unless `mode` differs. Raises
     OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # created with mode 0600
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)

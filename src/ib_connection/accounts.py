@@ -16,12 +16,12 @@ class AccountKind(Enum):
 
 
 def kind_of(account: str) -> AccountKind:
-    """The kind of an account by its number: IB begins those of paper accounts with D (DU…, DF…, DI…)."""
+    """The kind of an account by its number: those of paper accounts start with D (DU…, DF…, DI…)."""
     return AccountKind.PAPER if account.startswith("D") else AccountKind.LIVE
 
 
 def masked(account: str) -> str:
-    """The number as shown to people: the first and the last two characters, so that it can be told but not used."""
+    """The masked number for people: the first and last two characters, recognisable but not usable."""
     return f"{account[:2]}{'*' * (len(account) - 4)}{account[-2:]}" if len(account) > 4 else "*" * len(account)
 
 

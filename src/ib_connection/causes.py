@@ -1,4 +1,4 @@
-"""Why a connection to the API failed, and what mends it."""
+"""Why a connection to the API failed, with the remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import MappingProxyType
 class Cause:
     """One reason why an attempt failed.
 
-    ``id`` is the name shared by results, logs and the troubleshooting page; ``text`` says in one line what was met;
+    ``id`` is the name shared by results, logs and the troubleshooting page; ``text`` describes it in one line;
     ``remedy`` is the next step for a person; ``waiting_helps`` is False where another attempt must end the same way.
     """
 

@@ -77,5 +77,5 @@ def is_trouble(number: int) -> bool:
 
 
 def is_read_only_refusal(number: int, text: str) -> bool:
-    """Whether an error says that the API is read-only. 321 alone only says that a request was refused."""
+    """Whether an error reports a read-only API. 321 alone only reports a rejected request."""
     return number == REQUEST_INVALID and "read-only" in text.lower()

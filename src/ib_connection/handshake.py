@@ -1,7 +1,7 @@
 """One verified connection to the API, with ib_insync, and the reason if there is none.
 
 ib_insync 0.9.86 alone ends nearly every failure in a bare TimeoutError after up to four times its timeout, and calls
-a session connected whose first synchronisation was partly lost. So an attempt here begins with the raw probe, listens
+a session connected whose first synchronisation was partly lost. So an attempt here starts with the raw probe, listens
 to what ib_insync reports meanwhile, watches each of its first requests, and bounds the whole.
 No order is ever sent.
 """
@@ -97,7 +97,7 @@ class _Observed:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def end(self, cause: Cause) -> None:
-        """The attempt cannot succeed any more. The first reason stands."""
+        """The attempt cannot succeed any more. The first reason counts."""
         if self.verdict is None:
             self.verdict = cause
         self.ended.set()
@@ -112,7 +112,7 @@ def _succeeded(part: asyncio.Future[Any]) -> bool:
 
 
 class _ObservedIB(IB):
-    """An ``IB`` whose first requests can be looked at, since ``connectAsync`` keeps their failures to itself."""
+    """An ``IB`` whose first requests can be inspected, because ``connectAsync`` does not report their failures."""
 
     RaiseRequestErrors = True
 

@@ -1,7 +1,7 @@
 """The raw version handshake: does an IB API answer on this port?
 
 The client sends ``API\\0`` and a frame with the range of versions it speaks; the server answers a frame with the
-version both will use and its time. Nothing more is sent, so no client id is used and no session begins.
+version both will use and its time. Nothing more is sent, so no client id is used and no session starts.
 Source: the handshake of IB's own client (text protocol, versions up to 178).
 """
 
@@ -93,7 +93,7 @@ class ProbeResult:
     def cause(self, *, container_healthy: bool, container_port: int | None) -> Cause | None:
         """Why it failed, None if it did not.
 
-        Silence is told apart by what is known of the container: with ``container_port``, the port inside it that the
+        Silence is classified by what is known of the container: with ``container_port``, the port inside it that the
         published one leads to, it is certain whether that is the native port; without it, a container that is healthy
         (its gateway listens) and yet silent is taken for one whose native port was published.
         """
@@ -197,7 +197,7 @@ def probe_sync(host: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> Pro
 
 
 class NotAnAnswerError(Exception):
-    """The peer sent something that no IB API sends at this point; the message shows its beginning."""
+    """The peer sent something that no IB API sends at this point; the message shows its first bytes."""
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, str]:

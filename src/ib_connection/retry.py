@@ -36,7 +36,7 @@ class RetryPolicy:
     next at the latest; ``timeout`` seconds one attempt may take; ``probe_interval`` seconds between probes during
     the delay, ``probe_timeout`` seconds after which a silent port counts as such.
 
-    Raises ValueError, naming the field, for values that make no policy.
+    Raises ValueError, naming the field, for values that are no valid policy.
     """
 
     retries: int = 5
@@ -69,7 +69,7 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt made: its number, how it ended, and the one to come (None if there is none)."""
+    """A completed attempt: its number, its result, and the next one (None if there is none)."""
 
     number: int
     result: HandshakeResult
@@ -102,9 +102,9 @@ async def attempts(
     attempt: Callable[[int], Awaitable[HandshakeResult]] | None = None,
     look: Callable[[], Awaitable[ProbeResult]] | None = None,
 ) -> AsyncIterator[Attempt]:
-    """Make attempts until one succeeds or none is left, and yield each as it ends.
+    """Run attempts until one succeeds or none is left, and yield each as it ends.
 
-    ``start`` is ``first(…)`` or the ``next`` of an attempt made earlier, whose delay is then kept. ``attempt`` (with
+    ``start`` is ``first(…)`` or the ``next`` of an earlier attempt, whose delay is then retained. ``attempt`` (with
     a client id) and ``look`` default to ``handshake`` and ``probe`` of the target; a caller that wants to keep the
     connection gives its own.
     """

@@ -1,1 +1,1 @@
-"""Messages to people: kept on disk, then delivered by a thread of their own to Discord or whatever Apprise knows."""
+"""Messages to people: stored on disk, then delivered by a separate thread to Discord or any Apprise service."""

@@ -1,4 +1,4 @@
-"""Whether a message is told, counted, or left unsaid. Pure: what was told goes in, what to remember comes out."""
+"""Whether a message is sent, counted or suppressed. Pure: from the last sent message to what to remember."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Verdict(StrEnum):
 
     TELL = "accepted"
     COUNT = "repeated"
-    """The same was told within the window."""
+    """The same message was sent within the window."""
     UNTOLD = "recovery_untold"
-    """The end of a trouble that nobody was told of."""
+    """The end of an incident that was never reported."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A trouble that was told: when last (seconds since 1970), and how often it has come again since. Of several that
+    """A reported incident: when last (seconds since 1970), and how often it has come again since. Of several that
     end together: the first time, and all repeats."""
 
     at: float
@@ -30,7 +30,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Decision:
-    """``message`` is what to tell if the verdict is TELL; ``told`` what to remember for ``key``, None to forget it."""
+    """``message`` is what to send if the verdict is TELL; ``told`` what to remember for ``key``, None to forget it."""
 
     verdict: Verdict
     message: Message
@@ -39,7 +39,7 @@ class Decision:
 
 
 def key_of(message: Message) -> str:
-    """Whose memory `decide` needs; empty for a message that is always told."""
+    """Whose memory `decide` needs; empty for a message that is always sent."""
     return message.recovery_of or message.dedupe_key
 
 

@@ -1,8 +1,8 @@
-"""Where messages go: targets made from Apprise's addresses (URLs).
+"""Where messages go: targets built from Apprise's addresses (URLs).
 
-Discord has a target of its own (see `notifications.discord`). Every other service is Apprise's: of a failure it tells
+Discord has a target of its own (see `notifications.discord`). Every other service is Apprise's: of a failure it reports
 the HTTP status in its log only, which is read here; a service that speaks no HTTP is tried again whatever the failure.
-Apprise tells nothing of Retry-After, so there the worker's own growing pauses must do.
+Apprise does not expose Retry-After, so the worker's own growing pauses apply there.
 
 What this package does because of Apprise 2.2 (each has a test in tests/integration/test_notification_services.py):
 
@@ -46,7 +46,7 @@ _STATUS = re.compile(r"\berror=(\d{3})\b")
 
 
 class AddressError(ValueError):
-    """An address, or the file they are in, cannot be used; the message tells the line but never the address."""
+    """An address, or the file they are in, cannot be used; the message names the line but never the address."""
 
 
 _RECIPIENTS = (
@@ -144,7 +144,7 @@ def _outcome(result: AppriseResult) -> Outcome:
 
 
 def read_addresses(path: Path) -> tuple[str, ...]:
-    """The addresses in a file, one a line; empty lines and those that begin with # do not count.
+    """The addresses in a file, one a line; empty lines and those that start with # do not count.
 
     Raises AddressError if it cannot be read or others may read it.
     """
@@ -245,7 +245,7 @@ def _discord(address: str) -> NotifyDiscord | None:
     try:
         return NotifyDiscord(**settings) if settings else None
     except TypeError:
-        # So it tells what is wrong with an address; Apprise itself then says that it knows none like it.
+        # So it reports what is wrong with an address; Apprise itself then reports that it knows none like it.
         return None
 
 
@@ -254,8 +254,8 @@ def _fingerprint(address: str) -> str:
 
 
 def _quiet(apprise: int) -> None:
-    """Keep addresses out of logs: urllib3 writes them below WARNING, Apprise too, and at WARNING those that it cannot
-    read. What matters of it is told here."""
+    """Exclude addresses from logs: urllib3 writes them below WARNING, Apprise too, and at WARNING those that it cannot
+    read. The relevant part is reported here."""
     for name, level in (("apprise", apprise), ("urllib3", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.setLevel(level)

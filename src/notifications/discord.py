@@ -1,8 +1,8 @@
 """Messages as Discord shows them: embeds within Discord's limits, posted to a webhook.
 
 Apprise reads the webhook's address and settings (name, avatar, thread). The post itself is done here, because Apprise's
-plugin answers 429 by one more post at once, sleeps where nothing can wake it, does not read Retry-After, and tells its
-caller no more than that it failed.
+plugin answers 429 by one more post at once, sleeps where nothing can wake it, does not read Retry-After, and reports no
+more than that it failed.
 
 What is guaranteed: at least once. A part of a message is posted again only if its answer did not arrive, and then
 Discord may show it twice: its webhooks take no idempotency key.
@@ -132,7 +132,7 @@ def _length(part: Mapping[str, Any]) -> int:
 
 
 def _escaped(text: str) -> str:
-    """The text as it is, where Discord would make something of its signs (a masked account number is full of them)."""
+    """The text without markup, which Discord would read in its characters (those of a masked account number)."""
     return _MARKDOWN.sub(r"\\\1", text)
 
 

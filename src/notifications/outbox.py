@@ -68,7 +68,7 @@ _UNREADABLE = Message("unreadable", Severity.INFO, "A message that cannot be rea
 
 
 class OutboxError(Exception):
-    """The outbox cannot be used: the message names the file, the cause and the mend."""
+    """The outbox cannot be used: the message names the file, the cause and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Delivery:
 
 class Outbox:
     """One open outbox. ``clock`` gives seconds since 1970; ``bound`` is how many messages may wait; ``kept`` how many
-    that are done stay for a look at them; ``window`` the seconds in which the same trouble is told once."""
+    that are done are retained for inspection; ``window`` the seconds in which the same incident is sent once."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Outbox:
         kept: int = 200,
         window: float = 3600.0,
     ) -> None:
-        """Opens the file, or makes it with mode 0600. Raises OutboxError."""
+        """Opens the file, or creates it with mode 0600. Raises OutboxError."""
         self.path = path
         self._clock = clock
         self._bound = bound
@@ -229,7 +229,7 @@ class Outbox:
             return dict(self._db.execute("SELECT state, count(*) FROM deliveries GROUP BY state"))
 
     def counters(self) -> dict[str, int]:
-        """What `put` did since the file was made: accepted, repeated, recovery_untold, dropped."""
+        """What `put` did since the file was created: accepted, repeated, recovery_untold, dropped."""
         names = (*(verdict.value for verdict in Verdict), "dropped")
         with self._failures():
             return dict.fromkeys(names, 0) | dict(self._db.execute("SELECT name, count FROM counters"))
@@ -277,7 +277,7 @@ class Outbox:
             self._count("dropped")
             return False
         self._write("DELETE FROM messages WHERE id = ?", row[0])
-        # Nobody was told of it, so its end is not told either, and its return is.
+        # It was never reported, so its end is not reported either, and its return is.
         self._remember(row[2], None)
         self._count("dropped")
         return True

@@ -1,4 +1,4 @@
-"""The whole of it for a service: `Notifications.tell` and nothing else in the way of its work."""
+"""Notifications for a service: `Notifications.tell` never blocks or fails its work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Notifications:
     """Messages of one service to its targets; with no targets, nothing is written or sent.
 
     All but the delivery itself is for one thread. An outbox that cannot be used never stops the service: the message is
-    lost, counted and logged, and the next one tries anew.
+    lost, counted and logged, and the next one tries again.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Notifications:
         self._lost = 0
 
     def start(self) -> None:
-        """Begin to deliver, also what a former run has left."""
+        """Start delivery, including what a former run has left."""
         try:
             if self._workers and (given_up := self._open().fail_other_targets(self._names)):
                 _log.warning("%d notifications to targets that are not configured any more are given up", given_up)

@@ -29,7 +29,7 @@ class Outcome:
 
 
 class Target(Protocol):
-    """Somewhere messages go. ``name`` tells it apart from others, without its address."""
+    """A destination of messages. ``name`` distinguishes it from others, without its address."""
 
     name: str
 

@@ -32,7 +32,7 @@ def pause(failures: int, random: Random, first: float = FIRST_PAUSE) -> float:
 
 @dataclass
 class Counts:
-    """What a worker did since it was made; only ever go up."""
+    """What a worker did since it was created; the counts only increase."""
 
     sent: int = 0
     retried: int = 0
@@ -102,7 +102,7 @@ class Worker:
 
     def _deliver_all(self, outbox: Outbox) -> None:
         while True:
-            # Cleared before the look, so that what is put in after it wakes.
+            # Cleared before the check, so that a later message wakes it.
             self._wake.clear()
             now = self.monotonic()
             if self._stop_by is not None and now >= self._stop_by:

@@ -1,4 +1,4 @@
-"""The quotes that a journal holds, as a tape: what rules and gates looked at, of what was closed."""
+"""The quotes that a journal holds, as a tape: what rules and gates evaluated for the closed units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SQLITE = b"SQLite format 3\0"
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file is a database. What cannot be read is none; who reads it as a tape will tell."""
+    """Whether a file is a database. An unreadable file is none; reading it as a tape reports the error."""
     try:
         with path.open("rb") as file:
             return file.read(len(SQLITE)) == SQLITE

@@ -22,7 +22,7 @@ def stretches(samples: Sequence[Sample], max_age: timedelta) -> Iterator[Sequenc
 def line_of(
     samples: Sequence[Sample], max_age: timedelta, value: Callable[[Sample], Decimal | None]
 ) -> tuple[list[datetime], list[float]]:
-    """A line that ends where its last quote grows too old, and begins again with the next one."""
+    """A line that ends where its last quote grows too old, and starts again with the next one."""
     times: list[datetime] = []
     values: list[float] = []
     for part in stretches(samples, max_age):

@@ -1,7 +1,7 @@
 """The rules over recorded quotes: what would have closed, when and at which profit. Pure.
 
-A quote stands as long as the tape goes on. Where no line at all comes for longer than ``quotes.max_age_seconds``, the
-rules are blind until the next one. A unit that a rule closes is out at the side price that the rule saw.
+A quote is valid as long as the tape continues. Where no line comes for longer than ``quotes.max_age_seconds``, the
+rules have no quote until the next one. A unit that a rule closes is out at the side price that the rule saw.
 """
 
 from __future__ import annotations

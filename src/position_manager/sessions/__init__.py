@@ -1,1 +1,1 @@
-"""When markets trade: what the broker tells of a contract's hours, and a calendar where it tells none."""
+"""When markets trade: the hours that the broker reports for a contract, and a calendar where it reports none."""

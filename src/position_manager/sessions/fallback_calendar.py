@@ -1,7 +1,7 @@
-"""The regular sessions of an exchange's calendar, for instruments of which the broker tells no hours.
+"""The regular sessions of an exchange's calendar, for instruments without hours from the broker.
 
 The calendars come from a process of its own (`position_manager.sessions.calendar_sessions`), because their library
-would cost the service more memory than all the rest of it. What it told is kept for some weeks, so asking is cheap.
+would cost the service more memory than all the rest of it. Its answer is cached for some weeks, so queries are cheap.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ NOTICE = timedelta(days=30)
 DAY = timedelta(days=1)
 AGAIN = timedelta(minutes=1)
 TOLD = 10
-"""So many stretches are told at once, those of the last day first."""
+"""So many stretches are returned at once, those of the last day first."""
 
 _MODULE = "position_manager.sessions.calendar_sessions"
 _log = logging.getLogger(__name__)
 
 
 class CalendarError(Exception):
-    """The calendar cannot be had; the message says which and why."""
+    """The calendar is not available; the message names it and the reason."""
 
 
 class KnownHours:
-    """Sessions that are the same for every instrument; keeps the contract of
+    """Sessions that are the same for every instrument; implements
     `position_manager.sessions.hours.Calendar`."""
 
     def __init__(self, hours: tuple[Hours, ...]) -> None:
@@ -59,7 +59,7 @@ class KnownHours:
 
 
 class FallbackCalendar:
-    """The sessions of an exchange around the present, once they are loaded; keeps the contract of
+    """The sessions of an exchange around the present, once they are loaded; implements
     `position_manager.sessions.hours.Calendar`. Every instrument is taken to trade on this exchange."""
 
     def __init__(self, name: str) -> None:
@@ -156,7 +156,7 @@ def _command(*arguments: str) -> tuple[str, ...]:
 
 
 def _last_line(name: str, code: int, errors: bytes) -> str:
-    """What a process that ended badly said: its own sentence, or the last line of what went wrong."""
+    """The error of a failed process: its own sentence, or the last line of its traceback."""
     said = errors.decode(errors="replace").strip().splitlines()
     return said[-1] if said else f"calendar {name}: exit status {code}"
 

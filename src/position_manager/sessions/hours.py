@@ -1,4 +1,4 @@
-"""Regular trading sessions: from the broker's words, and what they say about a moment. Pure."""
+"""Regular trading sessions: from the broker's text, and whether a moment is within them. Pure."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def parse_liquid_hours(text: str, zone: ZoneInfo) -> tuple[Hours, ...]:
     written alike.
 
     The end may lack its day, may be on another day, and may be 2400; a day may have several sessions after commas.
-    Raises ValueError with the piece that is not understood. Contracts of one kind are told the same text, so what it
-    means is kept once for all of them.
+    Raises ValueError with the piece that is not understood. Contracts of one kind share the same text, so the
+    result is cached once for all of them.
     """
     sessions = {
         _session(day, piece, zone)
@@ -146,7 +146,7 @@ def is_open(sessions: Iterable[Hours], now: datetime) -> bool:
 
 
 def next_open(sessions: Iterable[Hours], now: datetime) -> datetime | None:
-    """When the next session begins."""
+    """When the next session starts."""
     return min((hours.begin for hours in sessions if hours.begin > now), default=None)
 
 
