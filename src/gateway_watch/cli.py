@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
     options = _parser().parse_args(arguments)
     command: Callable[[Instance, argparse.Namespace], int] = options.command
+    if options.diagnoses:
+        return doctor(options)
     try:
         instance = load(options.instance, options.config_root)
         load_signatures(instance.login_controller)
@@ -157,6 +159,25 @@ def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
     return decision.OK
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """The only command that also serves an instance whose configuration is wrong."""
+    # Imported here: the supervisor needs none of it.
+    from gateway_watch.doctor import command as doctor_command
+
+    try:
+        healthy = doctor_command.run(
+            options.instance,
+            options.config_root,
+            say,
+            as_json=options.json,
+            reach_out=options.network,
+            directory=options.bundle,
+        )
+    except OSError as error:
+        return _complain(f"{error} (most files of an instance are for root only: use sudo)", decision.RETRY)
+    return decision.OK if healthy else decision.RETRY
+
+
 async def _verify(instance: Instance) -> tuple[tiers.Tier, ...]:
     container = await Engine().find(instance.container)
     return await tiers.look(instance, container, verified=True)
@@ -174,9 +195,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gateway-watch", description=(__doc__ or "").strip())
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Callable[[Instance, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def add(name: str, command: Callable[..., int], text: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, parents=[shared], help=text, description=text)
-        made.set_defaults(command=command)
+        made.set_defaults(command=command, diagnoses=False)
         return made
 
     runs = add("run", run, "Run the gateway's container until it ends (for the systemd unit).")
@@ -209,6 +230,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("check-config", check_config, "Check the instance's configuration.")
     add("verify", verify, "Check that the gateway listens, answers and can be connected to; changes nothing.")
+    examines = add("doctor", doctor, "Check everything that a login depends on, in order, and name the first failure.")
+    examines.set_defaults(diagnoses=True)
+    examines.add_argument("--json", action="store_true", help="as JSON")
+    examines.add_argument(
+        "--network", action="store_true", help="also resolve and connect to IBKR's servers (nothing is sent to them)"
+    )
+    examines.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="also write an archive with states and logs there, without secrets"
+    )
     add("restart-cost", restart_cost, "Say whether a restart now will ask for a 2FA approval; silent if not.")
     return parser
 

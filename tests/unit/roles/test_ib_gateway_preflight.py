@@ -265,6 +265,7 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "handshake_delay",
         "handshake_timeout",
         "screenshots_dir",
+        "bundles_dir",
         "notify_test",
     }
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
