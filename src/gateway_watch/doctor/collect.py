@@ -60,7 +60,7 @@ async def collect(
         space=_space((Path("/"), ENGINE_DATA, instance.state_dir)),
         servers=servers,
         status=await status.collect(instance, engine, verified=True),
-        outbox=_outbox(instance, os.environ),
+        outbox=outbox_of(instance, os.environ),
         errors=tuple(errors),
     )
 
@@ -154,7 +154,7 @@ def _space(paths: Sequence[Path]) -> tuple[Space, ...]:
     return tuple(found.values())
 
 
-def _outbox(instance: Instance, environment: Mapping[str, str]) -> Outbox | None:
+def outbox_of(instance: Instance, environment: Mapping[str, str]) -> Outbox | None:
     file = instance.secret("notify_urls", environment)
     try:
         if not file.exists() or not file.stat().st_size:

@@ -1,0 +1,242 @@
+#!/usr/bin/python
+"""Ansible module: audit one EC2 host from outside, by the API. Changes nothing."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+try:
+    import boto3  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+except ImportError:
+    IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    IMPORT_ERROR = None
+
+DOCUMENTATION = r"""
+module: ec2_host_audit
+short_description: Audit one EC2 host from outside, by the API
+description:
+  - Checks security groups, the instance metadata service, encryption, termination protection and the policies of the
+    instance's role. Each point has what is expected, what was found and the remedy.
+  - A call that AWS denies makes its point unknown. Changes nothing.
+author: ib-gateway-ansible
+requirements:
+  - boto3
+options:
+  region:
+    description: The AWS region.
+    type: str
+    required: true
+  instance_id:
+    description: The instance.
+    type: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any mode.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+"""
+
+EXAMPLES = r"""
+- name: Inspect the host's resources in AWS
+  ec2_host_audit:
+    region: us-east-1
+    instance_id: i-0123456789abcdef0
+  delegate_to: localhost
+  register: audit
+"""
+
+RETURN = r"""
+points:
+  description: The points, in the form in which C(host-audit --more) reads them.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - id: aws-imds
+      title: Instance metadata service
+      level: must
+      verdict: passed
+      expected: tokens required (IMDSv2), hop limit 1
+      found: tokens required, hop limit 1
+      remedy: ""
+      subject: i-0123456789abcdef0
+      tags: [live-readiness]
+"""
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "region": {"type": "str", "required": True},
+    "instance_id": {"type": "str", "required": True},
+}
+
+PROVISION = "Run provision.yml, which restores it."
+EVERYBODY = ("0.0.0.0/0", "::/0")
+
+
+def point(
+    id_: str, title: str, expected: str, faults: list[str], found: str, remedy: str = PROVISION, level: str = "must"
+) -> dict[str, Any]:
+    """A point that failed with the faults, or passed with what was found."""
+    return {
+        "id": id_,
+        "title": title,
+        "level": level,
+        "verdict": "failed" if faults else "passed",
+        "expected": expected,
+        "found": "; ".join(faults) or found,
+        "remedy": remedy if faults else "",
+        "tags": ["live-readiness"] if level == "must" else [],
+    }
+
+
+def unknown(id_: str, title: str, expected: str, reason: str) -> dict[str, Any]:
+    """A point that could not be checked."""
+    made = point(id_, title, expected, [reason], "", "Allow the operator the call, or check it in the AWS console.")
+    return made | {"verdict": "unknown"}
+
+
+def ingress(groups: list[dict[str, Any]]) -> dict[str, Any]:
+    """No rule lets everybody in, and none opens more than ssh."""
+    faults = []
+    for group in groups:
+        for rule in group["IpPermissions"]:
+            ports = f"{rule.get('FromPort', 'all')}-{rule.get('ToPort', 'all')}"
+            sources = [entry["CidrIp"] for entry in rule.get("IpRanges", ())]
+            sources += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", ())]
+            faults += [f"{group['GroupId']}: {ports} open to everybody" for source in sources if source in EVERYBODY]
+            if (rule.get("FromPort"), rule.get("ToPort")) != (22, 22) and (sources or rule.get("UserIdGroupPairs")):
+                faults.append(f"{group['GroupId']}: {rule['IpProtocol']} {ports} is open")
+    found = f"{sum(len(group['IpPermissions']) for group in groups)} rules"
+    return point("aws-ingress", "Security groups", "ssh only, never from everybody", list(dict.fromkeys(faults)), found)
+
+
+def metadata(options: dict[str, Any]) -> dict[str, Any]:
+    """The metadata service requires tokens, and answers no container."""
+    faults = []
+    if options.get("HttpTokens") != "required":
+        faults.append(f"tokens are {options.get('HttpTokens')}")
+    limit = options.get("HttpPutResponseHopLimit")
+    if limit != 1:
+        faults.append(f"hop limit {limit}: containers reach it")
+    expected = "tokens required (IMDSv2), hop limit 1"
+    return point("aws-imds", "Instance metadata service", expected, faults, "tokens required, hop limit 1")
+
+
+def volumes(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every volume is encrypted."""
+    faults = [f"{volume['VolumeId']} is not encrypted" for volume in found if not volume["Encrypted"]]
+    remedy = "A volume cannot be encrypted in place: create the host anew from an encrypted copy of its snapshot."
+    return point(
+        "aws-encryption", "EBS encryption", "every volume is encrypted", faults, f"{len(found)} volumes", remedy
+    )
+
+
+def role(documents: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """No statement of the role's policies allows every action or everything of a service."""
+    faults = []
+    for name, document in documents:
+        statements = document["Statement"]
+        for statement in statements if isinstance(statements, list) else [statements]:
+            actions = statement.get("Action", statement.get("NotAction", []))
+            for action in actions if isinstance(actions, list) else [actions]:
+                if statement["Effect"] == "Allow" and ("NotAction" in statement or action.endswith("*")):
+                    faults.append(f"{name} allows {'all but ' if 'NotAction' in statement else ''}{action}")
+    expected = "no wildcard action"
+    return point("aws-role", "Policies of the host's role", expected, faults, f"{len(documents)} policies")
+
+
+class Account:
+    """The calls for one instance."""
+
+    def __init__(self, region: str) -> None:
+        self.ec2 = boto3.client("ec2", region_name=region)
+        self.iam = boto3.client("iam", region_name=region)
+
+    def instance(self, instance_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][
+            0
+        ]
+        return found
+
+    def groups(self, instance: dict[str, Any]) -> list[dict[str, Any]]:
+        ids = [group["GroupId"] for group in instance["SecurityGroups"]]
+        found: list[dict[str, Any]] = self.ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
+        return found
+
+    def volumes(self, instance: dict[str, Any]) -> list[dict[str, Any]]:
+        ids = [mapping["Ebs"]["VolumeId"] for mapping in instance["BlockDeviceMappings"]]
+        found: list[dict[str, Any]] = self.ec2.describe_volumes(VolumeIds=ids)["Volumes"]
+        return found
+
+    def protected(self, instance_id: str) -> bool:
+        answer = self.ec2.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiTermination")
+        return bool(answer["DisableApiTermination"]["Value"])
+
+    def policies(self, instance: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """The inline policies of the instance's role, and of attached ones those of the account itself."""
+        profile = instance.get("IamInstanceProfile")
+        if profile is None:
+            return []
+        name = profile["Arn"].rpartition("/")[2]
+        roles = self.iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]
+        found = []
+        for each in roles:
+            for policy in self.iam.list_role_policies(RoleName=each["RoleName"])["PolicyNames"]:
+                answer = self.iam.get_role_policy(RoleName=each["RoleName"], PolicyName=policy)
+                found.append((policy, answer["PolicyDocument"]))
+            for attached in self.iam.list_attached_role_policies(RoleName=each["RoleName"])["AttachedPolicies"]:
+                arn = attached["PolicyArn"]
+                version = self.iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+                answer = self.iam.get_policy_version(PolicyArn=arn, VersionId=version)
+                found.append((attached["PolicyName"], answer["PolicyVersion"]["Document"]))
+        return found
+
+
+def points(account: Account, instance_id: str) -> Iterator[dict[str, Any]]:
+    """Every point. Raises ClientError if even the instance cannot be described."""
+    instance = account.instance(instance_id)
+    yield metadata(instance["MetadataOptions"])
+    try:
+        yield ingress(account.groups(instance))
+    except ClientError as error:
+        yield unknown("aws-ingress", "Security groups", "ssh only, never from everybody", str(error))
+    try:
+        yield volumes(account.volumes(instance))
+    except ClientError as error:
+        yield unknown("aws-encryption", "EBS encryption", "every volume is encrypted", str(error))
+    try:
+        faults = [] if account.protected(instance_id) else ["off"]
+        yield point("aws-termination", "Termination protection", "on", faults, "on")
+    except ClientError as error:
+        yield unknown("aws-termination", "Termination protection", "on", str(error))
+    try:
+        yield role(account.policies(instance))
+    except ClientError as error:
+        yield unknown("aws-role", "Policies of the host's role", "no wildcard action", str(error))
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if IMPORT_ERROR is not None:
+        module.fail_json(
+            msg="boto3 is missing. Run this task on the controller, with the project's own Python (make setup).",
+            exception=IMPORT_ERROR,
+        )
+    instance_id = module.params["instance_id"]
+    try:
+        found = list(points(Account(module.params["region"]), instance_id))
+    except (ClientError, BotoCoreError) as error:
+        module.fail_json(msg=f"The instance {instance_id} cannot be inspected: {error}")
+    module.exit_json(changed=False, points=[each | {"subject": instance_id} for each in found])
+
+
+if __name__ == "__main__":
+    main()
