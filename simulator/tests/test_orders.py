@@ -516,7 +516,7 @@ def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
         ({"contract": Contract(AAPL, "AAPL", exchange="")}, 321),
         ({"contract": Contract(0, "AAPL", sec_type="BAG")}, 321),
         ({"contract": Contract(0, "AAPL", sec_type="OPT", right="C", strike=Decimal(190))}, 200),
-        ({"contract": Contract(0, "EUR", sec_type="CASH", exchange="IDEALPRO")}, 387),
+        ({"contract": Contract(0, "SPX", sec_type="IND", exchange="CBOE")}, 387),
     ],
 )
 def test_an_order_that_cannot_be_is_refused_and_leaves_no_trace(terms: dict[str, Any], code: int) -> None:

@@ -219,6 +219,9 @@ EVERYTHING: list[Call | float] = [
     ),
     ("placeOrder", [9, VERTICAL, order("BUY", 70, "LMT", lmtPrice=0.01)]),
     ("placeOrder", [10, PAIR, order("SELL", 40, "LMT", lmtPrice=-300.0)]),
+    ("placeOrder", [13, EURO, order("BUY", 25000, "MKT")]),
+    ("placeOrder", [14, EURO, order("SELL", 100, "LMT", lmtPrice=2.00005)]),
+    ("placeOrder", [15, EURO, order("BUY", 0, "MKT", cashQty=5000.0)]),
     ("placeOrder", [11, bag((1, 1, "BUY"), (265598, 1, "SELL")), order("BUY", 1, "MKT")]),
     ("placeOrder", [12, VERTICAL, order("BUY", 1, "LMT", lmtPrice=2.0, whatIf=True)]),
     2.0,
@@ -300,7 +303,7 @@ places = st.builds(
     ),
     st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000), st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT"]),
     st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK"]),
-    st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR]),
+    st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR, EURO]),
 )  # fmt: skip
 steps = st.one_of(
     places,

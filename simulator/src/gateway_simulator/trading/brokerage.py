@@ -22,7 +22,9 @@ more than an hour with orders at work the market is looked at once a minute for 
 | option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
 | future at its expiry | settled at the underlying's price |
 | combination | fills all its legs at once; its own execution comes first and has no commission, the legs' follow |
-| currency pair, index | not traded |
+| currency pair | two balances change; below the minimum of IDEALPRO it is warned (399) and traded all the same |
+| cash quantity (currency pairs) | whole units that it pays for at the limit, or at the far side |
+| index | not traded |
 | midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
 """
 
@@ -62,7 +64,7 @@ from gateway_simulator.trading.model import (
 from gateway_simulator.trading.numbers import Numbers
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
-from gateway_simulator.trading.valuation import revalue
+from gateway_simulator.trading.valuation import revalue, revalue_currencies
 from gateway_simulator.trading.walk import step_at
 from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
@@ -224,7 +226,7 @@ class Brokerage:
         account = self.accounts[account_id]
         held = account.positions.get(con_id)
         profit = account.profit_of(con_id)
-        quantity, value = (held.quantity, held.market_value) if held is not None else (ZERO, ZERO)
+        quantity, value = (held.quantity, account.worth(held)) if held is not None else (ZERO, ZERO)
         return quantity, profit.daily, profit.unrealized, profit.realized, value
 
     # What clients ask for.
@@ -304,6 +306,8 @@ class Brokerage:
             account=validation.choose_account(order.account, self._accounts),
             contract=replace(instrument.contract, exchange=exchange),
         )
+        if order.cash_quantity and instrument.contract.sec_type == "CASH":
+            order = replace(order, quantity=self._quantity_for(order))
         validation.check_terms(order, instrument)
         known = self.working.get((order.client_id, order.order_id))
         if order.what_if:
@@ -312,6 +316,14 @@ class Brokerage:
             self._change(known, order)
         else:
             self._add(order, instrument)
+
+    def _quantity_for(self, order: Order) -> Decimal:
+        """How much of a pair's first currency an amount of the second pays for, in whole units."""
+        quote = self.market.quote(order.contract.con_id, self._moment)
+        price = order.limit_price or (quote.ask if order.action == "BUY" else quote.bid) or quote.mark
+        if price is None or price <= 0 or not order.cash_quantity.is_finite():
+            return order.quantity
+        return order.cash_quantity // price
 
     def _add(self, order: Order, instrument: Instrument) -> None:
         if order.order_id <= self.last_order_ids.get(order.client_id, 0):
@@ -397,6 +409,9 @@ class Brokerage:
             return
         accepted.change(transmit=True)
         self._announce(accepted)
+        warning = validation.odd_lot_warning(accepted.order)
+        if warning:
+            self._tell(events.OrderError(accepted.order.client_id, accepted.order.order_id, 399, warning))
         self._warn_if_closed(accepted)
 
     def _announce(self, working: WorkingOrder) -> None:
@@ -416,7 +431,7 @@ class Brokerage:
         if expiry is not None and expiry <= self._moment:
             raise OrderRejectedError("The contract has expired.")
         currency = instrument.contract.currency
-        if currency != account.currency:
+        if currency != account.currency and instrument.contract.sec_type != "CASH":
             raise OrderRejectedError(
                 f"The account is kept in {account.currency}, the contract is traded in {currency}."
             )
@@ -425,6 +440,7 @@ class Brokerage:
             raise OrderRejectedError(f"The OCA group {order.oca_group} has been filled.")
         if known is not None and self._waits_for_parent(known):
             return
+        self._rate_currencies(account, instrument)
         if _only_closes(order, instrument, account):
             return
         impact = self._impact(order, instrument)
@@ -921,6 +937,7 @@ class Brokerage:
     def _book_part(self, order: Order, part: _Part) -> tuple[Position, Decimal | None, Decimal]:
         """Trade one contract in the order's account: the holding after it, what it realized and cost."""
         account = self.accounts[order.account]
+        self._rate_currencies(account, part.instrument)
         contract = part.instrument.contract
         commission = self.settings.commissions.of_fill(
             contract, part.filled - part.quantity, part.average_before, part.quantity, part.price
@@ -956,6 +973,7 @@ class Brokerage:
             commission=commission,
             realized_pnl=realized,
             order_ref=order.order_ref,
+            commission_currency=self._accounts[order.account].currency,
         )
 
     def _release_children(self, parent: WorkingOrder) -> None:
@@ -994,7 +1012,15 @@ class Brokerage:
 
     def _impact(self, order: Order, instrument: Instrument) -> OrderImpact:
         account = self.accounts[order.account]
+        self._rate_currencies(account, instrument)
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
+
+    def _rate_currencies(self, account: Account, instrument: Instrument) -> None:
+        """Let an account know what the currencies of a pair are worth now."""
+        contract = instrument.contract
+        if contract.sec_type == "CASH":
+            both = (contract.symbol, contract.currency)
+            revalue_currencies(account, both, self.catalog, self.market, self._moment)
 
     # Small things.
 

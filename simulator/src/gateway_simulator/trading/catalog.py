@@ -293,6 +293,11 @@ class Catalog:
         self.added: list[str] = []
         self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
+        self._pairs = {
+            (each.contract.symbol, each.contract.currency): each
+            for each in self._instruments.values()
+            if each.contract.sec_type == "CASH"
+        }
         self._references = dict(references)
         self._option_classes = {each.code: each for each in options}
         self._future_classes = tuple(futures)
@@ -365,6 +370,10 @@ class Catalog:
         option_class = self._class_of(con_id)
         terms = option_class.decode(con_id) if option_class is not None else None
         return self._option(option_class, *terms) if option_class is not None and terms is not None else None
+
+    def pair(self, symbol: str, currency: str) -> Instrument | None:
+        """Return the pair in which one currency is priced in another."""
+        return self._pairs.get((symbol, currency))
 
     def remember(self, combination: Instrument) -> None:
         """Let ``get`` find a combination by its key."""

@@ -35,6 +35,7 @@ def impact_of(
         realized=dict(account.realized),
         day_flows=dict(account.day_flows),
         underlying_prices=dict(account.underlying_prices),
+        balances=dict(account.balances),
     )
     commission = ZERO
     for leg, quote, price in zip(legs, quotes, prices, strict=True):

@@ -10,6 +10,7 @@ Regulation T's strategy-based rules, simplified: no house rates, and both sides 
 | call, short, covered by shares held | nothing more | nothing more |
 | option, short, covered by a long one of its kind that ends no earlier | the difference of strikes | the same |
 | option, short, alone | premium + max(20 % of the underlying - amount out of the money, floor) | the same |
+| balance in another currency (by the account) | 3 % of its value | 3 % |
 | future | 6 % of its value | 5 % |
 
 The floor is 10 % of the underlying for a call, of the strike for a put. Amounts are in the account's currency.
@@ -70,6 +71,8 @@ def requirement(positions: Iterable[Position], underlying_prices: Mapping[int, D
             alone = contract.unit_multiplier * _short_option(contract, each.market_price, price)
             amount = _against_bought(contract, uncovered, alone, long)
             total += Requirement(amount, amount)
+        elif contract.sec_type == "CASH":
+            continue  # the balances count
         elif contract.sec_type == "FUT":
             value = abs(each.market_value)
             total += Requirement(value * FUTURE_INITIAL, value * FUTURE_MAINTENANCE)

@@ -387,6 +387,8 @@ class Execution:
     order_ref: str = ""
     last_liquidity: int = 2
     pending_price_revision: bool = False
+    commission_currency: str = ""
+    """The currency of the commission; empty: the contract's."""
 
 
 @dataclass(frozen=True)

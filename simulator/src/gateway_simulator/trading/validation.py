@@ -29,7 +29,9 @@ from gateway_simulator.trading.working import (
 )
 
 TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
-TRADED = ("STK", "OPT", "FUT", "BAG")
+TRADED = ("STK", "OPT", "FUT", "CASH", "BAG")
+IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "USD": 25_000}
+"""What an order in a currency pair must have at least, in its first currency, not to be an odd lot."""
 NOT_FOUND = "No security definition has been found for the request"
 MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
 MAX_ORDER_ID = 2**31 - 1
@@ -196,7 +198,7 @@ def _bad_moment(text: str) -> OrderRefusedError:
 
 
 def _check_size(order: Order, instrument: Instrument) -> None:
-    if order.cash_quantity:
+    if order.cash_quantity and instrument.contract.sec_type != "CASH":
         raise OrderRefusedError(10244, "Cash Quantity cannot be used for this order.")
     if not order.quantity:
         raise OrderRefusedError(434, "The order size cannot be zero.")
@@ -253,3 +255,15 @@ def _check_routing(order: Order) -> None:
     for name, value in order.combo_params:
         if name == "NonGuaranteed" and value not in ("0", "1"):
             raise OrderRefusedError(10043, "Missing or invalid NonGuaranteed value. It must be either 0 or 1.")
+
+
+def odd_lot_warning(order: Order) -> str:
+    """Return the warning (399) about an order in a currency pair that is too small for IDEALPRO; empty if it is not."""
+    contract = order.contract
+    least = IDEALPRO_MINIMUMS.get(contract.symbol, 0) if contract.sec_type == "CASH" else 0
+    if order.quantity >= least:
+        return ""
+    return (
+        f"Order Message:\n{order.action} {order.quantity} {contract.local_symbol} Forex\nWarning: Your order size is "
+        f"below the {contract.symbol} {least} IdealPro minimum and will be routed as an odd lot order."
+    )

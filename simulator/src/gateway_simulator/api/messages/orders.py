@@ -62,7 +62,8 @@ def execution(request_id: int, fill: Execution, server_version: int) -> bytes:
 def commission(fill: Execution) -> bytes:
     """The commission of an execution; a fill that closed nothing has no realized profit."""
     realized = number(fill.realized_pnl)
-    return encode_frame([59, 1, fill.exec_id, fill.commission, fill.contract.currency, realized, UNSET_NUMBER, ""])
+    currency = fill.commission_currency or fill.contract.currency
+    return encode_frame([59, 1, fill.exec_id, fill.commission, currency, realized, UNSET_NUMBER, ""])
 
 
 def order_status(order: Order) -> bytes:
