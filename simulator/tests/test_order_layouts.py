@@ -19,7 +19,7 @@ from simulator.tests.insync_ends import SERVER_VERSION, InsyncEncoder, read_by_i
 from gateway_simulator.api import messages
 from gateway_simulator.api.requests import MalformedRequestError, PlaceOrder, decode_request
 from gateway_simulator.api.wire import decode_fields
-from gateway_simulator.trading.model import ComboLeg, Contract, Order, OrderImpact, OrderStatus
+from gateway_simulator.trading.model import ComboLeg, Condition, Contract, Order, OrderImpact, OrderStatus
 
 APPLE = Contract(265598, "", sec_type="", exchange="SMART", currency="")
 NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
@@ -50,7 +50,6 @@ EVERYTHING = (
     "delta neutral contract",
     "randomized size",
     "randomized price",
-    "conditions",
     "adjustment to STP",
     "soft dollar tier",
     "OMS container",
@@ -157,6 +156,16 @@ EXPECTED = {
                 combo_legs=(ComboLeg(265598, 1, "BUY", "SMART"), ComboLeg(272093, 2, "SELL", "SMART")),
             ),
             combo_params=(("NonGuaranteed", "1"),),
+            conditions=(
+                Condition(1, "a", True, Decimal("190.5"), 265598, "SMART", 2),
+                Condition(3, "a", True, time="20261124 15:00:00"),
+                Condition(4, "a", False, Decimal(30)),
+                Condition(5, "o", exchange="SMART", sec_type="STK", symbol="AAPL"),
+                Condition(6, "a", True, Decimal(1000), 265598, "SMART"),
+                Condition(7, "a", True, Decimal("2.5"), 265598, "SMART"),
+            ),
+            conditions_ignore_rth=True,
+            conditions_cancel=True,
             action="BUY",
             quantity=Decimal(3),
             order_type="LMT",
@@ -314,7 +323,6 @@ UNPLAYED = {
     "algoStrategy": ("algorithm ArrivalPx", st.just("ArrivalPx")),
     "randomizeSize": ("randomized size", st.just(True)),
     "randomizePrice": ("randomized price", st.just(True)),
-    "conditions": ("conditions", st.lists(CONDITIONS, min_size=1, max_size=4)),
     "adjustedOrderType": ("adjustment to TRAIL", st.just("TRAIL")),
     "isOmsContainer": ("OMS container", st.just(True)),
     "discretionaryUpToLimitPrice": ("discretionary up to the limit price", st.just(True)),
@@ -360,11 +368,18 @@ def some(terms: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     let_go=some(LET_GO),
     order_type=st.sampled_from(["LMT", "STP LMT", "TRAIL LIMIT", "REL", "VOL", "PEG BEST", "PEG MID", "PEG BENCH"]),
     legs=st.none() | st.integers(0, 3),
+    conditions=st.lists(CONDITIONS, max_size=4),
 )
 def test_any_order_of_ib_insync_is_read_as_it_was_meant(
-    played: dict[str, Any], unplayed: dict[str, Any], let_go: dict[str, Any], order_type: str, legs: int | None
+    played: dict[str, Any],
+    unplayed: dict[str, Any],
+    let_go: dict[str, Any],
+    order_type: str,
+    legs: int | None,
+    conditions: list[Any],
 ) -> None:
     order = ib_insync.Order(action="BUY", orderType=order_type, **played, **unplayed, **let_go)
+    order.conditions = conditions
     contract = ib_insync.Contract(conId=265598, exchange="SMART")
     if legs is not None:
         contract.secType = "BAG"
@@ -382,6 +397,8 @@ def test_any_order_of_ib_insync_is_read_as_it_was_meant(
     if legs is not None:
         sent = replace(APPLE, sec_type="BAG", combo_legs=tuple(ComboLeg(number, 1, "BUY") for number in range(legs)))
         terms["combo_params"] = (("NonGuaranteed", "1"),) * legs
+    terms["conditions"] = placed.order.conditions
+    assert [each.kind for each in placed.order.conditions] == [each.condType for each in conditions]
     assert placed.order == asked(sent, action="BUY", order_type=order_type, **terms)
     names = {UNPLAYED[name][0] for name in unplayed} | ({"leg prices"} if legs else set())
     assert set(placed.unsupported) == names
@@ -454,6 +471,12 @@ COMBINED = replace(
     order_type="LMT",
     limit_price=Decimal("-0.35"),
     combo_params=(("NonGuaranteed", "0"),),
+    conditions=(
+        Condition(1, "o", True, Decimal("190.5"), 265598, "SMART", 2),
+        Condition(3, "a", False, time="20261124 15:00:00"),
+        Condition(5, "a", exchange="SMART", sec_type="STK", symbol="AAPL"),
+    ),
+    conditions_cancel=True,
 )
 
 SHARED = {

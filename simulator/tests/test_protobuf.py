@@ -190,6 +190,17 @@ def option_id(strike: str, right: str = "C") -> int:
 
 VERTICAL = bag((option_id("190"), 1, "BUY"), (option_id("195"), 1, "SELL"))
 PAIR = bag((265598, 1, "BUY"), (272093, 1, "SELL"))
+
+MICROSOFT = {"conId": 272093, "exchange": "SMART", "isMore": True, "isConjunctionConnection": True}
+PRICE = {"PriceCondition": {**MICROSOFT, "price": 300.0, "triggerMethod": 2}}
+CONDITIONS: list[Any] = [
+    PRICE,
+    {"TimeCondition": {"isMore": True, "time": "20261123 20:30:05 UTC", "isConjunctionConnection": False}},
+    {"MarginCondition": {"isMore": False, "percent": 1}},
+    {"ExecutionCondition": {"secType": "STK", "exchange": "SMART", "symbol": "AAPL"}},
+    {"VolumeCondition": {**MICROSOFT, "volume": 10}},
+    {"PercentChangeCondition": {**MICROSOFT, "changePercent": 50.5}},
+]
 CANCEL: dict[str, Any] = {"OrderCancel": {}}
 EVERYTHING: list[Call | float] = [
     ("reqMktData", [1, STOCK, "100,101,104,106,233,236", False, False, []]),
@@ -219,6 +230,8 @@ EVERYTHING: list[Call | float] = [
     ),
     ("placeOrder", [9, VERTICAL, order("BUY", 70, "LMT", lmtPrice=0.01)]),
     ("placeOrder", [10, PAIR, order("SELL", 40, "LMT", lmtPrice=-300.0)]),
+    ("placeOrder", [16, STOCK, order("BUY", 1, "MKT", conditions=CONDITIONS)]),
+    ("placeOrder", [17, STOCK, order("BUY", 1, "LMT", lmtPrice=1.0, conditions=[PRICE], conditionsCancelOrder=True)]),
     ("placeOrder", [13, EURO, order("BUY", 25000, "MKT")]),
     ("placeOrder", [14, EURO, order("SELL", 100, "LMT", lmtPrice=2.00005)]),
     ("placeOrder", [15, EURO, order("BUY", 0, "MKT", cashQty=5000.0)]),
@@ -298,12 +311,13 @@ def test_a_whole_day_is_the_same_in_text_and_in_protobuf(oracle: Oracle) -> None
 
 
 places = st.builds(
-    lambda action, quantity, kind, limit, aux, tif, parent, transmit, what: (
-        action, quantity, kind, limit, aux, tif, parent, transmit, what
+    lambda action, quantity, kind, limit, aux, tif, parent, transmit, what, more: (
+        action, quantity, kind, limit, aux, tif, parent, transmit, what, more
     ),
     st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000), st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT"]),
     st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK"]),
     st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR, EURO]),
+    st.sampled_from([{}, {}, {}, {"conditions": [PRICE]}, {"conditions": CONDITIONS, "conditionsCancelOrder": True}]),
 )  # fmt: skip
 steps = st.one_of(
     places,
@@ -323,13 +337,14 @@ def test_any_history_of_orders_is_the_same_in_text_and_in_protobuf(oracle: Oracl
         elif each[0] == "cancel":
             history.append(("cancelOrder", [each[1], CANCEL]))
         else:
-            action, quantity, kind, limit, aux, tif, child, transmit, what = each
+            action, quantity, kind, limit, aux, tif, child, transmit, what, more = each
             order_id += 1
             terms = {
                 **({"lmtPrice": limit / 100} if "LMT" in kind else {}),
                 **({"auxPrice": aux / 100} if kind in ("STP", "STP LMT", "MIT") else {}),
                 "tif": tif if kind in ("MKT", "LMT") else "DAY",
                 "transmit": transmit,
+                **more,
                 **({"parentId": order_id - 1} if child and order_id > 1 else {}),
             }
             history.append(("placeOrder", [order_id, what, order(action, quantity, kind, **terms)]))

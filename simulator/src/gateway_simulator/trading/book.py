@@ -31,10 +31,11 @@ class Book:
 
 @dataclass(frozen=True)
 class Agenda:
-    """When something is due next, and the orders at work by contract."""
+    """When something is due next, and the orders at work by contract and those whose conditions are not met."""
 
     due: datetime
     books: dict[int, Book]
+    conditional: tuple[WorkingOrder, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | IOC | what is left is cancelled (PendingCancel first) |
 | FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
+| conditions | the order rests as PreSubmitted until they are met once; or, if it says so, is cancelled then |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
 | OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion; no order joins it after |
@@ -37,7 +38,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gateway_simulator.trading import combination, contingency, events, matching, settlement, validation
+from gateway_simulator.trading import combination, conditions, contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.book import Agenda, Book, Session
 from gateway_simulator.trading.catalog import Catalog, increment_at
@@ -309,6 +310,7 @@ class Brokerage:
         if order.cash_quantity and instrument.contract.sec_type == "CASH":
             order = replace(order, quantity=self._quantity_for(order))
         validation.check_terms(order, instrument)
+        validation.check_conditions(order, instrument, self.catalog, self._moment)
         known = self.working.get((order.client_id, order.order_id))
         if order.what_if:
             self._preview(order, instrument)
@@ -490,6 +492,8 @@ class Brokerage:
             status=before.status,
             transmit=before.transmit or asked.transmit,
         )
+        if (after.conditions, after.conditions_cancel) != (before.conditions, before.conditions_cancel):
+            known.conditions_met = False
         if known.transmitted and after.quantity > before.quantity:
             self._check_acceptable(after, known.instrument, known)
         moves = replace(after, quantity=before.quantity) != before or after.quantity > before.quantity
@@ -579,16 +583,43 @@ class Brokerage:
             arriving = self._do_due() if due else set()
             on_step = not (self.now - EPOCH) % STEP
             if on_step or arriving:
+                self._check_conditions()
                 self._match(None if on_step else arriving)
         self.now = now
         if self.market.revision != self.seen_revision:
             self.seen_revision = self.market.revision
+            self._check_conditions()
             self._match()
+
+    def _check_conditions(self) -> None:
+        """Set orders to work, or cancel them, whose conditions are met now."""
+        for each in self._agenda.conditional:
+            if self.working.get(each.key) is not each or self._waits_for_parent(each):
+                continue
+            if not conditions.are_met(each.order, self._present(each)):
+                continue
+            each.conditions_met = True
+            if each.order.conditions_cancel:
+                self._cancel(each, "The conditions of the order were met")
+            else:
+                self._known_agenda = None
+                self._restate(each)
+
+    def _present(self, working: WorkingOrder) -> conditions.Present:
+        account, now = self.accounts[working.order.account], self._moment
+        net = account.net_liquidation
+        return conditions.Present(
+            now,
+            lambda con_id: (self.known_instrument(con_id).contract.sec_type, self.market.quote(con_id, now)),
+            lambda text: validation.parse_moment(text, now, working.instrument.time_zone),
+            (net - account.margin().maintenance) / net * 100 if net > 0 else None,
+            self.executions,
+        )
 
     def _next_moment(self, start: datetime) -> datetime:
         """The next moment at which something is to be done: something due, or a market step for orders at work."""
         now, agenda = self._moment, self._agenda
-        if not agenda.books:
+        if not agenda.books and not agenda.conditional:
             return agenda.due
         step = STEP if now - start < self.settings.fine_span else COARSE_STEP
         return min(agenda.due, EPOCH + ((now - EPOCH) // step + 1) * step)
@@ -598,7 +629,10 @@ class Brokerage:
         """What is to be done next, as it follows from the orders; looked up again after each event."""
         if self._known_agenda is None:
             books: dict[int, Book] = {}
+            conditional = []
             for each in self.working.values():
+                if each.order.conditions and not each.conditions_met and each.transmitted and each.arrived:
+                    conditional.append(each)
                 if each.arrived and not each.waits_for_close and self._is_at_work(each):
                     book = books.get(each.con_id)
                     if book is None:
@@ -607,7 +641,7 @@ class Brokerage:
             for book in books.values():
                 book.buys.sort(key=lambda working: working.priority)
                 book.sells.sort(key=lambda working: working.priority)
-            self._known_agenda = Agenda(min(self._dues()), dict(sorted(books.items())))
+            self._known_agenda = Agenda(min(self._dues()), dict(sorted(books.items())), tuple(conditional))
         return self._known_agenda
 
     def _dues(self) -> Iterable[datetime]:
@@ -725,6 +759,7 @@ class Brokerage:
         return (
             working.transmitted
             and not self._waits_for_parent(working)
+            and not working.waits_for_conditions
             and (working.begins is None or working.begins <= self._moment)
             and self._is_open(working)
         )
@@ -800,7 +835,12 @@ class Brokerage:
 
     def _is_at_work(self, working: WorkingOrder) -> bool:
         return self.working.get(working.key) is working and (
-            self._may_trade(working) or (working.order.time_in_force in AT_ONCE and not self._waits_for_parent(working))
+            self._may_trade(working)
+            or (
+                working.order.time_in_force in AT_ONCE
+                and not self._waits_for_parent(working)
+                and not working.waits_for_conditions
+            )
         )
 
     def _watch(self, working: WorkingOrder, quote: Quote) -> None:

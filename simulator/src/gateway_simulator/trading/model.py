@@ -295,6 +295,25 @@ class AccountValue:
     is_ledger: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of an order, of a kind as the API numbers them; what the kind does not have is left as it is.
+
+    ``conjunction`` joins it to the next one: "a" (and) or "o" (or). ``value`` is a price, a volume or a percentage.
+    """
+
+    kind: int
+    conjunction: str = "a"
+    is_more: bool = False
+    value: Decimal = ZERO
+    con_id: int = 0
+    exchange: str = ""
+    trigger_method: int = 0
+    time: str = ""
+    sec_type: str = ""
+    symbol: str = ""
+
+
 class OrderStatus(StrEnum):
     """Where an order stands, in IB's words."""
 
@@ -352,6 +371,10 @@ class Order:
     algo_strategy: str = ""
     algo_params: tuple[tuple[str, str], ...] = ()
     combo_params: tuple[tuple[str, str], ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    conditions_ignore_rth: bool = False
+    conditions_cancel: bool = False
+    """Whether the conditions, once met, cancel the order instead of letting it trade."""
     leg_averages: tuple[Decimal, ...] = ()
     """The average price of each leg of a combination that is filled in part or in whole."""
     parent_perm_id: int = 0

@@ -55,6 +55,7 @@ class WorkingState:
     triggered: bool
     reached: int
     slips: int
+    conditions_met: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,7 @@ def working_state(working: WorkingOrder) -> WorkingState:
         triggered=working.triggered,
         reached=working.reached,
         slips=working.slips,
+        conditions_met=working.conditions_met,
     )
 
 
@@ -260,6 +262,7 @@ def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> Workin
         triggered=state.triggered,
         reached=state.reached,
         slips=state.slips,
+        conditions_met=state.conditions_met,
         # A cancel that was on its way has arrived by now.
         cancelled_at=state.arrives if state.order.status is OrderStatus.PENDING_CANCEL else None,
     )

@@ -177,6 +177,7 @@ def _facts(working: WorkingOrder) -> tuple[Any, ...]:
         working.triggered,
         working.reached,
         working.slips,
+        working.conditions_met,
     )
 
 

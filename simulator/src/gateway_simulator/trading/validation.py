@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway_simulator.trading import combination
+from gateway_simulator.trading import combination, conditions
 from gateway_simulator.trading.catalog import Catalog, increment_at
 from gateway_simulator.trading.matching import TRIGGER_METHODS
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument, Order
@@ -267,3 +267,18 @@ def odd_lot_warning(order: Order) -> str:
         f"Order Message:\n{order.action} {order.quantity} {contract.local_symbol} Forex\nWarning: Your order size is "
         f"below the {contract.symbol} {least} IdealPro minimum and will be routed as an odd lot order."
     )
+
+
+def check_conditions(order: Order, instrument: Instrument, catalog: Catalog, now: datetime) -> None:
+    """Refuse conditions that can never be evaluated."""
+    for each in order.conditions:
+        if each.kind not in conditions.FIELDS:
+            raise invalid(f"Invalid condition type {each.kind}")
+        if each.conjunction not in (conditions.AND, conditions.OR):
+            raise invalid(f"Invalid condition conjunction '{each.conjunction}'")
+        if each.kind in conditions.OF_CONTRACTS and catalog.get(each.con_id) is None:
+            raise invalid(f"Invalid contract id {each.con_id} in a condition")
+        if each.kind == conditions.PRICE and each.trigger_method not in TRIGGER_METHODS:
+            raise invalid(f"Invalid trigger method {each.trigger_method} in a condition")
+        if each.kind == conditions.TIME and parse_moment(each.time, now, instrument.time_zone) is None:
+            raise _bad_moment(each.time)

@@ -54,6 +54,7 @@ class WorkingOrder:
     triggered: bool = False
     reached: int = 0
     slips: int = 0
+    conditions_met: bool = False
     cancelled_at: datetime | None = None
     con_id: int = field(init=False)
     buys: bool = field(init=False)
@@ -71,6 +72,11 @@ class WorkingOrder:
     def waits_for_trigger(self) -> bool:
         """Whether the order's trigger price has yet to be reached."""
         return self.order.order_type in TRIGGERED and not self.triggered
+
+    @property
+    def waits_for_conditions(self) -> bool:
+        """Whether the order rests until its conditions are met."""
+        return bool(self.order.conditions) and not self.conditions_met and not self.order.conditions_cancel
 
     @property
     def waits_for_close(self) -> bool:

@@ -21,6 +21,7 @@ from gateway_simulator.api.versions import FA_PROFILE_DROPPED, PENDING_PRICE_REV
 from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
 from gateway_simulator.trading.combination import description_of
+from gateway_simulator.trading.conditions import FIELDS
 from gateway_simulator.trading.model import ComboLeg, Execution, Order, OrderImpact, OrderStatus
 
 
@@ -170,7 +171,7 @@ def open_order(order: Order, server_version: int, *, impact: OrderImpact | None 
             *_impact(impact),
             0,  # randomize size
             0,  # randomize price
-            0,  # conditions
+            *_conditions(order),
             "None",  # adjusted order type
             UNSET_NUMBER,  # trigger price
             number(order.trail_stop_price),
@@ -220,7 +221,7 @@ def completed_order(order: Order, server_version: int) -> bytes:
             order.status.value,
             0,  # randomize size
             0,  # randomize price
-            0,  # conditions
+            *_conditions(order),
             number(order.trail_stop_price),
             number(order.limit_price_offset),
             order.cash_quantity,
@@ -370,3 +371,10 @@ def _leg(leg: ComboLeg) -> list[FieldValue]:
         leg.designated_location,
         leg.exempt_code,
     ]
+
+
+def _conditions(order: Order) -> list[FieldValue]:
+    fields: list[FieldValue] = [len(order.conditions)]
+    for each in order.conditions:
+        fields += [each.kind, each.conjunction, *(getattr(each, name) for name in FIELDS[each.kind])]
+    return [*fields, order.conditions_ignore_rth, order.conditions_cancel] if order.conditions else fields

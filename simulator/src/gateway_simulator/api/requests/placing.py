@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from gateway_simulator.api.requests.orders import PlaceOrder
 from gateway_simulator.api.requests.reader import Reader
 from gateway_simulator.api.versions import FA_PROFILE_DROPPED
-from gateway_simulator.trading.model import ComboLeg, Contract, Order
+from gateway_simulator.trading.conditions import FIELDS
+from gateway_simulator.trading.model import ComboLeg, Condition, Contract, Order
 
 DEFAULT_OCA_TYPE = 3
 
@@ -26,16 +28,6 @@ _UP_TO_MID = ("Infinite", "Infinity")
 _PLAYED_ALGORITHMS = ("Adaptive", "Twap", "Vwap")
 _NONE = ("", "None")
 """An order type that is not given; the gateway itself says "None", and clients send it back."""
-
-_CONDITIONS: dict[int, tuple[str, int]] = {
-    # kind: what it looks at, and the number of its fields after the conjunction
-    1: ("price", 5),
-    3: ("time", 2),
-    4: ("margin", 2),
-    5: ("execution", 3),
-    6: ("volume", 4),
-    7: ("percent change", 4),
-}
 
 _Name = Callable[[str], None]
 """Adds to the names of what the simulator does not play."""
@@ -67,7 +59,7 @@ def read_place_order(take: Reader) -> PlaceOrder:
     order = _algorithm(take, order, name)
     order = replace(order, what_if=take.flag("what if"))
     _routing_marks(take, order, name)
-    _conditions(take, name)
+    order = _conditions(take, order)
     order = _adjustment(take, order, name)
     order = _closing_terms(take, order, name)
     _competing(take, order, name)
@@ -260,20 +252,35 @@ def _routing_marks(take: Reader, order: Order, name: _Name) -> None:
         take.text("reference exchange")
 
 
-def _conditions(take: Reader, name: _Name) -> None:
-    number = take.count("number of conditions")
-    for _ in range(number):
-        kind = take.integer("condition's type")
-        if kind not in _CONDITIONS:
-            raise take.error(f"there is no condition of type {kind}")
-        what, length = _CONDITIONS[kind]
-        take.text("condition's conjunction")
-        for _ in range(length):
-            take.text(f"{what} condition's terms")
-    if number:
-        take.flag("conditions ignore regular hours")
-        take.flag("conditions cancel the order")
-        name("conditions")
+def _conditions(take: Reader, order: Order) -> Order:
+    conditions = tuple(_condition(take) for _ in range(take.count("number of conditions")))
+    if not conditions:
+        return order
+    return replace(
+        order,
+        conditions=conditions,
+        conditions_ignore_rth=take.flag("conditions ignore regular hours"),
+        conditions_cancel=take.flag("conditions cancel the order"),
+    )
+
+
+def _condition(take: Reader) -> Condition:
+    kind = take.integer("condition's type")
+    if kind not in FIELDS:
+        raise take.error(f"there is no condition of type {kind}")
+    condition = Condition(kind, take.text("condition's conjunction"))
+    return replace(condition, **{name: _term(take, name) for name in FIELDS[kind]})
+
+
+def _term(take: Reader, name: str) -> Any:
+    what = f"condition's {name.replace('_', ' ')}"
+    if name == "is_more":
+        return take.flag(what)
+    if name == "value":
+        return take.decimal(what)
+    if name in ("con_id", "trigger_method"):
+        return take.optional_integer(what)
+    return take.text(what)
 
 
 def _adjustment(take: Reader, order: Order, name: _Name) -> Order:
