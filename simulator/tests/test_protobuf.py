@@ -232,6 +232,13 @@ EVERYTHING: list[Call | float] = [
     ("placeOrder", [10, PAIR, order("SELL", 40, "LMT", lmtPrice=-300.0)]),
     ("placeOrder", [16, STOCK, order("BUY", 1, "MKT", conditions=CONDITIONS)]),
     ("placeOrder", [17, STOCK, order("BUY", 1, "LMT", lmtPrice=1.0, conditions=[PRICE], conditionsCancelOrder=True)]),
+    ("placeOrder", [18, STOCK, order("BUY", 5, "REL", auxPrice=0.02, lmtPrice=300.0)]),
+    ("placeOrder", [19, STOCK, order("SELL", 5, "MIDPRICE")]),
+    ("placeOrder", [20, STOCK, order("BUY", 5, "PEG MID", auxPrice=0.01)]),
+    ("placeOrder", [21, STOCK, order("SELL", 5, "PEG MKT", auxPrice=0.01, lmtPrice=100.0)]),
+    ("placeOrder", [22, STOCK, order("BUY", 5, "LMT", lmtPrice=100.0, tif="OPG")]),
+    ("placeOrder", [23, OPTION, order("BUY", 5, "REL", auxPrice=0.02)]),
+    ("placeOrder", [24, STOCK, order("BUY", 5, "PEG BEST")]),
     ("placeOrder", [13, EURO, order("BUY", 25000, "MKT")]),
     ("placeOrder", [14, EURO, order("SELL", 100, "LMT", lmtPrice=2.00005)]),
     ("placeOrder", [15, EURO, order("BUY", 0, "MKT", cashQty=5000.0)]),
@@ -314,8 +321,9 @@ places = st.builds(
     lambda action, quantity, kind, limit, aux, tif, parent, transmit, what, more: (
         action, quantity, kind, limit, aux, tif, parent, transmit, what, more
     ),
-    st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000), st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT"]),
-    st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK"]),
+    st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000),
+    st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT", "MIDPRICE", "REL"]),
+    st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK", "OPG"]),
     st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR, EURO]),
     st.sampled_from([{}, {}, {}, {"conditions": [PRICE]}, {"conditions": CONDITIONS, "conditionsCancelOrder": True}]),
 )  # fmt: skip

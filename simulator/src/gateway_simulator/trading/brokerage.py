@@ -14,6 +14,8 @@ more than an hour with orders at work the market is looked at once a minute for 
 | FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
 | conditions | the order rests as PreSubmitted until they are met once; or, if it says so, is cancelled then |
+| REL, MIDPRICE, PEG MID, PEG MKT | the price follows the quote (``matching``) |
+| OPG | all at the first price of the next regular session, or cancelled |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
 | OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion; no order joins it after |
@@ -67,7 +69,7 @@ from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
 from gateway_simulator.trading.valuation import revalue, revalue_currencies
 from gateway_simulator.trading.walk import step_at
-from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
+from gateway_simulator.trading.working import AT_ONCE, AT_OPENING, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -373,6 +375,9 @@ class Brokerage:
         expiry = self.hours.expiry_moment(instrument)
         if expiry is not None and expiry <= start:
             return begins, expiry
+        if order.time_in_force == AT_OPENING:
+            begins = self.hours.next_opening(instrument, start + self.settings.latency)
+            return begins, begins + STEP
         if order.time_in_force == "DAY":
             outside = order.outside_rth and order.order_type not in ON_CLOSE
             ends = self.hours.day_end(instrument, start, outside_rth=outside)
@@ -795,11 +800,20 @@ class Brokerage:
                     if only is None or each in only:
                         self._watch(each, quote)
                 book = self._book(con_id)
+                for each in book.at_opening:
+                    self._trade_at_opening(each, quote)
                 for side in (book.buys, book.sells):
                     self._match_side(side, quote, only)
+                for each in book.pegged:
+                    if (only is None or each in only) and self._is_at_work(each):
+                        self._trade(each, quote)
             for each in book.at_once:
                 if (only is None or each in only) and self._is_at_work(each):
                     self._end_at_once(each)
+
+    def _trade_at_opening(self, working: WorkingOrder, quote: Quote) -> None:
+        if self._is_at_work(working) and (fill := matching.opening_fill(working, quote)) is not None:
+            self._fill(working, fill)
 
     def _end_at_once(self, working: WorkingOrder) -> None:
         """End an order that could not be filled at once: IOC as cancelled, FOK as inactive."""
@@ -813,7 +827,7 @@ class Brokerage:
 
     def _stirs(self, book: Book) -> bool:
         """Whether the market may do something with the orders of a book now: a look at its prices only."""
-        if book.at_once:
+        if book.at_once or book.pegged or book.at_opening:
             return True
         point = self.market.point(book.con_id, step_at(self._moment))
         prices = PricesOnly(point.bid, point.ask, point.value)
@@ -866,7 +880,10 @@ class Brokerage:
         left = self._left(working, quote, step)
         price = quote.ask if working.buys else quote.bid
         increment = increment_at(working.instrument, price) if price is not None else working.instrument.min_tick
-        fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
+        if working.is_pegged:
+            fill = matching.pegged_fill(working, quote, left)
+        else:
+            fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
         if fill is None:
             return
         if self.settings.random_partials and working.order.time_in_force != "FOK" and not working.order.all_or_none:

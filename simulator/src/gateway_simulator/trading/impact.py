@@ -11,6 +11,7 @@ from gateway_simulator.trading.combination import net, unit_of
 from gateway_simulator.trading.commissions import CommissionSchedule
 from gateway_simulator.trading.market import Market
 from gateway_simulator.trading.model import ZERO, Instrument, Leg, Order, OrderImpact, Quote
+from gateway_simulator.trading.working import TRAILING, TRIGGERED
 
 
 def impact_of(
@@ -66,7 +67,8 @@ def impact_of(
 
 def _price(order: Order, quote: Quote, *, buys: bool, alone: bool) -> Decimal:
     """What a contract is taken to trade at; the order's own prices count if it is the order's contract."""
-    own = (order.limit_price, order.aux_price) if alone else ()
+    trigger = order.aux_price if order.order_type in TRIGGERED and order.order_type not in TRAILING else None
+    own = (order.limit_price, trigger) if alone else ()
     far = quote.ask if buys else quote.bid
     return next((each for each in (*own, far, quote.last, quote.mark) if each is not None), ZERO)
 

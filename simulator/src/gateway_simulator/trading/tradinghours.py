@@ -182,6 +182,10 @@ class TradingHours:
                     return moment
         raise AssertionError("a session from now on ends after now")
 
+    def next_opening(self, instrument: Instrument, now: datetime) -> datetime:
+        """Return when regular hours begin next."""
+        return next(each.regular_start for each in self._sessions_from(instrument, now) if each.regular_start > now)
+
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
         """Return when DAY orders given now end: with the regular hours that run or come next, or, for orders
         that may trade outside them, with the session."""

@@ -19,16 +19,20 @@ from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instr
 from gateway_simulator.trading.tradinghours import ZONES
 from gateway_simulator.trading.working import (
     AT_ONCE,
+    AT_OPENING,
     COMBINED_TYPES,
     LIMITED,
     ON_CLOSE,
     ORDER_TYPES,
+    PEGGED,
     TRAILING,
     TRIGGERED,
     UNPLAYED_TYPES,
 )
 
-TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
+TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE, AT_OPENING)
+OPENED = ("STK", "OPT", "FUT")
+"""What has an opening that an order can be for."""
 TRADED = ("STK", "OPT", "FUT", "CASH", "BAG")
 IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "USD": 25_000}
 """What an order in a currency pair must have at least, in its first currency, not to be an odd lot."""
@@ -98,8 +102,8 @@ def normalized(order: Order) -> Order:
         order,
         order_type=kind,
         time_in_force=order.time_in_force.upper() or "DAY",
-        limit_price=order.limit_price if kind in LIMITED else None,
-        aux_price=(order.aux_price or None) if kind in TRIGGERED else None,
+        limit_price=order.limit_price if kind in LIMITED else (order.limit_price or None) if kind in PEGGED else None,
+        aux_price=(order.aux_price or None) if kind in (*TRIGGERED, *PEGGED) else None,
         trail_stop_price=(order.trail_stop_price or None) if kind in TRAILING else None,
         trailing_percent=(order.trailing_percent or None) if kind in TRAILING else None,
         limit_price_offset=order.limit_price_offset if kind == "TRAIL LIMIT" else None,
@@ -116,13 +120,11 @@ def check_terms(order: Order, instrument: Instrument) -> None:
         raise OrderRefusedError(321, "Error validating request.-'bF' : cause - Invalid order type was entered")
     played = COMBINED_TYPES if instrument.legs else ORDER_TYPES
     if instrument.contract.sec_type not in TRADED or order.order_type not in played:
-        raise OrderRefusedError(
-            387,
-            "Unsupported order type for this exchange and security type: "
-            f"{order.order_type or 'none'} on {instrument.contract.sec_type}.",
-        )
+        raise unsupported(order, instrument)
+    if order.order_type in PEGGED and instrument.contract.sec_type != "STK":
+        _refuse_peg(order, instrument)
     _check_size(order, instrument)
-    _check_time_in_force(order)
+    _check_time_in_force(order, instrument)
     _check_prices(order, instrument)
     _check_routing(order)
     if order.trigger_method not in TRIGGER_METHODS:
@@ -211,11 +213,25 @@ def _check_size(order: Order, instrument: Instrument) -> None:
         raise OrderRefusedError(10243, "Fractional-sized order cannot be placed via API. Please use TWS instead.")
 
 
-def _check_time_in_force(order: Order) -> None:
+def _refuse_peg(order: Order, instrument: Instrument) -> None:
+    if order.order_type == "REL":
+        raise OrderRefusedError(114, "Relative orders are valid for stocks only.")
+    raise unsupported(order, instrument)
+
+
+def unsupported(order: Order, instrument: Instrument) -> OrderRefusedError:
+    """Return the refusal of an order type that does not go with the kind of contract, or is not played."""
+    what = f"{order.order_type or 'none'} on {instrument.contract.sec_type}"
+    return OrderRefusedError(387, f"Unsupported order type for this exchange and security type: {what}.")
+
+
+def _check_time_in_force(order: Order, instrument: Instrument) -> None:
     if order.order_type in ON_CLOSE and order.time_in_force != "DAY":
         raise OrderRefusedError(113, "The Tif option should be set to DAY for MOC and LOC orders.")
-    if order.time_in_force not in TIMES_IN_FORCE or (
-        order.time_in_force in AT_ONCE and order.order_type not in ("MKT", "LMT")
+    if (
+        order.time_in_force not in TIMES_IN_FORCE
+        or (order.time_in_force in (*AT_ONCE, AT_OPENING) and order.order_type not in ("MKT", "LMT"))
+        or (order.time_in_force == AT_OPENING and instrument.contract.sec_type not in OPENED)
     ):
         raise OrderRefusedError(
             111,

@@ -16,18 +16,23 @@ TRIGGERED = STOPS + TOUCHES
 TRAILING = ("TRAIL", "TRAIL LIMIT")
 LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
 ON_CLOSE = ("MOC", "LOC")
-ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE)
+PEGGED = ("REL", "MIDPRICE", "PEG MID", "PEG MKT")
+"""Order types whose price follows the quote; their limit price is the worst that they take."""
+ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE, *PEGGED)
 COMBINED_TYPES = ("MKT", "LMT")
 """The order types that a combination may have."""
 UNPLAYED_TYPES = (
-    *("LOO", "MOO", "LWH", "MTL", "MIDPRICE", "VOL", "BOX TOP", "PASSV REL"),
-    *("REL", "REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
-    *("PEG MKT", "PEG MID", "PEG BEST", "PEG BENCH", "PEG PRIM", "PEG STK"),
+    *("LOO", "MOO", "LWH", "MTL", "VOL", "BOX TOP", "PASSV REL"),
+    *("REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
+    *("PEG BEST", "PEG BENCH", "PEG PRIM", "PEG STK"),
     *("SNAP MID", "SNAP MKT", "SNAP PRIM", "DCA", "TRAIL MIT", "TRAIL LIT"),
 )
 """Order types that IB has and the simulator does not play."""
 AT_ONCE = ("IOC", "FOK")
 """Times in force under which an order trades when it arrives, or not at all."""
+
+AT_OPENING = "OPG"
+"""The time in force under which an order trades at the opening of the regular session, or not at all."""
 
 FINAL = (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.INACTIVE)
 
@@ -77,6 +82,11 @@ class WorkingOrder:
     def waits_for_conditions(self) -> bool:
         """Whether the order rests until its conditions are met."""
         return bool(self.order.conditions) and not self.conditions_met and not self.order.conditions_cancel
+
+    @property
+    def is_pegged(self) -> bool:
+        """Whether the order's price follows the quote."""
+        return self.order.order_type in PEGGED
 
     @property
     def waits_for_close(self) -> bool:
