@@ -6,7 +6,7 @@ otherwise; ``holidays`` knows the days.
 | instrument | session | regular hours | half day |
 |---|---|---|---|
 | US stock | 04:00-20:00 | 09:30-16:00 | 17:00, regular 13:00 |
-| US option; on SPY and SPX 15 minutes longer | 09:30-16:00 | the same | 13:00 |
+| US option; on SPY, SPX and VIX 15 minutes longer | 09:30-16:00 | the same | 13:00 |
 | index | 09:30-16:00 | the same | 13:00 |
 | index future | 18:00 of the day before to 17:00 | 09:30-16:00 | 13:00 |
 | currency | 17:15 of the day before to 17:00 | the same | none |
@@ -34,7 +34,7 @@ DAYS_SHOWN = 7
 """Calendar days that the texts of trading hours reach ahead, today included."""
 LONGEST_PAUSE_DAYS = 10
 DERIVATIVES = ("OPT", "FUT")
-LONG_INDEX_OPTIONS = ("SPY", "SPX")
+LONG_INDEX_OPTIONS = ("SPY", "SPX", "VIX")
 # IB's names of zones are old links that not every system's database has.
 ZONES = {"US/Eastern": "America/New_York", "US/Central": "America/Chicago"}
 
