@@ -206,12 +206,12 @@ class OptionClass:
             return None
         return day, strike, "P" if is_put else "C"
 
-    def option(self, expiry: date, strike: Decimal, right: str) -> Instrument:
-        """Describe one option of the class."""
+    def option(self, expiry: date, strike: Decimal, right: str, con_id: int = 0) -> Instrument:
+        """Describe one option of the class; its contract id is given if the class cannot number it."""
         on = self.underlying
         half = holidays.new_york(expiry) is DayKind.HALF
         contract = Contract(
-            self.con_id(expiry, strike, right),
+            con_id or self.con_id(expiry, strike, right),
             on.contract.symbol,
             "OPT",
             expiry=f"{expiry:%Y%m%d}",
@@ -344,6 +344,7 @@ class Catalog:
         self._future_classes = tuple(futures)
         self._options: dict[int, Instrument] = {}
         self._combinations: dict[int, Instrument] = {}
+        self._listed_options: dict[int, list[Instrument]] = {}
         self.roll(today)
 
     def roll(self, today: date) -> None:
@@ -383,6 +384,23 @@ class Catalog:
         """Add the stock of a symbol as the simulator invents it."""
         self.add(invented(symbol))
         self._invented.add(symbol)
+
+    def list_option(
+        self, symbol: str, expiry: date, strike: Decimal, right: str, trading_class: str = ""
+    ) -> Instrument | None:
+        """Return an option by its terms, and list it if it is not; None if the symbol has no options of the class."""
+        query = ContractQuery(0, symbol, "OPT", f"{expiry:%Y%m%d}", strike, right, trading_class=trading_class)
+        found = self.find(query, include_expired=True)
+        if found:
+            return found[0]
+        for each in self._option_classes.values():
+            if each.underlying.contract.symbol == symbol and trading_class in ("", each.trading_class):
+                facts = (each.trading_class, query.expiry, f"{strike.normalize():f}", right)
+                listed = each.option(expiry, strike, right, derived_id("OPT", *facts))
+                self._options[listed.contract.con_id] = listed
+                self._listed_options.setdefault(each.code, []).append(listed)
+                return listed
+        return None
 
     def restore_added(self, symbols: Iterable[str]) -> None:
         """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
@@ -474,14 +492,22 @@ class Catalog:
                 underlying_con_id,
                 each.trading_class,
                 "100",
-                tuple(f"{day:%Y%m%d}" for day in each.expiries(self.today)),
-                each.strikes(),
+                self._expirations(each),
+                tuple(sorted({*each.strikes(), *(own.contract.strike for own in self._listed_of(each))})),
             )
             for each in self._option_classes.values()
             if each.underlying.contract.con_id == underlying_con_id
             for place in each.exchanges.split(",")
             if exchange in ("", place)
         ]
+
+    def _listed_of(self, option_class: OptionClass) -> list[Instrument]:
+        """The options of a class that were listed one by one and have not expired."""
+        return [each for each in self._listed_options.get(option_class.code, []) if not self._is_expired(each)]
+
+    def _expirations(self, option_class: OptionClass) -> tuple[str, ...]:
+        listed = {f"{day:%Y%m%d}" for day in option_class.expiries(self.today)}
+        return tuple(sorted(listed | {each.contract.expiry for each in self._listed_of(option_class)}))
 
     def named(self, name: str) -> list[Instrument]:
         """Return what a person may mean by a contract id as text, a local symbol or a symbol, expired ones too.
@@ -543,6 +569,7 @@ class Catalog:
             for right in ("C", "P")
             if wanted.right in ("", right)
         ]
+        found += [option for options in self._listed_options.values() for option in options if option.matches(wanted)]
         return [each for each in found if wanted.local_symbol in ("", each.contract.local_symbol)]
 
     def _option(self, option_class: OptionClass, expiry: date, strike: Decimal, right: str) -> Instrument:
