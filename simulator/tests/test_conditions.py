@@ -79,11 +79,11 @@ def test_other_conditions_start_anew() -> None:
     assert desk.cancel(1)[-1] == "error 1 202"
 
 
-def test_an_order_at_the_next_opening_waits_for_its_condition_too() -> None:
-    desk = Desk(hours="exchange", now=MONDAY_MORNING)
-    conditional(desk, at("20261124 12:00:00 US/Eastern"), time_in_force="GTC")
-    assert desk.until(MONDAY_MORNING + timedelta(days=1, hours=1)) == ["account"]
-    assert desk.until(MONDAY_MORNING + timedelta(days=1, hours=2))[0] == "opened 1 Submitted"
+def test_an_order_waits_for_the_opening_and_its_condition() -> None:
+    desk = Desk(hours="exchange", now=MONDAY_MORNING - timedelta(minutes=31))
+    conditional(desk, at("20261123 09:30:30 US/Eastern"))
+    assert desk.until(MONDAY_MORNING - timedelta(minutes=29, seconds=31)) == []
+    assert desk.until(MONDAY_MORNING - timedelta(minutes=29, seconds=30))[0] == "opened 1 Submitted"
 
 
 @pytest.mark.parametrize("met", [False, True])

@@ -291,6 +291,7 @@ EVERYTHING: list[Call | float] = [
     6.0,
     ("cancelMktData", [1]),
     ("cancelMktData", [2]),
+    ("cancelMktData", [33]),
     *[("cancelTickByTickData", [each]) for each in (4, 5, 6)],
     ("cancelRealTimeBars", [7]),
     ("cancelHistoricalData", [24]),

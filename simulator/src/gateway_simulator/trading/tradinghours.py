@@ -278,7 +278,8 @@ def _expiry(expiry: str, at: str, zone: ZoneInfo) -> datetime:
 
 def expiry_moment(instrument: Instrument) -> datetime | None:
     """Return when a derivative ends (aware, in UTC), or None for what never does."""
-    instrument = instrument.leading
+    if instrument.legs:
+        instrument = instrument.leading
     if instrument.contract.sec_type not in DERIVATIVES:
         return None
     return _expiry(instrument.contract.expiry, instrument.last_trade_time, zone_of(instrument))
