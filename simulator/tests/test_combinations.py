@@ -231,6 +231,11 @@ async def test_ib_insync_trades_a_combination_and_sees_its_parts(nothing_undecod
         held = {each.contract.conId: each.position for each in ib.positions()}
         assert [held[each.conId] for each in spread.comboLegs] == [1, -1]
         assert client.codes == [code for code in client.codes if code in (2104, 2106, 2158)]
+        async with Client() as other:
+            await other.connect(server, 6)
+            reports = {each.contract.secType: each.commissionReport.execId for each in other.ib.fills()}
+            assert reports["OPT"]
+            assert not reports["BAG"]
         [done] = await ib.reqCompletedOrdersAsync(False)
         assert done.contract.comboLegsDescrip == ",".join(
             f"{leg.conId}|{1 if leg.action == 'BUY' else -1}" for leg in spread.comboLegs

@@ -128,16 +128,17 @@ def test_balances_outlive_a_restart(tmp_path: Any) -> None:
     desk = dealer()
     path = tmp_path / "state"
     log = StateLog(path, desk.brokerage)
+    log.keep()
     desk.place(order(1, quantity=20_000, contract=EUR_USD))
     desk.wait()
     log.keep()
-    log.close()
-    for again in (sample_brokerage(now=desk.now), sample_brokerage(now=desk.now)):
-        restore(again, to_document(desk.brokerage))
-        assert again.accounts[desk.account.account_id].balances == {"EUR": D(20_000)}
     logged = sample_brokerage(now=desk.now)
     load(path, logged)
-    assert logged.accounts[desk.account.account_id].balances == {"EUR": D(20_000)}
+    log.close()
+    restored = sample_brokerage(now=desk.now)
+    restore(restored, to_document(desk.brokerage))
+    for again in (logged, restored):
+        assert again.accounts[desk.account.account_id].balances == {"EUR": D(20_000)}
 
 
 @pytest.mark.asyncio
