@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from gateway_simulator.trading.working import AT_ONCE, AT_OPENING, WorkingOrder
+from gateway_simulator.trading.working import AT_ONCE, AT_OPENING, PEGGED, WorkingOrder
+
+SHORT_LIVED = frozenset((*AT_ONCE, AT_OPENING))
 
 
 @dataclass
@@ -23,11 +25,12 @@ class Book:
 
     def add(self, working: WorkingOrder) -> None:
         """Add an order that is at work; the sides are sorted afterwards."""
-        if working.order.time_in_force in AT_ONCE:
-            self.at_once.append(working)
-        if working.order.time_in_force == AT_OPENING:
-            self.at_opening.append(working)
-        elif working.is_pegged:
+        order = working.order
+        if order.time_in_force in SHORT_LIVED:
+            (self.at_opening if order.time_in_force == AT_OPENING else self.at_once).append(working)
+            if order.time_in_force == AT_OPENING:
+                return
+        if order.order_type in PEGGED:
             self.pegged.append(working)
         elif working.waits_for_trigger:
             self.waiting.append(working)

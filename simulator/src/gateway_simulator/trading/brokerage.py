@@ -764,7 +764,7 @@ class Brokerage:
         return (
             working.transmitted
             and not self._waits_for_parent(working)
-            and not working.waits_for_conditions
+            and not (working.order.conditions and working.waits_for_conditions)
             and (working.begins is None or working.begins <= self._moment)
             and self._is_open(working)
         )
@@ -905,10 +905,10 @@ class Brokerage:
 
     def _left(self, working: WorkingOrder, quote: Quote, step: int) -> Decimal:
         """What an order can take of the sizes shown."""
+        if not working.instrument.legs:
+            return self.shown.left(working.con_id, quote, buys=working.buys, step=step)
         return min(
             self.shown.left(con_id, own, buys=buys, step=step) // ratio
-            if ratio > 1
-            else self.shown.left(con_id, own, buys=buys, step=step)
             for con_id, own, buys, ratio in self._taken_from(working, quote)
         )
 

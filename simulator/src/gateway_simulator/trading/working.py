@@ -16,9 +16,9 @@ TRIGGERED = STOPS + TOUCHES
 TRAILING = ("TRAIL", "TRAIL LIMIT")
 LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
 ON_CLOSE = ("MOC", "LOC")
-PEGGED = ("REL", "MIDPRICE", "PEG MID", "PEG MKT")
+PEGGED = frozenset({"REL", "MIDPRICE", "PEG MID", "PEG MKT"})
 """Order types whose price follows the quote; their limit price is the worst that they take."""
-ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE, *PEGGED)
+ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE, *sorted(PEGGED))
 COMBINED_TYPES = ("MKT", "LMT")
 """The order types that a combination may have."""
 UNPLAYED_TYPES = (
