@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 
-from gateway_simulator.trading.catalog import Catalog, increment_at, sample_catalog
+from gateway_simulator.trading.catalog import Catalog, OptionChain, increment_at, sample_catalog
 from gateway_simulator.trading.model import ContractQuery, Instrument
 
 TODAY = date(2026, 11, 23)
@@ -21,7 +22,7 @@ def catalog() -> Catalog:
 
 
 def everything(catalog: Catalog) -> list[Instrument]:
-    names = ("AAPL", "MSFT", "SPY", "TSLA", "NVDA", "IBM", "SPX")
+    names = ("AAPL", "MSFT", "SPY", "TSLA", "NVDA", "IBM", "SPX", "VIX")
     found = [
         each
         for name in names
@@ -209,3 +210,56 @@ def test_catalog_is_built_fast() -> None:
     start = time.perf_counter()
     sample_catalog(TODAY)
     assert time.perf_counter() - start < 0.3
+
+
+def chain(catalog: Catalog, con_id: int, trading_class: str) -> OptionChain:
+    (found,) = [each for each in catalog.chains(con_id, "SMART") if each.trading_class == trading_class]
+    return found
+
+
+def test_spxw_ends_on_every_trading_day_of_the_next_weeks(catalog: Catalog) -> None:
+    days = chain(catalog, 416904, "SPXW").expirations
+    # Thanksgiving is the 26th, and the weekends are closed.
+    assert days[:8] == (
+        *("20261123", "20261124", "20261125", "20261127"),
+        *("20261130", "20261201", "20261202", "20261203"),
+    )
+    assert len([each for each in days if each < "20261222"]) == 20
+    assert {"20270115", "20270319"} <= set(days)
+
+
+def test_spxw_has_strikes_five_points_apart_about_the_index(catalog: Catalog) -> None:
+    strikes = chain(catalog, 416904, "SPXW").strikes
+    near = [each for each in strikes if 5700 <= each <= 6300]
+    assert {later - earlier for earlier, later in pairwise(near)} == {5}
+    assert {later - earlier for earlier, later in pairwise(strikes)} == {5, 25}
+    (found,) = catalog.find(
+        ContractQuery(symbol="SPX", trading_class="SPXW", expiry="20261124", strike=Decimal(6005), right="P")
+    )
+    assert found.contract.local_symbol == "SPXW  261124P06005000"
+    assert increment_at(found, Decimal("2.95")) == Decimal("0.05")
+    assert increment_at(found, Decimal(3)) == Decimal("0.10")
+    assert catalog.find(ContractQuery(local_symbol="SPXW  261124P06005000")) == [found]
+    assert catalog.get(found.contract.con_id) == found
+
+
+@pytest.mark.parametrize("expiry", ["20261216", "20270120", "20270217", "20270317"])
+def test_vix_options_end_on_the_wednesday_thirty_days_before_the_next_third_friday(
+    catalog: Catalog, expiry: str
+) -> None:
+    found = catalog.find(ContractQuery(symbol="VIX", sec_type="OPT", expiry=expiry, right="C"))
+    assert [each.contract.strike for each in found] == [Decimal(each) for each in range(10, 61)]
+    assert {each.last_trade_time for each in found} == {"09:30"}
+    assert increment_at(found[0], Decimal(1)) == Decimal("0.05")
+    day = date.fromisoformat(f"{expiry[:4]}-{expiry[4:6]}-{expiry[6:]}")
+    friday = day + timedelta(days=30)
+    assert (day.weekday(), friday.weekday()) == (2, 4)
+    assert 15 <= friday.day <= 21
+
+
+def test_a_symbol_that_is_added_never_takes_the_numbers_of_vix_and_spxw(catalog: Catalog) -> None:
+    for number in range(300):
+        first, rest = divmod(number, 26)
+        catalog.invent(f"Q{chr(65 + first)}{chr(65 + rest)}")
+    (found,) = catalog.find(ContractQuery(symbol="VIX", expiry="20261216", strike=Decimal(16), right="C"))
+    assert catalog.get(found.contract.con_id) == found

@@ -28,6 +28,7 @@ from gateway_simulator.api.protobuf.requests import REQUESTS, rewrite
 from gateway_simulator.api.requests import SERVED_IDS
 from gateway_simulator.api.session import ClientIds, Line, Session
 from gateway_simulator.clock import ServerClock
+from gateway_simulator.trading.model import ContractQuery
 from gateway_simulator.trading.sample import sample_brokerage
 
 ROOT = Path(__file__).parents[2]
@@ -172,11 +173,41 @@ def order(action: str, quantity: int, order_type: str, **terms: Any) -> dict[str
 
 STOCK, EURO = contract("AAPL"), contract("EUR", "CASH", "IDEALPRO")
 OPTION = contract("AAPL", "OPT", lastTradeDateOrContractMonth="20261218", strike=190.0, right="C", multiplier="100")
+
+
+def bag(*legs: tuple[int, int, str]) -> dict[str, Any]:
+    combo = [{"ComboLeg": {"conId": each, "ratio": ratio, "action": action}} for each, ratio, action in legs]
+    return contract("AAPL", "BAG", comboLegs=[{"ComboLeg": {**leg["ComboLeg"], "exchange": "SMART"}} for leg in combo])
+
+
+def option_id(strike: str, right: str = "C") -> int:
+    """The contract id of an option on AAPL."""
+    catalog = sample_brokerage(now=START).catalog
+    query = ContractQuery(symbol="AAPL", sec_type="OPT", expiry="20261218", strike=Decimal(strike), right=right)
+    [found] = catalog.find(query)
+    return found.contract.con_id
+
+
+VERTICAL = bag((option_id("190"), 1, "BUY"), (option_id("195"), 1, "SELL"))
+PAIR = bag((265598, 1, "BUY"), (272093, 1, "SELL"))
+
+MICROSOFT = {"conId": 272093, "exchange": "SMART", "isMore": True, "isConjunctionConnection": True}
+PRICE = {"PriceCondition": {**MICROSOFT, "price": 300.0, "triggerMethod": 2}}
+CONDITIONS: list[Any] = [
+    PRICE,
+    {"TimeCondition": {"isMore": True, "time": "20261123 20:30:05 UTC", "isConjunctionConnection": False}},
+    {"MarginCondition": {"isMore": False, "percent": 1}},
+    {"ExecutionCondition": {"secType": "STK", "exchange": "SMART", "symbol": "AAPL"}},
+    {"VolumeCondition": {**MICROSOFT, "volume": 10}},
+    {"PercentChangeCondition": {**MICROSOFT, "changePercent": 50.5}},
+]
 CANCEL: dict[str, Any] = {"OrderCancel": {}}
 EVERYTHING: list[Call | float] = [
     ("reqMktData", [1, STOCK, "100,101,104,106,233,236", False, False, []]),
     ("reqMktData", [2, OPTION, "", False, False, []]),
     ("reqMktData", [3, EURO, "", True, False, []]),
+    ("reqMktData", [33, VERTICAL, "", False, False, []]),
+    ("reqMktData", [34, bag((265598, 1, "BUY")), "", False, False, []]),
     ("reqTickByTickData", [4, STOCK, "Last", 0, False]),
     ("reqTickByTickData", [5, STOCK, "BidAsk", 0, True]),
     ("reqTickByTickData", [6, STOCK, "MidPoint", 0, True]),
@@ -193,8 +224,30 @@ EVERYTHING: list[Call | float] = [
     ("placeOrder", [2, OPTION, order("SELL", 1, "LMT", lmtPrice=9.07, orderRef="larger")]),
     ("placeOrder", [3, STOCK, order("BUY", 7, "LMT", lmtPrice=100.0, whatIf=True)]),
     ("placeOrder", [4, STOCK, order("BUY", 3000, "MKT")]),
+    (
+        "placeOrder",
+        [8, VERTICAL, order("BUY", 3, "MKT", smartComboRoutingParams=[{"TagValue": ["NonGuaranteed", "0"]}])],
+    ),
+    ("placeOrder", [9, VERTICAL, order("BUY", 70, "LMT", lmtPrice=0.01)]),
+    ("placeOrder", [10, PAIR, order("SELL", 40, "LMT", lmtPrice=-300.0)]),
+    ("placeOrder", [16, STOCK, order("BUY", 1, "MKT", conditions=CONDITIONS)]),
+    ("placeOrder", [17, STOCK, order("BUY", 1, "LMT", lmtPrice=1.0, conditions=[PRICE], conditionsCancelOrder=True)]),
+    ("placeOrder", [18, STOCK, order("BUY", 5, "REL", auxPrice=0.02, lmtPrice=300.0)]),
+    ("placeOrder", [19, STOCK, order("SELL", 5, "MIDPRICE")]),
+    ("placeOrder", [20, STOCK, order("BUY", 5, "PEG MID", auxPrice=0.01)]),
+    ("placeOrder", [21, STOCK, order("SELL", 5, "PEG MKT", auxPrice=0.01, lmtPrice=100.0)]),
+    ("placeOrder", [22, STOCK, order("BUY", 5, "LMT", lmtPrice=100.0, tif="OPG")]),
+    ("placeOrder", [23, OPTION, order("BUY", 5, "REL", auxPrice=0.02)]),
+    ("placeOrder", [24, STOCK, order("BUY", 5, "PEG BEST")]),
+    ("placeOrder", [13, EURO, order("BUY", 25000, "MKT")]),
+    ("placeOrder", [14, EURO, order("SELL", 100, "LMT", lmtPrice=2.00005)]),
+    ("placeOrder", [15, EURO, order("BUY", 0, "MKT", cashQty=5000.0)]),
+    ("placeOrder", [11, bag((1, 1, "BUY"), (265598, 1, "SELL")), order("BUY", 1, "MKT")]),
+    ("placeOrder", [12, VERTICAL, order("BUY", 1, "LMT", lmtPrice=2.0, whatIf=True)]),
     2.0,
     12.0,
+    ("cancelOrder", [9, CANCEL]),
+    ("reqContractDetails", [35, VERTICAL]),
     ("placeOrder", [5, STOCK, order("BUY", 1, "FEELINGS")]),
     ("placeOrder", [6, STOCK, order("SELL", 5, "TRAIL", trailingPercent=5.0, tif="GTC")]),
     ("placeOrder", [6, STOCK, order("SELL", 5, "TRAIL", trailingPercent=6.0, tif="GTC")]),
@@ -238,6 +291,7 @@ EVERYTHING: list[Call | float] = [
     6.0,
     ("cancelMktData", [1]),
     ("cancelMktData", [2]),
+    ("cancelMktData", [33]),
     *[("cancelTickByTickData", [each]) for each in (4, 5, 6)],
     ("cancelRealTimeBars", [7]),
     ("cancelHistoricalData", [24]),
@@ -265,12 +319,14 @@ def test_a_whole_day_is_the_same_in_text_and_in_protobuf(oracle: Oracle) -> None
 
 
 places = st.builds(
-    lambda action, quantity, kind, limit, aux, tif, parent, transmit: (
-        action, quantity, kind, limit, aux, tif, parent, transmit
+    lambda action, quantity, kind, limit, aux, tif, parent, transmit, what, more: (
+        action, quantity, kind, limit, aux, tif, parent, transmit, what, more
     ),
-    st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000), st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT"]),
-    st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK"]),
-    st.booleans(), st.booleans(),
+    st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000),
+    st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT", "MIDPRICE", "REL"]),
+    st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK", "OPG"]),
+    st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR, EURO]),
+    st.sampled_from([{}, {}, {}, {"conditions": [PRICE]}, {"conditions": CONDITIONS, "conditionsCancelOrder": True}]),
 )  # fmt: skip
 steps = st.one_of(
     places,
@@ -290,16 +346,17 @@ def test_any_history_of_orders_is_the_same_in_text_and_in_protobuf(oracle: Oracl
         elif each[0] == "cancel":
             history.append(("cancelOrder", [each[1], CANCEL]))
         else:
-            action, quantity, kind, limit, aux, tif, child, transmit = each
+            action, quantity, kind, limit, aux, tif, child, transmit, what, more = each
             order_id += 1
             terms = {
                 **({"lmtPrice": limit / 100} if "LMT" in kind else {}),
                 **({"auxPrice": aux / 100} if kind in ("STP", "STP LMT", "MIT") else {}),
                 "tif": tif if kind in ("MKT", "LMT") else "DAY",
                 "transmit": transmit,
+                **more,
                 **({"parentId": order_id - 1} if child and order_id > 1 else {}),
             }
-            history.append(("placeOrder", [order_id, STOCK, order(action, quantity, kind, **terms)]))
+            history.append(("placeOrder", [order_id, what, order(action, quantity, kind, **terms)]))
     both(oracle, [*history, ("reqExecutions", [1, {"ExecutionFilter": {}}]), ("reqCompletedOrders", [True])])
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from simulator.tests.trading_desk import order
 
 from gateway_simulator.trading.catalog import sample_catalog
 from gateway_simulator.trading.market import Market
-from gateway_simulator.trading.model import Halted
+from gateway_simulator.trading.model import ContractQuery, Halted
+from gateway_simulator.trading.persistence import restore, to_document
+from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.tape import Tape, TapeError
 from gateway_simulator.trading.tradinghours import TradingHours
 
 START = datetime(2026, 11, 23, 15, tzinfo=UTC)
 SAMPLE = Path(__file__).parents[1] / "samples" / "tape.csv"
+CHAIN_SAMPLE = SAMPLE.with_name("chain.csv")
+CHAIN = "time,symbol,expiry,strike,right,bid"
 AAPL = 265598
+D = Decimal
 
 
 def read(*lines: str) -> Tape:
@@ -99,6 +106,16 @@ def test_taped_underlying_moves_its_options() -> None:
         (["time,name,bid", "5,AAPL,1", "#", "4,MSFT,1"], "line 4, column time: goes back before line 2"),
         (["time,name,bid", "5,AAPL,1", "2026-11-23T10:00:00Z,MSFT,1"], "line 3, column time: is of another kind"),
         (["time,name,bid", "5,,1"], "line 2, column name: is empty"),
+        (["time,symbol,bid", "5,,1"], "line 2, column symbol: is empty"),
+        (["time,name,symbol,bid", "5,AAPL,AAPL,1"], "line 2, column symbol: is given beside a name"),
+        (["time,symbol,strike,right,bid"], "line 1, column expiry: is missing; an option has the columns"),
+        (["time,name,expiry,strike,right,bid"], "line 1, column symbol: is missing; an option has the columns"),
+        ([CHAIN, "0,AAPL,20261204,190,,1"], "line 2, column right: is empty; an option has a symbol"),
+        ([CHAIN, "0,,20261204,190,C,1"], "line 2, column symbol: is empty; an option has a symbol"),
+        ([CHAIN, "0,AAPL,20261304,190,C,1"], "line 2, column expiry: '20261304' must be a date like"),
+        ([CHAIN, "0,AAPL,4 Dec,190,C,1"], "line 2, column expiry: '4 Dec' must be a date like"),
+        ([CHAIN, "0,AAPL,20261204,-5,C,1"], "line 2, column strike: '-5' must be a number above 0$"),
+        ([CHAIN, "0,AAPL,20261204,190,X,1"], "line 2, column right: 'X' must be C, P, CALL or PUT"),
     ],
 )
 def test_bad_tape_is_refused_with_its_place(lines: list[str], error: str) -> None:
@@ -129,3 +146,60 @@ def test_sample_tape_plays() -> None:
     played = market(tape)
     assert played.quote(AAPL, at(0)).last == Decimal("189.22")
     assert played.quote(AAPL, at(3600)).last == Decimal("171.00")
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ("0,NOSUCH,20261204,190,C,1", "line 2: NOSUCH has no options, so there is no NOSUCH 20261204 190 C"),
+        ("0,EUR,20261204,1,C,1", "line 2: EUR has no options"),
+        ("0,AAPL,20261205,190,C,1", "line 2: AAPL 20261205 190 C ends on a day without trading"),
+        ("0,AAPL,20261120,190,C,1", "line 2: AAPL  261120C00190000 has expired by then"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_with_its_line(row: str, error: str) -> None:
+    with pytest.raises(TapeError, match=f"tape demo.csv, {error}"):
+        market(read(CHAIN, row))
+
+
+def test_a_class_that_a_symbol_does_not_have_is_refused() -> None:
+    with pytest.raises(TapeError, match=r"line 2: SPX has no options of the class AMZN"):
+        market(read("time,symbol,class,expiry,strike,right,bid", "0,SPX,AMZN,20261204,6000,C,1"))
+
+
+def test_a_recorded_chain_plays_and_lists_what_it_quotes() -> None:
+    played = market(Tape.load(CHAIN_SAMPLE))
+    catalog = played.catalog
+    (listed,) = catalog.find(ContractQuery(symbol="AAPL", sec_type="OPT", expiry="20261204", strike=D("191.25")))
+    (between,) = catalog.find(ContractQuery(symbol="AAPL", sec_type="OPT", expiry="20261209"))
+    assert catalog.get(listed.contract.con_id) == listed
+    assert catalog.find(ContractQuery(local_symbol="AAPL  261204C00191250")) == [listed]
+    assert catalog.find(ContractQuery(con_id=between.contract.con_id)) == [between]
+    (chain,) = catalog.chains(AAPL, "SMART")
+    assert "20261209" in chain.expirations
+    assert D("191.25") in chain.strikes
+    quote = played.quote(listed.contract.con_id, at(0))
+    assert (quote.bid, quote.ask, quote.bid_size) == (D("2.40"), D("2.55"), D(10))
+    assert quote.bid_computation is not None
+    assert 0.1 < quote.bid_computation.implied_volatility < 0.6
+    call = played.named("AAPL 261204C00190000").contract.con_id
+    seen = [(each.bid, each.ask) for each in (played.quote(call, at(seconds)) for seconds in (0, 30, 60))]
+    assert seen == [(D("2.95"), D("3.05")), (D("2.10"), D("2.20")), (None, D("0.05"))]
+    assert played.quote(played.named("SPXW 261124C06005000").contract.con_id, at(1)).last == D("11.20")
+    assert played.quote(AAPL, at(1)).ask == D("189.24")
+
+
+def test_an_option_that_a_tape_lists_is_the_same_in_every_run_and_trades() -> None:
+    ids = set()
+    for _ in range(2):
+        brokerage = sample_brokerage(now=START, tape=Tape.load(CHAIN_SAMPLE))
+        (option,) = brokerage.find_instruments(ContractQuery(symbol="AAPL", expiry="20261209"))
+        ids.add(option.contract.con_id)
+        brokerage.advance(START)
+        brokerage.place(1, order(1, quantity=2, contract=replace(option.contract, exchange="SMART")), START)
+        brokerage.advance(at(1))
+        again = sample_brokerage(now=START, tape=Tape.load(CHAIN_SAMPLE))
+        restore(again, to_document(brokerage))
+        assert [each.price for each in again.executions] == [D("4.25")]
+        assert again.accounts["DU1234567"].positions[option.contract.con_id].quantity == 2
+    assert len(ids) == 1

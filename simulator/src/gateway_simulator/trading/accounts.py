@@ -13,6 +13,10 @@ from decimal import Decimal
 from gateway_simulator.trading.margin import Requirement, requirement
 from gateway_simulator.trading.model import CENT, ZERO, AccountValue, Contract, Position
 
+ONE = Decimal(1)
+RATE_UNIT = Decimal("0.0000001")
+CURRENCY_RATE = Decimal("0.03")
+"""Margin of a balance in another currency, as a share of it."""
 COST_UNIT = Decimal("0.0000000001")
 """Average costs are kept to this unit."""
 
@@ -28,10 +32,12 @@ class Profit:
 
 @dataclass
 class Account:
-    """One account: its cash and its holdings, all in ``currency``.
+    """One account: its cash and its holdings in ``currency``, and its ``balances`` in other currencies.
 
     The mappings are by contract id: the day's realized profit, the value of each holding when the day began, the
     money that the day's trades took (negative) or brought, and the price of each held option's underlying.
+    ``exchange_rates`` has what one unit of another currency is worth. A trade in currencies moves two balances; the
+    position in the pair only tells what was traded and at which cost, as IB's virtual positions do.
     """
 
     account_id: str
@@ -44,10 +50,12 @@ class Account:
     day_flows: dict[int, Decimal] = field(default_factory=dict)
     day_equity: Decimal | None = None
     underlying_prices: dict[int, Decimal] = field(default_factory=dict)
+    balances: dict[str, Decimal] = field(default_factory=dict)
+    exchange_rates: dict[str, Decimal] = field(default_factory=dict)
 
     def hold(self, position: Position) -> None:
         """Set the holding of a contract; a quantity of 0 removes it."""
-        if position.contract.currency != self.currency:
+        if position.contract.currency != self.currency and position.contract.sec_type != "CASH":
             raise ValueError(
                 f"account {self.account_id} is kept in {self.currency}; "
                 f"{position.contract.symbol} is priced in {position.contract.currency}"
@@ -66,6 +74,8 @@ class Account:
         con_id = contract.con_id
         before = self.positions.get(con_id) or Position(contract, ZERO, ZERO, price)
         unit = price * contract.unit_multiplier
+        rate = self.rate(contract.currency)
+        charged, commission = commission, commission / rate
         closing = min(abs(quantity), abs(before.quantity)) if before.quantity * quantity < 0 else ZERO
         closing_fee = commission * closing / abs(quantity)
         opening_fee = commission - closing_fee
@@ -81,22 +91,41 @@ class Account:
             average = (kept * before.average_cost + (after - kept) * unit + opening_fee) / after
             average = average.quantize(COST_UNIT)
         if closing:
-            self.realized[con_id] = self.realized.get(con_id, ZERO) + realized
+            self.realized[con_id] = self.realized.get(con_id, ZERO) + realized * rate
         held = Position(contract, after, average, price, self.realized.get(con_id, ZERO))
         flow = -quantity * unit - commission
-        self.day_flows[con_id] = self.day_flows.get(con_id, ZERO) + flow
-        self.cash += flow
+        self.day_flows[con_id] = self.day_flows.get(con_id, ZERO) + flow * rate
+        if contract.sec_type == "CASH":
+            self._move(contract.symbol, quantity)
+            self._move(contract.currency, -quantity * unit)
+            self.cash -= charged
+        else:
+            self.cash += flow
         if contract.sec_type == "FUT":
             self.cash += after * average - before.quantity * before.average_cost
         self.hold(held)
         return held
+
+    def rate(self, currency: str) -> Decimal:
+        """Return what one unit of a currency is worth in the account's."""
+        return self.exchange_rates.get(currency, ONE) if currency != self.currency else ONE
+
+    def _move(self, currency: str, amount: Decimal) -> None:
+        if currency == self.currency:
+            self.cash += amount
+        else:
+            self.balances[currency] = self.balances.get(currency, ZERO) + amount
+
+    def worth(self, position: Position) -> Decimal:
+        """Return a holding's market value in the account's currency."""
+        return position.market_value * self.rate(position.contract.currency)
 
     def begin_day(self) -> None:
         """Start the day's profit anew, from the values as they are."""
         self.realized.clear()
         self.day_flows.clear()
         self.positions = {key: replace(each, realized_pnl=ZERO) for key, each in self.positions.items()}
-        self.day_values = {key: each.market_value for key, each in self.positions.items()}
+        self.day_values = {key: self.worth(each) for key, each in self.positions.items()}
         self.day_equity = self.equity_with_loan
 
     def profit(self) -> Profit:
@@ -111,19 +140,25 @@ class Account:
     def profit_of(self, con_id: int) -> Profit:
         """Return the profit of one contract."""
         held = self.positions.get(con_id)
-        value = held.market_value if held is not None else ZERO
+        value = self.worth(held) if held is not None else ZERO
         daily = value - self.day_values.get(con_id, ZERO) + self.day_flows.get(con_id, ZERO)
-        unrealized = held.unrealized_pnl if held is not None else ZERO
+        unrealized = self._unrealized(held) if held is not None else ZERO
         return Profit(daily, unrealized, self.realized.get(con_id, ZERO))
 
     def margin(self) -> Requirement:
         """Return what the holdings need."""
-        return requirement(self.positions.values(), self.underlying_prices)
+        foreign = sum((abs(each) * self.rate(name) for name, each in self.balances.items()), ZERO) * CURRENCY_RATE
+        return requirement(self.positions.values(), self.underlying_prices) + Requirement(foreign, foreign)
 
     @property
     def equity_with_loan(self) -> Decimal:
         """What counts as collateral: cash, stocks and the gains of futures, but no options."""
-        return self.cash + self._value_of("STK") + self._future_gains()
+        return self.total_cash + self._value_of("STK") + self._future_gains()
+
+    @property
+    def total_cash(self) -> Decimal:
+        """Cash of all currencies."""
+        return self.cash + sum((each * self.rate(name) for name, each in self.balances.items()), ZERO)
 
     @property
     def net_liquidation(self) -> Decimal:
@@ -174,29 +209,40 @@ class Account:
             "RegTEquity": equity,
             "RegTMargin": margin.initial,
             "SMA": available,
-            "SettledCash": self.cash,
-            "TotalCashValue": self.cash,
+            "SettledCash": self.total_cash,
+            "TotalCashValue": self.total_cash,
         }
         yield AccountValue("Cushion", format(self._cushion(net, margin.maintenance), "f"))
         for key, amount in amounts.items():
             yield AccountValue(key, _amount(amount), self.currency)
 
     def _ledger(self) -> Iterator[AccountValue]:
-        amounts = {
+        everything = {
             "AccruedCash": ZERO,
-            "CashBalance": self.cash,
+            "CashBalance": self.total_cash,
             "FuturesPNL": self._future_gains(),
             "NetLiquidationByCurrency": self.net_liquidation,
             "OptionMarketValue": self._value_of("OPT"),
             "RealizedPnL": sum(self.realized.values(), ZERO),
             "StockMarketValue": self._value_of("STK"),
-            "TotalCashBalance": self.cash,
-            "UnrealizedPnL": sum((each.unrealized_pnl for each in self.positions.values()), ZERO),
+            "TotalCashBalance": self.total_cash,
+            "UnrealizedPnL": sum((self._unrealized(each) for each in self.positions.values()), ZERO),
         }
-        for currency in ("BASE", self.currency):
-            yield AccountValue("ExchangeRate", "1.00", currency, is_ledger=True)
-            for key, amount in amounts.items():
-                yield AccountValue(key, _amount(amount), currency, is_ledger=True)
+        foreign = self.total_cash - self.cash
+        own = {
+            **everything,
+            "CashBalance": self.cash,
+            "NetLiquidationByCurrency": self.net_liquidation - foreign,
+            "TotalCashBalance": self.cash,
+        }
+        yield from _ledger_of("BASE", ONE, everything)
+        yield from _ledger_of(self.currency, ONE, own)
+        for currency, balance in sorted(self.balances.items()):
+            cash = dict.fromkeys(("CashBalance", "NetLiquidationByCurrency", "TotalCashBalance"), balance)
+            yield from _ledger_of(currency, self.rate(currency), {**dict.fromkeys(everything, ZERO), **cash})
+
+    def _unrealized(self, held: Position) -> Decimal:
+        return held.unrealized_pnl * self.rate(held.contract.currency)
 
     def _value_of(self, sec_type: str) -> Decimal:
         held = self.positions.values()
@@ -208,7 +254,7 @@ class Account:
 
     def _gross_value(self) -> Decimal:
         held = self.positions.values()
-        return sum((abs(each.market_value) for each in held if each.contract.sec_type != "FUT"), ZERO)
+        return sum((abs(each.market_value) for each in held if each.contract.sec_type not in ("FUT", "CASH")), ZERO)
 
     def _leverage(self) -> Decimal:
         net = self.net_liquidation
@@ -217,6 +263,13 @@ class Account:
     @staticmethod
     def _cushion(net: Decimal, maintenance: Decimal) -> Decimal:
         return ((net - maintenance) / net).quantize(Decimal("0.000001")) if net > 0 else ZERO
+
+
+def _ledger_of(currency: str, rate: Decimal, amounts: dict[str, Decimal]) -> Iterator[AccountValue]:
+    rate_text = "1.00" if rate == ONE else format(rate.quantize(RATE_UNIT), "f")
+    yield AccountValue("ExchangeRate", rate_text, currency, is_ledger=True)
+    for key, amount in amounts.items():
+        yield AccountValue(key, _amount(amount), currency, is_ledger=True)
 
 
 def _amount(value: Decimal) -> str:

@@ -13,6 +13,9 @@ more than an hour with orders at work the market is looked at once a minute for 
 | IOC | what is left is cancelled (PendingCancel first) |
 | FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
+| conditions | the order rests as PreSubmitted until they are met once; or, if it says so, is cancelled then |
+| REL, MIDPRICE, PEG MID, PEG MKT | the price follows the quote (``matching``) |
+| OPG | all at the first price of the next regular session, or cancelled |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
 | children of one parent | an OCA group, unless they name another |
 | OCA group | type 1: any fill cancels the others; 2 and 3: a fill reduces them in proportion; no order joins it after |
@@ -21,7 +24,10 @@ more than an hour with orders at work the market is looked at once a minute for 
 | DAY | ends with the regular session, with outsideRth with the day's session |
 | option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
 | future at its expiry | settled at the underlying's price |
-| currency pair, index, combination | not traded |
+| combination | fills all its legs at once; its own execution comes first and has no commission, the legs' follow |
+| currency pair | two balances change; below the minimum of IDEALPRO it is warned (399) and traded all the same |
+| cash quantity (currency pairs) | whole units that it pays for at the limit, or at the far side |
+| index | not traded |
 | midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
 """
 
@@ -34,7 +40,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gateway_simulator.trading import contingency, events, matching, settlement, validation
+from gateway_simulator.trading import combination, conditions, contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.book import Agenda, Book, Session
 from gateway_simulator.trading.catalog import Catalog, increment_at
@@ -51,17 +57,19 @@ from gateway_simulator.trading.model import (
     ExecutionFilter,
     Halted,
     Instrument,
+    Leg,
     Order,
     OrderImpact,
     OrderStatus,
+    Position,
     Quote,
 )
 from gateway_simulator.trading.numbers import Numbers
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
-from gateway_simulator.trading.valuation import revalue
+from gateway_simulator.trading.valuation import revalue, revalue_currencies
 from gateway_simulator.trading.walk import step_at
-from gateway_simulator.trading.working import AT_ONCE, FINAL, ON_CLOSE, TRAILING, WorkingOrder
+from gateway_simulator.trading.working import AT_ONCE, AT_OPENING, FINAL, ON_CLOSE, TRAILING, WorkingOrder
 
 NEW_YORK = ZoneInfo("America/New_York")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,6 +91,39 @@ class BrokerageSettings:
     random_partials: bool = False
     fine_span: timedelta = timedelta(hours=1)
     commissions: CommissionSchedule = field(default_factory=CommissionSchedule)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a fill trades of one contract; ``filled`` and ``average`` are the order's after it."""
+
+    instrument: Instrument
+    quantity: Decimal
+    price: Decimal
+    filled: Decimal
+    average: Decimal
+    buys: bool
+    average_before: Decimal = ZERO
+
+
+def _part(
+    instrument: Instrument, quantity: Decimal, price: Decimal, filled_before: Decimal, average: Decimal, buys: bool
+) -> _Part:
+    filled = filled_before + quantity
+    after = ((filled_before * average + quantity * price) / filled).quantize(AVERAGE_UNIT)
+    return _Part(instrument, quantity, price, filled, after, buys, average)
+
+
+def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
+    """Tell whether an order, filled in whole, only reduces holdings."""
+    legs = instrument.legs or (Leg(instrument, 1),)
+    for leg in legs:
+        held = account.positions.get(leg.instrument.contract.con_id)
+        quantity = held.quantity if held is not None else ZERO
+        signed = leg.ratio * (order.remaining if order.action == "BUY" else -order.remaining)
+        if quantity * signed >= 0 or abs(signed) > abs(quantity):
+            return False
+    return True
 
 
 class Brokerage:
@@ -188,7 +229,7 @@ class Brokerage:
         account = self.accounts[account_id]
         held = account.positions.get(con_id)
         profit = account.profit_of(con_id)
-        quantity, value = (held.quantity, held.market_value) if held is not None else (ZERO, ZERO)
+        quantity, value = (held.quantity, account.worth(held)) if held is not None else (ZERO, ZERO)
         return quantity, profit.daily, profit.unrealized, profit.realized, value
 
     # What clients ask for.
@@ -268,14 +309,25 @@ class Brokerage:
             account=validation.choose_account(order.account, self._accounts),
             contract=replace(instrument.contract, exchange=exchange),
         )
+        if order.cash_quantity and instrument.contract.sec_type == "CASH":
+            order = replace(order, quantity=self._quantity_for(order))
         validation.check_terms(order, instrument)
+        validation.check_conditions(order, instrument, self.catalog, self._moment)
         known = self.working.get((order.client_id, order.order_id))
         if order.what_if:
-            self._preview(order)
+            self._preview(order, instrument)
         elif known is not None:
             self._change(known, order)
         else:
             self._add(order, instrument)
+
+    def _quantity_for(self, order: Order) -> Decimal:
+        """How much of a pair's first currency an amount of the second pays for, in whole units."""
+        quote = self.market.quote(order.contract.con_id, self._moment)
+        price = order.limit_price or (quote.ask if order.action == "BUY" else quote.bid) or quote.mark
+        if price is None or price <= 0 or not order.cash_quantity.is_finite():
+            return order.quantity
+        return order.cash_quantity // price
 
     def _add(self, order: Order, instrument: Instrument) -> None:
         if order.order_id <= self.last_order_ids.get(order.client_id, 0):
@@ -323,6 +375,9 @@ class Brokerage:
         expiry = self.hours.expiry_moment(instrument)
         if expiry is not None and expiry <= start:
             return begins, expiry
+        if order.time_in_force == AT_OPENING:
+            begins = self.hours.next_opening(instrument, start + self.settings.latency)
+            return begins, begins + STEP
         if order.time_in_force == "DAY":
             outside = order.outside_rth and order.order_type not in ON_CLOSE
             ends = self.hours.day_end(instrument, start, outside_rth=outside)
@@ -361,6 +416,9 @@ class Brokerage:
             return
         accepted.change(transmit=True)
         self._announce(accepted)
+        warning = validation.odd_lot_warning(accepted.order)
+        if warning:
+            self._tell(events.OrderError(accepted.order.client_id, accepted.order.order_id, 399, warning))
         self._warn_if_closed(accepted)
 
     def _announce(self, working: WorkingOrder) -> None:
@@ -379,21 +437,20 @@ class Brokerage:
         expiry = self.hours.expiry_moment(instrument)
         if expiry is not None and expiry <= self._moment:
             raise OrderRejectedError("The contract has expired.")
-        if instrument.contract.currency != account.currency:
+        currency = instrument.contract.currency
+        if currency != account.currency and instrument.contract.sec_type != "CASH":
             raise OrderRejectedError(
-                f"The account is kept in {account.currency}, the contract is traded in {instrument.contract.currency}."
+                f"The account is kept in {account.currency}, the contract is traded in {currency}."
             )
         others = [*self.completed_orders, *(each.order for each in self.working.values())] if order.oca_group else []
         if any(contingency.is_spent(each, order) for each in others):
             raise OrderRejectedError(f"The OCA group {order.oca_group} has been filled.")
         if known is not None and self._waits_for_parent(known):
             return
-        held = account.positions.get(instrument.contract.con_id)
-        quantity = held.quantity if held is not None else ZERO
-        signed = order.remaining if order.action == "BUY" else -order.remaining
-        if quantity * signed < 0 and abs(signed) <= abs(quantity):
+        self._rate_currencies(account, instrument)
+        if _only_closes(order, instrument, account):
             return
-        impact = self._impact(order)
+        impact = self._impact(order, instrument)
         if impact.equity_with_loan_after < impact.initial_margin_after:
             raise OrderRejectedError(
                 "Your account's equity with loan value does not cover the initial margin. "
@@ -440,6 +497,8 @@ class Brokerage:
             status=before.status,
             transmit=before.transmit or asked.transmit,
         )
+        if (after.conditions, after.conditions_cancel) != (before.conditions, before.conditions_cancel):
+            known.conditions_met = False
         if known.transmitted and after.quantity > before.quantity:
             self._check_acceptable(after, known.instrument, known)
         moves = replace(after, quantity=before.quantity) != before or after.quantity > before.quantity
@@ -529,16 +588,43 @@ class Brokerage:
             arriving = self._do_due() if due else set()
             on_step = not (self.now - EPOCH) % STEP
             if on_step or arriving:
+                self._check_conditions()
                 self._match(None if on_step else arriving)
         self.now = now
         if self.market.revision != self.seen_revision:
             self.seen_revision = self.market.revision
+            self._check_conditions()
             self._match()
+
+    def _check_conditions(self) -> None:
+        """Set orders to work, or cancel them, whose conditions are met now."""
+        for each in self._agenda.conditional:
+            if self.working.get(each.key) is not each or self._waits_for_parent(each):
+                continue
+            if not conditions.are_met(each.order, self._present(each)):
+                continue
+            each.conditions_met = True
+            if each.order.conditions_cancel:
+                self._cancel(each, "The conditions of the order were met")
+            else:
+                self._known_agenda = None
+                self._restate(each)
+
+    def _present(self, working: WorkingOrder) -> conditions.Present:
+        account, now = self.accounts[working.order.account], self._moment
+        net = account.net_liquidation
+        return conditions.Present(
+            now,
+            lambda con_id: (self.known_instrument(con_id).contract.sec_type, self.market.quote(con_id, now)),
+            lambda text: validation.parse_moment(text, now, working.instrument.time_zone),
+            (net - account.margin().maintenance) / net * 100 if net > 0 else None,
+            self.executions,
+        )
 
     def _next_moment(self, start: datetime) -> datetime:
         """The next moment at which something is to be done: something due, or a market step for orders at work."""
         now, agenda = self._moment, self._agenda
-        if not agenda.books:
+        if not agenda.books and not agenda.conditional:
             return agenda.due
         step = STEP if now - start < self.settings.fine_span else COARSE_STEP
         return min(agenda.due, EPOCH + ((now - EPOCH) // step + 1) * step)
@@ -548,7 +634,10 @@ class Brokerage:
         """What is to be done next, as it follows from the orders; looked up again after each event."""
         if self._known_agenda is None:
             books: dict[int, Book] = {}
+            conditional = []
             for each in self.working.values():
+                if each.order.conditions and not each.conditions_met and each.transmitted and each.arrived:
+                    conditional.append(each)
                 if each.arrived and not each.waits_for_close and self._is_at_work(each):
                     book = books.get(each.con_id)
                     if book is None:
@@ -557,7 +646,7 @@ class Brokerage:
             for book in books.values():
                 book.buys.sort(key=lambda working: working.priority)
                 book.sells.sort(key=lambda working: working.priority)
-            self._known_agenda = Agenda(min(self._dues()), dict(sorted(books.items())))
+            self._known_agenda = Agenda(min(self._dues()), dict(sorted(books.items())), tuple(conditional))
         return self._known_agenda
 
     def _dues(self) -> Iterable[datetime]:
@@ -675,6 +764,7 @@ class Brokerage:
         return (
             working.transmitted
             and not self._waits_for_parent(working)
+            and not (working.order.conditions and working.waits_for_conditions)
             and (working.begins is None or working.begins <= self._moment)
             and self._is_open(working)
         )
@@ -710,11 +800,20 @@ class Brokerage:
                     if only is None or each in only:
                         self._watch(each, quote)
                 book = self._book(con_id)
+                for each in book.at_opening:
+                    self._trade_at_opening(each, quote)
                 for side in (book.buys, book.sells):
                     self._match_side(side, quote, only)
+                for each in book.pegged:
+                    if (only is None or each in only) and self._is_at_work(each):
+                        self._trade(each, quote)
             for each in book.at_once:
                 if (only is None or each in only) and self._is_at_work(each):
                     self._end_at_once(each)
+
+    def _trade_at_opening(self, working: WorkingOrder, quote: Quote) -> None:
+        if self._is_at_work(working) and (fill := matching.opening_fill(working, quote)) is not None:
+            self._fill(working, fill)
 
     def _end_at_once(self, working: WorkingOrder) -> None:
         """End an order that could not be filled at once: IOC as cancelled, FOK as inactive."""
@@ -728,7 +827,7 @@ class Brokerage:
 
     def _stirs(self, book: Book) -> bool:
         """Whether the market may do something with the orders of a book now: a look at its prices only."""
-        if book.at_once:
+        if book.at_once or book.pegged or book.at_opening:
             return True
         point = self.market.point(book.con_id, step_at(self._moment))
         prices = PricesOnly(point.bid, point.ask, point.value)
@@ -750,7 +849,12 @@ class Brokerage:
 
     def _is_at_work(self, working: WorkingOrder) -> bool:
         return self.working.get(working.key) is working and (
-            self._may_trade(working) or (working.order.time_in_force in AT_ONCE and not self._waits_for_parent(working))
+            self._may_trade(working)
+            or (
+                working.order.time_in_force in AT_ONCE
+                and not self._waits_for_parent(working)
+                and not working.waits_for_conditions
+            )
         )
 
     def _watch(self, working: WorkingOrder, quote: Quote) -> None:
@@ -773,17 +877,40 @@ class Brokerage:
         if not self._may_trade(working):
             return
         step = (self._moment - EPOCH) // STEP
-        left = self.shown.left(working.con_id, quote, buys=working.buys, step=step)
+        left = self._left(working, quote, step)
         price = quote.ask if working.buys else quote.bid
         increment = increment_at(working.instrument, price) if price is not None else working.instrument.min_tick
-        fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
+        if working.is_pegged:
+            fill = matching.pegged_fill(working, quote, left)
+        else:
+            fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
         if fill is None:
             return
         if self.settings.random_partials and working.order.time_in_force != "FOK" and not working.order.all_or_none:
             fill = self._share_of(fill, working.instrument.size_increment)
-        self.shown.take(working.con_id, quote, fill.quantity, buys=working.buys, step=step)
+        for con_id, own, buys, ratio in self._taken_from(working, quote):
+            self.shown.take(con_id, own, fill.quantity * ratio, buys=buys, step=step)
         working.slips += 1
         self._fill(working, fill)
+
+    def _taken_from(self, working: WorkingOrder, quote: Quote) -> list[tuple[int, Quote, bool, int]]:
+        """The quotes whose size a fill takes: their contract and side, and how many of each for one of the order."""
+        if not working.instrument.legs:
+            return [(working.con_id, quote, working.buys, 1)]
+        return [
+            (con_id, self.market.quote(con_id, self._moment), (leg.ratio > 0) == working.buys, abs(leg.ratio))
+            for leg in working.instrument.legs
+            for con_id in (leg.instrument.contract.con_id,)
+        ]
+
+    def _left(self, working: WorkingOrder, quote: Quote, step: int) -> Decimal:
+        """What an order can take of the sizes shown."""
+        if not working.instrument.legs:
+            return self.shown.left(working.con_id, quote, buys=working.buys, step=step)
+        return min(
+            self.shown.left(con_id, own, buys=buys, step=step) // ratio
+            for con_id, own, buys, ratio in self._taken_from(working, quote)
+        )
 
     def _share_of(self, fill: Fill, unit: Decimal) -> Fill:
         """A seeded share of a fill, at least one unit."""
@@ -791,59 +918,120 @@ class Brokerage:
         return replace(fill, quantity=max(fill.quantity * share // unit * unit, min(unit, fill.quantity)))
 
     def _fill(self, working: WorkingOrder, fill: Fill) -> None:
-        """Book a fill: the order, the execution, the account, and what depends on the order, in that order."""
+        """Book a fill: the order, the executions, the account, and what depends on the order, in that order."""
         before = working.order
-        account = self.accounts[before.account]
-        contract = working.instrument.contract
-        commission = self.settings.commissions.of_fill(
-            contract, before.filled, before.average_fill_price, fill.quantity, fill.price
-        )
+        parts = self._parts(working, fill)
         filled = before.filled + fill.quantity
         average = (before.filled * before.average_fill_price + fill.quantity * fill.price) / filled
         order = working.change(
-            filled=filled, average_fill_price=average.quantize(AVERAGE_UNIT), last_fill_price=fill.price
+            filled=filled,
+            average_fill_price=average.quantize(AVERAGE_UNIT),
+            last_fill_price=fill.price,
+            leg_averages=tuple(each.average for each in parts) if working.instrument.legs else (),
         )
-        held = account.positions.get(contract.con_id)
-        signed = fill.quantity if working.buys else -fill.quantity
-        closes = held is not None and held.quantity * signed < 0
-        realized_before = account.realized.get(contract.con_id, ZERO)
-        position = account.trade(contract, signed, fill.price, commission)
-        self._refreshed = None
-        venue = matching.exchange_of(order, working.instrument)
-        execution = Execution(
-            exec_id=self.numbers.next_exec_id(),
-            order_id=order.order_id,
-            client_id=order.client_id,
-            perm_id=order.perm_id,
-            account=order.account,
-            contract=replace(order.contract, exchange=venue),
-            time=self._moment,
-            exchange=venue,
-            side="BOT" if working.buys else "SLD",
-            shares=fill.quantity,
-            price=fill.price,
-            cumulative_quantity=filled,
-            average_price=order.average_fill_price,
-            commission=commission,
-            realized_pnl=position.realized_pnl - realized_before if closes else None,
-            order_ref=order.order_ref,
-        )
-        self.executions.append(execution)
+        exec_id = self.numbers.next_exec_id()
+        own: list[Execution] = []
+        if working.instrument.legs:
+            whole = _Part(working.instrument, fill.quantity, fill.price, filled, order.average_fill_price, working.buys)
+            own = [self._execution(order, whole, exec_id, ZERO, None)]
+        positions: list[Position] = []
+        charged: list[Execution] = []
+        for number, part in enumerate(parts):
+            position, realized, commission = self._book_part(order, part)
+            leg_id = f"{exec_id[:-5]}{number + 2:02d}.01" if own else exec_id
+            charged.append(self._execution(order, part, leg_id, commission, realized))
+            positions.append(position)
         done = not order.remaining
         status = OrderStatus.FILLED if done else order.status
         if status is OrderStatus.PRE_SUBMITTED:
             status = OrderStatus.SUBMITTED
         order = working.change(status=status, why_held="")
-        self._tell(events.OrderFilled(order, execution), events.OrderOpened(order))
+        for execution in (*own, *charged):
+            self.executions.append(execution)
+            self._tell(events.OrderFilled(order, execution))
+        self._tell(events.OrderOpened(order))
         if done:
             self._end(working, OrderStatus.FILLED, f"Filled Size: {filled}")
         else:
             self._tell(events.OrderStatusChanged(order))
-        self._tell(events.CommissionCharged(execution))
-        self._tell(events.PositionChanged(order.account, position), events.AccountChanged(order.account))
+        self._tell(*(events.CommissionCharged(each) for each in charged))
+        self._tell(*(events.PositionChanged(order.account, each) for each in positions))
+        self._tell(events.AccountChanged(order.account))
         self._settle_group(working, fill.quantity, before.remaining)
         if done:
             self._release_children(working)
+
+    def _parts(self, working: WorkingOrder, fill: Fill) -> list[_Part]:
+        """What a fill trades: the order's contract, or each leg of its combination."""
+        before, legs = working.order, working.instrument.legs
+        if not legs:
+            return [
+                _part(
+                    working.instrument,
+                    fill.quantity,
+                    fill.price,
+                    before.filled,
+                    before.average_fill_price,
+                    working.buys,
+                )
+            ]
+        quotes = [self.market.quote(each.instrument.contract.con_id, self._moment) for each in legs]
+        prices = combination.leg_prices(legs, quotes, buys=working.buys)
+        averages = before.leg_averages or (ZERO,) * len(legs)
+        return [
+            _part(
+                leg.instrument,
+                fill.quantity * abs(leg.ratio),
+                price,
+                before.filled * abs(leg.ratio),
+                average,
+                (leg.ratio > 0) == working.buys,
+            )
+            for leg, price, average in zip(legs, prices, averages, strict=True)
+            if price is not None
+        ]
+
+    def _book_part(self, order: Order, part: _Part) -> tuple[Position, Decimal | None, Decimal]:
+        """Trade one contract in the order's account: the holding after it, what it realized and cost."""
+        account = self.accounts[order.account]
+        self._rate_currencies(account, part.instrument)
+        contract = part.instrument.contract
+        commission = self.settings.commissions.of_fill(
+            contract, part.filled - part.quantity, part.average_before, part.quantity, part.price
+        )
+        held = account.positions.get(contract.con_id)
+        signed = part.quantity if part.buys else -part.quantity
+        closes = held is not None and held.quantity * signed < 0
+        realized_before = account.realized.get(contract.con_id, ZERO)
+        position = account.trade(contract, signed, part.price, commission)
+        self._refreshed = None
+        return position, position.realized_pnl - realized_before if closes else None, commission
+
+    def _execution(
+        self, order: Order, part: _Part, exec_id: str, commission: Decimal, realized: Decimal | None
+    ) -> Execution:
+        """Describe what was traded of one contract."""
+        own = part.instrument.contract
+        venue = matching.exchange_of(order, part.instrument)
+        return Execution(
+            exec_id=exec_id,
+            order_id=order.order_id,
+            client_id=order.client_id,
+            perm_id=order.perm_id,
+            account=order.account,
+            contract=replace(own, exchange=venue),
+            time=self._moment,
+            exchange=venue,
+            side="BOT" if part.buys else "SLD",
+            shares=part.quantity,
+            price=part.price,
+            cumulative_quantity=part.filled,
+            average_price=part.average,
+            commission=commission,
+            realized_pnl=realized,
+            order_ref=order.order_ref,
+            commission_currency=self._accounts[order.account].currency,
+        )
 
     def _release_children(self, parent: WorkingOrder) -> None:
         """Set the children of a filled order to work."""
@@ -874,14 +1062,22 @@ class Brokerage:
 
     # What an order would do.
 
-    def _preview(self, order: Order) -> None:
-        impact = self._impact(order)
+    def _preview(self, order: Order, instrument: Instrument) -> None:
+        impact = self._impact(order, instrument)
         shown = replace(order, status=OrderStatus.PRE_SUBMITTED)
         self._tell(events.OrderPreviewed(shown, impact))
 
-    def _impact(self, order: Order) -> OrderImpact:
-        account, instrument = self.accounts[order.account], self.known_instrument(order.contract.con_id)
+    def _impact(self, order: Order, instrument: Instrument) -> OrderImpact:
+        account = self.accounts[order.account]
+        self._rate_currencies(account, instrument)
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
+
+    def _rate_currencies(self, account: Account, instrument: Instrument) -> None:
+        """Let an account know what the currencies of a pair are worth now."""
+        contract = instrument.contract
+        if contract.sec_type == "CASH":
+            both = (contract.symbol, contract.currency)
+            revalue_currencies(account, both, self.catalog, self.market, self._moment)
 
     # Small things.
 

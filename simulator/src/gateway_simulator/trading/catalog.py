@@ -7,6 +7,7 @@ contract in every run.
 Contract ids: what is listed by name has IB's own id. A future's or another derived id comes from a hash of what it is,
 in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits; that of
 a symbol that was added to the sample is 2**29 more, and its class the place of the symbol among those that were added.
+The last 32 of these classes are one that has daily expiries: day, strike and right.
 
 A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
 
@@ -46,13 +47,14 @@ MARKET_RULES: dict[int, Rule] = {
     YEN_RULE: ((ZERO, Decimal("0.005")),),
 }
 
+DAILIES = 20
 WEEKLIES = 6
 MONTHLIES = 6
 LEAPS = 2
 FUTURES = 4
 """How many expiries of each kind are listed; LEAPS are the Januaries beyond the monthlies."""
-STRIKE_RANGE = Decimal("0.3")
-"""Strikes reach so far from the underlying's base price, as a share of it, on either side."""
+STRIKE_RANGE, NEAR_RANGE = Decimal("0.3"), Decimal("0.05")
+"""Strikes reach so far from the underlying's base price, as a share of it; the second is of those closer together."""
 EXPIRED_FUTURES_DAYS = 730
 EXPIRED_OPTIONS_DAYS = 60
 """How long ago a contract may have expired that a search with includeExpired still finds."""
@@ -66,9 +68,18 @@ ADDED_CODE = 1 << CLASS_BITS
 """The first class of options of symbols that were added; each of these has a class of its own."""
 ADDED_IDS = OPTION_IDS + 2**29
 ADDED_STRIKE_BITS, ADDED_WEEK_BITS, ADDED_CLASS_BITS = 9, 11, 8
+ADDED_SHIFT = 1 + ADDED_STRIKE_BITS + ADDED_WEEK_BITS
+VIX_CODE, DAILY_CODE = ADDED_CODE + 223, ADDED_CODE + 224
+"""The classes that symbols that are added cannot have."""
+DAILY_IDS = ADDED_IDS + ((DAILY_CODE - ADDED_CODE) << ADDED_SHIFT)
+DAILY_STRIKE_BITS, DAY_BITS = 11, 14
 
+VIX = 13455763
 CORN = 38127218
 """The id of what the futures on corn are on; their months are those of all futures here."""
+WEEKLY, DAILY, MONTHLY, VOLATILITY = "weekly", "daily", "monthly", "volatility"
+"""The cycles of expiries."""
+WEDNESDAY = 2
 FUTURE_MONTHS = {3: "H", 6: "M", 9: "U", 12: "Z"}
 ORDER_TYPES = "ACTIVETIM,ADJUST,ALL,DAY,GTC,GTD,IOC,LIT,LMT,LOC,MIT,MKT,MOC,OCA,STP,STPLMT,TRAIL,TRAILLMT,WHATIF"
 OPTION_EXCHANGES = "SMART,AMEX,CBOE,ISE,PHLX"
@@ -93,8 +104,9 @@ class OptionClass:
     """The options of one trading class: on what, with which strikes, and when they end on their last day.
 
     ``code`` is part of their contract ids and must never change (from ADDED_CODE on for symbols that were added).
-    ``weekly`` classes have weekly and monthly
-    expiries, the others monthly ones only.
+    Every class has monthly expiries; by its ``cycle`` also weekly or daily ones, or it has monthly ones alone, on the
+    third Friday or, of volatility, on the Wednesday thirty days before the next month's. Strikes are ``near_step``
+    apart about the base price; ``strike_bounds`` are the lowest and highest where the base price does not give them.
     """
 
     code: int
@@ -105,21 +117,31 @@ class OptionClass:
     market_rule_id: int
     direct_rule_id: int = 0
     exchanges: str = OPTION_EXCHANGES
-    weekly: bool = True
+    cycle: str = WEEKLY
     ends_at: str = "16:00"
+    near_step: Decimal = ZERO
+    strike_bounds: tuple[Decimal, Decimal] | None = None
 
     def strikes(self) -> tuple[Decimal, ...]:
         """All strikes, rising."""
-        return _strikes(self.base_price, self.strike_step)
+        return _strikes(self.base_price, self.strike_step, self.near_step, self.strike_bounds)
+
+    @property
+    def _strike_unit(self) -> Decimal:
+        """What every strike is a multiple of."""
+        return self.near_step or self.strike_step
 
     def expiries(self, today: date) -> tuple[date, ...]:
         """The expiries listed on a day, its own included, in order of time."""
         friday = today + timedelta(days=(FRIDAY - today.weekday()) % 7)
-        days = [_monthly(today.year, today.month + offset) for offset in range(MONTHLIES + 1)]
+        days = [self._monthly(today.year, today.month + offset) for offset in range(MONTHLIES + 1)]
         monthlies = [each for each in days if each >= today][:MONTHLIES]
-        januaries = [_monthly(year, 1) for year in range(today.year + 1, today.year + 2 + LEAPS)]
+        januaries = [self._monthly(year, 1) for year in range(today.year + 1, today.year + 2 + LEAPS)]
         listed = {*monthlies, *[each for each in januaries if each > monthlies[-1]][:LEAPS]}
-        if self.weekly:
+        if self.cycle == DAILY:
+            following = (today + timedelta(days=offset) for offset in range(2 * DAILIES))
+            listed.update([each for each in following if self.has_expiry(each)][:DAILIES])
+        if self.cycle == WEEKLY:
             weeklies = [holidays.last_trading_day(friday + timedelta(weeks=week)) for week in range(WEEKLIES + 1)]
             listed.update([each for each in weeklies if each >= today][:WEEKLIES])
         return tuple(sorted(listed))
@@ -131,46 +153,65 @@ class OptionClass:
 
     def has_expiry(self, day: date) -> bool:
         """Tell whether options of this class can end on a day, be it listed now or not."""
+        if self.cycle == DAILY:
+            return holidays.last_trading_day(day) == day
+        if self.cycle == VOLATILITY:
+            return self._monthly(day.year, day.month) == day
         friday = day + timedelta(days=(FRIDAY - day.weekday()) % 7)
         if holidays.last_trading_day(friday) != day:
             return False
-        return self.weekly or _monthly(friday.year, friday.month) == day
+        return self.cycle == WEEKLY or _monthly(friday.year, friday.month) == day
+
+    def _monthly(self, year: int, month: int) -> date:
+        """The monthly expiry of a month, which may run over the year's end."""
+        if self.cycle != VOLATILITY:
+            return _monthly(year, month)
+        year, month = year + month // 12, month % 12 + 1
+        return holidays.last_trading_day(holidays.nth_weekday(year, month, FRIDAY, 3) - timedelta(days=30))
 
     def con_id(self, expiry: date, strike: Decimal, right: str) -> int:
         """The contract id of an option. Raises ValueError for one that cannot be numbered."""
-        week = (expiry - FIRST_WEEK).days // 7
+        place = (expiry - FIRST_WEEK).days // self._period
         index = self._strike_index(strike)
-        base, code, week_bits, strike_bits = self._numbering
-        if not 0 <= week < 1 << week_bits or index is None:
+        base, code, place_bits, strike_bits = self._numbering
+        if not 0 <= place < 1 << place_bits or index is None:
             raise ValueError(f"{self.trading_class} has no option {expiry} {strike} {right}")
-        packed = (code << week_bits | week) << strike_bits | index
+        packed = (code << place_bits | place) << strike_bits | index
         return base + (packed << 1 | (right == "P"))
 
     @property
+    def _period(self) -> int:
+        """How many days have one number in contract ids."""
+        return 1 if self.cycle == DAILY else 7
+
+    @property
     def _numbering(self) -> tuple[int, int, int, int]:
-        """The first contract id, the class's number from there, and the bits of week and strike."""
+        """The first contract id, the class's number from there, and the bits of week or day and of the strike."""
+        if self.code == DAILY_CODE:
+            return DAILY_IDS, 0, DAY_BITS, DAILY_STRIKE_BITS
         if self.code < ADDED_CODE:
             return OPTION_IDS, self.code, WEEK_BITS, STRIKE_BITS
         return ADDED_IDS, self.code - ADDED_CODE, ADDED_WEEK_BITS, ADDED_STRIKE_BITS
 
     def decode(self, con_id: int) -> tuple[date, Decimal, str] | None:
         """The option that a contract id of this class stands for, or None if there is no such option."""
-        base, _, week_bits, strike_bits = self._numbering
+        base, _, place_bits, strike_bits = self._numbering
         packed, is_put = divmod(con_id - base, 2)
         packed, index = divmod(packed, 1 << strike_bits)
-        friday = FIRST_WEEK + timedelta(weeks=packed % (1 << week_bits), days=FRIDAY)
-        day = holidays.last_trading_day(friday)
-        strike = index * self.strike_step
+        within = {DAILY: 0, VOLATILITY: WEDNESDAY}.get(self.cycle, FRIDAY)
+        day = FIRST_WEEK + timedelta(days=packed % (1 << place_bits) * self._period + within)
+        day = day if self.cycle == DAILY else holidays.last_trading_day(day)
+        strike = index * self._strike_unit
         if strike not in self.strikes() or not self.has_expiry(day):
             return None
         return day, strike, "P" if is_put else "C"
 
-    def option(self, expiry: date, strike: Decimal, right: str) -> Instrument:
-        """Describe one option of the class."""
+    def option(self, expiry: date, strike: Decimal, right: str, con_id: int = 0) -> Instrument:
+        """Describe one option of the class; its contract id is given if the class cannot number it."""
         on = self.underlying
         half = holidays.new_york(expiry) is DayKind.HALF
         contract = Contract(
-            self.con_id(expiry, strike, right),
+            con_id or self.con_id(expiry, strike, right),
             on.contract.symbol,
             "OPT",
             expiry=f"{expiry:%Y%m%d}",
@@ -197,7 +238,7 @@ class OptionClass:
         )
 
     def _strike_index(self, strike: Decimal) -> int | None:
-        index, rest = divmod(strike, self.strike_step)
+        index, rest = divmod(strike, self._strike_unit)
         return int(index) if rest == 0 and 0 < index < 1 << self._numbering[3] else None
 
 
@@ -293,10 +334,17 @@ class Catalog:
         self.added: list[str] = []
         self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
+        self._pairs = {
+            (each.contract.symbol, each.contract.currency): each
+            for each in self._instruments.values()
+            if each.contract.sec_type == "CASH"
+        }
         self._references = dict(references)
         self._option_classes = {each.code: each for each in options}
         self._future_classes = tuple(futures)
         self._options: dict[int, Instrument] = {}
+        self._combinations: dict[int, Instrument] = {}
+        self._listed_options: dict[int, list[Instrument]] = {}
         self.roll(today)
 
     def roll(self, today: date) -> None:
@@ -327,7 +375,7 @@ class Catalog:
             del self._option_classes[code]
         code = ADDED_CODE + len(self.added)
         self.added.append(listing.symbol)
-        if listing.strike_step and code < ADDED_CODE + (1 << ADDED_CLASS_BITS):
+        if listing.strike_step and code < VIX_CODE:
             self._option_classes[code] = OptionClass(
                 code, instrument, listing.symbol.replace(" ", ""), listing.price, listing.strike_step, INDEX_OPTION_RULE
             )
@@ -336,6 +384,23 @@ class Catalog:
         """Add the stock of a symbol as the simulator invents it."""
         self.add(invented(symbol))
         self._invented.add(symbol)
+
+    def list_option(
+        self, symbol: str, expiry: date, strike: Decimal, right: str, trading_class: str = ""
+    ) -> Instrument | None:
+        """Return an option by its terms, and list it if it is not; None if the symbol has no options of the class."""
+        query = ContractQuery(0, symbol, "OPT", f"{expiry:%Y%m%d}", strike, right, trading_class=trading_class)
+        found = self.find(query, include_expired=True)
+        if found:
+            return found[0]
+        for each in self._option_classes.values():
+            if each.underlying.contract.symbol == symbol and trading_class in ("", each.trading_class):
+                facts = (each.trading_class, query.expiry, f"{strike.normalize():f}", right)
+                listed = each.option(expiry, strike, right, derived_id("OPT", *facts))
+                self._options[listed.contract.con_id] = listed
+                self._listed_options.setdefault(each.code, []).append(listed)
+                return listed
+        return None
 
     def restore_added(self, symbols: Iterable[str]) -> None:
         """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
@@ -358,12 +423,20 @@ class Catalog:
 
     def get(self, con_id: int) -> Instrument | None:
         """Return the contract of an id, expired ones too, or None if there is no such contract."""
-        known = self._instruments.get(con_id) or self._options.get(con_id)
+        known = self._instruments.get(con_id) or self._options.get(con_id) or self._combinations.get(con_id)
         if known is not None:
             return known
         option_class = self._class_of(con_id)
         terms = option_class.decode(con_id) if option_class is not None else None
         return self._option(option_class, *terms) if option_class is not None and terms is not None else None
+
+    def pair(self, symbol: str, currency: str) -> Instrument | None:
+        """Return the pair in which one currency is priced in another."""
+        return self._pairs.get((symbol, currency))
+
+    def remember(self, combination: Instrument) -> None:
+        """Let ``get`` find a combination by its key."""
+        self._combinations[combination.key] = combination
 
     def reference(self, con_id: int) -> Reference | None:
         """Return how the market moves a contract, or None for derivatives and unknown ids."""
@@ -419,14 +492,22 @@ class Catalog:
                 underlying_con_id,
                 each.trading_class,
                 "100",
-                tuple(f"{day:%Y%m%d}" for day in each.expiries(self.today)),
-                each.strikes(),
+                self._expirations(each),
+                tuple(sorted({*each.strikes(), *(own.contract.strike for own in self._listed_of(each))})),
             )
             for each in self._option_classes.values()
             if each.underlying.contract.con_id == underlying_con_id
             for place in each.exchanges.split(",")
             if exchange in ("", place)
         ]
+
+    def _listed_of(self, option_class: OptionClass) -> list[Instrument]:
+        """The options of a class that were listed one by one and have not expired."""
+        return [each for each in self._listed_options.get(option_class.code, []) if not self._is_expired(each)]
+
+    def _expirations(self, option_class: OptionClass) -> tuple[str, ...]:
+        listed = {f"{day:%Y%m%d}" for day in option_class.expiries(self.today)}
+        return tuple(sorted(listed | {each.contract.expiry for each in self._listed_of(option_class)}))
 
     def named(self, name: str) -> list[Instrument]:
         """Return what a person may mean by a contract id as text, a local symbol or a symbol, expired ones too.
@@ -488,6 +569,7 @@ class Catalog:
             for right in ("C", "P")
             if wanted.right in ("", right)
         ]
+        found += [option for options in self._listed_options.values() for option in options if option.matches(wanted)]
         return [each for each in found if wanted.local_symbol in ("", each.contract.local_symbol)]
 
     def _option(self, option_class: OptionClass, expiry: date, strike: Decimal, right: str) -> Instrument:
@@ -499,7 +581,7 @@ class Catalog:
 
     def _class_of(self, con_id: int) -> OptionClass | None:
         if con_id >= ADDED_IDS:
-            code = ADDED_CODE + ((con_id - ADDED_IDS) >> (1 + ADDED_STRIKE_BITS + ADDED_WEEK_BITS))
+            code = min(ADDED_CODE + ((con_id - ADDED_IDS) >> ADDED_SHIFT), DAILY_CODE)
         else:
             code = (con_id - OPTION_IDS) >> (1 + STRIKE_BITS + WEEK_BITS)
         return self._option_classes.get(code) if con_id >= OPTION_IDS else None
@@ -517,6 +599,8 @@ class Catalog:
 def increment_at(instrument: Instrument, price: Decimal) -> Decimal:
     """Return the step between allowed prices of an instrument at a price, on the exchange that its contract names."""
     increment = instrument.min_tick
+    if instrument.legs:
+        return increment
     for edge, step in MARKET_RULES[instrument.rule_on(instrument.contract.exchange)]:
         if price >= edge:
             increment = step
@@ -568,21 +652,33 @@ def sample_catalog(today: date, *, invents: bool = False, listings: Iterable[Lis
         for code, con_id, name, step, direct_rule in steps
     ]
     index = OptionClass(
-        6,
+        DAILY_CODE,
         instruments[416904],
         "SPXW",
         references[416904].base_price,
         Decimal(25),
         INDEX_OPTION_RULE,
         exchanges="SMART,CBOE",
+        cycle=DAILY,
+        near_step=Decimal(5),
     )
     # The monthly class is settled from the opening prices of its Friday.
-    opening = replace(index, code=7, trading_class="SPX", weekly=False, ends_at="09:30")
+    opening = replace(index, code=7, trading_class="SPX", cycle=MONTHLY, ends_at="09:30", near_step=ZERO)
+    volatility = replace(
+        opening,
+        code=VIX_CODE,
+        underlying=instruments[VIX],
+        trading_class="VIX",
+        base_price=references[VIX].base_price,
+        strike_step=Decimal(1),
+        cycle=VOLATILITY,
+        strike_bounds=(Decimal(10), Decimal(60)),
+    )
     catalog = Catalog(
         instruments.values(),
         references,
         today,
-        options=[*classes, index, opening],
+        options=[*classes, index, opening, volatility],
         futures=[
             FutureClass(instruments[11004968], "CME", "50", FUTURE_RULE),
             FutureClass(instruments[362687422], "CME", "5", FUTURE_RULE),
@@ -680,7 +776,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         (362687422, "MES", "Micro E-Mini S&P 500 Stock Price Index", "CME", "6000.00", 0.15, "SPX"),
         (11004958, "NQ", "E-mini NASDAQ 100", "CME", "21000.00", 0.20, "NDX"),
         (362687423, "MNQ", "Micro E-Mini Nasdaq-100 Index", "CME", "21000.00", 0.20, "NDX"),
-        (13455763, "VIX", "CBOE Volatility Index", "CBOE", "16.00", 0.90, "VIX"),
+        (VIX, "VIX", "CBOE Volatility Index", "CBOE", "16.00", 0.90, "VIX"),
         (CORN, "ZC", "Corn Futures", "CBOT", "450.00", 0.15, "ZC"),
     ):
         contract = Contract(con_id, symbol, "IND", exchange=exchange, local_symbol=symbol, trading_class=symbol)
@@ -787,10 +883,19 @@ def _stock(
 
 
 @lru_cache
-def _strikes(base_price: Decimal, step: Decimal) -> tuple[Decimal, ...]:
-    low = int(base_price * (1 - STRIKE_RANGE) / step) + 1
-    high = int(base_price * (1 + STRIKE_RANGE) / step)
-    return tuple(index * step for index in range(low, high + 1))
+def _strikes(
+    base_price: Decimal, step: Decimal, near_step: Decimal, bounds: tuple[Decimal, Decimal] | None
+) -> tuple[Decimal, ...]:
+    low, high = bounds or (base_price * (1 - STRIKE_RANGE), base_price * (1 + STRIKE_RANGE))
+    strikes = _multiples(step, low, high)
+    if near_step:
+        strikes |= _multiples(near_step, base_price * (1 - NEAR_RANGE), base_price * (1 + NEAR_RANGE))
+    return tuple(sorted(strikes))
+
+
+def _multiples(step: Decimal, low: Decimal, high: Decimal) -> set[Decimal]:
+    first = int(low / step) + (low % step != 0)
+    return {index * step for index in range(first, int(high / step) + 1)}
 
 
 def _monthly(year: int, month: int) -> date:

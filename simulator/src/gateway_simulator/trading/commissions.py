@@ -1,7 +1,7 @@
 """What an execution costs: IB's fixed prices for the United States, as a schedule that can be changed.
 
 Fees of exchanges, clearing and regulators are left out. A stock order pays its minimum once: fills of one order share
-it. All amounts are in the contract's currency.
+it. All amounts are in the contract's currency, of a currency pair in dollars.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class CommissionSchedule:
     per_option: Decimal = Decimal("0.65")
     option_minimum: Decimal = Decimal(1)
     per_future: Decimal = Decimal("2.25")
+    currency_share: Decimal = Decimal("0.00002")
+    currency_minimum: Decimal = Decimal(2)
 
     def of_order(self, contract: Contract, quantity: Decimal, average_price: Decimal) -> Decimal:
         """Return what a whole order of this quantity, filled at this average price, costs."""
@@ -32,11 +34,20 @@ class CommissionSchedule:
         match contract.sec_type:
             case "OPT":
                 return max(quantity * self.per_option, self.option_minimum)
+            case "CASH":
+                return max(
+                    self._dollars(contract, quantity, average_price) * self.currency_share, self.currency_minimum
+                )
             case "FUT":
                 return quantity * self.per_future
             case _:
                 cost = max(quantity * self.per_share, self.stock_minimum)
                 return min(cost, quantity * average_price * self.stock_maximum_share)
+
+    @staticmethod
+    def _dollars(contract: Contract, quantity: Decimal, price: Decimal) -> Decimal:
+        """The value of a trade in a pair that has the dollar on one side."""
+        return quantity if contract.symbol == "USD" else quantity * price
 
     def of_fill(
         self, contract: Contract, filled_before: Decimal, average_before: Decimal, quantity: Decimal, price: Decimal

@@ -83,6 +83,11 @@ def every_day(day: date) -> DayKind:
     return DayKind.FULL
 
 
+def is_trading_day(day: date) -> bool:
+    """Tell whether the New York exchanges trade on a day."""
+    return new_york(day) is not DayKind.CLOSED
+
+
 def last_trading_day(day: date) -> date:
     """Return the day itself, or the last one before it on which New York trades."""
     while new_york(day) is DayKind.CLOSED:

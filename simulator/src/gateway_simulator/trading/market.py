@@ -32,11 +32,11 @@ from functools import lru_cache
 from math import ceil, exp, floor, pi, sin
 from typing import Any, NamedTuple
 
-from gateway_simulator.trading import pricing
+from gateway_simulator.trading import combination, holidays, pricing
 from gateway_simulator.trading.catalog import MARKET_RULES, Catalog, Reference
-from gateway_simulator.trading.model import ZERO, Halted, Instrument, OptionComputation, Quote
+from gateway_simulator.trading.model import ZERO, Halted, Instrument, Leg, OptionComputation, Quote
 from gateway_simulator.trading.pricing import Terms
-from gateway_simulator.trading.tape import PRICES, SIZES, Tape, TapeError
+from gateway_simulator.trading.tape import PRICES, SIZES, Tape, TapedOption, TapeError
 from gateway_simulator.trading.timeline import SetPrice, Timeline
 from gateway_simulator.trading.tradinghours import LONGEST_PAUSE_DAYS, Schedule, TradingHours
 from gateway_simulator.trading.walk import SECONDS_PER_YEAR, STEP, Walk, key_of, moment_of, scramble, step_at
@@ -155,6 +155,10 @@ class Market:
     def quote(self, con_id: int, now: datetime) -> Quote:
         """Return a contract's quote. Raises UnknownContractError."""
         step = step_at(now)
+        if con_id < 0:
+            legs = self._legs(con_id)
+            quotes = [self.quote(each.instrument.contract.con_id, now) for each in legs]
+            return combination.quote_of(legs, quotes, moment_of(step))
         if self._quotes_of != step:
             self._quotes.clear()
             self._quotes_of = step
@@ -312,6 +316,11 @@ class Market:
 
     def point(self, con_id: int, step: int) -> Point:
         """Return a contract's prices at a step. Raises UnknownContractError."""
+        if con_id < 0:
+            legs = self._legs(con_id)
+            points = [self.point(each.instrument.contract.con_id, step) for each in legs]
+            bid, ask = combination.sides_of(legs, points)
+            return Point(bid, ask, _middle(bid, ask) if bid is not None and ask is not None else None)
         listing = self._listing(con_id)
         value = self._set_price_at(con_id, step)
         if value is not None:
@@ -609,6 +618,12 @@ class Market:
         )
         return found
 
+    def _legs(self, key: int) -> tuple[Leg, ...]:
+        known = self.catalog.get(key)
+        if known is None:
+            raise UnknownContractError(f"no combination has the key {key}")
+        return known.legs
+
     def _listing(self, con_id: int) -> _Listing:
         known = self._listings.get(con_id)
         if known is None:
@@ -650,13 +665,32 @@ class Market:
             if moment is None:
                 raise AssertionError("a relative tape has a start")
             try:
-                listing = self._listing(self.named(row.name).contract.con_id)
+                instrument = self.named(row.name) if row.option is None else self._taped_option(row.option)
+                listing = self._listing(instrument.contract.con_id)
                 step = step_at(moment)
+                if listing.expiry is not None and step >= listing.expiry:
+                    raise MarketError(
+                        f"{listing.instrument.contract.local_symbol} has expired by then; leave the row out"
+                    )
                 value = self._complete(listing, row.prices, self.point(listing.con_id, step).value)
             except MarketError as error:
                 raise TapeError(f"tape {tape.source}, line {row.line}: {error}") from error
             sizes = {key: row.sizes.get(key) for key in SIZES}
             self._taped.setdefault(listing.con_id, Timeline()).add(step, replace(value, halted=row.halted, **sizes))
+
+    def _taped_option(self, option: TapedOption) -> Instrument:
+        if not holidays.is_trading_day(option.expiry):
+            raise MarketError(f"{option} ends on a day without trading; give its last trading day as the expiry")
+        found = self.catalog.list_option(
+            option.symbol, option.expiry, option.strike, option.right, option.trading_class
+        )
+        if found is None:
+            wanted = f" of the class {option.trading_class}" if option.trading_class else ""
+            raise MarketError(
+                f"{option.symbol} has no options{wanted}, so there is no {option}; give a symbol that has some, or "
+                "add it with --catalog"
+            )
+        return found
 
     def _changed(self, *con_ids: int) -> None:
         """Something was set for contracts: what is remembered of them and of their derivatives holds no more."""

@@ -4,7 +4,13 @@
   bid at or above its price, a sell by the ask at or below it. ``trigger_method`` chooses otherwise.
 - An order fills at the far side of the quote, at most the size shown there. What is left tries again at the next
   market step; an order without a limit then pays one more price increment (``slippage``) for each step before.
+- A combination fills all its legs at once, each at the far side of its own quote and at most in the size shown there;
+  it never slips, so that the legs' prices always give the combination's.
 - A limit order fills only at its limit or better.
+- A pegged order's price follows the quote, and its limit price caps it: REL is the near side improved by its offset,
+  PEG MKT the far side less the offset, PEG MID the middle less the offset, MIDPRICE the middle. Somebody is taken to
+  trade at the middle: the order fills, at its own price, where that is the middle or beyond.
+- An order for the opening (OPG) trades whole at the first price of the regular session.
 - Orders of one side take the size shown in the order of price and time; what one took is gone until the next step or
   the next quote.
 """
@@ -145,7 +151,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
     price = quote.ask if working.buys else quote.bid
     if price is None or left <= 0 or not is_marketable(working, quote):
         return None
-    if working.limit is None:
+    if working.limit is None and not working.instrument.legs:
         worse = working.slips * slippage * increment
         price = price + worse if working.buys else max(price - worse, min(price, increment))
     quantity = min(order.remaining, left)
@@ -159,7 +165,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
 def is_marketable(working: WorkingOrder, quote: Prices) -> bool:
     """Tell whether the far side of a quote is at an order's limit or better."""
     price, limit = (quote.ask if working.buys else quote.bid), working.limit
-    if price is None or price <= 0:
+    if price is None or (price <= 0 and not working.instrument.legs):
         return False
     return limit is None or (price <= limit if working.buys else price >= limit)
 
@@ -172,6 +178,46 @@ def closing_fill(working: WorkingOrder, quote: Quote) -> Fill | None:
     if limit is not None and (price > limit if working.buys else price < limit):
         return None
     return Fill(working.order.remaining, price)
+
+
+def opening_fill(working: WorkingOrder, quote: Quote) -> Fill | None:
+    """Return what an order for the opening trades at the session's first price: all of it, or nothing."""
+    return closing_fill(working, quote)
+
+
+def pegged_price(working: WorkingOrder, quote: Prices) -> Decimal | None:
+    """Return the price of an order that follows the quote; None without both sides."""
+    order, bid, ask = working.order, quote.bid, quote.ask
+    if bid is None or ask is None:
+        return None
+    near, far, better = (bid, ask, 1) if working.buys else (ask, bid, -1)
+    offset = better * (order.aux_price or ZERO)
+    match order.order_type:
+        case "REL":
+            price = near + offset
+        case "PEG MKT":
+            price = far - offset
+        case "PEG MID":
+            price = (bid + ask) / 2 - offset
+        case _:
+            price = (bid + ask) / 2
+    cap = order.limit_price
+    if cap is not None:
+        price = min(price, cap) if working.buys else max(price, cap)
+    return min(price, ask) if working.buys else max(price, bid)
+
+
+def pegged_fill(working: WorkingOrder, quote: Quote, left: Decimal) -> Fill | None:
+    """Return what a pegged order trades now when ``left`` can be taken, or None."""
+    price = pegged_price(working, quote)
+    if price is None or price <= 0 or left <= 0 or quote.bid is None or quote.ask is None:
+        return None
+    middle = (quote.bid + quote.ask) / 2
+    if price < middle if working.buys else price > middle:
+        return None
+    order, quantity = working.order, min(working.order.remaining, left)
+    least = order.remaining if order.all_or_none else ZERO if order.filled else Decimal(order.min_quantity or 0)
+    return Fill(quantity, price) if quantity >= min(least, order.remaining) else None
 
 
 def _rising(working: WorkingOrder) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
+from gateway_simulator.trading.combination import CombinationError, resolve
 from gateway_simulator.trading.invented import is_plausible
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
@@ -54,6 +55,7 @@ class WorkingState:
     triggered: bool
     reached: int
     slips: int
+    conditions_met: bool = False
 
 
 @dataclass(frozen=True)
@@ -236,10 +238,16 @@ def working_state(working: WorkingOrder) -> WorkingState:
         triggered=working.triggered,
         reached=working.reached,
         slips=working.slips,
+        conditions_met=working.conditions_met,
     )
 
 
 def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> WorkingOrder:
+    if state.order.contract.combo_legs:
+        try:
+            resolve(brokerage.catalog, state.order.contract)
+        except CombinationError as error:
+            raise DecodeError(f"state.working[{at}].order.contract", error.text) from error
     instrument = brokerage.catalog.get(state.con_id)
     if instrument is None:
         raise DecodeError(f"state.working[{at}].con_id", f"is {state.con_id}, which is not in the catalog")
@@ -254,6 +262,7 @@ def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> Workin
         triggered=state.triggered,
         reached=state.reached,
         slips=state.slips,
+        conditions_met=state.conditions_met,
         # A cancel that was on its way has arrived by now.
         cancelled_at=state.arrives if state.order.status is OrderStatus.PENDING_CANCEL else None,
     )

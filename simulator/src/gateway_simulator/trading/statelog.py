@@ -28,7 +28,7 @@ FORMAT = "gateway-simulator-log"
 LEAST_COMPACTED = 16 * 1024 * 1024
 """Bytes of log up to which no new snapshot is written: nothing else happens meanwhile, and reading so much takes less
 than a second. Beyond it, a snapshot is written when the log is larger than the one before."""
-MAPPINGS = ("positions", "realized", "day_values", "day_flows", "underlying_prices")
+MAPPINGS = ("positions", "realized", "day_values", "day_flows", "underlying_prices", "balances", "exchange_rates")
 SCALARS = ("cash", "currency", "account_type", "day_equity")
 
 Change = dict[str, Any]
@@ -177,6 +177,7 @@ def _facts(working: WorkingOrder) -> tuple[Any, ...]:
         working.triggered,
         working.reached,
         working.slips,
+        working.conditions_met,
     )
 
 

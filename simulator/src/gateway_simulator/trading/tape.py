@@ -15,15 +15,27 @@ id. A row stands until the contract's next row. An empty cell keeps what the row
 said yet is derived from the others. ``none`` means that there is no such price. ``halted`` is 0, 1 (halted) or 2
 (halted for its volatility). Lines that are empty or begin with # are left out.
 
+A recorded option chain has ``symbol``, ``expiry``, ``strike`` and ``right`` in place of ``name``, and ``class`` where a
+symbol has options of several (the last ones are left empty for the underlying itself)::
+
+    time,symbol,expiry,strike,right,bid,ask,last
+    2026-11-23T15:00:00Z,AAPL,,,,189.20,189.24,189.22
+    2026-11-23T15:00:00Z,AAPL,20261204,187.5,C,4.10,4.25,4.15
+    2026-11-23T15:00:00Z,AAPL,2026-12-04,150,P,0,0.01,
+
+``expiry`` is YYYYMMDD or YYYY-MM-DD, ``right`` C, P, CALL or PUT; a bid of 0 means that there is none. An expiry or a
+strike that the catalog does not list is listed with the first row that has it.
+
 Before its first row, a contract moves as without a tape; after its last row that row stands.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
@@ -31,12 +43,30 @@ from gateway_simulator.trading.model import Halted
 
 PRICES = ("bid", "ask", "last")
 SIZES = ("bid_size", "ask_size", "last_size")
-COLUMNS = ("time", "name", *PRICES, *SIZES, "halted")
+OPTION = ("expiry", "strike", "right")
+COLUMNS = ("time", "name", *PRICES, *SIZES, "halted", "symbol", *OPTION, "class")
+RIGHTS = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
 NO_PRICE = "none"
+ZERO_PRICE = re.compile(r"0+(\.0*)?|\.0+")
 
 
 class TapeError(ValueError):
     """A tape that cannot be replayed: file, line and column, what is wrong with it and what to do."""
+
+
+@dataclass(frozen=True)
+class TapedOption:
+    """An option as a row of a recorded chain names it; ``trading_class`` is empty where the row has none."""
+
+    symbol: str
+    expiry: date
+    strike: Decimal
+    right: str
+    trading_class: str = ""
+
+    def __str__(self) -> str:
+        own = f"{self.symbol} {self.expiry:%Y%m%d} {self.strike.normalize():f} {self.right}"
+        return f"{own} {self.trading_class}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -49,6 +79,7 @@ class TapeRow:
     prices: Mapping[str, Decimal | None]
     sizes: Mapping[str, Decimal]
     halted: Halted
+    option: TapedOption | None = None
 
 
 @dataclass(frozen=True)
@@ -114,20 +145,27 @@ class _Reader:
                 raise self._error(each, f"no such column; there are {', '.join(COLUMNS)}")
             if columns.count(each) > 1:
                 raise self._error(each, "is there twice; keep one")
-        for each in ("time", "name"):
-            if each not in columns:
-                raise self._error(each, "is missing; the first line must name it")
+        if "time" not in columns:
+            raise self._error("time", "is missing; the first line must name it")
+        if "name" not in columns and "symbol" not in columns:
+            raise self._error("name", "is missing; the first line must name it, or the column symbol")
+        missing = [each for each in OPTION if each not in columns]
+        if 0 < len(missing) < len(OPTION) or ("symbol" not in columns and len(missing) < len(OPTION)):
+            raise self._error(
+                (missing or ["symbol"])[0], "is missing; an option has the columns symbol, expiry, strike and right"
+            )
         return columns
 
     def _row(self, cells: dict[str, str]) -> TapeRow:
-        name = cells["name"].upper()
-        if not name:
-            raise self._error("name", "is empty; give a symbol, a local symbol or a contract id")
+        option = self._option(cells)
+        name = str(option) if option is not None else self._name(cells)
         prices = self._prices.setdefault(name, {})
         sizes = self._sizes.setdefault(name, {})
         for column in PRICES:
             if cells.get(column):
-                none = cells[column].lower() == NO_PRICE
+                none = cells[column].lower() == NO_PRICE or (
+                    option is not None and column == "bid" and ZERO_PRICE.fullmatch(cells[column]) is not None
+                )
                 prices[column] = None if none else self._number(column, cells[column], least_exclusive=True)
         for column in SIZES:
             if cells.get(column):
@@ -141,8 +179,44 @@ class _Reader:
                 raise self._error("halted", f"{halted!r} must be 0, 1 or 2")
             self._halted[name] = Halted(int(halted))
         return TapeRow(
-            self._line, self._time(cells["time"]), name, dict(prices), dict(sizes), self._halted.get(name, Halted.NO)
+            self._line,
+            self._time(cells["time"]),
+            name,
+            dict(prices),
+            dict(sizes),
+            self._halted.get(name, Halted.NO),
+            option,
         )
+
+    def _name(self, cells: dict[str, str]) -> str:
+        name, symbol = cells.get("name", "").upper(), cells.get("symbol", "").upper()
+        if name and symbol:
+            raise self._error("symbol", "is given beside a name; leave one of them empty")
+        if not name and not symbol:
+            column = "name" if "name" in cells else "symbol"
+            raise self._error(column, "is empty; give a symbol, a local symbol or a contract id")
+        return name or symbol
+
+    def _option(self, cells: dict[str, str]) -> TapedOption | None:
+        """The option that a row of a chain is about; None for a row of anything else."""
+        given = [column for column in OPTION if cells.get(column)]
+        if not given:
+            return None
+        for column in ("symbol", *OPTION):
+            if not cells.get(column):
+                raise self._error(column, "is empty; an option has a symbol, an expiry, a strike and a right")
+        if cells.get("name"):
+            raise self._error("name", "is given beside an option's symbol; leave one of them empty")
+        text = cells["expiry"]
+        try:
+            expiry = datetime.strptime(text.replace("-", "") if "-" in text else text, "%Y%m%d").date()
+        except ValueError:
+            raise self._error("expiry", f"{text!r} must be a date like 20261204 or 2026-12-04") from None
+        right = RIGHTS.get(cells["right"].upper())
+        if right is None:
+            raise self._error("right", f"{cells['right']!r} must be C, P, CALL or PUT")
+        strike = self._number("strike", cells["strike"], least_exclusive=True)
+        return TapedOption(cells["symbol"].upper(), expiry, strike, right, cells.get("class", "").upper())
 
     def _number(self, column: str, text: str, *, least_exclusive: bool) -> Decimal:
         try:
@@ -150,7 +224,8 @@ class _Reader:
         except InvalidOperation:
             number = Decimal("NaN")
         if not number.is_finite() or number < 0 or (least_exclusive and number == 0):
-            wanted = f"a number above 0, or {NO_PRICE}" if least_exclusive else "a number of 0 or more"
+            above = "a number above 0" if column == "strike" else f"a number above 0, or {NO_PRICE}"
+            wanted = above if least_exclusive else "a number of 0 or more"
             raise self._error(column, f"{text!r} must be {wanted}")
         return number
 

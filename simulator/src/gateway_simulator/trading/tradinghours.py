@@ -6,7 +6,7 @@ otherwise; ``holidays`` knows the days.
 | instrument | session | regular hours | half day |
 |---|---|---|---|
 | US stock | 04:00-20:00 | 09:30-16:00 | 17:00, regular 13:00 |
-| US option; on SPY and SPX 15 minutes longer | 09:30-16:00 | the same | 13:00 |
+| US option; on SPY, SPX and VIX 15 minutes longer | 09:30-16:00 | the same | 13:00 |
 | index | 09:30-16:00 | the same | 13:00 |
 | index future | 18:00 of the day before to 17:00 | 09:30-16:00 | 13:00 |
 | currency | 17:15 of the day before to 17:00 | the same | none |
@@ -34,7 +34,7 @@ DAYS_SHOWN = 7
 """Calendar days that the texts of trading hours reach ahead, today included."""
 LONGEST_PAUSE_DAYS = 10
 DERIVATIVES = ("OPT", "FUT")
-LONG_INDEX_OPTIONS = ("SPY", "SPX")
+LONG_INDEX_OPTIONS = ("SPY", "SPX", "VIX")
 # IB's names of zones are old links that not every system's database has.
 ZONES = {"US/Eastern": "America/New_York", "US/Central": "America/Chicago"}
 
@@ -108,6 +108,8 @@ def schedule_of(instrument: Instrument) -> Schedule:
             return INDEX_FUTURES
         case "CASH":
             return CURRENCIES
+        case "BAG":
+            return schedule_of(instrument.leading)
         case other:
             raise ValueError(f"no trading hours are known for {contract.symbol}: security type {other!r}")
 
@@ -179,6 +181,10 @@ class TradingHours:
                 if moment > now:
                     return moment
         raise AssertionError("a session from now on ends after now")
+
+    def next_opening(self, instrument: Instrument, now: datetime) -> datetime:
+        """Return when regular hours begin next."""
+        return next(each.regular_start for each in self._sessions_from(instrument, now) if each.regular_start > now)
 
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
         """Return when DAY orders given now end: with the regular hours that run or come next, or, for orders
@@ -272,6 +278,8 @@ def _expiry(expiry: str, at: str, zone: ZoneInfo) -> datetime:
 
 def expiry_moment(instrument: Instrument) -> datetime | None:
     """Return when a derivative ends (aware, in UTC), or None for what never does."""
+    if instrument.legs:
+        instrument = instrument.leading
     if instrument.contract.sec_type not in DERIVATIVES:
         return None
     return _expiry(instrument.contract.expiry, instrument.last_trade_time, zone_of(instrument))

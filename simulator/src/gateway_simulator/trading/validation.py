@@ -12,22 +12,30 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway_simulator.trading import combination, conditions
 from gateway_simulator.trading.catalog import Catalog, increment_at
 from gateway_simulator.trading.matching import TRIGGER_METHODS
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument, Order
 from gateway_simulator.trading.tradinghours import ZONES
 from gateway_simulator.trading.working import (
     AT_ONCE,
+    AT_OPENING,
+    COMBINED_TYPES,
     LIMITED,
     ON_CLOSE,
     ORDER_TYPES,
+    PEGGED,
     TRAILING,
     TRIGGERED,
     UNPLAYED_TYPES,
 )
 
-TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
-TRADED = ("STK", "OPT", "FUT")
+TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE, AT_OPENING)
+OPENED = ("STK", "OPT", "FUT")
+"""What has an opening that an order can be for."""
+TRADED = ("STK", "OPT", "FUT", "CASH", "BAG")
+IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "USD": 25_000}
+"""What an order in a currency pair must have at least, in its first currency, not to be an odd lot."""
 NOT_FOUND = "No security definition has been found for the request"
 MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
 MAX_ORDER_ID = 2**31 - 1
@@ -57,10 +65,13 @@ def invalid(cause: str) -> OrderRefusedError:
 
 def resolve_instrument(catalog: Catalog, contract: Contract) -> Instrument:
     """Return the one instrument that an order's contract means, expired ones too."""
-    if contract.sec_type == "BAG":
-        raise OrderRefusedError(312, "The combo details are invalid: this simulated gateway trades no combinations.")
     if not contract.exchange:
         raise invalid("Missing order exchange")
+    if contract.sec_type == "BAG":
+        try:
+            return combination.resolve(catalog, contract)
+        except combination.CombinationError as error:
+            raise OrderRefusedError(error.code, error.text) from error
     query = ContractQuery.of(contract)
     found = catalog.find(query) or catalog.find(query, include_expired=True)
     if not found:
@@ -91,8 +102,8 @@ def normalized(order: Order) -> Order:
         order,
         order_type=kind,
         time_in_force=order.time_in_force.upper() or "DAY",
-        limit_price=order.limit_price if kind in LIMITED else None,
-        aux_price=(order.aux_price or None) if kind in TRIGGERED else None,
+        limit_price=order.limit_price if kind in LIMITED else (order.limit_price or None) if kind in PEGGED else None,
+        aux_price=(order.aux_price or None) if kind in (*TRIGGERED, *PEGGED) else None,
         trail_stop_price=(order.trail_stop_price or None) if kind in TRAILING else None,
         trailing_percent=(order.trailing_percent or None) if kind in TRAILING else None,
         limit_price_offset=order.limit_price_offset if kind == "TRAIL LIMIT" else None,
@@ -107,15 +118,15 @@ def check_terms(order: Order, instrument: Instrument) -> None:
         raise invalid(f"Invalid side '{order.action}'")
     if order.order_type not in (*ORDER_TYPES, *UNPLAYED_TYPES):
         raise OrderRefusedError(321, "Error validating request.-'bF' : cause - Invalid order type was entered")
-    if instrument.contract.sec_type not in TRADED or order.order_type not in ORDER_TYPES:
-        raise OrderRefusedError(
-            387,
-            "Unsupported order type for this exchange and security type: "
-            f"{order.order_type or 'none'} on {instrument.contract.sec_type}.",
-        )
+    played = COMBINED_TYPES if instrument.legs else ORDER_TYPES
+    if instrument.contract.sec_type not in TRADED or order.order_type not in played:
+        raise unsupported(order, instrument)
+    if order.order_type in PEGGED and instrument.contract.sec_type != "STK":
+        _refuse_peg(order, instrument)
     _check_size(order, instrument)
-    _check_time_in_force(order)
+    _check_time_in_force(order, instrument)
     _check_prices(order, instrument)
+    _check_routing(order)
     if order.trigger_method not in TRIGGER_METHODS:
         raise invalid(f"Invalid trigger method {order.trigger_method}")
     if order.oca_group and order.oca_type not in (1, 2, 3):
@@ -126,6 +137,7 @@ def check_change(before: Order, after: Order) -> None:
     """Refuse a change of what makes an order this order."""
     same = (
         before.contract.con_id == after.contract.con_id
+        and combination.same_legs(before.contract, after.contract)
         and before.action == after.action
         and before.account == after.account
         and before.parent_id == after.parent_id
@@ -188,7 +200,7 @@ def _bad_moment(text: str) -> OrderRefusedError:
 
 
 def _check_size(order: Order, instrument: Instrument) -> None:
-    if order.cash_quantity:
+    if order.cash_quantity and instrument.contract.sec_type != "CASH":
         raise OrderRefusedError(10244, "Cash Quantity cannot be used for this order.")
     if not order.quantity:
         raise OrderRefusedError(434, "The order size cannot be zero.")
@@ -201,11 +213,25 @@ def _check_size(order: Order, instrument: Instrument) -> None:
         raise OrderRefusedError(10243, "Fractional-sized order cannot be placed via API. Please use TWS instead.")
 
 
-def _check_time_in_force(order: Order) -> None:
+def _refuse_peg(order: Order, instrument: Instrument) -> None:
+    if order.order_type == "REL":
+        raise OrderRefusedError(114, "Relative orders are valid for stocks only.")
+    raise unsupported(order, instrument)
+
+
+def unsupported(order: Order, instrument: Instrument) -> OrderRefusedError:
+    """Return the refusal of an order type that does not go with the kind of contract, or is not played."""
+    what = f"{order.order_type or 'none'} on {instrument.contract.sec_type}"
+    return OrderRefusedError(387, f"Unsupported order type for this exchange and security type: {what}.")
+
+
+def _check_time_in_force(order: Order, instrument: Instrument) -> None:
     if order.order_type in ON_CLOSE and order.time_in_force != "DAY":
         raise OrderRefusedError(113, "The Tif option should be set to DAY for MOC and LOC orders.")
-    if order.time_in_force not in TIMES_IN_FORCE or (
-        order.time_in_force in AT_ONCE and order.order_type not in ("MKT", "LMT")
+    if (
+        order.time_in_force not in TIMES_IN_FORCE
+        or (order.time_in_force in (*AT_ONCE, AT_OPENING) and order.order_type not in ("MKT", "LMT"))
+        or (order.time_in_force == AT_OPENING and instrument.contract.sec_type not in OPENED)
     ):
         raise OrderRefusedError(
             111,
@@ -235,7 +261,40 @@ def _check_prices(order: Order, instrument: Instrument) -> None:
     for name, price in prices.items():
         if price is None:
             continue
-        if not price.is_finite() or price <= 0:
+        if not price.is_finite() or (price <= 0 and not instrument.legs):
             raise invalid(f"The {name} price {price} must be above 0")
         if price % increment_at(instrument, price):
             raise OrderRefusedError(110, "The price does not conform to the minimum price variation for this contract.")
+
+
+def _check_routing(order: Order) -> None:
+    for name, value in order.combo_params:
+        if name == "NonGuaranteed" and value not in ("0", "1"):
+            raise OrderRefusedError(10043, "Missing or invalid NonGuaranteed value. It must be either 0 or 1.")
+
+
+def odd_lot_warning(order: Order) -> str:
+    """Return the warning (399) about an order in a currency pair that is too small for IDEALPRO; empty if it is not."""
+    contract = order.contract
+    least = IDEALPRO_MINIMUMS.get(contract.symbol, 0) if contract.sec_type == "CASH" else 0
+    if order.quantity >= least:
+        return ""
+    return (
+        f"Order Message:\n{order.action} {order.quantity} {contract.local_symbol} Forex\nWarning: Your order size is "
+        f"below the {contract.symbol} {least} IdealPro minimum and will be routed as an odd lot order."
+    )
+
+
+def check_conditions(order: Order, instrument: Instrument, catalog: Catalog, now: datetime) -> None:
+    """Refuse conditions that can never be evaluated."""
+    for each in order.conditions:
+        if each.kind not in conditions.FIELDS:
+            raise invalid(f"Invalid condition type {each.kind}")
+        if each.conjunction not in (conditions.AND, conditions.OR):
+            raise invalid(f"Invalid condition conjunction '{each.conjunction}'")
+        if each.kind in conditions.OF_CONTRACTS and catalog.get(each.con_id) is None:
+            raise invalid(f"Invalid contract id {each.con_id} in a condition")
+        if each.kind == conditions.PRICE and each.trigger_method not in TRIGGER_METHODS:
+            raise invalid(f"Invalid trigger method {each.trigger_method} in a condition")
+        if each.kind == conditions.TIME and parse_moment(each.time, now, instrument.time_zone) is None:
+            raise _bad_moment(each.time)

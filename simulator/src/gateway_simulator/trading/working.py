@@ -16,16 +16,23 @@ TRIGGERED = STOPS + TOUCHES
 TRAILING = ("TRAIL", "TRAIL LIMIT")
 LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
 ON_CLOSE = ("MOC", "LOC")
-ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE)
+PEGGED = frozenset({"REL", "MIDPRICE", "PEG MID", "PEG MKT"})
+"""Order types whose price follows the quote; their limit price is the worst that they take."""
+ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE, *sorted(PEGGED))
+COMBINED_TYPES = ("MKT", "LMT")
+"""The order types that a combination may have."""
 UNPLAYED_TYPES = (
-    *("LOO", "MOO", "LWH", "MTL", "MIDPRICE", "VOL", "BOX TOP", "PASSV REL"),
-    *("REL", "REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
-    *("PEG MKT", "PEG MID", "PEG BEST", "PEG BENCH", "PEG PRIM", "PEG STK"),
+    *("LOO", "MOO", "LWH", "MTL", "VOL", "BOX TOP", "PASSV REL"),
+    *("REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
+    *("PEG BEST", "PEG BENCH", "PEG PRIM", "PEG STK"),
     *("SNAP MID", "SNAP MKT", "SNAP PRIM", "DCA", "TRAIL MIT", "TRAIL LIT"),
 )
 """Order types that IB has and the simulator does not play."""
 AT_ONCE = ("IOC", "FOK")
 """Times in force under which an order trades when it arrives, or not at all."""
+
+AT_OPENING = "OPG"
+"""The time in force under which an order trades at the opening of the regular session, or not at all."""
 
 FINAL = (OrderStatus.FILLED, OrderStatus.CANCELLED, OrderStatus.INACTIVE)
 
@@ -37,7 +44,8 @@ class WorkingOrder:
     ``sequence`` is its place in time priority. It reaches the market at ``arrives``, and may not trade before
     ``begins``; ``ends`` is when its time in force does, ``cancelled_at`` when a cancel takes effect. ``reached`` counts
     the market steps in a row at which its trigger price was reached, ``slips`` those at which the market paid it out
-    in part. An order that was never transmitted is known to nobody but its client.
+    in part. ``con_id`` is the instrument's key in the market. An order that was never transmitted is known to nobody
+    but its client.
     """
 
     order: Order
@@ -51,12 +59,13 @@ class WorkingOrder:
     triggered: bool = False
     reached: int = 0
     slips: int = 0
+    conditions_met: bool = False
     cancelled_at: datetime | None = None
     con_id: int = field(init=False)
     buys: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.con_id = self.instrument.contract.con_id
+        self.con_id = self.instrument.key
         self.buys = self.order.action == "BUY"
 
     @property
@@ -68,6 +77,16 @@ class WorkingOrder:
     def waits_for_trigger(self) -> bool:
         """Whether the order's trigger price has yet to be reached."""
         return self.order.order_type in TRIGGERED and not self.triggered
+
+    @property
+    def waits_for_conditions(self) -> bool:
+        """Whether the order rests until its conditions are met."""
+        return bool(self.order.conditions) and not self.conditions_met and not self.order.conditions_cancel
+
+    @property
+    def is_pegged(self) -> bool:
+        """Whether the order's price follows the quote."""
+        return self.order.order_type in PEGGED
 
     @property
     def waits_for_close(self) -> bool:

@@ -13,6 +13,7 @@ field 5 of the message in field 3.
 | ``v…s`` ``v…d`` | a count and so many values |
 | ``r…( … )`` | a count and so many groups of fields, each a message |
 | ``a`` | an algorithm's name and, if there is one, its parameters, which go to the next field |
+| ``q`` | an order's conditions and, if there are any, two flags |
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from dataclasses import dataclass, field
 
 from gateway_simulator.api.messages.blocks import UNSET_INTEGER, UNSET_LONG, UNSET_NUMBER
 from gateway_simulator.api.protobuf.encoding import bytes_field, double_field, integer_field
+from gateway_simulator.api.protobuf.requests import CONDITIONS
 
 PROTOBUF_IDS = 200
 """What is added to the id of a message whose body is protobuf."""
 ERROR, HISTORICAL_DATA, TICK_BY_TICK, HISTORICAL_DATA_END = 4, 17, 99, 108
 ERROR_TIME = 2
+IGNORE_RTH, CANCEL = 102, 101
+"""The fields of an order that say how its conditions count."""
 
 _BAR = "1s 2d 3d 4d 5d 6s 7s 8i"
 _HEAD = "3.5s 3.6s 3.8s 3.9d 3.10d 3.11s 3.27s 3.12s 3.68s 3.69i 3.28s"
@@ -45,7 +49,7 @@ ANSWERS: dict[int, str] = {
         f"1i 2c {_HEAD} 3.1i 3.3i 3.19b 3.18b 3.76d 3.25s - 3.34s 3.35s 3.36s {_MIDDLE} - {_REFERENCES} 3.7i 3.17b "
         "3.20b 3.16b 3.24i 3.30i - - - 3.4i 3.31i 3.37d 3.38i 3.41s 3.42d 3.43i 3.73s 3.74s 3.75s 3.44s 3.45b 3.46i "
         f"3.47s 3.39b 3.40i 3.23d 3.22d - - {_BLOCKS} 3.77b 3.14s 3.15s 3.83b - 3.61a 3.85b 3.65b 4.1s 4.2d 4.3d 4.4d "
-        "4.5d 4.6d 4.7d 4.8d 4.9d 4.10d 4.11d 4.12d 4.13d 4.14s 4.28e 3.86b 3.87b - 3.93s 3.94d 3.23d 3.99d 3.95d "
+        "4.5d 4.6d 4.7d 4.8d 4.9d 4.10d 4.11d 4.12d 4.13d 4.14s 4.28e 3.86b 3.87b 3.100q 3.93s 3.94d 3.23d 3.99d 3.95d "
         f"3.96d 3.97d 3.98i - - - 3.106d 3.111b 3.112b 3.113b 3.122i 3.123i 3.124i 3.117b {_ENDS}"
     ),
     6: "- 1s 2s 3s 4s",
@@ -105,8 +109,8 @@ ANSWERS: dict[int, str] = {
         "2.36s 2.103s 2.26s 2.29s 2.21d 2.13s 2.70i 2.71s 2.72i 2.78d 2.79d 2.80d 2.81d 2.82d 2.7i 2.20b 2.16b 2.24i "
         "2.30i 2.31i 2.37d 2.38i 2.41s 2.42d 2.43i 2.45b 2.46i 2.47s 2.39b 2.40i 2.23d 2.22d 1.19s "
         "r1.20( 1i 2i 3s 4s 5i 6i 7s 8i ) r0( - ) r2.64( 1s 2s ) 2.48i 2.49i 2.50d 2.59s 2.14s 2.15s 2.83b - 2.61a "
-        "2.85b 3.1s 2.86b 2.87b - 2.23d 2.99d 2.106d 2.111b 2.112b 2.114s 2.115s 2.116i 2.117b 2.118s 2.119b 2.120i "
-        "2.121i 3.29s 3.30s 2.127i 2.128i 2.129d 2.130d 2.131d"
+        "2.85b 3.1s 2.86b 2.87b 2.100q 2.23d 2.99d 2.106d 2.111b 2.112b 2.114s 2.115s 2.116i 2.117b 2.118s 2.119b "
+        "2.120i 2.121i 3.29s 3.30s 2.127i 2.128i 2.129d 2.130d 2.131d"
     ),
     102: "",
     106: "1i 2s 3s 4s r5( 1s 2s 3s )",
@@ -122,7 +126,7 @@ TICKS_BY_TICK = {
 CONTRACT = "1i 2s 3s 4s 5d 6s 7d 8s 10s 11s 12s"
 PORTFOLIO_CONTRACT = "1i 2s 3s 4s 5d 6s 7d 9s 10s 11s 12s"
 
-_SIGN = re.compile(r"(?P<list>[vr]?)(?:(?P<group>\d+)\.)?(?P<number>\d+)(?P<kind>[sidbecpma(])")
+_SIGN = re.compile(r"(?P<list>[vr]?)(?:(?P<group>\d+)\.)?(?P<number>\d+)(?P<kind>[sidbecpmaq(])")
 _UNSET = {"", UNSET_NUMBER, str(UNSET_INTEGER), str(UNSET_LONG)}
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})|\\U([0-9a-f]{8})")
 _YES = ("1", "true")
@@ -230,6 +234,8 @@ def _steps(words: Iterator[str]) -> Iterator[_Step]:
             yield _contract(number, _compiled(CONTRACT if kind == "c" else PORTFOLIO_CONTRACT))
         elif kind == "m":
             yield _mask(group, number)
+        elif kind == "q":
+            yield _conditions(group, number)
         elif kind == "a":
             yield _algorithm(group, number)
         else:
@@ -293,6 +299,21 @@ def _algorithm(group: int, number: int) -> _Step:
         order.own += _string(number, name)
         for _ in range(int(take())):
             order.own += bytes_field(number + 1, _string(1, take()) + _string(2, take()))
+
+    return step
+
+
+def _conditions(group: int, number: int) -> _Step:
+    def step(message: Message, take: _Take) -> None:
+        order, count = message.of(group), int(take())
+        for _ in range(count):
+            kind = take()
+            entry = bytearray(integer_field(1, int(kind)) + integer_field(2, take() == "a"))
+            for sign in CONDITIONS[int(kind)].split():
+                entry += _scalar(sign[-1], int(sign[:-1]), take())
+            order.own += bytes_field(number, bytes(entry))
+        if count:
+            order.own += _scalar("b", IGNORE_RTH, take()) + _scalar("b", CANCEL, take())
 
     return step
 

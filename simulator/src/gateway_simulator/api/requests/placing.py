@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from gateway_simulator.api.requests.orders import PlaceOrder
 from gateway_simulator.api.requests.reader import Reader
 from gateway_simulator.api.versions import FA_PROFILE_DROPPED
-from gateway_simulator.trading.model import Contract, Order
+from gateway_simulator.trading.conditions import FIELDS
+from gateway_simulator.trading.model import ComboLeg, Condition, Contract, Order
 
 DEFAULT_OCA_TYPE = 3
 
@@ -26,16 +28,6 @@ _UP_TO_MID = ("Infinite", "Infinity")
 _PLAYED_ALGORITHMS = ("Adaptive", "Twap", "Vwap")
 _NONE = ("", "None")
 """An order type that is not given; the gateway itself says "None", and clients send it back."""
-
-_CONDITIONS: dict[int, tuple[str, int]] = {
-    # kind: what it looks at, and the number of its fields after the conjunction
-    1: ("price", 5),
-    3: ("time", 2),
-    4: ("margin", 2),
-    5: ("execution", 3),
-    6: ("volume", 4),
-    7: ("percent change", 4),
-}
 
 _Name = Callable[[str], None]
 """Adds to the names of what the simulator does not play."""
@@ -52,8 +44,7 @@ def read_place_order(take: Reader) -> PlaceOrder:
         name(f"identification by {_short(id_type) or 'security id'}")
     order = _head(take, contract, name)
     if contract.sec_type == "BAG":
-        _combination(take)
-        name("combo legs")
+        order = _combination(take, order, name)
     order = _conditions_of_time_and_size(take, order, name)
     _auction_and_volatility(take, name)
     order = replace(
@@ -68,7 +59,7 @@ def read_place_order(take: Reader) -> PlaceOrder:
     order = _algorithm(take, order, name)
     order = replace(order, what_if=take.flag("what if"))
     _routing_marks(take, order, name)
-    _conditions(take, name)
+    order = _conditions(take, order)
     order = _adjustment(take, order, name)
     order = _closing_terms(take, order, name)
     _competing(take, order, name)
@@ -115,25 +106,26 @@ def _head(take: Reader, contract: Contract, name: _Name) -> Order:
     )
 
 
-def _combination(take: Reader) -> None:
-    for _ in range(take.count("number of combo legs")):
-        take.optional_integer("leg's contract id")
-        take.optional_integer("leg's ratio")
-        take.text("leg's action")
-        take.text("leg's exchange")
-        take.optional_integer("leg's open or close")
-        take.optional_integer("leg's short sale slot")
-        take.text("leg's designated location")
-        take.optional_integer("leg's exempt code")
-    for _ in range(take.count("number of leg prices")):
-        take.decimal_or_none("leg's price")
-    _parameters(take, "SMART combo routing parameters")
+def _combination(take: Reader, order: Order, name: _Name) -> Order:
+    legs = tuple(_order_leg(take) for _ in range(take.count("number of combo legs")))
+    prices = [take.decimal_or_none("leg's price") for _ in range(take.count("number of leg prices"))]
+    if any(each is not None for each in prices):
+        name("leg prices")
+    params = tuple(
+        (take.text("routing parameter's name"), take.text("routing parameter's value"))
+        for _ in range(take.count("number of routing parameters"))
+    )
+    return replace(order, contract=replace(order.contract, combo_legs=legs), combo_params=params)
 
 
-def _parameters(take: Reader, what: str) -> None:
-    for _ in range(take.count(f"number of {what}")):
-        take.text(f"name in {what}")
-        take.text(f"value in {what}")
+def _order_leg(take: Reader) -> ComboLeg:
+    return replace(
+        take.combo_leg(),
+        open_close=take.optional_integer("leg's open or close"),
+        short_sale_slot=take.optional_integer("leg's short sale slot"),
+        designated_location=take.text("leg's designated location"),
+        exempt_code=take.optional_integer("leg's exempt code") or -1,  # 0: not given
+    )
 
 
 def _conditions_of_time_and_size(take: Reader, order: Order, name: _Name) -> Order:
@@ -260,20 +252,35 @@ def _routing_marks(take: Reader, order: Order, name: _Name) -> None:
         take.text("reference exchange")
 
 
-def _conditions(take: Reader, name: _Name) -> None:
-    number = take.count("number of conditions")
-    for _ in range(number):
-        kind = take.integer("condition's type")
-        if kind not in _CONDITIONS:
-            raise take.error(f"there is no condition of type {kind}")
-        what, length = _CONDITIONS[kind]
-        take.text("condition's conjunction")
-        for _ in range(length):
-            take.text(f"{what} condition's terms")
-    if number:
-        take.flag("conditions ignore regular hours")
-        take.flag("conditions cancel the order")
-        name("conditions")
+def _conditions(take: Reader, order: Order) -> Order:
+    conditions = tuple(_condition(take) for _ in range(take.count("number of conditions")))
+    if not conditions:
+        return order
+    return replace(
+        order,
+        conditions=conditions,
+        conditions_ignore_rth=take.flag("conditions ignore regular hours"),
+        conditions_cancel=take.flag("conditions cancel the order"),
+    )
+
+
+def _condition(take: Reader) -> Condition:
+    kind = take.integer("condition's type")
+    if kind not in FIELDS:
+        raise take.error(f"there is no condition of type {kind}")
+    condition = Condition(kind, take.text("condition's conjunction"))
+    return replace(condition, **{name: _term(take, name) for name in FIELDS[kind]})
+
+
+def _term(take: Reader, name: str) -> Any:
+    what = f"condition's {name.replace('_', ' ')}"
+    if name == "is_more":
+        return take.flag(what)
+    if name == "value":
+        return take.decimal(what)
+    if name in ("con_id", "trigger_method"):
+        return take.optional_integer(what)
+    return take.text(what)
 
 
 def _adjustment(take: Reader, order: Order, name: _Name) -> Order:
