@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ib_connection.accounts import AccountKind, kind_of, masked
+from position_manager.account.settings import AccountRules
 from position_manager.brokers.sim_config import Sim
 from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
 from position_manager.model import Kind, Position, Right
@@ -351,6 +352,7 @@ class Config(Section):
     orders: Orders = Orders()
     caps: Caps = Caps()
     disaster_stop: DisasterStop | None = None
+    account_stops: AccountRules | None = None
     hours: TradingHours = TradingHours()
     notifications: Notifications = Notifications()
     heartbeat: Heartbeat | None = None

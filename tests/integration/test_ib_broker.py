@@ -405,3 +405,28 @@ async def test_the_client_id_is_kept_when_it_is_in_use(tmp_path: Path) -> None:
         async with asyncio.timeout(DEADLINE):
             assert (await made.connect()).accounts == (ACCOUNT,)
         await made.close()
+
+
+async def test_account_values_are_whole_and_end_no_session_when_they_stay_away(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        # More often than IB allows subscriptions at a time: each is cancelled once it is answered.
+        for _ in range(4):
+            (values,) = await made.account_values()
+        assert (values.account, values.currency) == (ACCOUNT, "USD")
+        assert values.net_liquidation > 0
+        assert values.cash is not None
+        assert values.cushion_percent is not None
+        assert 0 < values.cushion_percent <= 100
+        before = values.net_liquidation
+        await gateway.command("set-price", str(option.instrument.con_id), "bid=90", "ask=91")
+        (values,) = await made.account_values()
+        assert values.net_liquidation < before - 10_000, "short two of a hundred"
+        await gateway.command("fault", "delay", "1", "out:accountSummaryEnd")
+        made._answer_within = 0.5
+        with pytest.raises(BrokerError, match="account values: not answered"):
+            await made.account_values()
+        made._answer_within = DEADLINE
+        await made.ping()
+        assert not ears.all(Disconnected)
+        (values,) = await made.account_values()
+        assert values.net_liquidation < before

@@ -32,6 +32,7 @@ from ib_connection.ib_library import (
     StopLimitOrder,
     Ticker,
 )
+from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
@@ -48,6 +49,7 @@ from position_manager.brokers.broker import (
     Session,
     ends_quotes,
 )
+from position_manager.brokers.ib_account import ask_values
 from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
 from position_manager.brokers.ib_pace import Pace
 from position_manager.brokers.ib_words import completed_of, execution_of, number, quote_of, side_of
@@ -358,6 +360,12 @@ class IbBroker:
         time = self._clock.now()
         orders = await self._ask("open orders", self._open_orders, for_order=True)
         return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
+
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        """Beside all other questions: an order must not wait for it, and its number tells its answer from others."""
+        await self._pace.turn()
+        self._pace.note()
+        return await ask_values(self._session(), self._clock.now(), self._answer_within)
 
     async def ping(self) -> None:
         await self._ask("time", lambda ib: ib.reqCurrentTimeAsync())

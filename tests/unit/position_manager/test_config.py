@@ -177,6 +177,25 @@ ONE_FAULT = [
         "mode: sim\ndefaults: {stop: {percent_of_premium: 200}}\ndisaster_stop: {percent_of_premium: 200}",
         "2: defaults.stop.percent_of_premium: must be less than that of disaster_stop (200)",
     ),
+    ("mode: sim\naccount_stops: {ask_seconds: 5}", "2: account_stops: must have at least one of daily_loss, drawdown"),
+    ("mode: sim\naccount_stops: {daily_loss: {action: close}}", "account_stops.daily_loss: must have exactly one of"),
+    (
+        "mode: sim\naccount_stops: {drawdown: {percent: 5, amount: 6, action: close}}",
+        "2: account_stops.drawdown: must have exactly one of percent, amount",
+    ),
+    ("mode: sim\naccount_stops: {drawdown: {percent: 5}}", "2: account_stops.drawdown.action: is missing"),
+    (
+        "mode: sim\naccount_stops: {daily_loss: {percent: 100, action: halt}}",
+        "2: account_stops.daily_loss.percent: must be less than 100; it is '100'",
+    ),
+    (
+        "mode: sim\naccount_stops: {margin_cushion: {below_percent: 5, action: sell}}",
+        "2: account_stops.margin_cushion.action: must be 'close', 'halt' or 'notify'; it is 'sell'",
+    ),
+    (
+        "mode: sim\naccount_stops: {daily_loss: {amount: 5, action: halt}, ask_seconds: 40}",
+        "2: account_stops: max_age_seconds (60) must be at least twice ask_seconds (40)",
+    ),
     ("mode: live\nexpected_accounts: [U1234567]", "1: live_confirmed: must be true for mode live"),
     ("mode: live\nlive_confirmed: true", "1: expected_accounts: must name the accounts for mode live"),
     ("mode: paper\nlive_confirmed: true", "2: live_confirmed: goes with mode live only; the mode is paper"),

@@ -1,0 +1,50 @@
+"""The stops of an account over recorded quotes. Pure.
+
+A tape knows positions, not accounts: the account is worth what it is said to be worth at the first quote of all units,
+and from then on moves with their profit alone. There is no margin in it, so a margin cushion is never evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from position_manager.account.settings import Action
+from position_manager.account.stops import AccountMemory, Circumstances, Fired, evaluate
+from position_manager.account.values import AccountValues
+from position_manager.config import Config
+from position_manager.replay.tape import ACCOUNT
+
+
+class ReplayedAccount:
+    """An account that is worth ``net`` at the beginning. ``fired``: the stops that have fired, in order."""
+
+    def __init__(self, config: Config, net: Decimal, currency: str = "USD") -> None:
+        self.fired: list[Fired] = []
+        self._rules = config.account_stops
+        self._zone: ZoneInfo = config.hours.zone
+        self._net = net
+        self._currency = currency
+        self._begun: Decimal | None = None
+        self._memory = AccountMemory()
+        self._asked: datetime | None = None
+
+    def look(self, now: datetime, profits: Iterable[Decimal | None]) -> Fired | None:
+        """The stop that closes all now, if one does. ``profits``: of each unit, closed ones too, None if not known."""
+        known = list(profits)
+        rules = self._rules
+        if rules is None or not known or any(profit is None for profit in known):
+            return None
+        profit = sum((each for each in known if each is not None), Decimal(0))
+        if self._begun is None:
+            self._begun = profit
+        if self._asked is not None and now - self._asked < max(rules.every, timedelta(microseconds=1)):
+            return None
+        self._asked = now
+        values = AccountValues(ACCOUNT, now, self._currency, self._net + profit - self._begun)
+        outcome = evaluate(rules, values, self._memory, Circumstances(now, self._zone, True, "", False))
+        self._memory = outcome.memory
+        self.fired += outcome.fired
+        return next((fired for fired in outcome.fired if fired.action is Action.CLOSE), None)
