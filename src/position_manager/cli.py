@@ -251,6 +251,8 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
         _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
     for name, account_rule in (config.account_stops.own_rules if config.account_stops is not None else {}).items():
         _say(f"  account_stops.{name}: {_worded(account_rule)}")
+    if config.cooldown is not None:
+        _say(f"  cooldown: {_worded(config.cooldown)}")
     return OK
 
 
@@ -370,8 +372,10 @@ def _parser() -> argparse.ArgumentParser:
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
     releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
-    rearms = add("rearm", rearm, "End account stops that have fired: they start again at the present value.")
-    rearms.add_argument("what", nargs="?", default="account", choices=["account"], help="default: account")
+    rearms = add(
+        "rearm", rearm, "End account stops that have fired, which start again at the present value, or a cooldown."
+    )
+    rearms.add_argument("what", nargs="?", default="account", help="account (default), or an underlying in a cooldown")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
     moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ib_connection.accounts import AccountKind, kind_of, masked
-from position_manager.account.settings import AccountRules
+from position_manager.account.settings import AccountRules, Cooldown
 from position_manager.brokers.sim_config import Sim
 from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
 from position_manager.model import Kind, Position, Right
@@ -353,6 +353,7 @@ class Config(Section):
     caps: Caps = Caps()
     disaster_stop: DisasterStop | None = None
     account_stops: AccountRules | None = None
+    cooldown: Cooldown | None = None
     hours: TradingHours = TradingHours()
     notifications: Notifications = Notifications()
     heartbeat: Heartbeat | None = None

@@ -9,6 +9,7 @@ from ib_connection.accounts import masked
 from notifications.message import Message, Severity
 from position_manager.account.settings import Action
 from position_manager.account.stops import Fired, RuleState
+from position_manager.model import Position
 from position_manager.reports.messages import Author
 
 CONSEQUENCES = {
@@ -58,6 +59,21 @@ class AccountAuthor(Author):
             Severity.INFO,
             f"Account {masked(account)}: {rule} is guarded again",
             recovery_of=f"account-unprotected/{account}/{rule}",
+        )
+
+    def opened_in_cooldown(
+        self, account: str, position: Position, stop: str, since: datetime, ends: datetime, spared: str
+    ) -> Message:
+        label = position.instrument.label
+        becomes = f"It stays open: {spared}." if spared else "It is being closed."
+        return self._say(
+            "cooldown",
+            Severity.ALERT,
+            f"{position.quantity:f} {label} opened in a cooldown of {position.instrument.symbol}",
+            f"{stop} was filled at {since:%H:%M:%S} UTC; the cooldown ends at {ends:%Y-%m-%d %H:%M:%S} UTC. {becomes}",
+            f"To end it: position-manager rearm '{position.instrument.symbol}'",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"cooldown/{account}/{label}/{self.now.isoformat()}",
         )
 
     def opened_all_the_same(

@@ -105,4 +105,24 @@ class AccountRules(Section):
         return timedelta(seconds=float(self.confirm_seconds))
 
 
+class CooldownAction(StrEnum):
+    """What becomes of a position that is opened in a cooldown: one alert, or an alert and a close."""
+
+    NOTIFY = "notify"
+    CLOSE = "close"
+
+
+class Cooldown(Section):
+    """For so many ``minutes`` after an order of a stop was filled, what is opened on the same underlying in the same
+    account is dealt with by ``action``. Stops are stop, trailing, breakeven, delta, the disaster stop and stops of the
+    account; not targets, time rules and closes by hand."""
+
+    minutes: Annotated[Number, Field(gt=0, le=10080)]
+    action: CooldownAction = CooldownAction.NOTIFY
+
+    @property
+    def span(self) -> timedelta:
+        return timedelta(minutes=float(self.minutes))
+
+
 RULES = ("daily_loss", "drawdown", "margin_cushion")

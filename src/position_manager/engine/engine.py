@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
+from position_manager.account.cooldown import Cooldowns
 from position_manager.account.watch import AccountWatch
 from position_manager.brokers.broker import (
     Broker,
@@ -144,6 +145,8 @@ class Engine:
         self.orders = FollowedOrders(self.desk)
         self.closer = Closer(self.desk, self.orders)
         self.accounts = AccountWatch(self.desk, self.closer)
+        self.cooldowns = Cooldowns(self.desk, self.closer)
+        self.orders.on_filled = self.cooldowns.filled
         self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.since = now
         self.why = "starting"
@@ -244,10 +247,14 @@ class Engine:
         return " ".join(said)
 
     def rearm(self, what: str, *, by: str) -> str:
-        """A person ends the stops of the accounts: they start again at the present values. Raises RefusedError."""
-        if what != "account":
-            raise RefusedError(f"{what!r} cannot be rearmed; there is: account.")
-        return self.accounts.rearm(by)
+        """A person ends the stops of the accounts (``account``): they start again at the present values; or the
+        cooldown of an underlying. Raises RefusedError."""
+        if what == "account":
+            return self.accounts.rearm(by)
+        if (done := self.cooldowns.rearm(what, by)) is not None:
+            return done
+        cooling = sorted({symbol for _, symbol in self.cooldowns.under_way()})
+        raise RefusedError(f"{what!r} cannot be rearmed; there is: {', '.join(['account', *cooling])}.")
 
     def _refuse_to_sell_at_once(self, key: Key) -> None:
         """A rule that was written before a split names prices of before it, and an average cost may lag behind a size
@@ -424,6 +431,7 @@ class Engine:
                 for _ in desk.guard.keep_in_parts(desk.journal):
                     yield True
             self.accounts.step(desk.clock.now())
+            self.cooldowns.step(desk.clock.now())
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
                     self.closer.advance(closing)
@@ -620,6 +628,7 @@ class Engine:
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
                 self.accounts.restore(journal)
+                self.cooldowns.restore(journal)
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()

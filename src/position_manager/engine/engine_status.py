@@ -16,6 +16,7 @@ from position_manager.orders.caps import windows
 from position_manager.reports.status import (
     AccountRuleStatus,
     AccountStatus,
+    CooldownStatus,
     IntentStatus,
     LegStatus,
     LockStatus,
@@ -73,6 +74,17 @@ def status_of(engine: Engine, config_path: str) -> Status:
         realized=realized_since(engine, _midnight(engine, now)),
         config=config_path,
         account_stops=tuple(_account(picture, now) for picture in engine.accounts.pictures()),
+        cooldowns=_cooldowns(engine),
+    )
+
+
+def _cooldowns(engine: Engine) -> tuple[CooldownStatus, ...]:
+    rule = engine.desk.config.cooldown
+    if rule is None:
+        return ()
+    return tuple(
+        CooldownStatus(masked(account), symbol, cooling.rule, cooling.label, rule.action.value, ends)
+        for (account, symbol), (cooling, ends) in engine.cooldowns.under_way().items()
     )
 
 

@@ -110,6 +110,18 @@ class AccountStatus:
 
 
 @dataclass(frozen=True)
+class CooldownStatus:
+    """An underlying on which a stop was filled (``rule`` of ``label``), until when it cools down."""
+
+    account: str
+    symbol: str
+    rule: str
+    label: str
+    action: str
+    ends: datetime
+
+
+@dataclass(frozen=True)
 class Status:
     """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
 
@@ -136,6 +148,7 @@ class Status:
     realized: dict[str, Decimal]
     config: str
     account_stops: tuple[AccountStatus, ...] = ()
+    cooldowns: tuple[CooldownStatus, ...] = ()
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

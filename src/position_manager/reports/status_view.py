@@ -85,6 +85,9 @@ def show(status: Status, console: Console) -> None:
             _unit_lines(console, unit, status.time)
     else:
         console.print("No positions.")
+    for each in status.cooldowns:
+        text = f"until {_clock(each.ends, status.time)} UTC ({each.action}), after the {each.rule} of {each.label}"
+        console.print(Text.assemble((f"Cooldown {each.symbol} in {each.account} ", "bold"), (text, "yellow")))
     for account in status.account_stops:
         _account_lines(console, account)
     _work(console, status.intents, status.locks, status.time)
