@@ -251,6 +251,8 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
         _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
     for name, account_rule in (config.account_stops.own_rules if config.account_stops is not None else {}).items():
         _say(f"  account_stops.{name}: {_worded(account_rule)}")
+    if config.assignment_warnings is not None:
+        _say(f"  assignment_warnings: {_worded(config.assignment_warnings)}")
     if config.cooldown is not None:
         _say(f"  cooldown: {_worded(config.cooldown)}")
     return OK

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ib_connection.accounts import AccountKind, kind_of, masked
+from position_manager.account.assignment import AssignmentWarnings
 from position_manager.account.settings import AccountRules, Cooldown
 from position_manager.brokers.sim_config import Sim
 from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
@@ -354,6 +355,7 @@ class Config(Section):
     disaster_stop: DisasterStop | None = None
     account_stops: AccountRules | None = None
     cooldown: Cooldown | None = None
+    assignment_warnings: AssignmentWarnings | None = None
     hours: TradingHours = TradingHours()
     notifications: Notifications = Notifications()
     heartbeat: Heartbeat | None = None

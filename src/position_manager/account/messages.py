@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from ib_connection.accounts import masked
 from notifications.message import Message, Severity
+from position_manager.account.assignment import RiskSeen
 from position_manager.account.settings import Action
 from position_manager.account.stops import Fired, RuleState
 from position_manager.model import Position
@@ -59,6 +60,18 @@ class AccountAuthor(Author):
             Severity.INFO,
             f"Account {masked(account)}: {rule} is guarded again",
             recovery_of=f"account-unprotected/{account}/{rule}",
+        )
+
+    def may_be_assigned(self, position: Position, warning: RiskSeen, mark: str) -> Message:
+        label = position.instrument.label
+        return self._say(
+            "assignment_risk",
+            Severity.WARNING,
+            f"{position.quantity:f} {label} may be assigned: {warning.risk}",
+            warning.text,
+            "Nothing is closed for it. To close it: position-manager close '" + label + "'",
+            fields=(("account", masked(position.account)),),
+            dedupe_key=f"assignment/{position.account}/{label}/{warning.risk}/{mark}",
         )
 
     def opened_in_cooldown(

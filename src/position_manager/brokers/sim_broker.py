@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from host_service.statefile import write_json
 from ib_connection.causes import REFUSED
+from position_manager.account.assignment import Dividend
 from position_manager.account.values import AccountValues
 from position_manager.brokers import sim_books as books_module
 from position_manager.brokers.broker import (
@@ -193,6 +194,11 @@ class SimBroker:
         time = self._clock.now()
         await self._answer("account values")
         return (values_of(self._books, self._market, self._instruments(), time),)
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        """Nothing simulated pays one."""
+        await self._answer("dividends")
+        return None
 
     async def ping(self) -> None:
         await self._answer("time")

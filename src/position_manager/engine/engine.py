@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
+from position_manager.account.assignment_watch import AssignmentWatch
 from position_manager.account.cooldown import Cooldowns
 from position_manager.account.watch import AccountWatch
 from position_manager.brokers.broker import (
@@ -146,6 +147,7 @@ class Engine:
         self.closer = Closer(self.desk, self.orders)
         self.accounts = AccountWatch(self.desk, self.closer)
         self.cooldowns = Cooldowns(self.desk, self.closer)
+        self.assignments = AssignmentWatch(self.desk)
         self.orders.on_filled = self.cooldowns.filled
         self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.since = now
@@ -440,6 +442,7 @@ class Engine:
                 yield False
             self._watch_the_unprotected(desk.clock.now())
             self.accounts.watch_the_unprotected(desk.clock.now())
+            self.assignments.step(desk.clock.now())
         self._on_loop()
 
     def _forget_far_times(self, now: datetime) -> None:
@@ -629,6 +632,7 @@ class Engine:
                 self.closer.restore(journal)
                 self.accounts.restore(journal)
                 self.cooldowns.restore(journal)
+                self.assignments.restore(journal)
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()

@@ -17,6 +17,7 @@ from position_manager.reports.status import (
     AccountRuleStatus,
     AccountStatus,
     CooldownStatus,
+    ExposureStatus,
     IntentStatus,
     LegStatus,
     LockStatus,
@@ -75,6 +76,16 @@ def status_of(engine: Engine, config_path: str) -> Status:
         config=config_path,
         account_stops=tuple(_account(picture, now) for picture in engine.accounts.pictures()),
         cooldowns=_cooldowns(engine),
+        exposures=tuple(
+            ExposureStatus(
+                masked(each.position.account),
+                each.position.instrument.label,
+                each.position.quantity,
+                tuple(f"{warning.risk}: {warning.text}" for warning in each.warnings),
+                each.dividend,
+            )
+            for each in engine.assignments.exposures()
+        ),
     )
 
 

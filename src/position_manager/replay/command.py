@@ -16,7 +16,7 @@ from rich.table import Table
 from position_manager.account.stops import Fired
 from position_manager.config import Config
 from position_manager.refused import RefusedError
-from position_manager.replay.account import ReplayedAccount
+from position_manager.replay.account import ReplayedAccount, SeenRisk, assignment_risks
 from position_manager.replay.journal_tape import is_journal, read_journal
 from position_manager.replay.replay import Outcome, replay
 from position_manager.replay.tape import Tick, read_positions, read_tape
@@ -46,6 +46,7 @@ def run(
         ticks = read_tape(tape, held)
     account = None if net_liquidation is None else ReplayedAccount(config, net_liquidation)
     outcomes = replay(held, ticks, config, _calendar(config.hours.fallback_calendar, ticks), account)
+    risks = assignment_risks(held, ticks, config)
     zone, console = config.hours.zone, Console(highlight=False)
     if plot is not None:
         from position_manager.replay.plot import draw
@@ -53,12 +54,22 @@ def run(
         draw(outcomes, plot, zone, config.quotes.max_age)
     if as_json:
         console.out(
-            json.dumps([*map(_as_json, outcomes), *map(_stop_as_json, account.fired if account else ())], indent=2),
+            json.dumps(
+                [
+                    *map(_as_json, outcomes),
+                    *map(_stop_as_json, account.fired if account else ()),
+                    *map(_risk_as_json, risks),
+                ],
+                indent=2,
+            ),
             highlight=False,
         )
     else:
         _show(outcomes, zone, console)
         _show_account(config, account, zone, console)
+        for seen in risks:
+            when = f"{seen.time.astimezone(zone):%H:%M:%S}"
+            console.print(f"{seen.contract}: {seen.risk.risk} at {when}: {seen.risk.text}", markup=False)
     return 0
 
 
@@ -71,6 +82,15 @@ def _calendar(name: str | None, ticks: Sequence[Tick]) -> KnownHours | None:
         return KnownHours(asyncio.run(ask(name, first.date(), last.date())).hours)
     except CalendarError as error:
         raise RefusedError(str(error)) from error
+
+
+def _risk_as_json(seen: SeenRisk) -> dict[str, object]:
+    return {
+        "contract": seen.contract,
+        "risk": seen.risk.risk.value,
+        "seen_at": seen.time.isoformat(),
+        "text": seen.risk.text,
+    }
 
 
 def _stop_as_json(fired: Fired) -> dict[str, object]:

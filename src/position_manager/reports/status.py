@@ -122,6 +122,18 @@ class CooldownStatus:
 
 
 @dataclass(frozen=True)
+class ExposureStatus:
+    """A short option that may be assigned early. ``warnings``: its risks now; ``dividend``: what is known of the next
+    one, empty where there is none."""
+
+    account: str
+    label: str
+    quantity: Decimal
+    warnings: tuple[str, ...]
+    dividend: str
+
+
+@dataclass(frozen=True)
 class Status:
     """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
 
@@ -149,6 +161,7 @@ class Status:
     config: str
     account_stops: tuple[AccountStatus, ...] = ()
     cooldowns: tuple[CooldownStatus, ...] = ()
+    exposures: tuple[ExposureStatus, ...] = ()
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

@@ -85,6 +85,16 @@ def show(status: Status, console: Console) -> None:
             _unit_lines(console, unit, status.time)
     else:
         console.print("No positions.")
+    for short in status.exposures:
+        lines = [
+            *((warning, "yellow") for warning in short.warnings),
+            *([(short.dividend, "")] if short.dividend else []),
+        ]
+        if lines:
+            console.print()
+            console.print(Text.assemble(("May be assigned ", "bold"), (short.label, "bold"), f" in {short.account}"))
+        for text, style in lines:
+            console.print(Text(f"  {text}", style=style))
     for each in status.cooldowns:
         text = f"until {_clock(each.ends, status.time)} UTC ({each.action}), after the {each.rule} of {each.label}"
         console.print(Text.assemble((f"Cooldown {each.symbol} in {each.account} ", "bold"), (text, "yellow")))

@@ -199,6 +199,15 @@ ONE_FAULT = [
     ("mode: sim\ncooldown: {action: close}", "2: cooldown.minutes: is missing"),
     ("mode: sim\ncooldown: {minutes: 0}", "2: cooldown.minutes: must be greater than 0; it is '0'"),
     ("mode: sim\ncooldown: {minutes: 5, action: halt}", "2: cooldown.action: must be 'notify' or 'close'"),
+    (
+        "mode: sim\nassignment_warnings: {dividends: {SPY: [{amount: 2}]}}",
+        "2: assignment_warnings.dividends.SPY[0].ex_date: is missing",
+    ),
+    (
+        "mode: sim\nassignment_warnings: {dividends: {SPX: [{ex_date: 2026-12-18}]}, european: [SPX]}",
+        "2: assignment_warnings: must not have SPX in both",
+    ),
+    ("mode: sim\nassignment_warnings: {time_value: 1}", "did you mean time_value_below?"),
     ("mode: live\nexpected_accounts: [U1234567]", "1: live_confirmed: must be true for mode live"),
     ("mode: live\nlive_confirmed: true", "1: expected_accounts: must name the accounts for mode live"),
     ("mode: paper\nlive_confirmed: true", "2: live_confirmed: goes with mode live only; the mode is paper"),

@@ -191,3 +191,31 @@ def test_a_stop_of_the_account_that_closes_nothing_is_shown(tmp_path: Path, caps
     assert "account daily_loss (halt) at 10:01:40" in told
     assert "margin_cushion: not replayed" in told
     assert told.count("open") >= 2
+
+
+def test_early_assignment_is_listed_once_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "positions.yml").write_text(
+        "positions:\n  - {name: call, symbol: SPY, kind: OPT, expiry: 2026-12-18, strike: 450, right: C, quantity: -1, "
+        "average_price: 5}\n"
+    )
+    lines = [HEADER]
+    for second, bid, ask in ((0, "20.50", "20.70"), (5, "20.00", "20.04"), (10, "20.00", "20.04")):
+        lines.append(f"{(BEGIN + timedelta(seconds=second)).isoformat()},call,{bid},{ask},,,470")
+    (tmp_path / "tape.csv").write_text("\n".join(lines))
+    (tmp_path / "rules.yml").write_text(
+        "mode: sim\ndefaults: {stop: {price: 100}}\ncooldown: {minutes: 5}\n"
+        "assignment_warnings: {dividends: {SPY: [{ex_date: 2026-11-25, amount: 1.5}]}}\n"
+    )
+    files = [str(tmp_path / name) for name in ("tape.csv", "positions.yml", "rules.yml")]
+    command = ["replay", files[0], "--positions", files[1], "--config", files[2]]
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "call: ex-dividend at 10:00:00: 1.5 a share on 2026-11-25 (the settings), in 2 days" in told
+    assert told.count("call: early assignment at 10:00:05") == 1
+    assert "cooldown: not replayed" in told
+    assert main([*command, "--json"]) == 0
+    assert [each.get("risk") for each in json.loads(capsys.readouterr().out)] == [
+        None,
+        "ex-dividend",
+        "early assignment",
+    ]
