@@ -253,6 +253,8 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
         _say(f"  account_stops.{name}: {_worded(account_rule)}")
     if config.assignment_warnings is not None:
         _say(f"  assignment_warnings: {_worded(config.assignment_warnings)}")
+    if config.worthless_wings is not None:
+        _say(f"  worthless_wings: {_worded(config.worthless_wings)}")
     if config.cooldown is not None:
         _say(f"  cooldown: {_worded(config.cooldown)}")
     return OK

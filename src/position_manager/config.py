@@ -28,6 +28,7 @@ from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.spread import SpreadBound
+from position_manager.orders.wings_settings import WorthlessWings
 from position_manager.rules.rule_set import (
     CalendarDay,
     DayTime,
@@ -355,6 +356,7 @@ class Config(Section):
     disaster_stop: DisasterStop | None = None
     account_stops: AccountRules | None = None
     cooldown: Cooldown | None = None
+    worthless_wings: WorthlessWings | None = None
     assignment_warnings: AssignmentWarnings | None = None
     hours: TradingHours = TradingHours()
     notifications: Notifications = Notifications()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ib_insync import ExecutionFilter, Stock
+from ib_insync import ExecutionFilter, Option, Stock
 from tests.integration.test_killed_in_the_middle import SECONDS, Manager, closed
 from tests.integration.trading_gateway import an_option, person, trade, trading_gateway
 
@@ -32,6 +32,20 @@ account_stops:
   max_age_seconds: 10
   confirm_seconds: 1
   daily_loss: {amount: 5000, action: close}
+cooldown: {minutes: 30, action: close}
+"""
+WINGS = """\
+mode: paper
+poll_seconds: 2
+gateway: {port: %s}
+orders: {step_seconds: 0.2, max_spread_percent: 50}
+quotes: {max_age_seconds: 2}
+worthless_wings: {ticks: 5}
+defaults: {stop: {percent_of_premium: 50}}
+groups:
+  spread:
+    legs: [{con_id: %s, ratio: -1}, {con_id: %s, ratio: 1}]
+    stop: {loss_amount: 500}
 """
 
 
@@ -58,16 +72,50 @@ async def test_a_daily_loss_closes_all_once_through_a_kill(tmp_path: Path) -> No
             await manager.start()
             await closed(by_hand, option.conId)
             await closed(by_hand, stock.conId)
+            # Whoever opens it again is stopped by the cooldown.
+            await trade(by_hand, option, -1)
+            await manager.says("opened in a cooldown of SPY")
+            await closed(by_hand, option.conId)
         finally:
-            log = await manager.kill()
-        assert "has fired" not in log, "once"
+            await manager.kill()
         fills = [fill for fill in await by_hand.reqExecutionsAsync(ExecutionFilter()) if fill.execution.orderRef]
         assert {fill.contract.conId: sum(f.execution.shares for f in fills if f.contract == fill.contract)
-                for fill in fills} == {option.conId: 1, stock.conId: 10, AAPL: 100, MSFT: 50}  # fmt: skip
+                for fill in fills} == {option.conId: 2, stock.conId: 10, AAPL: 100, MSFT: 50}  # fmt: skip
         order = [fill.contract.conId for fill in fills if fill.contract.symbol == "SPY"]
         assert order[0] == option.conId, "the short one first"
         with JournalReader(manager.journal) as journal:
+            assert [record.kind for record in journal.events()].count("account stop") == 1
+            assert "Rule fired: cooldown" in explain(journal, f"contract:{option.conId}")
             assert "Rule fired: account daily loss" in explain(journal, f"contract:{stock.conId}")
+
+
+async def test_a_worthless_wing_is_left_when_its_group_is_closed(tmp_path: Path) -> None:
+    async with trading_gateway(tmp_path) as gateway, person(gateway) as by_hand:
+        short = await an_option(by_hand)
+        (wing,) = await by_hand.qualifyContractsAsync(
+            Option("SPY", short.lastTradeDateOrContractMonth, short.strike - 5, short.right, "SMART")
+        )
+        await gateway.command("set-price", str(short.conId), "bid=9.90", "ask=10.00")
+        await gateway.command("set-price", str(wing.conId), "bid=1.00", "ask=1.02")
+        await trade(by_hand, short, -1)
+        await trade(by_hand, wing, 1)
+        manager = Manager(tmp_path, gateway.port)
+        (tmp_path / "pm.yml").write_text(WINGS % (gateway.port, short.conId, wing.conId))
+        for name in ("state", "run"):
+            (tmp_path / name).mkdir()
+        try:
+            await manager.start()
+            await manager.says("position manager running")
+            for cents in (10, 20, 30):
+                await gateway.command("set-price", str(short.conId), f"bid=20.{cents}", f"ask=20.{cents + 10}")
+                await gateway.command("set-price", str(wing.conId), "bid=0.01", f"ask=0.0{cents // 10 + 2}")
+                await asyncio.sleep(0.6)
+            await manager.says("Left to expire: SPY")
+            assert "left to expire: its worth is" in await status(tmp_path)
+        finally:
+            await manager.kill()
+        held = {position.contract.conId: position.position for position in by_hand.positions()}
+        assert (held.get(short.conId, 0), held[wing.conId]) == (0, 1)
 
 
 async def status(root: Path) -> str:

@@ -290,6 +290,9 @@ class AccountWatch:
         for unit in in_order(units):
             if self._closer.of(unit) is not None:
                 continue
+            if self._closer.wings.holds(unit):
+                targets.pop(unit.legs[0].instrument.con_id, None)
+                continue
             if any((account, leg.instrument.con_id) in desk.locks for leg in unit.legs):
                 self._waiting[unit.key] = "a person: it is locked"
                 continue

@@ -892,6 +892,9 @@ class Engine:
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
             return
+        if (left := self.closer.wings.text(unit, now)) is not None:
+            guard.note(unit, Hold(pending=(left,)), now)
+            return
         fired = guard.look(unit, now, self._blind, self.closer.blocked)
         if fired is not None:
             self.closer.decide(unit, str(fired.rule), fired.text)

@@ -103,6 +103,8 @@ def _stop_as_json(fired: Fired) -> dict[str, object]:
 
 
 def _show_account(config: Config, account: ReplayedAccount | None, zone: ZoneInfo, console: Console) -> None:
+    if config.worthless_wings is not None:
+        console.print("worthless_wings: not replayed, every leg counts at its side price", markup=False)
     if config.cooldown is not None:
         console.print("cooldown: not replayed, nothing is opened on a tape", markup=False)
     rules = config.account_stops

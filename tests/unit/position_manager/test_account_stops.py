@@ -38,6 +38,7 @@ def config(**account: object) -> Mapping[str, object]:
     return {**CONFIG, "account_stops": account, "caps": {"quantity": 1000, "notional": 10_000_000}}
 
 
+STOPS = {"daily_loss": {"percent": 5, "action": "close"}}
 DAILY = config(daily_loss={"percent": 5, "action": "close"})
 
 
@@ -97,6 +98,20 @@ def test_a_daily_loss_closes_the_short_units_first_and_each_once(tmp_path: Path)
         assert manager.engine.desk.journal.memory()[(ACCOUNT, 0, "account stops")]
 
     play(tmp_path, account(), story, DAILY)
+
+
+def test_it_takes_as_many_answers_as_it_is_told_to(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, "90000")
+        answers: list[str] = []
+        at.on_ask = lambda what: answers.append(what) if what == "account values" else None
+        while not of_kind(manager, "account_stop"):
+            await wait(at, 1)
+            assert len(answers) <= 4
+        assert len(answers) == 4
+
+    play(tmp_path, account(), story, {**DAILY, "account_stops": {**STOPS, "confirmations": 4, "confirm_seconds": 0}})
 
 
 def test_without_rules_of_the_account_nothing_is_asked(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_what_the_broker_reports_is_asked_for_seldom_and_warned_of(tmp_path: Pat
         await trade_at(at, "20.40", "20.60", "470", 660)
         (warned,) = told(manager)
         assert "1.85 a share on 2026-11-24 (IB's next dividend date), in 1 days" in warned
+        await trade_at(at, "20.40", "20.60", "470", 700)
         assert at.dividends_asked == [42, 42], "after ten minutes, as it was not answered, and then every six hours"
 
     at = short_call()
