@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ib_connection.accounts import masked
+from position_manager.account.frozen import LastChange, frozen, since_change
 from position_manager.account.messages import AccountAuthor
 from position_manager.account.priority import in_order, waits_for
 from position_manager.account.settings import AccountRules, Action
@@ -66,6 +67,7 @@ class AccountWatch:
         self._values: dict[str, AccountValues] = {}
         self._memories: dict[str, AccountMemory] = {}
         self._states: dict[str, tuple[RuleState, ...]] = {}
+        self._changed: dict[str, LastChange] = {}
         self._asked: datetime | None = None
         self._asking = False
         self._blind_since: dict[tuple[str, str], datetime] = {}
@@ -205,9 +207,27 @@ class AccountWatch:
             return
         if unusable(values, now, rules.max_age) is not None:
             return
-        outcome = evaluate(rules, values, self._memory(account), self._circumstances(account, now))
+        at = self._circumstances(account, now)
+        if (marks := self._marks(account, now)) is not None:
+            last = since_change(self._changed.get(account), values, marks, at.held)
+            self._changed[account] = last
+            if (why := frozen(last, values, marks)) is not None:
+                self._states[account] = blind(rules, self._memory(account), why)
+                return
+        outcome = evaluate(rules, values, self._memory(account), at)
         self._carry_out(account, outcome, values)
         self._states[account] = outcome.states
+
+    def _marks(self, account: str, now: datetime) -> Decimal | None:
+        """What the positions are worth at the middle of our own quotes; None unless all of them are live."""
+        guard, worth = self._desk.guard, Decimal(0)
+        for position in guard.positions.values():
+            if position.account == account:
+                quote = guard.quote(position.instrument.con_id)
+                if quote is None or quote.mid is None or quote.problem(now, self._desk.config.quotes.max_age):
+                    return None
+                worth += position.quantity * quote.mid * position.instrument.multiplier
+        return worth
 
     def _circumstances(self, account: str, now: datetime) -> Circumstances:
         desk = self._desk

@@ -160,6 +160,30 @@ def test_what_is_not_known_fires_nothing_and_counts_as_unprotected(tmp_path: Pat
     play(tmp_path, account(), story, DAILY)
 
 
+def test_a_value_that_stands_still_while_the_positions_move_is_not_believed(tmp_path: Path) -> None:
+    async def quoted(at: World, price: str, seconds: int) -> None:
+        for _ in range(seconds // 5):
+            at.quote(42, "2.45", "2.55")
+            at.quote(90, price, f"{price}.02")
+            await at.clock.advance(5)
+
+    async def story(at: World, manager: Manager) -> None:
+        await quoted(at, "450", 900)
+        assert manager.engine.quotes_fresh, "nothing moves: the value need not"
+        await quoted(at, "444", 240)
+        assert manager.engine.quotes_fresh, "it may be minutes behind"
+        await quoted(at, "444", 180)
+        assert not manager.engine.quotes_fresh
+        (told,) = of_kind(manager, "account_unprotected")
+        assert "the same value for" in told and "moved by 599.00 on live quotes" in told
+        worth(at, "99400")
+        await quoted(at, "444", 60)
+        assert manager.engine.quotes_fresh
+        assert len(of_kind(manager, "account_protected")) == 1
+
+    play(tmp_path, account(), story, {**DAILY, "defaults": {"stop": {"percent_of_premium": 90}}})
+
+
 def test_one_odd_answer_is_neither_a_start_nor_a_best_nor_a_loss(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         worth(at, "900000")
