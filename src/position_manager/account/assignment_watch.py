@@ -31,7 +31,7 @@ EVERY = timedelta(hours=6)
 """How often the next dividend of an underlying is asked for."""
 AGAIN = timedelta(minutes=10)
 """After a question that was not answered."""
-_KEPT = "warned of "
+_STORED = "warned of "
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class AssignmentWatch:
 
     def restore(self, journal: Journal) -> None:
         """What a former run has notified of."""
-        self._warned = {key: data for key, data in journal.memory().items() if key[2].startswith(_KEPT)}
+        self._warned = {key: data for key, data in journal.memory().items() if key[2].startswith(_STORED)}
 
     @property
     def _settings(self) -> AssignmentWarnings | None:
@@ -122,7 +122,7 @@ class AssignmentWatch:
         hours = open_hours(desk.calendar, position.instrument, now, outside_rth=desk.config.orders.outside_rth)
         if session_at(hours, now) is None:
             return
-        kept = (*position.key, _KEPT + warning.risk.value)
+        kept = (*position.key, _STORED + warning.risk.value)
         mark = f"{self._today(now)} {desk.guard.episodes.get(position.key, '')}"
         if self._warned.get(kept) == mark:
             return

@@ -28,7 +28,7 @@ from position_manager.rules.groups import Unit
 
 RULE = "cooldown"
 STOPS = frozenset({Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, disaster.RULE})
-_KEPT = "cooldown of "
+_STORED = "cooldown of "
 Place = tuple[str, str]
 """Account and underlying."""
 
@@ -77,9 +77,9 @@ class Cooldowns:
 
     def restore(self, journal: Journal) -> None:
         for (account, _, rule), data in journal.memory().items():
-            if rule.startswith(_KEPT):
+            if rule.startswith(_STORED):
                 try:
-                    self._cooling[account, rule.removeprefix(_KEPT)] = Cooling.from_json(data)
+                    self._cooling[account, rule.removeprefix(_STORED)] = Cooling.from_json(data)
                 except ValueError as error:
                     journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
 
@@ -101,7 +101,7 @@ class Cooldowns:
         since = min(now, intent.fills[-1].time) if intent.fills else now
         before = self._cooling.get(place)
         if before is not None:
-            self._keep(place, replace(before, since=max(since, before.since), rule=intent.rule, label=label))
+            self._store(place, replace(before, since=max(since, before.since), rule=intent.rule, label=label))
             return
         if now >= since + self._rule.span:
             return
@@ -109,7 +109,7 @@ class Cooldowns:
         known[intent.con_id] = desk.guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
         with desk.journal.transaction():
             desk.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
-            self._keep(place, Cooling(since, intent.rule, label, known))
+            self._store(place, Cooling(since, intent.rule, label, known))
 
     def rearm(self, symbol: str, by: str) -> str | None:
         """A person ends the cooldowns of an underlying; what was done, None if there is none."""
@@ -147,7 +147,7 @@ class Cooldowns:
         data = {"underlying": symbol, "stop": cooling.rule, "ends": ends, "why": spared or "it is closed"}
         with desk.journal.transaction():
             desk.journal.append("opened in a cooldown", *position.key, data)
-            self._keep(place, cooling)
+            self._store(place, cooling)
         desk.say(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
@@ -193,14 +193,14 @@ class Cooldowns:
     def _episode(self, position: Position) -> str:
         return self._desk.guard.episodes.get(position.key, "")
 
-    def _keep(self, place: Place, cooling: Cooling) -> None:
-        self._desk.journal.remember(place[0], 0, _KEPT + place[1], cooling.to_json())
+    def _store(self, place: Place, cooling: Cooling) -> None:
+        self._desk.journal.remember(place[0], 0, _STORED + place[1], cooling.to_json())
         self._cooling[place] = cooling
 
     def _end(self, place: Place, why: str) -> None:
         journal = self._desk.journal
         with journal.transaction():
-            journal.drop(place[0], 0, _KEPT + place[1])
+            journal.drop(place[0], 0, _STORED + place[1])
             journal.append("cooldown over", place[0], 0, {"underlying": place[1], "why": why})
         del self._cooling[place]
 

@@ -45,7 +45,7 @@ ALERT_AFTER = timedelta(seconds=60)
 """So long a rule may be unprotected before people are notified."""
 RULE = "account "
 """What the rule of a decision to close begins with if a stop of the account has taken it."""
-_KEPT = "account stops"
+_STORED = "account stops"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class AccountWatch:
         self._asked: datetime | None = None
         self._asking = False
         self._blind_since: dict[tuple[str, str], datetime] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._notified: set[tuple[str, str]] = set()
         self._waiting: dict[str, str] = {}
         """By unit that has yet to be closed: the unit that must be closed before it."""
 
@@ -84,10 +84,9 @@ class AccountWatch:
         return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
 
     def restore(self, journal: Journal) -> None:
-        """What a former run has remembered. What cannot be read is an error of the journal's: a fired stop that is
-        forgotten would fire again."""
+        """What a former run has stored. What cannot be read starts again, and the journal records that."""
         for (account, _, rule), data in journal.memory().items():
-            if rule == _KEPT:
+            if rule == _STORED:
                 try:
                     self._memories[account] = AccountMemory.from_json(data)
                 except ValueError as error:
@@ -139,7 +138,7 @@ class AccountWatch:
             before = self._memory(account)
             with desk.journal.transaction():
                 desk.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
-                self._keep(account, before.rearmed(self._values[account]))
+                self._store(account, before.rearmed(self._values[account]))
             for rule in before.fired:
                 desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
@@ -158,7 +157,7 @@ class AccountWatch:
         memory = self._memories.get(closing.account)
         if memory is not None and memory.targets.keys() & closing.legs.keys():
             left = {key: episode for key, episode in memory.targets.items() if key not in closing.legs}
-            self._keep(closing.account, replace(memory, targets=left))
+            self._store(closing.account, replace(memory, targets=left))
 
     def moved(self, account: str, con_id: int, before: Decimal, quantity: Decimal) -> None:
         """Somebody else than the manager has changed a position: alert if it grew although a stop has fired."""
@@ -262,11 +261,11 @@ class AccountWatch:
                     desk.journal.append("account stop", account, 0, _evidence(fired, values, memory))
                 for rule in outcome.over:
                     desk.journal.append("account stop over", account, 0, {"rule": rule})
-                self._keep(account, memory)
+                self._store(account, memory)
         elif not desk.busy:
             if memory.day_start is not None and before.day_start != memory.day_start:
                 desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})
-            self._keep(account, memory)
+            self._store(account, memory)
         else:
             # An order under way must not wait for the disk; the next answer is written down.
             self._memories[account] = memory
@@ -325,7 +324,7 @@ class AccountWatch:
                 for leg in unit.legs:
                     targets.pop(leg.instrument.con_id, None)
         if targets != dict(memory.targets):
-            self._keep(account, replace(self._memory(account), targets=targets))
+            self._store(account, replace(self._memory(account), targets=targets))
 
     def watch_the_unprotected(self, now: datetime) -> None:
         """Notify of rules that could not be evaluated for long, and of the end of it."""
@@ -339,11 +338,11 @@ class AccountWatch:
                 if state.verdict is Verdict.BLIND:
                     since = min(now, before.get(key, now))
                     self._blind_since[key] = since
-                    if key not in self._told and now - since >= ALERT_AFTER:
-                        self._told.add(key)
+                    if key not in self._notified and now - since >= ALERT_AFTER:
+                        self._notified.add(key)
                         desk.say(self._author.account_blind(account, state, (now - since).total_seconds()))
-                elif key in self._told:
-                    self._told.discard(key)
+                elif key in self._notified:
+                    self._notified.discard(key)
                     desk.say(self._author.account_seen(account, state.rule))
 
     # ----- memory
@@ -363,8 +362,8 @@ class AccountWatch:
     def _memory(self, account: str) -> AccountMemory:
         return self._memories.get(account, AccountMemory())
 
-    def _keep(self, account: str, memory: AccountMemory) -> None:
-        self._desk.journal.remember(account, 0, _KEPT, memory.to_json())
+    def _store(self, account: str, memory: AccountMemory) -> None:
+        self._desk.journal.remember(account, 0, _STORED, memory.to_json())
         self._memories[account] = memory
 
 

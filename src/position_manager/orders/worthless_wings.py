@@ -26,7 +26,7 @@ from position_manager.rules.guard import Key
 HOLDS_FOR = timedelta(seconds=5)
 WORTH_AGAIN = 5
 """So many times the bound, and the rules of what was left hold again."""
-_KEPT = "left to expire"
+_STORED = "left to expire"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Wings:
 
     def restore(self, journal: Journal) -> None:
         for (account, con_id, rule), data in journal.memory().items():
-            if rule == _KEPT:
+            if rule == _STORED:
                 try:
                     self._left[account, con_id] = _LEFT.validate_json(data)
                 except ValidationError as error:
@@ -116,9 +116,9 @@ class Wings:
             con_id, worth = leg.instrument.con_id, self._worth(leg.instrument.con_id, desk.clock.now())
             left = Left(desk.guard.episodes.get(leg.key, ""), closing.leave[con_id])
             desk.journal.append(
-                _KEPT, *leg.key, {"unit": closing.name, "worth": worth, "bound": left.bound, "quantity": leg.quantity}
+                _STORED, *leg.key, {"unit": closing.name, "worth": worth, "bound": left.bound, "quantity": leg.quantity}
             )
-            desk.journal.remember(*leg.key, _KEPT, _LEFT.dump_json(left).decode())
+            desk.journal.remember(*leg.key, _STORED, _LEFT.dump_json(left).decode())
             self._left[leg.key] = left
             self._since.pop((closing.unit, con_id), None)
 
@@ -140,7 +140,7 @@ class Wings:
             if desk.opened is None or desk.fault is not None:
                 return None
             with desk.journal.transaction():
-                desk.journal.drop(*key, _KEPT)
+                desk.journal.drop(*key, _STORED)
                 desk.journal.append("no longer left to expire", *key, {"worth": worth, "bound": left.bound})
             del self._left[key]
             desk.say(desk.author.worth_again(unit.name, key[0], worth))

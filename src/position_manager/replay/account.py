@@ -34,7 +34,7 @@ class ReplayedAccount:
         self._memory = AccountMemory()
         self._asked: datetime | None = None
 
-    def look(self, now: datetime, profits: Iterable[Decimal | None]) -> Fired | None:
+    def evaluate_at(self, now: datetime, profits: Iterable[Decimal | None]) -> Fired | None:
         """The stop that closes all now, if one does. ``profits``: of each unit, closed ones too, None if not known."""
         known = list(profits)
         rules = self._rules

@@ -80,7 +80,7 @@ def replay(
         run.quotes.update((ids[line.contract], line.quote) for line in lines)
         run.look(now, timedelta.max)
         if account is not None:
-            run.look_at_account(account, now)
+            run.evaluate_account(account, now)
         before = now
     return tuple(run.outcomes)
 
@@ -101,9 +101,9 @@ class _Run:
             if outcome.closed is None:
                 self._look(outcome, market, replace(self._policy, max_age=max_age))
 
-    def look_at_account(self, account: ReplayedAccount, now: datetime) -> None:
+    def evaluate_account(self, account: ReplayedAccount, now: datetime) -> None:
         """What is still open is closed at its present price if a stop of the account says so."""
-        fired = account.look(now, (outcome.profit for outcome in self.outcomes))
+        fired = account.evaluate_at(now, (outcome.profit for outcome in self.outcomes))
         if fired is None:
             return
         for outcome in self.outcomes:

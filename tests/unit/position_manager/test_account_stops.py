@@ -330,6 +330,23 @@ def test_a_person_rearms_it_and_it_counts_from_the_present_value(tmp_path: Path)
     play(tmp_path, account(), story, rules)
 
 
+def test_a_margin_cushion_that_was_rearmed_while_it_is_thin_waits_until_it_has_recovered(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 30)
+        worth(at, "100000", "9000")
+        await wait(at, 60)
+        manager.engine.rearm("account", by="ann")
+        await wait(at, 60)
+        assert len(of_kind(manager, "account_stop")) == 1
+        worth(at, "100000", "11000")
+        await wait(at, 30)
+        worth(at, "100000", "9000")
+        await wait(at, 60)
+        assert len(of_kind(manager, "account_stop")) == 2
+
+    play(tmp_path, account(), story, config(margin_cushion={"below_percent": 10, "action": "halt"}))
+
+
 def test_a_new_day_starts_at_its_own_value(tmp_path: Path) -> None:
     async def story() -> None:
         at = World(ManualClock(BEGIN))
