@@ -34,6 +34,7 @@ from position_manager.rules.rule_set import Section
 from position_manager.service.control import (
     AskClose,
     AskPrice,
+    AskRearm,
     AskRelease,
     AskReload,
     AskStatus,
@@ -224,6 +225,11 @@ def release(paths: Paths, options: argparse.Namespace) -> int:
     return OK
 
 
+def rearm(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskRearm(what=options.what, by=_person())).text)
+    return OK
+
+
 def reload(paths: Paths, _options: argparse.Namespace) -> int:
     _say(ask(paths.socket, AskReload()).text)
     return OK
@@ -243,6 +249,14 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
         own = rules.own_rules
         worded = "; ".join(f"{name} {_worded(rule)}" for name, rule in own.items())
         _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
+    for name, account_rule in (config.account_stops.own_rules if config.account_stops is not None else {}).items():
+        _say(f"  account_stops.{name}: {_worded(account_rule)}")
+    if config.assignment_warnings is not None:
+        _say(f"  assignment_warnings: {_worded(config.assignment_warnings)}")
+    if config.worthless_wings is not None:
+        _say(f"  worthless_wings: {_worded(config.worthless_wings)}")
+    if config.cooldown is not None:
+        _say(f"  cooldown: {_worded(config.cooldown)}")
     return OK
 
 
@@ -274,7 +288,14 @@ def drill(paths: Paths, options: argparse.Namespace) -> int:
 def replay(paths: Paths, options: argparse.Namespace) -> int:
     from position_manager.replay import command as replay_command
 
-    return replay_command.run(load(paths.config), options.tape, options.positions, options.plot, as_json=options.json)
+    return replay_command.run(
+        load(paths.config),
+        options.tape,
+        options.positions,
+        options.plot,
+        as_json=options.json,
+        net_liquidation=options.net_liquidation,
+    )
 
 
 def _where(config: Config) -> str:
@@ -355,6 +376,10 @@ def _parser() -> argparse.ArgumentParser:
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
     releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
+    rearms = add(
+        "rearm", rearm, "End account stops that have fired, which start again at the present value, or a cooldown."
+    )
+    rearms.add_argument("what", nargs="?", default="account", help="account (default), or an underlying in a cooldown")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
     moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")
@@ -376,6 +401,9 @@ def _parser() -> argparse.ArgumentParser:
     replays.add_argument("tape", type=Path, metavar="TAPE", help="a CSV file of quotes, or a journal")
     replays.add_argument("--positions", type=Path, metavar="FILE", help="the positions of a tape, as YAML")
     replays.add_argument("--plot", type=Path, metavar="FILE", help="draw it into this PNG file")
+    replays.add_argument(
+        "--net-liquidation", type=_price, metavar="AMOUNT", help="what the account is worth first, for account_stops"
+    )
     replays.add_argument("--json", action="store_true", help="as JSON")
     return parser
 

@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ib_connection.accounts import AccountKind, kind_of, masked
+from position_manager.account.assignment import AssignmentWarnings
+from position_manager.account.settings import AccountRules, Cooldown
 from position_manager.brokers.sim_config import Sim
 from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
 from position_manager.model import Kind, Position, Right
@@ -26,6 +28,7 @@ from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.spread import SpreadBound
+from position_manager.orders.wings_settings import WorthlessWings
 from position_manager.rules.rule_set import (
     CalendarDay,
     DayTime,
@@ -351,6 +354,10 @@ class Config(Section):
     orders: Orders = Orders()
     caps: Caps = Caps()
     disaster_stop: DisasterStop | None = None
+    account_stops: AccountRules | None = None
+    cooldown: Cooldown | None = None
+    worthless_wings: WorthlessWings | None = None
+    assignment_warnings: AssignmentWarnings | None = None
     hours: TradingHours = TradingHours()
     notifications: Notifications = Notifications()
     heartbeat: Heartbeat | None = None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.integration.trading_gateway import (
     trading_gateway,
 )
 
+from position_manager.account.assignment import Dividend
 from position_manager.brokers.broker import (
     BrokerError,
     CodeSaid,
@@ -405,3 +407,55 @@ async def test_the_client_id_is_kept_when_it_is_in_use(tmp_path: Path) -> None:
         async with asyncio.timeout(DEADLINE):
             assert (await made.connect()).accounts == (ACCOUNT,)
         await made.close()
+
+
+async def test_account_values_are_whole_and_end_no_session_when_they_stay_away(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        # More often than IB allows subscriptions at a time: each is cancelled once it is answered.
+        for _ in range(4):
+            (values,) = await made.account_values()
+        assert (values.account, values.currency) == (ACCOUNT, "USD")
+        assert values.net_liquidation > 0
+        assert values.cash is not None
+        assert values.cushion_percent is not None
+        assert 0 < values.cushion_percent <= 100
+        before = values.net_liquidation
+        await gateway.command("set-price", str(option.instrument.con_id), "bid=90", "ask=91")
+        (values,) = await made.account_values()
+        assert values.net_liquidation < before - 10_000, "short two of a hundred"
+        await gateway.command("fault", "delay", "1", "out:accountSummaryEnd")
+        made._answer_within = 0.5
+        with pytest.raises(BrokerError, match="account values: not answered"):
+            await made.account_values()
+        made._answer_within = DEADLINE
+        await made.ping()
+        assert not ears.all(Disconnected)
+        (values,) = await made.account_values()
+        assert values.net_liquidation < before
+
+
+async def test_the_next_dividend_has_a_subscription_of_its_own(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, ears, option):
+        made.watch([option.instrument])
+        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        ib = made._ib
+        assert ib is not None
+        before = len(ib.wrapper.reqId2Ticker)
+        asking = asyncio.create_task(made.dividend(option.instrument.con_id))
+        async with asyncio.timeout(DEADLINE):
+            while len(ib.wrapper.reqId2Ticker) == before:
+                await ib.updateEvent
+        request, ticker = list(ib.wrapper.reqId2Ticker.items())[-1]
+        assert ticker.contract is not None
+        assert ticker.contract.conId != option.instrument.con_id
+        # The simulated gateway pays no dividends: this is what IB would send.
+        ib.wrapper.tickString(request, 59, "6.83,7.10,20261218,1.85")
+        ticker.updateEvent.emit(ticker)
+        assert await asking == Dividend(date(2026, 12, 18), Decimal("1.85"), "IB's next dividend date")
+        assert not [event for event in ears.all(QuoteHeard) if event.con_id != option.instrument.con_id]
+        made._answer_within = 0.3
+        with pytest.raises(BrokerError, match="not reported within"):
+            await made.dividend(option.instrument.con_id)
+        made._answer_within = DEADLINE
+        await made.ping()
+        assert not ears.all(Disconnected)

@@ -306,3 +306,24 @@ def test_the_service_is_small(manager: Manager, tmp_path: Path) -> None:
         assert int(kilobytes) < 80 * 1024
         maps = Path(f"/proc/{process.pid}/maps").read_text()
         assert "matplotlib" not in maps and "pandas" not in maps
+
+
+def test_an_account_stop_fires_when_a_price_is_moved_and_a_person_rearms_it(manager: Manager) -> None:
+    manager.write(
+        GUARDED
+        + "account_stops: {ask_seconds: 1, max_age_seconds: 5, confirm_seconds: 1, "
+        + "daily_loss: {percent: 4, action: close}, margin_cushion: {below_percent: 10, action: notify}}\n"
+    )
+    assert "account_stops.daily_loss: percent 4, action close" in manager.ask("check-config").stdout
+    manager.ready()
+    until(lambda: manager.status().account_stops[0].day_start is not None)
+    assert "daily_loss (close) guarded: the account is worth 119,000.00 USD" in manager.ask("status").stdout
+    # The stop of the position itself is further away, at half of the premium.
+    manager.ask("price", "AAPL", "130")
+    until(lambda: manager.status().units == (), 20)
+    assert "Rule fired: account daily loss" in manager.ask("explain", "AAPL").stdout
+    shown = manager.ask("status")
+    assert shown.returncode == 1
+    assert "daily_loss (close) FIRED" in shown.stdout
+    assert "rearmed at 112," in manager.ask("rearm").stdout
+    assert manager.ask("status").returncode == 0

@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Protocol
 
 from ib_connection.causes import Cause
+from position_manager.account.assignment import Dividend
+from position_manager.account.values import AccountValues
 from position_manager.journal.journal import OrderToSend
 from position_manager.model import Instrument, Position, Quote
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
@@ -167,6 +169,13 @@ class Broker(Protocol):
 
     async def read_again(self, account: str, con_id: int) -> Reread:
         """A position and all open orders, for the moment just before sending."""
+
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        """What the session's accounts are worth now. A question that is not answered does not end the session."""
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        """The next dividend of what an option is written on; None if it has none. A question that is not answered does
+        not end the session."""
 
     async def ping(self) -> None:
         """A question that any living session answers at once."""

@@ -32,6 +32,8 @@ from ib_connection.ib_library import (
     StopLimitOrder,
     Ticker,
 )
+from position_manager.account.assignment import Dividend
+from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
@@ -48,7 +50,9 @@ from position_manager.brokers.broker import (
     Session,
     ends_quotes,
 )
+from position_manager.brokers.ib_account import ask_values
 from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
+from position_manager.brokers.ib_dividends import ask_dividend
 from position_manager.brokers.ib_pace import Pace
 from position_manager.brokers.ib_words import completed_of, execution_of, number, quote_of, side_of
 from position_manager.clock import Clock
@@ -358,6 +362,18 @@ class IbBroker:
         time = self._clock.now()
         orders = await self._ask("open orders", self._open_orders, for_order=True)
         return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
+
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        """Beside all other questions: an order must not wait for it, and its number tells its answer from others."""
+        await self._pace.turn()
+        self._pace.note()
+        return await ask_values(self._session(), self._clock.now(), self._answer_within)
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        """Beside all other questions, as account values."""
+        for _ in range(3):
+            await self._pace.turn()
+        return await ask_dividend(self._session(), con_id, self._answer_within)
 
     async def ping(self) -> None:
         await self._ask("time", lambda ib: ib.reqCurrentTimeAsync())

@@ -118,7 +118,7 @@ def day_of(moment: datetime) -> date:
 
 def origin(sim: Sim) -> str:
     """What of a configuration books cannot change any more."""
-    return sim.model_dump_json(exclude={"latency_ms"}, exclude_none=True)
+    return sim.model_dump_json(exclude={"latency_ms", "cash"}, exclude_none=True)
 
 
 def instruments(sim: Sim, first_day: date, today: date) -> dict[int, Instrument]:

@@ -24,6 +24,8 @@ from pydantic import ValidationError
 
 from host_service.statefile import write_json
 from ib_connection.causes import REFUSED
+from position_manager.account.assignment import Dividend
+from position_manager.account.values import AccountValues
 from position_manager.brokers import sim_books as books_module
 from position_manager.brokers.broker import (
     BrokerError,
@@ -34,6 +36,7 @@ from position_manager.brokers.broker import (
     Reread,
     Session,
 )
+from position_manager.brokers.sim_account import values_of
 from position_manager.brokers.sim_books import BOOKS, Books, Change, SimOrder
 from position_manager.brokers.sim_config import Sim
 from position_manager.brokers.sim_market import Anchor, Market
@@ -186,6 +189,16 @@ class SimBroker:
         await self._answer("position and open orders")
         held = self._books.holdings.get(con_id) if account == self._sim.account else None
         return Reread(time, ZERO if held is None else held.quantity, self._open_orders())
+
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        time = self._clock.now()
+        await self._answer("account values")
+        return (values_of(self._books, self._market, self._instruments(), time),)
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        """Nothing simulated pays one."""
+        await self._answer("dividends")
+        return None
 
     async def ping(self) -> None:
         await self._answer("time")

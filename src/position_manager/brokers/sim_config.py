@@ -87,7 +87,8 @@ def _default_positions() -> tuple[SimPosition, ...]:
 
 class Sim(Section):
     """The simulated broker of mode sim. The same ``seed`` gives the same market: every ``tick_seconds`` each
-    underlying moves; what is sent arrives ``latency_ms`` later, and so does every answer."""
+    underlying moves; what is sent arrives ``latency_ms`` later, and so does every answer. ``cash``: what the
+    account holds in money beside its positions at the first run."""
 
     seed: Annotated[Whole, Field(ge=0, le=2**32 - 1)] = 1
     account: Annotated[str, Field(pattern=r"^DU[0-9]{3,10}$")] = "DU0000001"
@@ -100,6 +101,7 @@ class Sim(Section):
         }
     )
     positions: tuple[SimPosition, ...] = Field(default_factory=_default_positions)
+    cash: Annotated[Number, Field(ge=0)] = Decimal(100_000)
 
     @property
     def tick(self) -> timedelta:

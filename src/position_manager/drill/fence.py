@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from position_manager.account.assignment import Dividend
+from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     Broker,
     BrokerError,
@@ -114,6 +116,12 @@ class Fence:
     async def read_again(self, account: str, con_id: int) -> Reread:
         told = await self._living().read_again(account, con_id)
         return replace(told, open_orders=self._ours(told.open_orders))
+
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        return await self._living().account_values()
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        return await self._living().dividend(con_id)
 
     async def ping(self) -> None:
         await self._living().ping()

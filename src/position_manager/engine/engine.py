@@ -19,6 +19,9 @@ from zoneinfo import ZoneInfo
 from host_service import gateway_login
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
+from position_manager.account.assignment_watch import AssignmentWatch
+from position_manager.account.cooldown import Cooldowns
+from position_manager.account.watch import AccountWatch
 from position_manager.brokers.broker import (
     Broker,
     BrokerError,
@@ -142,6 +145,10 @@ class Engine:
         )
         self.orders = FollowedOrders(self.desk)
         self.closer = Closer(self.desk, self.orders)
+        self.accounts = AccountWatch(self.desk, self.closer)
+        self.cooldowns = Cooldowns(self.desk, self.closer)
+        self.assignments = AssignmentWatch(self.desk)
+        self.orders.on_filled = self.cooldowns.filled
         self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.since = now
         self.why = "starting"
@@ -195,9 +202,10 @@ class Engine:
 
     @property
     def quotes_fresh(self) -> bool:
-        """Whether every position of an open market has a quote that rules may act on; true if there is none."""
+        """Whether every position of an open market has a quote that rules may act on, and every account values that its
+        stops may act on; true if there is none."""
         causes = (verdict.cause for verdict in self.desk.guard.verdicts.values() if isinstance(verdict, Blind))
-        return all(cause in FRESH_CAUSES for cause in causes)
+        return self.accounts.fresh and all(cause in FRESH_CAUSES for cause in causes)
 
     def reload(self, config: Config) -> None:
         """New rules, already checked and fit for this process (`config.reload`)."""
@@ -222,6 +230,7 @@ class Engine:
             self._refuse_to_sell_at_once(key)
         said = []
         for closing in [c for c in self.closer.closings.values() if self.closer.means(c, what)]:
+            self.accounts.spare(closing)
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
         for key in locked:
@@ -238,6 +247,16 @@ class Engine:
         desk.read_locks()
         desk.sync_soon()
         return " ".join(said)
+
+    def rearm(self, what: str, *, by: str) -> str:
+        """A person ends the stops of the accounts (``account``): they start again at the present values; or the
+        cooldown of an underlying. Raises RefusedError."""
+        if what == "account":
+            return self.accounts.rearm(by)
+        if (done := self.cooldowns.rearm(what, by)) is not None:
+            return done
+        cooling = sorted({symbol for _, symbol in self.cooldowns.under_way()})
+        raise RefusedError(f"{what!r} cannot be rearmed; there is: {', '.join(['account', *cooling])}.")
 
     def _refuse_to_sell_at_once(self, key: Key) -> None:
         """A rule that was written before a split names prices of before it, and an average cost may lag behind a size
@@ -371,6 +390,7 @@ class Engine:
                 self._keep_due = True
             self.closer.still_held(now)
             self._ask_for_life(now)
+            self.accounts.ask(now)
             self._renew_quotes(now)
             self._probe(now)
         self._begin_loop()
@@ -412,6 +432,8 @@ class Engine:
                 self._keep_due = False
                 for _ in desk.guard.keep_in_parts(desk.journal):
                     yield True
+            self.accounts.step(desk.clock.now())
+            self.cooldowns.step(desk.clock.now())
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
                     self.closer.advance(closing)
@@ -419,6 +441,8 @@ class Engine:
             for _ in self._disaster_stops.steps():
                 yield False
             self._watch_the_unprotected(desk.clock.now())
+            self.accounts.watch_the_unprotected(desk.clock.now())
+            self.assignments.step(desk.clock.now())
         self._on_loop()
 
     def _forget_far_times(self, now: datetime) -> None:
@@ -606,6 +630,9 @@ class Engine:
                 journal.recover()
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
+                self.accounts.restore(journal)
+                self.cooldowns.restore(journal)
+                self.assignments.restore(journal)
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
@@ -718,8 +745,10 @@ class Engine:
             case HoldingSeen((account, con_id), quantity, first):
                 if not first and quantity:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
+                    self.accounts.moved(account, con_id, Decimal(0), quantity)
             case HoldingMoved((account, con_id), held, quantity, cause):
                 desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
+                self.accounts.moved(account, con_id, held, quantity)
                 if quantity:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
@@ -862,6 +891,9 @@ class Engine:
             bar = self.closer.bar(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
+            return
+        if (left := self.closer.wings.text(unit, now)) is not None:
+            guard.note(unit, Hold(pending=(left,)), now)
             return
         fired = guard.look(unit, now, self._blind, self.closer.blocked)
         if fired is not None:

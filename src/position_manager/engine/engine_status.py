@@ -9,10 +9,21 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from ib_connection.accounts import masked
+from position_manager.account.watch import AccountPicture
 from position_manager.engine.engine import Engine
 from position_manager.model import Quote
 from position_manager.orders.caps import windows
-from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
+from position_manager.reports.status import (
+    AccountRuleStatus,
+    AccountStatus,
+    CooldownStatus,
+    ExposureStatus,
+    IntentStatus,
+    LegStatus,
+    LockStatus,
+    Status,
+    UnitStatus,
+)
 from position_manager.rules.evaluation import Blind, Cause, Hold
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
@@ -63,6 +74,46 @@ def status_of(engine: Engine, config_path: str) -> Status:
         orders_today=0 if journal is None else journal.sent_since(windows(now)[1]),
         realized=realized_since(engine, _midnight(engine, now)),
         config=config_path,
+        account_stops=tuple(_account(picture, now) for picture in engine.accounts.pictures()),
+        cooldowns=_cooldowns(engine),
+        exposures=tuple(
+            ExposureStatus(
+                masked(each.position.account),
+                each.position.instrument.label,
+                each.position.quantity,
+                tuple(f"{warning.risk}: {warning.text}" for warning in each.warnings),
+                each.dividend,
+            )
+            for each in engine.assignments.exposures()
+        ),
+    )
+
+
+def _cooldowns(engine: Engine) -> tuple[CooldownStatus, ...]:
+    rule = engine.desk.config.cooldown
+    if rule is None:
+        return ()
+    return tuple(
+        CooldownStatus(masked(account), symbol, cooling.rule, cooling.label, rule.action.value, ends)
+        for (account, symbol), (cooling, ends) in engine.cooldowns.under_way().items()
+    )
+
+
+def _account(picture: AccountPicture, now: datetime) -> AccountStatus:
+    values, memory = picture.values, picture.memory
+    return AccountStatus(
+        account=masked(picture.account),
+        currency=memory.currency,
+        net_liquidation=None if values is None else values.net_liquidation,
+        excess_liquidity=None if values is None else values.excess_liquidity,
+        age=None if values is None else (now - values.time).total_seconds(),
+        day_start=memory.day_start,
+        best=memory.best,
+        to_close=len(memory.targets),
+        rules=tuple(
+            AccountRuleStatus(state.rule, state.action.value, state.verdict.value, state.text)
+            for state in picture.states
+        ),
     )
 
 
@@ -107,6 +158,8 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         word, text = "closed in shadow", shadow
     else:
         word, text = "guarded", "; ".join(verdict.pending) if isinstance(verdict, Hold) else ""
+        if (waits := engine.accounts.waits(unit)) is not None:
+            text = "; ".join(filter(None, (text, f"an account stop closes it after {waits}")))
     return UnitStatus(
         account=masked(unit.account),
         key=unit.shown_key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,6 +23,7 @@ from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
 from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
+from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
@@ -55,6 +56,7 @@ class Closer:
     def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
         self._desk = desk
         self._orders = orders
+        self.wings = Wings(desk)
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -75,6 +77,7 @@ class Closer:
 
     def restore(self, journal: Journal) -> None:
         """Decisions of former runs."""
+        self.wings.restore(journal)
         for (_, _, rule), data in journal.memory().items():
             if rule.startswith(_KEPT):
                 self._stands(Closing.from_json(data))
@@ -106,6 +109,9 @@ class Closer:
         closing = Closing(
             unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by, episodes=episodes
         )
+        # What a person asks for is closed as a whole.
+        if (wings := desk.config.worthless_wings) is not None and unit.group is not None and not by:
+            closing = replace(closing, leave=bounds(wings, unit))
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
             closing = self._begun(closing, leg, now)
@@ -232,8 +238,10 @@ class Closer:
         held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
         legs = [position for position in held if position is not None]
         intents = {con_id: desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
-        if not legs and not any(intents.values()):
-            self._closed(closing)
+        split = self.wings.split(closing, legs, intents)
+        legs = split.to_close
+        if not legs and not split.undecided and not any(intents.values()):
+            self._closed(closing, split.left)
             return
         now = desk.clock.now()
         for leg in legs_to_send(legs):
@@ -494,14 +502,17 @@ class Closer:
         if bar is not None and bar.what in set(Bound):
             del self.bars[key]
 
-    def _closed(self, closing: Closing) -> None:
-        desk = self._desk
+    def _closed(self, closing: Closing, left: Sequence[Position]) -> None:
+        desk, wings = self._desk, {leg.instrument.con_id for leg in left}
         with desk.journal.transaction():
             self._drop(closing)
             for con_id in closing.legs:
-                desk.journal.append("closed", closing.account, con_id, {"unit": closing.name, "rule": closing.rule})
+                if con_id not in wings:
+                    data = {"unit": closing.name, "rule": closing.rule}
+                    desk.journal.append("closed", closing.account, con_id, data)
                 desk.journal.forget(closing.account, con_id)
-        desk.say(desk.author.closed(closing))
+            self.wings.leave(closing, left)
+        desk.say(desk.author.closed(closing, tuple(leg.instrument.label for leg in left)))
 
     # ----- what a person asks for
 

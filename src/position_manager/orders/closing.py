@@ -35,6 +35,7 @@ class Closing:
     """A decision to close a unit. ``legs``: contract ids with the signed position when it was decided.
 
     ``episodes``: those of the legs; the decision is void once a leg is in another one (`journal.Holding`).
+    ``leave``: by contract id, the price up to which a wing is left to expire.
     ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
     or empty.
     """
@@ -50,6 +51,7 @@ class Closing:
     prices: Mapping[int, Decimal] = field(default_factory=dict)
     by: str = ""
     episodes: Mapping[int, str] = field(default_factory=dict)
+    leave: Mapping[int, Decimal] = field(default_factory=dict)
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
         """With a ladder for this contract that begins now, at the middle of a quote."""

@@ -46,7 +46,8 @@ class DisasterStops:
                 # The next loop begins anew, with what is seen then.
                 return
             if desk.guard.guards(unit) and self._closer.of(unit) is None:
-                order = None if policy is None else disaster.wanted(unit, policy)
+                left = self._closer.wings.holds(unit)
+                order = None if policy is None or left else disaster.wanted(unit, policy)
                 for leg in unit.legs:
                     self._keep(unit, leg.position, order, by_key[leg.position.key])
                 yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from position_manager.brokers.broker import BrokerError, CodeSaid, ExecutionHeard, OrderHeard
@@ -43,6 +44,8 @@ class FollowedOrders:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._cancelled_at: dict[str, datetime] = {}
+        self.on_filled: Callable[[Intent], None] = lambda _intent: None
+        """Called with an order of ours after each execution of it."""
 
     def shown(self, event: OrderHeard) -> None:
         """The broker shows an order as its own."""
@@ -95,6 +98,7 @@ class FollowedOrders:
         label = desk.label(intent.con_id)
         if intent.filled != before.filled:
             desk.say(author.executed(intent, label))
+            self.on_filled(intent)
         elif intent.state is not before.state:
             match intent.state:
                 case State.WORKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from position_manager.journal.journal import Holding, Journal
@@ -181,6 +181,10 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
         searches.holdings[key] = account.search
         if account.cause is not None:
             del searches.holdings[key]
+            if account.cause is Cause.NONE and _sum(others[key]):
+                # Positions are listed before executions: what was executed in between is in the next sync's list.
+                before_the_list = sync.snapshot.time - LISTED_WITHIN
+                others[key] = tuple(each for each in others[key] if each.fill.time < before_the_list)
             cause, average = account.cause, sync.averages.get(key)
             if _is_another(counted.get(key), now, average, others[key]) or key in sync.flat:
                 cause = Cause.REOPENED if now and before else cause
@@ -197,6 +201,8 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             yield HoldingUnexplained(key, before or ZERO, now)
 
 
+LISTED_WITHIN = timedelta(seconds=5)
+"""By so much the broker's clock may differ from ours."""
 ROUNDING = Decimal("0.000001")
 """Averages that differ by less than this part are the same."""
 SPLIT_WITHIN = Decimal("0.02")

@@ -14,6 +14,7 @@ from itertools import groupby
 
 from position_manager.config import Config
 from position_manager.model import Hours, Market, Position, Quote
+from position_manager.replay.account import ReplayedAccount
 from position_manager.replay.tape import Tick
 from position_manager.rules.evaluation import Close, Distance, Hold, Memory, QuotePolicy, Rule, evaluate
 from position_manager.rules.groups import Unit, group_positions
@@ -61,9 +62,14 @@ def always_open(positions: Iterable[Position], ticks: Sequence[Tick]) -> list[Po
 
 
 def replay(
-    positions: Mapping[str, Position], ticks: Sequence[Tick], config: Config, calendar: Calendar | None = None
+    positions: Mapping[str, Position],
+    ticks: Sequence[Tick],
+    config: Config,
+    calendar: Calendar | None = None,
+    account: ReplayedAccount | None = None,
 ) -> tuple[Outcome, ...]:
-    """Play a tape. Without a ``calendar`` the market is open from its first line to its last."""
+    """Play a tape. Without a ``calendar`` the market is open from its first line to its last;
+    without an ``account`` its stops are left out."""
     held = list(positions.values()) if calendar is not None else always_open(positions.values(), ticks)
     run = _Run(config, calendar or BrokerCalendar(), group_positions(held, config.groups).units)
     ids = {name: position.instrument.con_id for name, position in positions.items()}
@@ -73,6 +79,8 @@ def replay(
             run.look(before + max_age + _MOMENT, max_age)
         run.quotes.update((ids[line.contract], line.quote) for line in lines)
         run.look(now, timedelta.max)
+        if account is not None:
+            run.evaluate_account(account, now)
         before = now
     return tuple(run.outcomes)
 
@@ -92,6 +100,15 @@ class _Run:
         for outcome in self.outcomes:
             if outcome.closed is None:
                 self._look(outcome, market, replace(self._policy, max_age=max_age))
+
+    def evaluate_account(self, account: ReplayedAccount, now: datetime) -> None:
+        """What is still open is closed at its present price if a stop of the account says so."""
+        fired = account.evaluate_at(now, (outcome.profit for outcome in self.outcomes))
+        if fired is None:
+            return
+        for outcome in self.outcomes:
+            if outcome.closed is None:
+                outcome.closed, outcome.closed_at = Close(Rule.ACCOUNT, f"{fired.rule}: {fired.text}"), now
 
     def _look(self, outcome: Outcome, market: Market, policy: QuotePolicy) -> None:
         unit, rules = outcome.unit, self._rules[outcome.unit.key]

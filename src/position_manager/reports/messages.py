@@ -297,12 +297,22 @@ class Author:
             dedupe_key=f"refused/{closing.unit}/{label}/{gates}",
         )
 
-    def closed(self, closing: Closing) -> Message:
+    def closed(self, closing: Closing, left: tuple[str, ...] = ()) -> Message:
+        lines = (f"Left to expire: {', '.join(left)}",) if left else ()
         return self._say(
             "position_closed",
             Severity.INFO,
             f"Closed: {closing.name}",
             f"{closing.rule}, decided {closing.decided:%H:%M:%S} UTC",
+            *lines,
+        )
+
+    def worth_again(self, name: str, account: str, worth: Decimal) -> Message:
+        return self._say(
+            "wing_worth_again",
+            Severity.WARNING,
+            f"{name} was left to expire and is worth {worth:.4f} again: its rules hold",
+            fields=(("account", masked(account)),),
         )
 
     def withdrawn(self, closing: Closing, why: str) -> Message:

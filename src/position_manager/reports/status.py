@@ -84,12 +84,63 @@ class LockStatus:
 
 
 @dataclass(frozen=True)
+class AccountRuleStatus:
+    """A stop of an account. ``verdict``: ``guarded``, ``pending``, ``fired`` or ``unprotected``."""
+
+    rule: str
+    action: str
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True)
+class AccountStatus:
+    """An account with stops of its own. ``age``: seconds since the values were asked for; None without values.
+    ``to_close``: how many contracts a fired stop still has to close."""
+
+    account: str
+    currency: str
+    net_liquidation: Decimal | None
+    excess_liquidity: Decimal | None
+    age: float | None
+    day_start: Decimal | None
+    best: Decimal | None
+    to_close: int
+    rules: tuple[AccountRuleStatus, ...]
+
+
+@dataclass(frozen=True)
+class CooldownStatus:
+    """An underlying on which a stop was filled (``rule`` of ``label``), until when it cools down."""
+
+    account: str
+    symbol: str
+    rule: str
+    label: str
+    action: str
+    ends: datetime
+
+
+@dataclass(frozen=True)
+class ExposureStatus:
+    """A short option that may be assigned early. ``warnings``: its risks now; ``dividend``: what is known of the next
+    one, empty where there is none."""
+
+    account: str
+    label: str
+    quantity: Decimal
+    warnings: tuple[str, ...]
+    dividend: str
+
+
+@dataclass(frozen=True)
 class Status:
     """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
 
     ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
     the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
     profit that executions since midnight (of the rules' time zone) realised, by currency.
+    ``account_stops``: empty if the configuration has none.
     """
 
     time: datetime
@@ -108,6 +159,9 @@ class Status:
     orders_today: int
     realized: dict[str, Decimal]
     config: str
+    account_stops: tuple[AccountStatus, ...] = ()
+    cooldowns: tuple[CooldownStatus, ...] = ()
+    exposures: tuple[ExposureStatus, ...] = ()
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

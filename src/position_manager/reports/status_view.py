@@ -13,7 +13,7 @@ from rich.text import Text
 
 from position_manager.engine.connection_state import Phase
 from position_manager.reports.absent import Absent
-from position_manager.reports.status import IntentStatus, LockStatus, Status, UnitStatus
+from position_manager.reports.status import AccountStatus, IntentStatus, LockStatus, Status, UnitStatus
 from position_manager.rules.evaluation import Cause, Distance
 
 WIDEST = 1000
@@ -24,7 +24,17 @@ _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "
 
 def in_order(status: Status) -> bool:
     """Whether orders may be sent and nothing waits for a person."""
-    return status.phase == Phase.READY and not status.halts and not status.locks
+    return status.phase == Phase.READY and not status.halts and not status.locks and not _stopped(status)
+
+
+def _stopped(status: Status) -> list[str]:
+    """Account stops that have fired and do more than notify."""
+    return [
+        f"{rule.rule} of {account.account} has fired: {rule.text}"
+        for account in status.account_stops
+        for rule in account.rules
+        if rule.verdict == "fired" and rule.action != "notify"
+    ]
 
 
 def next_step(status: Status) -> str:
@@ -39,6 +49,8 @@ def next_step(status: Status) -> str:
         return f"Look at the gateway: gateway-watch status. {status.why}".rstrip()
     if status.phase != Phase.READY:
         return "Wait: it goes on by itself."
+    if stopped := _stopped(status):
+        return f"{stopped[0]}. Open no new position; to end it: position-manager rearm account"
     blind = next((unit for unit in status.units if unit.verdict == "unprotected" and not _closed(unit)), None)
     if blind is not None:
         return f"{blind.name} is not guarded: {blind.text}"
@@ -73,6 +85,21 @@ def show(status: Status, console: Console) -> None:
             _unit_lines(console, unit, status.time)
     else:
         console.print("No positions.")
+    for short in status.exposures:
+        lines = [
+            *((warning, "yellow") for warning in short.warnings),
+            *([(short.dividend, "")] if short.dividend else []),
+        ]
+        if lines:
+            console.print()
+            console.print(Text.assemble(("May be assigned ", "bold"), (short.label, "bold"), f" in {short.account}"))
+        for text, style in lines:
+            console.print(Text(f"  {text}", style=style))
+    for each in status.cooldowns:
+        text = f"until {_clock(each.ends, status.time)} UTC ({each.action}), after the {each.rule} of {each.label}"
+        console.print(Text.assemble((f"Cooldown {each.symbol} in {each.account} ", "bold"), (text, "yellow")))
+    for account in status.account_stops:
+        _account_lines(console, account)
     _work(console, status.intents, status.locks, status.time)
     console.print()
     _row(console, "Next step", next_step(status), "bold")
@@ -139,6 +166,22 @@ def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
     console.print(Text.assemble((unit.name, "bold"), " ", (said, _style(unit))))
     for rule in unit.rules or ("no rules",):
         console.print(Text(f"  {rule}"))
+
+
+def _account_lines(console: Console, account: AccountStatus) -> None:
+    """What an account is worth, and how each of its stops stands."""
+    worth = "value not known"
+    if account.net_liquidation is not None:
+        worth = f"{_money(account.net_liquidation)} {account.currency}, asked {account.age or 0:.0f} s ago"
+    console.print()
+    console.print(Text.assemble(("Account ", "bold"), (account.account, "bold"), f" {worth}"))
+    styles = {**_STYLES, "fired": "bold red", "pending": "yellow"}
+    for rule in account.rules:
+        loud = rule.verdict in ("fired", "unprotected")
+        verdict = rule.verdict.upper() if loud else rule.verdict
+        console.print(Text(f"  {rule.rule} ({rule.action}) {verdict}: {rule.text}", style=styles[rule.verdict]))
+    if account.to_close:
+        console.print(Text(f"  {account.to_close} contracts are still to be closed", style="bold red"))
 
 
 def _work(console: Console, intents: Sequence[IntentStatus], locks: Sequence[LockStatus], now: datetime) -> None:

@@ -55,6 +55,8 @@ class Rule(StrEnum):
     DELTA = "delta"
     TARGET = "target"
     TIME = "time"
+    ACCOUNT = "account stop"
+    """Of `replay` alone: a stop of the whole account closed it."""
 
 
 class Cause(StrEnum):

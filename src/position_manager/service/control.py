@@ -51,6 +51,9 @@ class Actions(Protocol):
     def release(self, what: str, *, by: str) -> str:
         """End a lock; what was done."""
 
+    def rearm(self, what: str, *, by: str) -> str:
+        """End account stops that have fired; what was done."""
+
     def reload(self) -> str:
         """Read the configuration anew; what was done."""
 
@@ -85,6 +88,14 @@ class AskRelease(_Request):
     by: _Text
 
 
+class AskRearm(_Request):
+    """End account stops that have fired."""
+
+    ask: Literal["rearm"] = "rearm"
+    what: _Text
+    by: _Text
+
+
 class AskReload(_Request):
     """Read the configuration anew."""
 
@@ -99,7 +110,7 @@ class AskPrice(_Request):
     price: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
-Request = AskStatus | AskClose | AskRelease | AskReload | AskPrice
+Request = AskStatus | AskClose | AskRelease | AskRearm | AskReload | AskPrice
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -169,6 +180,9 @@ class Server:
             case AskRelease():
                 _log.warning("%s asks to release %s", request.by, request.what)
                 return Answer(done=True, text=actions.release(request.what, by=request.by))
+            case AskRearm():
+                _log.warning("%s asks to rearm %s", request.by, request.what)
+                return Answer(done=True, text=actions.rearm(request.what, by=request.by))
             case AskReload():
                 return Answer(done=True, text=actions.reload())
             case AskPrice():

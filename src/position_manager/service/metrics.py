@@ -65,7 +65,31 @@ def _connection(status: Status, losses: int) -> Iterator[Metric]:
     if status.last_sync is not None:
         age = (status.time - status.last_sync).total_seconds()
         yield _gauge("last_sync_age_seconds", "Since the last full sync that ended well.", age)
+    yield from _accounts(status)
     yield _counter("connection_losses", "How often the connection was lost.", losses)
+
+
+def _accounts(status: Status) -> Iterator[Metric]:
+    """Of accounts with stops of their own."""
+    worth = GaugeMetricFamily(f"{_NAME}_net_liquidation", "What an account is worth.", labels=["account", "currency"])
+    stops = GaugeMetricFamily(
+        f"{_NAME}_account_stop", "Stops of accounts by verdict.", labels=["account", "rule", "verdict"]
+    )
+    # Two accounts may look alike once masked.
+    sums: dict[tuple[str, ...], float] = defaultdict(float)
+    counts: dict[tuple[str, ...], int] = defaultdict(int)
+    for account in status.account_stops:
+        if account.net_liquidation is not None:
+            sums[account.account, account.currency] += float(account.net_liquidation)
+        for rule in account.rules:
+            counts[account.account, rule.rule, rule.verdict] += 1
+    for place, amount in sums.items():
+        worth.add_metric(place, amount)
+    for stop, count in counts.items():
+        stops.add_metric(stop, count)
+    if status.account_stops:
+        yield worth
+        yield stops
 
 
 def _guarded(status: Status) -> Iterator[Metric]:

@@ -258,6 +258,13 @@ class Service:
         except JournalError as error:
             raise RefusedError(str(error)) from error
 
+    def rearm(self, what: str, *, by: str) -> str:
+        """Raises RefusedError."""
+        try:
+            return self.engine.rearm(what, by=by)
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
     def reload(self) -> str:
         """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
         desk = self.engine.desk

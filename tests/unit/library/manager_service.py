@@ -44,6 +44,9 @@ class Manager:
     def release(self, *_: Any, **__: Any) -> str:
         raise AssertionError("nobody asks for this")
 
+    def rearm(self, *_: Any, **__: Any) -> str:
+        raise AssertionError("nobody asks for this")
+
     def reload(self) -> str:
         raise AssertionError("nobody asks for this")
 

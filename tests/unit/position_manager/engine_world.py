@@ -17,6 +17,8 @@ from pathlib import Path
 
 from ib_connection.causes import REFUSED, Cause
 from notifications.message import Message
+from position_manager.account.assignment import Dividend
+from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
@@ -299,6 +301,13 @@ class World:
             self.port.say(event)
 
     port: PortBroker | None = None
+    dividends: dict[int, Dividend] = field(default_factory=dict)
+    """What the broker reports of the underlying of an option."""
+    dividends_asked: list[int] = field(default_factory=list)
+    worth: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Net liquidation value, excess liquidity and cash of each account that the broker reports."""
+    worth_at: datetime | None = None
+    """Since when the broker repeats the same answer; None: each answer is of now."""
 
 
 class PortBroker:
@@ -403,6 +412,19 @@ class PortBroker:
         await self._ask("open orders")
         return Reread(time, self.world.shown_position(con_id, account), self._open_orders())
 
+    async def account_values(self) -> tuple[AccountValues, ...]:
+        time = self.world.clock.now()
+        await self._ask("account values")
+        return tuple(
+            AccountValues(account, self.world.worth_at or time, "USD", *map(_decimal, worth))
+            for account, worth in self.world.worth.items()
+        )
+
+    async def dividend(self, con_id: int) -> Dividend | None:
+        self.world.dividends_asked.append(con_id)
+        await self._ask("dividends")
+        return self.world.dividends.get(con_id)
+
     async def ping(self) -> None:
         await self._ask("time")
 
@@ -448,6 +470,10 @@ class PortBroker:
                     self.world.end(order)
                 else:
                     order.cancelling = True
+
+
+def _decimal(text: str) -> Decimal:
+    return Decimal(text)
 
 
 class KilledError(BaseException):

@@ -72,11 +72,14 @@ def test_a_configuration_in_order_is_told_rule_set_by_rule_set(
     assert first == f"{EXAMPLE} is in order: mode paper, client 100 at 127.0.0.1:4002."
     assert [line.partition(":")[0].strip() for line in rules] == [
         "defaults", "underlyings.SPY", "groups.SPY condor", "positions[0]", "positions[1]",
+        "account_stops.daily_loss", "account_stops.drawdown", "account_stops.margin_cushion",
+        "assignment_warnings", "worthless_wings", "cooldown",
     ]  # fmt: skip
     assert rules[0] == (
         "  defaults: stop percent_of_premium 50; target percent_of_premium 80; time dte 1, before_close 00:30"
     )
     assert "trailing off" in rules[2]
+    assert rules[5] == "  account_stops.daily_loss: percent 5, action close"
 
 
 def test_every_fault_is_told_with_its_line(place: Place, capsys: Capture) -> None:

@@ -553,3 +553,35 @@ def test_the_broker_of_the_tests_gives_no_perm_id_twice(tmp_path: Path) -> None:
         assert manager.engine.ready
 
     play(tmp_path, short_puts(), story)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+def test_a_trade_between_the_lists_of_positions_and_executions_is_explained_by_the_next_sync(
+    tmp_path: Path, opens: bool
+) -> None:
+    """The list of positions is older than that of executions: counted with it, the trade would be missing later, and
+    the position would be locked."""
+
+    async def story(at: World, manager: Manager) -> None:
+        traded: list[str] = []
+
+        def trade_once(question: str) -> None:
+            if question == "completed orders" and not traded:
+                traded.append(question)
+                before, side = at.positions[42], Side.SELL if opens else Side.BUY
+                at.positions[42] = before + side.sign * 2
+                fill = Fill("between", Decimal(2), Decimal("2.50"), at.clock.now())
+                at.executions.append(Execution(ACCOUNT, 42, side, fill, at.new_perm_id(), ""))
+
+        at.on_ask = trade_once
+        await at.clock.advance(35)
+        assert traded
+        for _ in range(100):
+            at.quote(42, "2.45", "2.55")
+            await at.clock.advance(2)
+        assert manager.engine.desk.locks == {}
+        assert "position_unexplained" not in manager.kinds
+        held = manager.engine.desk.journal.holdings()[ACCOUNT, 42].quantity
+        assert held == at.positions[42] == (-4 if opens else 0)
+
+    play(tmp_path, short_puts(), story)

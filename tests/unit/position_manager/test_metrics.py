@@ -12,6 +12,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.position_manager import status_samples as samples
 
+from position_manager.reports.status import AccountRuleStatus, AccountStatus
 from position_manager.service.metrics import MetricsError, Sample, served
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -89,3 +90,14 @@ def test_a_port_that_is_taken_is_told() -> None:
 def test_without_a_port_there_are_none() -> None:
     with served(None, lambda: SAMPLE) as port:
         assert port is None
+
+
+def test_the_stops_of_accounts_that_look_alike_are_added_up() -> None:
+    account = AccountStatus(
+        "DU*****67", "USD", Decimal(94900), Decimal(1), 1.0, Decimal(100000), Decimal(100000), 2,
+        (AccountRuleStatus("daily_loss", "close", "fired", "lost"),),
+    )  # fmt: skip
+    status = replace(samples.READY, account_stops=(account, account))
+    found = scraped(lambda: replace(SAMPLE, status=status))
+    assert value(found, "net_liquidation", account="DU*****67", currency="USD") == 189800
+    assert value(found, "account_stop", account="DU*****67", rule="daily_loss", verdict="fired") == 2

@@ -150,3 +150,72 @@ def test_a_line_ends_where_its_quotes_are_too_old_and_no_earlier() -> None:
     times, prices = line_of(samples, max_age, lambda each: each.price)
     assert [(time - BEGIN).total_seconds() for time in times] == [0, 10, 20, 30, 50, 51, 61, 90]
     assert [str(price) for price in prices] == ["0.0", "10.0", "20.0", "nan", "50.0", "51.0", "nan", "90.0"]
+
+
+def account_tape(tmp_path: Path, action: str = "close") -> list[str]:
+    """A stock and a put whose losses come to a tenth of the account, without a stop of their own."""
+    (tmp_path / "positions.yml").write_text(
+        "positions:\n"
+        "  - {name: stock, symbol: SPY, quantity: 100, average_price: 450}\n"
+        "  - {name: other, symbol: AAPL, quantity: 100, average_price: 200}\n"
+    )
+    lines = [HEADER]
+    for second, price in ((0, 450), (20, 450), (40, 380), (60, 450), (80, 380), (100, 378), (120, 300)):
+        time = (BEGIN + timedelta(seconds=second)).isoformat()
+        lines += [f"{time},stock,{price},{price}.02,,,", f"{time},other,200,200.02,,,"]
+    (tmp_path / "tape.csv").write_text("\n".join(lines))
+    (tmp_path / "rules.yml").write_text(
+        "mode: sim\ndefaults: {stop: {price: 1}}\nquotes: {max_age_seconds: 30}\n"
+        f"account_stops: {{daily_loss: {{percent: 5, action: {action}}}, "
+        "margin_cushion: {below_percent: 5, action: notify}}\n"
+    )
+    files = [str(tmp_path / name) for name in ("tape.csv", "positions.yml", "rules.yml")]
+    return ["replay", files[0], "--positions", files[1], "--config", files[2]]
+
+
+def test_a_stop_of_the_account_closes_all_that_is_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = account_tape(tmp_path)
+    assert main([*command, "--net-liquidation", "100000", "--json"]) == 0
+    stock, other, fired = json.loads(capsys.readouterr().out)
+    assert [each["rule"] for each in (stock, other)] == ["account stop"] * 2
+    assert stock["profit"] == "-7200", "the loss at 10:00:40 was one odd quote"
+    assert fired["account_stop"] == "daily_loss"
+    assert "92,800.00 USD, 7,200.00 USD (7.20 %) lost against 100,000.00 USD" in fired["text"]
+    assert main(command) == 0
+    assert "not replayed; name the account's value with --net-liquidation" in capsys.readouterr().out
+
+
+def test_a_stop_of_the_account_that_closes_nothing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*account_tape(tmp_path, "halt"), "--net-liquidation", "100000"]) == 0
+    told = capsys.readouterr().out
+    assert "account daily_loss (halt) at 10:01:40" in told
+    assert "margin_cushion: not replayed" in told
+    assert told.count("open") >= 2
+
+
+def test_early_assignment_is_listed_once_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "positions.yml").write_text(
+        "positions:\n  - {name: call, symbol: SPY, kind: OPT, expiry: 2026-12-18, strike: 450, right: C, quantity: -1, "
+        "average_price: 5}\n"
+    )
+    lines = [HEADER]
+    for second, bid, ask in ((0, "20.50", "20.70"), (5, "20.00", "20.04"), (10, "20.00", "20.04")):
+        lines.append(f"{(BEGIN + timedelta(seconds=second)).isoformat()},call,{bid},{ask},,,470")
+    (tmp_path / "tape.csv").write_text("\n".join(lines))
+    (tmp_path / "rules.yml").write_text(
+        "mode: sim\ndefaults: {stop: {price: 100}}\ncooldown: {minutes: 5}\n"
+        "assignment_warnings: {dividends: {SPY: [{ex_date: 2026-11-25, amount: 1.5}]}}\n"
+    )
+    files = [str(tmp_path / name) for name in ("tape.csv", "positions.yml", "rules.yml")]
+    command = ["replay", files[0], "--positions", files[1], "--config", files[2]]
+    assert main(command) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "call: ex-dividend at 10:00:00: 1.5 a share on 2026-11-25 (the settings), in 2 days" in told
+    assert told.count("call: early assignment at 10:00:05") == 1
+    assert "cooldown: not replayed" in told
+    assert main([*command, "--json"]) == 0
+    assert [each.get("risk") for each in json.loads(capsys.readouterr().out)] == [
+        None,
+        "ex-dividend",
+        "early assignment",
+    ]

@@ -1,0 +1,1 @@
+"""Rules about a whole account, and about what was closed before."""

@@ -1,0 +1,209 @@
+"""The time after a stop: what is opened again on the same underlying is alerted about, or closed.
+
+The manager opens nothing, so it cannot keep anybody from trading. It recognises an opening by its episode: every
+position that was not held when the stop was filled, as soon as a full sync has counted it. What was assigned is not
+opened by anybody, and what may cover a short position is never closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from position_manager.account.messages import AccountAuthor
+from position_manager.account.priority import waits_for
+from position_manager.account.settings import Cooldown, CooldownAction
+from position_manager.account.watch import RULE as ACCOUNT_RULE
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import Journal
+from position_manager.model import Position
+from position_manager.orders import disaster
+from position_manager.orders.closer import Closer
+from position_manager.orders.intents import REF_PREFIX, Intent
+from position_manager.rules.evaluation import Rule
+from position_manager.rules.groups import Unit
+
+RULE = "cooldown"
+STOPS = frozenset({Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, disaster.RULE})
+_STORED = "cooldown of "
+Place = tuple[str, str]
+"""Account and underlying."""
+
+
+@dataclass(frozen=True)
+class Cooling:
+    """One underlying in one account, from the fill of a stop (``rule``, at ``since``) on. ``known``: the episodes of
+    what was held then, by contract; ``seen``: those of what was opened since and was dealt with."""
+
+    since: datetime
+    rule: str
+    label: str
+    known: Mapping[int, str] = field(default_factory=dict)
+    seen: Mapping[int, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return _COOLING.dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str) -> Cooling:
+        """Raises ValueError if the text is none."""
+        try:
+            return _COOLING.validate_json(text)
+        except ValidationError as error:
+            raise ValueError(f"this is no cooldown: {error}") from error
+
+
+_COOLING = TypeAdapter(Cooling)
+
+
+class Cooldowns:
+    """All that are under way. They are in the journal."""
+
+    def __init__(self, desk: Desk, closer: Closer) -> None:
+        self._desk = desk
+        self._closer = closer
+        self._cooling: dict[Place, Cooling] = {}
+
+    @property
+    def _rule(self) -> Cooldown | None:
+        return self._desk.config.cooldown
+
+    @property
+    def _author(self) -> AccountAuthor:
+        return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
+
+    def restore(self, journal: Journal) -> None:
+        for (account, _, rule), data in journal.memory().items():
+            if rule.startswith(_STORED):
+                try:
+                    self._cooling[account, rule.removeprefix(_STORED)] = Cooling.from_json(data)
+                except ValueError as error:
+                    journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
+
+    def under_way(self) -> Mapping[Place, tuple[Cooling, datetime]]:
+        """Each with its end."""
+        rule = self._rule
+        return {} if rule is None else {place: (each, each.since + rule.span) for place, each in self._cooling.items()}
+
+    def filled(self, intent: Intent) -> None:
+        """An order of ours was executed, in part or in full."""
+        if self._rule is None or not (intent.rule in STOPS or intent.rule.startswith(ACCOUNT_RULE)):
+            return
+        desk = self._desk
+        instrument = desk.instruments.get(intent.con_id)
+        if instrument is None:
+            return
+        place, label = (intent.account, instrument.symbol), instrument.label
+        now = desk.clock.now()
+        since = min(now, intent.fills[-1].time) if intent.fills else now
+        before = self._cooling.get(place)
+        if before is not None:
+            self._store(place, replace(before, since=max(since, before.since), rule=intent.rule, label=label))
+            return
+        if now >= since + self._rule.span:
+            return
+        known = {position.instrument.con_id: self._episode(position) for position in self._held(place)}
+        known[intent.con_id] = desk.guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
+        with desk.journal.transaction():
+            desk.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
+            self._store(place, Cooling(since, intent.rule, label, known))
+
+    def rearm(self, symbol: str, by: str) -> str | None:
+        """A person ends the cooldowns of an underlying; what was done, None if there is none."""
+        places = [place for place in self._cooling if place[1] == symbol]
+        for place in places:
+            self._end(place, f"ended by {by}")
+        return f"The cooldown of {symbol} is over." if places else None
+
+    def step(self, now: datetime) -> None:
+        """Deal with what was opened, and end what is over."""
+        desk, rule = self._desk, self._rule
+        if not desk.ready or desk.fault is not None:
+            return
+        for place, cooling in list(self._cooling.items()):
+            if rule is None or now >= cooling.since + rule.span:
+                self._end(place, "it is over")
+                continue
+            for position in self._held(place):
+                episode, con_id = self._episode(position), position.instrument.con_id
+                present = self._cooling[place]
+                if episode and episode not in (present.known.get(con_id), present.seen.get(con_id)):
+                    dealt_with = replace(present, seen={**present.seen, con_id: episode})
+                    self._opened(place, dealt_with, position, rule)
+
+    def _opened(self, place: Place, cooling: Cooling, position: Position, rule: Cooldown) -> None:
+        desk, (account, symbol) = self._desk, place
+        unit = next(
+            (u for u in desk.guard.units_of(position.instrument.con_id) if u.account == account),
+            None,
+        )
+        spared = "the cooldown only notifies"
+        if rule.action is CooldownAction.CLOSE:
+            spared = "it is held by nothing that is guarded" if unit is None else self._spared(unit, position, cooling)
+        ends = cooling.since + rule.span
+        data = {"underlying": symbol, "stop": cooling.rule, "ends": ends, "why": spared or "it is closed"}
+        with desk.journal.transaction():
+            desk.journal.append("opened in a cooldown", *position.key, data)
+            self._store(place, cooling)
+        desk.say(
+            self._author.opened_in_cooldown(
+                account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
+            )
+        )
+        if unit is not None and not spared:
+            text = (
+                f"cooldown: opened before {ends:%H:%M:%S} UTC, {rule.minutes} minutes after the {cooling.rule} of "
+                f"{cooling.label} was filled"
+            )
+            self._closer.decide(unit, RULE, text)
+
+    def _spared(self, unit: Unit, position: Position, cooling: Cooling) -> str:
+        """Why a unit is not closed although the cooldown closes; empty if it is."""
+        desk = self._desk
+        if desk.halted:
+            return f"halted: {desk.halted[0].reason}"
+        if self._closer.of(unit) is not None:
+            return "it is being closed already"
+        if any(position.key == lock for lock in desk.locks):
+            return "it is locked"
+        traded = (
+            execution.fill
+            for execution in desk.seen.executions
+            if (execution.account, execution.con_id) == position.key and not execution.ref.startswith(REF_PREFIX)
+        )
+        if not any(traded):
+            return "no execution shows that it was bought or sold: it may have been assigned"
+        if any(leg.instrument.con_id in cooling.known and self._is_known(leg.position, cooling) for leg in unit.legs):
+            return f"{unit.name} has legs that were held before"
+        others = [each for each in desk.guard.units if each.account == unit.account]
+        if (other := waits_for(unit, others)) is not None:
+            return f"it may cover {other.name}, which is short"
+        return ""
+
+    def _is_known(self, position: Position, cooling: Cooling) -> bool:
+        return self._episode(position) == cooling.known.get(position.instrument.con_id)
+
+    def _held(self, place: Place) -> list[Position]:
+        held = self._desk.guard.positions.values()
+        return [position for position in held if (position.account, position.instrument.symbol) == place]
+
+    def _episode(self, position: Position) -> str:
+        return self._desk.guard.episodes.get(position.key, "")
+
+    def _store(self, place: Place, cooling: Cooling) -> None:
+        self._desk.journal.remember(place[0], 0, _STORED + place[1], cooling.to_json())
+        self._cooling[place] = cooling
+
+    def _end(self, place: Place, why: str) -> None:
+        journal = self._desk.journal
+        with journal.transaction():
+            journal.drop(place[0], 0, _STORED + place[1])
+            journal.append("cooldown over", place[0], 0, {"underlying": place[1], "why": why})
+        del self._cooling[place]
+
+
+def _key(intent: Intent) -> tuple[str, int]:
+    return intent.account, intent.con_id

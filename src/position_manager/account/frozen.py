@@ -1,0 +1,46 @@
+"""Whether an account's value stands still although what it holds does not. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from position_manager.account.values import AccountValues
+
+AFTER = timedelta(minutes=5)
+"""More than the three minutes that IB documents as the longest time between two updates."""
+MOVED = Decimal("0.005")
+"""By this part of the account's value the positions must have moved on our own quotes."""
+
+
+@dataclass(frozen=True)
+class LastChange:
+    """The value as it last changed, what the positions (``held`` names them) were worth on our own quotes then, and
+    since when they are worth something else (None if they are not)."""
+
+    net_liquidation: Decimal
+    marks: Decimal
+    held: str
+    moved_since: datetime | None = None
+
+
+def since_change(before: LastChange | None, values: AccountValues, marks: Decimal, held: str) -> LastChange:
+    """The last change after one more answer. Other positions, or a clock that was set back, start it again."""
+    if before is None or (before.net_liquidation, before.held) != (values.net_liquidation, held):
+        return LastChange(values.net_liquidation, marks, held)
+    if abs(marks - before.marks) < MOVED * abs(values.net_liquidation):
+        return replace(before, moved_since=None)
+    since = before.moved_since
+    return before if since is not None and since <= values.time else replace(before, moved_since=values.time)
+
+
+def frozen(last: LastChange, values: AccountValues, marks: Decimal) -> str | None:
+    """Why the value is not believed; None if it is."""
+    if last.moved_since is None or values.time - last.moved_since < AFTER:
+        return None
+    minutes = (values.time - last.moved_since).total_seconds() / 60
+    return (
+        f"the broker has reported the same value for {minutes:.0f} min, while the positions moved by "
+        f"{abs(marks - last.marks):,.2f} on live quotes"
+    )

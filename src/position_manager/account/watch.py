@@ -1,0 +1,390 @@
+"""The stops of accounts at work: asks for the values, fires, and carries on what a fired rule has to close.
+
+A fired rule and what it has to close are on disk before anything follows from them. Orders are the closer's: each unit
+is decided on as by a rule of its own, and passes the same gates.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from ib_connection.accounts import masked
+from position_manager.account.frozen import LastChange, frozen, since_change
+from position_manager.account.messages import AccountAuthor
+from position_manager.account.priority import in_order, waits_for
+from position_manager.account.settings import AccountRules, Action
+from position_manager.account.stops import (
+    AccountMemory,
+    Circumstances,
+    Fired,
+    Outcome,
+    RuleState,
+    Verdict,
+    blind,
+    evaluate,
+    unusable,
+)
+from position_manager.account.values import AccountValues
+from position_manager.brokers.broker import BrokerError
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import Journal
+from position_manager.model import Kind, Position
+from position_manager.orders.closer import Closer
+from position_manager.orders.closing import Closing
+from position_manager.refused import RefusedError
+from position_manager.rules.groups import Unit
+from position_manager.sessions.hours import open_hours, session_at
+
+_log = logging.getLogger(__name__)
+
+ALERT_AFTER = timedelta(seconds=60)
+"""So long a rule may be unprotected before people are notified."""
+RULE = "account "
+"""What the rule of a decision to close begins with if a stop of the account has taken it."""
+_STORED = "account stops"
+
+
+@dataclass(frozen=True)
+class AccountPicture:
+    """How the rules of one account stand, for `status`. ``values``: the last usable answer."""
+
+    account: str
+    values: AccountValues | None
+    memory: AccountMemory
+    states: tuple[RuleState, ...]
+
+
+class AccountWatch:
+    """The stops of every guarded account."""
+
+    def __init__(self, desk: Desk, closer: Closer) -> None:
+        self._desk = desk
+        self._closer = closer
+        self._values: dict[str, AccountValues] = {}
+        self._memories: dict[str, AccountMemory] = {}
+        self._states: dict[str, tuple[RuleState, ...]] = {}
+        self._changed: dict[str, LastChange] = {}
+        self._asked: datetime | None = None
+        self._asking = False
+        self._blind_since: dict[tuple[str, str], datetime] = {}
+        self._notified: set[tuple[str, str]] = set()
+        self._waiting: dict[str, str] = {}
+        """By unit that has yet to be closed: the unit that must be closed before it."""
+
+    @property
+    def _rules(self) -> AccountRules | None:
+        return self._desk.config.account_stops
+
+    @property
+    def _author(self) -> AccountAuthor:
+        return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
+
+    def restore(self, journal: Journal) -> None:
+        """What a former run has stored. What cannot be read starts again, and the journal records that."""
+        for (account, _, rule), data in journal.memory().items():
+            if rule == _STORED:
+                try:
+                    self._memories[account] = AccountMemory.from_json(data)
+                except ValueError as error:
+                    journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
+
+    # ----- what others ask
+
+    @property
+    def fresh(self) -> bool:
+        """Whether every rule could be evaluated; true without rules."""
+        rules = self._rules
+        if rules is None:
+            return True
+        now = self._desk.clock.now()
+        return all(
+            unusable(self._values.get(account), now, rules.max_age) is None
+            and all(state.verdict is not Verdict.BLIND for state in self._states.get(account, ()))
+            for account in self._desk.accounts
+        )
+
+    def pictures(self) -> tuple[AccountPicture, ...]:
+        """How each account stands."""
+        rules, now = self._rules, self._desk.clock.now()
+        if rules is None:
+            return ()
+        return tuple(
+            AccountPicture(
+                account, self._values.get(account), self._memory(account), self._states_of(account, rules, now)
+            )
+            for account in self._desk.accounts
+        )
+
+    def waits(self, unit: Unit) -> str | None:
+        """Which unit must be closed before this one, which an account stop has to close."""
+        return self._waiting.get(unit.key)
+
+    def rearm(self, by: str) -> str:
+        """A person accepts the accounts as they are; what was done. Raises RefusedError."""
+        desk, rules = self._desk, self._rules
+        if rules is None:
+            raise RefusedError("The configuration has no rules of the account.")
+        now = desk.clock.now()
+        for account in desk.accounts:
+            why = unusable(self._values.get(account), now, rules.max_age)
+            if why is not None or not desk.ready:
+                raise RefusedError(f"{masked(account)} cannot be rearmed: {why or 'not connected'}.")
+        said = []
+        for account in desk.accounts:
+            before = self._memory(account)
+            with desk.journal.transaction():
+                desk.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
+                self._store(account, before.rearmed(self._values[account]))
+            for rule in before.fired:
+                desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
+            fired = ", ".join(before.fired) or "nothing"
+            said.append(
+                f"{masked(account)}: rearmed at {self._values[account].net_liquidation:,.2f} "
+                f"{self._values[account].currency}; {fired} had fired."
+            )
+        closing = [each.name for each in self._closer.closings.values() if each.rule.startswith(RULE)]
+        if closing:
+            said.append(f"Still being closed: {', '.join(closing)}. To withdraw one: position-manager release NAME")
+        self._waiting.clear()
+        return " ".join(said)
+
+    def spare(self, closing: Closing) -> None:
+        """A person has withdrawn a decision: the account stop leaves that unit alone."""
+        memory = self._memories.get(closing.account)
+        if memory is not None and memory.targets.keys() & closing.legs.keys():
+            left = {key: episode for key, episode in memory.targets.items() if key not in closing.legs}
+            self._store(closing.account, replace(memory, targets=left))
+
+    def moved(self, account: str, con_id: int, before: Decimal, quantity: Decimal) -> None:
+        """Somebody else than the manager has changed a position: alert if it grew although a stop has fired."""
+        fired = [each.rule for each in self._memory(account).fired.values() if each.action is not Action.NOTIFY]
+        grew = abs(quantity) > abs(before) or before * quantity < 0
+        if self._rules is None or not fired or not grew:
+            return
+        desk = self._desk
+        label, now = desk.label(con_id), desk.clock.now()
+        data = {"before": before, "quantity": quantity, "fired": ", ".join(fired)}
+        desk.journal.append("opened although an account stop has fired", account, con_id, data)
+        desk.say(self._author.opened_all_the_same(account, label, before, quantity, ", ".join(fired), now))
+
+    # ----- steps
+
+    def ask(self, now: datetime) -> None:
+        """Ask for the values when it is time to."""
+        desk, rules = self._desk, self._rules
+        if rules is None or not desk.ready or self._asking:
+            return
+        if self._asked is None or abs(now - self._asked) >= rules.every:
+            self._asked, self._asking = now, True
+            desk.spawn(self._ask())
+
+    async def _ask(self) -> None:
+        try:
+            answers = await self._desk.broker.account_values()
+        except BrokerError as error:
+            _log.warning("%s", error)
+            return
+        finally:
+            self._asking = False
+            self._desk.wake.set()
+        for values in answers:
+            if values.account in self._desk.accounts:
+                self._learn(values)
+
+    def _learn(self, values: AccountValues) -> None:
+        """Evaluate one answer; each only once, and only while something could follow from it."""
+        desk, rules, account = self._desk, self._rules, values.account
+        before, now = self._values.get(account), desk.clock.now()
+        if before is not None and values.time <= before.time <= now:
+            return
+        self._values[account] = values
+        if rules is None or not desk.ready or desk.fault is not None:
+            return
+        if unusable(values, now, rules.max_age) is not None:
+            return
+        at = self._circumstances(account, now)
+        if (marks := self._marks(account, now)) is not None:
+            last = since_change(self._changed.get(account), values, marks, at.held)
+            self._changed[account] = last
+            if (why := frozen(last, values, marks)) is not None:
+                self._states[account] = blind(rules, self._memory(account), why)
+                return
+        outcome = evaluate(rules, values, self._memory(account), at)
+        self._carry_out(account, outcome, values)
+        self._states[account] = outcome.states
+
+    def _marks(self, account: str, now: datetime) -> Decimal | None:
+        """What the positions are worth at the middle of our own quotes; None unless all of them are live."""
+        guard, worth = self._desk.guard, Decimal(0)
+        for position in guard.positions.values():
+            if position.account == account:
+                quote = guard.quote(position.instrument.con_id)
+                if quote is None or quote.mid is None or quote.problem(now, self._desk.config.quotes.max_age):
+                    return None
+                worth += position.quantity * quote.mid * position.instrument.multiplier
+        return worth
+
+    def _circumstances(self, account: str, now: datetime) -> Circumstances:
+        desk = self._desk
+        held = [position for position in desk.guard.positions.values() if position.account == account]
+        halt = desk.halts.read()
+        return Circumstances(
+            now,
+            desk.config.hours.zone,
+            any(self._is_open(position, now) for position in held),
+            " ".join(sorted(f"{position.instrument.con_id}:{position.quantity}" for position in held)),
+            any(position.instrument.kind is Kind.FUTURE for position in held),
+            f"halted: {halt[0].reason}; to end it: {halt[0].remedy}" if halt else "",
+        )
+
+    def _is_open(self, position: Position, now: datetime) -> bool:
+        """Whether it could be sold or bought now; not in the grace after an opening, when its marks are odd."""
+        config = self._desk.config
+        sessions = open_hours(self._desk.calendar, position.instrument, now, outside_rth=config.orders.outside_rth)
+        session = session_at(sessions, now)
+        grace = timedelta(seconds=float(config.quotes.opening_grace_seconds))
+        return session is not None and now - session.begin >= grace
+
+    def _carry_out(self, account: str, outcome: Outcome, values: AccountValues) -> None:
+        """Write down what an answer means, then notify. What cannot be written down has not happened."""
+        desk, memory = self._desk, outcome.memory
+        before = self._memory(account)
+        if any(fired.action is Action.CLOSE for fired in outcome.fired):
+            memory = replace(memory, targets=self._held(account))
+        if outcome.fired or outcome.over:
+            with desk.journal.transaction():
+                for fired in outcome.fired:
+                    desk.journal.append("account stop", account, 0, _evidence(fired, values, memory))
+                for rule in outcome.over:
+                    desk.journal.append("account stop over", account, 0, {"rule": rule})
+                self._store(account, memory)
+        elif not desk.busy:
+            if memory.day_start is not None and before.day_start != memory.day_start:
+                desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})
+            self._store(account, memory)
+        else:
+            # An order under way must not wait for the disk; the next answer is written down.
+            self._memories[account] = memory
+        for fired in outcome.fired:
+            desk.say(self._author.account_fired(account, fired, shadow=not desk.config.mode.sends))
+        for rule in outcome.over:
+            desk.say(self._author.account_over(account, rule, "its episode is over"))
+        if outcome.fired:
+            desk.wake.set()
+            self.step(desk.clock.now())
+
+    def _held(self, account: str) -> dict[int, str]:
+        guard = self._desk.guard
+        return {key[1]: guard.episodes.get(key, "") for key in guard.positions if key[0] == account}
+
+    def step(self, now: datetime) -> None:
+        """Decide to close what a fired rule still has to close, as far as its turn has come."""
+        desk = self._desk
+        self._waiting.clear()
+        if not desk.ready or desk.fault is not None or desk.halted:
+            return
+        for account, memory in list(self._memories.items()):
+            if memory.targets:
+                self._close_targets(account, memory, now)
+
+    def _close_targets(self, account: str, memory: AccountMemory, now: datetime) -> None:
+        desk, guard = self._desk, self._desk.guard
+        present = self._held(account)
+        targets = {
+            con_id: episode
+            for con_id, episode in memory.targets.items()
+            if con_id in present and (not episode or present[con_id] in ("", episode))
+        }
+        units = [
+            unit
+            for unit in guard.units
+            if unit.account == account and any(leg.instrument.con_id in targets for leg in unit.legs)
+        ]
+        by = next((each for each in memory.fired.values() if each.action is Action.CLOSE), None)
+        rule, text = (RULE + by.rule.replace("_", " "), by.text) if by else (f"{RULE}stop", "an account stop has fired")
+        for unit in in_order(units):
+            if self._closer.of(unit) is not None:
+                continue
+            if self._closer.wings.holds(unit):
+                targets.pop(unit.legs[0].instrument.con_id, None)
+                continue
+            if any((account, leg.instrument.con_id) in desk.locks for leg in unit.legs):
+                self._waiting[unit.key] = "a person: it is locked"
+                continue
+            other = waits_for(unit, units)
+            if other is not None and desk.config.mode.sends:
+                self._waiting[unit.key] = other.name
+                continue
+            self._closer.decide(unit, rule, text)
+            if not desk.config.mode.sends:
+                for leg in unit.legs:
+                    targets.pop(leg.instrument.con_id, None)
+        if targets != dict(memory.targets):
+            self._store(account, replace(self._memory(account), targets=targets))
+
+    def watch_the_unprotected(self, now: datetime) -> None:
+        """Notify of rules that could not be evaluated for long, and of the end of it."""
+        desk, rules, before = self._desk, self._rules, self._blind_since
+        self._blind_since = {}
+        if rules is None or not desk.ready:
+            return
+        for account in desk.accounts:
+            for state in self._states_of(account, rules, now):
+                key = (account, state.rule)
+                if state.verdict is Verdict.BLIND:
+                    since = min(now, before.get(key, now))
+                    self._blind_since[key] = since
+                    if key not in self._notified and now - since >= ALERT_AFTER:
+                        self._notified.add(key)
+                        desk.say(self._author.account_blind(account, state, (now - since).total_seconds()))
+                elif key in self._notified:
+                    self._notified.discard(key)
+                    desk.say(self._author.account_seen(account, state.rule))
+
+    # ----- memory
+
+    def _states_of(self, account: str, rules: AccountRules, now: datetime) -> tuple[RuleState, ...]:
+        desk, memory = self._desk, self._memory(account)
+        why = unusable(self._values.get(account), now, rules.max_age)
+        if not desk.ready:
+            why = f"the connection is {desk.connection.phase}"
+        elif desk.fault is not None:
+            why = desk.fault
+        states = self._states.get(account, ())
+        if why is None and [state.rule for state in states] == list(rules.own_rules):
+            return tuple(_as_remembered(state, memory.fired) for state in states)
+        return blind(rules, memory, why or "not evaluated yet")
+
+    def _memory(self, account: str) -> AccountMemory:
+        return self._memories.get(account, AccountMemory())
+
+    def _store(self, account: str, memory: AccountMemory) -> None:
+        self._desk.journal.remember(account, 0, _STORED, memory.to_json())
+        self._memories[account] = memory
+
+
+def _as_remembered(state: RuleState, fired: Mapping[str, Fired]) -> RuleState:
+    """The state as it is after a person has rearmed the rule since the last answer."""
+    if state.verdict is Verdict.FIRED and state.rule not in fired:
+        return replace(state, verdict=Verdict.PENDING, text="rearmed; evaluated at the next answer")
+    return state
+
+
+def _evidence(fired: Fired, values: AccountValues, memory: AccountMemory) -> dict[str, object]:
+    return {
+        "rule": fired.rule,
+        "action": fired.action.value,
+        "text": fired.text,
+        "net_liquidation": values.net_liquidation,
+        "excess_liquidity": values.excess_liquidity,
+        "cash": values.cash,
+        "currency": values.currency,
+        "asked": values.time,
+        "day_start": memory.day_start,
+        "best": memory.best,
+        "to_close": len(memory.targets),
+    }
