@@ -26,6 +26,7 @@ from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.spread import SpreadBound
+from position_manager.rules.rule_contradictions import within
 from position_manager.rules.rule_set import (
     CalendarDay,
     DayTime,
@@ -459,8 +460,18 @@ def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     for key, rules in config.rule_sets():
         side = rules.match.side if isinstance(rules, PositionRules) else None
         yield from _stop_and_target(key, rules, side)
+        yield from within(key, rules, side, _short_options_possible(rules))
         yield from _disaster(key, rules, config.disaster_stop)
     yield from _duplicates(config)
+
+
+def _short_options_possible(rules: RuleSet) -> bool:
+    """Whether a unit of this level can hold a short option, as far as the level itself says what it is for."""
+    if isinstance(rules, Group):
+        return any(leg.ratio < 0 and leg.kind not in (Kind.STOCK, Kind.FUTURE) for leg in rules.legs)
+    if isinstance(rules, PositionRules):
+        return rules.match.side != "long" and rules.match.kind not in (Kind.STOCK, Kind.FUTURE)
+    return True
 
 
 def _accounts(config: Config) -> Iterator[tuple[Key, str]]:

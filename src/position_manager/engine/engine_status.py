@@ -13,7 +13,7 @@ from position_manager.engine.engine import Engine
 from position_manager.model import Quote
 from position_manager.orders.caps import windows
 from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
-from position_manager.rules.evaluation import Blind, Cause, Hold
+from position_manager.rules.evaluation import Blind, Cause, Hold, Rule
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
 
@@ -120,7 +120,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         verdict=word,
         text=text,
         rules=tuple(
-            f"{name}: {_wording(rule)} ({resolved.origins[name]})"
+            f"{name}: {_wording(rule)} ({resolved.origins[name]}){_done(name, guard.levels_done(unit))}"
             for name, rule in resolved.rules.own_rules.items()
             if name in resolved.origins
         ),
@@ -144,7 +144,17 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
 def _wording(rule: Section | str) -> str:
     if isinstance(rule, str):
         return rule
-    return ", ".join(f"{name} {value}" for name, value in rule.model_dump(mode="json", exclude_none=True).items())
+    given = rule.model_dump(mode="json", exclude_none=True).items()
+    return ", ".join(f"{name} {_list(value) if isinstance(value, list) else value}" for name, value in given)
+
+
+def _list(entries: list[dict[str, object]]) -> str:
+    """The steps or levels of a rule, in order."""
+    return "; ".join(", ".join(f"{name} {value}" for name, value in entry.items()) for entry in entries)
+
+
+def _done(rule: str, levels: tuple[int, ...]) -> str:
+    return f"; done: {', '.join(map(str, levels))}" if levels and rule == Rule.PARTIAL else ""
 
 
 def _sides(quote: Quote | None) -> tuple[Decimal | None, Decimal | None]:

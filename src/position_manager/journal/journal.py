@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from ib_connection.accounts import masked_list
+from position_manager.journal.episodes import continued
 from position_manager.model import ZERO
-from position_manager.orders.evidence import Execution, Finding
+from position_manager.orders.evidence import Cause, Execution, Finding
 from position_manager.orders.intents import (
     AT_BROKER,
     OPEN,
@@ -744,14 +745,16 @@ class Journal(JournalReader):
         """Write down what a position is, when it is first seen or its change is explained by something else than our
         fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
         begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
-        ``anew``. ``average``: the average price that the broker reports for it."""
+        ``anew``; it continues the one before (`episodes`) unless the position was closed and opened again.
+        ``average``: the average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity or anew:
                 self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
             for execution in others:
                 self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
-            return self._hold(account, con_id, quantity, average=average, anew=anew)
+            reopened = cause == Cause.REOPENED
+            return self._hold(account, con_id, quantity, average=average, anew=anew, reopened=reopened)
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
         """The OCA group of a holding that is as it is expected to be."""
@@ -765,7 +768,14 @@ class Journal(JournalReader):
         return known.oca_group
 
     def _hold(
-        self, account: str, con_id: int, quantity: Decimal, *, average: Decimal | None = None, anew: bool = False
+        self,
+        account: str,
+        con_id: int,
+        quantity: Decimal,
+        *,
+        average: Decimal | None = None,
+        anew: bool = False,
+        reopened: bool = False,
     ) -> Holding:
         """Write down a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one
         of them trade; after an execution the broker would refuse further orders in the group."""
@@ -773,13 +783,13 @@ class Journal(JournalReader):
         same = known is not None and known.quantity == quantity and not anew
         if known is not None and same and average in (None, known.average):
             return known
-        goes_on = known is not None and known.quantity * quantity > 0 and not anew
-        holding = Holding(
-            quantity,
-            known.oca_group if known is not None and same else f"pm-{self._new_id()}",
-            known.episode if known is not None and goes_on else f"{self._new_id()}" if quantity else "",
-            average,
-        )
+        goes_on = known is not None and known.episode != "" and known.quantity * quantity > 0 and not reopened
+        if known is None or not goes_on:
+            episode = self._new_id() if quantity else ""
+        else:
+            episode = continued(known.episode) if anew else known.episode
+        group = known.oca_group if known is not None and same else f"pm-{self._new_id()}"
+        holding = Holding(quantity, group, episode, average)
         self._write(
             "INSERT INTO holdings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = excluded.quantity,"
             " oca_group = excluded.oca_group, episode = excluded.episode, average = excluded.average",

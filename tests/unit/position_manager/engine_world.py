@@ -468,6 +468,19 @@ GROUP: Mapping[str, object] = {
         }
     },
 }
+HALF: Mapping[str, object] = {"levels": [{"percent_of_premium": 40, "close_percent": 50}], "then_breakeven": True}
+PARTS: Mapping[str, object] = {
+    "mode": "paper",
+    "defaults": {
+        "stop": {"percent_of_premium": 50},
+        "target": {"percent_of_premium": 60},
+        "partial_targets": HALF,
+    },
+}
+GROUP_PARTS: Mapping[str, object] = {
+    **PARTS,
+    "groups": {"vertical": {**GROUP["groups"]["vertical"], "target": {"percent_of_premium": 80}}},  # type: ignore[index]
+}
 DISASTER: Mapping[str, object] = {**CONFIG, "disaster_stop": {"percent_of_premium": 200}}
 
 
@@ -503,6 +516,7 @@ class Manager:
         self.world = world
         self.told: list[Message] = []
         self.people_are_away = False
+        self.seed = seed
         self.broker = PortBroker(world)
         self.stop = asyncio.Event()
         self.loops = 0

@@ -28,6 +28,8 @@ from tests.unit.position_manager.engine_world import (
     CONFIG,
     DISASTER,
     GROUP,
+    GROUP_PARTS,
+    PARTS,
     KilledError,
     Manager,
     ManualClock,
@@ -47,6 +49,7 @@ QUOTES = {
     "beyond the stop": ("3.75", "3.85"),
     "further": ("4.10", "4.30"),
     "beyond the target": ("0.90", "0.95"),
+    "at the partial target": ("1.40", "1.50"),
     "wide": ("2.00", "4.00"),
     "one-sided": (None, "3.85"),
 }
@@ -54,7 +57,13 @@ HABITS = (
     *("lag", "catch up", "no acks", "acks", "slow cancels", "cancels", "swallow", "deliver"),
     *("silent at first", "quotes at first"),
 )
-KINDS: dict[str, Mapping[str, object]] = {"plain": CONFIG, "disaster stop": DISASTER, "group": GROUP}
+KINDS: dict[str, Mapping[str, object]] = {
+    "plain": CONFIG,
+    "disaster stop": DISASTER,
+    "group": GROUP,
+    "parts": PARTS,
+    "group parts": GROUP_PARTS,
+}
 
 
 class Histories(RuleBasedStateMachine):
@@ -69,7 +78,7 @@ class Histories(RuleBasedStateMachine):
         self.world = World(ManualClock(BEGIN))
         self.contracts = [42]
         self.world.hold(put(42), quantity)
-        if kind == "group":
+        if kind.startswith("group"):
             self.world.positions[42] = -Decimal(abs(quantity))
             self.world.hold(put(43, 440), abs(quantity), "1.50")
             self.contracts.append(43)
@@ -469,6 +478,11 @@ class Histories(RuleBasedStateMachine):
             assert holding is not None
             known = holding.quantity == world.positions[con_id] or journal.lock(ACCOUNT, con_id) is not None
             assert known, f"{holding}, truly {world.positions[con_id]}"
+            parts = self.parts_decided(con_id)
+            traded = sum(
+                (i.filled for i in journal.intents(ACCOUNT, con_id) if i.rule == "partial_targets"), Decimal(0)
+            )
+            assert traded <= max(parts, default=0), f"{traded} traded for one level of {parts}"
             if not self.silent:
                 assert holding.quantity == world.positions[con_id], f"{holding}, truly {world.positions[con_id]}"
         self.compare_the_count()
@@ -476,11 +490,17 @@ class Histories(RuleBasedStateMachine):
         shown = [text for text in self.told if re.search(ACCOUNT, text)]
         assert not shown, "an account number is shown"
 
+    def parts_decided(self, con_id: int) -> list[Decimal]:
+        """How much each decision for the partial target was for. The position lives once, so the level is done once,
+        whatever happens; a decision may be withdrawn before anything was executed."""
+        fired = self.alive().engine.desk.journal.events(instrument=(ACCOUNT, con_id))
+        return [Decimal(r.data["part"]) for r in fired if r.kind == "rule fired" and r.data.get("level")]
+
     def compare_the_count(self) -> None:
         """All the time in which nothing could be sent is counted as unprotected, and no more than has passed."""
         engine, clock = self.alive().engine, self.world.clock
         units = [unit for unit in engine.desk.guard.units if unit.key == f"{ACCOUNT} contract 42"]
-        if not self.counted or self.since is None or self.kind == "group" or not units:
+        if not self.counted or self.since is None or self.kind.startswith("group") or not units:
             return
         guard, key = engine.desk.guard, units[0].key
         # With the stretch since the last look.
