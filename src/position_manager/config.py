@@ -289,10 +289,13 @@ class Caps(Section):
 
 class DisasterStop(Section):
     """A stop-limit that rests at the broker while the manager is away: it triggers when ``percent_of_premium`` is
-    lost and trades down to ``limit_percent`` of the trigger price beyond it. It must lie beyond every other stop."""
+    lost and trades down to ``limit_percent`` of the trigger price beyond it. It must lie beyond every other stop.
+    ``short_legs_percent``: in groups one rests for each short leg, at this percent of that leg's own premium; without
+    it the legs of groups have none."""
 
     percent_of_premium: Positive
     limit_percent: Fraction = Decimal(20)
+    short_legs_percent: Positive | None = None
 
 
 class TradingHours(Section):
@@ -462,6 +465,9 @@ def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         yield from _stop_and_target(key, rules, side)
         yield from within(key, rules, side, _short_options_possible(rules))
         yield from _disaster(key, rules, config.disaster_stop)
+    short_leg = any(leg.ratio < 0 for group in config.groups.values() for leg in group.legs)
+    if config.disaster_stop is not None and config.disaster_stop.short_legs_percent is not None and not short_leg:
+        yield ("disaster_stop", "short_legs_percent"), "is for groups with short legs, and there is none"
     yield from _duplicates(config)
 
 

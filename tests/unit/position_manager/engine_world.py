@@ -481,6 +481,10 @@ GROUP_PARTS: Mapping[str, object] = {
     **PARTS,
     "groups": {"vertical": {**GROUP["groups"]["vertical"], "target": {"percent_of_premium": 80}}},  # type: ignore[index]
 }
+GROUP_DISASTER: Mapping[str, object] = {
+    **GROUP,
+    "disaster_stop": {"percent_of_premium": 200, "short_legs_percent": 300},
+}
 DISASTER: Mapping[str, object] = {**CONFIG, "disaster_stop": {"percent_of_premium": 200}}
 
 

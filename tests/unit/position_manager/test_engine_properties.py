@@ -28,6 +28,7 @@ from tests.unit.position_manager.engine_world import (
     CONFIG,
     DISASTER,
     GROUP,
+    GROUP_DISASTER,
     GROUP_PARTS,
     PARTS,
     KilledError,
@@ -61,6 +62,7 @@ KINDS: dict[str, Mapping[str, object]] = {
     "plain": CONFIG,
     "disaster stop": DISASTER,
     "group": GROUP,
+    "group disaster stop": GROUP_DISASTER,
     "parts": PARTS,
     "group parts": GROUP_PARTS,
 }

@@ -103,6 +103,10 @@ VERTICAL = "legs: [{con_id: 42, ratio: -1}, {con_id: 43, ratio: 1}]"
             "groups: {g: {legs: [{con_id: 1, ratio: 1}, {con_id: 2, ratio: 1}], strike_stop: {touched: true}}}",
             "groups.g.strike_stop: is for short options, and there is none here",
         ),
+        (
+            "disaster_stop: {percent_of_premium: 200, short_legs_percent: 300}",
+            "disaster_stop.short_legs_percent: is for groups with short legs, and there is none",
+        ),
     ],
 )
 def test_every_contradiction_is_named(tmp_path: Path, text: str, fault: str) -> None:
