@@ -221,9 +221,12 @@ class LegSelector(Selector):
 
 
 class Group(RuleSet):
-    """Legs that are valued and closed as one, in each account that holds them."""
+    """Legs that are valued and closed as one, in each account that holds them. ``close``: leg by leg (``legs``), or by
+    one combination order (``combo``) for ``combo_seconds`` at most, and what is left then leg by leg."""
 
     legs: Annotated[tuple[LegSelector, ...], Field(min_length=1)]
+    close: Literal["legs", "combo"] = "legs"
+    combo_seconds: Annotated[Number, Field(ge=10, le=3600)] = Decimal(60)
 
 
 class Escalation(Section):
@@ -465,6 +468,13 @@ def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
         yield from _stop_and_target(key, rules, side)
         yield from within(key, rules, side, _short_options_possible(rules))
         yield from _disaster(key, rules, config.disaster_stop)
+    for name, group in config.groups.items():
+        if group.close == "combo" and not 2 <= len(group.legs) <= 4:
+            yield ("groups", name, "close"), f"combo needs 2 to 4 legs; there are {len(group.legs)}"
+        elif group.close == "combo" and any(leg.kind in (Kind.STOCK, Kind.FUTURE) for leg in group.legs):
+            yield ("groups", name, "close"), "combo is for groups of options only"
+        if group.close == "legs" and "combo_seconds" in group.model_fields_set:
+            yield ("groups", name, "combo_seconds"), "goes with close: combo"
     short_leg = any(leg.ratio < 0 for group in config.groups.values() for leg in group.legs)
     if config.disaster_stop is not None and config.disaster_stop.short_legs_percent is not None and not short_leg:
         yield ("disaster_stop", "short_legs_percent"), "is for groups with short legs, and there is none"

@@ -17,6 +17,8 @@ from position_manager.journal.journal import Journal, UnsettledError
 from position_manager.model import ZERO, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.orders.combo_closer import ComboCloser
+from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.gates import Limits
@@ -71,6 +73,7 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
+        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, {})
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -135,6 +138,11 @@ class Closer:
             leaves=leaves,
             level=level,
         )
+        group = desk.config.groups.get(unit.group) if unit.group is not None else None
+        if group is not None and group.close == "combo" and unit.problem is None and not objection(unit):
+            ratios = {leg.instrument.con_id: leg.ratio for leg in unit.legs}
+            seconds = float(group.combo_seconds)
+            closing = replace(closing, combo=ratios, direction=unit.direction, combo_seconds=seconds)
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
             closing = self._begun(closing, leg, now)
@@ -336,6 +344,11 @@ class Closer:
         if not legs and not any(intents.values()):
             self._closed(closing)
             return
+        if closing.combo:
+            one_by_one = self._combos.step(closing, legs)
+            if one_by_one is None:
+                return
+            closing = one_by_one
         now = desk.clock.now()
         for leg in legs_to_send(legs):
             con_id = leg.instrument.con_id

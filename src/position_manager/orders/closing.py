@@ -37,6 +37,8 @@ class Closing:
     ``episodes``: those of the legs; the decision is void once a leg is in another one (`journal.Holding`).
     ``leaves``: by contract id, the signed quantity that is left, if only a part is closed; ``level``: the number of the
     partial target that it is for.
+    ``combo``: by contract id, the signed ratios of a group that one combination order closes, in its ``direction``
+    (`Unit.direction`), for ``combo_seconds`` at most; empty: its legs are closed one by one.
     ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
     or empty.
     """
@@ -54,6 +56,9 @@ class Closing:
     episodes: Mapping[int, str] = field(default_factory=dict)
     leaves: Mapping[int, Decimal] = field(default_factory=dict)
     level: int = 0
+    combo: Mapping[int, Decimal] = field(default_factory=dict)
+    direction: int = 1
+    combo_seconds: float = 0.0
 
     def surplus(self, position: Position) -> Decimal:
         """How much of a leg is still to be closed, above zero or 0. What somebody adds meanwhile is not."""

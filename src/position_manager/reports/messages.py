@@ -321,6 +321,10 @@ class Author:
             f"{closing.rule}, level {closing.level}, decided {closing.decided:%H:%M:%S} UTC",
         )
 
+    def leg_by_leg(self, closing: Closing, why: str) -> Message:
+        title = f"{closing.name} is closed leg by leg from now on, not by a combination"
+        return self._say("leg_by_leg", Severity.WARNING, title, why)
+
     def level_passed(self, name: str, level: int, text: str) -> Message:
         title = f"{name}: partial target {level} reached, its part is less than one contract"
         return self._say("partial_target_passed", Severity.INFO, title, text)

@@ -25,6 +25,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
     BEGIN,
+    COMBO,
+    COMBO_PARTS,
     CONFIG,
     DISASTER,
     GROUP,
@@ -65,6 +67,8 @@ KINDS: dict[str, Mapping[str, object]] = {
     "group disaster stop": GROUP_DISASTER,
     "parts": PARTS,
     "group parts": GROUP_PARTS,
+    "group combo": COMBO,
+    "group combo parts": COMBO_PARTS,
 }
 
 
@@ -198,6 +202,12 @@ class Histories(RuleBasedStateMachine):
         async def story() -> None:
             live = self.ours()
             order = live[which % len(live)]
+            if order.legs:
+                held = min(abs(self.world.positions[con_id]) // ratio for con_id, _, ratio in order.legs)
+                if held:
+                    self.world.fill(order, min(part, int(order.remaining), int(held)))
+                await settle()
+                return
             # What is left of an order beside a person who trades while the engine sees nothing, nobody can help.
             held = abs(self.world.positions[order.sent.con_id])
             if held:
@@ -351,7 +361,8 @@ class Histories(RuleBasedStateMachine):
             elif less > 0:
                 world.fill(world.foreign(42, closing_side(held), less), less)
             await settle()
-            left = sum((order.remaining for order in self.ours() if order.sent.con_id == 42), Decimal(0))
+            parts = (part for order in self.ours() if (part := order.part(42)) is not None)
+            left = sum((remaining for _, remaining in parts), Decimal(0))
             assert left <= abs(world.positions[42]), f"{left} of ours rest, {world.positions[42]} are held"
 
         self.run(story())
@@ -435,9 +446,9 @@ class Histories(RuleBasedStateMachine):
         self.dies_at = ""
         world.up, world.deaf, world.fail, world.swallow, world.tells_acks = True, False, set(), False, True
         world.on_ask = lambda _question: None
-        world.catch_up()
         if self.manager is not None:
             self.manager.until_crash = None
+        world.catch_up()
         self.cancels_come_true()
         world.on_send = lambda _moment: None
         while self.manager is None:
@@ -473,7 +484,8 @@ class Histories(RuleBasedStateMachine):
                 resting = any(order.sent.ref == intent.ref for order in self.ours())
                 proven = TERMINAL | ({State.WORKING, State.PARTIAL} if resting else {State.LOCKED})
                 assert intent.state in proven, f"no proven end: {intent}"
-                assert intent.filled == truth.get(intent.ref, 0), f"{intent}, truly {truth.get(intent.ref)}"
+                traded = truth.get(intent.ref, Decimal(0)) * intent.per_unit
+                assert intent.filled == traded, f"{intent}, truly {traded}"
                 if intent.state is State.LOCKED:
                     assert journal.lock(ACCOUNT, con_id) is not None
             holding = journal.holding(ACCOUNT, con_id)
