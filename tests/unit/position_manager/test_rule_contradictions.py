@@ -104,6 +104,26 @@ VERTICAL = "legs: [{con_id: 42, ratio: -1}, {con_id: 43, ratio: 1}]"
             "groups.g.strike_stop: is for short options, and there is none here",
         ),
         (
+            "groups: {g: {legs: [{con_id: 1, ratio: 1}], close: combo}}",
+            "groups.g.close: combo needs 2 to 4 legs; there are 1",
+        ),
+        (
+            "groups: {g: {legs: [{symbol: A, kind: STK, ratio: 100}, {con_id: 2, ratio: -1}], close: combo}}",
+            "groups.g.close: combo is for groups of options only",
+        ),
+        (
+            "groups: {g: {legs: [{con_id: 1, ratio: 1}, {con_id: 2, ratio: -1}], combo_seconds: 30}}",
+            "groups.g.combo_seconds: goes with close: combo",
+        ),
+        (
+            "groups: {g: {legs: [{con_id: 1, ratio: 1}, {con_id: 2, ratio: -1}], close: combo, combo_seconds: 5}}",
+            "groups.g.combo_seconds: must be greater than or equal to 10; it is '5'",
+        ),
+        (
+            "groups: {g: {legs: [{con_id: 1, ratio: 1}, {con_id: 2, ratio: -1}], close: bag}}",
+            "groups.g.close: must be 'legs' or 'combo'; it is 'bag'",
+        ),
+        (
             "disaster_stop: {percent_of_premium: 200, short_legs_percent: 300}",
             "disaster_stop.short_legs_percent: is for groups with short legs, and there is none",
         ),
