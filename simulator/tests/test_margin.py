@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -13,6 +14,9 @@ from gateway_simulator.trading.model import Contract, Position
 STOCK = Contract(1, "ABC")
 CALL = Contract(2, "ABC", sec_type="OPT", right="C", strike=Decimal(100), multiplier="100")
 PUT = Contract(3, "ABC", sec_type="OPT", right="P", strike=Decimal(100), multiplier="100")
+HIGHER = Contract(5, "ABC", sec_type="OPT", right="C", strike=Decimal(110), multiplier="100")
+CALL = replace(CALL, expiry="20261218")
+HIGHER, SOONER = replace(HIGHER, expiry="20261218"), replace(HIGHER, con_id=6, expiry="20261211")
 FUTURE = Contract(4, "ES", sec_type="FUT", multiplier="50")
 D = Decimal
 
@@ -34,6 +38,12 @@ D = Decimal
         ([(STOCK, 150, "100"), (CALL, -2, "5")], "100", "10000", "6250"),
         ([(STOCK, 200, "100"), (CALL, -2, "5")], "100", "10000", "5000"),
         ([(FUTURE, -1, "6000")], "0", "18000", "15000"),
+        # A spread needs its width at most; what is left over stands alone, and so does one whose cover ends sooner.
+        ([(CALL, -1, "5"), (HIGHER, 1, "2")], "100", "1000", "1000"),
+        ([(CALL, 1, "5"), (HIGHER, -1, "2")], "100", "0", "0"),
+        ([(CALL, -2, "5"), (HIGHER, 1, "2")], "100", "3500", "3500"),
+        ([(CALL, -1, "5"), (SOONER, 1, "2")], "100", "2500", "2500"),
+        ([(CALL, -1, "5"), (PUT, 1, "5")], "100", "2500", "2500"),
     ],
 )
 def test_what_holdings_need(

@@ -19,7 +19,7 @@ from simulator.tests.insync_ends import SERVER_VERSION, InsyncEncoder, read_by_i
 from gateway_simulator.api import messages
 from gateway_simulator.api.requests import MalformedRequestError, PlaceOrder, decode_request
 from gateway_simulator.api.wire import decode_fields
-from gateway_simulator.trading.model import Contract, Order, OrderImpact, OrderStatus
+from gateway_simulator.trading.model import ComboLeg, Contract, Order, OrderImpact, OrderStatus
 
 APPLE = Contract(265598, "", sec_type="", exchange="SMART", currency="")
 NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
@@ -35,7 +35,7 @@ EVERYTHING = (
     "identification by ISIN",
     "block order",
     "sweep to fill",
-    "combo legs",
+    "leg prices",
     "FA allocation",
     "percent offset",
     "auction strategy",
@@ -150,7 +150,13 @@ EXPECTED = {
     ),
     "everything": PlaceOrder(
         asked(
-            Contract(0, "AAPL", "BAG"),
+            Contract(
+                0,
+                "AAPL",
+                "BAG",
+                combo_legs=(ComboLeg(265598, 1, "BUY", "SMART"), ComboLeg(272093, 2, "SELL", "SMART")),
+            ),
+            combo_params=(("NonGuaranteed", "1"),),
             action="BUY",
             quantity=Decimal(3),
             order_type="LMT",
@@ -372,10 +378,12 @@ def test_any_order_of_ib_insync_is_read_as_it_was_meant(
     terms: dict[str, Any] = {"open_close": "O", "quantity": Decimal(0)}
     for name, value in played.items():
         terms[PLAYED[name][0]] = Decimal(str(value)) if isinstance(value, float) else value
-    assert placed.order == asked(
-        replace(APPLE, sec_type="" if legs is None else "BAG"), action="BUY", order_type=order_type, **terms
-    )
-    names = {UNPLAYED[name][0] for name in unplayed} | ({"combo legs"} if legs is not None else set())
+    sent = APPLE
+    if legs is not None:
+        sent = replace(APPLE, sec_type="BAG", combo_legs=tuple(ComboLeg(number, 1, "BUY") for number in range(legs)))
+        terms["combo_params"] = (("NonGuaranteed", "1"),) * legs
+    assert placed.order == asked(sent, action="BUY", order_type=order_type, **terms)
+    names = {UNPLAYED[name][0] for name in unplayed} | ({"leg prices"} if legs else set())
     assert set(placed.unsupported) == names
     assert len(placed.unsupported) == len(names)
 
@@ -433,6 +441,20 @@ HELD = Order(
     status=OrderStatus.PRE_SUBMITTED,
 )
 BARE = asked(order_id=12, perm_id=900012, account="DU1", action="BUY", quantity=Decimal(3), order_type="MKT")
+COMBINED = replace(
+    BARE,
+    contract=Contract(
+        28812380,
+        "AAPL",
+        "BAG",
+        local_symbol="28812380",
+        trading_class="COMB",
+        combo_legs=(ComboLeg(11, 1, "BUY", "SMART"), ComboLeg(12, 2, "SELL", "SMART", open_close=1)),
+    ),
+    order_type="LMT",
+    limit_price=Decimal("-0.35"),
+    combo_params=(("NonGuaranteed", "0"),),
+)
 
 SHARED = {
     # what ib_insync calls the terms that both messages carry
@@ -479,7 +501,7 @@ def assert_same(read: ib_insync.Order, order: Order, names: dict[str, str]) -> N
         assert getattr(read, theirs) == (float(expected) if isinstance(expected, Decimal) else expected), theirs
 
 
-@pytest.mark.parametrize("order", [HELD, BARE])
+@pytest.mark.parametrize("order", [HELD, BARE, COMBINED])
 def test_an_open_order_is_read_with_all_its_terms(order: Order) -> None:
     ((call, (order_id, contract, read, state)),) = read_by_insync(messages.open_order(order, SERVER_VERSION))
     assert (call, order_id) == ("openOrder", order.order_id)
@@ -489,6 +511,8 @@ def test_an_open_order_is_read_with_all_its_terms(order: Order) -> None:
         order.contract.expiry,
         float(order.contract.strike),
     )
+    assert contract.comboLegsDescrip == ("11|1,12|-2" if order is COMBINED else "")
+    assert [each.openClose for each in contract.comboLegs] == ([0, 1] if order is COMBINED else [])
     assert state.status == order.status.value
     assert (state.initMarginBefore, state.equityWithLoanAfter) == ("1.7976931348623157E308",) * 2
     assert (state.commission, state.commissionCurrency, state.warningText) == (ib_insync.util.UNSET_DOUBLE, "", "")
@@ -511,7 +535,7 @@ def test_the_answer_to_a_what_if_order_tells_its_impact() -> None:
     assert [len(decode_fields(frame[4:])) for frame in frames.values()] == [136, 135, 135]
 
 
-@pytest.mark.parametrize("order", [HELD, BARE])
+@pytest.mark.parametrize("order", [HELD, BARE, COMBINED])
 def test_a_completed_order_is_read_with_all_its_terms(order: Order) -> None:
     done = replace(order, completed_at=NOW, completed_reason="Cancelled by Trader", filled=Decimal("1.5"))
     ((call, (contract, read, state)),) = read_by_insync(messages.completed_order(done, SERVER_VERSION))
@@ -588,7 +612,7 @@ def test_an_open_order_is_told_as_a_real_gateway_tells_it() -> None:
     assert told[start : start + len(real)] == real
 
 
-@pytest.mark.parametrize("order", [HELD, BARE, replace(HELD, order_type="STP", limit_price=None)])
+@pytest.mark.parametrize("order", [HELD, BARE, COMBINED, replace(HELD, order_type="STP", limit_price=None)])
 def test_an_open_order_sent_back_by_ib_insync_is_the_same_order(order: Order) -> None:
     """So do clients change an order: they send what they were told with one term changed."""
     ((_, (order_id, contract, read, _)),) = read_by_insync(messages.open_order(order, SERVER_VERSION))

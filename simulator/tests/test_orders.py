@@ -514,7 +514,7 @@ def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
         ({"oca_group": "a", "oca_type": 4}, 321),
         ({"contract": Contract(0, "NOSUCH")}, 200),
         ({"contract": Contract(AAPL, "AAPL", exchange="")}, 321),
-        ({"contract": Contract(0, "AAPL", sec_type="BAG")}, 312),
+        ({"contract": Contract(0, "AAPL", sec_type="BAG")}, 321),
         ({"contract": Contract(0, "AAPL", sec_type="OPT", right="C", strike=Decimal(190))}, 200),
         ({"contract": Contract(0, "EUR", sec_type="CASH", exchange="IDEALPRO")}, 387),
     ],

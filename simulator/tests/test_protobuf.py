@@ -28,6 +28,7 @@ from gateway_simulator.api.protobuf.requests import REQUESTS, rewrite
 from gateway_simulator.api.requests import SERVED_IDS
 from gateway_simulator.api.session import ClientIds, Line, Session
 from gateway_simulator.clock import ServerClock
+from gateway_simulator.trading.model import ContractQuery
 from gateway_simulator.trading.sample import sample_brokerage
 
 ROOT = Path(__file__).parents[2]
@@ -172,11 +173,30 @@ def order(action: str, quantity: int, order_type: str, **terms: Any) -> dict[str
 
 STOCK, EURO = contract("AAPL"), contract("EUR", "CASH", "IDEALPRO")
 OPTION = contract("AAPL", "OPT", lastTradeDateOrContractMonth="20261218", strike=190.0, right="C", multiplier="100")
+
+
+def bag(*legs: tuple[int, int, str]) -> dict[str, Any]:
+    combo = [{"ComboLeg": {"conId": each, "ratio": ratio, "action": action}} for each, ratio, action in legs]
+    return contract("AAPL", "BAG", comboLegs=[{"ComboLeg": {**leg["ComboLeg"], "exchange": "SMART"}} for leg in combo])
+
+
+def option_id(strike: str, right: str = "C") -> int:
+    """The contract id of an option on AAPL."""
+    catalog = sample_brokerage(now=START).catalog
+    query = ContractQuery(symbol="AAPL", sec_type="OPT", expiry="20261218", strike=Decimal(strike), right=right)
+    [found] = catalog.find(query)
+    return found.contract.con_id
+
+
+VERTICAL = bag((option_id("190"), 1, "BUY"), (option_id("195"), 1, "SELL"))
+PAIR = bag((265598, 1, "BUY"), (272093, 1, "SELL"))
 CANCEL: dict[str, Any] = {"OrderCancel": {}}
 EVERYTHING: list[Call | float] = [
     ("reqMktData", [1, STOCK, "100,101,104,106,233,236", False, False, []]),
     ("reqMktData", [2, OPTION, "", False, False, []]),
     ("reqMktData", [3, EURO, "", True, False, []]),
+    ("reqMktData", [33, VERTICAL, "", False, False, []]),
+    ("reqMktData", [34, bag((265598, 1, "BUY")), "", False, False, []]),
     ("reqTickByTickData", [4, STOCK, "Last", 0, False]),
     ("reqTickByTickData", [5, STOCK, "BidAsk", 0, True]),
     ("reqTickByTickData", [6, STOCK, "MidPoint", 0, True]),
@@ -193,8 +213,18 @@ EVERYTHING: list[Call | float] = [
     ("placeOrder", [2, OPTION, order("SELL", 1, "LMT", lmtPrice=9.07, orderRef="larger")]),
     ("placeOrder", [3, STOCK, order("BUY", 7, "LMT", lmtPrice=100.0, whatIf=True)]),
     ("placeOrder", [4, STOCK, order("BUY", 3000, "MKT")]),
+    (
+        "placeOrder",
+        [8, VERTICAL, order("BUY", 3, "MKT", smartComboRoutingParams=[{"TagValue": ["NonGuaranteed", "0"]}])],
+    ),
+    ("placeOrder", [9, VERTICAL, order("BUY", 70, "LMT", lmtPrice=0.01)]),
+    ("placeOrder", [10, PAIR, order("SELL", 40, "LMT", lmtPrice=-300.0)]),
+    ("placeOrder", [11, bag((1, 1, "BUY"), (265598, 1, "SELL")), order("BUY", 1, "MKT")]),
+    ("placeOrder", [12, VERTICAL, order("BUY", 1, "LMT", lmtPrice=2.0, whatIf=True)]),
     2.0,
     12.0,
+    ("cancelOrder", [9, CANCEL]),
+    ("reqContractDetails", [35, VERTICAL]),
     ("placeOrder", [5, STOCK, order("BUY", 1, "FEELINGS")]),
     ("placeOrder", [6, STOCK, order("SELL", 5, "TRAIL", trailingPercent=5.0, tif="GTC")]),
     ("placeOrder", [6, STOCK, order("SELL", 5, "TRAIL", trailingPercent=6.0, tif="GTC")]),
@@ -265,12 +295,12 @@ def test_a_whole_day_is_the_same_in_text_and_in_protobuf(oracle: Oracle) -> None
 
 
 places = st.builds(
-    lambda action, quantity, kind, limit, aux, tif, parent, transmit: (
-        action, quantity, kind, limit, aux, tif, parent, transmit
+    lambda action, quantity, kind, limit, aux, tif, parent, transmit, what: (
+        action, quantity, kind, limit, aux, tif, parent, transmit, what
     ),
     st.sampled_from(["BUY", "SELL"]), st.integers(1, 3000), st.sampled_from(["MKT", "LMT", "STP", "STP LMT", "MIT"]),
     st.integers(17000, 20000), st.integers(17000, 20000), st.sampled_from(["DAY", "GTC", "IOC", "FOK"]),
-    st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(), st.sampled_from([STOCK, STOCK, VERTICAL, PAIR]),
 )  # fmt: skip
 steps = st.one_of(
     places,
@@ -290,7 +320,7 @@ def test_any_history_of_orders_is_the_same_in_text_and_in_protobuf(oracle: Oracl
         elif each[0] == "cancel":
             history.append(("cancelOrder", [each[1], CANCEL]))
         else:
-            action, quantity, kind, limit, aux, tif, child, transmit = each
+            action, quantity, kind, limit, aux, tif, child, transmit, what = each
             order_id += 1
             terms = {
                 **({"lmtPrice": limit / 100} if "LMT" in kind else {}),
@@ -299,7 +329,7 @@ def test_any_history_of_orders_is_the_same_in_text_and_in_protobuf(oracle: Oracl
                 "transmit": transmit,
                 **({"parentId": order_id - 1} if child and order_id > 1 else {}),
             }
-            history.append(("placeOrder", [order_id, STOCK, order(action, quantity, kind, **terms)]))
+            history.append(("placeOrder", [order_id, what, order(action, quantity, kind, **terms)]))
     both(oracle, [*history, ("reqExecutions", [1, {"ExecutionFilter": {}}]), ("reqCompletedOrders", [True])])
 
 

@@ -18,7 +18,7 @@ from simulator.tests.insync_ends import SERVER_VERSION, InsyncEncoder
 from gateway_simulator.api import requests
 from gateway_simulator.api.requests import MalformedRequestError, UnknownRequestError, Unserved, decode_request
 from gateway_simulator.api.wire import HEADER_LENGTH, FrameReader, WireError, decode_fields
-from gateway_simulator.trading.model import Contract, ContractQuery, ExecutionFilter
+from gateway_simulator.trading.model import ComboLeg, Contract, ContractQuery, ExecutionFilter
 
 STOCK = Contract(265598, "AAPL", primary_exchange="NASDAQ")
 OPTION = Contract(0, "AAPL", "OPT", expiry="20261218", strike=Decimal("187.5"), right="C", multiplier="100")
@@ -93,7 +93,13 @@ OURS = Contract(0, "AAPL")
         (
             "reqMktData",
             (1, BAG, "", False, True, []),
-            requests.MarketData(1, Contract(0, "AAPL", "BAG"), (), False, True),
+            requests.MarketData(
+                1,
+                Contract(0, "AAPL", "BAG", combo_legs=(ComboLeg(1, 1, "BUY"), ComboLeg(2, 1, "SELL"))),
+                (),
+                False,
+                True,
+            ),
         ),
         ("cancelMktData", (1,), requests.CancelMarketData(1)),
         (

@@ -21,7 +21,8 @@ more than an hour with orders at work the market is looked at once a minute for 
 | DAY | ends with the regular session, with outsideRth with the day's session |
 | option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
 | future at its expiry | settled at the underlying's price |
-| currency pair, index, combination | not traded |
+| combination | fills all its legs at once; its own execution comes first and has no commission, the legs' follow |
+| currency pair, index | not traded |
 | midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
 """
 
@@ -34,7 +35,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from gateway_simulator.trading import contingency, events, matching, settlement, validation
+from gateway_simulator.trading import combination, contingency, events, matching, settlement, validation
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.book import Agenda, Book, Session
 from gateway_simulator.trading.catalog import Catalog, increment_at
@@ -51,9 +52,11 @@ from gateway_simulator.trading.model import (
     ExecutionFilter,
     Halted,
     Instrument,
+    Leg,
     Order,
     OrderImpact,
     OrderStatus,
+    Position,
     Quote,
 )
 from gateway_simulator.trading.numbers import Numbers
@@ -83,6 +86,39 @@ class BrokerageSettings:
     random_partials: bool = False
     fine_span: timedelta = timedelta(hours=1)
     commissions: CommissionSchedule = field(default_factory=CommissionSchedule)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What a fill trades of one contract; ``filled`` and ``average`` are the order's after it."""
+
+    instrument: Instrument
+    quantity: Decimal
+    price: Decimal
+    filled: Decimal
+    average: Decimal
+    buys: bool
+    average_before: Decimal = ZERO
+
+
+def _part(
+    instrument: Instrument, quantity: Decimal, price: Decimal, filled_before: Decimal, average: Decimal, buys: bool
+) -> _Part:
+    filled = filled_before + quantity
+    after = ((filled_before * average + quantity * price) / filled).quantize(AVERAGE_UNIT)
+    return _Part(instrument, quantity, price, filled, after, buys, average)
+
+
+def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
+    """Tell whether an order, filled in whole, only reduces holdings."""
+    legs = instrument.legs or (Leg(instrument, 1),)
+    for leg in legs:
+        held = account.positions.get(leg.instrument.contract.con_id)
+        quantity = held.quantity if held is not None else ZERO
+        signed = leg.ratio * (order.remaining if order.action == "BUY" else -order.remaining)
+        if quantity * signed >= 0 or abs(signed) > abs(quantity):
+            return False
+    return True
 
 
 class Brokerage:
@@ -271,7 +307,7 @@ class Brokerage:
         validation.check_terms(order, instrument)
         known = self.working.get((order.client_id, order.order_id))
         if order.what_if:
-            self._preview(order)
+            self._preview(order, instrument)
         elif known is not None:
             self._change(known, order)
         else:
@@ -379,21 +415,19 @@ class Brokerage:
         expiry = self.hours.expiry_moment(instrument)
         if expiry is not None and expiry <= self._moment:
             raise OrderRejectedError("The contract has expired.")
-        if instrument.contract.currency != account.currency:
+        currency = instrument.contract.currency
+        if currency != account.currency:
             raise OrderRejectedError(
-                f"The account is kept in {account.currency}, the contract is traded in {instrument.contract.currency}."
+                f"The account is kept in {account.currency}, the contract is traded in {currency}."
             )
         others = [*self.completed_orders, *(each.order for each in self.working.values())] if order.oca_group else []
         if any(contingency.is_spent(each, order) for each in others):
             raise OrderRejectedError(f"The OCA group {order.oca_group} has been filled.")
         if known is not None and self._waits_for_parent(known):
             return
-        held = account.positions.get(instrument.contract.con_id)
-        quantity = held.quantity if held is not None else ZERO
-        signed = order.remaining if order.action == "BUY" else -order.remaining
-        if quantity * signed < 0 and abs(signed) <= abs(quantity):
+        if _only_closes(order, instrument, account):
             return
-        impact = self._impact(order)
+        impact = self._impact(order, instrument)
         if impact.equity_with_loan_after < impact.initial_margin_after:
             raise OrderRejectedError(
                 "Your account's equity with loan value does not cover the initial margin. "
@@ -773,7 +807,7 @@ class Brokerage:
         if not self._may_trade(working):
             return
         step = (self._moment - EPOCH) // STEP
-        left = self.shown.left(working.con_id, quote, buys=working.buys, step=step)
+        left = self._left(working, quote, step)
         price = quote.ask if working.buys else quote.bid
         increment = increment_at(working.instrument, price) if price is not None else working.instrument.min_tick
         fill = matching.fill_of(working, quote, left, increment, self.settings.slippage)
@@ -781,9 +815,29 @@ class Brokerage:
             return
         if self.settings.random_partials and working.order.time_in_force != "FOK" and not working.order.all_or_none:
             fill = self._share_of(fill, working.instrument.size_increment)
-        self.shown.take(working.con_id, quote, fill.quantity, buys=working.buys, step=step)
+        for con_id, own, buys, ratio in self._taken_from(working, quote):
+            self.shown.take(con_id, own, fill.quantity * ratio, buys=buys, step=step)
         working.slips += 1
         self._fill(working, fill)
+
+    def _taken_from(self, working: WorkingOrder, quote: Quote) -> list[tuple[int, Quote, bool, int]]:
+        """The quotes whose size a fill takes: their contract and side, and how many of each for one of the order."""
+        if not working.instrument.legs:
+            return [(working.con_id, quote, working.buys, 1)]
+        return [
+            (con_id, self.market.quote(con_id, self._moment), (leg.ratio > 0) == working.buys, abs(leg.ratio))
+            for leg in working.instrument.legs
+            for con_id in (leg.instrument.contract.con_id,)
+        ]
+
+    def _left(self, working: WorkingOrder, quote: Quote, step: int) -> Decimal:
+        """What an order can take of the sizes shown."""
+        return min(
+            self.shown.left(con_id, own, buys=buys, step=step) // ratio
+            if ratio > 1
+            else self.shown.left(con_id, own, buys=buys, step=step)
+            for con_id, own, buys, ratio in self._taken_from(working, quote)
+        )
 
     def _share_of(self, fill: Fill, unit: Decimal) -> Fill:
         """A seeded share of a fill, at least one unit."""
@@ -791,59 +845,118 @@ class Brokerage:
         return replace(fill, quantity=max(fill.quantity * share // unit * unit, min(unit, fill.quantity)))
 
     def _fill(self, working: WorkingOrder, fill: Fill) -> None:
-        """Book a fill: the order, the execution, the account, and what depends on the order, in that order."""
+        """Book a fill: the order, the executions, the account, and what depends on the order, in that order."""
         before = working.order
-        account = self.accounts[before.account]
-        contract = working.instrument.contract
-        commission = self.settings.commissions.of_fill(
-            contract, before.filled, before.average_fill_price, fill.quantity, fill.price
-        )
+        parts = self._parts(working, fill)
         filled = before.filled + fill.quantity
         average = (before.filled * before.average_fill_price + fill.quantity * fill.price) / filled
         order = working.change(
-            filled=filled, average_fill_price=average.quantize(AVERAGE_UNIT), last_fill_price=fill.price
+            filled=filled,
+            average_fill_price=average.quantize(AVERAGE_UNIT),
+            last_fill_price=fill.price,
+            leg_averages=tuple(each.average for each in parts) if working.instrument.legs else (),
         )
-        held = account.positions.get(contract.con_id)
-        signed = fill.quantity if working.buys else -fill.quantity
-        closes = held is not None and held.quantity * signed < 0
-        realized_before = account.realized.get(contract.con_id, ZERO)
-        position = account.trade(contract, signed, fill.price, commission)
-        self._refreshed = None
-        venue = matching.exchange_of(order, working.instrument)
-        execution = Execution(
-            exec_id=self.numbers.next_exec_id(),
-            order_id=order.order_id,
-            client_id=order.client_id,
-            perm_id=order.perm_id,
-            account=order.account,
-            contract=replace(order.contract, exchange=venue),
-            time=self._moment,
-            exchange=venue,
-            side="BOT" if working.buys else "SLD",
-            shares=fill.quantity,
-            price=fill.price,
-            cumulative_quantity=filled,
-            average_price=order.average_fill_price,
-            commission=commission,
-            realized_pnl=position.realized_pnl - realized_before if closes else None,
-            order_ref=order.order_ref,
-        )
-        self.executions.append(execution)
+        exec_id = self.numbers.next_exec_id()
+        own: list[Execution] = []
+        if working.instrument.legs:
+            whole = _Part(working.instrument, fill.quantity, fill.price, filled, order.average_fill_price, working.buys)
+            own = [self._execution(order, whole, exec_id, ZERO, None)]
+        positions: list[Position] = []
+        charged: list[Execution] = []
+        for number, part in enumerate(parts):
+            position, realized, commission = self._book_part(order, part)
+            leg_id = f"{exec_id[:-5]}{number + 2:02d}.01" if own else exec_id
+            charged.append(self._execution(order, part, leg_id, commission, realized))
+            positions.append(position)
         done = not order.remaining
         status = OrderStatus.FILLED if done else order.status
         if status is OrderStatus.PRE_SUBMITTED:
             status = OrderStatus.SUBMITTED
         order = working.change(status=status, why_held="")
-        self._tell(events.OrderFilled(order, execution), events.OrderOpened(order))
+        for execution in (*own, *charged):
+            self.executions.append(execution)
+            self._tell(events.OrderFilled(order, execution))
+        self._tell(events.OrderOpened(order))
         if done:
             self._end(working, OrderStatus.FILLED, f"Filled Size: {filled}")
         else:
             self._tell(events.OrderStatusChanged(order))
-        self._tell(events.CommissionCharged(execution))
-        self._tell(events.PositionChanged(order.account, position), events.AccountChanged(order.account))
+        self._tell(*(events.CommissionCharged(each) for each in charged))
+        self._tell(*(events.PositionChanged(order.account, each) for each in positions))
+        self._tell(events.AccountChanged(order.account))
         self._settle_group(working, fill.quantity, before.remaining)
         if done:
             self._release_children(working)
+
+    def _parts(self, working: WorkingOrder, fill: Fill) -> list[_Part]:
+        """What a fill trades: the order's contract, or each leg of its combination."""
+        before, legs = working.order, working.instrument.legs
+        if not legs:
+            return [
+                _part(
+                    working.instrument,
+                    fill.quantity,
+                    fill.price,
+                    before.filled,
+                    before.average_fill_price,
+                    working.buys,
+                )
+            ]
+        quotes = [self.market.quote(each.instrument.contract.con_id, self._moment) for each in legs]
+        prices = combination.leg_prices(legs, quotes, buys=working.buys)
+        averages = before.leg_averages or (ZERO,) * len(legs)
+        return [
+            _part(
+                leg.instrument,
+                fill.quantity * abs(leg.ratio),
+                price,
+                before.filled * abs(leg.ratio),
+                average,
+                (leg.ratio > 0) == working.buys,
+            )
+            for leg, price, average in zip(legs, prices, averages, strict=True)
+            if price is not None
+        ]
+
+    def _book_part(self, order: Order, part: _Part) -> tuple[Position, Decimal | None, Decimal]:
+        """Trade one contract in the order's account: the holding after it, what it realized and cost."""
+        account = self.accounts[order.account]
+        contract = part.instrument.contract
+        commission = self.settings.commissions.of_fill(
+            contract, part.filled - part.quantity, part.average_before, part.quantity, part.price
+        )
+        held = account.positions.get(contract.con_id)
+        signed = part.quantity if part.buys else -part.quantity
+        closes = held is not None and held.quantity * signed < 0
+        realized_before = account.realized.get(contract.con_id, ZERO)
+        position = account.trade(contract, signed, part.price, commission)
+        self._refreshed = None
+        return position, position.realized_pnl - realized_before if closes else None, commission
+
+    def _execution(
+        self, order: Order, part: _Part, exec_id: str, commission: Decimal, realized: Decimal | None
+    ) -> Execution:
+        """Describe what was traded of one contract."""
+        own = part.instrument.contract
+        venue = matching.exchange_of(order, part.instrument)
+        return Execution(
+            exec_id=exec_id,
+            order_id=order.order_id,
+            client_id=order.client_id,
+            perm_id=order.perm_id,
+            account=order.account,
+            contract=replace(own, exchange=venue),
+            time=self._moment,
+            exchange=venue,
+            side="BOT" if part.buys else "SLD",
+            shares=part.quantity,
+            price=part.price,
+            cumulative_quantity=part.filled,
+            average_price=part.average,
+            commission=commission,
+            realized_pnl=realized,
+            order_ref=order.order_ref,
+        )
 
     def _release_children(self, parent: WorkingOrder) -> None:
         """Set the children of a filled order to work."""
@@ -874,13 +987,13 @@ class Brokerage:
 
     # What an order would do.
 
-    def _preview(self, order: Order) -> None:
-        impact = self._impact(order)
+    def _preview(self, order: Order, instrument: Instrument) -> None:
+        impact = self._impact(order, instrument)
         shown = replace(order, status=OrderStatus.PRE_SUBMITTED)
         self._tell(events.OrderPreviewed(shown, impact))
 
-    def _impact(self, order: Order) -> OrderImpact:
-        account, instrument = self.accounts[order.account], self.known_instrument(order.contract.con_id)
+    def _impact(self, order: Order, instrument: Instrument) -> OrderImpact:
+        account = self.accounts[order.account]
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
 
     # Small things.

@@ -297,6 +297,7 @@ class Catalog:
         self._option_classes = {each.code: each for each in options}
         self._future_classes = tuple(futures)
         self._options: dict[int, Instrument] = {}
+        self._combinations: dict[int, Instrument] = {}
         self.roll(today)
 
     def roll(self, today: date) -> None:
@@ -358,12 +359,16 @@ class Catalog:
 
     def get(self, con_id: int) -> Instrument | None:
         """Return the contract of an id, expired ones too, or None if there is no such contract."""
-        known = self._instruments.get(con_id) or self._options.get(con_id)
+        known = self._instruments.get(con_id) or self._options.get(con_id) or self._combinations.get(con_id)
         if known is not None:
             return known
         option_class = self._class_of(con_id)
         terms = option_class.decode(con_id) if option_class is not None else None
         return self._option(option_class, *terms) if option_class is not None and terms is not None else None
+
+    def remember(self, combination: Instrument) -> None:
+        """Let ``get`` find a combination by its key."""
+        self._combinations[combination.key] = combination
 
     def reference(self, con_id: int) -> Reference | None:
         """Return how the market moves a contract, or None for derivatives and unknown ids."""
@@ -517,6 +522,8 @@ class Catalog:
 def increment_at(instrument: Instrument, price: Decimal) -> Decimal:
     """Return the step between allowed prices of an instrument at a price, on the exchange that its contract names."""
     increment = instrument.min_tick
+    if instrument.legs:
+        return increment
     for edge, step in MARKET_RULES[instrument.rule_on(instrument.contract.exchange)]:
         if price >= edge:
             increment = step

@@ -7,9 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 
 from gateway_simulator.trading.accounts import Account
+from gateway_simulator.trading.combination import net, unit_of
 from gateway_simulator.trading.commissions import CommissionSchedule
 from gateway_simulator.trading.market import Market
-from gateway_simulator.trading.model import ZERO, Instrument, Order, OrderImpact
+from gateway_simulator.trading.model import ZERO, Instrument, Leg, Order, OrderImpact, Quote
 
 
 def impact_of(
@@ -21,24 +22,31 @@ def impact_of(
     now: datetime,
 ) -> OrderImpact:
     """Return what an order would do if it were filled at its limit or, without one, at the far side."""
-    quote = market.quote(order.contract.con_id, now)
-    far = quote.ask if order.action == "BUY" else quote.bid
-    price = next(
-        (each for each in (order.limit_price, order.aux_price, far, quote.last, quote.mark) if each is not None),
-        ZERO,
-    )
-    commission = commissions.of_order(order.contract, order.remaining, price)
+    legs = instrument.legs or (Leg(instrument, 1),)
+    quotes = [market.quote(each.instrument.contract.con_id, now) for each in legs]
+    signed = order.remaining if order.action == "BUY" else -order.remaining
+    prices = [
+        _price(order, quote, buys=leg.ratio * signed > 0, alone=not instrument.legs)
+        for leg, quote in zip(legs, quotes, strict=True)
+    ]
     after = replace(
         account,
         positions=dict(account.positions),
         realized=dict(account.realized),
         day_flows=dict(account.day_flows),
-        underlying_prices=_underlying_prices(account, instrument, market, now),
+        underlying_prices=dict(account.underlying_prices),
     )
-    signed = order.remaining if order.action == "BUY" else -order.remaining
-    position = after.trade(instrument.contract, signed, price, commission)
-    mark = quote.mark if quote.mark is not None else price
-    after.hold(replace(position, market_price=mark))
+    commission = ZERO
+    for leg, quote, price in zip(legs, quotes, prices, strict=True):
+        contract, quantity = leg.instrument.contract, leg.ratio * signed
+        cost = commissions.of_order(contract, abs(quantity), price)
+        commission += cost
+        after.underlying_prices.update(_underlying_price(leg.instrument, market, now))
+        position = after.trade(contract, quantity, price, cost)
+        after.hold(replace(position, market_price=quote.mark if quote.mark is not None else price))
+    if instrument.legs and order.limit_price is not None:
+        whole = net(legs, prices) or ZERO
+        after.cash += signed * (whole - order.limit_price) * unit_of(legs)
     held, coming = account.margin(), after.margin()
     return OrderImpact(
         initial_margin_before=held.initial,
@@ -55,11 +63,16 @@ def impact_of(
     )
 
 
-def _underlying_prices(account: Account, instrument: Instrument, market: Market, now: datetime) -> dict[int, Decimal]:
-    prices = dict(account.underlying_prices)
-    if instrument.underlying is not None:
-        quote = market.quote(instrument.underlying.con_id, now)
-        price = quote.last if quote.last is not None else quote.mark
-        if price is not None:
-            prices[instrument.contract.con_id] = price
-    return prices
+def _price(order: Order, quote: Quote, *, buys: bool, alone: bool) -> Decimal:
+    """What a contract is taken to trade at; the order's own prices count if it is the order's contract."""
+    own = (order.limit_price, order.aux_price) if alone else ()
+    far = quote.ask if buys else quote.bid
+    return next((each for each in (*own, far, quote.last, quote.mark) if each is not None), ZERO)
+
+
+def _underlying_price(instrument: Instrument, market: Market, now: datetime) -> dict[int, Decimal]:
+    if instrument.underlying is None:
+        return {}
+    quote = market.quote(instrument.underlying.con_id, now)
+    price = quote.last if quote.last is not None else quote.mark
+    return {} if price is None else {instrument.contract.con_id: price}

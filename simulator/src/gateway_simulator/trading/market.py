@@ -32,9 +32,9 @@ from functools import lru_cache
 from math import ceil, exp, floor, pi, sin
 from typing import Any, NamedTuple
 
-from gateway_simulator.trading import pricing
+from gateway_simulator.trading import combination, pricing
 from gateway_simulator.trading.catalog import MARKET_RULES, Catalog, Reference
-from gateway_simulator.trading.model import ZERO, Halted, Instrument, OptionComputation, Quote
+from gateway_simulator.trading.model import ZERO, Halted, Instrument, Leg, OptionComputation, Quote
 from gateway_simulator.trading.pricing import Terms
 from gateway_simulator.trading.tape import PRICES, SIZES, Tape, TapeError
 from gateway_simulator.trading.timeline import SetPrice, Timeline
@@ -155,6 +155,10 @@ class Market:
     def quote(self, con_id: int, now: datetime) -> Quote:
         """Return a contract's quote. Raises UnknownContractError."""
         step = step_at(now)
+        if con_id < 0:
+            legs = self._legs(con_id)
+            quotes = [self.quote(each.instrument.contract.con_id, now) for each in legs]
+            return combination.quote_of(legs, quotes, moment_of(step))
         if self._quotes_of != step:
             self._quotes.clear()
             self._quotes_of = step
@@ -312,6 +316,11 @@ class Market:
 
     def point(self, con_id: int, step: int) -> Point:
         """Return a contract's prices at a step. Raises UnknownContractError."""
+        if con_id < 0:
+            legs = self._legs(con_id)
+            points = [self.point(each.instrument.contract.con_id, step) for each in legs]
+            bid, ask = combination.sides_of(legs, points)
+            return Point(bid, ask, _middle(bid, ask) if bid is not None and ask is not None else None)
         listing = self._listing(con_id)
         value = self._set_price_at(con_id, step)
         if value is not None:
@@ -608,6 +617,12 @@ class Market:
             step_at(after[0].start if after else session.end + timedelta(days=LONGEST_PAUSE_DAYS)),
         )
         return found
+
+    def _legs(self, key: int) -> tuple[Leg, ...]:
+        known = self.catalog.get(key)
+        if known is None:
+            raise UnknownContractError(f"no combination has the key {key}")
+        return known.legs
 
     def _listing(self, con_id: int) -> _Listing:
         known = self._listings.get(con_id)

@@ -4,6 +4,8 @@
   bid at or above its price, a sell by the ask at or below it. ``trigger_method`` chooses otherwise.
 - An order fills at the far side of the quote, at most the size shown there. What is left tries again at the next
   market step; an order without a limit then pays one more price increment (``slippage``) for each step before.
+- A combination fills all its legs at once, each at the far side of its own quote and at most in the size shown there;
+  it never slips, so that the legs' prices always give the combination's.
 - A limit order fills only at its limit or better.
 - Orders of one side take the size shown in the order of price and time; what one took is gone until the next step or
   the next quote.
@@ -145,7 +147,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
     price = quote.ask if working.buys else quote.bid
     if price is None or left <= 0 or not is_marketable(working, quote):
         return None
-    if working.limit is None:
+    if working.limit is None and not working.instrument.legs:
         worse = working.slips * slippage * increment
         price = price + worse if working.buys else max(price - worse, min(price, increment))
     quantity = min(order.remaining, left)
@@ -159,7 +161,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
 def is_marketable(working: WorkingOrder, quote: Prices) -> bool:
     """Tell whether the far side of a quote is at an order's limit or better."""
     price, limit = (quote.ask if working.buys else quote.bid), working.limit
-    if price is None or price <= 0:
+    if price is None or (price <= 0 and not working.instrument.legs):
         return False
     return limit is None or (price <= limit if working.buys else price >= limit)
 

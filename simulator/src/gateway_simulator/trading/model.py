@@ -16,6 +16,20 @@ CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
+class ComboLeg:
+    """One contract of a combination: how many of it are bought or sold for each combination that is bought."""
+
+    con_id: int
+    ratio: int
+    action: str
+    exchange: str = ""
+    open_close: int = 0
+    short_sale_slot: int = 0
+    designated_location: str = ""
+    exempt_code: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """An instrument as orders and positions name it. ``expiry`` is YYYYMMDD, ``right`` C or P."""
 
@@ -33,6 +47,8 @@ class Contract:
     trading_class: str = ""
     price_magnifier: int = 1
     """How many units of its quotes are one unit of its currency: 100 for prices in pence or cents."""
+    combo_legs: tuple[ComboLeg, ...] = ()
+    """The legs of a combination (BAG)."""
 
     @property
     def unit_multiplier(self) -> Decimal:
@@ -77,6 +93,14 @@ class ContractQuery:
 
 
 @dataclass(frozen=True)
+class Leg:
+    """A leg of a combination: its contract, and how many are bought (negative: sold) for each combination bought."""
+
+    instrument: Instrument
+    ratio: int
+
+
+@dataclass(frozen=True)
 class Instrument:
     """A contract the brokerage knows, with what contract details tell about it."""
 
@@ -105,6 +129,23 @@ class Instrument:
     min_size: Decimal = Decimal(1)
     size_increment: Decimal = Decimal(1)
     suggested_size_increment: Decimal = Decimal(100)
+    legs: tuple[Leg, ...] = ()
+    """Of a combination; one of these has no market, price rule or expiry of its own."""
+    combination_key: int = 0
+    """Names a combination within the simulator (negative): all of them have the same contract id."""
+
+    @property
+    def key(self) -> int:
+        """The number under which the market quotes this: its contract id, or what names a combination."""
+        return self.combination_key or self.contract.con_id
+
+    @property
+    def leading(self) -> Instrument:
+        """The instrument whose sessions and expiry hold for this one: of a combination the leg that ends first."""
+        ending = [each.instrument for each in self.legs if each.instrument.contract.expiry]
+        if ending:
+            return min(ending, key=lambda each: (each.contract.expiry, each.last_trade_time))
+        return self.legs[0].instrument if self.legs else self
 
     def rule_on(self, exchange: str) -> int:
         """Return the id of the rule of price increments that holds on one of ``valid_exchanges``."""
@@ -310,6 +351,9 @@ class Order:
     model: str = ""
     algo_strategy: str = ""
     algo_params: tuple[tuple[str, str], ...] = ()
+    combo_params: tuple[tuple[str, str], ...] = ()
+    leg_averages: tuple[Decimal, ...] = ()
+    """The average price of each leg of a combination that is filled in part or in whole."""
     parent_perm_id: int = 0
     submitted_at: datetime | None = None
     completed_at: datetime | None = None

@@ -18,6 +18,7 @@ from typing import Any
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
+from gateway_simulator.trading.combination import CombinationError, resolve
 from gateway_simulator.trading.invented import is_plausible
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
@@ -240,6 +241,11 @@ def working_state(working: WorkingOrder) -> WorkingState:
 
 
 def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> WorkingOrder:
+    if state.order.contract.combo_legs:
+        try:
+            resolve(brokerage.catalog, state.order.contract)
+        except CombinationError as error:
+            raise DecodeError(f"state.working[{at}].order.contract", error.text) from error
     instrument = brokerage.catalog.get(state.con_id)
     if instrument is None:
         raise DecodeError(f"state.working[{at}].con_id", f"is {state.con_id}, which is not in the catalog")

@@ -108,6 +108,8 @@ def schedule_of(instrument: Instrument) -> Schedule:
             return INDEX_FUTURES
         case "CASH":
             return CURRENCIES
+        case "BAG":
+            return schedule_of(instrument.leading)
         case other:
             raise ValueError(f"no trading hours are known for {contract.symbol}: security type {other!r}")
 
@@ -272,6 +274,7 @@ def _expiry(expiry: str, at: str, zone: ZoneInfo) -> datetime:
 
 def expiry_moment(instrument: Instrument) -> datetime | None:
     """Return when a derivative ends (aware, in UTC), or None for what never does."""
+    instrument = instrument.leading
     if instrument.contract.sec_type not in DERIVATIVES:
         return None
     return _expiry(instrument.contract.expiry, instrument.last_trade_time, zone_of(instrument))

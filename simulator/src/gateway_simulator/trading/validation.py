@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from gateway_simulator.trading import combination
 from gateway_simulator.trading.catalog import Catalog, increment_at
 from gateway_simulator.trading.matching import TRIGGER_METHODS
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument, Order
 from gateway_simulator.trading.tradinghours import ZONES
 from gateway_simulator.trading.working import (
     AT_ONCE,
+    COMBINED_TYPES,
     LIMITED,
     ON_CLOSE,
     ORDER_TYPES,
@@ -27,7 +29,7 @@ from gateway_simulator.trading.working import (
 )
 
 TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE)
-TRADED = ("STK", "OPT", "FUT")
+TRADED = ("STK", "OPT", "FUT", "BAG")
 NOT_FOUND = "No security definition has been found for the request"
 MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
 MAX_ORDER_ID = 2**31 - 1
@@ -57,10 +59,13 @@ def invalid(cause: str) -> OrderRefusedError:
 
 def resolve_instrument(catalog: Catalog, contract: Contract) -> Instrument:
     """Return the one instrument that an order's contract means, expired ones too."""
-    if contract.sec_type == "BAG":
-        raise OrderRefusedError(312, "The combo details are invalid: this simulated gateway trades no combinations.")
     if not contract.exchange:
         raise invalid("Missing order exchange")
+    if contract.sec_type == "BAG":
+        try:
+            return combination.resolve(catalog, contract)
+        except combination.CombinationError as error:
+            raise OrderRefusedError(error.code, error.text) from error
     query = ContractQuery.of(contract)
     found = catalog.find(query) or catalog.find(query, include_expired=True)
     if not found:
@@ -107,7 +112,8 @@ def check_terms(order: Order, instrument: Instrument) -> None:
         raise invalid(f"Invalid side '{order.action}'")
     if order.order_type not in (*ORDER_TYPES, *UNPLAYED_TYPES):
         raise OrderRefusedError(321, "Error validating request.-'bF' : cause - Invalid order type was entered")
-    if instrument.contract.sec_type not in TRADED or order.order_type not in ORDER_TYPES:
+    played = COMBINED_TYPES if instrument.legs else ORDER_TYPES
+    if instrument.contract.sec_type not in TRADED or order.order_type not in played:
         raise OrderRefusedError(
             387,
             "Unsupported order type for this exchange and security type: "
@@ -116,6 +122,7 @@ def check_terms(order: Order, instrument: Instrument) -> None:
     _check_size(order, instrument)
     _check_time_in_force(order)
     _check_prices(order, instrument)
+    _check_routing(order)
     if order.trigger_method not in TRIGGER_METHODS:
         raise invalid(f"Invalid trigger method {order.trigger_method}")
     if order.oca_group and order.oca_type not in (1, 2, 3):
@@ -126,6 +133,7 @@ def check_change(before: Order, after: Order) -> None:
     """Refuse a change of what makes an order this order."""
     same = (
         before.contract.con_id == after.contract.con_id
+        and combination.same_legs(before.contract, after.contract)
         and before.action == after.action
         and before.account == after.account
         and before.parent_id == after.parent_id
@@ -235,7 +243,13 @@ def _check_prices(order: Order, instrument: Instrument) -> None:
     for name, price in prices.items():
         if price is None:
             continue
-        if not price.is_finite() or price <= 0:
+        if not price.is_finite() or (price <= 0 and not instrument.legs):
             raise invalid(f"The {name} price {price} must be above 0")
         if price % increment_at(instrument, price):
             raise OrderRefusedError(110, "The price does not conform to the minimum price variation for this contract.")
+
+
+def _check_routing(order: Order) -> None:
+    for name, value in order.combo_params:
+        if name == "NonGuaranteed" and value not in ("0", "1"):
+            raise OrderRefusedError(10043, "Missing or invalid NonGuaranteed value. It must be either 0 or 1.")

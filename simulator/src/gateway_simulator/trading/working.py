@@ -17,6 +17,8 @@ TRAILING = ("TRAIL", "TRAIL LIMIT")
 LIMITED = ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC")
 ON_CLOSE = ("MOC", "LOC")
 ORDER_TYPES = ("MKT", "LMT", *TRIGGERED, *ON_CLOSE)
+COMBINED_TYPES = ("MKT", "LMT")
+"""The order types that a combination may have."""
 UNPLAYED_TYPES = (
     *("LOO", "MOO", "LWH", "MTL", "MIDPRICE", "VOL", "BOX TOP", "PASSV REL"),
     *("REL", "REL + LMT", "REL + MKT", "LMT + MKT", "MKT PRT", "STP PRT"),
@@ -37,7 +39,8 @@ class WorkingOrder:
     ``sequence`` is its place in time priority. It reaches the market at ``arrives``, and may not trade before
     ``begins``; ``ends`` is when its time in force does, ``cancelled_at`` when a cancel takes effect. ``reached`` counts
     the market steps in a row at which its trigger price was reached, ``slips`` those at which the market paid it out
-    in part. An order that was never transmitted is known to nobody but its client.
+    in part. ``con_id`` is the instrument's key in the market. An order that was never transmitted is known to nobody
+    but its client.
     """
 
     order: Order
@@ -56,7 +59,7 @@ class WorkingOrder:
     buys: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.con_id = self.instrument.contract.con_id
+        self.con_id = self.instrument.key
         self.buys = self.order.action == "BUY"
 
     @property

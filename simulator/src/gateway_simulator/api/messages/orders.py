@@ -20,7 +20,8 @@ from gateway_simulator.api.messages.blocks import (
 from gateway_simulator.api.versions import FA_PROFILE_DROPPED, PENDING_PRICE_REVISION
 from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.clock import gateway_time
-from gateway_simulator.trading.model import Execution, Order, OrderImpact, OrderStatus
+from gateway_simulator.trading.combination import description_of
+from gateway_simulator.trading.model import ComboLeg, Execution, Order, OrderImpact, OrderStatus
 
 
 def executions_end(request_id: int) -> bytes:
@@ -155,7 +156,7 @@ def open_order(order: Order, server_version: int, *, impact: OrderImpact | None 
             *_volatility(order, completed=False),
             "",  # basis points
             "",  # basis points type
-            *_blocks(),
+            *_blocks(order),
             0,  # opt out of SMART routing
             "",  # clearing account
             "IB",  # clearing intent
@@ -208,7 +209,7 @@ def completed_order(order: Order, server_version: int) -> bytes:
             order.oca_type,
             order.trigger_method,
             *_volatility(order, completed=True),
-            *_blocks(),
+            *_blocks(order),
             "",  # clearing account
             "IB",  # clearing intent
             0,  # not held
@@ -339,6 +340,32 @@ def _volatility(order: Order, *, completed: bool) -> list[FieldValue]:
     ]
 
 
-def _blocks() -> list[FieldValue]:
-    """Combo description, legs, order legs, routing parameters, scale and hedge: none of them."""
-    return ["", 0, 0, 0, UNSET_INTEGER, UNSET_INTEGER, "", ""]
+def _blocks(order: Order) -> list[FieldValue]:
+    """Combo description, legs, leg prices, routing parameters, scale and hedge; the last two are never there."""
+    legs, params = order.contract.combo_legs, order.combo_params
+    return [
+        description_of(order.contract),
+        len(legs),
+        *(field for each in legs for field in _leg(each)),
+        len(legs),
+        *[""] * len(legs),  # leg prices
+        len(params),
+        *(text for each in params for text in each),
+        UNSET_INTEGER,  # initial and subsequent level size
+        UNSET_INTEGER,
+        "",  # price increment
+        "",  # hedge type
+    ]
+
+
+def _leg(leg: ComboLeg) -> list[FieldValue]:
+    return [
+        leg.con_id,
+        leg.ratio,
+        leg.action,
+        leg.exchange,
+        leg.open_close,
+        leg.short_sale_slot,
+        leg.designated_location,
+        leg.exempt_code,
+    ]

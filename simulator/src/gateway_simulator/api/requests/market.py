@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from gateway_simulator.api.requests.reader import Reader
@@ -109,11 +109,11 @@ class CancelCalculateOptionPrice:
 
 
 def read_market_data(take: Reader) -> MarketData:
-    """Read reqMktData. The legs of a combination are read and let go: no instrument is one."""
+    """Read reqMktData."""
     take.version(11)
     request_id, contract = take.identify(), take.contract()
     if contract.sec_type == "BAG":
-        take.combo_legs()
+        contract = replace(contract, combo_legs=take.combo_legs())
     take.delta_neutral_contract()
     ticks = take.text("generic ticks")
     generic_ticks = tuple(_generic_tick(take, each.strip()) for each in ticks.split(",") if each.strip())

@@ -13,7 +13,7 @@ from dataclasses import replace
 from gateway_simulator.api.requests.orders import PlaceOrder
 from gateway_simulator.api.requests.reader import Reader
 from gateway_simulator.api.versions import FA_PROFILE_DROPPED
-from gateway_simulator.trading.model import Contract, Order
+from gateway_simulator.trading.model import ComboLeg, Contract, Order
 
 DEFAULT_OCA_TYPE = 3
 
@@ -52,8 +52,7 @@ def read_place_order(take: Reader) -> PlaceOrder:
         name(f"identification by {_short(id_type) or 'security id'}")
     order = _head(take, contract, name)
     if contract.sec_type == "BAG":
-        _combination(take)
-        name("combo legs")
+        order = _combination(take, order, name)
     order = _conditions_of_time_and_size(take, order, name)
     _auction_and_volatility(take, name)
     order = replace(
@@ -115,25 +114,26 @@ def _head(take: Reader, contract: Contract, name: _Name) -> Order:
     )
 
 
-def _combination(take: Reader) -> None:
-    for _ in range(take.count("number of combo legs")):
-        take.optional_integer("leg's contract id")
-        take.optional_integer("leg's ratio")
-        take.text("leg's action")
-        take.text("leg's exchange")
-        take.optional_integer("leg's open or close")
-        take.optional_integer("leg's short sale slot")
-        take.text("leg's designated location")
-        take.optional_integer("leg's exempt code")
-    for _ in range(take.count("number of leg prices")):
-        take.decimal_or_none("leg's price")
-    _parameters(take, "SMART combo routing parameters")
+def _combination(take: Reader, order: Order, name: _Name) -> Order:
+    legs = tuple(_order_leg(take) for _ in range(take.count("number of combo legs")))
+    prices = [take.decimal_or_none("leg's price") for _ in range(take.count("number of leg prices"))]
+    if any(each is not None for each in prices):
+        name("leg prices")
+    params = tuple(
+        (take.text("routing parameter's name"), take.text("routing parameter's value"))
+        for _ in range(take.count("number of routing parameters"))
+    )
+    return replace(order, contract=replace(order.contract, combo_legs=legs), combo_params=params)
 
 
-def _parameters(take: Reader, what: str) -> None:
-    for _ in range(take.count(f"number of {what}")):
-        take.text(f"name in {what}")
-        take.text(f"value in {what}")
+def _order_leg(take: Reader) -> ComboLeg:
+    return replace(
+        take.combo_leg(),
+        open_close=take.optional_integer("leg's open or close"),
+        short_sale_slot=take.optional_integer("leg's short sale slot"),
+        designated_location=take.text("leg's designated location"),
+        exempt_code=take.optional_integer("leg's exempt code") or -1,  # 0: not given
+    )
 
 
 def _conditions_of_time_and_size(take: Reader, order: Order, name: _Name) -> Order:

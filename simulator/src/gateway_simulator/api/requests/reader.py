@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from gateway_simulator.trading.model import ZERO, Contract, ContractQuery
+from gateway_simulator.trading.model import ZERO, ComboLeg, Contract, ContractQuery
 
 INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{0,25})?(?:[eE][-+]?\d{1,2})?", re.ASCII)
@@ -156,15 +156,18 @@ class Reader:
             self.decimal("delta neutral price")
         return present
 
-    def combo_legs(self) -> int:
-        """Take the legs of a combination as data requests give them; return their number."""
-        number = self.count("number of combo legs")
-        for _ in range(number):
-            self.optional_integer("leg's contract id")
-            self.optional_integer("leg's ratio")
-            self.text("leg's action")
-            self.text("leg's exchange")
-        return number
+    def combo_legs(self) -> tuple[ComboLeg, ...]:
+        """Take the legs of a combination as data requests give them."""
+        return tuple(self.combo_leg() for _ in range(self.count("number of combo legs")))
+
+    def combo_leg(self) -> ComboLeg:
+        """Take the four fields with which every leg begins."""
+        return ComboLeg(
+            self.optional_integer("leg's contract id"),
+            self.optional_integer("leg's ratio"),
+            self.text("leg's action"),
+            self.text("leg's exchange"),
+        )
 
     def identify(self) -> int:
         """Take the request id, which errors will name from here on."""

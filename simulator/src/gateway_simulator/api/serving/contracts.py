@@ -25,6 +25,8 @@ class Contracts:
         }
 
     def _details(self, request: requests.ContractDetails) -> Iterable[bytes]:
+        if request.query.sec_type == "BAG":
+            return  # a gateway never answers this (pst-group/pysystemtrade, pull request 1659)
         found = self._desk.brokerage.catalog.find(request.query, include_expired=request.include_expired)
         if not found:
             raise RefusalError(200, "No security definition has been found for the request")

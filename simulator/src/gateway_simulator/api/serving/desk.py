@@ -11,6 +11,7 @@ from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.floor import Floor
 from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import Brokerage
+from gateway_simulator.trading.combination import CombinationError, resolve
 from gateway_simulator.trading.model import Contract, ContractQuery, Instrument
 
 READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."
@@ -76,3 +77,12 @@ class Desk:
             name = contract.local_symbol or contract.symbol
             raise RefusalError(200, f"The contract description specified for {name} is ambiguous.")
         return found[0]
+
+    def quoted(self, contract: Contract) -> Instrument:
+        """The one instrument or combination that a client describes to see its quotes; refuses any other."""
+        if contract.sec_type != "BAG":
+            return self.instrument(contract)
+        try:
+            return resolve(self.brokerage.catalog, contract)
+        except CombinationError as error:
+            raise RefusalError(error.code, error.text) from error

@@ -106,7 +106,7 @@ class Market:
         request_id = request.request_id
         if request_id in self._tickers:
             raise RefusalError(322, "Error processing request.-'bW' : cause - Duplicate ticker ID")
-        instrument = self._desk.instrument(request.contract)
+        instrument = self._desk.quoted(request.contract)
         snapshot = request.snapshot or request.regulatory_snapshot
         generic = _generic_ticks(request, instrument, snapshot=snapshot)
         if len(self._tickers) >= self._desk.behaviour.market_data_lines:
@@ -150,7 +150,7 @@ class Market:
 
     def _quote(self, instrument: Instrument, *, delayed: bool) -> Quote:
         now = self._desk.now()
-        return self._desk.brokerage.market.quote(instrument.contract.con_id, now - DELAY if delayed else now)
+        return self._desk.brokerage.market.quote(instrument.key, now - DELAY if delayed else now)
 
     def _ticks(self, ticker: _Ticker, quote: Quote) -> Iterator[bytes]:
         # The market keeps a quote until it changes: a thousand that stand still must not delay the one that moves.

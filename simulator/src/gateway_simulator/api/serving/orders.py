@@ -91,7 +91,8 @@ class Orders:
     def _executions(self, request: requests.Executions) -> Iterable[bytes]:
         for fill in self._desk.brokerage.find_executions(request.wanted, self._desk.now()):
             yield messages.execution(request.request_id, fill, self._desk.server_version)
-            yield messages.commission(fill)
+            if fill.contract.sec_type != "BAG":  # its legs have commissions
+                yield messages.commission(fill)
         if not self._desk.behaviour.omit_executions_end:
             yield messages.executions_end(request.request_id)
 
