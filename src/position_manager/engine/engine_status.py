@@ -102,7 +102,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         word = "unprotected"
         text = verdict.text if verdict.cause is Cause.BLOCKED else f"{verdict.cause}: {verdict.text}"
     elif closing is not None:
-        word, text = "closing", closing.text
+        word, text = "closing", f"{closing.text}{' (by a combination)' if closing.combo else ''}"
     elif shadow is not None:
         word, text = "closed in shadow", shadow
     else:

@@ -73,7 +73,7 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
-        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, {})
+        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -349,6 +349,7 @@ class Closer:
             if one_by_one is None:
                 return
             closing = one_by_one
+            self.bars.pop((closing.unit, closing.name), None)
         now = desk.clock.now()
         for leg in legs_to_send(legs):
             con_id = leg.instrument.con_id
@@ -431,9 +432,8 @@ class Closer:
             return f"{label}: {leg.quantity} held, no order is at the broker{f', {bar.what}' if bar else ''}"
         age = 0 if intent.sent is None else (now - intent.sent).total_seconds()
         said = f": {intent.reason}" if intent.reason else ""
-        what = (
-            f"order {intent.order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
-        )
+        order_id = self._desk.journal.intent(intent.lead).order_id if intent.lead else intent.order_id
+        what = f"order {order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
         stuck = intent.state in (State.CANCELLING, State.UNKNOWN)
         return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
 
@@ -586,6 +586,26 @@ class Closer:
         finally:
             desk.busy.discard(leg.key)
             desk.wake.set()
+
+    def _combo_barred(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
+        """What keeps a combination from being sent; people are told once of each."""
+        desk, key = self._desk, (closing.unit, closing.name)
+        now, bar = desk.clock.now(), self.bars.get(key)
+        if what is None:
+            self.bars.pop(key, None)
+            return
+        gates = [check.gate for check in what.clearance.refusals] if isinstance(what, NotSentError) else []
+        word = what.bound if isinstance(what, CapReached) else ", ".join(dict.fromkeys(gates))
+        if bar is not None and bar.what == word:
+            return
+        self.bars[key] = Bar(word, now, told=True)
+        for con_id in closing.legs:
+            if isinstance(what, NotSentError):
+                desk.journal.append("refused", closing.account, con_id, what.clearance.evidence())
+            else:
+                desk.journal.append("bound reached", closing.account, con_id, {"bound": str(what)})
+        if isinstance(what, NotSentError):
+            desk.say(desk.author.refused(closing, closing.name, word, str(what)))
 
     def _again(self, leg: Position, span: timedelta) -> None:
         self._not_before[leg.key] = self._desk.clock.now() + span

@@ -33,13 +33,15 @@ TRY_AGAIN = timedelta(seconds=5)
 @dataclass(frozen=True)
 class ComboCloser:
     """``keep`` writes a decision down, ``usable`` is the quote of a contract that an order may be priced from,
-    ``policy`` the bounds for a decision now."""
+    ``policy`` the bounds for a decision now. ``barred`` is told what keeps a combination from being sent, None once it
+    is sent."""
 
     desk: Desk
     orders: FollowedOrders
     keep: Callable[[Closing], None]
     usable: Callable[[int], Quote | None]
     policy: Callable[[Closing, datetime], LadderPolicy]
+    barred: Callable[[Closing, CapReached | NotSentError | None], None]
     not_before: dict[str, datetime]
 
     def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
@@ -66,6 +68,7 @@ class ComboCloser:
             combination, self._quotes(combination), closing.ladders.get(LADDER), now, self.policy(closing, now)
         )
         if isinstance(price, CapReached):
+            self.barred(closing, price)
             desk.advance_by(now + ASK_SOON)
             return None
         for intent in resting:
@@ -167,10 +170,7 @@ class ComboCloser:
         try:
             await clear_and_send_combo(desk, wish)
         except NotSentError as error:
-            gates = ", ".join(sorted({check.gate for check in error.clearance.refusals}))
-            for leg in wish.combination.legs:
-                desk.journal.append("refused", *leg.position.key, error.clearance.evidence())
-            desk.say(desk.author.refused(closing, closing.name, gates, str(error)))
+            self.barred(closing, error)
             self.not_before[closing.unit] = now + TRY_AGAIN
             desk.sync_soon()
         except (UnsettledError, BrokerError) as error:
@@ -178,6 +178,7 @@ class ComboCloser:
             self.not_before[closing.unit] = now + ASK_SOON
             desk.sync_soon()
         else:
+            self.barred(closing, None)
             _log.info("sent: %s of %s at %s", wish.combination.side, closing.name, wish.limit)
         finally:
             desk.busy.difference_update(leg.position.key for leg in wish.combination.legs)

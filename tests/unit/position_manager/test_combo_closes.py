@@ -26,6 +26,7 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from position_manager.brokers.broker import CodeSaid
+from position_manager.engine.engine_status import status_of
 from position_manager.orders.intents import Side, State
 from position_manager.reports.explain import explain
 
@@ -80,6 +81,8 @@ def closed_once(at: World, manager: Manager) -> None:
 def test_one_order_closes_all_legs(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         order = await breach(at)
+        (unit,) = status_of(manager.engine, "").units
+        assert unit.verdict == "closing" and unit.text.endswith("(by a combination)")
         (sent,) = at.combos
         assert (sent.side, sent.quantity, sent.legs) == (Side.BUY, Decimal(2), ((42, Decimal(1)), (43, Decimal(-1))))
         assert Decimal("1.35") <= sent.limit <= Decimal("1.45")
@@ -242,6 +245,7 @@ def test_combinations_of_a_person_count_as_what_rests(tmp_path: Path) -> None:
             requote(at)
             await at.clock.advance(2)
         assert not at.combos and not at.received
+        assert manager.kinds.count("refused") == 2, "once of the combination, once of the leg"
         (unit,) = manager.engine.desk.guard.units
         assert own.remaining == 2 and unit.group == "vertical"
 
