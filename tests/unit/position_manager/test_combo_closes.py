@@ -68,7 +68,7 @@ async def go_on(at: World, seconds: int, fills: bool = False) -> None:
         requote(at)
         await at.clock.advance(2)
         for order in [*at.live(42), *at.live(43)] if fills else []:
-            if order.client_id == 100 and not order.over:
+            if order.client_id == 100 and not order.over and not order.sent.stop:
                 at.fill(order, int(order.remaining), "1.80")
 
 
@@ -321,7 +321,7 @@ ACTIONS = (
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     quantity=st.integers(1, 4),
     parts=st.booleans(),
@@ -332,7 +332,7 @@ def test_whatever_happens_each_leg_is_closed_once(quantity: int, parts: bool, ac
     config = COMBO_PARTS if parts else COMBO
 
     async def act(at: World, manager: Manager, action: str, directory: Path) -> Manager:
-        live = [order for order in at.orders if not order.over and order.client_id == 100]
+        live = [order for order in at.orders if not order.over and order.client_id == 100 and not order.sent.stop]
         match action:
             case "breach" | "calm":
                 for _ in range(3):
@@ -350,8 +350,8 @@ def test_whatever_happens_each_leg_is_closed_once(quantity: int, parts: bool, ac
                 at.cancels_at_once = False
             case "cancels":
                 at.cancels_at_once = True
-                for order in live:
-                    if order.cancelling:
+                for order in at.orders:
+                    if order.cancelling and not order.over:
                         at.end(order)
             case "the broker ends it" if live:
                 at.end(live[-1])
@@ -384,8 +384,10 @@ def test_whatever_happens_each_leg_is_closed_once(quantity: int, parts: bool, ac
             for intent in journal.intents(ACCOUNT, con_id):
                 assert intent.filled == truth[intent.ref] * intent.per_unit, intent
         locked = manager.engine.desk.locks
-        assert locked or at.positions[42] == 0, (at.positions, manager.engine.closer.closings)
-        # A single leg that a full order of the broker's refusal or a person has left alone has its own rules.
+        # What a person has left of a group, or an order that traded while it was being withdrawn, is guarded by the
+        # rules of single positions.
+        alone = "calm" in actions or any(order.client_id == 0 for order in at.orders)
+        assert locked or alone or not any(at.positions.values()), (at.positions, manager.engine.closer.closings)
         assert locked or not [intent for intent in journal.open_intents() if intent.lead]
         await manager.end()
 
