@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine, Mapping
 from decimal import Decimal
@@ -27,6 +28,7 @@ from tests.unit.position_manager.engine_world import (
 
 from position_manager.brokers.broker import CodeSaid
 from position_manager.engine.engine_status import status_of
+from position_manager.journal.journal import JournalReader
 from position_manager.orders.intents import Side, State
 from position_manager.reports.explain import explain
 
@@ -112,6 +114,34 @@ def test_a_debit_is_sold_and_ratios_are_kept(tmp_path: Path) -> None:
         at.fill(at.live(42)[0], 2)
         await at.clock.advance(8)
         closed_once(at, manager)
+
+    play(tmp_path, story, config=config, at=at)
+
+
+def test_a_part_of_a_combination_with_ratios_is_proven_in_contracts(tmp_path: Path) -> None:
+    """The completed order counts combinations, the executions of its legs contracts."""
+    at = World(ManualClock(BEGIN))
+    at.hold(put(42), 4)
+    at.hold(put(43, 440), -2, "1.50")
+    legs = [{"con_id": 42, "ratio": 2}, {"con_id": 43, "ratio": -1}]
+    config = {**COMBO, "groups": {"back": {"legs": legs, "stop": {"loss_amount": 30}, "close": "combo"}}}
+
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(3):
+            requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
+            await at.clock.advance(1)
+        (order,) = at.live(42)
+        at.fill(order, 1)
+        at.end(order)
+        for _ in range(10):
+            requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
+            await at.clock.advance(2)
+        first = [manager.engine.desk.journal.intents(ACCOUNT, con_id)[0] for con_id in (42, 43)]
+        assert [(intent.state, intent.filled) for intent in first] == [
+            (State.CANCELLED, Decimal(2)),
+            (State.CANCELLED, Decimal(1)),
+        ]
+        assert {sent.con_id for sent in at.received} == {43}, "the short leg first"
 
     play(tmp_path, story, config=config, at=at)
 
@@ -311,6 +341,24 @@ def test_explain_shows_the_combination_of_each_leg(tmp_path: Path) -> None:
             assert intent.state is State.FILLED
             text = explain(journal, f"contract:{con_id}")
             assert "in a combination" in text and f"order {at.combos[0].order_id} of client 100" in text
+
+    play(tmp_path, story)
+
+
+def test_a_journal_of_a_release_without_combinations_is_taken_up(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> Manager:
+        await manager.kill()
+        with sqlite3.connect(tmp_path / "journal.db") as db:
+            db.execute("DROP TABLE combinations")
+        db.close()
+        with JournalReader(tmp_path / "journal.db") as reader:
+            assert reader.open_intents() == () and reader.sent_since(BEGIN) == 0
+        again = Manager(at, tmp_path, COMBO, seed=1)
+        await again.start()
+        at.fill(await breach(at), 2)
+        await go_on(at, 6)
+        closed_once(at, again)
+        return again
 
     play(tmp_path, story)
 

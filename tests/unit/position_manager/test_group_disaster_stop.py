@@ -54,6 +54,14 @@ def test_without_the_percent_the_legs_have_none(tmp_path: Path) -> None:
     play(tmp_path, story, vertical(), {**GROUP_DISASTER, "disaster_stop": {"percent_of_premium": 200}})
 
 
+def test_a_long_leg_has_none_even_where_it_could_lose_so_much(tmp_path: Path) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        assert at.live(42)[0].sent.stop == Decimal("4.5") and not at.live(43)
+
+    policy = {"percent_of_premium": 200, "short_legs_percent": 80}
+    play(tmp_path, story, vertical(), {**GROUP_DISASTER, "disaster_stop": policy})
+
+
 def test_it_gives_way_to_the_group_s_own_stop(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         (resting,) = at.live(42)
