@@ -28,6 +28,7 @@ def _without(name: str) -> Iterator[None]:
 with _without("numpy"):
     from ib_insync import (
         IB,
+        ComboLeg,
         Contract,
         ContractDetails,
         ExecutionFilter,
@@ -46,6 +47,7 @@ __all__ = [
     "IB",
     "UNSET_DOUBLE",
     "UNSET_INTEGER",
+    "ComboLeg",
     "Contract",
     "ContractDetails",
     "ExecutionFilter",

@@ -29,6 +29,7 @@ from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.spread import SpreadBound
 from position_manager.orders.wings_settings import WorthlessWings
+from position_manager.rules.rule_contradictions import within
 from position_manager.rules.rule_set import (
     CalendarDay,
     DayTime,
@@ -223,9 +224,12 @@ class LegSelector(Selector):
 
 
 class Group(RuleSet):
-    """Legs that are valued and closed as one, in each account that holds them."""
+    """Legs that are valued and closed as one, in each account that holds them. ``close``: leg by leg (``legs``), or by
+    one combination order (``combo``) for ``combo_seconds`` at most, and what is left then leg by leg."""
 
     legs: Annotated[tuple[LegSelector, ...], Field(min_length=1)]
+    close: Literal["legs", "combo"] = "legs"
+    combo_seconds: Annotated[Number, Field(ge=10, le=3600)] = Decimal(60)
 
 
 class Escalation(Section):
@@ -291,10 +295,13 @@ class Caps(Section):
 
 class DisasterStop(Section):
     """A stop-limit that rests at the broker while the manager is away: it triggers when ``percent_of_premium`` is
-    lost and trades down to ``limit_percent`` of the trigger price beyond it. It must lie beyond every other stop."""
+    lost and trades down to ``limit_percent`` of the trigger price beyond it. It must lie beyond every other stop.
+    ``short_legs_percent``: in groups one rests for each short leg, at this percent of that leg's own premium; without
+    it the legs of groups have none."""
 
     percent_of_premium: Positive
     limit_percent: Fraction = Decimal(20)
+    short_legs_percent: Positive | None = None
 
 
 class TradingHours(Section):
@@ -466,8 +473,28 @@ def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
     for key, rules in config.rule_sets():
         side = rules.match.side if isinstance(rules, PositionRules) else None
         yield from _stop_and_target(key, rules, side)
+        yield from within(key, rules, side, _short_options_possible(rules))
         yield from _disaster(key, rules, config.disaster_stop)
+    for name, group in config.groups.items():
+        if group.close == "combo" and not 2 <= len(group.legs) <= 4:
+            yield ("groups", name, "close"), f"combo needs 2 to 4 legs; there are {len(group.legs)}"
+        elif group.close == "combo" and any(leg.kind in (Kind.STOCK, Kind.FUTURE) for leg in group.legs):
+            yield ("groups", name, "close"), "combo is for groups of options only"
+        if group.close == "legs" and "combo_seconds" in group.model_fields_set:
+            yield ("groups", name, "combo_seconds"), "goes with close: combo"
+    short_leg = any(leg.ratio < 0 for group in config.groups.values() for leg in group.legs)
+    if config.disaster_stop is not None and config.disaster_stop.short_legs_percent is not None and not short_leg:
+        yield ("disaster_stop", "short_legs_percent"), "is for groups with short legs, and there is none"
     yield from _duplicates(config)
+
+
+def _short_options_possible(rules: RuleSet) -> bool:
+    """Whether a unit of this level can hold a short option, as far as the level itself says what it is for."""
+    if isinstance(rules, Group):
+        return any(leg.ratio < 0 and leg.kind not in (Kind.STOCK, Kind.FUTURE) for leg in rules.legs)
+    if isinstance(rules, PositionRules):
+        return rules.match.side != "long" and rules.match.kind not in (Kind.STOCK, Kind.FUTURE)
+    return True
 
 
 def _accounts(config: Config) -> Iterator[tuple[Key, str]]:

@@ -7,7 +7,7 @@ coroutines. Nothing here decides anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +16,7 @@ from typing import Protocol
 from ib_connection.causes import Cause
 from position_manager.account.assignment import Dividend
 from position_manager.account.values import AccountValues
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Position, Quote
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 
@@ -177,6 +177,9 @@ class Broker(Protocol):
         """The next dividend of what an option is written on; None if it has none. A question that is not answered does
         not end the session."""
 
+    async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
+        """The same for several contracts of an account, all as they are at one moment."""
+
     async def ping(self) -> None:
         """A question that any living session answers at once."""
 
@@ -193,6 +196,12 @@ class Broker(Protocol):
     def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
         """Hand a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
         is no session: nothing was sent."""
+
+    def send_combo(
+        self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
+    ) -> None:
+        """Hand one limit order for several contracts to the socket, at once. Raises BrokerError if there is no session,
+        or if the contracts make no combination: nothing was sent."""
 
     def cancel(self, order_id: int) -> None:
         """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""

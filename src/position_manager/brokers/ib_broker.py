@@ -15,7 +15,7 @@ import copy
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from ib_connection.ib_library import (
 )
 from position_manager.account.assignment import Dividend
 from position_manager.account.values import AccountValues
+from position_manager.brokers import ib_combos
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
@@ -57,7 +58,7 @@ from position_manager.brokers.ib_pace import Pace
 from position_manager.brokers.ib_words import completed_of, execution_of, number, quote_of, side_of
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 
@@ -101,6 +102,7 @@ class IbBroker:
         self._book = ContractBook()
         self._held: dict[tuple[str, int], Decimal] = {}
         self._shown: dict[int, OpenOrder] | None = None
+        self._shown_legs: dict[int, tuple[ib_combos.ShownLeg, ...]] = {}
         self._orders: set[int] = set()
         self._next_id = 1
         self._tickers: dict[int, Ticker] = {}
@@ -239,6 +241,7 @@ class IbBroker:
                 int(order.clientId),
                 order_id,
             )
+            self._shown_legs[perm_id] = ib_combos.legs_of(contract)
         if int(order.clientId) == self.client_id and perm_id and order_id > 0:
             self._orders.add(order_id)
             tell(OrderHeard(order_id, perm_id, status, order.orderRef))
@@ -337,10 +340,11 @@ class IbBroker:
 
     async def _open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
         """From the messages of this answer alone; ib_insync's own books have its own conclusions in them."""
-        self._shown = {}
+        self._shown, self._shown_legs = {}, {}
         try:
             await ib.reqAllOpenOrdersAsync()
-            return tuple(order for order in self._shown.values() if order.remaining > 0)
+            live = [order for order in self._shown.values() if order.remaining > 0]
+            return tuple(leg for order in live for leg in ib_combos.by_leg(order, self._shown_legs[order.perm_id]))
         finally:
             self._shown = None
 
@@ -374,6 +378,11 @@ class IbBroker:
         for _ in range(3):
             await self._pace.turn()
         return await ask_dividend(self._session(), con_id, self._answer_within)
+
+    async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
+        time = self._clock.now()
+        orders = await self._ask("open orders", self._open_orders, for_order=True)
+        return {con_id: Reread(time, self._held.get((account, con_id), Decimal(0)), orders) for con_id in con_ids}
 
     async def ping(self) -> None:
         await self._ask("time", lambda ib: ib.reqCurrentTimeAsync())
@@ -489,6 +498,31 @@ class IbBroker:
             made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
         else:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
+        self._orders.add(order.order_id)
+        self._next_id = max(self._next_id, order.order_id + 1)
+        ib.placeOrder(contract, made)
+
+    def send_combo(
+        self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
+    ) -> None:
+        ib = self._session()
+        legs = [(self._book.contract(con_id), ratio) for con_id, ratio in order.legs]
+        magnifiers = {self._book.magnifier(con_id) for con_id, _ in order.legs}
+        if len(magnifiers) != 1 or 0 in magnifiers:
+            raise BrokerError(f"the legs of combination {order.ref} have no common unit of prices")
+        contract = ib_combos.bag(order, [(leg, ratio) for leg, ratio in legs if leg is not None])
+        limit = float(order.limit * magnifiers.pop())
+        made = LimitOrder(
+            order.side.value,
+            float(order.quantity),
+            limit,
+            orderId=order.order_id,
+            account=order.account,
+            tif=tif,
+            outsideRth=outside_rth,
+            orderRef=order.ref,
+            transmit=True,
+        )
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
         ib.placeOrder(contract, made)

@@ -24,7 +24,7 @@ from position_manager.brokers.broker import (
 )
 from position_manager.brokers.sim_config import Sim, SimPosition
 from position_manager.brokers.sim_market import EXCHANGE_ZONE, Anchor, Market, expiry_of
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import ZERO, Hours, Instrument, Kind, Position, Right
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Fill, Side
@@ -64,6 +64,8 @@ class SimOrder:
     filled: Decimal = ZERO
     over: str = ""
     ended: datetime | None = None
+    legs: tuple[tuple[int, Decimal], ...] = ()
+    """Of a combination: contract ids and the signed number of contracts in one; its own ``con_id`` is 0."""
 
     @property
     def remaining(self) -> Decimal:
@@ -197,6 +199,60 @@ def accepted(books: Books, order: OrderToSend, instrument: Instrument | None, ti
     return after, (_shown(taken),)
 
 
+def combo_accepted(
+    books: Books, order: ComboToSend, instruments: Mapping[int, Instrument], tif: str, now: datetime
+) -> Change:
+    """A combination arrives: taken with a permId, or refused with a code."""
+    known = [instruments.get(con_id) for con_id, _ in order.legs]
+    if order.order_id < books.next_order_id:
+        return books, (CodeSaid(103, "Duplicate order id", order.order_id),)
+    if any(leg is None or (leg.expiry is not None and leg.expiry < day_of(now)) for leg in known) or len(known) < 2:
+        return books, (CodeSaid(201, "Order rejected - reason: a leg is not known or has expired", order.order_id),)
+    taken = SimOrder(
+        order.order_id,
+        order.client_id,
+        books.next_perm_id,
+        order.ref,
+        0,
+        order.side,
+        order.quantity,
+        order.limit,
+        tif,
+        "",
+        now,
+        legs=order.legs,
+    )
+    after = replace(
+        books,
+        orders=(*books.orders, taken),
+        next_order_id=order.order_id + 1,
+        next_perm_id=books.next_perm_id + 1,
+    )
+    return after, (_shown(taken),)
+
+
+def combo_executed(
+    books: Books, perm_id: int, quantity: Decimal, prices: Mapping[int, Decimal], account: str, seed: int,
+    instruments: Mapping[int, Instrument], now: datetime,
+) -> Change:  # fmt: skip
+    """So many combinations of a live order trade: each leg by executions of its own, all in one step."""
+    order = next(order for order in books.live if order.perm_id == perm_id)
+    said: tuple[BrokerEvent, ...] = ()
+    for con_id, ratio in order.legs:
+        side = Side.BUY if ratio * order.side.sign > 0 else Side.SELL
+        part = abs(ratio) * quantity
+        leg = replace(order, con_id=con_id, side=side, quantity=part, filled=ZERO, legs=(), oca_group="")
+        alone = replace(books, orders=tuple(leg if one.perm_id == perm_id else one for one in books.orders))
+        alone, more = executed(alone, perm_id, part, prices[con_id], account, seed, instruments[con_id], now)
+        books = replace(alone, orders=books.orders)
+        said += tuple(event for event in more if not isinstance(event, OrderHeard))
+    filled = replace(order, filled=order.filled + quantity)
+    if not filled.remaining:
+        filled = replace(filled, over=FILLED, ended=now)
+    books = replace(books, orders=tuple(filled if one.perm_id == perm_id else one for one in books.orders))
+    return books, (*said, _shown(filled))
+
+
 def _refusal(books: Books, order: OrderToSend, instrument: Instrument | None, now: datetime) -> tuple[int, str] | None:
     if order.order_id < books.next_order_id:
         return 103, "Duplicate order id"
@@ -287,7 +343,8 @@ def day_turned(books: Books, market: Market, known: Mapping[int, Instrument], ac
     today, said = day_of(now), list[BrokerEvent]()
     expired = {key: found for key, found in known.items() if found.expiry is not None and found.expiry < today}
     for order in books.live:
-        if (order.tif == "DAY" and day_of(order.placed) < today) or order.con_id in expired:
+        touched = {order.con_id, *(con_id for con_id, _ in order.legs)}
+        if (order.tif == "DAY" and day_of(order.placed) < today) or touched & expired.keys():
             books, more = cancelled(books, order.perm_id, "its day is over", now)
             said += more
     for con_id, instrument in expired.items():
@@ -326,6 +383,20 @@ def positions(books: Books, known: Mapping[int, Instrument], account: str) -> It
         held = books.holdings[con_id]
         if held.quantity:
             yield Position(account, instrument, held.quantity, held.average_price)
+
+
+def open_orders(order: SimOrder, account: str, cancelling: bool) -> tuple[OpenOrder, ...]:
+    """As the port shows it: a combination leg by leg."""
+    whole = open_order(order, account, cancelling)
+    return tuple(
+        replace(
+            whole,
+            con_id=con_id,
+            side=Side.BUY if ratio * order.side.sign > 0 else Side.SELL,
+            remaining=abs(ratio) * order.remaining,
+        )
+        for con_id, ratio in order.legs
+    ) or (whole,)
 
 
 def open_order(order: SimOrder, account: str, cancelling: bool) -> OpenOrder:

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -41,7 +41,7 @@ from position_manager.brokers.sim_books import BOOKS, Books, Change, SimOrder
 from position_manager.brokers.sim_config import Sim
 from position_manager.brokers.sim_market import Anchor, Market
 from position_manager.clock import Clock
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import ZERO, Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Side
@@ -56,7 +56,7 @@ class SimStateError(Exception):
 @dataclass(frozen=True)
 class _OrderOnItsWay:
     due: datetime
-    order: OrderToSend
+    order: OrderToSend | ComboToSend
     tif: str
 
 
@@ -200,13 +200,24 @@ class SimBroker:
         await self._answer("dividends")
         return None
 
+    async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
+        time = self._clock.now()
+        await self._answer("positions and open orders")
+        orders, holdings = self._open_orders(), self._books.holdings if account == self._sim.account else {}
+        return {
+            con_id: Reread(time, holdings[con_id].quantity if con_id in holdings else ZERO, orders)
+            for con_id in con_ids
+        }
+
     async def ping(self) -> None:
         await self._answer("time")
 
     def _open_orders(self) -> tuple[OpenOrder, ...]:
         ending = {item.order_id for item in self._on_its_way if isinstance(item, _CancelOnItsWay)}
         return tuple(
-            books_module.open_order(order, self._sim.account, order.order_id in ending) for order in self._books.live
+            shown
+            for order in self._books.live
+            for shown in books_module.open_orders(order, self._sim.account, order.order_id in ending)
         )
 
     # ----- requests
@@ -228,6 +239,13 @@ class SimBroker:
 
     def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
         """The simulated market never closes: ``outside_rth`` changes nothing."""
+        self._must_live()
+        self._next_id = max(self._next_id, order.order_id + 1)
+        self._put(_OrderOnItsWay(self._due(), order, tif))
+
+    def send_combo(
+        self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
+    ) -> None:
         self._must_live()
         self._next_id = max(self._next_id, order.order_id + 1)
         self._put(_OrderOnItsWay(self._due(), order, tif))
@@ -290,8 +308,11 @@ class SimBroker:
         """What was on its way takes effect. It has arrived once that is written down."""
         match item:
             case _OrderOnItsWay(_, order, tif):
-                instrument = self._instruments().get(order.con_id) if order.account == self._sim.account else None
-                self._commit(books_module.accepted(self._books, order, instrument, tif, now))
+                known = self._instruments() if order.account == self._sim.account else {}
+                if isinstance(order, ComboToSend):
+                    self._commit(books_module.combo_accepted(self._books, order, known, tif, now))
+                else:
+                    self._commit(books_module.accepted(self._books, order, known.get(order.con_id), tif, now))
                 self._on_its_way.popleft()
                 self._match([one for one in self._books.live if one.order_id == order.order_id], tick, now)
             case _CancelOnItsWay(_, order_id):
@@ -313,6 +334,9 @@ class SimBroker:
         """Limit orders that the market has reached trade at its price, as far as its size goes."""
         taken: dict[tuple[int, Side], Decimal] = {}
         for order in orders:
+            if order.legs:
+                self._match_combo(order, tick, now)
+                continue
             instrument, key = self._instruments()[order.con_id], (order.con_id, order.side)
             quote = self._market.quote(instrument, tick, self._books.anchors, now)
             price, size = (quote.ask, quote.ask_size) if order.side is Side.BUY else (quote.bid, quote.bid_size)
@@ -324,6 +348,21 @@ class SimBroker:
                 taken[key] = taken.get(key, ZERO) + quantity
                 fill, account, seed = (order.perm_id, quantity, price), self._sim.account, self._sim.seed
                 self._commit(books_module.executed(self._books, *fill, account, seed, instrument, now))
+
+    def _match_combo(self, order: SimOrder, tick: int, now: datetime) -> None:
+        """A combination trades at the far sides of all its legs, as far as the smallest size goes."""
+        known, prices, quantity, net = self._instruments(), dict[int, Decimal](), order.remaining, ZERO
+        for con_id, ratio in order.legs:
+            quote = self._market.quote(known[con_id], tick, self._books.anchors, now)
+            buys = ratio * order.side.sign > 0
+            price, size = (quote.ask, quote.ask_size) if buys else (quote.bid, quote.bid_size)
+            if price is None:
+                return
+            prices[con_id], net = price, net + ratio * price
+            quantity = min(quantity, size // abs(ratio))
+        if quantity > 0 and (order.limit - net) * order.side.sign >= 0:
+            fill, account, seed = (order.perm_id, quantity, prices), self._sim.account, self._sim.seed
+            self._commit(books_module.combo_executed(self._books, *fill, account, seed, known, now))
 
     def _quote(self, con_ids: Collection[int], tick: int, now: datetime) -> None:
         known = self._instruments()

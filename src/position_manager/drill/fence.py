@@ -6,7 +6,7 @@ than closing it is an error that ends the engine, not a refusal that it could wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -24,7 +24,7 @@ from position_manager.brokers.broker import (
     Session,
 )
 from position_manager.drill.cases import Moment, Tripwire
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Side
@@ -123,6 +123,10 @@ class Fence:
     async def dividend(self, con_id: int) -> Dividend | None:
         return await self._living().dividend(con_id)
 
+    async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
+        found = await self._living().read_legs_again(account, con_ids)
+        return {con_id: replace(told, open_orders=self._ours(told.open_orders)) for con_id, told in found.items()}
+
     async def ping(self) -> None:
         await self._living().ping()
 
@@ -146,6 +150,11 @@ class Fence:
             raise BrokerError("the engine was killed before it sent the order")
         self._sent.add(order.order_id)
         broker.send(order, instrument, tif=tif, outside_rth=outside_rth)
+
+    def send_combo(
+        self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
+    ) -> None:
+        raise FenceError(f"combination {order.ref} is none of the drill's orders")
 
     def cancel(self, order_id: int) -> None:
         if order_id not in self._sent:

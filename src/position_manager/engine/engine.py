@@ -886,7 +886,9 @@ class Engine:
     def _look(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
         closing = self.closer.of(unit)
-        if closing is not None:
+        # The rules go on for what is left when only a part is being closed.
+        in_part = closing is not None and bool(closing.leaves) and closing.unit == unit.key
+        if closing is not None and not in_part:
             # What keeps a close from going on counts as unprotected.
             bar = self.closer.bar(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
@@ -896,8 +898,10 @@ class Engine:
             guard.note(unit, Hold(pending=(left,)), now)
             return
         fired = guard.look(unit, now, self._blind, self.closer.blocked)
-        if fired is not None:
-            self.closer.decide(unit, str(fired.rule), fired.text)
+        if fired is not None and closing is None:
+            self.closer.decide(unit, str(fired.rule), fired.text, part=fired.part, level=fired.level)
+        elif fired is not None and closing is not None and fired.part is None:
+            self.closer.widen(closing, unit, str(fired.rule), fired.text)
 
     def _blind(self, unit: Unit) -> Blind | None:
         """Why nothing could be sent for a unit, whatever its rules say."""

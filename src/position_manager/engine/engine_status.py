@@ -24,7 +24,7 @@ from position_manager.reports.status import (
     Status,
     UnitStatus,
 )
-from position_manager.rules.evaluation import Blind, Cause, Hold
+from position_manager.rules.evaluation import Blind, Cause, Hold, Rule
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
 
@@ -153,7 +153,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         word = "unprotected"
         text = verdict.text if verdict.cause is Cause.BLOCKED else f"{verdict.cause}: {verdict.text}"
     elif closing is not None:
-        word, text = "closing", closing.text
+        word, text = "closing", f"{closing.text}{' (by a combination)' if closing.combo else ''}"
     elif shadow is not None:
         word, text = "closed in shadow", shadow
     else:
@@ -173,7 +173,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
         verdict=word,
         text=text,
         rules=tuple(
-            f"{name}: {_wording(rule)} ({resolved.origins[name]})"
+            f"{name}: {_wording(rule)} ({resolved.origins[name]}){_done(name, guard.levels_done(unit))}"
             for name, rule in resolved.rules.own_rules.items()
             if name in resolved.origins
         ),
@@ -197,7 +197,17 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
 def _wording(rule: Section | str) -> str:
     if isinstance(rule, str):
         return rule
-    return ", ".join(f"{name} {value}" for name, value in rule.model_dump(mode="json", exclude_none=True).items())
+    given = rule.model_dump(mode="json", exclude_none=True).items()
+    return ", ".join(f"{name} {_list(value) if isinstance(value, list) else value}" for name, value in given)
+
+
+def _list(entries: list[dict[str, object]]) -> str:
+    """The steps or levels of a rule, in order."""
+    return "; ".join(", ".join(f"{name} {value}" for name, value in entry.items()) for entry in entries)
+
+
+def _done(rule: str, levels: tuple[int, ...]) -> str:
+    return f"; done: {', '.join(map(str, levels))}" if levels and rule == Rule.PARTIAL else ""
 
 
 def _sides(quote: Quote | None) -> tuple[Decimal | None, Decimal | None]:

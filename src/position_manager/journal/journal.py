@@ -17,15 +17,16 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from ib_connection.accounts import masked_list
+from position_manager.journal.episodes import continued
 from position_manager.model import ZERO
-from position_manager.orders.evidence import Execution, Finding
+from position_manager.orders.evidence import Cause, Execution, Finding
 from position_manager.orders.intents import (
     AT_BROKER,
     OPEN,
@@ -95,9 +96,18 @@ CREATE TABLE rule_memory (
     account TEXT NOT NULL, con_id INTEGER NOT NULL, rule TEXT NOT NULL, data TEXT NOT NULL,
     PRIMARY KEY (account, con_id, rule)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS combinations (
+    intent TEXT PRIMARY KEY REFERENCES intents (id), lead TEXT NOT NULL, per_unit TEXT NOT NULL
+) STRICT;
 CREATE TABLE counters (client_id INTEGER PRIMARY KEY, order_id INTEGER NOT NULL) STRICT;
 """
 
+_COMBINATIONS = """
+CREATE TABLE IF NOT EXISTS combinations (
+    intent TEXT PRIMARY KEY REFERENCES intents (id), lead TEXT NOT NULL, per_unit TEXT NOT NULL
+) STRICT;
+"""
+"""Beside the version: a release that knows none of it takes its orders for lost, and locks what they have traded."""
 _FROM_1_TO_2 = """
 ALTER TABLE holdings ADD COLUMN episode TEXT NOT NULL DEFAULT '';
 ALTER TABLE holdings ADD COLUMN average TEXT NOT NULL DEFAULT '';
@@ -169,6 +179,38 @@ class OrderToSend:
     oca_group: str
     oca_type: int = 1
     stop: Decimal = ZERO
+
+
+@dataclass(frozen=True)
+class LegToSend:
+    """A leg of a combination: what is closed of it. ``position`` is the one just read, ``per_unit`` how many contracts
+    one combination has."""
+
+    con_id: int
+    side: Side
+    position: Decimal
+    quantity: Decimal
+    per_unit: Decimal
+
+
+@dataclass(frozen=True)
+class ComboToSend:
+    """A combination order that is on disk. Only `Journal.record_combo` makes one.
+
+    ``side`` and ``limit`` are those of the combination, which consists of ``legs``: contract id and signed number of
+    contracts in one combination (negative: sold when the combination is bought). ``quantity`` counts combinations.
+    """
+
+    account: str
+    symbol: str
+    currency: str
+    side: Side
+    quantity: Decimal
+    limit: Decimal
+    legs: tuple[tuple[int, Decimal], ...]
+    ref: str
+    order_id: int
+    client_id: int
 
 
 @dataclass(frozen=True)
@@ -265,6 +307,8 @@ class JournalReader:
                 f"journal {self.path}: it has version {version}, this release writes {SCHEMA_VERSION}. "
                 "Run the release that wrote it."
             )
+        found = self._one("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'combinations')")
+        self._knows_combinations = bool(found[0])
         verdict = self._one("PRAGMA quick_check(1)")[0]
         if verdict != "ok":
             raise JournalError(
@@ -315,14 +359,22 @@ class JournalReader:
         found = self._intents("o.ref = ?", ref)
         return found[0] if found else None
 
+    def legs_of(self, lead: str) -> tuple[Intent, ...]:
+        """All intents of a combination, the one that it is named after first."""
+        return self._intents("c.lead = ?", lead) if self._knows_combinations else ()
+
     def _intents(self, condition: str, *values: object) -> tuple[Intent, ...]:
+        combined, join = "'', '1'", ""
+        if self._knows_combinations:
+            combined = "COALESCE(c.lead, ''), COALESCE(c.per_unit, '1')"
+            join = " LEFT JOIN combinations c ON c.intent = i.id"
         # The conditions are constants of this module; what comes from outside is bound.
         rows = self._all(
             "SELECT i.id, i.account, i.con_id, i.side, COALESCE(o.quantity, i.quantity), i.position, i.rule,"  # noqa: S608
             " i.oca_group, i.created, i.state, COALESCE(o.order_id, 0), COALESCE(o.client_id, 0),"
             " COALESCE(o.limit_price, '0'), COALESCE(o.stop_price, '0'), o.sent, COALESCE(o.perm_id, 0),"
-            " i.proven_filled, i.refused, i.reason"
-            f" FROM intents i LEFT JOIN orders o ON o.intent = i.id WHERE {condition} ORDER BY i.rowid",
+            f" i.proven_filled, i.refused, i.reason, {combined}"
+            f" FROM intents i LEFT JOIN orders o ON o.intent = i.id{join} WHERE {condition} ORDER BY i.rowid",
             *values,
         )
         return tuple(
@@ -347,6 +399,8 @@ class JournalReader:
                 proven_filled=Decimal(row[16]),
                 refused=bool(row[17]),
                 reason=row[18],
+                lead=row[19],
+                per_unit=Decimal(row[20]),
             )
             for row in rows
         )
@@ -405,8 +459,12 @@ class JournalReader:
 
     def sent_since(self, time: datetime, *, closes_only: bool = False) -> int:
         """How many orders were written down for sending at or after a time; ``closes_only``: without those that rest
-        with a trigger."""
+        with a trigger. A combination is one order."""
         condition = " AND stop_price = '0'" if closes_only else ""
+        if self._knows_combinations:
+            condition += (
+                " AND NOT EXISTS (SELECT 1 FROM combinations c WHERE c.intent = orders.intent AND c.lead <> c.intent)"
+            )
         count: int = self._one(f"SELECT COUNT(*) FROM orders WHERE sent >= ?{condition}", _text(time))[0]  # noqa: S608 - constants
         return count
 
@@ -523,6 +581,11 @@ class Journal(JournalReader):
             )
         if self._version < SCHEMA_VERSION:
             self._migrate()
+        if not self._knows_combinations:
+            with self.transaction(), self._failures():
+                for statement in _statements(_COMBINATIONS):
+                    self._db.execute(statement)
+            self._knows_combinations = True
 
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
@@ -670,13 +733,61 @@ class Journal(JournalReader):
             self._write(
                 "INSERT INTO orders (ref, intent, client_id, order_id, quantity, limit_price, stop_price, sent)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                *(intent.ref, intent.id, client_id, order_id, str(quantity), str(limit), str(stop), _text(now)),
+                *(intent.own_ref, intent.id, client_id, order_id, str(quantity), str(limit), str(stop), _text(now)),
             )
             self._apply(intent, Sending(order_id, client_id, position, quantity, limit, group, now, stop), evidence)
         return OrderToSend(
             intent.account, intent.con_id, intent.side, quantity, limit, intent.ref, order_id, client_id,
             group, stop=stop,
         )  # fmt: skip
+
+    def record_combo(
+        self,
+        account: str,
+        legs: Sequence[LegToSend],
+        rule: str,
+        *,
+        client_id: int,
+        next_valid_id: int,
+        side: Side,
+        quantity: Decimal,
+        limit: Decimal,
+        symbol: str,
+        currency: str,
+        sold: frozenset[int],
+        evidence: Evidence,
+    ) -> ComboToSend:
+        """Write down, in one transaction, an intent for each leg and the one order that trades them all, and give it
+        out. ``sold``: the legs that are sold when the combination is bought. Each leg blocks its instrument, and is
+        followed to an end of its own; the order carries the mark and the id of the first.
+
+        Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
+        """
+        with self.transaction():
+            begun = [
+                self.begin_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
+                for leg in legs
+            ]
+            lead = begun[0].id
+            orders = []
+            for intent, leg in zip(begun, legs, strict=True):
+                self._write("INSERT INTO combinations VALUES (?, ?, ?)", intent.id, lead, str(leg.per_unit))
+                self._known_open().learn(replace(intent, lead=lead, per_unit=leg.per_unit))
+                orders.append(
+                    self.record_sending(
+                        intent.id,
+                        client_id=client_id,
+                        next_valid_id=next_valid_id,
+                        position=leg.position,
+                        quantity=leg.quantity,
+                        limit=limit,
+                        evidence={"combination": lead, "per_unit": leg.per_unit},
+                    )
+                )
+        signed = tuple((leg.con_id, -leg.per_unit if leg.con_id in sold else leg.per_unit) for leg in legs)
+        return ComboToSend(
+            account, symbol, currency, side, quantity, limit, signed, orders[0].ref, orders[0].order_id, client_id
+        )
 
     def record(self, intent_id: str, event: Event, evidence: Evidence | None = None) -> Change:
         """Write down what happened to an intent, and all that follows from it for fills, holding and locks, in one
@@ -710,10 +821,10 @@ class Journal(JournalReader):
         for fill in new.fills[len(old.fills) :]:
             self._write(
                 "INSERT INTO fills (exec_id, ref, quantity, price, time) VALUES (?, ?, ?, ?, ?)",
-                *(fill.exec_id, new.ref, str(fill.quantity), str(fill.price), _text(fill.time)),
+                *(fill.exec_id, new.own_ref, str(fill.quantity), str(fill.price), _text(fill.time)),
             )
         if new.perm_id != old.perm_id:
-            self._write("UPDATE orders SET perm_id = ? WHERE ref = ?", new.perm_id, new.ref)
+            self._write("UPDATE orders SET perm_id = ? WHERE ref = ?", new.perm_id, new.own_ref)
         self._write(
             "UPDATE intents SET state = ?, position = ?, oca_group = ?, proven_filled = ?, refused = ?, reason = ?"
             " WHERE id = ?",
@@ -744,14 +855,16 @@ class Journal(JournalReader):
         """Write down what a position is, when it is first seen or its change is explained by something else than our
         fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
         begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
-        ``anew``. ``average``: the average price that the broker reports for it."""
+        ``anew``; it continues the one before (`episodes`) unless the position was closed and opened again.
+        ``average``: the average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity or anew:
                 self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
             for execution in others:
                 self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
-            return self._hold(account, con_id, quantity, average=average, anew=anew)
+            reopened = cause == Cause.REOPENED
+            return self._hold(account, con_id, quantity, average=average, anew=anew, reopened=reopened)
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
         """The OCA group of a holding that is as it is expected to be."""
@@ -765,7 +878,14 @@ class Journal(JournalReader):
         return known.oca_group
 
     def _hold(
-        self, account: str, con_id: int, quantity: Decimal, *, average: Decimal | None = None, anew: bool = False
+        self,
+        account: str,
+        con_id: int,
+        quantity: Decimal,
+        *,
+        average: Decimal | None = None,
+        anew: bool = False,
+        reopened: bool = False,
     ) -> Holding:
         """Write down a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one
         of them trade; after an execution the broker would refuse further orders in the group."""
@@ -773,13 +893,13 @@ class Journal(JournalReader):
         same = known is not None and known.quantity == quantity and not anew
         if known is not None and same and average in (None, known.average):
             return known
-        goes_on = known is not None and known.quantity * quantity > 0 and not anew
-        holding = Holding(
-            quantity,
-            known.oca_group if known is not None and same else f"pm-{self._new_id()}",
-            known.episode if known is not None and goes_on else f"{self._new_id()}" if quantity else "",
-            average,
-        )
+        goes_on = known is not None and known.episode != "" and known.quantity * quantity > 0 and not reopened
+        if known is None or not goes_on:
+            episode = self._new_id() if quantity else ""
+        else:
+            episode = continued(known.episode) if anew else known.episode
+        group = known.oca_group if known is not None and same else f"pm-{self._new_id()}"
+        holding = Holding(quantity, group, episode, average)
         self._write(
             "INSERT INTO holdings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = excluded.quantity,"
             " oca_group = excluded.oca_group, episode = excluded.episode, average = excluded.average",

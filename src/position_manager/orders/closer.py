@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,9 +14,11 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import Market, Position, Quote
+from position_manager.model import ZERO, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
+from position_manager.orders.combo_closer import ComboCloser
+from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.gates import Limits
@@ -27,6 +29,7 @@ from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
+from position_manager.rules.partial_targets import left_of
 from position_manager.sessions.hours import open_hours, session_at
 
 _log = logging.getLogger(__name__)
@@ -72,6 +75,7 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
+        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -90,6 +94,10 @@ class Closer:
 
     def _stands(self, closing: Closing) -> None:
         self.closings[closing.unit] = closing
+        if closing.leaves:
+            self._desk.guard.closing_in_part.add(closing.unit)
+        else:
+            self._desk.guard.closing_in_part.discard(closing.unit)
         for con_id in closing.legs:
             self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
@@ -100,23 +108,52 @@ class Closer:
     # ----- decisions
 
     def decide(
-        self, unit: Unit, rule: str, text: str, *, by: str = "", prices: Mapping[int, Decimal] | None = None
+        self,
+        unit: Unit,
+        rule: str,
+        text: str,
+        *,
+        by: str = "",
+        prices: Mapping[int, Decimal] | None = None,
+        part: Decimal | None = None,
+        level: int = 0,
     ) -> None:
-        """A unit is to be closed. The decision is on disk before anything follows from it."""
+        """A unit is to be closed, or only a ``part`` of it, for a ``level`` of its partial targets. The decision is on
+        disk before anything follows from it, and with it that the level is done."""
         desk, now = self._desk, self._desk.clock.now()
+        if part is not None and not part:
+            self._pass_level(unit, text, level)
+            return
+        leaves = {} if part is None or part >= unit.quantity else left_of(unit, part)
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         episodes = {con_id: desk.guard.episodes.get((unit.account, con_id), "") for con_id in legs}
         closing = Closing(
-            unit.key, unit.name, unit.account, rule, text, now, legs, prices=prices or {}, by=by, episodes=episodes
+            unit.key,
+            unit.name,
+            unit.account,
+            rule,
+            text,
+            now,
+            legs,
+            prices=prices or {},
+            by=by,
+            episodes=episodes,
+            leaves=leaves,
+            level=level,
         )
-        # What a person asks for is closed as a whole.
-        if (wings := desk.config.worthless_wings) is not None and unit.group is not None and not by:
-            closing = replace(closing, leave=bounds(wings, unit))
+        # What a person asks for is closed as a whole, and so is a part.
+        if (wings := desk.config.worthless_wings) is not None and unit.group is not None and not by and not leaves:
+            closing = replace(closing, worthless=bounds(wings, unit))
+        group = desk.config.groups.get(unit.group) if unit.group is not None else None
+        if group is not None and group.close == "combo" and unit.problem is None and not objection(unit):
+            ratios = {leg.instrument.con_id: leg.ratio for leg in unit.legs}
+            seconds = float(group.combo_seconds)
+            closing = replace(closing, combo=ratios, direction=unit.direction, combo_seconds=seconds)
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
             closing = self._begun(closing, leg, now)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
-        seen = {
+        seen: dict[str, object] = {
             "unit": unit.name,
             "rule": rule,
             "text": text,
@@ -130,6 +167,15 @@ class Closer:
                 for leg in unit.legs
             ],
         }
+        if level:
+            seen |= {"level": level, "part": part}
+        if not desk.config.mode.sends and leaves:
+            with desk.journal.transaction():
+                desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
+                done = desk.guard.level_done(desk.journal, unit, level)
+            done()
+            desk.say(desk.author.shadowed(closing, quotes))
+            return
         if not desk.config.mode.sends:
             # A rule that goes on holding is told once.
             if self._shadowed.get(unit.key) != rule:
@@ -140,22 +186,57 @@ class Closer:
         with desk.journal.transaction():
             for con_id in legs:
                 desk.journal.append("rule fired", unit.account, con_id, seen)
-            self._keep(closing)
+            self._write(closing)
+            level_is_done = desk.guard.level_done(desk.journal, unit, level) if level else None
+        # Only now that it is on disk: an order that follows would otherwise outlive what it was for.
+        self._stands(closing)
+        if level_is_done is not None:
+            level_is_done()
         desk.say(desk.author.fired(closing, quotes))
         self.advance(closing)
+
+    def _pass_level(self, unit: Unit, text: str, level: int) -> None:
+        """A partial target of less than one contract is done without an order."""
+        desk = self._desk
+        with desk.journal.transaction():
+            data = {"unit": unit.name, "text": text}
+            for leg in unit.legs:
+                desk.journal.append("partial target passed", unit.account, leg.instrument.con_id, data)
+            done = desk.guard.level_done(desk.journal, unit, level)
+        done()
+        desk.say(desk.author.level_passed(unit.name, level, text))
+
+    def widen(self, closing: Closing, unit: Unit, rule: str, text: str) -> None:
+        """All of a unit is to be closed of which a part is being closed already."""
+        desk, now = self._desk, self._desk.clock.now()
+        whole = closing.whole(rule, text, now)
+        quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
+        shown = {label: quote_evidence(quote) for label, quote in quotes.items()}
+        with desk.journal.transaction():
+            for con_id in whole.legs:
+                seen = {"unit": unit.name, "rule": rule, "text": text, "quotes": shown}
+                desk.journal.append("rule fired", unit.account, con_id, seen)
+            self._write(whole)
+        self._stands(whole)
+        desk.say(desk.author.fired(whole, quotes))
+        self.advance(whole)
 
     def would_have(self, unit: Unit) -> str | None:
         """In shadow: the rule that would have closed the unit."""
         return self._shadowed.get(unit.key)
 
-    def _keep(self, closing: Closing) -> None:
+    def _write(self, closing: Closing) -> None:
         self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
+
+    def _keep(self, closing: Closing) -> None:
+        self._write(closing)
         self._stands(closing)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
+        self._desk.guard.closing_in_part.discard(closing.unit)
         self._escalated.discard(closing.unit)
         if self._alerts.pop(closing.unit, 0):
             self._desk.say(self._desk.author.held_no_longer(closing))
@@ -165,13 +246,20 @@ class Closer:
         for key in [key for key in self.bars if key[0] == closing.unit]:
             del self.bars[key]
 
-    def withdraw(self, closing: Closing, why: str) -> None:
-        """The decision no longer stands; the rules hold again once what rests is cancelled."""
+    def withdraw(self, closing: Closing, why: str, *, level_left: bool = False) -> None:
+        """The decision no longer stands; the rules hold again once what rests is cancelled. ``level_left``: the partial
+        target that it is for is not done after all."""
         desk = self._desk
+        unit = desk.guard.unit(closing.unit)
+        undone: Callable[[], None] | None = None
         with desk.journal.transaction():
             self._drop(closing)
+            if closing.level and level_left and unit is not None:
+                undone = desk.guard.level_done(desk.journal, unit, closing.level, done=False)
             for con_id in closing.legs:
                 desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
+        if undone is not None:
+            undone()
         desk.say(desk.author.withdrawn(closing, why))
         for con_id in closing.legs:
             intent = desk.journal.open_intent(closing.account, con_id)
@@ -219,7 +307,9 @@ class Closer:
         held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
         untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
-        why = desk.guard.clearly_gone(unit, closing.rule, now) if untouched else None
+        # Of a part, what is left is let go as well: a partial target must not sell at any price.
+        ends = untouched or bool(closing.leaves)
+        why = desk.guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
         if why is None:
             self._gone_since.pop(closing.unit, None)
             return False
@@ -227,8 +317,27 @@ class Closer:
         if now - since < desk.config.quotes.recovery_span:
             desk.advance_by(since + desk.config.quotes.recovery_span)
             return False
-        self.withdraw(closing, f"its condition is gone: {why}")
+        if closing.level and self._still_trading(closing):
+            return True
+        self.withdraw(closing, f"its condition is gone: {why}", level_left=not self._has_traded(closing))
         return True
+
+    def _still_trading(self, closing: Closing) -> bool:
+        """Whether an order of a part may still trade: it is cancelled, and only its proven end tells whether the level
+        was done."""
+        desk = self._desk
+        intents = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs]
+        for intent in intents:
+            if intent is not None and intent.state in RESTING_STATES:
+                self._orders.cancel(intent, "its condition is gone")
+        desk.advance_by(desk.clock.now() + ASKED)
+        return any(intents)
+
+    def _has_traded(self, closing: Closing) -> bool:
+        """Whether any order of a decision was executed, in part or in full."""
+        journal, account = self._desk.journal, closing.account
+        past = (intent for con_id in closing.legs for intent in journal.intents(account, con_id))
+        return any(intent.filled for intent in past if intent.created >= closing.decided)
 
     def advance(self, closing: Closing) -> None:
         """The next step of a decision, for each contract whose turn it is."""
@@ -236,13 +345,19 @@ class Closer:
         if not desk.ready or desk.fault is not None or self._recovered(closing):
             return
         held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
-        legs = [position for position in held if position is not None]
+        legs = [position for position in held if position is not None and closing.surplus(position)]
         intents = {con_id: desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
         split = self.wings.split(closing, legs, intents)
         legs = split.to_close
         if not legs and not split.undecided and not any(intents.values()):
             self._closed(closing, split.left)
             return
+        if closing.combo:
+            one_by_one = self._combos.step(closing, legs)
+            if one_by_one is None:
+                return
+            closing = one_by_one
+            self.bars.pop((closing.unit, closing.name), None)
         now = desk.clock.now()
         for leg in legs_to_send(legs):
             con_id = leg.instrument.con_id
@@ -301,7 +416,8 @@ class Closer:
         if not desk.ready:
             return
         for closing in self.closings.values():
-            held = [p for con_id in closing.legs if (p := desk.guard.positions.get((closing.account, con_id)))]
+            shown = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
+            held = [position for position in shown if position is not None and closing.surplus(position)]
             told = self._alerts.get(closing.unit, 0)
             if not held or now - closing.decided < every * (told + 1):
                 continue
@@ -324,9 +440,8 @@ class Closer:
             return f"{label}: {leg.quantity} held, no order is at the broker{f', {bar.what}' if bar else ''}"
         age = 0 if intent.sent is None else (now - intent.sent).total_seconds()
         said = f": {intent.reason}" if intent.reason else ""
-        what = (
-            f"order {intent.order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
-        )
+        order_id = self._desk.journal.intent(intent.lead).order_id if intent.lead else intent.order_id
+        what = f"order {order_id} over {intent.remaining} at {intent.limit} is {intent.state} for {age:.0f} s{said}"
         stuck = intent.state in (State.CANCELLING, State.UNKNOWN)
         return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
 
@@ -453,7 +568,9 @@ class Closer:
         try:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
-            intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
+            leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
+            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves)
+            intent = await clear_and_send(desk, wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             bar = self.bars.get((closing.unit, label))
@@ -477,6 +594,26 @@ class Closer:
         finally:
             desk.busy.discard(leg.key)
             desk.wake.set()
+
+    def _combo_barred(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
+        """What keeps a combination from being sent; people are told once of each."""
+        desk, key = self._desk, (closing.unit, closing.name)
+        now, bar = desk.clock.now(), self.bars.get(key)
+        if what is None:
+            self.bars.pop(key, None)
+            return
+        gates = [check.gate for check in what.clearance.refusals] if isinstance(what, NotSentError) else []
+        word = what.bound if isinstance(what, CapReached) else ", ".join(dict.fromkeys(gates))
+        if bar is not None and bar.what == word:
+            return
+        self.bars[key] = Bar(word, now, told=True)
+        for con_id in closing.legs:
+            if isinstance(what, NotSentError):
+                desk.journal.append("refused", closing.account, con_id, what.clearance.evidence())
+            else:
+                desk.journal.append("bound reached", closing.account, con_id, {"bound": str(what)})
+        if isinstance(what, NotSentError):
+            desk.say(desk.author.refused(closing, closing.name, word, str(what)))
 
     def _again(self, leg: Position, span: timedelta) -> None:
         self._not_before[leg.key] = self._desk.clock.now() + span
@@ -504,6 +641,15 @@ class Closer:
 
     def _closed(self, closing: Closing, left: Sequence[Position]) -> None:
         desk, wings = self._desk, {leg.instrument.con_id for leg in left}
+        if any(desk.guard.positions.get((closing.account, con_id)) for con_id in closing.leaves):
+            with desk.journal.transaction():
+                self._drop(closing)
+                for con_id, remaining in closing.leaves.items():
+                    data = {"unit": closing.name, "rule": closing.rule, "left": remaining}
+                    desk.journal.append("closed in part", closing.account, con_id, data)
+            desk.say(desk.author.closed_in_part(closing))
+            desk.wake.set()
+            return
         with desk.journal.transaction():
             self._drop(closing)
             for con_id in closing.legs:
@@ -528,7 +674,11 @@ class Closer:
         for closing in under_way:
             self._refuse_locked(closing.account, closing.legs)
         if len(under_way) == 1:
-            closing = under_way[0] if limit is None else self._approve(under_way[0], what, limit, by)
+            closing = under_way[0]
+            if closing.leaves:
+                # A person who closes means all of it.
+                closing = closing.whole("by hand", f"asked for by {by}", desk.clock.now(), by)
+            closing = closing if limit is None else self._approve(closing, what, limit, by)
             # Whoever asks now means the market of now, and that it is closed even if the rule's condition has gone.
             closing = replace(closing, ladders={}, by=by) if limit is None else closing
             self._keep(closing)

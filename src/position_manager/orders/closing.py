@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from pydantic import TypeAdapter, ValidationError
 
-from position_manager.model import Position, Quote
+from position_manager.model import ZERO, Position, Quote
 from position_manager.orders.intents import Intent, Side, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, Rung, rung, to_tick
 from position_manager.orders.spread import spread_of
@@ -35,7 +35,11 @@ class Closing:
     """A decision to close a unit. ``legs``: contract ids with the signed position when it was decided.
 
     ``episodes``: those of the legs; the decision is void once a leg is in another one (`journal.Holding`).
-    ``leave``: by contract id, the price up to which a wing is left to expire.
+    ``worthless``: by contract id, the price up to which a wing is left to expire.
+    ``leaves``: by contract id, the signed quantity that is left, if only a part is closed; ``level``: the number of the
+    partial target that it is for.
+    ``combo``: by contract id, the signed ratios of a group that one combination order closes, in its ``direction``
+    (`Unit.direction`), for ``combo_seconds`` at most; empty: its legs are closed one by one.
     ``prices``: by contract id, limit prices that a person has approved in place of the ladder's. ``by``: that person,
     or empty.
     """
@@ -51,7 +55,22 @@ class Closing:
     prices: Mapping[int, Decimal] = field(default_factory=dict)
     by: str = ""
     episodes: Mapping[int, str] = field(default_factory=dict)
-    leave: Mapping[int, Decimal] = field(default_factory=dict)
+    worthless: Mapping[int, Decimal] = field(default_factory=dict)
+    leaves: Mapping[int, Decimal] = field(default_factory=dict)
+    level: int = 0
+    combo: Mapping[int, Decimal] = field(default_factory=dict)
+    direction: int = 1
+    combo_seconds: float = 0.0
+
+    def surplus(self, position: Position) -> Decimal:
+        """How much of a leg is still to be closed, above zero or 0. What somebody adds meanwhile is not."""
+        con_id = position.instrument.con_id
+        held = min(abs(position.quantity), abs(self.legs[con_id])) if self.leaves else abs(position.quantity)
+        return max(ZERO, held - abs(self.leaves.get(con_id, ZERO)))
+
+    def whole(self, rule: str, text: str, decided: datetime, by: str = "") -> Closing:
+        """The same, but all of it is to be closed."""
+        return replace(self, rule=rule, text=text, decided=decided, by=by, leaves={}, level=0, ladders={})
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
         """With a ladder for this contract that begins now, at the middle of a quote."""

@@ -14,7 +14,7 @@ from position_manager.config import DisasterStop
 from position_manager.model import Position
 from position_manager.orders.intents import Intent, State, closing_side
 from position_manager.orders.ladder import to_tick
-from position_manager.rules.groups import Unit
+from position_manager.rules.groups import Leg, Unit
 
 RULE = "disaster stop"
 
@@ -27,15 +27,20 @@ class StopOrder:
     limit: Decimal
 
 
-def wanted(unit: Unit, policy: DisasterStop) -> StopOrder | None:
-    """The disaster stop of a unit. None for a group, whose legs mean little one by one, and for a long position that
-    cannot lose so much."""
-    if len(unit.legs) != 1 or unit.problem is not None:
+def wanted(unit: Unit, leg: Leg, policy: DisasterStop) -> StopOrder | None:
+    """The disaster stop of a leg. None for a long position that cannot lose so much, and for the legs of a group but
+    for short ones, if the policy has a percent for them: a stop of the broker knows one contract, not the price of the
+    group. To buy a short leg back never adds risk; to sell a long one could leave the short one uncovered."""
+    if unit.problem is not None:
         return None
-    position = unit.legs[0].position
+    percent = policy.percent_of_premium
+    if len(unit.legs) != 1:
+        if leg.ratio > 0 or policy.short_legs_percent is None:
+            return None
+        percent = policy.short_legs_percent
+    position, entry = leg.position, leg.position.average_price
     side = closing_side(position.quantity)
-    loss = unit.entry * policy.percent_of_premium / 100
-    trigger = unit.entry + side.sign * loss
+    trigger = entry + side.sign * entry * percent / 100
     if trigger <= 0:
         return None
     trigger = to_tick(position.instrument, side, trigger)

@@ -1,4 +1,5 @@
-"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes."""
+"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes,
+of a group for each short leg, if they are wanted there."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ class DisasterStops:
         self._desk = desk
         self._orders = orders
         self._closer = closer
-        self._refused: dict[str, str] = {}
+        self._refused: dict[Key, str] = {}
 
     def steps(self) -> Iterator[None]:
         """The next step for each unit, one at a time. Nothing is done unless READY."""
@@ -47,8 +48,8 @@ class DisasterStops:
                 return
             if desk.guard.guards(unit) and self._closer.of(unit) is None:
                 left = self._closer.wings.holds(unit)
-                order = None if policy is None or left else disaster.wanted(unit, policy)
                 for leg in unit.legs:
+                    order = None if policy is None or left else disaster.wanted(unit, leg, policy)
                     self._keep(unit, leg.position, order, by_key[leg.position.key])
                 yield
 
@@ -78,13 +79,14 @@ class DisasterStops:
             await clear_and_send(desk, wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
-            if self._refused.get(unit.key) != gates:
-                self._refused[unit.key] = gates
-                desk.say(desk.author.notice(f"{unit.name} has no disaster stop: {error}"))
+            if self._refused.get(wish.leg.key) != gates:
+                self._refused[wish.leg.key] = gates
+                name = unit.name if unit.group is None else f"{wish.leg.instrument.label} of {unit.name}"
+                desk.say(desk.author.notice(f"{name} has no disaster stop: {error}"))
         except (UnsettledError, BrokerError) as error:
             _log.warning("the disaster stop of %s was not sent: %s", unit.name, error)
         else:
-            self._refused.pop(unit.key, None)
+            self._refused.pop(wish.leg.key, None)
         finally:
             desk.busy.discard(wish.leg.key)
             desk.wake.set()

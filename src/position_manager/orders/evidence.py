@@ -29,7 +29,8 @@ LIVE_STATUSES = frozenset({"ApiPending", "PendingSubmit", "PreSubmitted", "Submi
 
 @dataclass(frozen=True)
 class OpenOrder:
-    """An order that the broker shows as open, of any client. ``remaining`` is above zero."""
+    """An order that the broker shows as open, of any client. ``remaining`` is above zero. A combination is shown as one
+    for each leg, with the leg's own side and quantity, all with the same permId and mark."""
 
     account: str
     con_id: int
@@ -44,7 +45,8 @@ class OpenOrder:
 
 @dataclass(frozen=True)
 class CompletedOrder:
-    """An order that the broker shows as over. ``filled`` is None if the broker does not tell it."""
+    """An order that the broker shows as over. ``filled`` is None if the broker does not tell it; of a combination it
+    counts combinations."""
 
     perm_id: int
     status: str
@@ -207,13 +209,15 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
         if proven is not None:
             return finding(proven)
     if refused and moved == after.filled:
-        return finding(Proven(State.REJECTED, after.reason, after.filled))
+        # What one order of several legs is refused, orders of the single legs may do.
+        state = State.CANCELLED if after.lead else State.REJECTED
+        return finding(Proven(state, after.reason, after.filled))
 
     search = search.again(snapshot)
     if not search.exhausted(snapshot.time, patience):
         return finding(None if intent.state is State.UNKNOWN else _doubt(after), search)
     passes = f"{search.passes} passes since {search.since:%H:%M:%S}"
-    told = [order.filled for order in over if order.filled is not None]
+    told = [order.filled * after.per_unit for order in over if order.filled is not None]
     if moved != after.filled or told:
         reason = f"{passes}: {after.filled} executed, the position shows {moved}, completed orders {told or 'nothing'}"
         return finding(Proven(State.LOCKED, reason), search)
@@ -238,16 +242,20 @@ def _shown_live(intent: Intent, status: str) -> Proven | None:
 
 def _shown_over(intent: Intent, order: CompletedOrder, moved: Decimal) -> Proven | None:
     """The proof in a completed order; None as long as neither executions nor position agree with it."""
-    if order.filled is None or order.filled not in (intent.filled, moved) or order.filled < intent.filled:
+    if order.filled is None:
         return None
-    if order.filled == intent.quantity:
-        return Proven(State.FILLED, f"completed as {order.status}", order.filled)
+    filled = order.filled * intent.per_unit
+    if filled not in (intent.filled, moved) or filled < intent.filled:
+        return None
+    if filled == intent.quantity:
+        return Proven(State.FILLED, f"completed as {order.status}", filled)
     if order.status == FILLED:
         return None
     # Nobody asked for its end: the same order again would end in the same way.
-    state = State.REJECTED if (intent.refused or intent.words) and not order.filled else State.CANCELLED
+    refused = (intent.refused or intent.words) and not filled and not intent.lead
+    state = State.REJECTED if refused else State.CANCELLED
     said = f": {intent.words}" if intent.words else ""
-    return Proven(state, f"completed as {order.status}, {order.filled} executed{said}", order.filled)
+    return Proven(state, f"completed as {order.status}, {filled} executed{said}", filled)
 
 
 def _doubt(intent: Intent) -> Proven | None:

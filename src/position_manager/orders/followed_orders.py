@@ -36,6 +36,7 @@ RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "
 """Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
 
 RESTING_STATES = frozenset({State.WORKING, State.PARTIAL})
+CANCELLABLE = RESTING_STATES | {State.CANCELLING}
 
 
 class FollowedOrders:
@@ -52,7 +53,8 @@ class FollowedOrders:
         intent = self._intent_of(event.order_id, event.ref)
         if intent is None:
             return
-        self.record(intent, Acknowledged(event.perm_id))
+        for each in self._with_its_legs(intent):
+            self.record(each, Acknowledged(event.perm_id))
         if event.status not in RESTING_STATUSES:
             # No proof, but a reason to ask for one.
             self._desk.sync_soon()
@@ -64,18 +66,26 @@ class FollowedOrders:
             # Another client's trade moves a position: see what it did.
             self._desk.sync_soon()
         else:
-            self.record(intent, Executed(event.execution.fill))
+            # Of a combination each leg has executions of its own.
+            for each in self._with_its_legs(intent):
+                if each.con_id == event.execution.con_id:
+                    self.record(each, Executed(event.execution.fill))
 
     def said(self, event: CodeSaid) -> bool:
         """A code about an order of ours; whether it was about nothing else."""
         intent = self._intent_of(event.order_id, "") if event.order_id else None
         if intent is None:
             return False
-        self.record(intent, Said(event.code, event.text))
+        for each in self._with_its_legs(intent):
+            self.record(each, Said(event.code, event.text))
         reaction = link.REACTIONS.get(event.code)
         if reaction is link.Reaction.CONFIGURATION:
             return not link.is_account_fault(event.code, event.text)
         return reaction is None
+
+    def _with_its_legs(self, intent: Intent) -> tuple[Intent, ...]:
+        """All intents that an order stands for: of a combination one for each leg."""
+        return self._desk.journal.legs_of(intent.lead) if intent.lead else (intent,)
 
     def _intent_of(self, order_id: int, ref: str) -> Intent | None:
         """Whose order it is. After a restart of the gateway the same id may come again: the mark must agree."""
@@ -96,16 +106,18 @@ class FollowedOrders:
         """Tell what is new about an order, and do what must follow."""
         desk, intent, author = self._desk, change.intent, self._desk.author
         label = desk.label(intent.con_id)
+        if intent.lead:
+            label += " in a combination"
         if intent.filled != before.filled:
             desk.say(author.executed(intent, label))
             self.on_filled(intent)
         elif intent.state is not before.state:
             match intent.state:
-                case State.WORKING:
+                case State.WORKING if not intent.follows_a_lead:
                     desk.say(author.sent(intent, label))
                 case State.REJECTED:
                     desk.say(author.rejected(intent, label))
-                case State.UNKNOWN if before.state is not State.CANCELLING:
+                case State.UNKNOWN if before.state is not State.CANCELLING and not intent.follows_a_lead:
                     desk.say(author.unknown(intent, label))
                 case State.LOST:
                     desk.say(author.lost_order(intent, label))
@@ -169,12 +181,18 @@ class FollowedOrders:
         desk = self._desk
         if not desk.ready:
             return
-        self._cancelled_at[intent.id] = desk.clock.now()
-        cancelling = desk.journal.record(intent.id, CancelSent(), {"why": why}).intent
+        legs = self._with_its_legs(intent)
+        cancelling = []
+        with desk.journal.transaction():
+            for each in legs:
+                if each.state in CANCELLABLE:
+                    cancelling.append(desk.journal.record(each.id, CancelSent(), {"why": why}).intent)
+        self._cancelled_at.update(dict.fromkeys((each.id for each in legs), desk.clock.now()))
         try:
-            desk.broker.cancel(intent.order_id)
+            desk.broker.cancel(legs[0].order_id)
         except BrokerError as error:
-            self.record(cancelling, OutOfSight(str(error)))
+            for each in cancelling:
+                self.record(each, OutOfSight(str(error)))
         desk.sync_soon()
 
     def cancel_stray(self, order_id: int) -> None:

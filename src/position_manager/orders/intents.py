@@ -150,6 +150,8 @@ class Intent:
     ``order_id``, ``client_id`` and ``limit`` are 0 and ``sent`` is None until it is sent, ``perm_id`` is 0 until the
     broker has acknowledged it.
     ``stop`` is the trigger of a stop-limit, 0 for a plain limit.
+    ``lead``: of a leg of a combination, the id of the first leg's intent, under whose mark one order trades all legs;
+    ``per_unit``: how many contracts of this leg one combination has. Order ids of the other legs were never sent.
     ``proven_filled`` is what a proof other than executions showed to be executed; ``refused`` is true after a 201.
     """
 
@@ -173,6 +175,8 @@ class Intent:
     proven_filled: Decimal = ZERO
     refused: bool = False
     reason: str = ""
+    lead: str = ""
+    per_unit: Decimal = Decimal(1)
 
     @property
     def words(self) -> str:
@@ -183,8 +187,18 @@ class Intent:
 
     @property
     def ref(self) -> str:
-        """The orderRef that the order carries at the broker."""
+        """The orderRef that the order carries at the broker; that of a combination is its first leg's."""
+        return REF_PREFIX + (self.lead or self.id)
+
+    @property
+    def own_ref(self) -> str:
+        """The mark of this intent alone."""
         return REF_PREFIX + self.id
+
+    @property
+    def follows_a_lead(self) -> bool:
+        """Whether another intent stands for the order at the broker."""
+        return bool(self.lead) and self.lead != self.id
 
     @property
     def filled(self) -> Decimal:
@@ -387,7 +401,7 @@ def _said(intent: Intent, event: Said) -> Change:
         return Change(intent)
     if meaning is Meaning.REJECTED:
         refused = replace(intent, refused=True, reason=reason)
-        if intent.state is State.SENDING and not intent.filled:
+        if intent.state is State.SENDING and not intent.filled and not intent.lead:
             # Never retried blindly: the same order would be refused again, or filled for another reason.
             return Change(replace(refused, state=State.REJECTED), _LOCK)
         return _unknown(refused, reason)

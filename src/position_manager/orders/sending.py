@@ -32,7 +32,7 @@ class NotSentError(Exception):
 class Wish:
     """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
     unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit."""
+    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed."""
 
     leg: Position
     decided: Decimal
@@ -41,6 +41,7 @@ class Wish:
     text: str
     approved: bool = False
     stop: Decimal = ZERO
+    leaves: Decimal = ZERO
 
     @property
     def resting(self) -> bool:
@@ -75,7 +76,7 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
         open_intent=None if blocking is None else blocking.state,
         instrument=leg.instrument,
         decided=decided,
-        wanted=abs(decided),
+        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - wish.leaves) if wish.leaves else abs(decided),
         position=reread.quantity,
         read_at=reread.time,
         expected=None if holding is None else holding.quantity,

@@ -82,13 +82,13 @@ class Wings:
 
     def split(self, closing: Closing, held: list[Position], intents: Mapping[int, Intent | None]) -> Split:
         """Which of the held legs of a decision are closed, and which are left."""
-        if not closing.leave or any(leg.quantity < 0 for leg in held):
+        if not closing.worthless or any(leg.quantity < 0 for leg in held):
             return Split(held, [], undecided=False)
         to_close, left, undecided = list[Position](), list[Position](), False
         now = self._desk.clock.now()
         for leg in held:
             con_id = leg.instrument.con_id
-            bound, key, worth = closing.leave.get(con_id), (closing.unit, con_id), self._worth(con_id, now)
+            bound, key, worth = closing.worthless.get(con_id), (closing.unit, con_id), self._worth(con_id, now)
             if bound is None or worth is None or worth > bound or intents.get(con_id) is not None:
                 self._since.pop(key, None)
                 to_close.append(leg)
@@ -114,7 +114,7 @@ class Wings:
         desk = self._desk
         for leg in legs:
             con_id, worth = leg.instrument.con_id, self._worth(leg.instrument.con_id, desk.clock.now())
-            left = Left(desk.guard.episodes.get(leg.key, ""), closing.leave[con_id])
+            left = Left(desk.guard.episodes.get(leg.key, ""), closing.worthless[con_id])
             desk.journal.append(
                 _STORED, *leg.key, {"unit": closing.name, "worth": worth, "bound": left.bound, "quantity": leg.quantity}
             )

@@ -131,6 +131,16 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         "closed_at": None if outcome.closed_at is None else outcome.closed_at.isoformat(),
         "rule": None if closed is None else closed.rule.value,
         "text": None if closed is None else closed.text,
+        "parts": [
+            {
+                "closed_at": part.time.isoformat(),
+                "quantity": str(part.close.part),
+                "exit": str(part.price),
+                "profit": str(part.profit),
+                "text": part.close.text,
+            }
+            for part in outcome.parts
+        ],
         "unprotected_seconds": outcome.unprotected,
     }
 
@@ -156,6 +166,9 @@ def _show(outcomes: Sequence[Outcome], zone: ZoneInfo, console: Console) -> None
         )
     console.print(table)
     for outcome in outcomes:
+        for part in outcome.parts:
+            when = f"{part.time.astimezone(zone):%H:%M:%S}"
+            console.print(f"{outcome.unit.name}: {when} {part.close.text}, {part.profit:+,.2f}", markup=False)
         if outcome.closed is not None:
             console.print(f"{outcome.unit.name}: {outcome.closed.text}", markup=False)
         for cause, seconds in outcome.unprotected.items():

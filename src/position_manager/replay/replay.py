@@ -1,7 +1,8 @@
 """The rules over recorded quotes: what would have closed, when and at which profit. Pure.
 
 A quote is valid as long as the tape continues. Where no line comes for longer than ``quotes.max_age_seconds``, the
-rules have no quote until the next one. A unit that a rule closes is out at the side price that the rule saw.
+rules have no quote until the next one. A unit that a rule closes is out at the side price that the rule saw; so is a
+part of it that a partial target closes. Days held count from the first line.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from decimal import Decimal
 from itertools import groupby
 
 from position_manager.config import Config
+from position_manager.journal.ulid import ulid
 from position_manager.model import Hours, Market, Position, Quote
 from position_manager.replay.account import ReplayedAccount
 from position_manager.replay.tape import Tick
 from position_manager.rules.evaluation import Close, Distance, Hold, Memory, QuotePolicy, Rule, evaluate
 from position_manager.rules.groups import Unit, group_positions
+from position_manager.rules.partial_targets import left_of
 from position_manager.rules.precedence import resolve
 from position_manager.rules.rule_set import RuleSet
 from position_manager.rules.unprotected import Unprotected
@@ -37,16 +40,28 @@ class Sample:
     trailing: Decimal | None
 
 
+@dataclass(frozen=True)
+class PartClosed:
+    """So many units that a partial target closed, at which price and profit."""
+
+    time: datetime
+    close: Close
+    price: Decimal
+    profit: Decimal
+
+
 @dataclass
 class Outcome:
     """What became of a unit. ``exit``: its price when a rule closed it (``closed``, at ``closed_at``), else the last
-    one; None if it never had one. ``profit`` is in money, ``unprotected`` in seconds by cause."""
+    one; None if it never had one. ``parts``: what partial targets closed before. ``profit`` is in money, that of the
+    parts included; ``unprotected`` in seconds by cause."""
 
     unit: Unit
     closed: Close | None = None
     closed_at: datetime | None = None
     exit: Decimal | None = None
     profit: Decimal | None = None
+    parts: list[PartClosed] = field(default_factory=list)
     count: Unprotected = field(default_factory=Unprotected)
     samples: list[Sample] = field(default_factory=list)
 
@@ -92,11 +107,15 @@ class _Run:
         self._calendar = calendar
         self._rules = {outcome.unit.key: resolve(outcome.unit, config).rules for outcome in self.outcomes}
         self._memories: dict[str, Memory] = {}
+        self._begun = False
         quotes = config.quotes
         self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
 
     def look(self, now: datetime, max_age: timedelta) -> None:
         market = Market(now, self.quotes)
+        if not self._begun:
+            self._begun, episode = True, ulid(now, bytes)
+            self._memories = {outcome.unit.key: Memory(episode=episode) for outcome in self.outcomes}
         for outcome in self.outcomes:
             if outcome.closed is None:
                 self._look(outcome, market, replace(self._policy, max_age=max_age))
@@ -118,10 +137,16 @@ class _Run:
         outcome.count = outcome.count.look(verdict, market.now, timedelta.max)
         legs = [market.quotes.get(leg.instrument.con_id) for leg in unit.legs]
         if all(q is not None and q.problem(market.now, policy.max_age) is None for q in legs):
-            outcome.exit, outcome.profit = unit.price(market.quotes), unit.profit(market.quotes)
+            before = sum((part.profit for part in outcome.parts), Decimal())
+            outcome.exit, outcome.profit = unit.price(market.quotes), before + unit.profit(market.quotes)
             stop, target = self._level(unit, rules, market, policy)
             outcome.samples.append(Sample(market.now, outcome.exit, stop, target, memory.trail))
-        if isinstance(verdict, Close):
+        if isinstance(verdict, Close) and verdict.part is not None and verdict.part < unit.quantity:
+            self._memories[unit.key] = replace(memory, levels=(*memory.levels, verdict.level), sightings=())
+            profit = unit.profit(market.quotes) * verdict.part / unit.quantity
+            outcome.parts.append(PartClosed(market.now, verdict, unit.price(market.quotes), profit))
+            outcome.unit = _reduced(unit, verdict.part)
+        elif isinstance(verdict, Close):
             outcome.closed, outcome.closed_at = verdict, market.now
 
     def _level(
@@ -134,6 +159,13 @@ class _Run:
         if not isinstance(verdict, Hold):
             return None, None
         return _on_price(verdict.stop, Rule.STOP), _on_price(verdict.target, Rule.TARGET)
+
+
+def _reduced(unit: Unit, part: Decimal) -> Unit:
+    """A unit of which a part is closed."""
+    left = left_of(unit, part)
+    legs = (replace(leg, position=replace(leg.position, quantity=left[leg.instrument.con_id])) for leg in unit.legs)
+    return replace(unit, legs=tuple(legs))
 
 
 def _on_price(distance: Distance | None, rule: Rule) -> Decimal | None:

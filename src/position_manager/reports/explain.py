@@ -39,7 +39,8 @@ def explain(reader: JournalReader, what: str) -> str:
     """
     known = kept_instruments.read(reader)
     subject = _Finder(reader, known).find(" ".join(what.split()))
-    stories = [_of_intent(reader, known, intent) for intent in subject.intents]
+    intents = dict.fromkeys(leg for intent in subject.intents for leg in _legs(reader, intent))
+    stories = [_of_intent(reader, known, intent) for intent in intents]
     stories += [_of_position(reader, known, place) for place in subject.positions]
     return clean("\n\n".join(stories))
 
@@ -109,12 +110,17 @@ def _names(instrument: Instrument) -> set[str]:
     return {name.casefold() for name in names if name}
 
 
+def _legs(reader: JournalReader, intent: Intent) -> tuple[Intent, ...]:
+    """All intents of a combination, or the one of a single order."""
+    return reader.legs_of(intent.lead) if intent.lead else (intent,)
+
+
 def _of_intent(reader: JournalReader, known: Mapping[int, Instrument], intent: Intent) -> str:
     around = reader.events(instrument=(intent.account, intent.con_id))
     own = [record.number for record in around if record.intent == intent.id]
     first = max((r.number for r in around if r.kind in DECISIONS and r.number < own[0]), default=own[0])
     told = (r for r in around if first <= r.number <= own[-1] and r.intent in (None, intent.id))
-    return "\n".join([*_head(intent, known), "", *_lines(told)])
+    return "\n".join([*_head(reader, intent, known), "", *_lines(told)])
 
 
 def _of_position(reader: JournalReader, known: Mapping[int, Instrument], place: tuple[str, int]) -> str:
@@ -125,20 +131,21 @@ def _of_position(reader: JournalReader, known: Mapping[int, Instrument], place: 
     if lock := reader.lock(*place):
         lines.append(f"  LOCKED since {lock.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC: {lock.reason}")
     for intent in reader.intents(*place):
-        lines += [f"  {line}" for line in _head(intent, known)]
+        lines += [f"  {line}" for line in _head(reader, intent, known)]
     return "\n".join([*lines, "", *_lines(reader.events(instrument=place))])
 
 
-def _head(intent: Intent, known: Mapping[int, Instrument]) -> list[str]:
+def _head(reader: JournalReader, intent: Intent, known: Mapping[int, Instrument]) -> list[str]:
     """What an intent is, in two lines."""
     what = f"{intent.side} {intent.quantity} {label_of(known, intent.con_id)} in {masked(intent.account)}"
     state = f"{intent.state}{f' ({intent.reason})' if intent.reason else ''}"
     sent = "nothing was sent"
     if intent.order_id:
         perm = f"permId {intent.perm_id}" if intent.perm_id else "never acknowledged"
-        sent = (
-            f"order {intent.order_id} of client {intent.client_id}, {perm}, limit {intent.limit}{_trigger(intent.stop)}"
-        )
+        order = reader.intent(intent.lead) if intent.lead else intent
+        whole = "in a combination, " if intent.lead else ""
+        price = f"limit {intent.limit}{_trigger(intent.stop)}"
+        sent = f"{whole}order {order.order_id} of client {intent.client_id}, {perm}, {price}"
     filled = f"{intent.filled} of {intent.quantity} executed"
     return [f"{what}: {state}", f"  {filled}, because of rule {intent.rule}; {sent}; intent {intent.id}"]
 

@@ -199,13 +199,21 @@ class Author:
     def fired(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
         fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
         return self._say(
-            "rule_fired", Severity.ALERT, f"Closing {closing.name}: {closing.rule}", closing.text, fields=fields
+            "rule_fired",
+            Severity.ALERT,
+            f"Closing {'a part of ' if closing.leaves else ''}{closing.name}: {closing.rule}",
+            closing.text,
+            fields=fields,
         )
 
     def shadowed(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
         fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
         return self._say(
-            "shadow", Severity.ALERT, f"Would close {closing.name}: {closing.rule}", closing.text, fields=fields
+            "shadow",
+            Severity.ALERT,
+            f"Would close {'a part of ' if closing.leaves else ''}{closing.name}: {closing.rule}",
+            closing.text,
+            fields=fields,
         )
 
     def sent(self, intent: Intent, label: str) -> Message:
@@ -314,6 +322,22 @@ class Author:
             f"{name} was left to expire and is worth {worth:.4f} again: its rules hold",
             fields=(("account", masked(account)),),
         )
+
+    def closed_in_part(self, closing: Closing) -> Message:
+        return self._say(
+            "closed_in_part",
+            Severity.INFO,
+            f"Closed a part of {closing.name}",
+            f"{closing.rule}, level {closing.level}, decided {closing.decided:%H:%M:%S} UTC",
+        )
+
+    def leg_by_leg(self, closing: Closing, why: str) -> Message:
+        title = f"{closing.name} is closed leg by leg from now on, not by a combination"
+        return self._say("leg_by_leg", Severity.WARNING, title, why)
+
+    def level_passed(self, name: str, level: int, text: str) -> Message:
+        title = f"{name}: partial target {level} reached, its part is less than one contract"
+        return self._say("partial_target_passed", Severity.INFO, title, text)
 
     def withdrawn(self, closing: Closing, why: str) -> Message:
         return self._say("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)

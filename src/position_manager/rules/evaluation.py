@@ -25,19 +25,26 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from position_manager.journal.episodes import same_life
 from position_manager.model import ZERO, Hours, Market, Quote, QuoteProblem
 from position_manager.orders.spread import SpreadBound
 from position_manager.rules.groups import Unit
+from position_manager.rules.partial_targets import levels_left, part_of
 from position_manager.rules.rule_set import (
     Breakeven,
     DeltaRule,
+    PartialTargets,
     PriceBounds,
     RuleSet,
     Stop,
+    StrikeStop,
     Target,
+    TargetLevel,
     TimeRule,
     Trailing,
 )
+from position_manager.rules.stepped_target import exchange_zone, has_steps, in_force, next_midnight, opened_on
+from position_manager.rules.strike_stop import levels, short_options, words
 from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, open_hours, session_at
 
 UNDERLYING = "underlying"
@@ -57,6 +64,8 @@ class Rule(StrEnum):
     TIME = "time"
     ACCOUNT = "account stop"
     """Of `replay` alone: a stop of the whole account closed it."""
+    STRIKE = "strike_stop"
+    PARTIAL = "partial_targets"
 
 
 class Cause(StrEnum):
@@ -128,10 +137,13 @@ class Hold:
 
 @dataclass(frozen=True)
 class Close:
-    """A rule says: close the whole unit. ``text`` has the numbers."""
+    """A rule says: close the unit. ``text`` has the numbers. ``part``: only so many units of it, None for all; it may
+    be 0. ``level``: the number of the partial target that was reached, else 0."""
 
     rule: Rule
     text: str
+    part: Decimal | None = None
+    level: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +177,7 @@ class Memory:
     ``direction`` 0 is an empty one. ``recent``: the unit's prices on
     the last different quotes, newest last; ``best``: the best price that so many quotes in a row reached. ``trail``:
     the price of the trailing stop and the wording of its rule, once active; ``breakeven``: the wording of the rule
-    that is armed.
+    that is armed; ``levels``: the numbers of the partial targets that are done.
     """
 
     direction: int = 0
@@ -177,11 +189,21 @@ class Memory:
     breakeven: str = ""
     sightings: tuple[Sighting, ...] = ()
     episode: str = ""
+    levels: tuple[int, ...] = ()
+
+    def in_episode(self, episode: str) -> Memory:
+        """What still counts in an episode: after a split or an assignment only which partial targets are done, of
+        another position nothing."""
+        if not self.episode:
+            # Of a release that knew none, or of a unit that was just seen first.
+            return replace(self, episode=episode)
+        return Memory(episode=episode, levels=self.levels if same_life(self.episode, episode) else ())
 
     def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
         """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
         return Memory(
-            self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode
+            self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode,
+            self.levels,
         )  # fmt: skip
 
     def protects_other_than(self, before: Memory) -> bool:
@@ -215,6 +237,7 @@ class _Condition(NamedTuple):
     level: Decimal
     below: bool
     why: Callable[[], str]
+    level_number: int = 0
 
     @property
     def distance(self) -> Decimal:
@@ -282,7 +305,7 @@ def evaluate(
     """
     now = market.now
     if memory.direction != unit.direction:
-        memory = Memory(direction=unit.direction, episode=memory.episode)
+        memory = Memory(direction=unit.direction, episode=memory.episode, levels=memory.levels)
     unseen = memory if not memory.sightings else replace(memory, sightings=())
     if unit.problem is not None:
         return Blind(Cause.BROKEN_GROUP, unit.problem), unseen
@@ -315,7 +338,18 @@ def evaluate(
     problem = _quote_problem(unit, market, policy)
     if problem is not None:
         return Blind(Cause.NO_QUOTE, problem), unseen
+    rules = _in_force(unit, rules, sessions, memory, now, policy)
     return _by_price(_view(unit, market.quotes), rules, memory, now, policy)
+
+
+def _in_force(
+    unit: Unit, rules: RuleSet, sessions: tuple[Hours, ...], memory: Memory, now: datetime, policy: QuotePolicy
+) -> RuleSet:
+    """The rules with the step of the target that holds today, by the day of the exchange."""
+    if not has_steps(rules):
+        return rules
+    zone = exchange_zone(sessions, policy.zone)
+    return in_force(rules, unit, now.astimezone(zone).date(), opened_on(memory.episode, zone))
 
 
 def _opening(
@@ -336,16 +370,28 @@ def _opening(
 
 
 def clearly_gone(
-    unit: Unit, rules: RuleSet, market: Market, memory: Memory, policy: QuotePolicy, name: str, margin: Decimal
+    unit: Unit,
+    rules: RuleSet,
+    market: Market,
+    memory: Memory,
+    policy: QuotePolicy,
+    calendar: Calendar,
+    name: str,
+    margin: Decimal,
+    level: int = 0,
 ) -> str | None:
-    """Why a rule that has fired (``name``) plainly holds no longer: on quotes that are believed, what it looks at is
-    more than ``margin`` (a fraction) of its level on the good side. None if it still may hold, or nobody can tell."""
+    """Why a rule that has fired (``name``, of partial targets the ``level``) plainly holds no longer: on quotes that
+    are believed, what it looks at is more than ``margin`` (a fraction) of its level on the good side. None if it still
+    may hold, or nobody can tell."""
     if name not in set(Rule) or name == Rule.TIME or _quote_problem(unit, market, policy) is not None:
         return None
     view = _view(unit, market.quotes)
     if _too_wide(view, policy) is not None:
         return None
-    found = [c for c in _conditions(view, rules, memory) if isinstance(c, _Condition) and c.rule == name]
+    rules = _in_force(unit, rules, _open_sessions(unit, market.now, policy, calendar), memory, market.now, policy)
+    memory = replace(memory, levels=tuple(number for number in memory.levels if number != level)) if level else memory
+    conditions = (c for c in _conditions(view, rules, memory) if isinstance(c, _Condition))
+    found = [c for c in conditions if c.rule == name and c.level_number == level]
     if not found or any(c.distance <= abs(c.level) * margin for c in found):
         return None
     return "; ".join(f"{c.subject} is {_plain(c.seen)}, {c.rule} at {_plain(c.level)}" for c in found)
@@ -430,6 +476,10 @@ def at_rest(
         regular = common(calendar.sessions(leg.instrument, market.now) for leg in unit.legs)
         opens = next_open(regular, market.now)
         session = session if opens is None else Hours(session.begin, min(session.end, opens))
+    if session is not None and has_steps(rules):
+        # Another day may have another target.
+        midnight = next_midnight(market.now, exchange_zone((session,), policy.zone))
+        session = Hours(session.begin, min(session.end, midnight))
     return None if session is None else Rest(unit, verdict, market.quotes, session)
 
 
@@ -437,6 +487,8 @@ def _applying(unit: Unit, rules: RuleSet) -> Iterator[Rule]:
     """The rules that can mean something for a unit."""
     for name, rule in rules.own_rules.items():
         if rule == "off" or (name == Rule.DELTA and not unit.has_option):
+            continue
+        if name == Rule.STRIKE and not short_options(unit):
             continue
         if isinstance(rule, TimeRule) and rule.dte is not None and unit.first_expiry is None:
             continue
@@ -527,7 +579,8 @@ def _by_price(
     for condition, sighting in zip(met, sightings, strict=True):
         if sighting.count >= policy.confirmations:
             at = view.newest.astimezone(policy.zone).strftime("%H:%M:%S %Z")
-            return Close(condition.rule, f"{condition.text}, on {sighting.count} quotes in a row, at {at}"), memory
+            text = f"{condition.text}, on {sighting.count} quotes in a row, at {at}"
+            return _close(view.unit, rules, condition, text), memory
     if blind is not None:
         return blind, memory
     if barred:
@@ -536,9 +589,18 @@ def _by_price(
         f"{condition.text}, on {sighting.count} of {policy.confirmations} quotes"
         for condition, sighting in zip(met, sightings, strict=True)
     )
-    stops = [c for c in conditions if c.rule is not Rule.TARGET]
-    targets = [c for c in conditions if c.rule is Rule.TARGET]
+    stops = [c for c in conditions if c.rule not in (Rule.TARGET, Rule.PARTIAL)]
+    targets = [c for c in conditions if c.rule in (Rule.TARGET, Rule.PARTIAL)]
     return Hold(_nearest(stops), _nearest(targets), pending), memory
+
+
+def _close(unit: Unit, rules: RuleSet, condition: _Condition, text: str) -> Close:
+    """What follows from a condition that holds."""
+    number = condition.level_number
+    if not number or not isinstance(rules.partial_targets, PartialTargets):
+        return Close(condition.rule, text)
+    part = part_of(rules.partial_targets.levels[number - 1], unit.quantity)
+    return Close(condition.rule, f"{text}; level {number}: {_plain(part)} of {_plain(unit.quantity)}", part, number)
 
 
 def _nearest(conditions: list[_Condition]) -> Distance | None:
@@ -617,6 +679,8 @@ def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condit
         yield Blind(Cause.NO_PREMIUM, f"the premium is {_plain(unit.entry)}: a percent of it means nothing")
     if isinstance(rules.stop, Stop):
         yield from _bound(view, Rule.STOP, rules.stop)
+    if isinstance(rules.strike_stop, StrikeStop):
+        yield from _strikes(view, rules.strike_stop)
     if memory.trail is not None and memory.best is not None:
         yield _Condition(
             *(Rule.TRAILING, memory.trail_rule, view.subject, view.price, memory.trail, below),
@@ -627,6 +691,11 @@ def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condit
             *(Rule.BREAKEVEN, memory.breakeven, view.subject, view.price, unit.entry, below),
             lambda: f"best {_plain(best)}, the gain is gone",
         )
+    elif _freed_by_a_part(view, rules, memory):
+        yield _Condition(
+            *(Rule.BREAKEVEN, "after a partial target", view.subject, view.price, unit.entry, below),
+            lambda: f"best {_plain(best)}, the gain is gone after a partial target",
+        )
     if isinstance(rules.delta, DeltaRule) and view.unit.has_option:
         delta = view.delta
         if delta is None:
@@ -635,9 +704,31 @@ def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condit
             yield from _between(Rule.DELTA, rules.delta.wording, "|delta|", delta, rules.delta)
     if isinstance(rules.target, Target):
         yield from _bound(view, Rule.TARGET, rules.target)
+    if isinstance(rules.partial_targets, PartialTargets):
+        for number, level in levels_left(rules.partial_targets, memory.levels):
+            for found in _bound(view, Rule.PARTIAL, level):
+                yield found if isinstance(found, Blind) else found._replace(level_number=number)
 
 
-def _bound(view: _View, rule: Rule, bound: Stop | Target) -> Iterator[_Condition | Blind]:
+def _freed_by_a_part(view: _View, rules: RuleSet, memory: Memory) -> bool:
+    """Whether a partial target that is done has moved the stop to breakeven: only where there was a gain to lose."""
+    rule = rules.partial_targets
+    armed = isinstance(rule, PartialTargets) and rule.then_breakeven and bool(memory.levels) and view.unit.entry > 0
+    return armed and memory.best is not None and view.gain_at(memory.best) > 0
+
+
+def _strikes(view: _View, rule: StrikeStop) -> Iterator[_Condition | Blind]:
+    """A strike stop, for each short option by the price of its own underlying."""
+    for leg, level, below in levels(view.unit, rule):
+        seen, label = view.quotes[leg.instrument.con_id].underlying, leg.instrument.label
+        if seen is None:
+            yield Blind(Cause.NO_UNDERLYING, f"{Rule.STRIKE}: the broker tells no price of the underlying of {label}")
+            continue
+        why = partial("the strike of short {}, {}".format, label, words(rule))
+        yield _Condition(Rule.STRIKE, f"{rule.wording} {label}", UNDERLYING, seen, level, below, why)
+
+
+def _bound(view: _View, rule: Rule, bound: Stop | Target | TargetLevel) -> Iterator[_Condition | Blind]:
     """The conditions of a stop or a target."""
     wording = bound.wording
     if bound.underlying_price is not None:
@@ -660,11 +751,11 @@ def _bound(view: _View, rule: Rule, bound: Stop | Target) -> Iterator[_Condition
     yield _Condition(rule, wording, view.subject, view.price, level, below, why)
 
 
-def _amount(bound: Stop | Target) -> Decimal | None:
+def _amount(bound: Stop | Target | TargetLevel) -> Decimal | None:
     return bound.loss_amount if isinstance(bound, Stop) else bound.profit_amount
 
 
-def _why(unit: Unit, rule: Rule, bound: Stop | Target) -> str:
+def _why(unit: Unit, rule: Rule, bound: Stop | Target | TargetLevel) -> str:
     """What the level of a stop or a target is."""
     premium, word = _plain(unit.entry), "lost" if isinstance(bound, Stop) else "gained"
     if bound.price is not None:
@@ -685,13 +776,15 @@ def _between(
 def _needs_premium(rule: object) -> bool:
     if isinstance(rule, Breakeven):
         return True
+    if isinstance(rule, PartialTargets):
+        return any(level.percent_of_premium is not None for level in rule.levels)
     return isinstance(rule, (Stop, Target, Trailing)) and any("percent" in name for name in _given(rule))
 
 
 def _objection(view: _View, conditions: list[_Condition]) -> str | None:
     """Why the rules make no sense for this unit; None if they do."""
     stops = [c for c in conditions if c.rule is Rule.STOP]
-    targets = [c for c in conditions if c.rule is Rule.TARGET]
+    targets = [c for c in conditions if c.rule in (Rule.TARGET, Rule.PARTIAL)]
     for stop in stops:
         against = [c for c in targets if c.subject == stop.subject]
         if stop.subject == UNDERLYING:

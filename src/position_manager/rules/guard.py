@@ -7,7 +7,7 @@ remember. It sends nothing: a rule that closes is handed back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -71,6 +71,8 @@ class Guard:
         self.episodes: Mapping[Key, str] = {}
         """Of what is held; see `count`."""
         self._episode_of: dict[str, str] = {}
+        self.closing_in_part: set[str] = set()
+        """Groups of which a part is being closed: while their legs do not fit, what is remembered of them stays."""
         self.moved: dict[str, None] = {}
         """Units whose trailing stop or breakeven has moved and is not on disk yet, in order."""
         self._memories: dict[str, Memory] = {}
@@ -221,14 +223,14 @@ class Guard:
             found[unit.key] = shared.setdefault((*resolved.origins.values(), resolved.ignored), resolved)
         return found
 
-    def _drop_others(self, *known: dict[str, Any]) -> None:
+    def _drop_others(self, *known: dict[str, Any], spared: Collection[str] = ()) -> None:
         for known_of in known:
-            for key in [key for key in known_of if key not in self._by_key]:
+            for key in [key for key in known_of if key not in self._by_key and key not in spared]:
                 del known_of[key]
 
     def _forget_what_is_gone(self) -> None:
         """A position that is gone takes with it what was remembered about it. New rules alone take nothing."""
-        self._drop_others(self._memories, self.counts, self._kept)
+        self._drop_others(self._memories, self.counts, self._kept, spared=self.closing_in_part)
 
     def guards(self, unit: Unit) -> bool:
         """Whether a unit is still as it was."""
@@ -319,8 +321,7 @@ class Guard:
         would not get through: rules fire all the same, but until then the unit counts as unprotected too."""
         memory, episode = self._memories.get(unit.key, Memory()), self._episode_of[unit.key]
         if episode and memory.episode != episode:
-            # One without an episode is of a release that knew none, or of a unit that was just seen first.
-            memory = Memory(episode=episode) if memory.episode else replace(memory, episode=episode)
+            memory = memory.in_episode(episode)
             self._rests[unit.key] = None
         rules = self.rules[unit.key].rules
         market, rest = self.market(unit, now), self._rests.get(unit.key)
@@ -341,11 +342,33 @@ class Guard:
         self.note(unit, verdict, now)
         return verdict if isinstance(verdict, Close) else None
 
-    def clearly_gone(self, unit: Unit, rule: str, now: datetime) -> str | None:
-        """Why a rule that has fired for a unit plainly holds no longer; None if it may still hold."""
+    def clearly_gone(self, unit: Unit, rule: str, now: datetime, level: int = 0) -> str | None:
+        """Why a rule that has fired for a unit, or a level of its partial targets, plainly holds no longer; None if it
+        may still hold."""
         margin = self._config.quotes.recovery_percent / 100
         rules, memory = self.rules[unit.key].rules, self._memories.get(unit.key, Memory())
-        return clearly_gone(unit, rules, self.market(unit, now), memory, self._policy, rule, margin)
+        market = self.market(unit, now)
+        return clearly_gone(unit, rules, market, memory, self._policy, self._calendar, rule, margin, level)
+
+    def levels_done(self, unit: Unit) -> tuple[int, ...]:
+        """The partial targets of a unit that are done."""
+        return self._memories.get(unit.key, Memory()).levels
+
+    def level_done(self, journal: Journal, unit: Unit, level: int, *, done: bool = True) -> Callable[[], None]:
+        """Write down that a partial target is done, or is not after all. What is returned makes it true in memory, once
+        all that belongs to it is on disk."""
+        memory = self._memories.get(unit.key, Memory())
+        memory = memory.in_episode(self._episode_of.get(unit.key, memory.episode))
+        others = {number for number in memory.levels if number != level}
+        after = replace(memory, sightings=(), levels=tuple(sorted(others | ({level} if done else set()))))
+        marks = replace(after, recent=(), recent_at=None).to_json()
+        journal.remember(unit.account, unit.legs[0].instrument.con_id, _MEMORY + unit.key, marks)
+
+        def keep() -> None:
+            self._memories[unit.key] = after
+            self._rests[unit.key] = None
+
+        return keep
 
     def unit(self, key: str) -> Unit | None:
         """The present unit of a key."""
@@ -355,7 +378,9 @@ class Guard:
         """What the rules say of a unit on its present quotes, with nothing remembered and one quote enough."""
         policy = replace(self._policy, confirmations=1)
         rules = self.rules[unit.key].rules
-        verdict, _ = evaluate(unit, rules, self.market(unit, now), Memory(), policy, self._calendar)
+        memory = self._memories.get(unit.key, Memory())
+        fresh = Memory(episode=self._episode_of[unit.key], levels=memory.levels)
+        verdict, _ = evaluate(unit, rules, self.market(unit, now), fresh, policy, self._calendar)
         return verdict
 
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:

@@ -30,6 +30,7 @@ from datetime import time as ClockTime  # noqa: N812 - and one of a rule set is 
 from datetime import timedelta
 from decimal import Decimal
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -154,13 +155,8 @@ class Stop(Section):
         return self
 
 
-class Target(Section):
-    """Close at a profit; exactly one of these.
-
-    ``percent_of_premium``: this part of the premium is gained. Long at 2.50, 60: bid >= 4.00. Short at 2.50, 60:
-    ask <= 1.00; 100 or more cannot be reached by a short unit, as no ask is 0. ``price``: long at or above it, short
-    at or below it. ``underlying_price``: see PriceBounds. ``profit_amount``: money gained on the whole unit.
-    """
+class TargetLevel(Section):
+    """Where a profit is taken; the fields mean what they mean in Target."""
 
     percent_of_premium: Positive | None = None
     price: Positive | None = None
@@ -169,7 +165,124 @@ class Target(Section):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        _exactly_one(self, "percent_of_premium", "price", "underlying_price", "profit_amount")
+        _exactly_one(self, *LEVEL_FIELDS)
+        return self
+
+
+LEVEL_FIELDS = ("percent_of_premium", "price", "underlying_price", "profit_amount")
+
+
+class TargetStep(TargetLevel):
+    """A target that holds from a day on, until the next step: ``from_dte`` calendar days before the first expiry among
+    the legs, or ``from_days_held`` calendar days after the position was opened. Days are those of the exchange."""
+
+    from_dte: Annotated[Whole, Field(ge=0)] | None = None
+    from_days_held: Annotated[Whole, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_day(self) -> Self:
+        _exactly_one(self, "from_dte", "from_days_held")
+        return self
+
+
+class Target(Section):
+    """Close at a profit; exactly one of these.
+
+    ``percent_of_premium``: this part of the premium is gained. Long at 2.50, 60: bid >= 4.00. Short at 2.50, 60:
+    ask <= 1.00; 100 or more cannot be reached by a short unit, as no ask is 0. ``price``: long at or above it, short
+    at or below it. ``underlying_price``: see PriceBounds. ``profit_amount``: money gained on the whole unit.
+    ``steps``: a target that changes with the days, the earliest step first; before the first one there is none.
+    """
+
+    percent_of_premium: Positive | None = None
+    price: Positive | None = None
+    underlying_price: PriceBounds | None = None
+    profit_amount: Positive | None = None
+    steps: Annotated[tuple[TargetStep, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _exactly_one(self, *LEVEL_FIELDS, "steps")
+        by_dte = [step.from_dte for step in self.steps or () if step.from_dte is not None]
+        by_held = [step.from_days_held for step in self.steps or () if step.from_days_held is not None]
+        if by_dte and by_held:
+            raise ValueError("steps must all have from_dte, or all from_days_held")
+        if any(later >= earlier for earlier, later in pairwise(by_dte)):
+            raise ValueError("steps must be in the order of time: each from_dte less than the one before")
+        if any(later <= earlier for earlier, later in pairwise(by_held)):
+            raise ValueError("steps must be in the order of time: each from_days_held more than the one before")
+        return self
+
+    @property
+    def names_a_price(self) -> bool:
+        return _names_a_price(self) or any(_names_a_price(step) for step in self.steps or ())
+
+
+class PartialLevel(TargetLevel):
+    """A part of the position is closed here: ``close_percent`` of what is held then, rounded down to whole contracts
+    (units of a group), or ``close_quantity`` of them."""
+
+    close_percent: Annotated[Number, Field(gt=0, lt=100)] | None = None
+    close_quantity: Annotated[Whole, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one_part(self) -> Self:
+        _exactly_one(self, "close_percent", "close_quantity")
+        return self
+
+
+class PartialTargets(Section):
+    """Close parts at profits, the nearest level first; the rest is left to the other rules.
+
+    The n-th level is closed once in an episode of the position, whatever becomes of its numbers or of the quantity
+    meanwhile. Half of one contract is none: such a level closes nothing and counts as done. Four long contracts at
+    2.50, levels 40 (half) and 80 (half): two are sold from a bid of 3.50, one from 4.50. ``then_breakeven``: once the
+    first level is done, close the rest when the gain is gone, as Breakeven does.
+    """
+
+    levels: Annotated[tuple[PartialLevel, ...], Field(min_length=1, max_length=20)]
+    then_breakeven: bool = False
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        for name in ("percent_of_premium", "profit_amount"):
+            given = [value for level in self.levels if (value := getattr(level, name)) is not None]
+            if any(later <= earlier for earlier, later in pairwise(given)):
+                raise ValueError(f"levels must be in the order of profit: each {name} more than the one before")
+        prices = [level.price for level in self.levels if level.price is not None]
+        ways = {later > earlier for earlier, later in pairwise(prices)}
+        if len(ways) > 1 or len(set(prices)) < len(prices):
+            raise ValueError("levels must be in the order of profit: their prices must all rise, or all fall")
+        return self
+
+    @property
+    def names_a_price(self) -> bool:
+        return any(_names_a_price(level) for level in self.levels)
+
+
+def _names_a_price(level: TargetLevel | Target) -> bool:
+    return level.price is not None or level.underlying_price is not None
+
+
+class StrikeStop(Section):
+    """Close when the underlying comes near the strike of a short option, or beyond it; exactly one of these.
+
+    ``touched``: it is at the strike. ``out_of_the_money_amount`` or ``_percent`` (of the strike): it is still that far
+    from it on the good side. ``in_the_money_amount`` or ``_percent``: it is that far beyond. A short put of 450,
+    out_of_the_money_percent 1: underlying <= 454.50; touched: <= 450; in_the_money_amount 2: <= 448. A short call is
+    the mirror image. In a group each short option counts, and the whole group is closed. It does not apply to a unit
+    without a short option.
+    """
+
+    touched: Literal[True] | None = None
+    out_of_the_money_amount: Positive | None = None
+    out_of_the_money_percent: Annotated[Number, Field(gt=0, lt=100)] | None = None
+    in_the_money_amount: Positive | None = None
+    in_the_money_percent: Annotated[Number, Field(gt=0, lt=100)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _exactly_one(self, *StrikeStop.model_fields)
         return self
 
 
@@ -269,6 +382,12 @@ class RuleSet(Section):
     time: Annotated[Annotated[TimeRule, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
     delta: Annotated[Annotated[DeltaRule, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
     breakeven: Annotated[Annotated[Breakeven, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = None
+    partial_targets: (
+        Annotated[Annotated[PartialTargets, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None
+    ) = None
+    strike_stop: Annotated[Annotated[StrikeStop, Tag("rule")] | _SWITCHED_OFF, Discriminator(_off_or_rule)] | None = (
+        None
+    )
 
     @cached_property
     def own_rules(self) -> Mapping[str, Section | Literal["off"]]:
@@ -278,7 +397,11 @@ class RuleSet(Section):
     def names_a_price(self, name: str) -> bool:
         """Whether a rule names a price itself, and not what was gained or lost since the entry."""
         rule = self.own_rules.get(name)
-        return isinstance(rule, (Stop, Target)) and (rule.price is not None or rule.underlying_price is not None)
+        if isinstance(rule, Stop):
+            return rule.price is not None or rule.underlying_price is not None
+        # A split moves strikes with the position, but not the distance that was written here.
+        amount = isinstance(rule, StrikeStop) and (rule.out_of_the_money_amount or rule.in_the_money_amount)
+        return bool(amount) or (isinstance(rule, (Target, PartialTargets)) and rule.names_a_price)
 
     @property
     def name_prices(self) -> bool:

@@ -35,7 +35,7 @@ from position_manager.brokers.broker import (
 from position_manager.config import Config
 from position_manager.engine.engine import Engine
 from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import Journal, OrderToSend, Stamp
+from position_manager.journal.journal import ComboToSend, Journal, OrderToSend, Stamp
 from position_manager.journal.ulid import ulid
 from position_manager.model import Hours, Instrument, Kind, Position, Quote, Right
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
@@ -76,6 +76,16 @@ class Order:
     filled: Decimal = Decimal(0)
     over: str = ""
     cancelling: bool = False
+    legs: tuple[tuple[int, Side, Decimal], ...] = ()
+    """Of a combination: contract, side and contracts in one of them; ``sent`` then is the first leg's, and its
+    quantity counts combinations."""
+
+    def part(self, con_id: int) -> tuple[Side, Decimal] | None:
+        """What it may still trade in a contract."""
+        for leg, side, ratio in self.legs:
+            if leg == con_id:
+                return side, ratio * self.remaining
+        return (self.sent.side, self.remaining) if self.sent.con_id == con_id and not self.legs else None
 
     @property
     def remaining(self) -> Decimal:
@@ -172,6 +182,7 @@ class World:
     tells_acks: bool = True
     cancels_at_once: bool = True
     received: list[OrderToSend] = field(default_factory=list)
+    combos: list[ComboToSend] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
     """Names of questions that are not answered."""
     refusal: Cause = REFUSED
@@ -213,30 +224,75 @@ class World:
         return self.perm_ids
 
     def live(self, con_id: int, account: str = ACCOUNT) -> list[Order]:
-        return [o for o in self.orders if not o.over and (o.sent.account, o.sent.con_id) == (account, con_id)]
+        return [o for o in self.orders if not o.over and o.sent.account == account and o.part(con_id) is not None]
 
     def ours(self, con_id: int) -> list[Order]:
-        return [order for order in self.orders if order.client_id == 100 and order.sent.con_id == con_id]
+        return [order for order in self.orders if order.client_id == 100 and order.part(con_id) is not None]
 
     def take(self, sent: OrderToSend) -> Order:
         """An order of the engine arrives. Raises AssertionError if it could close the position a second time."""
-        held, live = self.book(sent.account).get(sent.con_id, Decimal(0)), self.live(sent.con_id, sent.account)
-        assert not [o for o in live if o.client_id == 100], f"a second live order of ours: {sent}"
+        self.check_that_it_closes(sent.account, sent.con_id, sent.side, sent.quantity)
         assert all(order.sent.ref != sent.ref for order in self.orders), f"sent twice: {sent}"
         assert all(order.sent.order_id != sent.order_id for order in self.orders if order.client_id == 100)
-        assert held and sent.side is closing_side(held), f"{sent} does not close {held}"
-        resting = sum((o.remaining for o in live if o.sent.side is sent.side), Decimal(0))
-        assert sent.quantity + resting <= abs(held), f"{sent} and {resting} resting, {held} held"
         assert sent.oca_type == 1
         assert sent.oca_group
-        order = Order(sent, self.new_perm_id(), 100)
+        return self._taken(Order(sent, self.new_perm_id(), 100))
+
+    def check_that_it_closes(self, account: str, con_id: int, side: Side, quantity: Decimal) -> None:
+        held, live = self.book(account).get(con_id, Decimal(0)), self.live(con_id, account)
+        assert not [o for o in live if o.client_id == 100], (
+            f"a second live order of ours: {side} {quantity} of {con_id}"
+        )
+        assert held and side is closing_side(held), f"{side} {quantity} of {con_id} does not close {held}"
+        parts = (part for o in live if (part := o.part(con_id)) is not None)
+        resting = sum((remaining for rests, remaining in parts if rests is side), Decimal(0))
+        assert quantity + resting <= abs(held), f"{side} {quantity} and {resting} resting, {held} of {con_id} held"
+
+    def take_combo(self, sent: ComboToSend) -> Order:
+        """A combination of the engine arrives; each leg is checked like an order of its own."""
+        sign = sent.side.sign
+        legs = tuple((con_id, Side.BUY if ratio * sign > 0 else Side.SELL, abs(ratio)) for con_id, ratio in sent.legs)
+        for con_id, side, ratio in legs:
+            self.check_that_it_closes(sent.account, con_id, side, ratio * sent.quantity)
+        assert all(order.sent.ref != sent.ref for order in self.orders), f"sent twice: {sent}"
+        assert all(order.sent.order_id != sent.order_id for order in self.orders if order.client_id == 100)
+        con_id, side, _ = legs[0]
+        first = OrderToSend(
+            sent.account, con_id, side, sent.quantity, sent.limit, sent.ref, sent.order_id, sent.client_id, "", 0
+        )
+        return self._taken(Order(first, self.new_perm_id(), 100, legs=legs))
+
+    def _taken(self, order: Order) -> Order:
+        sent = order.sent
         self.orders.append(order)
         self.next_id = max(self.next_id, sent.order_id + 1)
         if self.tells_acks:
             self.tell(OrderHeard(sent.order_id, order.perm_id, "Submitted", sent.ref))
         return order
 
+    def fill_combo(self, order: Order, quantity: int) -> None:
+        """So many combinations trade: each leg by an execution of its own."""
+        order.filled += quantity
+        assert order.remaining >= 0
+        if not order.remaining:
+            order.over = "Filled"
+        for con_id, side, ratio in order.legs:
+            book, contracts = self.book(order.sent.account), ratio * quantity
+            before = book[con_id]
+            book[con_id] = before + side.sign * contracts
+            assert before * book[con_id] >= 0, f"through zero: {before} to {book[con_id]}"
+            fill = Fill(f"0000.{len(self.executions):04x}.01.01", contracts, Decimal("1.00"), self.clock.now())
+            execution = Execution(order.sent.account, con_id, side, fill, order.perm_id, order.sent.ref)
+            self.executions.append(execution)
+            if self.lag:
+                self.unseen.append((order, execution))
+            else:
+                self._show(order, execution)
+
     def fill(self, order: Order, quantity: int, price: str = "3.70") -> None:
+        if order.legs:
+            self.fill_combo(order, quantity)
+            return
         account, con_id, side = order.sent.account, order.sent.con_id, order.sent.side
         book = self.book(account)
         before = book[con_id]
@@ -381,9 +437,9 @@ class PortBroker:
         return tuple(
             OpenOrder(
                 order.sent.account,
-                order.sent.con_id,
-                order.sent.side,
-                order.remaining,
+                con_id,
+                side,
+                ratio * order.remaining,
                 order.perm_id,
                 "PendingCancel" if order.cancelling else self.world.status,
                 order.sent.ref,
@@ -392,6 +448,7 @@ class PortBroker:
             )
             for order in self.world.orders
             if not order.over
+            for con_id, side, ratio in order.legs or ((order.sent.con_id, order.sent.side, Decimal(1)),)
         )
 
     async def completed_orders(self) -> tuple[CompletedOrder, ...]:
@@ -424,6 +481,12 @@ class PortBroker:
         self.world.dividends_asked.append(con_id)
         await self._ask("dividends")
         return self.world.dividends.get(con_id)
+
+    async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
+        time = self.world.clock.now()
+        await self._ask("open orders")
+        orders = self._open_orders()
+        return {con_id: Reread(time, self.world.shown_position(con_id, account), orders) for con_id in con_ids}
 
     async def ping(self) -> None:
         await self._ask("time")
@@ -461,6 +524,18 @@ class PortBroker:
             self.world.take(order)
         self.world.on_send("after send")
 
+    def send_combo(
+        self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
+    ) -> None:
+        if not self.open:
+            raise BrokerError("not connected")
+        assert instruments.keys() == {con_id for con_id, _ in order.legs}
+        self.world.on_send("before send")
+        self.world.combos.append(order)
+        if not self.world.swallow:
+            self.world.take_combo(order)
+        self.world.on_send("after combo")
+
     def cancel(self, order_id: int) -> None:
         if not self.open:
             raise BrokerError("not connected")
@@ -493,6 +568,38 @@ GROUP: Mapping[str, object] = {
             "stop": {"loss_amount": 30},
         }
     },
+}
+COMBO: Mapping[str, object] = {
+    **CONFIG,
+    "groups": {"vertical": {**GROUP["groups"]["vertical"], "close": "combo", "combo_seconds": 30}},  # type: ignore[index]
+}
+HALF: Mapping[str, object] = {"levels": [{"percent_of_premium": 40, "close_percent": 50}], "then_breakeven": True}
+PARTS: Mapping[str, object] = {
+    "mode": "paper",
+    "defaults": {
+        "stop": {"percent_of_premium": 50},
+        "target": {"percent_of_premium": 60},
+        "partial_targets": HALF,
+    },
+}
+GROUP_PARTS: Mapping[str, object] = {
+    **PARTS,
+    "groups": {"vertical": {**GROUP["groups"]["vertical"], "target": {"percent_of_premium": 80}}},  # type: ignore[index]
+}
+COMBO_PARTS: Mapping[str, object] = {
+    **COMBO,
+    "groups": {
+        "vertical": {
+            **COMBO["groups"]["vertical"],  # type: ignore[index]
+            "target": {"percent_of_premium": 80},
+            "partial_targets": HALF,
+        }
+    },
+    "disaster_stop": {"percent_of_premium": 200, "short_legs_percent": 300},
+}
+GROUP_DISASTER: Mapping[str, object] = {
+    **GROUP,
+    "disaster_stop": {"percent_of_premium": 200, "short_legs_percent": 300},
 }
 DISASTER: Mapping[str, object] = {**CONFIG, "disaster_stop": {"percent_of_premium": 200}}
 
@@ -529,6 +636,7 @@ class Manager:
         self.world = world
         self.told: list[Message] = []
         self.people_are_away = False
+        self.seed = seed
         self.broker = PortBroker(world)
         self.stop = asyncio.Event()
         self.loops = 0

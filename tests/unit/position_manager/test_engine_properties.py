@@ -25,9 +25,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
     BEGIN,
+    COMBO,
+    COMBO_PARTS,
     CONFIG,
     DISASTER,
     GROUP,
+    GROUP_DISASTER,
+    GROUP_PARTS,
+    PARTS,
     KilledError,
     Manager,
     ManualClock,
@@ -47,6 +52,7 @@ QUOTES = {
     "beyond the stop": ("3.75", "3.85"),
     "further": ("4.10", "4.30"),
     "beyond the target": ("0.90", "0.95"),
+    "at the partial target": ("1.40", "1.50"),
     "wide": ("2.00", "4.00"),
     "one-sided": (None, "3.85"),
 }
@@ -54,7 +60,16 @@ HABITS = (
     *("lag", "catch up", "no acks", "acks", "slow cancels", "cancels", "swallow", "deliver"),
     *("silent at first", "quotes at first"),
 )
-KINDS: dict[str, Mapping[str, object]] = {"plain": CONFIG, "disaster stop": DISASTER, "group": GROUP}
+KINDS: dict[str, Mapping[str, object]] = {
+    "plain": CONFIG,
+    "disaster stop": DISASTER,
+    "group": GROUP,
+    "group disaster stop": GROUP_DISASTER,
+    "parts": PARTS,
+    "group parts": GROUP_PARTS,
+    "group combo": COMBO,
+    "group combo parts": COMBO_PARTS,
+}
 
 
 class Histories(RuleBasedStateMachine):
@@ -69,7 +84,7 @@ class Histories(RuleBasedStateMachine):
         self.world = World(ManualClock(BEGIN))
         self.contracts = [42]
         self.world.hold(put(42), quantity)
-        if kind == "group":
+        if kind.startswith("group"):
             self.world.positions[42] = -Decimal(abs(quantity))
             self.world.hold(put(43, 440), abs(quantity), "1.50")
             self.contracts.append(43)
@@ -187,6 +202,12 @@ class Histories(RuleBasedStateMachine):
         async def story() -> None:
             live = self.ours()
             order = live[which % len(live)]
+            if order.legs:
+                held = min(abs(self.world.positions[con_id]) // ratio for con_id, _, ratio in order.legs)
+                if held:
+                    self.world.fill(order, min(part, int(order.remaining), int(held)))
+                await settle()
+                return
             # What is left of an order beside a person who trades while the engine sees nothing, nobody can help.
             held = abs(self.world.positions[order.sent.con_id])
             if held:
@@ -340,7 +361,8 @@ class Histories(RuleBasedStateMachine):
             elif less > 0:
                 world.fill(world.foreign(42, closing_side(held), less), less)
             await settle()
-            left = sum((order.remaining for order in self.ours() if order.sent.con_id == 42), Decimal(0))
+            parts = (part for order in self.ours() if (part := order.part(42)) is not None)
+            left = sum((remaining for _, remaining in parts), Decimal(0))
             assert left <= abs(world.positions[42]), f"{left} of ours rest, {world.positions[42]} are held"
 
         self.run(story())
@@ -424,9 +446,9 @@ class Histories(RuleBasedStateMachine):
         self.dies_at = ""
         world.up, world.deaf, world.fail, world.swallow, world.tells_acks = True, False, set(), False, True
         world.on_ask = lambda _question: None
-        world.catch_up()
         if self.manager is not None:
             self.manager.until_crash = None
+        world.catch_up()
         self.cancels_come_true()
         world.on_send = lambda _moment: None
         while self.manager is None:
@@ -462,13 +484,19 @@ class Histories(RuleBasedStateMachine):
                 resting = any(order.sent.ref == intent.ref for order in self.ours())
                 proven = TERMINAL | ({State.WORKING, State.PARTIAL} if resting else {State.LOCKED})
                 assert intent.state in proven, f"no proven end: {intent}"
-                assert intent.filled == truth.get(intent.ref, 0), f"{intent}, truly {truth.get(intent.ref)}"
+                traded = truth.get(intent.ref, Decimal(0)) * intent.per_unit
+                assert intent.filled == traded, f"{intent}, truly {traded}"
                 if intent.state is State.LOCKED:
                     assert journal.lock(ACCOUNT, con_id) is not None
             holding = journal.holding(ACCOUNT, con_id)
             assert holding is not None
             known = holding.quantity == world.positions[con_id] or journal.lock(ACCOUNT, con_id) is not None
             assert known, f"{holding}, truly {world.positions[con_id]}"
+            parts = self.parts_decided(con_id)
+            traded = sum(
+                (i.filled for i in journal.intents(ACCOUNT, con_id) if i.rule == "partial_targets"), Decimal(0)
+            )
+            assert traded <= max(parts, default=0), f"{traded} traded for one level of {parts}"
             if not self.silent:
                 assert holding.quantity == world.positions[con_id], f"{holding}, truly {world.positions[con_id]}"
         self.compare_the_count()
@@ -476,11 +504,17 @@ class Histories(RuleBasedStateMachine):
         shown = [text for text in self.told if re.search(ACCOUNT, text)]
         assert not shown, "an account number is shown"
 
+    def parts_decided(self, con_id: int) -> list[Decimal]:
+        """How much each decision for the partial target was for. The position lives once, so the level is done once,
+        whatever happens; a decision may be withdrawn before anything was executed."""
+        fired = self.alive().engine.desk.journal.events(instrument=(ACCOUNT, con_id))
+        return [Decimal(r.data["part"]) for r in fired if r.kind == "rule fired" and r.data.get("level")]
+
     def compare_the_count(self) -> None:
         """All the time in which nothing could be sent is counted as unprotected, and no more than has passed."""
         engine, clock = self.alive().engine, self.world.clock
         units = [unit for unit in engine.desk.guard.units if unit.key == f"{ACCOUNT} contract 42"]
-        if not self.counted or self.since is None or self.kind == "group" or not units:
+        if not self.counted or self.since is None or self.kind.startswith("group") or not units:
             return
         guard, key = engine.desk.guard, units[0].key
         # With the stretch since the last look.

@@ -32,12 +32,33 @@ CONFIG = {
 }
 
 
+COMBO: dict[str, object] = {
+    "mode": "sim",
+    "groups": {
+        "vertical": {
+            "legs": [
+                {"symbol": "SPY", "strike": 440, "right": "P", "ratio": -1},
+                {"symbol": "SPY", "strike": 430, "right": "P", "ratio": 1},
+            ],
+            "stop": {"percent_of_premium": 100},
+            "close": "combo",
+        }
+    },
+    "sim": {
+        "positions": [
+            {"symbol": "SPY", "kind": "OPT", "strike": 440, "right": "P", "quantity": -2},
+            {"symbol": "SPY", "kind": "OPT", "strike": 430, "right": "P", "quantity": 2},
+        ]
+    },
+}
+
+
 class Run:
     """One process of the manager in mode sim; what is not in the directory dies with it."""
 
-    def __init__(self, directory: Path, clock: ManualClock) -> None:
+    def __init__(self, directory: Path, clock: ManualClock, config: dict[str, object] | None = None) -> None:
         self.directory, self.clock = directory, clock
-        self.config = Config.model_validate(CONFIG)
+        self.config = Config.model_validate(config or CONFIG)
         self.broker = SimBroker(self.config.sim or Sim(), directory / "sim.json", clock=clock, client_id=100)
         self.told: list[Message] = []
         self.stop = asyncio.Event()
@@ -134,4 +155,60 @@ async def test_the_broker_goes_away_in_the_middle_of_a_close(tmp_path: Path) -> 
     await clock.advance(120)
     assert run.engine.ready and run.quantity == 0
     assert sum(done.quantity for done in run.broker.books.executions) == 2
+    await run.end()
+
+
+@pytest.mark.asyncio
+async def test_a_group_is_closed_by_combinations(tmp_path: Path) -> None:
+    clock = ManualClock(BEGIN)
+    run = Run(tmp_path, clock, COMBO)
+    await clock.advance(10)
+    run.broker.set_price("SPY", Decimal(430))
+    await clock.advance(60)
+    assert not any(holding.quantity for holding in run.broker.books.holdings.values())
+    of_combinations = [order for order in run.broker.books.orders if order.legs]
+    assert sum(order.filled for order in of_combinations) == 2 and of_combinations == list(run.broker.books.orders)
+    assert [message.kind for message in run.told].count("position_closed") == 1
+    await run.end()
+    with JournalReader(tmp_path / "journal.db") as journal:
+        assert journal.open_intents() == () and journal.locks() == ()
+
+
+@pytest.mark.asyncio
+async def test_a_combination_is_killed_at_every_third_of_a_second(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    clock = ManualClock(BEGIN)
+    run = Run(begun, clock, COMBO)
+    await clock.advance(10)
+    run.broker.set_price("SPY", Decimal(430))
+    await run.kill()
+    for thirds in range(1, 13):
+        directory = tmp_path / f"killed{thirds}"
+        shutil.copytree(begun, directory)
+        again = ManualClock(BEGIN + timedelta(seconds=10))
+        first = Run(directory, again, COMBO)
+        await again.advance(thirds * 0.37)
+        await first.kill()
+        second = Run(directory, again, COMBO)
+        await again.advance(200)
+        assert not any(holding.quantity for holding in second.broker.books.holdings.values()), thirds
+        assert sum(done.quantity for done in second.broker.books.executions) == 4
+        await second.end()
+        with JournalReader(directory / "journal.db") as journal:
+            assert journal.open_intents() == () and journal.locks() == ()
+
+
+@pytest.mark.asyncio
+async def test_a_combination_that_stays_unfilled_is_closed_leg_by_leg(tmp_path: Path) -> None:
+    """The simulated books keep a combination that the market does not reach, and its cancel ends it for all legs."""
+    groups = {"vertical": {**COMBO["groups"]["vertical"], "combo_seconds": 10}}  # type: ignore[index]
+    orders = {"max_slippage_percent": 1, "max_slippage_ticks": 0, "steps": 50}
+    clock = ManualClock(BEGIN)
+    run = Run(tmp_path, clock, {**COMBO, "groups": groups, "orders": orders})
+    await clock.advance(10)
+    run.broker.set_price("SPY", Decimal(430))
+    await clock.advance(20)
+    assert "leg_by_leg" in [message.kind for message in run.told]
+    assert all(order.over for order in run.broker.books.orders if order.legs)
     await run.end()

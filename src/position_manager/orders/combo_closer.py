@@ -1,0 +1,185 @@
+"""Decisions to close a group by one combination order: the next step, and when it is given up for orders of the legs.
+
+It is given up when its time is over, when the broker has refused or ended an order of it, when the legs no longer fit,
+and when a person approves a price for a leg. Orders of the legs follow only once the combination is proven to be over:
+until then the intents of its legs block them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from position_manager.brokers.broker import BrokerError
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import UnsettledError
+from position_manager.model import Position, Quote
+from position_manager.orders.closing import LADDER_STATES, Closing, LegLadder
+from position_manager.orders.combos import LADDER, Combination, combination_of, quote_of, wanted
+from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.intents import Intent, State
+from position_manager.orders.ladder import CapReached, LadderPolicy
+from position_manager.orders.sending import NotSentError
+from position_manager.orders.sending_combo import ComboWish, clear_and_send_combo
+
+_log = logging.getLogger(__name__)
+
+ASK_SOON = timedelta(seconds=1)
+TRY_AGAIN = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class ComboCloser:
+    """``keep`` writes a decision down, ``usable`` is the quote of a contract that an order may be priced from,
+    ``policy`` the bounds for a decision now. ``barred`` is told what keeps a combination from being sent, None once it
+    is sent."""
+
+    desk: Desk
+    orders: FollowedOrders
+    keep: Callable[[Closing], None]
+    usable: Callable[[int], Quote | None]
+    policy: Callable[[Closing, datetime], LadderPolicy]
+    barred: Callable[[Closing, CapReached | NotSentError | None], None]
+    not_before: dict[str, datetime]
+
+    def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
+        """The next step of a decision that is carried out by combinations. The decision if its legs are to be closed
+        one by one from now on, else None."""
+        desk, now = self.desk, self.desk.clock.now()
+        if any(leg.key in desk.busy for leg in legs):
+            return None
+        found = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.combo]
+        intents = [intent for intent in found if intent is not None]
+        resting = [intent for intent in intents if not intent.lead and intent.state in RESTING_STATES]
+        combination = combination_of(closing, legs)
+        why = self._given_up(closing, combination, intents, now)
+        live = [intent for intent in intents if intent.lead]
+        if why and not live:
+            return self._leg_by_leg(closing, why)
+        if live:
+            self._go_on(closing, combination, live, why, now)
+            return None
+        if isinstance(combination, str) or any(leg.key in desk.locks for leg in legs):
+            return None
+        closing = self._begun(closing, combination, now)
+        price = wanted(
+            combination, self._quotes(combination), closing.ladders.get(LADDER), now, self.policy(closing, now)
+        )
+        if isinstance(price, CapReached):
+            self.barred(closing, price)
+            desk.advance_by(now + ASK_SOON)
+            return None
+        for intent in resting:
+            # A disaster stop of a leg makes way, as it does for an order of the leg.
+            self.orders.cancel(intent, "a rule closes in its place")
+        waits = self.not_before.get(closing.unit, now)
+        if intents or not self._settled(combination) or now < waits <= now + TRY_AGAIN:
+            desk.advance_by(now + ASK_SOON)
+            return None
+        desk.busy.update(leg.position.key for leg in combination.legs)
+        wish = ComboWish(combination, closing.legs, closing.leaves, price.price, closing.rule, closing.text)
+        desk.spawn(self._send(closing, wish))
+        return None
+
+    def _given_up(self, closing: Closing, combination: Combination | str, intents: list[Intent], now: datetime) -> str:
+        """Why the legs are to be closed one by one; empty if they are not."""
+        ladder = closing.ladders.get(LADDER)
+        begun = closing.decided if ladder is None else ladder.begun
+        if closing.prices:
+            return "a person has approved a price for a leg"
+        if abs(now - begun) >= timedelta(seconds=closing.combo_seconds):
+            return f"it was not executed within {closing.combo_seconds:g} s"
+        if not intents:
+            if isinstance(combination, str):
+                return combination
+            return self._ended_by_the_broker(closing)
+        return ""
+
+    def _ended_by_the_broker(self, closing: Closing) -> str:
+        """What the broker has made of the last order of a decision, if it has ended it without being asked to."""
+        journal = self.desk.journal
+        for con_id in closing.combo:
+            past = [i for i in journal.intents(closing.account, con_id) if i.created >= closing.decided and i.lead]
+            if not past or past[-1].state is State.FILLED:
+                continue
+            if not any(record.kind == "CancelSent" for record in journal.events(intent=past[-1].id)):
+                return f"the broker has ended it: {past[-1].reason}"
+        return ""
+
+    def _go_on(
+        self, closing: Closing, combination: Combination | str, live: list[Intent], why: str, now: datetime
+    ) -> None:
+        """What rests: keep it, or cancel it for a better price or for orders of the legs."""
+        desk, states = self.desk, {intent.state for intent in live}
+        if not states <= LADDER_STATES:
+            return
+        first = live[0]
+        if why:
+            self.orders.cancel(first, f"leg by leg from now on: {why}")
+            return
+        policy = self.policy(closing, now)
+        sent = now if first.sent is None or first.sent > now else first.sent
+        if now < sent + policy.interval:
+            desk.advance_by(sent + policy.interval)
+            return
+        desk.advance_by(now + policy.interval)
+        if isinstance(combination, str):
+            # A part is executed, and not all of its legs are told yet.
+            return
+        price = wanted(combination, self._quotes(combination), closing.ladders.get(LADDER), now, policy)
+        if not isinstance(price, CapReached) and (price.price - first.limit) * combination.side.sign > 0:
+            self.orders.cancel(first, f"{price.price} instead of {first.limit}")
+
+    def _quotes(self, combination: Combination) -> dict[int, Quote]:
+        ids = [leg.instrument.con_id for leg in combination.legs]
+        return {con_id: quote for con_id in ids if (quote := self.usable(con_id)) is not None}
+
+    def _begun(self, closing: Closing, combination: Combination, now: datetime) -> Closing:
+        """With the ladder of the combination, at the first quote of which every leg's spread is allowed."""
+        quotes, spread = self._quotes(combination), self.policy(closing, now).spread
+        quote = quote_of(combination, quotes)
+        allowed = all(
+            spread.allows(leg.instrument, quotes[leg.instrument.con_id])
+            for leg in combination.legs
+            if leg.instrument.con_id in quotes
+        )
+        if LADDER in closing.ladders or quote is None or quote.mid is None or quote.mid <= 0 or not allowed:
+            return closing
+        begun = replace(closing, ladders={**closing.ladders, LADDER: LegLadder(now, quote.mid)})
+        self.keep(begun)
+        return begun
+
+    def _settled(self, combination: Combination) -> bool:
+        holdings = ((leg, self.desk.journal.holding(*leg.position.key)) for leg in combination.legs)
+        return all(held is not None and held.quantity == leg.position.quantity for leg, held in holdings)
+
+    def _leg_by_leg(self, closing: Closing, why: str) -> Closing:
+        desk, after = self.desk, replace(closing, combo={})
+        with desk.journal.transaction():
+            for con_id in closing.legs:
+                data = {"unit": closing.name, "why": why}
+                desk.journal.append("combination given up", closing.account, con_id, data)
+            self.keep(after)
+        desk.say(desk.author.leg_by_leg(closing, why))
+        return after
+
+    async def _send(self, closing: Closing, wish: ComboWish) -> None:
+        desk, now = self.desk, self.desk.clock.now()
+        try:
+            await clear_and_send_combo(desk, wish)
+        except NotSentError as error:
+            self.barred(closing, error)
+            self.not_before[closing.unit] = now + TRY_AGAIN
+            desk.sync_soon()
+        except (UnsettledError, BrokerError) as error:
+            _log.warning("the combination of %s was not sent: %s", closing.name, error)
+            self.not_before[closing.unit] = now + ASK_SOON
+            desk.sync_soon()
+        else:
+            self.barred(closing, None)
+            _log.info("sent: %s of %s at %s", wish.combination.side, closing.name, wish.limit)
+        finally:
+            desk.busy.difference_update(leg.position.key for leg in wish.combination.legs)
+            desk.advance_by(desk.clock.now() + ASK_SOON)

@@ -1,0 +1,138 @@
+"""The last step before a combination leaves: each leg passes every gate by itself, then one order goes for all.
+
+As in `position_manager.orders.sending`, nothing waits between the answer of the broker and the socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+
+from position_manager.brokers.broker import BrokerError, Reread
+from position_manager.engine.desk import Desk
+from position_manager.journal.journal import LegToSend
+from position_manager.model import ZERO
+from position_manager.orders.caps import Sent, windows
+from position_manager.orders.combos import Combination
+from position_manager.orders.evidence import resting
+from position_manager.orders.gates import Check, Clearance, Facts, check
+from position_manager.orders.intents import OutOfSight, closing_side
+from position_manager.orders.sending import NotSentError, quote_evidence
+from position_manager.rules.groups import Leg
+from position_manager.sessions.hours import open_hours
+
+
+@dataclass(frozen=True)
+class ComboWish:
+    """A combination order that somebody wants, at a ``limit`` for one combination. ``decided``: the signed position of
+    each leg that the decision saw; ``leaves``: how much of each is left."""
+
+    combination: Combination
+    decided: Mapping[int, Decimal]
+    leaves: Mapping[int, Decimal]
+    limit: Decimal
+    rule: str
+    text: str
+
+
+async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
+    """Send one order that closes all legs. Raises NotSentError if a gate refuses for any leg, BrokerError if the broker
+    does not answer, JournalError if it cannot be written down: in each case nothing was sent."""
+    broker, journal, config = desk.broker, desk.journal, desk.config
+    combination = wish.combination
+    account = combination.legs[0].position.account
+    rereads = await broker.read_legs_again(account, [leg.instrument.con_id for leg in combination.legs])
+    found = {
+        leg.instrument.con_id: check(_facts(desk, wish, leg, rereads), config.limits()) for leg in combination.legs
+    }
+    fits = (found[leg.instrument.con_id].quantity / abs(leg.ratio) for leg in combination.legs)
+    quantity = min([combination.quantity, *fits]).to_integral_value(ROUND_FLOOR)
+    checks = tuple(
+        Check(one.gate, one.passed, f"{leg.instrument.label}: {one.detail}")
+        for leg in combination.legs
+        for one in found[leg.instrument.con_id].checks
+    )
+    if quantity < 1:
+        if all(one.passed for one in checks):
+            checks = (*checks, Check("quantity", False, "less than one combination may be sent"))
+        raise NotSentError(Clearance(checks, ZERO), next(iter(rereads.values())))
+    evidence = {
+        **Clearance(checks, quantity).evidence(),
+        "rule": wish.text,
+        "quotes": {
+            leg.instrument.label: quote_evidence(quote)
+            for leg in combination.legs
+            if (quote := desk.guard.quote(leg.instrument.con_id)) is not None
+        },
+        "limit": wish.limit,
+    }
+    first = combination.legs[0].instrument
+    order = journal.record_combo(
+        account,
+        [
+            LegToSend(
+                leg.instrument.con_id,
+                closing_side(leg.position.quantity),
+                rereads[leg.instrument.con_id].quantity,
+                abs(leg.ratio) * quantity,
+                abs(leg.ratio),
+            )
+            for leg in combination.legs
+        ],
+        wish.rule,
+        client_id=broker.client_id,
+        next_valid_id=broker.next_order_id(),
+        side=combination.side,
+        quantity=quantity,
+        limit=wish.limit,
+        symbol=first.symbol,
+        currency=first.currency,
+        sold=combination.sold,
+        evidence=evidence,
+    )
+    try:
+        broker.send_combo(
+            order,
+            {leg.instrument.con_id: leg.instrument for leg in combination.legs},
+            tif=config.orders.tif,
+            outside_rth=config.orders.outside_rth,
+        )
+    except BrokerError as error:
+        # It says that nothing was sent; the journal believes only what the broker's books show.
+        for intent in journal.legs_of(order.ref.removeprefix("pm:")):
+            journal.record(intent.id, OutOfSight(str(error)))
+
+
+def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread]) -> Facts:
+    """What the gates look at for one leg; the price is that of the side it trades on."""
+    journal, config, now, link = desk.journal, desk.config, desk.clock.now(), desk.connection
+    (account, con_id), reread = leg.position.key, rereads[leg.instrument.con_id]
+    lock, blocking, holding = (
+        journal.lock(account, con_id),
+        journal.open_intent(account, con_id),
+        journal.holding(account, con_id),
+    )
+    decided, quote = wish.decided[con_id], desk.guard.quote(con_id)
+    price = None if quote is None else quote.bid if leg.ratio > 0 else quote.ask
+    return Facts(
+        now=now,
+        ready=link.may_send,
+        link=link.phase,
+        halts=desk.halts.read(),
+        mode=config.mode.value,
+        sending_mode=config.mode.sends,
+        lock=None if lock is None else lock.reason,
+        open_intent=None if blocking is None else blocking.state,
+        instrument=leg.instrument,
+        decided=decided,
+        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - abs(wish.leaves.get(con_id, ZERO))),
+        position=reread.quantity,
+        read_at=reread.time,
+        expected=None if holding is None else holding.quantity,
+        resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
+        limit=price or ZERO,
+        sent=Sent(*(journal.sent_since(since, closes_only=True) for since in windows(now))),
+        quote=quote,
+        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=config.orders.outside_rth),
+    )
