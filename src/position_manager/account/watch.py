@@ -307,7 +307,8 @@ class AccountWatch:
         by = next((each for each in memory.fired.values() if each.action is Action.CLOSE), None)
         rule, text = (RULE + by.rule.replace("_", " "), by.text) if by else (f"{RULE}stop", "an account stop has fired")
         for unit in in_order(units):
-            if self._closer.of(unit) is not None:
+            closing = self._closer.of(unit)
+            if closing is not None and (closing.unit != unit.key or not closing.leaves):
                 continue
             if self._closer.wings.holds(unit):
                 targets.pop(unit.legs[0].instrument.con_id, None)
@@ -318,6 +319,10 @@ class AccountWatch:
             other = waits_for(unit, units)
             if other is not None and desk.config.mode.sends:
                 self._waiting[unit.key] = other.name
+                continue
+            if closing is not None:
+                # Only a part of it is being closed.
+                self._closer.widen(closing, unit, rule, text)
                 continue
             self._closer.decide(unit, rule, text)
             if not desk.config.mode.sends:
