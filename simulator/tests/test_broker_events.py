@@ -159,7 +159,13 @@ async def test_a_contract_is_at_night_or_closed_when_it_is_said(
 ) -> None:
     file = str(tmp_path / "state.json")
     async with desk(tmp_path, STATE_FILE=file) as it:
-        assert "US/Central" in await it.do("hours", "ESZ6", kind)
+        said = {
+            "night": ("20261123:0800-20261124:0700", "20261123:2330-20261124:0700"),
+            "regular": ("20261122:1700-20261123:1600", "20261123:0830-20261123:1600"),
+            "closed": ("20261123:2200-20261124:0630", "20261123:2200-20261124:0630"),
+        }
+        text = "ESZ6: trading hours {}, liquid hours {} US/Central"
+        assert await it.do("hours", "ESZ6", kind) == text.format(*said[kind])
     async with desk(tmp_path, STATE_FILE=file) as it:
         (details,) = await it.ib.reqContractDetailsAsync(Future("ES", "202612", "CME"))
         now = "20261123:0900"  # Chicago's

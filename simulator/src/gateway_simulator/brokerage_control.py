@@ -15,7 +15,7 @@ from gateway_simulator.trading.events import OrderError
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.model import Order, OrderStatus
 from gateway_simulator.trading.splits import read_ratio
-from gateway_simulator.trading.tradinghours import SetHours
+from gateway_simulator.trading.tradinghours import SetHours, zone_of
 
 BY_HAND = 0
 """The client id of orders that are placed at the gateway itself."""
@@ -83,9 +83,15 @@ async def hours(gateway: Gateway, arguments: Sequence[str]) -> str:
     instrument = market.set_hours(name, kinds[word], now)
     server.brokerage.forget_derived(market_changed=True)
     server.floor.tick()
-    text = market.hours.trading_hours(instrument, now).split(";"), market.hours.liquid_hours(instrument, now).split(";")
-    trading, liquid = (next((each for each in part if not each.endswith("CLOSED")), part[0]) for part in text)
+    parts = (market.hours.trading_hours(instrument, now), market.hours.liquid_hours(instrument, now))
+    here = f"{now.astimezone(zone_of(instrument)):%Y%m%d:%H%M}"
+    trading, liquid = (_next_stretch(each.split(";"), here) for each in parts)
     return f"{name}: trading hours {trading}, liquid hours {liquid} {instrument.time_zone}"
+
+
+def _next_stretch(stretches: list[str], moment: str) -> str:
+    """The stretch that runs at a moment, or the next one."""
+    return next((each for each in stretches if each.rpartition("-")[2] > moment and "-" in each), stretches[0])
 
 
 async def feed(gateway: Gateway, arguments: Sequence[str]) -> str:
