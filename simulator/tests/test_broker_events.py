@@ -292,10 +292,20 @@ async def test_london_is_quoted_in_pence_and_held_in_pounds(tmp_path: Path) -> N
         assert item.marketValue == pytest.approx(2000 * 0.741)
 
 
-async def test_a_state_of_an_account_in_another_currency_is_left_behind(tmp_path: Path) -> None:
+async def test_a_state_of_an_account_in_another_currency_is_left_behind_and_its_numbers_are_not_used_again(
+    tmp_path: Path,
+) -> None:
     async with desk(tmp_path) as it:
         await it.do("trade", "AAPL", "1")
         await it.do("advance", "1")
-    async with gateway(tmp_path, ACCOUNT_CURRENCY="GBP") as (made, _, lines):
-        assert [each.contract.symbol for each in made.api.brokerage.accounts["DU1234567"].positions.values()] == ["VOD"]
+        (first,) = await it.ib.reqExecutionsAsync()
+    async with gateway(tmp_path, ACCOUNT_CURRENCY="GBP") as (made, _, lines), Client() as client:
         assert any("is the state of accounts in USD, and ACCOUNT_CURRENCY is GBP" in line for line in lines)
+        await client.connect(made.api)
+        it = Desk(made, client)
+        assert [each.contract.symbol for each in it.ib.positions()] == ["VOD"]
+        assert "order 2 of client 0" in await it.do("trade", "VOD", "1")
+        await it.do("advance", "1")
+        (second,) = await it.ib.reqExecutionsAsync()
+        assert second.execution.execId != first.execution.execId
+        assert second.execution.permId != first.execution.permId

@@ -112,7 +112,10 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
                 reason = f"is the state of accounts in {','.join(sorted(kept_in))}, and ACCOUNT_CURRENCY is {currency}"
             if scenario.state_file is not None:
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
+            counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
             brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
+            # IBKR gives no number twice; clients keep them.
+            brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)
     return Trading(clock, brokerage, Keeper(brokerage, state_file, scenario.journal_file), note)
