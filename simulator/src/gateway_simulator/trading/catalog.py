@@ -497,6 +497,8 @@ class Catalog:
         ]
 
     def _find_listed(self, wanted: ContractQuery) -> list[Instrument]:
+        if wanted.sec_type == "OPT":
+            return []
         derivatives = bool(wanted.sec_type or wanted.expiry or wanted.local_symbol)
         found = [
             each
