@@ -148,6 +148,12 @@ class Client:
         except TimeoutError:
             return opened
 
+    async def trade_orders(self, count: int) -> None:
+        """Place so many market orders, each when the one before is acknowledged."""
+        for order_id in range(1, count + 1):
+            self.send(*market_order(order_id, "SELL" if order_id % 2 == 0 else "BUY"))
+            await self._acknowledged(str(order_id))
+
     async def _acknowledged(self, order_id: str) -> None:
         while True:
             (length,) = struct.unpack(">I", await self._reader.readexactly(4))
@@ -210,6 +216,18 @@ def processor(process: int) -> float:
     """Seconds of a core that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def memory_after(port: int, process: int, clients: int, orders: int) -> float:
+    """Return the memory when each of some clients that stream has placed so many orders."""
+    trading = [await Client.connect(port, client_id) for client_id in range(1, clients + 1)]
+    for each in trading:
+        await each.subscribe()
+    await asyncio.gather(*(each.trade_orders(orders) for each in trading))
+    used = memory(process)
+    for each in trading:
+        await each.close()
+    return used
 
 
 async def connects_per_second(port: int, count: int) -> float:
