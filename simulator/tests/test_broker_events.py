@@ -247,6 +247,13 @@ async def test_a_cancel_stays_pending_for_ever_and_the_order_may_still_fill(tmp_
     async with desk(tmp_path, STATE_FILE=file) as it:
         await it.do("pending-cancel", "on")
         await it.ib.qualifyContractsAsync(APPLE)
+        released = it.ib.placeOrder(APPLE, LimitOrder("SELL", 5, 700))
+        await it.client.until(lambda: released.orderStatus.status == "Submitted")
+        it.ib.cancelOrder(released.order)
+        await it.client.until(lambda: released.orderStatus.status == "PendingCancel")
+        await it.do("pending-cancel", "off")
+        await it.client.until(lambda: released.orderStatus.status == "Cancelled")
+        await it.do("pending-cancel", "on")
         stuck, filled = (it.ib.placeOrder(APPLE, LimitOrder("SELL", 5, limit)) for limit in (900, 800))
         await it.client.until(lambda: {stuck.orderStatus.status, filled.orderStatus.status} == {"Submitted"})
         await it.do("advance", "1")
@@ -261,10 +268,10 @@ async def test_a_cancel_stays_pending_for_ever_and_the_order_may_still_fill(tmp_
     async with desk(tmp_path, STATE_FILE=file) as it:
         await it.do("advance", "60")
         orders = await it.do("orders")
-        assert [each.split(" ")[-5] for each in orders] == ["PendingCancel", "Filled"]
+        assert [each.split(" ")[-5] for each in orders] == ["PendingCancel", "Cancelled", "Filled"]
         await it.do("pending-cancel", "off")
         orders = await it.do("orders")
-        assert [each.split(" ")[-5] for each in orders] == ["Filled", "Cancelled"]
+        assert [each.split(" ")[-5] for each in orders] == ["Cancelled", "Filled", "Cancelled"]
         assert "neither on nor off" in await it.refusal("pending-cancel", "perhaps")
 
 
