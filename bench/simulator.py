@@ -43,6 +43,7 @@ class Sizes:
     orders: int = 100
     working: tuple[int, ...] = (1, 100)
     traders: tuple[int, ...] = (10, 50)
+    equal: int = 500
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Results:
     streams: tuple[Stream, ...]
     round_trips: tuple[RoundTrip, ...]
     traders: tuple[Traders, ...]
+    equal: float
+    """MiB after ``Sizes.equal`` orders of the first number of traders: runs of different speed can be compared."""
 
 
 class Client:
@@ -324,7 +327,10 @@ async def measure(sizes: Sizes) -> Results:
         with TemporaryDirectory() as directory:
             async with simulator("--state-file", f"{directory}/state.json") as (port, process):
                 together.append(await traders(port, process, count, sizes.seconds))
-    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together))
+    with TemporaryDirectory() as directory:
+        async with simulator("--state-file", f"{directory}/state.json") as (port, process):
+            equal = await memory_after(port, process, sizes.traders[0], sizes.equal // sizes.traders[0])
+    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together), equal)
 
 
 def describe(seconds: Sequence[float]) -> str:
@@ -377,6 +383,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     lines += [
         f"| {row.clients} | {row.orders:.0f} | {describe(row.opened)} | {row.memory:.0f} |" for row in results.traders
     ]
+    lines += ["", f"Memory after {sizes.equal} orders of {sizes.traders[0]} traders: {results.equal:.0f} MiB."]
     return "\n".join(lines) + "\n"
 
 
