@@ -43,6 +43,7 @@ class Sizes:
     orders: int = 100
     working: tuple[int, ...] = (1, 100)
     traders: tuple[int, ...] = (10, 50)
+    equal: int = 500
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Results:
     streams: tuple[Stream, ...]
     round_trips: tuple[RoundTrip, ...]
     traders: tuple[Traders, ...]
+    equal: float
+    """MiB after ``Sizes.equal`` orders of the first number of traders: runs of different speed can be compared."""
 
 
 class Client:
@@ -148,6 +151,12 @@ class Client:
         except TimeoutError:
             return opened
 
+    async def trade_orders(self, count: int) -> None:
+        """Place so many market orders, each when the one before is acknowledged."""
+        for order_id in range(1, count + 1):
+            self.send(*market_order(order_id, "SELL" if order_id % 2 == 0 else "BUY"))
+            await self._acknowledged(str(order_id))
+
     async def _acknowledged(self, order_id: str) -> None:
         while True:
             (length,) = struct.unpack(">I", await self._reader.readexactly(4))
@@ -210,6 +219,18 @@ def processor(process: int) -> float:
     """Seconds of a core that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def memory_after(port: int, process: int, clients: int, orders: int) -> float:
+    """Return the memory when each of some clients that stream has placed so many orders."""
+    trading = [await Client.connect(port, client_id) for client_id in range(1, clients + 1)]
+    for each in trading:
+        await each.subscribe()
+    await asyncio.gather(*(each.trade_orders(orders) for each in trading))
+    used = memory(process)
+    for each in trading:
+        await each.close()
+    return used
 
 
 async def connects_per_second(port: int, count: int) -> float:
@@ -306,7 +327,10 @@ async def measure(sizes: Sizes) -> Results:
         with TemporaryDirectory() as directory:
             async with simulator("--state-file", f"{directory}/state.json") as (port, process):
                 together.append(await traders(port, process, count, sizes.seconds))
-    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together))
+    with TemporaryDirectory() as directory:
+        async with simulator("--state-file", f"{directory}/state.json") as (port, process):
+            equal = await memory_after(port, process, sizes.traders[0], sizes.equal // sizes.traders[0])
+    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together), equal)
 
 
 def describe(seconds: Sequence[float]) -> str:
@@ -359,6 +383,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     lines += [
         f"| {row.clients} | {row.orders:.0f} | {describe(row.opened)} | {row.memory:.0f} |" for row in results.traders
     ]
+    lines += ["", f"Memory after {sizes.equal} orders of {sizes.traders[0]} traders: {results.equal:.0f} MiB."]
     return "\n".join(lines) + "\n"
 
 

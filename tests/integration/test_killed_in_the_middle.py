@@ -49,10 +49,11 @@ class Manager:
         (root / "pm.yml").write_text(CONFIG % port)
         self.process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def start(self, *program: str) -> None:
+        """Start the service, or a ``program`` that is the service in another world."""
         paths = ("--config", self.root / "pm.yml", "--state", self.root / "state", "--runtime", self.root / "run")
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "position_manager.cli", "run", *map(str, paths)),
+            *(sys.executable, "-m", *(program or ("position_manager.cli",)), "run", *map(str, paths)),
             env={**os.environ, "PYTHONPATH": str(Path(position_manager.__file__).parents[1])},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

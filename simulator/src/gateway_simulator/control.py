@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from gateway_simulator import brokerage_control
 from gateway_simulator.api.faults import USAGE, FaultError, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
 from gateway_simulator.clock import HeldClockError
@@ -317,6 +318,29 @@ COMMANDS: Mapping[str, Command] = {
     "farm-up": Command("the data farms come back: 2104", (), _farms(down=False)),
     "competing-session": Command(
         "another session has the market data: 10197; on or off", ("ON|OFF",), _competing_session
+    ),
+    "trade": Command(
+        "buy or (a negative quantity) sell at the market as a person does, as client 0",
+        ("NAME", "QUANTITY", "[ACCOUNT]"),
+        brokerage_control.trade,
+    ),
+    "split": Command(
+        "split a stock, its options and what is held of both; RATIO is new:old, such as 4:1",
+        ("NAME", "RATIO"),
+        brokerage_control.split,
+    ),
+    "hours": Command(
+        "set a contract's hours as from now: regular, night (outside liquid hours), closed, or usual again",
+        ("NAME", "KIND"),
+        brokerage_control.hours,
+    ),
+    "feed": Command(
+        "let the market data of a contract (or all) stop: stale, with an error CODE or silent; or live again",
+        ("NAME", "STATE", "[CODE]"),
+        brokerage_control.feed,
+    ),
+    "pending-cancel": Command(
+        "let cancels stay PendingCancel for ever; on or off", ("ON|OFF",), brokerage_control.pending_cancel
     ),
     "orders": Command("every order, working and done", (), _orders),
     "positions": Command("every holding", (), _positions),

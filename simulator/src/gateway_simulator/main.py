@@ -42,6 +42,7 @@ SCENARIO_OPTIONS = {
     "tape": "file of a recorded market",
     "latency-ms": "milliseconds from an order to the market",
     "cancel-seconds": "seconds from a cancel to the market",
+    "account-currency": "USD, GBP or EUR: in which the accounts are kept",
     "market-data": "live, delayed, frozen, none or competing",
     "market-data-lines": "tickers that a client may have at a time",
     "master-client-id": "client that hears of every client's orders",

@@ -186,6 +186,14 @@ class UnknownSymbols(Enum):
     REFUSE = "refuse"
 
 
+class AccountCurrency(Enum):
+    """In which currency the accounts are kept; nothing else can be held in them."""
+
+    USD = "USD"
+    GBP = "GBP"
+    EUR = "EUR"
+
+
 @dataclass(frozen=True)
 class TwoFa:
     """The second factor of a full login; ``seconds`` counts from the opening of the dialog."""
@@ -199,6 +207,7 @@ class TwoFa:
 
 IBKR_SIDE = frozenset(
     {
+        "ACCOUNT_CURRENCY",
         "CREDENTIALS",
         "EXISTING_SESSION",
         "REFUSAL",
@@ -276,6 +285,7 @@ class Scenario:
     server_version: int = PROTOBUF_VERSION
     unknown_symbols: UnknownSymbols = UnknownSymbols.INVENT
     catalog: Path | None = None
+    account_currency: AccountCurrency = AccountCurrency.USD
 
     def changed(self, key: str, value: str) -> Scenario:
         """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
@@ -552,9 +562,10 @@ def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
     allowed = [item.value for item in choices]
 
     def parse(value: str) -> Enum:
-        if value.lower() not in allowed:
+        found = next((each for each in choices if each.value.lower() == value.lower()), None)
+        if found is None:
             raise ValueError(f"it must be one of {', '.join(allowed)}")
-        return choices(value.lower())
+        return found
 
     return parse
 
@@ -672,6 +683,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "SERVER_VERSION": _server_version,
     "UNKNOWN_SYMBOLS": _one_of(UnknownSymbols),
     "CATALOG": _optional_path,
+    "ACCOUNT_CURRENCY": _one_of(AccountCurrency),
 }
 
 

@@ -36,15 +36,24 @@ class Searches:
 
     intents: dict[str, Search] = field(default_factory=dict)
     holdings: dict[Key, Search] = field(default_factory=dict)
+    sights: dict[Key, tuple[Decimal, frozenset[str]]] = field(default_factory=dict)
+    """Holdings that were not counted yet, with the quantity and the executions of the sync before."""
 
     def clear(self) -> None:
         self.intents.clear()
         self.holdings.clear()
+        self.sights.clear()
+
+    def seen_twice(self, key: Key, quantity: Decimal, executions: Collection[Execution]) -> bool:
+        """Whether two syncs in a row showed a holding that is not counted with the same executions."""
+        sight = quantity, frozenset(execution.fill.exec_id for execution in executions)
+        before, self.sights[key] = self.sights.get(key), sight
+        return before == sight
 
     @property
     def pending(self) -> bool:
         """Whether a question is still open."""
-        return any(search.passes for search in (*self.intents.values(), *self.holdings.values()))
+        return bool(self.sights) or any(search.passes for search in (*self.intents.values(), *self.holdings.values()))
 
 
 @dataclass(frozen=True)
@@ -171,9 +180,16 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
     changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
     delivered = _delivered(changes, sync.instruments, expected.keys())
+    for key in searches.sights.keys() - reported.keys():
+        del searches.sights[key]
     for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
+            # Positions are read before executions: one that was executed in between is not in the quantity yet.
+            explained = not others[key] or _sum(others[key]) == now
+            if not explained and not searches.seen_twice(key, now, others[key]):
+                continue
+            searches.sights.pop(key, None)
             journal.count_holding(*key, now, "first seen", others[key], average=sync.averages.get(key))
             yield HoldingSeen(key, now, first)
             continue

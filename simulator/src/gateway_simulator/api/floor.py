@@ -116,6 +116,10 @@ class Floor:
         self._cancel_alarm()
         self._keep()
 
+    def keep(self) -> None:
+        """Keep everything as it is now."""
+        self._keep()
+
     def advance(self) -> datetime:
         """Bring the brokerage up to the present and return that."""
         now = self.clock.utc()

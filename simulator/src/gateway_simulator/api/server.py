@@ -30,6 +30,7 @@ from gateway_simulator.api.session import (
 from gateway_simulator.api.wire import MAX_FRAME_LENGTH, FrameReader, WireError
 from gateway_simulator.clock import Clock, ServerClock, SystemClock
 from gateway_simulator.trading.brokerage import Brokerage
+from gateway_simulator.trading.market import Silence
 from gateway_simulator.trading.model import Bulletin
 
 TRUSTED_PEER = "127.0.0.1"
@@ -172,7 +173,15 @@ class ApiServer:
         self.behaviour.market_data = access
         if taken:
             for connection in self._started():
-                connection.session.lose_data_to_competitor()
+                connection.session.tell_of_interruption(10197)
+        self.floor.tick()
+
+    def silence(self, con_id: int, code: int) -> None:
+        """Let market data stop, of one contract or (0) all, with an error or (0) without a word."""
+        self.brokerage.market.silence(con_id, Silence(self.clock.utc(), code))
+        if code:
+            for connection in self._started():
+                connection.session.tell_of_interruption(code, con_id)
         self.floor.tick()
 
     def stall(self, seconds: float) -> int:

@@ -204,10 +204,10 @@ class Session:
         """End the session over bytes that are not the API's."""
         return self._end(error.code, error.reason)
 
-    def lose_data_to_competitor(self) -> None:
-        """Tell a started client that another session has its market data."""
+    def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
+        """Tell a started client by an error that market data have ended: of one contract, or all."""
         if self._service is not None:
-            self._service.lose_data_to_competitor()
+            self._service.tell_of_interruption(code, con_id)
 
     def end(self) -> None:
         """Give back what the session holds; to be called once its connection is gone."""
@@ -365,9 +365,9 @@ class Service:
         self._market.lose_data()
         self._history.lose_data()
 
-    def lose_data_to_competitor(self) -> None:
-        """Tell the client that another session has its market data."""
-        self._send_all(self._market.tell_of_competing_session())
+    def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
+        """Tell the client by an error that market data it subscribed to have ended: of one contract, or all."""
+        self._send_all(self._market.tell_of_interruption(code, con_id))
 
     def _send_all(self, frames: Iterable[bytes]) -> None:
         for frame in frames:

@@ -75,8 +75,9 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
     """Make the trading of some accounts, as it was left if its state was kept.
 
     A clock that would begin before the state was kept begins at that moment. A state in the settings directory that
-    is of other accounts is left behind, one in a file that was named is refused. Raises OSError or TapeError for a
-    tape that cannot be played, StateFileError for a state that is damaged or of another brokerage.
+    is of other accounts, or of accounts in another currency, is left behind; one in a file that was named is refused.
+    Raises OSError or TapeError for a tape that cannot be played, StateFileError for a state that is damaged or of
+    another brokerage.
     """
     clock = make_clock(scenario, zone)
     trading = BrokerageSettings()
@@ -94,6 +95,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
         settings=trading,
         invents=scenario.unknown_symbols is UnknownSymbols.INVENT,
         listings=read_catalog_file(scenario.catalog) if scenario.catalog is not None else (),
+        currency=scenario.account_currency.value,
     )
     brokerage, note = make(), ""
     state_file = scenario.state_file
@@ -102,11 +104,18 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
         state_file = directory / STATE_FILE
     if state_file is not None and statelog.load(state_file, brokerage):
         kept = tuple(brokerage.accounts)
-        if kept != accounts:
+        currency = scenario.account_currency.value
+        kept_in = {each.currency for each in brokerage.accounts.values()}
+        if kept != accounts or kept_in != {currency}:
             reason = f"is the state of {','.join(kept)}, and the gateway logs in with {','.join(accounts)}"
+            if kept == accounts:
+                reason = f"is the state of accounts in {','.join(sorted(kept_in))}, and ACCOUNT_CURRENCY is {currency}"
             if scenario.state_file is not None:
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
+            counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
             brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
+            # IBKR gives no number twice; clients keep them.
+            brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)
     return Trading(clock, brokerage, Keeper(brokerage, state_file, scenario.journal_file), note)

@@ -24,6 +24,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | DAY | ends with the regular session, with outsideRth with the day's session |
 | option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
 | future at its expiry | settled at the underlying's price |
+| split of a stock | its orders and those of its options are cancelled, holdings change without an order (``splits``) |
 | combination | fills all its legs at once; its own execution comes first and has no commission, the legs' follow |
 | currency pair | two balances change; below the minimum of IDEALPRO it is warned (399) and traded all the same |
 | cash quantity (currency pairs) | whole units that it pays for at the limit, or at the far side |
@@ -65,6 +66,7 @@ from gateway_simulator.trading.model import (
     Quote,
 )
 from gateway_simulator.trading.numbers import Numbers
+from gateway_simulator.trading.splits import Split
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
 from gateway_simulator.trading.valuation import revalue, revalue_currencies
@@ -76,6 +78,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COARSE_STEP = timedelta(minutes=1)
 JOURNAL_LINES = 5_000
 AVERAGE_UNIT = Decimal("0.0000000001")
+NEVER = datetime.max.replace(tzinfo=UTC)
 BY_TRADER = "Cancelled by Trader"
 NOT_AT_ONCE = "Nothing more could be filled at once"
 
@@ -162,6 +165,8 @@ class Brokerage:
         self.shown = ShownSizes()
         self.seen_revision = market.revision
         self.day = date.min
+        self.cancels_held = False
+        """Whether a cancel stays on its way for ever."""
         self._sessions: dict[int, Session] = {}
         self._known_agenda: Agenda | None = None
         self._refreshed: tuple[int, int] | None = None
@@ -275,6 +280,45 @@ class Brokerage:
             ours = working.transmitted or working.order.client_id == client_id
             if working.key in self.working and working.cancelled_at is None and ours:
                 self._cancel_for_trader(working)
+        return self._drain()
+
+    def hold_cancels(self, now: datetime, *, held: bool) -> list[events.Event]:
+        """Let cancels stay on their way for ever from now on, the order PendingCancel and at work; or let all of those
+        take effect, and new ones too."""
+        self._run_until(now)
+        self.cancels_held = held
+        stuck = [each for each in self.working.values() if each.cancelled_at == NEVER]
+        for each in [] if held else stuck:
+            if each.key in self.working:
+                self._cancel(each, BY_TRADER)
+        return self._drain()
+
+    def split(self, con_id: int, new: int, old: int, now: datetime) -> list[events.Event]:
+        """Split a stock: its price, the options on it, and what is held of both. Raises ValueError for what is none."""
+        self._run_until(now)
+        stock = self.known_instrument(con_id)
+        if stock.contract.sec_type != "STK":
+            raise ValueError(f"{stock.contract.local_symbol} is no stock; only stocks are split")
+        for each in self._held():
+            self.known_instrument(each)  # what is held must be among the options that the catalog knows
+        plain = Split(con_id, new, old)
+        options = [plain.option(option.contract) for option in self.catalog.options_known(con_id)]
+        split = replace(plain, adjusted=options)
+        contracts = {con_id: stock.contract} | {option.con_id: option for option in options}
+        for working in [each for each in self.working.values() if each.con_id in contracts]:
+            if working.key in self.working:
+                self._cancel(working, f"{stock.contract.symbol} was split")
+        self.catalog.apply_split(split)
+        self.market.split(split)
+        for account in self._accounts.values():
+            for held_id in sorted(contracts.keys() & account.positions.keys()):
+                before = account.positions[held_id]
+                held, rest = split.holding(before, contracts[held_id])
+                account.hold(held)
+                account.cash += rest * held.market_price * held.contract.unit_multiplier
+                self._tell(events.PositionChanged(account.account_id, held))
+            self._tell(events.AccountChanged(account.account_id))
+        self.forget_derived(market_changed=True)
         return self._drain()
 
     def adopt(self, order: Order) -> None:
@@ -530,7 +574,9 @@ class Brokerage:
     def _cancel_for_trader(self, working: WorkingOrder) -> None:
         if working.transmitted:
             self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL, why_held="")))
-        if working.transmitted and self.settings.cancel_latency:
+        if working.transmitted and self.cancels_held:
+            working.cancelled_at = NEVER
+        elif working.transmitted and self.settings.cancel_latency:
             working.cancelled_at = self._moment + self.settings.cancel_latency
         else:
             self._cancel(working, BY_TRADER)

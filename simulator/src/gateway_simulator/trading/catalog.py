@@ -30,11 +30,13 @@ from gateway_simulator.trading import holidays
 from gateway_simulator.trading.holidays import FRIDAY, DayKind
 from gateway_simulator.trading.invented import US_EXCHANGES, Listing, invented, is_plausible
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument
+from gateway_simulator.trading.splits import Split
 
 Rule = tuple[tuple[Decimal, Decimal], ...]
 
 STOCK_RULE, PENNY_OPTION_RULE, OPTION_RULE, INDEX_OPTION_RULE, FUTURE_RULE, CURRENCY_RULE = 26, 32, 109, 110, 67, 239
 GRAIN_RULE = 148
+LONDON_RULE = 2001
 YEN_RULE = 240
 MARKET_RULES: dict[int, Rule] = {
     STOCK_RULE: ((ZERO, Decimal("0.01")),),
@@ -43,6 +45,7 @@ MARKET_RULES: dict[int, Rule] = {
     INDEX_OPTION_RULE: ((ZERO, Decimal("0.05")), (Decimal(3), Decimal("0.10"))),
     FUTURE_RULE: ((ZERO, Decimal("0.25")),),
     GRAIN_RULE: ((ZERO, Decimal("0.25")),),
+    LONDON_RULE: ((ZERO, Decimal("0.02")), (Decimal(100), Decimal("0.05")), (Decimal(500), Decimal("0.1"))),
     CURRENCY_RULE: ((ZERO, Decimal("0.00005")),),
     YEN_RULE: ((ZERO, Decimal("0.005")),),
 }
@@ -243,6 +246,25 @@ class OptionClass:
 
 
 @dataclass(frozen=True)
+class Place:
+    """What stocks of one exchange have in common."""
+
+    currency: str
+    exchanges: str
+    time_zone: str
+    market_rule_id: int = STOCK_RULE
+    price_magnifier: int = 1
+
+
+UNITED_STATES = Place("USD", "SMART,AMEX,NYSE,NASDAQ,ARCA,BATS,IEX", "US/Eastern")
+PLACES = {
+    "IBIS": Place("EUR", "SMART,IBIS", "Europe/Berlin"),
+    "LSE": Place("GBP", "SMART,LSE", "GB-Eire", LONDON_RULE, price_magnifier=100),
+}
+"""The exchanges outside of the United States."""
+
+
+@dataclass(frozen=True)
 class SymbolMatch:
     """An instrument whose symbol or name fits a searched pattern, with the kinds of derivatives on it."""
 
@@ -332,6 +354,10 @@ class Catalog:
     ) -> None:
         self.invents = invents
         self.added: list[str] = []
+        self.splits: list[Split] = []
+        self.split_ratios: dict[int, float] = {}
+        """How many shares one share of the reference has become, by the stock's contract id."""
+        self._adjusted: set[int] = set()
         self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
         self._pairs = {
@@ -407,6 +433,28 @@ class Catalog:
         for symbol in list(symbols)[len(self.added) :]:
             self.invent(symbol)
 
+    def options_known(self, underlying_con_id: int) -> list[Instrument]:
+        """Return the options on an underlying that were asked for since the start, those held among them."""
+        return [
+            each
+            for each in self._options.values()
+            if each.underlying is not None and each.underlying.con_id == underlying_con_id
+        ]
+
+    def apply_split(self, split: Split) -> None:
+        """Make this the catalog after a split: options have their new terms, and chains new strikes."""
+        for contract in split.adjusted:
+            known = self.get(contract.con_id)
+            if known is None:
+                raise ValueError(f"contract {contract.con_id} is not in the catalog")
+            self._options[contract.con_id] = replace(known, contract=contract)
+            self._adjusted.add(contract.con_id)
+        for code, each in self._option_classes.items():
+            if each.underlying.contract.con_id == split.con_id:
+                self._option_classes[code] = replace(each, base_price=split.price(each.base_price))
+        self.splits.append(split)
+        self.split_ratios[split.con_id] = self.split_ratios.get(split.con_id, 1.0) * float(split.ratio)
+
     def _invent_for(self, wanted: ContractQuery) -> bool:
         """Invent the stock that a description means, itself or through its options; tell whether it was one."""
         plausible = (
@@ -415,7 +463,10 @@ class Catalog:
             and wanted.sec_type in ("STK", "OPT")
             and wanted.currency in ("", "USD")
             and wanted.primary_exchange in ("", *US_EXCHANGES)
-            and not any(each.contract.symbol == wanted.symbol for each in self._instruments.values())
+            and not any(
+                (each.contract.symbol, each.contract.currency) == (wanted.symbol, "USD")
+                for each in self._instruments.values()
+            )
         )
         if plausible:
             self.invent(wanted.symbol)
@@ -527,6 +578,8 @@ class Catalog:
         ]
 
     def _find_listed(self, wanted: ContractQuery) -> list[Instrument]:
+        if wanted.sec_type == "OPT":
+            return []
         derivatives = bool(wanted.sec_type or wanted.expiry or wanted.local_symbol)
         found = [
             each
@@ -570,6 +623,16 @@ class Catalog:
             if wanted.right in ("", right)
         ]
         found += [option for options in self._listed_options.values() for option in options if option.matches(wanted)]
+        if self._adjusted:
+            # An option of after a split takes the place of a listed one with the same terms.
+            adjusted = [self._options[con_id] for con_id in sorted(self._adjusted)]
+            taken = {each.contract.local_symbol for each in adjusted}
+            found = [
+                each
+                for each in found
+                if each.contract.con_id not in self._adjusted and each.contract.local_symbol not in taken
+            ]
+            found += [each for each in adjusted if each.matches(wanted)]
         return [each for each in found if wanted.local_symbol in ("", each.contract.local_symbol)]
 
     def _option(self, option_class: OptionClass, expiry: date, strike: Decimal, right: str) -> Instrument:
@@ -769,6 +832,23 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         1,
         "US4592001014",
     )
+    # Quoted in pence.
+    for symbol, name, price, volatility, millions, isin in (
+        ("VOD", "VODAFONE GROUP PLC", "74.00", 0.24, 60, "GB00BH4HKS39"),
+        ("BARC", "BARCLAYS PLC", "337.00", 0.28, 35, "GB0031348658"),
+    ):
+        yield _stock(
+            derived_id("STK", symbol, "LSE", "GBP"),
+            symbol,
+            name,
+            "LSE",
+            ("", "", ""),
+            price,
+            volatility,
+            millions,
+            isin,
+            f"{symbol} LSE",
+        )
     yield from _more_stocks()
     for con_id, symbol, name, exchange, price, volatility, walk in (
         (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", 0.15, "SPX"),
@@ -856,27 +936,30 @@ def _stock(
     stock_type: str = "COMMON",
 ) -> tuple[Instrument, Reference]:
     """A stock, and the market's terms for it; ``millions`` of shares trade on a day."""
-    european = exchange == "IBIS"
+    place = PLACES.get(exchange, UNITED_STATES)
     trading_class = {"NASDAQ": "NMS", "IBIS": "XETRA"}.get(exchange, symbol)
     contract = Contract(
         con_id,
         symbol,
         primary_exchange=exchange,
-        currency="EUR" if european else "USD",
+        currency=place.currency,
         local_symbol=symbol,
         trading_class=trading_class,
+        price_magnifier=place.price_magnifier,
     )
     instrument = Instrument(
         contract,
         name,
         trading_class,
+        min_tick=MARKET_RULES[place.market_rule_id][0][1],
         order_types=ORDER_TYPES,
-        valid_exchanges="SMART,IBIS" if european else "SMART,AMEX,NYSE,NASDAQ,ARCA,BATS,IEX",
+        valid_exchanges=place.exchanges,
         industry=sector[0],
         category=sector[1],
         subcategory=sector[2],
-        time_zone="Europe/Berlin" if european else "US/Eastern",
+        time_zone=place.time_zone,
         stock_type=stock_type,
+        market_rule_id=place.market_rule_id,
         isin=isin,
     )
     return instrument, Reference(Decimal(base_price), volatility, millions * 1_000_000, walk or symbol, 0.005)

@@ -77,6 +77,19 @@ def frankfurt(day: date) -> DayKind:
     return DayKind.CLOSED if day.weekday() >= SATURDAY or fixed or moving else DayKind.FULL
 
 
+def new_york_without_halves(day: date) -> DayKind:
+    """Tell how grain futures trade on a day: as New York, but never for half of it."""
+    return DayKind.CLOSED if new_york(day) is DayKind.CLOSED else DayKind.FULL
+
+
+def london(day: date) -> DayKind:
+    """Tell how the London exchange trades on a day; bank holidays for a special reason are not known here."""
+    if day.weekday() >= SATURDAY or day in _london_holidays(day.year):
+        return DayKind.CLOSED
+    eves = (date(day.year, 12, 24), date(day.year, 12, 31))
+    return DayKind.HALF if day in eves else DayKind.FULL
+
+
 def every_day(day: date) -> DayKind:
     """A market that never closes."""
     del day
@@ -115,6 +128,26 @@ def _new_york_holidays(year: int) -> frozenset[date]:
             last_monday_of_may,
             nth_weekday(year, 9, MONDAY, 1),
             nth_weekday(year, 11, THURSDAY, 4),
+        ]
+    )
+
+
+@lru_cache(maxsize=256)
+def _london_holidays(year: int) -> frozenset[date]:
+    new_year, christmas = date(year, 1, 1), date(year, 12, 25)
+    # Christmas and Boxing Day on a weekend: the next working days in their place.
+    in_place = {4: (0, 3), SATURDAY: (2, 3), SUNDAY: (2, 1)}.get(christmas.weekday(), (0, 1))
+    last_of_may = nth_weekday(year, 6, MONDAY, 1) - timedelta(days=7)
+    last_of_august = nth_weekday(year, 9, MONDAY, 1) - timedelta(days=7)
+    return frozenset(
+        [
+            new_year + timedelta(days={SATURDAY: 2, SUNDAY: 1}.get(new_year.weekday(), 0)),
+            _good_friday(year),
+            easter(year) + timedelta(days=1),
+            nth_weekday(year, 5, MONDAY, 1),
+            last_of_may,
+            last_of_august,
+            *(christmas + timedelta(days=each) for each in in_place),
         ]
     )
 

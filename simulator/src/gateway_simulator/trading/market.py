@@ -36,9 +36,10 @@ from gateway_simulator.trading import combination, holidays, pricing
 from gateway_simulator.trading.catalog import MARKET_RULES, Catalog, Reference
 from gateway_simulator.trading.model import ZERO, Halted, Instrument, Leg, OptionComputation, Quote
 from gateway_simulator.trading.pricing import Terms
+from gateway_simulator.trading.splits import Split
 from gateway_simulator.trading.tape import PRICES, SIZES, Tape, TapedOption, TapeError
 from gateway_simulator.trading.timeline import SetPrice, Timeline
-from gateway_simulator.trading.tradinghours import LONGEST_PAUSE_DAYS, Schedule, TradingHours
+from gateway_simulator.trading.tradinghours import LONGEST_PAUSE_DAYS, Schedule, SetHours, TradingHours
 from gateway_simulator.trading.walk import SECONDS_PER_YEAR, STEP, Walk, key_of, moment_of, scramble, step_at
 
 __all__ = ["STEP", "Market", "MarketError", "Point", "UnknownContractError"]
@@ -56,6 +57,14 @@ RANGES_KEPT, VALUES_KEPT = 256, 50_000
 
 class MarketError(ValueError):
     """A price or halt that cannot be set: what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """From when on a contract's market data does not come any more, and the code of the error that says so; 0: none."""
+
+    since: datetime
+    code: int
 
 
 class UnknownContractError(LookupError):
@@ -80,6 +89,7 @@ class Hours(NamedTuple):
     regular_end: int
     close_before: int
     next_start: int
+    pause: tuple[int, int] | None = None
 
 
 class _Listing(NamedTuple):
@@ -145,6 +155,8 @@ class Market:
         self._scripted: dict[int, Timeline] = {}
         self._taped: dict[int, Timeline] = {}
         self._halted: dict[int, Halted] = {}
+        self.silences: dict[int, Silence] = {}
+        """By contract id; that of 0 is about all contracts."""
         self._quotes: dict[int, Quote] = {}
         self._quotes_of = 0
         if tape is not None:
@@ -272,6 +284,44 @@ class Market:
             raise MarketError(f"{name} is not halted")
         self._changed(con_id)
 
+    def silence(self, con_id: int, silence: Silence) -> None:
+        """Let a contract's data come no more; 0: those of all. The market itself goes on, and orders trade in it."""
+        self.silences[con_id] = silence
+        self.revision += 1
+
+    def end_silence(self, con_id: int) -> None:
+        """Let a contract's data come again; 0: those of all. Raises MarketError where they come."""
+        if con_id not in self.silences:
+            raise MarketError("these market data are not interrupted")
+        del self.silences[con_id]
+        self.revision += 1
+
+    def silence_of(self, con_id: int) -> Silence | None:
+        """Return whether and how a contract's data are interrupted."""
+        return (self.silences.get(con_id) or self.silences.get(0)) if self.silences else None
+
+    def set_hours(self, name: str, kind: SetHours | None, now: datetime) -> Instrument:
+        """Let a contract's hours be of a kind from now on; None: its usual ones. Raises MarketError."""
+        instrument = self.named(name)
+        con_id = instrument.contract.con_id
+        if kind is not None:
+            self.hours.hours_set[con_id] = (kind, now)
+        elif self.hours.hours_set.pop(con_id, None) is None:
+            raise MarketError(f"the hours of {name} are not set")
+        self._forget_listing(con_id)
+        return instrument
+
+    def split(self, split: Split) -> None:
+        """Let prices that were set follow a split that the catalog has applied, those of before too (but no tape's)."""
+        for con_id in (split.con_id, *(each.con_id for each in split.adjusted)):
+            self._forget_listing(con_id)
+            timeline = self._scripted.get(con_id)
+            if timeline is not None:
+                listing = self._listing(con_id)
+                timeline.values = [None if each is None else _split(listing, split, each) for each in timeline.values]
+        self._set_ranges.clear()
+        self._changed(split.con_id)
+
     def scripted(self) -> dict[str, Any]:
         """Return everything that was set (but not the tape) as plain JSON values, for ``restore_scripted``."""
         return {
@@ -283,6 +333,13 @@ class Market:
                 for con_id, timeline in sorted(self._scripted.items())
             },
             "halted": {str(con_id): int(kind) for con_id, kind in sorted(self._halted.items())},
+            "silences": {
+                str(con_id): [each.since.isoformat(), each.code] for con_id, each in sorted(self.silences.items())
+            },
+            "hours": {
+                str(con_id): [kind.value, since.isoformat()]
+                for con_id, (kind, since) in sorted(self.hours.hours_set.items())
+            },
         }
 
     def restore_scripted(self, document: Mapping[str, Any]) -> None:
@@ -304,11 +361,24 @@ class Market:
                 halted[con_id] = Halted(kind)
             except ValueError as error:
                 raise MarketError(f"halted.{con_id}: {error}") from error
-        for con_id in (*scripted, *halted):
+        silences: dict[int, Silence] = {}
+        hours: dict[int, tuple[SetHours, datetime]] = {}
+        # A state of an older simulator has neither.
+        try:
+            for con_id, (since, code) in _fields({"silences": document.get("silences", {})}, "silences"):
+                silences[con_id] = Silence(datetime.fromisoformat(since), int(code))
+            for con_id, (kind, since) in _fields({"hours": document.get("hours", {})}, "hours"):
+                hours[con_id] = (SetHours(kind), datetime.fromisoformat(since))
+        except (TypeError, ValueError) as error:
+            raise MarketError(f"silences or hours: {error}") from error
+        for con_id in (*scripted, *halted, *hours):
             if self.catalog.get(con_id) is None:
                 raise MarketError(f"contract {con_id}: is not in the catalog")
         self._scripted = {con_id: timeline for con_id, timeline in scripted.items() if timeline.steps}
         self._halted = halted
+        self.silences = silences
+        self.hours.hours_set = hours
+        self._listings.clear()
         self._set_ranges.clear()
         self._changed(*self._listings)
 
@@ -384,7 +454,8 @@ class Market:
         trades = listing.kind != "CASH"
         day = self._day_values_of(listing, hours, step, last if last is not None else _middle(bid, ask))
         sizes = self._sizes(listing, step, value)
-        extended = hours.start <= step < hours.end
+        pauses = hours.pause is not None and hours.pause[0] <= step < hours.pause[1]
+        extended = hours.start <= step < hours.end and not pauses
         regular = hours.regular_start <= step < hours.regular_end
         quote = Quote(
             time=moment_of(step),
@@ -519,7 +590,9 @@ class Market:
         value = self._set_price_at(listing.root, step)
         if value is not None and value.reference is not None:
             return value.reference
-        return listing.walk.price(self._live(listing, step))
+        price = listing.walk.price(self._live(listing, step))
+        ratios = self.catalog.split_ratios
+        return price / ratios[listing.root] if listing.root in ratios else price
 
     def _live(self, listing: _Listing, step: int) -> int:
         """The step at which a contract's market was open last; derivatives do not age while it is closed."""
@@ -615,6 +688,7 @@ class Market:
             step_at(session.regular_end),
             step_at(before[-1].regular_end if before else session.start) - 1,
             step_at(after[0].start if after else session.end + timedelta(days=LONGEST_PAUSE_DAYS)),
+            None if session.pause is None else (step_at(session.pause[0]), step_at(session.pause[1])),
         )
         return found
 
@@ -692,6 +766,11 @@ class Market:
             )
         return found
 
+    def _forget_listing(self, con_id: int) -> None:
+        """Look up again what a contract is, its hours among it."""
+        self._changed(con_id)
+        self._listings.pop(con_id, None)
+
     def _changed(self, *con_ids: int) -> None:
         """Something was set for contracts: what is remembered of them and of their derivatives holds no more."""
         self.revision += 1
@@ -731,6 +810,15 @@ def _above(listing: _Listing, price: float) -> Decimal:
 def _nearest(listing: _Listing, price: float) -> Decimal:
     increment, exact = _increment(listing, price)
     return max(floor(price / increment + 0.5), 1) * exact
+
+
+def _split(listing: _Listing, split: Split, value: SetPrice) -> SetPrice:
+    """Prices that were set, on the increments as they are after a split."""
+    bid, ask, last = (
+        None if each is None else _nearest(listing, float(split.price(each)))
+        for each in (value.bid, value.ask, value.last)
+    )
+    return replace(value, bid=bid, ask=ask, last=last)
 
 
 def _middle(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:

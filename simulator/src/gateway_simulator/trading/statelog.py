@@ -49,6 +49,7 @@ class _Known:
     executions: tuple[int, Any] = (0, None)
     bulletins: tuple[int, Any] = (0, None)
     added: tuple[int, Any] = (0, None)
+    splits: tuple[int, Any] = (0, None)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +113,7 @@ class StateLog:
             "counters": encode(brokerage.numbers.counters),
             "shown": encode(brokerage.shown.all()),
             "market_changed": brokerage.market.revision != brokerage.seen_revision,
+            "cancels_held": brokerage.cancels_held,
         }
         changed = {name: value for name, value in small.items() if known.small.get(name) != value}
         if changed:
@@ -125,6 +127,7 @@ class StateLog:
             change["last_order_ids"] = encode(ids)
             known.ids = dict(brokerage.last_order_ids)
         known.added = self._list(change, "added", brokerage.catalog.added, known.added)
+        known.splits = self._list(change, "splits", brokerage.catalog.splits, known.splits)
         known.completed = self._list(change, "completed_orders", brokerage.completed_orders, known.completed)
         known.executions = self._list(change, "executions", brokerage.executions, known.executions)
         known.bulletins = self._list(change, "bulletins", brokerage.bulletins, known.bulletins)
@@ -251,9 +254,10 @@ def _apply(document: dict[str, Any], change: Change) -> None:
     if "market" in change:
         document["market"] = change["market"]
     document["last_order_ids"].update(change.get("last_order_ids", {}))
-    for name in ("completed_orders", "executions", "bulletins", "added"):
+    for name in ("completed_orders", "executions", "bulletins", "added", "splits"):
         if name in change:
-            document[name] = change[name]["all"] if "all" in change[name] else document[name] + change[name]["add"]
+            before = document.get(name, [])
+            document[name] = change[name]["all"] if "all" in change[name] else before + change[name]["add"]
     if "working" in change:
         document["working"] = _applied(document["working"], change["working"])
     accounts = {each["account_id"]: each for each in document["accounts"]}
