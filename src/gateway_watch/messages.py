@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import decision
+from gateway_watch import code_entry, decision
+from gateway_watch.code_entry import Outcome
 from gateway_watch.decision import End, Reason
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState
@@ -49,6 +50,20 @@ def on_change(instance: Instance, change: Change, now: datetime) -> Message | No
         _fields(instance, change.mode),
         # What does not stop a login is not over when the login is.
         dedupe_key=f"notice/{cause.id}" if goes_on else f"{_TROUBLE}/{cause.id}",
+    )
+
+
+def code_left(instance: Instance, outcome: Outcome, picture: Path | None, now: datetime) -> Message:
+    """What to report when a dialog of the second factor is left to a person."""
+    return Message(
+        f"second_factor_{outcome.value}",
+        Severity.ALERT,
+        f"{instance.name}: the second factor needs a person",
+        now,
+        (code_entry.describe(outcome, instance.name),),
+        _fields(instance),
+        dedupe_key=f"{_TROUBLE}/second_factor/{outcome.value}",
+        attachment=picture,
     )
 
 
