@@ -109,7 +109,9 @@ def _bottom(light: Mask, top: int, left: int, right: int) -> int | None:
         tall_enough = y - top >= LEAST_HEIGHT
         # The caret can reach into the last row.
         closed = light[y - 1, left:right].mean() >= EDGE
-        sides = light[top:y, left].mean() >= EDGE and light[top:y, right - 1].mean() >= EDGE
+        # The caret of an empty field can be its first columns.
+        first = light[top:y, left : left + CARET_WIDTH + 1].mean(axis=0).max()
+        sides = first >= EDGE and light[top:y, right - 1].mean() >= EDGE
         return y if tall_enough and closed and sides else None
     return None
 
