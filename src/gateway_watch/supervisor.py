@@ -461,12 +461,13 @@ class Supervisor:
         was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
         if change.state is LoginState.READY and snapshot.state is LoginState.READY and not was_in:
+            self._second_factor.logged_in()
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
-            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
+            # What is remembered is whether the next full login needs a person.
+            twofa = self._twofa_seen and not self._second_factor.in_charge
+            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
             self._twofa_seen = False
-        if snapshot.state is LoginState.READY:
-            self._second_factor.logged_in()
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:
         """Count what may occur only so many times in a row. `attempts` are the logins of this run so far."""
@@ -527,7 +528,7 @@ class Supervisor:
             self.notify(messages.ready(self.instance, self.now()))
         self._in_order = in_order
         # Who had to approve the last login has to approve the week's.
-        if in_order and self._session.twofa and not self._week_told and not self._second_factor.in_charge:
+        if in_order and self._session.twofa and not self._week_told:
             message = messages.week_login(self.instance, self.now())
             if message is not None:
                 self._week_told = True
@@ -561,11 +562,7 @@ class Supervisor:
         self._tell(f"{end.reason.cause}: {end.reason.line}")
         if end.reason.cause in _KEPT_SESSION_CAUSES:
             await self._remove_kept_files()
-        if (
-            end.status == decision.RETRY
-            and not self.instance.totp
-            and (cost := self._session.restart_cost(self.instance.name))
-        ):
+        if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
             self.say(f"gateway-watch: {cost}")
         cause = self._signatures.causes.get(end.reason.cause)
         # Where the controller's next try must be prevented, it has dismissed the dialog already.
