@@ -729,7 +729,7 @@ class Supervisor:
             self._notifier_safely(lambda: self._notifier.extend_timeout(EXTENSION_SECONDS))
         left = self._snapshot().twofa_seconds_left
         if left is not None and not self._stopping:
-            self._show(f"{WORDS} ({left} s left)" if self._second_factor.in_charge else countdown_line(left))
+            self._show(countdown_line(left, totp=self._second_factor.in_charge))
 
     def _tell(self, text: str) -> None:
         """To the journal and to `systemctl status`."""
