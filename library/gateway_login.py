@@ -333,7 +333,8 @@ async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any],
         twofa_timeout=params["twofa_timeout"],
         log_lines=params["log_lines"],
         controller=params["login_controller"],
-        totp=params["totp"],
+        # A host with an older release does not know it, and has no codes.
+        **({"totp": True} if params["totp"] else {}),
     )
     memory = read_cursor(params["cursor"]) if params["cursor"] else LoginMemory(await health.begin(engine))
     wait = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
