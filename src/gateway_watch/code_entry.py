@@ -194,13 +194,20 @@ class CodeEntry:
         if self._elapsed(now) < SHOWN_SECONDS:
             return Wait(LOOK_SECONDS)
         self._trouble = Outcome.NOT_SHOWN
-        if sight.glyphs and dialog.focused is not False:
-            if not sight.caret and self._elapsed(now) < SHOWN_SECONDS + FOCUS_SECONDS:
-                return Wait(LOOK_SECONDS)
-            if sight.caret:
-                self._start_search(now)
-                return Erase()
-        return self._search_again(now)
+        if (now - self._searching_since).total_seconds() >= SEARCH_SECONDS:
+            return End(self._trouble)
+        if not sight.glyphs:
+            # The keys went to a window that took the focus at that moment.
+            self._start_search(now)
+            return Store(self.ledger)
+        if sight.caret and dialog.focused is not False:
+            self._start_search(now)
+            return Erase()
+        if self._elapsed(now) >= SHOWN_SECONDS + FOCUS_SECONDS and self.target is not None:
+            # A part of the code is there, and another window has the focus.
+            self._enter(_Phase.CHECK, now)
+            return Click(self.target)
+        return Wait(LOOK_SECONDS)
 
     def _answer(self, sight: Sight, now: datetime) -> Action:
         emptied = sight.empty and self._elapsed(now) >= EMPTIED_SECONDS

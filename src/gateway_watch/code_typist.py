@@ -71,7 +71,7 @@ class Typist:
         client.mouse.move(client.video.width - 1, client.video.height - 1)
         while True:
             window = await server.find(self.title)
-            if window is not None and entry.target is None:
+            if window is not None:
                 await server.raise_window(window)
             within = Place(window.x, window.y, window.width, window.height) if window else NOWHERE
             async with asyncio.timeout(STEP_SECONDS):
@@ -93,10 +93,12 @@ class Typist:
                     client.keyboard.press("Return")
                     self.say("gateway-watch: the code is confirmed")
                 case Erase():
+                    self.say("gateway-watch: what was typed does not show as the code, and is removed")
                     for _ in range(DIGITS):
                         client.keyboard.press("BackSpace")
                 case Store(ledger):
-                    self.say("gateway-watch: the code was not accepted")
+                    refused = bool(ledger.typed) and ledger.typed[-1].refused
+                    self.say(f"gateway-watch: the code {'was not accepted' if refused else 'does not show'}")
                     if not self._store(ledger):
                         return Outcome.NO_LEDGER
                 case End(outcome):

@@ -65,7 +65,8 @@ def vnc_server(display: str) -> Iterator[int]:
     try:
         yield next(int(found[1]) for line in server.stdout if (found := re.match(r"PORT=(\d+)", line)))
     finally:
-        server.terminate()
+        # It does not always notice SIGTERM while its clients are gone.
+        server.kill()
         server.wait(20)
         server.stdout.close()
 
@@ -76,7 +77,7 @@ class Stage:
 
     folder: Path
     secret: str = RIGHT
-    skip_after_refusal: bool = True
+    skip_after_failure: bool = True
     shift: timedelta = timedelta()
     clock: ClockError = field(default_factory=lambda: ClockError(0.0))
     events: list[str] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Stage:
     def say(self, text: str) -> None:
         self.said.append(text)
         self.events.append(text)
-        if text.endswith("was not accepted") and self.skip_after_refusal:
+        if text.endswith(("was not accepted", "does not show", "is removed")) and self.skip_after_failure:
             # The next code comes at once, not half a minute later.
             self.shift += timedelta(seconds=30)
 
@@ -104,7 +105,7 @@ class Stage:
     def ledger(self) -> code_ledger.Ledger:
         return code_ledger.read(self.folder / "state" / "second-factor.json", self.now())
 
-    def run(self, *flows: Flow, until: Callable[[Stage], bool], seconds: float = 25) -> Stage:
+    def run(self, *flows: Flow, until: Callable[[Stage], bool], seconds: float = 60) -> Stage:
         """Play the flows beside each other until the condition holds."""
         for name in ("state", "secrets"):
             (self.folder / name).mkdir(exist_ok=True)

@@ -142,12 +142,33 @@ def test_what_does_not_show_as_the_code_is_removed_and_not_confirmed() -> None:
     assert Confirm() not in actions
 
 
-def test_keys_that_went_elsewhere_are_not_followed_by_others() -> None:
+def test_keys_that_went_elsewhere_are_not_confirmed_and_the_next_code_is_tried() -> None:
     course = Course()
     course.type()
-    for _ in range(30):
-        action = course.look(Sight(0, None), Dialog(open=True, focused=False))
-        assert isinstance(action, Wait)
+    lost = Dialog(open=True, focused=False)
+    actions = [course.look(Sight(0, None), lost) for _ in range(12)]
+    assert {type(action) for action in actions} == {Wait, Store}
+    course.now += timedelta(seconds=30)
+    course.type()
+    assert course.look(FILLED) == Confirm()
+
+
+def test_a_part_of_a_code_is_removed_once_the_field_has_the_focus_again() -> None:
+    course = Course()
+    course.type()
+    part = Sight(0, None, caret=False, empty=False, glyphs=3)
+    actions = [course.look(part, Dialog(open=True, focused=False)) for _ in range(25)]
+    assert Click(FIELD) in actions
+    assert not any(isinstance(action, Erase | Confirm | Type) for action in actions)
+    course.now += timedelta(seconds=3)
+    assert course.look(Sight(0, None, caret=True, empty=False, glyphs=3)) == Erase()
+
+
+def test_a_part_of_a_code_that_cannot_be_removed_is_left() -> None:
+    course = Course()
+    course.type()
+    part = Sight(0, None, caret=False, empty=False, glyphs=3)
+    assert course.look(part, Dialog(open=True, focused=False), after=SEARCH_SECONDS) == End(Outcome.NOT_SHOWN)
 
 
 def test_the_trouble_is_named_after_a_time_without_a_usable_field() -> None:
