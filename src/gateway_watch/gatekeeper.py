@@ -120,9 +120,9 @@ class Gatekeeper:
         self._instance = instance
         self._now = now
         self._say = say
-        self._rules = Rules(
-            instance.twofa_pushes_per_hour, instance.twofa_quiet_hours, timedelta(minutes=instance.yield_minutes)
-        )
+        # An authenticator app's code wakes nobody.
+        quiet = None if instance.totp else instance.twofa_quiet_hours
+        self._rules = Rules(instance.twofa_pushes_per_hour, quiet, timedelta(minutes=instance.yield_minutes))
         self._gate = read_gate(gate_file(instance))
         self._awaiting: set[str] = set()
         self._requested: set[str] = set()

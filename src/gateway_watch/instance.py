@@ -54,6 +54,7 @@ class Instance:
     lost connection to IBKR in a known window, `link_restart_minutes` after which a gateway that does not reconnect is
     restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
     no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
+    `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
     `twofa_timeout` is how long the 2FA dialog stands; `start_timeout` how long a start may take while nothing is
     waited for; `unanswering_minutes` after how many failed probes, one a minute, the API is taken for dead.
     """
@@ -84,6 +85,7 @@ class Instance:
     yield_minutes: int
     image: str
     login_controller: str
+    totp: bool
     config_dir: Path
 
     @property
@@ -182,6 +184,7 @@ def parse(document: object, path: Path) -> Instance:
         "yield_minutes": reader.take("yield_minutes", _count),
         "image": reader.take("image", _text),
         "login_controller": reader.take("login_controller", _text),
+        "totp": reader.take("totp", _flag),
     }
     faults = reader.faults + [f"{key}: nobody knows this setting" for key in sorted(document.keys() - values.keys())]
     if not faults:

@@ -35,12 +35,14 @@ class LogEnd:
 
 @dataclass(frozen=True)
 class LoginOptions:
-    """What to wait for. `trading_mode` None takes the container's own; times are seconds."""
+    """What to wait for. `trading_mode` None takes the container's own; times are seconds; `totp`: the watch enters a
+    code, so that nobody is asked for an approval."""
 
     trading_mode: str | None = None
     twofa_timeout: float = 180.0
     log_lines: int = 15
     controller: str = "ibc"
+    totp: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ def describe(change: Change, several: bool) -> str:
     return f"{change.mode}: {change.text}" if several else change.text
 
 
-def countdown_line(seconds: int) -> str:
+def countdown_line(seconds: int, *, totp: bool = False) -> str:
     """What the operator must do now, and how long it can still be done."""
+    if totp:
+        return f"The code of the authenticator app is entered by gateway-watch ({seconds} s left)"
     return f"Approve the login in IBKR Mobile ({seconds} s left)"
 
 
@@ -349,7 +353,7 @@ class LoginWait:
         if last is not None and last - COUNTDOWN_SECONDS < left <= last:
             return ()
         self._memory = replace(self._memory, countdown=left, extended=True)
-        line = countdown_line(left)
+        line = countdown_line(left, totp=self._options.totp)
         return (f"{self._snapshot().mode}: {line}" if self._several else line,)
 
     def _waited(self) -> float:

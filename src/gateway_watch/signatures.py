@@ -122,7 +122,8 @@ class Dialogs:
     """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events,
     `closed` is empty if the controller does not log it; `known` are the titles that the controller or a signature
     deals with; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
-    `text_follows`: the line after an unknown one holds its text."""
+    `text_follows`: the line after an unknown one holds its text; `second_factor` is the title of the second factor's
+    dialog, `focused` and `unfocused` are the events that it gets and loses the focus, empty if they are not logged."""
 
     pattern: re.Pattern[str]
     opened: str
@@ -131,6 +132,9 @@ class Dialogs:
     seconds: float
     cause: Cause
     text_follows: bool
+    second_factor: re.Pattern[str] | None = None
+    focused: str = ""
+    unfocused: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,10 +270,15 @@ def _refusal(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
     return Refusal(_pattern(entry["pattern"], where), _known(causes, entry["cause"], where))
 
 
+_FOCUS = frozenset({"second_factor", "focused", "unfocused"})
+
+
 def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -> Dialogs:
     where = f"{name}: dialogs:"
     required = {"pattern", "opened", "closed", "known", "seconds", "cause"}
-    _fields(entry, where, required=required, optional=frozenset({"text_follows"}))
+    _fields(entry, where, required=required, optional=frozenset({"text_follows", *_FOCUS}))
+    if given := _FOCUS & entry.keys():
+        _fields(entry, where, required=set(_FOCUS), optional=frozenset(entry))
     return Dialogs(
         _pattern(entry["pattern"], where, frozenset({"title", "event"})),
         entry["opened"],
@@ -278,6 +287,9 @@ def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
         entry["seconds"],
         _known(causes, entry["cause"], where),
         entry.get("text_follows", True),
+        _pattern(entry["second_factor"], where) if given else None,
+        entry.get("focused", ""),
+        entry.get("unfocused", ""),
     )
 
 

@@ -47,8 +47,16 @@ class Status:
     session_end: datetime
     release: str
     faults: tuple[str, ...]
+    next_full_login: datetime
+    totp: bool = False
+    """Whether gateway-watch answers the second factor itself."""
     hold: str | None = None
     """Why no login is tried, with the command that ends this; None while nothing is held."""
+
+    @property
+    def next_approval(self) -> datetime | None:
+        """When a person must approve a login, as planned; None if none must, or if it is not known yet."""
+        return self.next_full_login if self.session.twofa else None
 
     @property
     def ok(self) -> bool:
@@ -98,6 +106,8 @@ async def collect(
         session_end=session_calendar.next_session_end(at),
         release=_release(),
         faults=tuple(faults),
+        next_full_login=session_calendar.next_full_login(at, instance.cold_restart_time, instance.timezone),
+        totp=instance.totp,
         hold=_hold(instance),
     )
 
@@ -116,6 +126,8 @@ def next_step(status: Status) -> str | None:
     if status.hold is not None:
         return status.hold
     if login is not None and login.state is LoginState.AWAITING_2FA:
+        if status.totp:
+            return f"Wait: the code is entered. If it is not: journalctl -eu {status.unit_name}"
         return f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
     if login is not None and login.cause is not None:
         return login.cause.remedy
@@ -181,6 +193,7 @@ def to_json(status: Status) -> dict[str, Any]:
             "end": status.session_end.isoformat(),
         },
         "next_restart": _iso(status.next_restart),
+        "next_approval": _iso(status.next_approval),
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -197,6 +210,7 @@ def render(status: Status) -> str:
         *((tier.name.capitalize(), f"{_word(tier)} {tier.text}") for tier in status.tiers),
         ("Session", _session(status)),
         ("Restart", _moment(status.next_restart, status.at) if status.next_restart else "none planned"),
+        ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
     ]
@@ -278,6 +292,14 @@ def _session(status: Status) -> str:
     how = {True: "approved by 2FA", False: "without 2FA", None: ""}[kept.twofa]
     again = f"; last (re)start {_moment(kept.last_restart, status.at)}" if kept.last_restart else ""
     return f"since {_moment(kept.since, status.at)} {how}{again}"
+
+
+def _approval(status: Status) -> str:
+    if status.next_approval is not None:
+        return f"next one needed: {_moment(status.next_approval, status.at)}"
+    if status.totp:
+        return "none needed: the codes of the authenticator app are entered"
+    return "none needed: the login has no second factor" if status.session.twofa is False else "unknown before a login"
 
 
 def _moment(moment: datetime, now: datetime) -> str:

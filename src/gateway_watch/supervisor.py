@@ -26,6 +26,7 @@ from gateway_watch import (
 )
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
+from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended as _Ended
 from gateway_watch.container_run import Line as _Line
 from gateway_watch.decision import Answers, End, Progress, Reason
@@ -37,6 +38,7 @@ from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.login_gate import SESSION_YIELDED, Hold
 from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.second_factor import WORDS, Answered, SecondFactor
 from gateway_watch.session_calendar import in_restart_window, maintenance_end
 from gateway_watch.signatures import Cause, load
 from host_service import gateway_login
@@ -90,7 +92,7 @@ class _Notified:
     """A message with a picture has been handed over."""
 
 
-_Item = _Notified | _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
+_Item = Answered | _Notified | _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -128,6 +130,10 @@ class Supervisor:
         self._runtime = Path(runtime) if runtime else None
         self._gate = Gatekeeper(self.instance, self.now, self.say)
         self._link = LinkWatch(self.instance, self.say, self.notify, self._runtime, self.now, self.sleep)
+        self._second_factor = SecondFactor(
+            self.instance, self._signatures.dialogs, self.environment, self.say, self.now, self.sleep
+        )
+        self._to_answer = False
         self._login_text = ""
         self._container: Container | None = None
         self._progress = Progress()
@@ -294,7 +300,10 @@ class Supervisor:
                 return await self._after_end(item)
             if isinstance(item, _Line):
                 self.say(self._container.mask(item.text))
+                self._second_factor.on_line(item.text)
                 heard = self._hear(self._tracker.feed(item.time, item.text))
+            elif isinstance(item, Answered):
+                self._on_answered(item)
             elif isinstance(item, _StopAsked):
                 self._asked = True
                 self._stop(feed)
@@ -309,6 +318,9 @@ class Supervisor:
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
                 return self._leave("The container was stopped, but docker did not let go of it.")
             heard = self._hear(self._tracker.after(self.now())) or heard
+            if self._to_answer and not self._stopping:
+                feed.add(self._second_factor.answers())
+            self._to_answer = False
             while self._to_picture:
                 feed.add(self._notify_with_picture(self._to_picture.pop(0)))
             self._judge(feed, heard=heard)
@@ -320,8 +332,14 @@ class Supervisor:
 
     def _hear(self, changes: list[Change]) -> bool:
         """Take changes of the login in; whether there were any."""
-        for change in changes:
-            self._note(change)
+        for noted in changes:
+            self._note(noted)
+            change = noted
+            if self._second_factor.on_change(change, self._snapshot().attempts):
+                self._to_answer = True
+            automatic = change.state is LoginState.AWAITING_2FA and self._second_factor.in_charge
+            if automatic:
+                change = replace(change, text=WORDS)
             several = len(self._tracker.modes) > 1
             text = describe(change, several)
             self._publish(text)
@@ -336,12 +354,25 @@ class Supervisor:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
                 # The end of a run is told with its picture when it is carried out.
-                if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
+                if (
+                    self._end is None
+                    and not automatic
+                    and (message := messages.on_change(self.instance, change, self.now()))
+                ):
                     if change.state is LoginState.BLOCKED and self.instance.vnc is not None:
                         self._to_picture.append(message)
                     else:
                         self.notify(message)
         return bool(changes)
+
+    def _on_answered(self, answered: Answered) -> None:
+        """Report a dialog of the second factor that is left to a person; a missed one is no refused login."""
+        if answered.outcome is Outcome.CLOSED:
+            return
+        message = messages.code_left(self.instance, answered.outcome, None, self.now())
+        self._tell(f"{message.title}: {message.lines[0]}")
+        self._to_picture.append(message)
+        self._publish(message.lines[0])
 
     def _hear_link(self, news: LinkNews) -> bool:
         """Take in what the API reports of the connection to IBKR."""
@@ -354,7 +385,8 @@ class Supervisor:
         """Tell those who use the gateway how its login stands."""
         self._login_text = text
         snapshot = self._snapshot()
-        person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
+        awaited = snapshot.state is LoginState.AWAITING_2FA and not self._second_factor.in_charge
+        person = awaited or (snapshot.cause is not None and snapshot.cause.person)
         self._write_login(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
 
     def _write_login(self, login: GatewayLogin) -> None:
@@ -429,9 +461,12 @@ class Supervisor:
         was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
         if change.state is LoginState.READY and snapshot.state is LoginState.READY and not was_in:
+            self._second_factor.logged_in()
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
-            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
+            # What is remembered is whether the next full login needs a person.
+            twofa = self._twofa_seen and not self._second_factor.in_charge
+            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
             self._twofa_seen = False
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:
@@ -694,7 +729,7 @@ class Supervisor:
             self._notifier_safely(lambda: self._notifier.extend_timeout(EXTENSION_SECONDS))
         left = self._snapshot().twofa_seconds_left
         if left is not None and not self._stopping:
-            self._show(countdown_line(left))
+            self._show(countdown_line(left, totp=self._second_factor.in_charge))
 
     def _tell(self, text: str) -> None:
         """To the journal and to `systemctl status`."""

@@ -24,6 +24,7 @@ SECRETS = {
     "password": "the-password",
     "vnc_password": "vncpass1",
     "notify_urls": ["discord://1/t0ken"],
+    "totp_secret": "gezdgnbvgy3tqojq",
 }
 
 

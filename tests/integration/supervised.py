@@ -205,6 +205,7 @@ class Gateway:
             "yield_minutes": 30,
             "image": "busybox",
             "login_controller": "ibc",
+            "totp": False,
         }
         (self.config / "instance.json").write_text(json.dumps(document | self.settings))
         # Older than any moment that a test lets the supervisor start at.

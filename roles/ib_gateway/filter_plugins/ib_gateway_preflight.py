@@ -96,10 +96,45 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
 
 
-def address_fault(url: str) -> str | None:
-    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+def _use_sources() -> None:
+    """Let what runs on the host be imported: what it refuses there is found here."""
     if str(SOURCES) not in sys.path:
         sys.path.insert(0, str(SOURCES))
+
+
+def _totp(instance: Mapping[str, Any]) -> Iterator[str]:
+    if not instance["totp"]:
+        return
+    _use_sources()
+    from gateway_watch.totp import SecretError, parse_secret
+
+    try:
+        parse_secret(str(instance["totp_secret"]))
+    except SecretError as error:
+        yield f"{_variable(instance, 'totp_secret')} (it is secret, and not shown) {error}"
+
+
+def _clock_problem(instances: Sequence[Mapping[str, Any]], tracking: Sequence[str]) -> str | None:
+    """Why the host's clock would give wrong codes; None if it would not, or if chrony is not there yet."""
+    names = [instance["name"] for instance in instances if instance["totp"]]
+    if not names or not tracking:
+        return None
+    _use_sources()
+    from gateway_watch.clock_error import LIMIT_SECONDS, parse_tracking
+
+    error = parse_tracking(tracking[-1])
+    if not error.too_large:
+        return None
+    return (
+        f"The host's clock is wrong by {error.seconds:.1f} s, by chrony's own measurement, and the codes of "
+        f"ib_gateway_totp_secret (instance {', '.join(names)}) need it right to {LIMIT_SECONDS:g} s. "
+        "Set it with: sudo chronyc makestep"
+    )
+
+
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    _use_sources()
     from notifications.delivery import usable_targets
 
     _, faults = usable_targets([url])
@@ -361,6 +396,7 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _credentials,
             _vnc,
             _notify_urls,
+            _totp,
             _times,
             _image,
             _numbers,
@@ -410,9 +446,9 @@ def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -
     """What the host cannot give: ports that others hold, memory.
 
     `look` is the output lines of the role's look at the host, each marked with its source:
-    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`.
+    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`, `clock <line of chronyc -c tracking>`.
     """
-    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": []}
+    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": [], "clock": []}
     for line in look:
         mark, _, rest = line.partition(" ")
         marked.setdefault(mark, []).append(rest)
@@ -439,6 +475,8 @@ def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -
             f"The host has {total} MB of memory, and its instances may use {needed} MB (ib_gateway_memory_mb). "
             "Use a larger host or fewer instances."
         )
+    if problem := _clock_problem(instances, marked["clock"]):
+        found.append(problem)
     return found
 
 

@@ -216,6 +216,7 @@ IBKR_SIDE = frozenset(
         "TOKEN_REFUSED",
         "TWOFA",
         "TWOFA_DEVICES",
+        "TOTP_KEY",
     }
 )
 """Settings of IBKR and of the user rather than of the container: a change while it runs outlives it."""
@@ -242,6 +243,7 @@ class Scenario:
     twofa_seconds: float = 180.0
     twofa_devices: tuple[str, ...] = ()
     twofa_same_dialog: bool = False
+    totp_key: str = ""
     slow_after_2fa: float = 0.0
     existing_session: ExistingSession = ExistingSession.NONE
     existing_session_seconds: float = 300.0
@@ -621,6 +623,12 @@ def _server_version(value: str) -> int:
     return int(value)
 
 
+def _totp_key(value: str) -> str:
+    if not re.fullmatch("(([0-9a-f]{2})*)", value):
+        raise ValueError("it must be the key of the authenticator app, as hexadecimal digits")
+    return value
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch("([0-9a-f]{64})?", value):
         raise ValueError("it must be the SHA-256 of a password, as 64 hexadecimal digits")
@@ -640,6 +648,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "TWOFA_SECONDS": _seconds,
     "TWOFA_DEVICES": _names,
     "TWOFA_SAME_DIALOG": _yes_no,
+    "TOTP_KEY": _totp_key,
     "SLOW_AFTER_2FA": _seconds,
     "EXISTING_SESSION": _one_of(ExistingSession),
     "EXISTING_SESSION_SECONDS": _seconds,

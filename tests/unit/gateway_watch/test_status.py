@@ -57,6 +57,7 @@ GOOD = Status(
     session_end=AT + timedelta(days=5, hours=18),
     release="0.1.0",
     faults=(),
+    next_full_login=AT + timedelta(days=6, hours=6),
 )
 OPEN = replace(
     GOOD,
@@ -88,6 +89,29 @@ def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
     )
     assert "Connected   yes: connected to IBKR, since 2026-11-23 18:00:00 UTC" in lines
     assert "Next step" not in screen
+
+
+@pytest.mark.parametrize(
+    ("twofa", "totp", "text", "moment"),
+    [
+        (True, False, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+        (False, True, "none needed: the codes of the authenticator app are entered", None),
+        (False, False, "none needed: the login has no second factor", None),
+        (None, False, "unknown before a login", None),
+        # The codes were refused, and a person approved the last login.
+        (True, True, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+    ],
+)
+def test_the_next_approval_is_shown(twofa: bool | None, totp: bool, text: str, moment: str | None) -> None:
+    status = replace(GOOD, session=replace(GOOD.session, twofa=twofa), totp=totp)
+    assert f"Approval    {text}" in render(status).splitlines()
+    assert to_json(status)["next_approval"] == moment
+
+
+def test_nobody_is_asked_to_approve_what_the_codes_answer() -> None:
+    waits = replace(GOOD, login=replace(LOGIN, state=LoginState.AWAITING_2FA, twofa_seconds_left=100))
+    assert "Approve the login in IBKR Mobile (100 s left)" in str(next_step(waits))
+    assert "IBKR Mobile" not in str(next_step(replace(waits, totp=True)))
 
 
 def test_an_open_breaker_ends_the_screen_with_its_remedy() -> None:

@@ -148,12 +148,18 @@ class Window:
     def __init__(self, process: Process) -> None:
         self._process = process
 
+    async def read_codes(self, enter: Callable[[str], None]) -> None:
+        """Hand over each code that is entered into the window, until it is closed."""
+        stream = self._process.stdout
+        while stream is not None and (line := await stream.readline()):
+            enter(line.decode().strip())
+
     @classmethod
     async def open(cls, slot: int, environment: dict[str, str]) -> Window:
         """Open the window in the given place of the screen, 0 or 1."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway_simulator.container.window", str(slot),
-            stdin=asyncio.subprocess.PIPE, env=environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment,
         )  # fmt: skip
         return cls(process)
 
@@ -177,6 +183,8 @@ def view_message(view: View) -> dict[str, object]:
         "note": view.note,
         "dialog": view.dialog,
         "accounts": list(view.accounts),
+        "code": view.code,
+        "wrong_codes": view.wrong_codes,
         "approval_until": view.approval_until.timestamp() if view.approval_until else None,
     }
 

@@ -65,6 +65,7 @@ class Container:
         self._all_runs: asyncio.Task[int] | None = None
         self._xvfb_watch: asyncio.Task[None] | None = None
         self._windows: list[Window] = []
+        self._code_readers: list[asyncio.Task[None]] = []
         self._control: ControlServer | None = None
         self._xvfb: Process | None = None
         self._vnc: Process | None = None
@@ -192,6 +193,7 @@ class Container:
             controller=self._controller(settings, dual=dual),
         )
         self._gateways.append(gateway)
+        self._code_readers.append(asyncio.create_task(window.read_codes(gateway.enter_code)))
         self._runs.append(asyncio.create_task(gateway.run()))
 
     def _ini(self, settings: GatewaySettings, *, dual: bool) -> Path:
@@ -275,6 +277,7 @@ class Container:
         if self._control is not None:
             await self._control.stop()
         await asyncio.gather(*(window.close() for window in self._windows))
+        await asyncio.gather(*self._code_readers, return_exceptions=True)
         for process in (self._vnc, self._xvfb):
             if process is not None:
                 await stop(process)

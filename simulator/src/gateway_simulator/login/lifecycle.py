@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from enum import Enum
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
-from gateway_simulator.login import autorestart
+from gateway_simulator.login import autorestart, totp
 from gateway_simulator.login.kept import KeptScenario, Slot
 from gateway_simulator.login.loginscript import EXIT_CRASHED, gateway_run, terminated_run
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
@@ -90,7 +90,8 @@ class GatewayError(Exception):
 class View:
     """What a screen shows of a gateway.
 
-    ``approval_until`` when the 2FA dialog closes by itself, on the gateway's clock; None: no dialog.
+    ``approval_until`` when the 2FA dialog closes by itself, on the gateway's clock; None: no dialog. ``code``: the
+    dialog has a field for the code of an authenticator app, which is emptied when ``wrong_codes`` changes.
     """
 
     mode: str
@@ -100,6 +101,8 @@ class View:
     accounts: tuple[str, ...] = ()
     approval_until: datetime | None = None
     run: int = 0
+    code: bool = False
+    wrong_codes: int = 0
 
 
 class Gateway:
@@ -377,6 +380,7 @@ class Gateway:
             accounts=tuple(self._server.brokerage.accounts) if self._server else (),
             approval_until=until,
             run=self.view.run,
+            code=shown.code,
         )
         self._show(self.view)
 
@@ -428,6 +432,21 @@ class Gateway:
                 f"no second factor is awaited: the {self.settings.mode} gateway is {self.view.state.value}"
             )
         self._approved.set()
+
+    def enter_code(self, code: str) -> None:
+        """Take what was entered into the dialog's field: the right code approves, a wrong one empties the field.
+
+        As IBKR does, a code is taken for some seconds longer than it is shown.
+        """
+        if not self.view.code:
+            return
+        step = int(self._clock.now().timestamp()) // totp.PERIOD
+        right = (totp.code(bytes.fromhex(self.scenario.totp_key), each) for each in (step, step - 1))
+        if self.scenario.totp_key and code in right:
+            self._approved.set()
+            return
+        self.view = replace(self.view, wrong_codes=self.view.wrong_codes + 1)
+        self._show(self.view)
 
     def change(self, key: str, value: str) -> bool:
         """Change the scenario for the next run; return whether the change outlives the container too.

@@ -70,11 +70,12 @@ class Pause:
 
 @dataclass(frozen=True)
 class Show:
-    """The state changes; ``dialog`` is the title of a dialog that is open on the screen."""
+    """The state changes; ``dialog`` is the title of a dialog that is open on the screen, ``code`` it has a field."""
 
     state: LoginState
     note: str = ""
     dialog: str = ""
+    code: bool = False
 
 
 @dataclass(frozen=True)

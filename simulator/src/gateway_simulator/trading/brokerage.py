@@ -305,7 +305,7 @@ class Brokerage:
         options = [plain.option(option.contract) for option in self.catalog.options_known(con_id)]
         split = replace(plain, adjusted=options)
         contracts = {con_id: stock.contract} | {option.con_id: option for option in options}
-        for working in [each for each in self.working.values() if each.con_id in contracts]:
+        for working in [each for each in self.working.values() if contracts.keys() & each.contract_ids]:
             if working.key in self.working:
                 self._cancel(working, f"{stock.contract.symbol} was split")
         self.catalog.apply_split(split)

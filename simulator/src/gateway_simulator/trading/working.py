@@ -69,6 +69,11 @@ class WorkingOrder:
         self.buys = self.order.action == "BUY"
 
     @property
+    def contract_ids(self) -> set[int]:
+        """The contracts that it trades: its own, or the legs of a combination."""
+        return {leg.con_id for leg in self.order.contract.combo_legs} or {self.con_id}
+
+    @property
     def key(self) -> tuple[int, int]:
         """The ids of the order's client and of the order."""
         return self.order.client_id, self.order.order_id
