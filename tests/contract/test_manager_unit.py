@@ -19,6 +19,7 @@ GATEWAY = {
     "name": "ib-gateway",
     "client_id": 9000,
     "auto_restart_time": "02:00 AM",
+    "cold_restart_time": "13:00",
     "timezone": "America/New_York",
     "expected_accounts": ["DU1234567"],
     "apis": [{"mode": "paper", "host": "127.0.0.1", "port": 4002}],

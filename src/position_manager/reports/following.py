@@ -32,7 +32,7 @@ REMEDIES = {
     "ansible-playbook logs.yml -e service=gateway",
     Phase.LINK_LOST: "The gateway has lost IBKR's servers, and waits for them. Nothing is to be done but to wait.",
     Phase.AUTH_NEEDED: "Approve the gateway's login, then deploy again. See: ansible-playbook status.yml",
-    Phase.MAINTENANCE: "The gateway restarts, as each day. Deploy again in ten minutes.",
+    Phase.MAINTENANCE: "The gateway restarts as planned. Deploy again in 15 minutes.",
     Phase.HALTED: "Mend the cause, then end the halt on the host: sudo position-manager resume",
 }
 
