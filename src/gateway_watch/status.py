@@ -108,6 +108,10 @@ def next_step(status: Status) -> str | None:
     if breaker is not None and breaker.opening is not None:
         reset = f"gateway-watch reset --instance {status.name} && systemctl start {status.unit_name}"
         return f"{breaker.opening.remedy} If nothing has to be changed: {reset}"
+    if unit is not None and unit.cause is not None:
+        name = status.unit_name
+        sooner = f"systemctl reset-failed {name} && systemctl start {name}"
+        return f"{unit.cause.line} The unit is started again by itself; sooner: {sooner}"
     if unit is not None and unit.failed:
         said = unit.status_text or f"result {unit.result}"
         return f"{said} Then: systemctl start {status.unit_name}"
@@ -240,7 +244,7 @@ def _unit(status: Status) -> str:
     unit = status.unit
     if unit is None:
         return f"{status.unit_name} unknown to systemd"
-    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.status_text else ''}{unit.status_text}"
+    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.said else ''}{unit.said}"
 
 
 def _container(status: Status) -> str:

@@ -115,6 +115,9 @@ def _positions(status: Status) -> str:
 
 
 def _ended(unit: UnitState) -> Verdict:
+    if unit.cause is not None:
+        text, remedy = f"{unit.name} cannot start: {unit.cause.text}.", unit.cause.remedy
+        return Verdict(True, f"{unit.active}: cannot start", Failure("ended", text, remedy))
     said = unit.status_text.rstrip(".") or "it said nothing"
     text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
     if unit.exit_status == PERSON_NEEDED:

@@ -498,8 +498,7 @@ def test_nothing_is_sent_before_the_sunday_restart_and_nobody_is_paged_in_its_wi
     sunday = datetime(2026, 11, 29, 17, 58, tzinfo=UTC)
     line = Line(sunday - timedelta(minutes=1), patience).ready()
     assert line.connection.phase is Phase.READY
-    line.hear(Tick(), later=60)
-    assert line.connection.phase is Phase.MAINTENANCE
+    assert line.hear(Tick(), later=60).phase is Phase.MAINTENANCE
     line.hear(SocketDown("gone"), later=150)
     line.hear(Tick(), later=13 * 60)
     assert line.told(Page) == []
