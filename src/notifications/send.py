@@ -19,12 +19,14 @@ from notifications.message import Message
 from notifications.outbox import Outbox, OutboxError
 from notifications.service import Notifications
 
-STOP_SECONDS = 15.0
+SECONDS = 15.0
 UNDELIVERED = 3
 
 
-def send(message: Message, outbox: Path, addresses: Sequence[str], log: Callable[[str], None]) -> int:
-    """Accept the message and deliver what waits; the exit status."""
+def send(
+    message: Message, outbox: Path, addresses: Sequence[str], log: Callable[[str], None], seconds: float = SECONDS
+) -> int:
+    """Accept the message and deliver what waits within so many seconds; the exit status."""
     targets, faults = usable_targets(addresses)
     for fault in faults:
         log(fault)
@@ -34,7 +36,7 @@ def send(message: Message, outbox: Path, addresses: Sequence[str], log: Callable
     people = Notifications(outbox, targets)
     people.start()
     verdict = people.tell(message)
-    people.stop(STOP_SECONDS)
+    people.stop(seconds)
     if verdict is None:
         return 1
     with Outbox(outbox, time.time) as left:
@@ -45,6 +47,7 @@ def send(message: Message, outbox: Path, addresses: Sequence[str], log: Callable
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="notifications.send", description="Send one message, given as JSON.")
     parser.add_argument("--outbox", type=Path, required=True, metavar="FILE", help="where it waits until it arrived")
+    parser.add_argument("--seconds", type=float, default=SECONDS, metavar="N", help="how long it is tried")
     parser.add_argument("addresses", type=Path, nargs="+", metavar="FILE", help="addresses, one a line")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except AddressError as error:
             logging.error("%s", error)
     try:
-        return send(Message.from_json(sys.stdin.read()), options.outbox, list(found), logging.error)
+        return send(Message.from_json(sys.stdin.read()), options.outbox, list(found), logging.error, options.seconds)
     except OutboxError as error:
         logging.error("%s", error)
         return 1

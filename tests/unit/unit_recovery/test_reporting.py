@@ -99,7 +99,7 @@ def test_the_sender_reports_what_waits_and_what_cannot_be_sent(tmp_path: Path) -
 
     def send(addresses: Path) -> int:
         return subprocess.run(
-            [sys.executable, "-m", "notifications.send", "--outbox", str(outbox), str(addresses)],
+            [sys.executable, "-m", "notifications.send", "--outbox", str(outbox), "--seconds", "1", str(addresses)],
             input=message,
             text=True,
             check=False,
