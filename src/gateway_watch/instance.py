@@ -55,8 +55,9 @@ class Instance:
     restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
     no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
     `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
-    `twofa_timeout` is how long the 2FA dialog stands; `start_timeout` how long a start may take while nothing is
-    waited for; `unanswering_minutes` after how many failed probes, one a minute, the API is taken for dead.
+    `desupported_image_allowed`: a version that IB has ended is no fault. `twofa_timeout` is how long the 2FA dialog
+    is open; `start_timeout` how long a start may take while nothing is waited for; `unanswering_minutes` after how many
+    failed probes, one a minute, the API is taken for dead.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Instance:
     twofa_quiet_hours: QuietHours | None
     yield_minutes: int
     image: str
+    desupported_image_allowed: bool
     login_controller: str
     totp: bool
     config_dir: Path
@@ -183,6 +185,7 @@ def parse(document: object, path: Path) -> Instance:
         "twofa_quiet_hours": reader.take("twofa_quiet_hours", _quiet_hours(document.get("timezone"))),
         "yield_minutes": reader.take("yield_minutes", _count),
         "image": reader.take("image", _text),
+        "desupported_image_allowed": reader.take("desupported_image_allowed", _flag),
         "login_controller": reader.take("login_controller", _text),
         "totp": reader.take("totp", _flag),
     }

@@ -225,7 +225,7 @@ class LoginWait:
 
     def _not_started(self) -> tuple[str, ...]:
         """That the container does not run, once, and each reason that its unit gives for it."""
-        said = self._unit_state.status_text if self._unit_state is not None else ""
+        said = self._unit_state.said if self._unit_state is not None else ""
         lines = () if self._memory.waiting_told else (f"waiting for the container {self._name} to start",)
         if said and said != self._memory.unit_text:
             lines = (*lines, said)
@@ -381,7 +381,7 @@ class LoginWait:
     def _too_late(self, following: bool) -> Failure:
         if following:
             return too_late(self._snapshot(), self._waited(), self._signatures)
-        said = f" {self._unit_state.status_text}" if self._unit_state and self._unit_state.status_text else ""
+        said = f" {self._unit_state.said}" if self._unit_state and self._unit_state.said else ""
         return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.{said}")
 
     def _step(self, progress: tuple[str, ...] = (), failure: Failure | None = None, *, done: bool = False) -> LoginStep:

@@ -6,6 +6,7 @@ Exit status: 0 in order, 1 not (or refused), 2 a faulty command or configuration
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import json
 import os
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from gateway_watch import systemd_unit
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.config import Config, Mode, load
@@ -87,7 +89,7 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
     try:
         status = ask(paths.socket, AskStatus()).status
     except NotRunningError as error:
-        away = _away(paths, str(error))
+        away = _away(paths, _why_away(options.instance, str(error)))
         if options.json:
             _say(_indented(away.to_json()))
         else:
@@ -100,6 +102,15 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
     else:
         status_view.show(status, console)
     return OK if status_view.in_order(status) else NOT_OK
+
+
+def _why_away(instance: str, why: str) -> str:
+    """With the reason why systemd cannot start its unit, where there is one."""
+    try:
+        state = asyncio.run(systemd_unit.show(f"{instance}.service"))
+    except systemd_unit.UnitError:
+        return why
+    return f"{why}. {state.cause.line}" if state.cause else why
 
 
 def _away(paths: Paths, why: str) -> absent.Absent:

@@ -85,7 +85,8 @@ class Gateway(Section):
     """Where the gateway listens. ``client_id`` is never 0, and no other program may use it: orders belong to it.
     Without a ``port`` it is IB's own: 4001 in mode live, else 4002. ``login_file``: where the service that watches the
     gateway tells how its login stands, so that a person who must act is named as the reason. ``restart_time``: when
-    the gateway restarts daily, in its ``restart_timezone``; nothing is sent shortly before, and nobody is paged."""
+    the gateway restarts daily, in its ``restart_timezone``; nothing is sent shortly before, and nobody is paged.
+    ``cold_restart_time``: likewise the restart with a full login on Sundays, None for none."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Port | None = None
@@ -93,6 +94,7 @@ class Gateway(Section):
     login_file: AbsolutePath | None = None
     restart_time: DayTime = ClockTime(2)
     restart_timezone: ZoneName = "America/New_York"
+    cold_restart_time: DayTime | None = None
 
 
 class Quotes(Section):

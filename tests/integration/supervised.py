@@ -204,6 +204,7 @@ class Gateway:
             "twofa_quiet_hours": "",
             "yield_minutes": 30,
             "image": "busybox",
+            "desupported_image_allowed": False,
             "login_controller": "ibc",
             "totp": False,
         }

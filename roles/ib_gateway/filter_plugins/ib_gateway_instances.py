@@ -278,6 +278,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "twofa_quiet_hours": instance["twofa_quiet_hours"],
         "yield_minutes": instance["yield_minutes"],
         "image": instance["image"],
+        "desupported_image_allowed": yes_no(instance["desupported_image_allowed"]) == "yes",
         "login_controller": instance["signatures"],
         "totp": instance["totp"],
     }

@@ -9,6 +9,7 @@ import re
 import sys
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +200,36 @@ def _image(instance: Mapping[str, Any]) -> Iterator[str]:
     elif not tag or tag in MOVING_TAGS:
         yield (
             f"{variable} is {image!r}, which names no exact version. "
-            "Pin one, for example ghcr.io/gnzsnz/ib-gateway:10.45.1j, better with @sha256:<digest>."
+            "Pin one, for example ghcr.io/gnzsnz/ib-gateway:10.50.1f, better with @sha256:<digest>."
         )
+
+
+def _support(instance: Mapping[str, Any], today: date | None) -> Any:
+    """Until when IB lets the version of the image log in; None if that is not near."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from gateway_watch import gateway_versions
+
+    return gateway_versions.support(str(instance["image"]), today or datetime.now(UTC).date())
+
+
+def _ended(instance: Mapping[str, Any], today: date | None) -> Iterator[str]:
+    support = _support(instance, today)
+    if support is not None and support.over and not instance["desupported_image_allowed"]:
+        yield (
+            f"{_variable(instance, 'image')} is {instance['image']!r}. {support.text}. {support.remedy} "
+            "To deploy it all the same: ib_gateway_desupported_image_allowed: true."
+        )
+
+
+def warnings(instances: Sequence[Mapping[str, Any]], today: date | None = None) -> list[str]:
+    """What is no problem yet, but will be one: a version of the gateway that IB is about to end."""
+    found = []
+    for instance in instances:
+        support = _support(instance, today)
+        if support is not None and (not support.over or instance["desupported_image_allowed"]):
+            found.append(f"{instance['name']}: {support.text}. {support.remedy}")
+    return found
 
 
 def _numbers(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -382,7 +411,9 @@ def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> 
             yield f"ib_gateway_removed_instances has {name!r}, which can be no instance's name."
 
 
-def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()) -> list[str]:
+def problems(
+    instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = (), today: date | None = None
+) -> list[str]:
     """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
     found: list[str] = []
     for instance in instances:
@@ -408,6 +439,7 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _extra_ports,
         ):
             found.extend(check(instance))
+        found.extend(_ended(instance, today))
     found.extend(_ports(instances))
     found.extend(_removed(instances, removed))
     return found
@@ -486,6 +518,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "ib_gateway_problems": problems,
+            "ib_gateway_warnings": warnings,
             "ib_gateway_controller_problems": controller_problems,
             "ib_gateway_host_problems": host_problems,
         }

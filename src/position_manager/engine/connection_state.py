@@ -21,6 +21,7 @@ from position_manager.brokers.broker import ends_quotes
 from position_manager.engine.halt import is_read_only_halt
 
 NEW_YORK = ZoneInfo("America/New_York")
+SUNDAY = 6
 
 
 class Phase(StrEnum):
@@ -117,8 +118,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
-    """A daily stretch around a time of day in which an interruption is expected: from ``before`` it until ``after`` it,
-    the end excluded. ``frozen``: nothing may be sent from the begin until that time."""
+    """A stretch around a time of day in which an interruption is expected: from ``before`` it until ``after`` it, the
+    end excluded. ``frozen``: nothing may be sent from the begin until that time. ``weekday`` (Monday is 0) is that of
+    the time, None for every day."""
 
     name: str
     at: time
@@ -126,11 +128,14 @@ class Window:
     before: timedelta = timedelta()
     frozen: bool = False
     zone: ZoneInfo = NEW_YORK
+    weekday: int | None = None
 
     def span(self, now: datetime) -> Span | None:
         """The occurrence that ``now`` is in."""
         today = now.astimezone(self.zone).date()
         for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
+            if self.weekday is not None and day.weekday() != self.weekday:
+                continue
             # Only the time itself is one of the wall clock, the rest is in UTC: clocks change at night, in the middle
             # of these windows. A time that a change to summer time skips comes after the gap, as the gateway's own
             # Java takes it; of one that comes twice it is the first.
@@ -145,6 +150,14 @@ def restart_window(at: time, zone: ZoneInfo) -> Window:
     """When the gateway restarts daily, ``at`` a time of day in its own zone."""
     before, after = timedelta(minutes=2), timedelta(minutes=8)
     return Window("daily restart of the gateway", at, after, before, frozen=True, zone=zone)
+
+
+def cold_restart_window(at: time, zone: ZoneInfo) -> Window:
+    """When the gateway restarts on Sundays with a full login, ``at`` a time of day in its own zone. It ends later than
+    that of a daily restart, since somebody has to approve the login."""
+    before, after = timedelta(minutes=2), timedelta(minutes=15)
+    name = "weekly restart of the gateway, with a full login"
+    return Window(name, at, after, before, frozen=True, zone=zone, weekday=SUNDAY)
 
 
 RESTART = restart_window(time(2), NEW_YORK)
@@ -167,9 +180,11 @@ class Patience:
         return next((span for window in self.windows if (span := window.span(now)) is not None), None)
 
 
-def patience_with_restart(at: time, zone: ZoneInfo) -> Patience:
-    """For a gateway that restarts daily ``at`` a time of day in its own zone."""
-    return Patience(windows=(restart_window(at, zone), RESET))
+def patience_with_restart(at: time, zone: ZoneInfo, cold: time | None = None) -> Patience:
+    """For a gateway that restarts daily ``at`` a time of day in its own zone, and on Sundays at ``cold``, None for
+    never."""
+    weekly = () if cold is None else (cold_restart_window(cold, zone),)
+    return Patience(windows=(*weekly, restart_window(at, zone), RESET))
 
 
 @dataclass(frozen=True)

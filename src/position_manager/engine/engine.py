@@ -130,8 +130,9 @@ class Engine:
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
         Without a ``link_patience`` the configuration says when the gateway restarts."""
         now, halted = clock.now(), halts.record.read()
+        gateway = config.gateway
         link_patience = link_patience or link.patience_with_restart(
-            config.gateway.restart_time, ZoneInfo(config.gateway.restart_timezone)
+            gateway.restart_time, ZoneInfo(gateway.restart_timezone), gateway.cold_restart_time
         )
         self._period = min(timedelta(seconds=5), config.quotes.max_age / 2)
         self.desk = Desk(

@@ -32,7 +32,7 @@ REMEDIES = {
     "ansible-playbook logs.yml -e service=gateway",
     Phase.LINK_LOST: "The gateway has lost IBKR's servers, and waits for them. Nothing is to be done but to wait.",
     Phase.AUTH_NEEDED: "Approve the gateway's login, then deploy again. See: ansible-playbook status.yml",
-    Phase.MAINTENANCE: "The gateway restarts, as each day. Deploy again in ten minutes.",
+    Phase.MAINTENANCE: "The gateway restarts as planned. Deploy again in 15 minutes.",
     Phase.HALTED: "Mend the cause, then end the halt on the host: sudo position-manager resume",
 }
 
@@ -115,6 +115,9 @@ def _positions(status: Status) -> str:
 
 
 def _ended(unit: UnitState) -> Verdict:
+    if unit.cause is not None:
+        text, remedy = f"{unit.name} cannot start: {unit.cause.text}.", unit.cause.remedy
+        return Verdict(True, f"{unit.active}: cannot start", Failure("ended", text, remedy))
     said = unit.status_text.rstrip(".") or "it said nothing"
     text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
     if unit.exit_status == PERSON_NEEDED:

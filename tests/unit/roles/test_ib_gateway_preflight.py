@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,36 @@ def resolve(instances: object = None, **settings: Any) -> list[dict[str, Any]]:
 
 def test_the_defaults_with_credentials_have_no_problem() -> None:
     assert preflight.problems(resolve()) == []
+
+
+OLD_IMAGE = "ghcr.io/gnzsnz/ib-gateway:10.45.1j"
+
+
+def test_a_version_that_ib_has_ended_is_refused_with_the_remedy_unless_it_is_allowed() -> None:
+    over = date(2026, 12, 15)
+    (problem,) = preflight.problems(resolve(image=OLD_IMAGE), today=over)
+    for named in (
+        "ib_gateway_image",
+        "10.45.1j",
+        "2026-12-15",
+        "10.50.1",
+        "ib_gateway_desupported_image_allowed: true",
+    ):
+        assert named in problem
+    assert preflight.warnings(resolve(image=OLD_IMAGE), over) == []
+    allowed = resolve(image=OLD_IMAGE, desupported_image_allowed=True)
+    assert preflight.problems(allowed, today=over) == []
+    (warning,) = preflight.warnings(allowed, over)
+    assert "does not log in any more" in warning
+
+
+def test_a_version_that_ib_is_about_to_end_is_a_warning() -> None:
+    today = date(2026, 11, 29)
+    assert preflight.problems(resolve(image=OLD_IMAGE), today=today) == []
+    (warning,) = preflight.warnings(resolve(image=OLD_IMAGE), today)
+    assert warning.startswith("ib-gateway: IB ends IB Gateway 10.45.1j on 2026-12-15, in 16 days")
+    assert preflight.warnings(resolve(), today) == []
+    assert preflight.warnings(resolve(image=OLD_IMAGE), date(2026, 10, 30)) == []
 
 
 def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
