@@ -176,7 +176,7 @@ async def stops(case: Case) -> list[list[float]]:
                             await price(control, con_id, "0.02", "0.03")
                         await asyncio.to_thread(ctl.request, control, "advance", ["1"])
                         left = set(due)
-                        while left & {held for _, held in engine.desk.guard.positions}:
+                        while left & {held for _, held in engine.desk.guard.positions}:  # noqa: ASYNC110 - as above
                             await asyncio.sleep(0.01)
                     # Not so fast that the limit of messages a second is measured.
                     await asyncio.sleep(0.3 + 0.1 * case.at_once)
@@ -215,7 +215,7 @@ async def bests(rounds: int = 40) -> list[list[float]]:
                     await asyncio.sleep(0.05)
                     writes.clear()
                     gate.open()
-                    while not writes or guard.moved:
+                    while not writes or guard.moved:  # noqa: ASYNC110 - as above
                         await asyncio.sleep(0.002)
                     found.append([sum(writes), time.perf_counter() - gate.begun])
             stop.set()

@@ -32,6 +32,7 @@ from position_manager.brokers.broker import (
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
 )
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
@@ -40,7 +41,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.halt import Halts, is_read_only_halt
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Position, Quote
 from position_manager.orders import evidence
 from position_manager.orders.closer import Closer
 from position_manager.orders.disaster_stops import DisasterStops
@@ -436,7 +437,9 @@ class Engine:
         desk = self.desk
         if desk.fault is None:
             return
-        desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
+        with desk.journal.transaction():
+            desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
+            self.closer.keep_all()
         desk.fault = None
         self._searches.clear()
         self.orders.out_of_sight("the journal could not be written")
@@ -750,22 +753,40 @@ class Engine:
             self.desk.fatal = error
             self.desk.wake.set()
 
+    def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
+        """Quotes that have arrived together: what is decided on them shares one write to the disk."""
+        with self.closer.together():
+            for heard in quotes:
+                try:
+                    self._quote_heard(heard.con_id, heard.quote)
+                except JournalError as error:
+                    # The others are looked at all the same.
+                    self.desk.journal_failed(error)
+        for heard in quotes:
+            self.closer.quoted(heard.con_id)
+
+    def _quote_heard(self, con_id: int, quote: Quote) -> None:
+        desk, now = self.desk, self.desk.clock.now()
+        desk.guard.hear(con_id, quote)
+        if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+            self._probed.clear()
+            self._hear(link.ServersAnswer())
+        if quote.live and str(con_id) in desk.connection.suspended:
+            self._hear(link.LiveAgain(str(con_id)))
+        for unit in desk.guard.units_of(con_id):
+            self._look(unit, now)
+        if desk.guard.moved and self._keep_at is None:
+            desk.wake.set()
+
     def _heard(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
         match event:
             case QuoteHeard(con_id, quote):
-                desk.guard.hear(con_id, quote)
-                if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
-                    self._probed.clear()
-                    self._hear(link.ServersAnswer())
-                if quote.live and str(con_id) in desk.connection.suspended:
-                    self._hear(link.LiveAgain(str(con_id)))
-                for unit in desk.guard.units_of(con_id):
-                    self._look(unit, now)
-                if desk.guard.moved and self._keep_at is None:
-                    desk.wake.set()
+                self._quote_heard(con_id, quote)
                 self.closer.quoted(con_id)
+            case QuotesHeard(quotes):
+                self._quotes_heard(quotes)
             case PositionHeard(account, con_id, quantity):
                 known = self._pushed.get((account, con_id))
                 held = desk.guard.positions.get((account, con_id))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,7 @@ from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrde
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
+from position_manager.orders.sending import NotSentError, Sender, Wish, quote_evidence
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
@@ -55,6 +56,9 @@ class Closer:
     def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
         self._desk = desk
         self._orders = orders
+        self.sender = Sender(desk)
+        self._decided: list[Closing] | None = None
+        """What is decided together, and is not on disk yet."""
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -136,7 +140,28 @@ class Closer:
                 desk.journal.append("rule fired", unit.account, con_id, seen)
             self._keep(closing)
         desk.say(desk.author.fired(closing, quotes))
-        self.advance(closing)
+        if self._decided is None:
+            self.advance(closing)
+        else:
+            self._decided.append(closing)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Decisions that are made within share one write to the disk, and only then does anything follow from them.
+        Raises JournalError if they could not be written down."""
+        if self._desk.opened is None:
+            yield
+            return
+        decided: list[Closing] = []
+        self._decided = decided
+        try:
+            with self._desk.journal.together():
+                yield
+        finally:
+            self._decided = None
+        for closing in decided:
+            if self.closings.get(closing.unit) is closing:
+                self.advance(closing)
 
     def would_have(self, unit: Unit) -> str | None:
         """In shadow: the rule that would have closed the unit."""
@@ -145,6 +170,11 @@ class Closer:
     def _keep(self, closing: Closing) -> None:
         self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
         self._stands(closing)
+
+    def keep_all(self) -> None:
+        """After a fault of the journal: it may lack decisions that were made just before."""
+        for closing in list(self.closings.values()):
+            self._keep(closing)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
@@ -445,7 +475,7 @@ class Closer:
         try:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
-            intent = await clear_and_send(desk, Wish(leg, decided, price, closing.rule, closing.text, approved))
+            intent = await self.sender.send(Wish(leg, decided, price, closing.rule, closing.text, approved))
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             bar = self.bars.get((closing.unit, label))
