@@ -568,7 +568,8 @@ class IbBroker:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        ib.placeOrder(contract, made)
+        # Not over IB.placeOrder: its books are not used, and they cost more than the order. They begin with openOrder.
+        ib.client.placeOrder(order.order_id, contract, made)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     def cancel(self, order_id: int) -> None:
         ib = self._session()

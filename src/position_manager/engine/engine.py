@@ -299,6 +299,7 @@ class Engine:
         desk, left = self.desk, 0
         if desk.opened is not None:
             try:
+                self.closer.write_decided()
                 left = len(desk.journal.open_intents())
                 desk.guard.keep(desk.journal)
             except JournalError as error:
@@ -312,7 +313,8 @@ class Engine:
         sync_at = None if self._syncing else desk.sync_at
         # While an order is being sent nothing is kept; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
-        others = (sync_at, self._connect_at, desk.advance_at, keep_at)
+        write_at = self.closer.write_due if desk.fault is None else None
+        others = (sync_at, self._connect_at, desk.advance_at, keep_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
@@ -333,6 +335,8 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            if desk.fault is None:
+                self.closer.write_in_time(now)
             self._keep_moved(now)
             self._go_on()
         except JournalError as error:
@@ -437,9 +441,8 @@ class Engine:
         desk = self.desk
         if desk.fault is None:
             return
-        with desk.journal.transaction():
-            desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
-            self.closer.keep_all()
+        desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
+        self.closer.write_decided()
         desk.fault = None
         self._searches.clear()
         self.orders.out_of_sight("the journal could not be written")
@@ -754,14 +757,13 @@ class Engine:
             self.desk.wake.set()
 
     def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
-        """Quotes that have arrived together: what is decided on them shares one write to the disk."""
-        with self.closer.together():
-            for heard in quotes:
-                try:
-                    self._quote_heard(heard.con_id, heard.quote)
-                except JournalError as error:
-                    # The others are looked at all the same.
-                    self.desk.journal_failed(error)
+        """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
+        for heard in quotes:
+            try:
+                self._quote_heard(heard.con_id, heard.quote)
+            except JournalError as error:
+                # The others are looked at all the same.
+                self.desk.journal_failed(error)
         for heard in quotes:
             self.closer.quoted(heard.con_id)
 

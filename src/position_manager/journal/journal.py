@@ -479,7 +479,6 @@ class Journal(JournalReader):
         self.path = path
         self._clock, self._new_id = clock, new_id
         self._depth = 0
-        self._together = self._begun = False
         self._open: _OpenIntents | None = None
         self._held: dict[Key, Holding] | None = None
         self._lock_file = _hold(path)
@@ -540,59 +539,21 @@ class Journal(JournalReader):
         if self._depth:
             yield
             return
-        if not (self._together and self._db.in_transaction):
-            self._begin()
+        with self._failures():
+            self._db.execute("BEGIN IMMEDIATE")
         self._depth = 1
         try:
             yield
-            if not self._together:
-                self._commit()
+            with self._failures():
+                self._db.execute("COMMIT")
         except BaseException:
-            self._roll_back()
+            self._open = self._held = None
+            if self._db.in_transaction:
+                with self._failures():
+                    self._db.execute("ROLLBACK")
             raise
         finally:
             self._depth = 0
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Let the transactions within hold together, and cost one write to the disk. Without any it costs nothing.
-        None of them is on disk before the end, so nothing may take effect before it: if the end raises an error, all
-        of them are undone."""
-        if self._depth or self._together:
-            yield
-            return
-        self._together = True
-        try:
-            yield
-            self._refuse_undone()
-            if self._db.in_transaction:
-                self._commit()
-        except BaseException:
-            self._roll_back()
-            raise
-        finally:
-            self._together = self._begun = False
-
-    def _begin(self) -> None:
-        self._refuse_undone()
-        with self._failures():
-            self._db.execute("BEGIN IMMEDIATE")
-        self._begun = self._together
-
-    def _refuse_undone(self) -> None:
-        """After an error the database has undone what was written before it, whoever has dealt with the error."""
-        if self._together and self._begun and not self._db.in_transaction:
-            raise JournalAwayError(f"journal {self.path}: what was written together with a failing change is undone.")
-
-    def _commit(self) -> None:
-        with self._failures():
-            self._db.execute("COMMIT")
-
-    def _roll_back(self) -> None:
-        self._open = self._held = None
-        if self._db.in_transaction:
-            with self._failures():
-                self._db.execute("ROLLBACK")
 
     def intent(self, intent_id: str) -> Intent:
         return self._known_open().by_id.get(intent_id) or super().intent(intent_id)

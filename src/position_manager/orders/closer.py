@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,7 +22,7 @@ from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrde
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Sender, Wish, quote_evidence
+from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, quote_evidence
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
@@ -35,6 +34,8 @@ TRY_AGAIN = timedelta(seconds=5)
 """After a refusal by the gates, or a bound that was reached."""
 ASKED = timedelta(seconds=1)
 """After a refusal that a full sync may explain."""
+WRITE_WITHIN = timedelta(seconds=0.1)
+"""A decision waits no longer for the order that it shares a write to the disk with."""
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
@@ -56,9 +57,9 @@ class Closer:
     def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
         self._desk = desk
         self._orders = orders
-        self.sender = Sender(desk)
-        self._decided: list[Closing] | None = None
-        """What is decided together, and is not on disk yet."""
+        self.sender = Sender(desk, Unwritten(self._write_unwritten, self._are_written))
+        self._unwritten: list[tuple[Closing, Mapping[str, object]]] = []
+        """Decisions that are not on disk yet, and what they were made on."""
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -103,7 +104,8 @@ class Closer:
     def decide(
         self, unit: Unit, rule: str, text: str, *, by: str = "", prices: Mapping[int, Decimal] | None = None
     ) -> None:
-        """A unit is to be closed. The decision is on disk before anything follows from it."""
+        """A unit is to be closed. The decision is on disk before an order or a cancel follows from it: with the order
+        if that leaves at once."""
         desk, now = self._desk, self._desk.clock.now()
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         episodes = {con_id: desk.guard.episodes.get((unit.account, con_id), "") for con_id in legs}
@@ -135,33 +137,43 @@ class Closer:
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
                 desk.say(desk.author.shadowed(closing, quotes))
             return
-        with desk.journal.transaction():
-            for con_id in legs:
-                desk.journal.append("rule fired", unit.account, con_id, seen)
-            self._keep(closing)
+        self._unwritten.append((closing, seen))
+        self._stands(closing)
+        if by:
+            # Whoever asked for it gets an answer now.
+            self.write_decided()
         desk.say(desk.author.fired(closing, quotes))
-        if self._decided is None:
-            self.advance(closing)
-        else:
-            self._decided.append(closing)
+        self.advance(closing)
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Decisions that are made within share one write to the disk, and only then does anything follow from them.
-        Raises JournalError if they could not be written down."""
-        if self._desk.opened is None:
-            yield
-            return
-        decided: list[Closing] = []
-        self._decided = decided
-        try:
-            with self._desk.journal.together():
-                yield
-        finally:
-            self._decided = None
-        for closing in decided:
-            if self.closings.get(closing.unit) is closing:
-                self.advance(closing)
+    def write_decided(self) -> None:
+        """Write down what was decided and is not on disk yet. Raises JournalError; then it is still to be written."""
+        if self._unwritten:
+            with self._desk.journal.transaction():
+                self._write_unwritten()
+            self._are_written()
+
+    def write_in_time(self, now: datetime) -> None:
+        """The same, but leave it to the order that is under way for a moment: they share one write to the disk."""
+        due = self.write_due
+        if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
+            self.write_decided()
+
+    @property
+    def write_due(self) -> datetime | None:
+        """When decisions must be on disk, if some are not."""
+        return self._unwritten[0][0].decided + WRITE_WITHIN if self._unwritten else None
+
+    def _write_unwritten(self) -> None:
+        """Within a transaction, after whose end `_are_written` is to be called."""
+        for closing, seen in self._unwritten:
+            for con_id in closing.legs:
+                self._desk.journal.append("rule fired", closing.account, con_id, seen)
+            standing = self.closings.get(closing.unit)
+            if standing is not None:
+                self._keep(standing)
+
+    def _are_written(self) -> None:
+        self._unwritten.clear()
 
     def would_have(self, unit: Unit) -> str | None:
         """In shadow: the rule that would have closed the unit."""
@@ -170,11 +182,6 @@ class Closer:
     def _keep(self, closing: Closing) -> None:
         self._desk.journal.remember(closing.account, 0, _KEPT + closing.unit, closing.to_json())
         self._stands(closing)
-
-    def keep_all(self) -> None:
-        """After a fault of the journal: it may lack decisions that were made just before."""
-        for closing in list(self.closings.values()):
-            self._keep(closing)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
@@ -192,6 +199,7 @@ class Closer:
     def withdraw(self, closing: Closing, why: str) -> None:
         """The decision no longer stands; the rules hold again once what rests is cancelled."""
         desk = self._desk
+        self.write_decided()
         with desk.journal.transaction():
             self._drop(closing)
             for con_id in closing.legs:
@@ -296,6 +304,7 @@ class Closer:
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
+                    self.write_decided()
                     self._orders.cancel(intent, why)
                 case CapReached():
                     self._capped(closing, leg, move)
@@ -526,6 +535,7 @@ class Closer:
 
     def _closed(self, closing: Closing) -> None:
         desk = self._desk
+        self.write_decided()
         with desk.journal.transaction():
             self._drop(closing)
             for con_id in closing.legs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -64,6 +64,15 @@ class _Due:
     sent: asyncio.Future[Intent]
 
 
+@dataclass(frozen=True)
+class Unwritten:
+    """What must be on disk before an order is, and is not yet: ``write`` it within a transaction; after the end of
+    that, it ``is_written``."""
+
+    write: Callable[[], None]
+    is_written: Callable[[], None]
+
+
 _Written = tuple[_Due, Intent, OrderToSend]
 
 
@@ -71,8 +80,9 @@ class Sender:
     """Sends orders that close. Those that are wanted at the same moment share one write to the disk, as they share the
     broker's answer."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, unwritten: Unwritten) -> None:
         self._desk = desk
+        self._unwritten = unwritten
         self._due: list[_Due] = []
 
     async def send(self, wish: Wish) -> Intent:
@@ -105,6 +115,7 @@ class Sender:
         written: list[_Written] = []
         try:
             with self._desk.journal.transaction():
+                self._unwritten.write()
                 halts = self._desk.halts.read()
                 rests = _Rests()
                 for one in due:
@@ -117,6 +128,7 @@ class Sender:
             if len(due) == 1:
                 due[0].sent.set_exception(error)
             return False
+        self._unwritten.is_written()
         for one, why in refused:
             one.sent.set_exception(why)
         for one, intent, order in written:
