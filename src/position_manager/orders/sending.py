@@ -92,15 +92,15 @@ class Sender:
         written down: in each case nothing was sent.
         """
         reread = await self._desk.broker.read_again(*wish.leg.key)
-        loop = asyncio.get_running_loop()
-        due = _Due(wish, reread, loop.create_future())
+        due = _Due(wish, reread, asyncio.get_running_loop().create_future())
         self._due.append(due)
         if len(self._due) == 1:
             # Whoever has got the same answer comes before that, and nothing that the broker sends later.
-            loop.call_soon(self._send_all)
+            self._desk.spawn(self._send_all())
         return await due.sent
 
-    def _send_all(self) -> None:
+    async def _send_all(self) -> None:
+        """In one step: it waits for nothing."""
         every, self._due = self._due, []
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
