@@ -13,11 +13,13 @@ import asyncio
 import gc
 import json
 import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,17 @@ from typing import Any
 from ib_insync import IB, LimitOrder, Stock
 
 from bench.moved_clock import MovedClock
-from bench.position_manager import MOMENT, PATIENCE, PLACE_ORDER, SETTINGS, buy_options, gateway
+from bench.position_manager import (
+    MOMENT,
+    PATIENCE,
+    PLACE_ORDER,
+    SETTINGS,
+    SUBSCRIBED_IN_A_SECOND,
+    buy_options,
+    gateway,
+    service,
+)
+from bench.simulator import ROOT
 from gateway_simulator import ctl
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.config import Config
@@ -35,7 +47,7 @@ from position_manager.journal.journal import Journal, Stamp
 from position_manager.journal.ulid import ulid
 from position_manager.sessions.hours import BrokerCalendar
 
-TRAILING: dict[str, Any] = {"trailing": {"activate_percent": 10, "retrace_percent": 50}}
+TRAILING: dict[str, Any] = {"trailing": {"activate_percent": 100, "distance_percent": 50}}
 
 
 @dataclass(frozen=True)
@@ -51,14 +63,16 @@ class Case:
 
 
 CASES = {
-    "one stop": Case(90, 0, 1, 60),
-    "one stop, 400 rest": Case(90, 400, 1, 60),
+    "one stop": Case(90, 0, 1, 45),
+    "one stop, 400 rest": Case(90, 400, 1, 45),
     "15 stops at once": Case(90, 0, 15, 6),
     "15 stops at once, 400 rest": Case(90, 400, 15, 6),
-    "one stop of 1000, orders fill": Case(1000, 0, 1, 100),
+    "one stop of 1000, orders fill": Case(1000, 0, 1, 60),
     "one stop of 1000, 100 come to rest": Case(1000, 0, 1, 100, fill=False),
 }
-BESTS = "a new best of 90 trailing stops"
+BESTS = "90 new bests of trailing stops at once, until on disk"
+WRITES = "90 new bests of trailing stops at once, the writes alone"
+MEMORY = "memory with 1000 positions, MiB"
 
 
 class Gate:
@@ -185,7 +199,7 @@ async def stops(case: Case) -> list[list[float]]:
     return found
 
 
-async def bests(rounds: int = 40) -> list[list[float]]:
+async def bests(rounds: int = 15) -> list[list[float]]:
     """Seconds of each write of new bests of 90 trailing stops that all move at once, and seconds from the quotes until
     the last of them is on the disk."""
     found: list[list[float]] = []
@@ -211,7 +225,7 @@ async def bests(rounds: int = 40) -> list[list[float]]:
                 for number in range(rounds):
                     gate.close(0)
                     for con_id in con_ids:
-                        await price(control, con_id, f"{0.05 + 0.01 * number:.2f}", f"{0.06 + 0.01 * number:.2f}")
+                        await price(control, con_id, f"{0.20 + 0.02 * number:.2f}", f"{0.21 + 0.02 * number:.2f}")
                     await asyncio.sleep(0.05)
                     writes.clear()
                     gate.open()
@@ -223,12 +237,79 @@ async def bests(rounds: int = 40) -> list[list[float]]:
     return found
 
 
+def percentile(seconds: Sequence[float], share: float) -> float:
+    """In ms."""
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def source_of(commit: str, directory: Path) -> Path:
+    """The sources of a commit in a directory of their own."""
+    archive = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True)  # noqa: S603, S607 - arguments of ours
+    subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)  # noqa: S603, S607 - arguments of ours
+    return directory / "src"
+
+
+def run(source: Path, case: str) -> list[list[float]]:
+    """A measurement with the position manager in ``source``; the simulator and all else are of this tree."""
+    path = os.pathsep.join(map(str, (source, ROOT / "simulator/src", ROOT)))
+    done = subprocess.run(  # noqa: S603 - arguments of ours
+        [sys.executable, "-m", "bench.order_latency", case],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    found: list[list[float]] = json.loads(done.stdout)
+    return found
+
+
+def shown(case: str, before: Sequence[float], after: Sequence[float]) -> str:
+    """A row: the least, the median and the 99th percentile of both."""
+    sides = (" / ".join(f"{percentile(side, share):.1f}" for share in (0, 0.5, 0.99)) for side in (before, after))
+    ratio = statistics.median(before) / statistics.median(after)
+    return f"| {case} | {' | '.join(sides)} | {ratio:.1f} | {len(after)} |"
+
+
+def compare(commit: str, repeats: int, most: int) -> str:
+    """The table of a commit and this tree, measured by turns, without cases of more than ``most`` positions."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        sources = (source_of(commit, Path(name)), ROOT / "src")
+        small = [case for case, size in CASES.items() if size.held <= most]
+        for case in (*small, BESTS, *([MEMORY] if most >= 1000 else [])):
+            found: tuple[list[list[float]], ...] = ([], [])
+            for _ in range(1 if case == MEMORY else repeats):
+                for side, source in zip(found, sources, strict=True):
+                    side.extend(run(source, case))
+            before, after = ([taken[-1] for taken in side] for side in found)
+            if case == MEMORY:
+                rows.append(f"| {case} | {before[0]:.0f} | {after[0]:.0f} | | |")
+            else:
+                rows.append(shown(case, before, after))
+            if case == BESTS:
+                rows.append(shown(WRITES, *([taken[0] for taken in side] for side in found)))
+            sys.stderr.write(rows[-1] + "\n")
+    head = ["| case | before, ms | now, ms | times faster (median) | rounds |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
+
+
+async def memory_of(count: int) -> float:
+    with tempfile.TemporaryDirectory() as name:
+        async with gateway() as (port, control):
+            await buy_options(port, control, count)
+            _, mebibytes, _ = await service(port, Path(name), 10 + count / SUBSCRIBED_IN_A_SECOND, 1)
+            return mebibytes
+
+
 def main(arguments: Sequence[str]) -> None:
     (name,) = arguments
-    if name == "--list":
-        sys.stdout.write(json.dumps({name: asdict(case) for name, case in CASES.items()}) + "\n")
-        return
-    found = asyncio.run(bests() if name == BESTS else stops(CASES[name]))
+    if name == MEMORY:
+        found = [[asyncio.run(memory_of(1000))]]
+    elif name == BESTS:
+        found = asyncio.run(bests())
+    else:
+        found = asyncio.run(stops(CASES[name]))
     sys.stdout.write(json.dumps(found) + "\n")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
@@ -218,6 +218,44 @@ async def test_each_answer_shows_the_orders_and_positions_as_they_are_then(tmp_p
             await trade(by_hand, details, -1)
             assert [p.quantity for p in await made.positions() if p.instrument.con_id == con_id] == [-2]
             assert (await made.read_again(ACCOUNT, con_id)).quantity == -2
+
+
+async def test_what_is_left_of_an_order_is_what_the_last_message_about_it_shows(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, _, _option):
+        connection = made._session().client.conn
+        read, seen = connection.data_received, bytearray()
+
+        def reads(data: bytes) -> None:
+            seen.extend(data)
+            read(data)
+
+        vars(connection).update(data_received=reads)
+        async with person(gateway) as by_hand:
+            (stock,) = await by_hand.qualifyContractsAsync(Stock("AAPL", "SMART", "USD"))
+            await resting(by_hand, stock, "BUY", 3, 1.0)
+            (shown,) = await made.open_orders()
+        opened, status = (payload for payload in payloads(bytes(seen)) if payload.startswith((b"5\0", b"3\0")))
+        fields = status.split(b"\0")
+        fields[3], fields[4] = b"1", b"2"
+        for _ in range(3):
+            made._shown = {}
+            connection.hasData.emit(frame(opened) + frame(b"\0".join(fields)))
+            assert made._shown == {shown.perm_id: replace(shown, remaining=Decimal(2))}
+        made._shown = {}
+        connection.hasData.emit(frame(opened) + frame(status))
+        assert made._shown == {shown.perm_id: shown}
+        made._shown = None
+
+
+def frame(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        yield data[4:end]
+        data = data[end:]
 
 
 async def test_looks_share_an_answer_but_not_one_that_was_under_way(tmp_path: Path) -> None:
