@@ -523,6 +523,7 @@ class Closer:
             bar = Bar(cap.bound, now, told=False)
         if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
             bar = replace(bar, told=True)
+            self.write_decided()
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
             desk.say(desk.author.capped(closing, key[1], cap))
         self.bars[key] = bar
