@@ -227,7 +227,7 @@ async def test_what_is_left_of_an_order_is_what_the_last_message_about_it_shows(
 
         def reads(data: bytes) -> None:
             seen.extend(data)
-            read(data)
+            read(data)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
         vars(connection).update(data_received=reads)
         async with person(gateway) as by_hand:
@@ -267,15 +267,17 @@ async def test_looks_share_an_answer_but_not_one_that_was_under_way(tmp_path: Pa
         write = connection.sendMsg
 
         def sends(message: bytes) -> None:
-            write(message)
+            write(message)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
             if message[4:].startswith(b"16\0"):
                 asked.append(message)
                 left.set()
 
         vars(connection).update(sendMsg=sends)
-        rereads = await asyncio.gather(*(made.read_again(ACCOUNT, con_id) for _ in range(15)), made.open_orders())
+        by_the_way = asyncio.create_task(made.open_orders())
+        rereads = await asyncio.gather(*(made.read_again(ACCOUNT, con_id) for _ in range(15)))
+        assert await by_the_way == rereads[0].open_orders
         assert len(asked) == 1
-        assert len({id(reread.open_orders) for reread in rereads[:15]}) == 1
+        assert len({id(reread.open_orders) for reread in rereads}) == 1
 
         left.clear()
         under_way = asyncio.create_task(made.read_again(ACCOUNT, con_id))

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
+STEPS = 5
+"""Turns of the loop in which those who got an answer act on it: from the question over its askers to the socket."""
 
 
 class SharedQuestion(Generic[_T]):
@@ -31,6 +33,10 @@ class SharedQuestion(Generic[_T]):
         return await asyncio.shield(self._next)
 
     async def _send(self) -> _T:
+        waited = self._free.locked()
         async with self._free:
+            for _ in range(STEPS if waited else 0):
+                # Whoever has just got an answer acts on it first: an order must not leave behind a question.
+                await asyncio.sleep(0)
             self._next = None
             return await self._ask()

@@ -28,7 +28,7 @@ class Books:
 
 
 async def rest() -> None:
-    for _ in range(5):
+    for _ in range(15):
         await asyncio.sleep(0)
 
 
@@ -79,3 +79,23 @@ async def test_a_question_without_an_answer_is_raised_to_all_and_the_next_one_is
     await rest()
     books.sent[1].set_result("")
     assert await again == "before"
+
+
+async def test_who_got_an_answer_acts_on_it_before_the_next_question_leaves() -> None:
+    books = Books()
+    acted: list[int] = []
+
+    async def asks_and_acts() -> None:
+        await books.question.answer()
+        acted.append(len(books.sent))
+
+    first = asyncio.create_task(asks_and_acts())
+    await rest()
+    second = asyncio.create_task(books.question.answer())
+    await rest()
+    books.sent[0].set_result("")
+    await first
+    assert acted == [1]
+    await rest()
+    books.sent[1].set_result("")
+    await second
