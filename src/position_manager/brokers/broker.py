@@ -38,6 +38,13 @@ class QuoteHeard:
 
 
 @dataclass(frozen=True)
+class QuotesHeard:
+    """New quotes that have arrived together, in their order."""
+
+    quotes: tuple[QuoteHeard, ...]
+
+
+@dataclass(frozen=True)
 class PositionHeard:
     """The broker pushed a position: a signed quantity, 0 if it is gone."""
 
@@ -98,7 +105,15 @@ class Disconnected:
 
 
 BrokerEvent = (
-    QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | DetailsHeard | Disconnected
+    QuoteHeard
+    | QuotesHeard
+    | PositionHeard
+    | OrderHeard
+    | ExecutionHeard
+    | CommissionHeard
+    | CodeSaid
+    | DetailsHeard
+    | Disconnected
 )
 
 
@@ -168,7 +183,8 @@ class Broker(Protocol):
         """Of all clients, as far back as the broker tells them."""
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        """A position and all open orders, for the moment just before sending."""
+        """A position and all open orders, for the moment just before sending: from an answer to a question that left
+        after this call, never from one that was already under way. Several calls may share one answer."""
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         """What the session's accounts are worth now. A question that is not answered does not end the session."""

@@ -19,13 +19,17 @@ class Pace:
 
     async def turn(self) -> None:
         """For a question."""
-        await self._room(QUESTIONS)
+        await self.room()
         self.note()
 
+    async def room(self) -> None:
+        """Until a question may leave; it counts when it does, as several may share one."""
+        await self._room(QUESTIONS)
+
     async def order_turn(self) -> None:
-        """For the look at the books and the order that follows it."""
+        """For an order, before the look at the books that it follows. The question of that look, which several orders
+        may share, counts when it leaves."""
         await self._room(ORDERS - 1)
-        self.note()
         self.note()
 
     def note(self) -> None:

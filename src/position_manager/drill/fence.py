@@ -20,6 +20,7 @@ from position_manager.brokers.broker import (
     ExecutionHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
     Reread,
     Session,
 )
@@ -70,6 +71,10 @@ class Fence:
 
     def _pass(self, event: BrokerEvent) -> None:
         match event:
+            case QuotesHeard(quotes):
+                for quote in quotes:
+                    self._pass(quote)
+                return
             case PositionHeard(account, con_id, _):
                 ours = self._field.has(account, con_id)
             case ExecutionHeard(execution, _):

@@ -35,6 +35,7 @@ from position_manager.brokers.broker import (
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
 )
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
@@ -43,7 +44,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.halt import Halts, is_read_only_halt
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Position, Quote
 from position_manager.orders import evidence
 from position_manager.orders.closer import Closer
 from position_manager.orders.disaster_stops import DisasterStops
@@ -318,6 +319,7 @@ class Engine:
         desk, left = self.desk, 0
         if desk.opened is not None:
             try:
+                self.closer.write_decided()
                 left = len(desk.journal.open_intents())
                 desk.guard.keep(desk.journal)
             except JournalError as error:
@@ -331,7 +333,8 @@ class Engine:
         sync_at = None if self._syncing else desk.sync_at
         # While an order is being sent nothing is kept; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
-        others = (sync_at, self._connect_at, desk.advance_at, keep_at)
+        write_at = self.closer.write_due if desk.fault is None else None
+        others = (sync_at, self._connect_at, desk.advance_at, keep_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
@@ -352,6 +355,8 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            if desk.fault is None:
+                self.closer.write_in_time(now)
             self._keep_moved(now)
             self._go_on()
         except JournalError as error:
@@ -462,6 +467,7 @@ class Engine:
         if desk.fault is None:
             return
         desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
+        self.closer.write_decided()
         desk.fault = None
         self._searches.clear()
         self.orders.out_of_sight("the journal could not be written")
@@ -780,22 +786,39 @@ class Engine:
             self.desk.fatal = error
             self.desk.wake.set()
 
+    def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
+        """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
+        for heard in quotes:
+            try:
+                self._quote_heard(heard.con_id, heard.quote)
+            except JournalError as error:
+                # The others are looked at all the same.
+                self.desk.journal_failed(error)
+        for heard in quotes:
+            self.closer.quoted(heard.con_id)
+
+    def _quote_heard(self, con_id: int, quote: Quote) -> None:
+        desk, now = self.desk, self.desk.clock.now()
+        desk.guard.hear(con_id, quote)
+        if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+            self._probed.clear()
+            self._hear(link.ServersAnswer())
+        if quote.live and str(con_id) in desk.connection.suspended:
+            self._hear(link.LiveAgain(str(con_id)))
+        for unit in desk.guard.units_of(con_id):
+            self._look(unit, now)
+        if desk.guard.moved and self._keep_at is None:
+            desk.wake.set()
+
     def _heard(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
         match event:
             case QuoteHeard(con_id, quote):
-                desk.guard.hear(con_id, quote)
-                if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
-                    self._probed.clear()
-                    self._hear(link.ServersAnswer())
-                if quote.live and str(con_id) in desk.connection.suspended:
-                    self._hear(link.LiveAgain(str(con_id)))
-                for unit in desk.guard.units_of(con_id):
-                    self._look(unit, now)
-                if desk.guard.moved and self._keep_at is None:
-                    desk.wake.set()
+                self._quote_heard(con_id, quote)
                 self.closer.quoted(con_id)
+            case QuotesHeard(quotes):
+                self._quotes_heard(quotes)
             case PositionHeard(account, con_id, quantity):
                 known = self._pushed.get((account, con_id))
                 held = desk.guard.positions.get((account, con_id))

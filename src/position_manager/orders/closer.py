@@ -24,7 +24,7 @@ from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrde
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
+from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, quote_evidence
 from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
@@ -38,6 +38,8 @@ TRY_AGAIN = timedelta(seconds=5)
 """After a refusal by the gates, or a bound that was reached."""
 ASKED = timedelta(seconds=1)
 """After a refusal that a full sync may explain."""
+WRITE_WITHIN = timedelta(seconds=0.1)
+"""A decision waits no longer for the order that it shares a write to the disk with."""
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
@@ -60,6 +62,9 @@ class Closer:
         self._desk = desk
         self._orders = orders
         self.wings = Wings(desk)
+        self.sender = Sender(desk, Unwritten(self._write_unwritten, self._are_written))
+        self._unwritten: list[tuple[Closing, Mapping[str, object]]] = []
+        """Decisions that are not on disk yet, and what they were made on."""
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -119,7 +124,8 @@ class Closer:
         level: int = 0,
     ) -> None:
         """A unit is to be closed, or only a ``part`` of it, for a ``level`` of its partial targets. The decision is on
-        disk before anything follows from it, and with it that the level is done."""
+        disk before an order or a cancel follows from it: with the order if that leaves at once. A part is on disk at
+        once, and with it that the level is done."""
         desk, now = self._desk, self._desk.clock.now()
         if part is not None and not part:
             self._pass_level(unit, text, level)
@@ -183,15 +189,22 @@ class Closer:
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
                 desk.say(desk.author.shadowed(closing, quotes))
             return
-        with desk.journal.transaction():
-            for con_id in legs:
-                desk.journal.append("rule fired", unit.account, con_id, seen)
-            self._write(closing)
-            level_is_done = desk.guard.level_done(desk.journal, unit, level) if level else None
-        # Only now that it is on disk: an order that follows would otherwise outlive what it was for.
-        self._stands(closing)
-        if level_is_done is not None:
+        if level:
+            # With the mark that the level is done: an order that follows would otherwise outlive what it was for.
+            self.write_decided()
+            with desk.journal.transaction():
+                for con_id in legs:
+                    desk.journal.append("rule fired", unit.account, con_id, seen)
+                self._write(closing)
+                level_is_done = desk.guard.level_done(desk.journal, unit, level)
+            self._stands(closing)
             level_is_done()
+        else:
+            self._unwritten.append((closing, seen))
+            self._stands(closing)
+        if by or closing.combo:
+            # Whoever asked for it gets an answer now; a combination is written down apart from other orders.
+            self.write_decided()
         desk.say(desk.author.fired(closing, quotes))
         self.advance(closing)
 
@@ -209,6 +222,7 @@ class Closer:
     def widen(self, closing: Closing, unit: Unit, rule: str, text: str) -> None:
         """All of a unit is to be closed of which a part is being closed already."""
         desk, now = self._desk, self._desk.clock.now()
+        self.write_decided()
         whole = closing.whole(rule, text, now)
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         shown = {label: quote_evidence(quote) for label, quote in quotes.items()}
@@ -220,6 +234,36 @@ class Closer:
         self._stands(whole)
         desk.say(desk.author.fired(whole, quotes))
         self.advance(whole)
+
+    def write_decided(self) -> None:
+        """Write down what was decided and is not on disk yet. Raises JournalError; then it is still to be written."""
+        if self._unwritten:
+            with self._desk.journal.transaction():
+                self._write_unwritten()
+            self._are_written()
+
+    def write_in_time(self, now: datetime) -> None:
+        """The same, but leave it to the order that is under way for a moment: they share one write to the disk."""
+        due = self.write_due
+        if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
+            self.write_decided()
+
+    @property
+    def write_due(self) -> datetime | None:
+        """When decisions must be on disk, if some are not."""
+        return self._unwritten[0][0].decided + WRITE_WITHIN if self._unwritten else None
+
+    def _write_unwritten(self) -> None:
+        """Within a transaction, after whose end `_are_written` is to be called."""
+        for closing, seen in self._unwritten:
+            for con_id in closing.legs:
+                self._desk.journal.append("rule fired", closing.account, con_id, seen)
+            standing = self.closings.get(closing.unit)
+            if standing is not None:
+                self._keep(standing)
+
+    def _are_written(self) -> None:
+        self._unwritten.clear()
 
     def would_have(self, unit: Unit) -> str | None:
         """In shadow: the rule that would have closed the unit."""
@@ -250,6 +294,7 @@ class Closer:
         """The decision no longer stands; the rules hold again once what rests is cancelled. ``level_left``: the partial
         target that it is for is not done after all."""
         desk = self._desk
+        self.write_decided()
         unit = desk.guard.unit(closing.unit)
         undone: Callable[[], None] | None = None
         with desk.journal.transaction():
@@ -389,6 +434,7 @@ class Closer:
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
+                    self.write_decided()
                     self._orders.cancel(intent, why)
                 case CapReached():
                     self._capped(closing, leg, move)
@@ -570,7 +616,7 @@ class Closer:
             decided = closing.legs[leg.instrument.con_id]
             leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
             wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves)
-            intent = await clear_and_send(desk, wish)
+            intent = await self.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             bar = self.bars.get((closing.unit, label))
@@ -629,6 +675,7 @@ class Closer:
             bar = Bar(cap.bound, now, told=False)
         if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
             bar = replace(bar, told=True)
+            self.write_decided()
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
             desk.say(desk.author.capped(closing, key[1], cap))
         self.bars[key] = bar
@@ -641,6 +688,7 @@ class Closer:
 
     def _closed(self, closing: Closing, left: Sequence[Position]) -> None:
         desk, wings = self._desk, {leg.instrument.con_id for leg in left}
+        self.write_decided()
         if any(desk.guard.positions.get((closing.account, con_id)) for con_id in closing.leaves):
             with desk.journal.transaction():
                 self._drop(closing)

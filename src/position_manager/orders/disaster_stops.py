@@ -17,7 +17,7 @@ from position_manager.orders.evidence import OpenOrder, resting
 from position_manager.orders.followed_orders import FollowedOrders
 from position_manager.orders.gates import closable
 from position_manager.orders.intents import closing_side
-from position_manager.orders.sending import NotSentError, Wish, clear_and_send
+from position_manager.orders.sending import NotSentError, Wish
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
 
@@ -76,7 +76,7 @@ class DisasterStops:
     async def _send(self, unit: Unit, wish: Wish) -> None:
         desk = self._desk
         try:
-            await clear_and_send(desk, wish)
+            await self._closer.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             if self._refused.get(wish.leg.key) != gates:

@@ -29,9 +29,11 @@ from position_manager.brokers.broker import (
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
     Reread,
     Session,
 )
+from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.config import Config
 from position_manager.engine.engine import Engine
 from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
@@ -343,6 +345,13 @@ class World:
         self.tell(CodeSaid(code, status, order.sent.order_id))
 
     def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
+        self.tell(self._quoted(con_id, bid, ask, **more))
+
+    def quote_together(self, con_ids: Collection[int], bid: str | None, ask: str | None) -> None:
+        """The same prices for several contracts, in one piece of the stream."""
+        self.tell(QuotesHeard(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
+
+    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteHeard:
         quote = Quote(
             self.clock.now(),
             None if bid is None else Decimal(bid),
@@ -350,7 +359,7 @@ class World:
             **more,  # type: ignore[arg-type]  # a test's own fields
         )
         self.quotes[con_id] = quote
-        self.tell(QuoteHeard(con_id, quote))
+        return QuoteHeard(con_id, quote)
 
     def tell(self, event: BrokerEvent) -> None:
         if self.port is not None and not self.deaf:
@@ -377,6 +386,7 @@ class PortBroker:
         self.watched: set[int] = set()
         self._hear: Callable[[BrokerEvent], None] | None = None
         self.open = False
+        self._all_open_orders = SharedQuestion(self._answer_open_orders)
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
         self._hear = hear
@@ -384,6 +394,9 @@ class PortBroker:
     def say(self, event: BrokerEvent) -> None:
         if not self.open or self._hear is None:
             return
+        if isinstance(event, QuotesHeard):
+            event = QuotesHeard(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
+            self.world.quoted |= {quote.con_id for quote in event.quotes}
         if isinstance(event, QuoteHeard):
             if event.con_id not in self.watched:
                 return
@@ -430,8 +443,13 @@ class PortBroker:
         )
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
+        return await self._all_open_orders.answer()
+
+    async def _answer_open_orders(self) -> tuple[OpenOrder, ...]:
+        """As they are when the question arrives, which is as old as an answer can be."""
+        orders = self._open_orders()
         await self._ask("open orders")
-        return self._open_orders()
+        return orders
 
     def _open_orders(self) -> tuple[OpenOrder, ...]:
         return tuple(
@@ -466,8 +484,8 @@ class PortBroker:
 
     async def read_again(self, account: str, con_id: int) -> Reread:
         time = self.world.clock.now()
-        await self._ask("open orders")
-        return Reread(time, self.world.shown_position(con_id, account), self._open_orders())
+        orders = await self._all_open_orders.answer()
+        return Reread(time, self.world.shown_position(con_id, account), orders)
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         time = self.world.clock.now()

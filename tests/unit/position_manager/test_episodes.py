@@ -169,6 +169,8 @@ def test_a_decision_about_the_position_before_is_withdrawn(
         await manager.start()
         manager.engine.closer.decide(manager.engine.desk.guard.units[0], "stop", "a test")
         at.quote(42, "0.80", "2.60")
+        # As long as a decision without an order may take to be on disk.
+        await at.clock.advance(0.1)
         await manager.kill()
         at.orders.clear()
         at.received.clear()

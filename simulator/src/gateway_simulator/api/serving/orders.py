@@ -23,6 +23,8 @@ class Orders:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._listed: dict[tuple[int, int], tuple[Order, tuple[bytes, bytes]]] = {}
+        """The frames of the last list of open orders: most orders are the same in the next one."""
         self.handlers: Mapping[type, Handler] = {
             requests.OpenOrders: self._open_orders,
             requests.AllOpenOrders: self._all_open_orders,
@@ -45,9 +47,15 @@ class Orders:
 
     def _list(self, orders: list[Order]) -> Iterable[bytes]:
         self._desk.may_order()
+        before, self._listed = self._listed, {}
         for order in orders:
-            yield messages.open_order(order, self._desk.server_version)
-            yield messages.order_status(order)
+            key = order.client_id, order.order_id
+            known = before.get(key)
+            if known is None or known[0] is not order:
+                frames = messages.open_order(order, self._desk.server_version), messages.order_status(order)
+                known = order, frames
+            self._listed[key] = known
+            yield from known[1]
         yield messages.open_order_end()
 
     def _auto_open_orders(self, _: requests.AutoOpenOrders) -> Iterable[bytes]:
