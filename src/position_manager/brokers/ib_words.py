@@ -32,7 +32,9 @@ def execution_of(contract: Contract, told: Any, magnifier: int) -> Execution | N
         return None
     time = told.time if told.time.tzinfo is not None else told.time.replace(tzinfo=UTC)
     fill = Fill(told.execId, number(told.shares), in_currency(number(told.price), magnifier), time)
-    return Execution(told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef)
+    return Execution(
+        told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef, int(told.clientId)
+    )
 
 
 def completed_of(trade: Trade) -> CompletedOrder:

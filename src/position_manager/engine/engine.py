@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -37,7 +37,8 @@ from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halts, is_read_only_halt
+from position_manager.engine.halt import Halt, Halts, is_read_only_halt
+from position_manager.engine.rivals import Rivals
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
 from position_manager.model import Instrument, Position
@@ -120,11 +121,13 @@ class Engine:
         halts: Halts,
         jitter: Callable[[], float],
         on_loop: Callable[[], None] = lambda: None,
+        claim: Callable[[Iterable[str]], str] = lambda _accounts: "",
         patience: evidence.Patience = PATIENCE,
         link_patience: link.Patience | None = None,
     ) -> None:
         """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
+        ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
         Without a ``link_patience`` the configuration says when the gateway restarts."""
         now, halted = clock.now(), halts.record.read()
         link_patience = link_patience or link.patience_with_restart(
@@ -151,6 +154,8 @@ class Engine:
         self._open_journal = open_journal
         self._jitter = jitter
         self._on_loop = on_loop
+        self._claim = claim
+        self._rival: Halt | None = None
         self._patience = patience
         self._link_patience = link_patience
         self._searches = Searches()
@@ -357,6 +362,8 @@ class Engine:
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
         self._forget_far_times(now)
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), now)
         self._read_halts()
         self._hear(link.Tick())
         self._ask_for_the_login()
@@ -559,15 +566,34 @@ class Engine:
         desk = self.desk
         if self._unwritten_halt is not None:
             self._write_halt(self._unwritten_halt)
-        halts = desk.halts.read()
-        if halts and not desk.halted:
+        halts, rival = desk.halts.read(), self._rival_now()
+        before = desk.halted[: len(desk.halted) - (self._rival is not None)]
+        if halts and not before:
             desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
-        elif desk.halted and not halts:
+        elif before and not halts:
             desk.say(desk.author.resumed())
-        desk.halted = halts
+        self._note_rival(rival)
+        desk.halted = (*halts, *(() if rival is None else (rival,)))
         ended = desk.halts.record.read() is None and self._unwritten_halt is None
         if desk.connection.halted is not None and ended:
             self._hear(link.Resumed())
+
+    def _rival_now(self) -> Halt | None:
+        return None if self.desk.rivals is None else self.desk.rivals.halt(self.desk.clock.now())
+
+    def _note_rival(self, rival: Halt | None) -> None:
+        """Report another manager once, and that it is gone."""
+        desk, before = self.desk, self._rival
+        self._rival = rival
+        if rival is not None and before is None:
+            desk.say(desk.author.rival(rival.reason, rival.remedy))
+            if not desk.journal.empty:
+                # What is held when a journal is new is no news; an event in it would make it so.
+                desk.journal.append("another manager", "", 0, {"why": rival.reason})
+        elif before is not None and rival is None:
+            desk.say(desk.author.rival_gone())
+            desk.sync_soon()
+            desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
 
     async def _connect(self) -> None:
         """Attempts until one succeeds; what comes after the last one is the connection's to say."""
@@ -611,10 +637,17 @@ class Engine:
                 journal.close()
                 raise
             desk.opened = journal
+            if desk.config.mode.sends:
+                desk.rivals = Rivals(
+                    desk.broker.client_id, lambda ref: journal.intent_of_ref(ref) is not None, journal.created
+                )
             desk.broker.know(desk.instruments.values())
             desk.read_locks()
         elif desk.journal.stamp.accounts != frozenset(desk.accounts):
             raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), desk.clock.now())
+            self._read_halts()
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
         self._renewed.clear()
@@ -677,6 +710,9 @@ class Engine:
         guarded = frozenset(desk.accounts)
         today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
+        if desk.rivals is not None:
+            desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
+            self._read_halts()
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
             desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat

@@ -285,6 +285,10 @@ class JournalReader:
         mode, accounts = self._one("SELECT mode, accounts FROM stamp")
         return Stamp(mode, frozenset(json.loads(accounts)))
 
+    @property
+    def created(self) -> datetime:
+        return datetime.fromisoformat(self._one("SELECT created FROM stamp")[0])
+
     def intent(self, intent_id: str) -> Intent:
         """Raises KeyError for an id that is not in the journal."""
         found = self._intents("i.id = ?", intent_id)

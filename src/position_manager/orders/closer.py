@@ -361,7 +361,7 @@ class Closer:
     def _would_bar(self, leg: Position, *, approved: bool) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
-        if desk.halts.read():
+        if desk.read_halts():
             return "halted"
         outside_rth = desk.config.orders.outside_rth or approved
         if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
@@ -511,7 +511,7 @@ class Closer:
         desk = self._desk
         if not desk.config.mode.sends:
             raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
-        if halts := desk.halts.read():
+        if halts := desk.read_halts():
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
         for closing in under_way:

@@ -58,6 +58,8 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
     account, con_id = leg.key
     reread = await broker.read_again(account, con_id)
     now, link = desk.clock.now(), desk.connection
+    if desk.rivals is not None:
+        desk.rivals.see(desk.accounts, reread.open_orders, (), now)
     lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
     holding = journal.holding(account, con_id)
     minute, day = windows(now)
@@ -68,7 +70,7 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
         now=now,
         ready=link.may_send,
         link=link.phase,
-        halts=desk.halts.read(),
+        halts=desk.read_halts(),
         mode=config.mode.value,
         sending_mode=config.mode.sends,
         lock=None if lock is None else lock.reason,

@@ -121,6 +121,24 @@ class Author:
     def resumed(self) -> Message:
         return self._say("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
 
+    def rival(self, reason: str, remedy: str) -> Message:
+        return self._say(
+            "another_manager",
+            Severity.ALERT,
+            "Another position manager guards this account: nothing is sent",
+            reason,
+            f"What to do: {remedy}.",
+            dedupe_key="rival",
+        )
+
+    def rival_gone(self) -> Message:
+        return self._say(
+            "manager_alone",
+            Severity.INFO,
+            "No other position manager is seen any more: orders may be sent again",
+            recovery_of="rival",
+        )
+
     def reloaded(self) -> Message:
         return self._say("reloaded", Severity.INFO, "New rules are in force")
 

@@ -246,7 +246,7 @@ class World:
             order.over = "Filled"
         fill = Fill(f"0000.{len(self.executions):04x}.01.01", Decimal(quantity), Decimal(price), self.clock.now())
         ref = order.sent.ref if order.client_id == 100 else ""
-        execution = Execution(account, con_id, side, fill, order.perm_id, ref)
+        execution = Execution(account, con_id, side, fill, order.perm_id, ref, order.client_id)
         self.executions.append(execution)
         if self.lag and ref:
             self.unseen.append((order, execution))
