@@ -89,6 +89,25 @@ class DetailsHeard:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A holding of a kind that cannot be guarded, such as a CFD or a bond. ``kind`` is IB's word for it."""
+
+    account: str
+    con_id: int
+    label: str
+    kind: str
+    quantity: Decimal
+    currency: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOutHeard:
+    """All holdings that `positions` leaves out, told just before its answer."""
+
+    held: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
 class Disconnected:
     """The session is over; nothing more will be heard of it."""
 
@@ -96,8 +115,9 @@ class Disconnected:
 
 
 BrokerEvent = (
-    QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | DetailsHeard | Disconnected
-)
+    QuoteHeard | PositionHeard | OrderHeard | ExecutionHeard | CommissionHeard | CodeSaid | DetailsHeard
+    | LeftOutHeard | Disconnected
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

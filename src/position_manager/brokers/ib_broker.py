@@ -41,6 +41,8 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOut,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
@@ -269,8 +271,8 @@ class IbBroker:
     async def positions(self) -> tuple[Position, ...]:
         held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
-        for left_out in {p.contract.localSymbol for p in held if kind_of(p.contract) is None}:
-            _log.warning("%s is neither stock, option nor future: it is not guarded", left_out)
+        left_out = (p for p in held if kind_of(p.contract) is None)
+        self._hear(LeftOutHeard(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
         await self._details([contract for contract in contracts if self._book.lacks(contract)])
         old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
         if old and self._refreshing is None:
@@ -485,6 +487,11 @@ class IbBroker:
 
 async def _market_rule(rule: int, ib: IB) -> Any:
     return await ib.reqMarketRuleAsync(rule)
+
+
+def _left_out(account: str, contract: Contract, quantity: Decimal) -> LeftOut:
+    label = contract.localSymbol or contract.symbol or f"contract {contract.conId}"
+    return LeftOut(account, contract.conId, label, contract.secType, quantity, contract.currency)
 
 
 def _nobody(_event: BrokerEvent) -> None:

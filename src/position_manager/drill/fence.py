@@ -16,6 +16,7 @@ from position_manager.brokers.broker import (
     BrokerEvent,
     CodeSaid,
     ExecutionHeard,
+    LeftOutHeard,
     PositionHeard,
     QuoteHeard,
     Reread,
@@ -76,6 +77,8 @@ class Fence:
                 ours = con_id == self._field.con_id
             case CodeSaid():
                 ours = event.con_id in (0, self._field.con_id)
+            case LeftOutHeard():
+                ours = False
             case _:
                 ours = True
         if ours and not self._dead:

@@ -29,6 +29,7 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
@@ -38,6 +39,7 @@ from position_manager.config import Config, Mode
 from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
 from position_manager.engine.halt import Halt, Halts, is_read_only_halt
+from position_manager.engine.left_out import LeftOuts
 from position_manager.engine.rivals import Rivals
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
@@ -160,6 +162,7 @@ class Engine:
         self._link_patience = link_patience
         self._searches = Searches()
         self._syncing = False
+        self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
         self._pushed: dict[Key, Decimal] = {}
         self._absent: set[Key] = set()
         """Holdings that the last list of positions lacked without an explanation."""
@@ -824,6 +827,9 @@ class Engine:
             case CodeSaid():
                 if not self.orders.said(event):
                     self._code(event)
+            case LeftOutHeard(left_out):
+                for each in self.left_out.hear(left_out, desk.accounts, now):
+                    desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsHeard():
                 desk.sync_soon()
             case Disconnected(why):
@@ -921,6 +927,7 @@ class Engine:
     def _watch_the_unprotected(self, now: datetime) -> None:
         """Tell of units that have been unprotected for long while their market is open, and of the end of it."""
         desk, before = self.desk, self._unprotected_since
+        self.left_out.look(now)
         self._unprotected_since = {}
         for unit in desk.guard.units:
             verdict = desk.guard.verdicts.get(unit.key)

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ib_connection.accounts import masked
 from position_manager.engine.engine import Engine
+from position_manager.engine.left_out import Unguarded
 from position_manager.model import Quote
 from position_manager.orders.caps import windows
 from position_manager.reports.status import IntentStatus, LegStatus, LockStatus, Status, UnitStatus
@@ -36,7 +37,10 @@ def status_of(engine: Engine, config_path: str) -> Status:
         halts=tuple(f"{halt.reason} (to end it: {halt.remedy})" for halt in desk.halted),
         degraded=tuple(sorted(desk.connection.degraded)),
         last_sync=engine.last_sync,
-        units=tuple(_unit(engine, unit, now) for unit in desk.guard.units),
+        units=(
+            *(_unit(engine, unit, now) for unit in desk.guard.units),
+            *map(_left_out, engine.left_out.present.values()),
+        ),
         intents=()
         if journal is None
         else tuple(
@@ -138,6 +142,30 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
             )
             for leg in unit.legs
         ),
+    )
+
+
+def _left_out(each: Unguarded) -> UnitStatus:
+    held = each.held
+    return UnitStatus(
+        account=masked(held.account),
+        key=f"{masked(held.account)} contract {held.con_id}",
+        name=held.label,
+        group=None,
+        quantity=held.quantity,
+        entry=Decimal(0),
+        price=None,
+        profit=None,
+        currency=held.currency,
+        verdict="unprotected",
+        text=f"{Cause.KIND}: {each.text}",
+        rules=(),
+        stop=None,
+        target=None,
+        unprotected_seconds=each.count.in_session,
+        unprotected_since=each.count.since,
+        # It has no quote, and none is missing.
+        legs=(),
     )
 
 

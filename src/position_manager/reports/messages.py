@@ -157,6 +157,16 @@ class Author:
             fields=(("account", masked(account)),),
         )
 
+    def left_out(self, label: str, account: str, quantity: Decimal, text: str) -> Message:
+        return self._say(
+            "not_supported",
+            Severity.ALERT,
+            f"{label} cannot be guarded",
+            f"{quantity} held: {text}. Watch it yourself.",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"not supported/{account}/{label}",
+        )
+
     def moved(self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause) -> Message:
         kind = "position_closed" if not quantity else "position_opened" if not before else "position_changed"
         severity = Severity.INFO if cause is Cause.USER else Severity.WARNING

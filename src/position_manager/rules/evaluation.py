@@ -76,6 +76,7 @@ class Cause(StrEnum):
     LOCKED = "locked"
     CANNOT_CLOSE = "cannot be closed"
     BLOCKED = "guarded, but would be blocked"
+    KIND = "kind not supported"
 
 
 @dataclass(frozen=True)

@@ -324,10 +324,11 @@ class Service:
     def _line(self) -> str:
         """How it stands, in one line."""
         desk = self.engine.desk
+        left_out = len(self.engine.left_out.present)
         blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())
         counts = {
-            "positions": len(desk.guard.units),
-            "unprotected": blind,
+            "positions": len(desk.guard.units) + left_out,
+            "unprotected": blind + left_out,
             "closing": len(self.engine.closer.closings),
             "locked": len(desk.locks),
         }
