@@ -32,6 +32,7 @@ from position_manager.reports.explain import NotFoundError, explain, label_of, w
 from position_manager.reports.status import Status, UnitStatus
 from position_manager.rules.rule_set import Section
 from position_manager.service.control import (
+    AskAccept,
     AskClose,
     AskPrice,
     AskRelease,
@@ -224,6 +225,11 @@ def release(paths: Paths, options: argparse.Namespace) -> int:
     return OK
 
 
+def accept_account(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskAccept(account=options.account, by=_person())).text)
+    return OK
+
+
 def reload(paths: Paths, _options: argparse.Namespace) -> int:
     _say(ask(paths.socket, AskReload()).text)
     return OK
@@ -355,6 +361,8 @@ def _parser() -> argparse.ArgumentParser:
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
     releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
+    accepts = add("accept-account", accept_account, "Guard an account too that is new in the session.")
+    accepts.add_argument("account", metavar="ACCOUNT", help="its number, also as `status` shows it")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
     moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")

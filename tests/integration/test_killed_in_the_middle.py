@@ -36,7 +36,7 @@ gateway: {port: %s}
 positions:
   - {match: {symbol: SPY, kind: OPT}, stop: {price: 20}}
 orders: {step_seconds: 0.2}
-caps: {orders_per_minute: 1000}
+caps: {orders_per_minute: 1000, orders_per_day: 100000}
 """
 
 

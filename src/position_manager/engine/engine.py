@@ -17,6 +17,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from host_service import gateway_login
+from ib_connection.accounts import masked, masked_list
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
 from position_manager.brokers.broker import (
@@ -152,6 +153,8 @@ class Engine:
         self.why = "starting"
         self.last_sync: datetime | None = None
         self.losses = 0
+        self.new_accounts: tuple[str, ...] = ()
+        """Accounts of the session that nobody has accepted yet: nothing in them is guarded."""
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
@@ -628,9 +631,9 @@ class Engine:
     def _begin_session(self, accounts: tuple[str, ...]) -> None:
         desk = self.desk
         wanted = desk.config.accounts
-        desk.accounts = tuple(account for account in accounts if not wanted or account in wanted)
+        shown = tuple(account for account in accounts if not wanted or account in wanted)
         if desk.opened is None:
-            journal = self._open_journal(frozenset(desk.accounts))
+            journal = self._open_journal(frozenset(shown))
             try:
                 journal.recover()
                 desk.guard.restore(journal)
@@ -646,8 +649,9 @@ class Engine:
                 )
             desk.broker.know(desk.instruments.values())
             desk.read_locks()
-        elif desk.journal.stamp.accounts != frozenset(desk.accounts):
-            raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
+        elif not desk.journal.stamp.accounts <= frozenset(shown):
+            raise RefusedError("The session lacks accounts that the one before it had; restart the position manager.")
+        self._admit(shown)
         if desk.rivals is not None:
             desk.rivals.see_on_host(self._claim(desk.accounts), desk.clock.now())
             self._read_halts()
@@ -656,6 +660,34 @@ class Engine:
         self._renewed.clear()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
+
+    def _admit(self, shown: tuple[str, ...]) -> None:
+        """Guard the accounts that the journal knows and those that the configuration names. Any other is new: it is
+        reported, and not touched before a person accepts it."""
+        desk = self.desk
+        config, known = desk.config, desk.journal.stamp.accounts
+        new = [account for account in shown if account not in known]
+        named = [account for account in new if account in (*config.accounts, *config.expected_accounts)]
+        if named:
+            desk.journal.accept(named, "the configuration")
+        self.new_accounts = tuple(account for account in new if account not in named)
+        desk.accounts = tuple(account for account in shown if account not in self.new_accounts)
+        for account in self.new_accounts:
+            desk.say(desk.author.new_account(account))
+
+    def accept_account(self, account: str, *, by: str) -> str:
+        """A person has decided that a new account is guarded too; what is done, as a sentence. Raises RefusedError."""
+        desk = self.desk
+        found = [new for new in self.new_accounts if account in (new, masked(new))]
+        if len(found) != 1:
+            waiting = f"these wait: {masked_list(self.new_accounts)}" if self.new_accounts else "none waits"
+            raise RefusedError(f"{masked(account)} is no new account of this session; {waiting}.")
+        desk.journal.accept(found, by)
+        self.new_accounts = tuple(new for new in self.new_accounts if new not in found)
+        desk.accounts = (*desk.accounts, *found)
+        desk.say(desk.author.account_accepted(found[0], by))
+        desk.sync_soon()
+        return f"{masked(found[0])} is guarded from the next sync on, by the same rules."
 
     # ----- a full sync
 

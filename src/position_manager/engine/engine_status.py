@@ -31,6 +31,7 @@ def status_of(engine: Engine, config_path: str) -> Status:
         version=release(),
         mode=desk.config.mode.value,
         accounts=tuple(masked(account) for account in desk.accounts),
+        new_accounts=tuple(masked(account) for account in engine.new_accounts),
         phase=desk.connection.phase.value,
         since=engine.since,
         why="" if engine.ready else engine.why,

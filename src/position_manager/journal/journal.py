@@ -141,7 +141,8 @@ class UnsettledError(JournalError):
 
 @dataclass(frozen=True)
 class Stamp:
-    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts."""
+    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts. A session may have more of them: those
+    are new, and must be accepted (`Journal.accept`)."""
 
     mode: str
     accounts: frozenset[str]
@@ -520,13 +521,22 @@ class Journal(JournalReader):
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._check()
         # Before the migration: the journal of somebody else stays as it is.
-        if self.stamp != stamp:
+        # An account that is new to it is not guarded before a person accepts it.
+        if self.stamp.mode != stamp.mode or not self.stamp.accounts <= stamp.accounts:
             raise JournalMismatchError(
                 f"journal {self.path}: it belongs to {self.stamp}; this is {stamp}. "
                 "Name another file for this mode and these accounts; never share one."
             )
         if self._version < SCHEMA_VERSION:
             self._migrate()
+
+    def accept(self, accounts: Iterable[str], by: str) -> None:
+        """The journal is for these accounts too from now on."""
+        accepted = frozenset(accounts)
+        with self.transaction():
+            self._write("UPDATE stamp SET accounts = ?", json.dumps(sorted(self.stamp.accounts | accepted)))
+            for account in sorted(accepted):
+                self.append("account accepted", account, 0, {"by": by})
 
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""

@@ -121,6 +121,21 @@ class Author:
     def resumed(self) -> Message:
         return self._say("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
 
+    def new_account(self, account: str) -> Message:
+        return self._say(
+            "new_account",
+            Severity.ALERT,
+            f"New account {masked(account)}: nothing in it is guarded",
+            "The session manages an account that the journal does not know. The others are guarded as before.",
+            f"To guard it too: position-manager accept-account '{masked(account)}'. To leave it out for good, name the "
+            "others in the configuration (accounts).",
+            dedupe_key=f"account/{account}",
+        )
+
+    def account_accepted(self, account: str, by: str) -> Message:
+        title = f"Account {masked(account)} was accepted by {by}: it is guarded too"
+        return self._say("account_accepted", Severity.INFO, title, recovery_of=f"account/{account}")
+
     def rival(self, reason: str, remedy: str) -> Message:
         return self._say(
             "another_manager",

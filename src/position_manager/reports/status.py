@@ -89,7 +89,8 @@ class Status:
 
     ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
     the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
-    profit that executions since midnight (of the rules' time zone) realised, by currency.
+    profit that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of
+    the session that nobody has accepted: nothing in them is guarded.
     """
 
     time: datetime
@@ -108,6 +109,7 @@ class Status:
     orders_today: int
     realized: dict[str, Decimal]
     config: str
+    new_accounts: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

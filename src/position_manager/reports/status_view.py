@@ -24,7 +24,7 @@ _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "
 
 def in_order(status: Status) -> bool:
     """Whether orders may be sent and nothing waits for a person."""
-    return status.phase == Phase.READY and not status.halts and not status.locks
+    return status.phase == Phase.READY and not status.halts and not status.locks and not status.new_accounts
 
 
 def next_step(status: Status) -> str:
@@ -39,6 +39,8 @@ def next_step(status: Status) -> str:
         return f"Look at the gateway: gateway-watch status. {status.why}".rstrip()
     if status.phase != Phase.READY:
         return "Wait: it goes on by itself."
+    if status.new_accounts:
+        return f"Guard the new account too: position-manager accept-account '{status.new_accounts[0]}'"
     blind = next((unit for unit in status.units if unit.verdict == "unprotected" and not _closed(unit)), None)
     if blind is not None:
         return f"{blind.name} is not guarded: {blind.text}"
@@ -59,6 +61,8 @@ def show(status: Status, console: Console) -> None:
     if status.degraded:
         _row(console, "Data", f"farms down: {', '.join(status.degraded)}", "yellow")
     _row(console, "Accounts", ", ".join(status.accounts) or "not known yet")
+    for account in status.new_accounts:
+        _row(console, "New", f"account {account} is NOT guarded until it is accepted", "bold red")
     synced = f"{_ago(status.last_sync, status.time)} ago" if status.last_sync else "not yet"
     realized = ", ".join(f"{_money(money)} {currency}" for currency, money in sorted(status.realized.items()))
     _row(console, "Synced", f"{synced}; orders in 24 h: {status.orders_today}; realised today: {realized or 'nothing'}")

@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.refused import RefusedError
 from position_manager.reports.status import Status
@@ -50,6 +51,9 @@ class Actions(Protocol):
 
     def release(self, what: str, *, by: str) -> str:
         """End a lock; what was done."""
+
+    def accept_account(self, account: str, *, by: str) -> str:
+        """Guard a new account of the session too; what was done."""
 
     def reload(self) -> str:
         """Read the configuration anew; what was done."""
@@ -85,6 +89,14 @@ class AskRelease(_Request):
     by: _Text
 
 
+class AskAccept(_Request):
+    """Guard a new account of the session too."""
+
+    ask: Literal["accept-account"] = "accept-account"
+    account: _Text
+    by: _Text
+
+
 class AskReload(_Request):
     """Read the configuration anew."""
 
@@ -99,7 +111,7 @@ class AskPrice(_Request):
     price: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
-Request = AskStatus | AskClose | AskRelease | AskReload | AskPrice
+Request = AskStatus | AskClose | AskRelease | AskAccept | AskReload | AskPrice
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -169,6 +181,9 @@ class Server:
             case AskRelease():
                 _log.warning("%s asks to release %s", request.by, request.what)
                 return Answer(done=True, text=actions.release(request.what, by=request.by))
+            case AskAccept():
+                _log.warning("%s accepts account %s", request.by, masked(request.account))
+                return Answer(done=True, text=actions.accept_account(request.account, by=request.by))
             case AskReload():
                 return Answer(done=True, text=actions.reload())
             case AskPrice():

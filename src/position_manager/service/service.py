@@ -270,6 +270,13 @@ class Service:
         except JournalError as error:
             raise RefusedError(str(error)) from error
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        """Raises RefusedError."""
+        try:
+            return self.engine.accept_account(account, by=by)
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
     def reload(self) -> str:
         """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
         desk = self.engine.desk

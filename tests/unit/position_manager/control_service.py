@@ -37,6 +37,10 @@ class Service:
             raise RefusedError("Nothing in DU1234567 is called unknown.")
         return f"{what} is released"
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        self.heard.append(("accept-account", account, by))
+        return f"{account} is guarded"
+
     def reload(self) -> str:
         raise RefusedError("pm.yml:3: mode: must be one of sim, shadow, paper, live")
 

@@ -307,10 +307,12 @@ def test_a_transaction_holds_together_or_not_at_all(journal: Journal) -> None:
 
 def test_another_mode_or_account_refuses_it(journal: Journal, path: Path) -> None:
     journal.close()
-    for stamp in (Stamp("live", frozenset({ACCOUNT})), Stamp("paper", frozenset({ACCOUNT, "DU7654321"}))):
+    for stamp in (Stamp("live", frozenset({ACCOUNT})), Stamp("paper", frozenset({"DU7654321"}))):
         with pytest.raises(JournalMismatchError, match=r"belongs to mode paper, accounts DU\*\*\*\*\*67; this is mode"):
             opened(path, stamp=stamp)
     opened(path).close()
+    with opened(path, stamp=Stamp("paper", frozenset({ACCOUNT, "DU7654321"}))) as journal:
+        assert journal.stamp == STAMP, "an account that is new is not the journal's before it is accepted"
     with pytest.raises(ValueError, match="at least one account"):
         opened(path, stamp=Stamp("paper", frozenset()))
 
