@@ -77,7 +77,10 @@ class Closer:
         """Decisions of former runs."""
         for (_, _, rule), data in journal.memory().items():
             if rule.startswith(_KEPT):
-                self._stands(Closing.from_json(data))
+                try:
+                    self._stands(Closing.from_json(data))
+                except ValueError as error:
+                    raise journal.damaged_memory(rule, error) from error
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
