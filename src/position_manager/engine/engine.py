@@ -789,7 +789,9 @@ class Engine:
             case HoldingSeen((account, con_id), quantity, first):
                 if not first and quantity:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
-            case HoldingMoved((account, con_id), held, quantity, cause):
+            case HoldingMoved((account, con_id), held, quantity, cause, crossed):
+                if crossed:
+                    desk.say(author.crossed(desk.label(con_id), account, quantity))
                 desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
                 if quantity:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")

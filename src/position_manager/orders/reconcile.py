@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 from position_manager.journal.journal import Holding, Journal
@@ -72,6 +72,8 @@ class HoldingMoved:
     before: Decimal
     quantity: Decimal
     cause: Cause
+    crossed: bool = False
+    """Whether it went through zero because somebody else closed it while our close was being filled."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,13 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             journal.count_holding(*key, now, "first seen", others[key], average=sync.averages.get(key))
             yield HoldingSeen(key, now, first)
             continue
+        if now == before and _sum(others[key]):
+            # Positions are asked for first: these executions are younger, and not in this one yet. If they counted now,
+            # nothing would explain the position of the next sync.
+            search = searches.holdings.get(key, Search()).again(sync.snapshot)
+            if not search.exhausted(sync.snapshot.time, sync.patience):
+                searches.holdings[key] = search
+                continue
         account = _account(key, before or ZERO, now, others[key], delivered, sync, searches)
         searches.holdings[key] = account.search
         if account.cause is not None:
@@ -189,12 +198,32 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             if now != before or others[key] or anew or average != _average(counted.get(key)):
                 journal.count_holding(*key, now, cause, others[key], average=average, anew=anew)
             if cause is not Cause.NONE:
-                yield HoldingMoved(key, before or ZERO, now, cause)
+                past = journal.intents(*key)[-1:]
+                crossed = bool(past) and crosses(past[0], now, others[key])
+                if crossed:
+                    journal.append(
+                        "crossed zero", *key, {"quantity": now, "ours": past[0].filled, "intent": past[0].id}
+                    )
+                yield HoldingMoved(key, before or ZERO, now, cause, crossed)
         elif account.unexplained and journal.lock(*key) is None:
             split = _split(counted.get(key), now, sync.averages.get(key))
             why = f"{split}; check the prices in its rules" if split else "nothing explains it"
             journal.add_lock(*key, f"position {now}, expected {before}: {why}")
             yield HoldingUnexplained(key, before or ZERO, now)
+
+
+BESIDE = timedelta(seconds=5)
+"""An execution of somebody else so near to an order of ours was meant for the same position."""
+
+
+def crosses(ours: Intent, now: Decimal, others: Iterable[Execution]) -> bool:
+    """Whether a position is on the other side of zero because two have closed it at the same time: neither our order
+    nor what others executed beside it would have led there alone."""
+    sign = ours.side.sign
+    if not ours.fills or ours.sent is None or now * sign <= 0 or now * sign > ours.filled:
+        return False
+    begin, end = ours.sent - BESIDE, max(fill.time for fill in ours.fills) + BESIDE
+    return any(execution.side is ours.side and begin <= execution.fill.time <= end for execution in others)
 
 
 ROUNDING = Decimal("0.000001")

@@ -196,6 +196,18 @@ class Author:
             )
         return self._say(kind, severity, title, *lines, fields=(("account", masked(account)),))
 
+    def crossed(self, label: str, account: str, quantity: Decimal) -> Message:
+        return self._say(
+            "crossed_zero",
+            Severity.ALERT,
+            f"{label} went through zero: {quantity} held now",
+            "Somebody else closed it while the manager's close was being filled, so it was closed twice. What is held "
+            "now is a new position on the other side, and its rules guard it as such.",
+            f"If you do not want it: position-manager close '{label}'. To close by hand, halt the manager first "
+            "(position-manager halt), or let it close for you (position-manager close).",
+            fields=(("account", masked(account)),),
+        )
+
     def unexplained(self, label: str, account: str, expected: Decimal, reported: Decimal) -> Message:
         return self._say(
             "position_unexplained",
