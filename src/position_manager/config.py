@@ -294,16 +294,26 @@ class DisasterStop(Section):
     limit_percent: Fraction = Decimal(20)
 
 
+NEW_YORK = "America/New_York"
+EXCHANGE = "exchange"
+
+
+def _zone_of_rules(name: str) -> str:
+    return name if name == EXCHANGE else _zone(name)
+
+
 class TradingHours(Section):
     """Regular hours come from the broker with each contract; ``fallback_calendar`` (a name of exchange_calendars,
-    such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is."""
+    such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is;
+    ``exchange``: that of each contract's own exchange. Days to expiry are always those of the exchange."""
 
-    timezone: ZoneName = "America/New_York"
+    timezone: Annotated[str, AfterValidator(_zone_of_rules)] = NEW_YORK
     fallback_calendar: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/]+$")] | None = None
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone)
+        """Of the manager's own days too: they are New York's if each exchange has its own."""
+        return ZoneInfo(NEW_YORK if self.timezone == EXCHANGE else self.timezone)
 
 
 class Notifications(Section):

@@ -44,7 +44,7 @@ from position_manager.engine.left_out import LeftOuts
 from position_manager.engine.rivals import Rivals
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Position, Right
 from position_manager.orders import evidence
 from position_manager.orders.closer import Closer
 from position_manager.orders.disaster_stops import DisasterStops
@@ -62,6 +62,7 @@ from position_manager.orders.reconcile import (
     Sync,
     quantities,
     reconcile,
+    restore_expired,
 )
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Blind, Close, Hold
@@ -638,6 +639,7 @@ class Engine:
                 journal.recover()
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
+                self._searches.expired.update(restore_expired(journal.memory()))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
@@ -743,14 +745,15 @@ class Engine:
         kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
         desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
-        today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
         if desk.rivals is not None:
             desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
             self._read_halts()
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
-            desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat
+            *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
+            averages=averages,
+            flat=self._flat,
         )
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
@@ -792,7 +795,8 @@ class Engine:
             case HoldingMoved((account, con_id), held, quantity, cause, crossed):
                 if crossed:
                     desk.say(author.crossed(desk.label(con_id), account, quantity))
-                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
+                evidence_lines = self._of_the_expiry(con_id, held, cause)
+                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
                 if quantity:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
@@ -800,6 +804,27 @@ class Engine:
             case Stray((_, con_id), order_id, ref):
                 desk.say(author.stray(desk.label(con_id), ref))
                 self.orders.cancel_stray(order_id)
+
+    def _of_the_expiry(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:
+        """What is known of how an option ended."""
+        desk = self.desk
+        instrument, quote = desk.instruments.get(con_id), desk.guard.quotes.get(con_id)
+        if instrument is None or not instrument.is_option:
+            return ()
+        if cause is evidence.Cause.ASSIGNMENT:
+            return (f"It was {'assigned' if held < 0 else 'exercised'}: the underlying changed by what it delivers.",)
+        if cause is not evidence.Cause.EXPIRY:
+            return ()
+        lines = ["The underlying has not changed: nothing was delivered so far."]
+        if quote is not None and quote.underlying is not None and instrument.right is not None:
+            inside = (quote.underlying - instrument.strike) * (1 if instrument.right is Right.CALL else -1)
+            where = "in" if inside > 0 else "out of"
+            lines.append(f"At its last quote it was {abs(inside)} {where} the money (underlying {quote.underlying}).")
+        lines.append(
+            f"If it is {'assigned' if held < 0 else 'exercised'}, what it delivers comes in the night after, and is "
+            "explained by it then."
+        )
+        return tuple(lines)
 
     def _ask_again(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""

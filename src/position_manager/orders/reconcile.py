@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import combinations
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from position_manager.journal.journal import Holding, Journal
 from position_manager.model import ZERO, Instrument, Kind, Position, Right
@@ -26,8 +29,32 @@ from position_manager.orders.evidence import (
     strays,
 )
 from position_manager.orders.intents import AT_BROKER, Change, Intent
+from position_manager.sessions.hours import is_past_expiry
 
 Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Expired:
+    """An option that counted as expired: how many were held, and when that was."""
+
+    quantity: Decimal
+    at: datetime
+
+
+DELIVERED_WITHIN = timedelta(days=5)
+"""So long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
+_EXPIRED = "expired option"
+MOST_COMBINED = 12
+
+
+def restore_expired(memory: Mapping[tuple[str, int, str], Any]) -> dict[Key, Expired]:
+    """Those of former runs, from what the journal remembers."""
+    return {
+        (account, con_id): Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
+        for (account, con_id, rule), data in memory.items()
+        if rule == _EXPIRED
+    }
 
 
 @dataclass
@@ -36,6 +63,8 @@ class Searches:
 
     intents: dict[str, Search] = field(default_factory=dict)
     holdings: dict[Key, Search] = field(default_factory=dict)
+    expired: dict[Key, Expired] = field(default_factory=dict)
+    """Options that counted as expired lately: what they deliver, if anything, comes in the night after."""
 
     def clear(self) -> None:
         self.intents.clear()
@@ -100,15 +129,15 @@ Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
 
 @dataclass(frozen=True)
 class Sync:
-    """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``today``: the day in
-    the rules' time zone; ``instruments``: also of what is gone. ``client_id``: ours, whose orders must all be known;
-    None if this mode sends none."""
+    """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``zone``: of days, for
+    contracts whose exchange's is not known; ``instruments``: also of what is gone. ``client_id``: ours, whose orders
+    must all be known; None if this mode sends none."""
 
     snapshot: Snapshot
     instruments: Mapping[int, Instrument]
     accounts: frozenset[str]
     patience: Patience
-    today: date
+    zone: ZoneInfo
     client_id: int | None
     averages: Mapping[Key, Decimal] = field(default_factory=dict)
     """The average prices that the positions were reported with."""
@@ -173,6 +202,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
     changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
     delivered = _delivered(changes, sync.instruments, expected.keys())
+    delivered |= _delivered_late(journal, changes, delivered, sync, searches)
     for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
@@ -197,6 +227,8 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             anew = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
             if now != before or others[key] or anew or average != _average(counted.get(key)):
                 journal.count_holding(*key, now, cause, others[key], average=average, anew=anew)
+            if cause is Cause.EXPIRY and before and sync.instruments[key[1]].is_option:
+                _remember_expired(journal, key, before, sync, searches)
             if cause is not Cause.NONE:
                 past = journal.intents(*key)[-1:]
                 crossed = bool(past) and crosses(past[0], now, others[key])
@@ -278,7 +310,7 @@ def _account(
         expected,
         reported,
         others,
-        expired=instrument is not None and instrument.expiry is not None and instrument.expiry < sync.today,
+        expired=instrument is not None and is_past_expiry(instrument, sync.snapshot.time, sync.zone),
         delivered=(expected - reported) * per_unit if key in delivered else None,
         per_unit=per_unit,
         search=searches.holdings.get(key, Search()),
@@ -309,6 +341,44 @@ def _delivered(
         if len(held) == 1 and deliveries and deliveries == changes[held[0]]:
             settled.update(keys, held)
     return frozenset(settled)
+
+
+def _remember_expired(journal: Journal, key: Key, quantity: Decimal, sync: Sync, searches: Searches) -> None:
+    searches.expired[key] = Expired(quantity, sync.snapshot.time)
+    journal.remember(*key, _EXPIRED, {"quantity": quantity, "at": sync.snapshot.time})
+
+
+def _delivered_late(
+    journal: Journal, changes: Mapping[Key, Decimal], settled: frozenset[Key], sync: Sync, searches: Searches
+) -> frozenset[Key]:
+    """The underlyings whose unexplained change is just what some options deliver that counted as expired lately."""
+    for key, expired in list(searches.expired.items()):
+        if abs(sync.snapshot.time - expired.at) > DELIVERED_WITHIN:
+            _forget_expired(journal, key, searches)
+    found: set[Key] = set()
+    for key, change in changes.items() if searches.expired else ():
+        instrument = sync.instruments.get(key[1])
+        if instrument is None or instrument.is_option or not change or key in settled:
+            continue
+        options = [
+            (option, expired.quantity * _per_unit(sync.instruments[option[1]]))
+            for option, expired in searches.expired.items()
+            if option[0] == key[0] and option[1] in sync.instruments
+            if sync.instruments[option[1]].symbol == instrument.symbol
+        ][:MOST_COMBINED]
+        for count in range(1, len(options) + 1):
+            fits = next((c for c in combinations(options, count) if sum(shares for _, shares in c) == change), None)
+            if fits is not None:
+                found.add(key)
+                for option, _ in fits:
+                    _forget_expired(journal, option, searches)
+                break
+    return frozenset(found)
+
+
+def _forget_expired(journal: Journal, key: Key, searches: Searches) -> None:
+    del searches.expired[key]
+    journal.drop(*key, _EXPIRED)
 
 
 def _per_unit(instrument: Instrument) -> Decimal:

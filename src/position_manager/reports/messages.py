@@ -182,10 +182,12 @@ class Author:
             dedupe_key=f"not supported/{account}/{label}",
         )
 
-    def moved(self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause) -> Message:
+    def moved(
+        self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause, known: tuple[str, ...] = ()
+    ) -> Message:
         kind = "position_closed" if not quantity else "position_opened" if not before else "position_changed"
         severity = Severity.INFO if cause is Cause.USER else Severity.WARNING
-        title, lines = f"{label}: {before} to {quantity}, {cause}", list[str]()
+        title, lines = f"{label}: {before} to {quantity}, {cause}", list(known)
         if cause is Cause.REOPENED and before == quantity:
             # Only another average cost shows it. If the broker has corrected the cost, this takes protection away.
             severity = Severity.ALERT

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, partial
@@ -38,7 +38,16 @@ from position_manager.rules.rule_set import (
     TimeRule,
     Trailing,
 )
-from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, open_hours, session_at
+from position_manager.sessions.hours import (
+    EARLY_CLOSE,
+    Calendar,
+    common,
+    day_close,
+    exchange_zone,
+    next_open,
+    open_hours,
+    session_at,
+)
 
 UNDERLYING = "underlying"
 """The subject of a condition that looks at the price of what an option is written on."""
@@ -95,6 +104,8 @@ class QuotePolicy:
     confirm_span: timedelta = timedelta(seconds=1)
     grace: timedelta = timedelta()
     spread: SpreadBound | None = None
+    exchange_times: bool = False
+    """Whether days and times of day are those of each contract's exchange, where that is known."""
 
     @cached_property
     def spacing(self) -> timedelta:
@@ -303,7 +314,7 @@ def evaluate(
         inside = session_at(regular, now)
         if inside is not None:
             close = day_close(regular, now) or inside.end
-            due = _due(unit, rules.time, inside, close, now, policy.zone)
+            due = _due(unit, rules.time, inside, close, now, policy)
             if due is not None:
                 return Close(Rule.TIME, f"time: {due}"), memory
     if applying == (Rule.TIME,):
@@ -467,9 +478,11 @@ def _view(unit: Unit, quotes: Mapping[int, Quote]) -> _View:
 # ----- time
 
 
-def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datetime, zone: ZoneInfo) -> str | None:
-    """Why a time rule closes now; None if it does not."""
-    today = now.astimezone(zone).date()
+def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datetime, policy: QuotePolicy) -> str | None:
+    """Why a time rule closes now; None if it does not. Days to expiry are always those of the exchange."""
+    exchange = _exchange_zone(unit) or policy.zone
+    zone = exchange if policy.exchange_times else policy.zone
+    today = now.astimezone(zone if rule.dte is None else exchange).date()
     day = rule.date
     if rule.dte is not None:
         if unit.first_expiry is None:
@@ -486,6 +499,12 @@ def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datet
     if now < moment:
         return None
     return f"{what}, {now.astimezone(zone):%H:%M:%S} is at or after {moment.astimezone(zone):%H:%M:%S}"
+
+
+def _exchange_zone(unit: Unit) -> ZoneInfo | None:
+    """That of the leg that expires first."""
+    first = min(unit.legs, key=lambda leg: leg.instrument.expiry or date.max)
+    return exchange_zone(first.instrument)
 
 
 def _moment(rule: TimeRule, session: Hours, close: datetime, zone: ZoneInfo) -> datetime:

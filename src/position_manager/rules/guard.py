@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from position_manager.config import Config
+from position_manager.config import EXCHANGE, Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.rules.data_farms import quotes
@@ -100,6 +100,7 @@ class Guard:
             confirm_span=timedelta(seconds=float(wanted.confirm_seconds)),
             grace=timedelta(seconds=float(wanted.opening_grace_seconds)),
             spread=config.orders.spread(),
+            exchange_times=config.hours.timezone == EXCHANGE,
         )
         self._regroup()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -365,7 +366,7 @@ def test_a_new_episode_begins_exactly_when_a_position_was_flat(syncs: list[list[
                 executions.append(Execution(ACCOUNT, 42, side, fill, 0))
             positions = {(ACCOUNT, 42): held} if held else {}
             snapshot = Snapshot(BEGIN, positions, (), (), tuple(executions))
-            sync = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), BEGIN.date(), 100)
+            sync = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), ZoneInfo("UTC"), 100)
             reconcile(journal, sync, searches)
             holding = journal.holding(ACCOUNT, 42)
             assert holding is not None
