@@ -198,8 +198,10 @@ def _agreed(paths: Paths, what: str, limit: Decimal | None) -> bool:
     status = ask(paths.socket, AskStatus()).status
     if status is None:
         return False
-    price = "at the ladder's prices" if limit is None else f"at {limit}, WHATEVER THE QUOTE SAYS"
-    names = [_described(unit) for unit in _meant(status, what)] or [what]
+    meant = _meant(status, what)
+    currency = f" {meant[0].currency}" if meant else ""
+    price = "at the ladder's prices" if limit is None else f"at {limit}{currency}, WHATEVER THE QUOTE SAYS"
+    names = [_described(unit) for unit in meant] or [what]
     _say(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
     try:
         return input("Type yes to do it: ").strip() == "yes"

@@ -439,7 +439,8 @@ class IbBroker:
 
     def _ticked(self, ib: IB, con_id: int, ticker: Ticker) -> None:
         if con_id in self._renewing:
-            if math.isnan(ticker.bid) or math.isnan(ticker.ask):
+            # A tick of the subscription that is about to be replaced proves nothing.
+            if con_id in self._to_watch or math.isnan(ticker.bid) or math.isnan(ticker.ask):
                 return
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -85,6 +85,8 @@ ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
 PROBE_EVERY = timedelta(seconds=30)
 """So often a lost link is probed."""
+KEEP_SYNC_EVERY = timedelta(minutes=10)
+LAST_SYNC = "last sync"
 KEEP_WITHIN = timedelta(seconds=0.2)
 """A trailing stop that has moved is written down within this time."""
 QUIET_CAUSES = frozenset(
@@ -153,6 +155,10 @@ class Engine:
         self.since = now
         self.why = "starting"
         self.last_sync: datetime | None = None
+        self._synced_from: datetime | None = None
+        """When the last full sync that ended well began, over restarts too."""
+        self._synced_kept: datetime | None = None
+        self._same_session = False
         self.losses = 0
         self.new_accounts: tuple[str, ...] = ()
         """Accounts of the session that nobody has accepted yet: nothing in them is guarded."""
@@ -489,6 +495,7 @@ class Engine:
                 self._renewed.clear()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
+                self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
                 self.orders.out_of_sight(action.why)
@@ -639,6 +646,7 @@ class Engine:
                 journal.recover()
                 desk.guard.restore(journal)
                 self.closer.restore(journal)
+                self._synced_from = _last_sync(journal)
                 self._searches.expired.update(restore_expired(journal.memory()))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
@@ -657,6 +665,7 @@ class Engine:
         if desk.rivals is not None:
             desk.rivals.see_on_host(self._claim(desk.accounts), desk.clock.now())
             self._read_halts()
+        self._same_session = False
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
         self._renewed.clear()
@@ -729,6 +738,8 @@ class Engine:
             self._found(finding)
         now = desk.clock.now()
         self.last_sync = now
+        self._same_session, self._synced_from = True, began
+        self._keep_sync(began)
         self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
         self._ask_again(now)
         if not self._connected_told:
@@ -752,6 +763,7 @@ class Engine:
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
             *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
+            unbroken=self._nothing_is_missing(desk.seen.time),
             averages=averages,
             flat=self._flat,
         )
@@ -766,6 +778,22 @@ class Engine:
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
+
+    def _nothing_is_missing(self, now: datetime) -> bool:
+        """Whether all executions since the last full sync are reported: within one session a position that was flat in
+        between was pushed, and else no midnight may lie between the two, wherever IB's day begins."""
+        last, config = self._synced_from, self.desk.config
+        if last is None or now < last:
+            return False
+        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
+        return same_day or (self._same_session and self.ready)
+
+    def _keep_sync(self, began: datetime) -> None:
+        """Write down the last sync now and then: what is older than it was is only more careful."""
+        if self._synced_kept is None or abs(began - self._synced_kept) >= KEEP_SYNC_EVERY:
+            self._synced_kept = began
+            self.desk.journal.remember("", 0, LAST_SYNC, began.isoformat())
 
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
         """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
@@ -1008,3 +1036,12 @@ class Engine:
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]
+
+
+def _last_sync(journal: Journal) -> datetime | None:
+    """That of a former run."""
+    text = journal.memory().get(("", 0, LAST_SYNC))
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None

@@ -14,7 +14,7 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import Market, Position, Quote
+from position_manager.model import Instrument, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
@@ -37,7 +37,11 @@ ASKED = timedelta(seconds=1)
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
+_TOLD = "told of closing "
+"""Alerts and the escalation of a decision: a restart repeats neither."""
 CLOSED = "the market is closed"
+ANOTHER_UNIT = 10
+"""A limit within this factor of the price in pence is taken for one in pence."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ class Closer:
     def restore(self, journal: Journal) -> None:
         """Decisions of former runs."""
         for (_, _, rule), data in journal.memory().items():
+            if rule.startswith(_TOLD) and isinstance(data, dict):
+                unit = rule.removeprefix(_TOLD)
+                self._alerts[unit] = int(data.get("alerts", 0))
+                if data.get("escalated"):
+                    self._escalated.add(unit)
             if rule.startswith(_KEPT):
                 try:
                     self._stands(Closing.from_json(data))
@@ -151,6 +160,7 @@ class Closer:
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
+        self._desk.journal.drop(closing.account, 0, _TOLD + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
         self._escalated.discard(closing.unit)
@@ -284,7 +294,9 @@ class Closer:
         if closing.unit not in self._escalated:
             self._escalated.add(closing.unit)
             data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
-            self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+            with self._desk.journal.transaction():
+                self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+                self._keep_told(closing)
             self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
@@ -304,9 +316,14 @@ class Closer:
                 continue
             # After a time in which nobody could be told, once is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
+            self._keep_told(closing)
             desk.say(
                 desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
             )
+
+    def _keep_told(self, closing: Closing) -> None:
+        told = {"alerts": self._alerts.get(closing.unit, 0), "escalated": closing.unit in self._escalated}
+        self._desk.journal.remember(closing.account, 0, _TOLD + closing.unit, told)
 
     def _phase(self, closing: Closing, leg: Position) -> str:
         """What the close of a contract waits for."""
@@ -528,6 +545,8 @@ class Closer:
             return self._outlook(closing, "" if limit is None else f" at {limit}")
         unit = self._unit(what)
         self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
+        if limit is not None:
+            self._refuse_another_unit(unit.account, [leg.instrument for leg in unit.legs], limit)
         if limit is not None and len(unit.legs) > 1:
             remedy = (
                 "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
@@ -571,6 +590,21 @@ class Closer:
             remedy = f"Look at it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
+    def _refuse_another_unit(self, account: str, instruments: Iterable[Instrument], limit: Decimal) -> None:
+        """A price in pence or cents for a contract whose prices here are in pounds or dollars: near a hundred times the
+        market it is no opinion on its value. Without any quote nothing can be compared."""
+        for instrument in instruments:
+            quote, magnifier = self._desk.guard.quotes.get(instrument.con_id), instrument.magnifier
+            seen = None if quote is None else quote.mid or quote.last
+            held = self._desk.guard.positions.get((account, instrument.con_id))
+            if seen is None and held is not None:
+                seen = held.average_price
+            if magnifier > 1 and seen is not None and seen > 0 and limit * ANOTHER_UNIT >= seen * magnifier:
+                raise RefusedError(
+                    f"Prices of {instrument.label} are in {instrument.currency} here: it is at {seen:.4g}, and {limit} "
+                    f"seems to be in the unit of its quotes. Did you mean {limit / magnifier:f}?"
+                )
+
     def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
         """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
         desk, legs = self._desk, list(closing.legs)
@@ -578,6 +612,8 @@ class Closer:
         if len(named) != 1:
             names = ", ".join(desk.label(leg) for leg in legs)
             raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
+        if named[0] in desk.instruments:
+            self._refuse_another_unit(closing.account, [desk.instruments[named[0]]], limit)
         return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
 
     def means(self, closing: Closing, what: str) -> bool:

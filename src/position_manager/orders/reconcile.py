@@ -139,6 +139,8 @@ class Sync:
     patience: Patience
     zone: ZoneInfo
     client_id: int | None
+    unbroken: bool = False
+    """Whether every execution since the last sync is in this one: IB reports them since midnight only."""
     averages: Mapping[Key, Decimal] = field(default_factory=dict)
     """The average prices that the positions were reported with."""
     flat: set[Key] = field(default_factory=set)
@@ -221,7 +223,8 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
         if account.cause is not None:
             del searches.holdings[key]
             cause, average = account.cause, sync.averages.get(key)
-            if _is_another(counted.get(key), now, average, others[key]) or key in sync.flat:
+            holding = counted.get(key)
+            if _is_another(holding, now, average, others[key], unbroken=sync.unbroken) or key in sync.flat:
                 cause = Cause.REOPENED if now and before else cause
             sync.flat.discard(key)
             anew = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
@@ -268,9 +271,12 @@ def _average(holding: Holding | None) -> Decimal | None:
     return None if holding is None else holding.average
 
 
-def _is_another(holding: Holding | None, now: Decimal, average: Decimal | None, others: Collection[Execution]) -> bool:
+def _is_another(
+    holding: Holding | None, now: Decimal, average: Decimal | None, others: Collection[Execution], *, unbroken: bool
+) -> bool:
     """Whether a holding is no longer the one that was counted, although its size may be the same: its executions lead
-    through zero, or without any it has another average price, as those of another day are not reported any more."""
+    through zero, or without any it has another average price, as those of another day are not reported any more. If
+    none can be missing (``unbroken``), the broker has merely corrected the price."""
     if holding is None or not holding.quantity:
         return False
     held = holding.quantity
@@ -278,7 +284,7 @@ def _is_another(holding: Holding | None, now: Decimal, average: Decimal | None, 
         held += execution.side.sign * execution.fill.quantity
         if held * holding.quantity <= 0:
             return True
-    if others or now != holding.quantity or holding.average is None or average is None:
+    if unbroken or others or now != holding.quantity or holding.average is None or average is None:
         return False
     return abs(average - holding.average) > abs(holding.average) * ROUNDING
 

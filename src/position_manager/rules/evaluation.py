@@ -51,6 +51,8 @@ from position_manager.sessions.hours import (
 
 UNDERLYING = "underlying"
 """The subject of a condition that looks at the price of what an option is written on."""
+LEAST_TICKS = 2
+"""A condition is plainly gone only so many increments away from its level."""
 CLOCK_SKEW = timedelta(seconds=2)
 """A quote may be so far in the future, as clocks differ; further, and its age cannot be told."""
 
@@ -356,7 +358,14 @@ def clearly_gone(
     if _too_wide(view, policy) is not None:
         return None
     found = [c for c in _conditions(view, rules, memory) if isinstance(c, _Condition) and c.rule == name]
-    if not found or any(c.distance <= abs(c.level) * margin for c in found):
+    # Near a level of 0 a fraction of it is less than the price can move.
+    least = LEAST_TICKS * max(
+        leg.instrument.increment_at(view.quotes[leg.instrument.con_id].mid or ZERO) for leg in unit.legs
+    )
+    for c in found:
+        if c.distance <= max(abs(c.level) * margin, least if view.is_its_price(c.subject) else ZERO):
+            return None
+    if not found:
         return None
     return "; ".join(f"{c.subject} is {_plain(c.seen)}, {c.rule} at {_plain(c.level)}" for c in found)
 

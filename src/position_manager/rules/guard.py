@@ -109,7 +109,9 @@ class Guard:
         for (_, _, rule), data in journal.memory().items():
             try:
                 if rule.startswith(_MEMORY):
-                    self._memories[rule.removeprefix(_MEMORY)] = Memory.from_json(data)
+                    memory = Memory.from_json(data)
+                    memory = replace(memory, episode=_together(memory.episode.split("|")))
+                    self._memories[rule.removeprefix(_MEMORY)] = memory
                 elif rule.startswith(_COUNT):
                     # Nobody has watched since, however short it was.
                     count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
@@ -173,7 +175,7 @@ class Guard:
         self._episode_of = {}
         for unit in self.units:
             named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
-            self._episode_of[unit.key] = "|".join(named) if all(named) else ""
+            self._episode_of[unit.key] = _together(named) if all(named) else ""
 
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
@@ -363,3 +365,8 @@ class Guard:
         """Count the time since the last look."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)
+
+
+def _together(episodes: Iterable[str]) -> str:
+    """The episodes of a unit's legs as one, in whatever order its file names the legs."""
+    return "|".join(sorted(episodes))

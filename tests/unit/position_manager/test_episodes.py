@@ -47,7 +47,7 @@ TRAILING = {
 
 def long_put() -> World:
     at = World(ManualClock(BEGIN))
-    at.hold(put(42), 2, "2.50")
+    at.hold(put(42, always=True), 2, "2.50")
     at.quote(42, "2.50", "2.52")
     return at
 
@@ -93,6 +93,7 @@ def with_a_lost_link(at: World, *, forgotten: bool = False) -> None:
 def unseen_on_another_day(at: World, _manager: Manager) -> None:
     """Its executions are no longer reported: only the average price shows it."""
     with_a_lost_link(at, forgotten=True)
+    at.clock.jump(timedelta(days=1))
 
 
 def pushed_only(at: World, _manager: Manager) -> None:
