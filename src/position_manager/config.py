@@ -239,7 +239,9 @@ class Orders(Section):
     ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
     whose spread is allowed, and again in a new session or when its slippage has been used up for
     ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
-    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours.
+    again and again; ``escalation`` then allows more. ``foreign_exits``: whether exit orders of yours or of other
+    programs that rest for a position are cancelled before it is closed. ``outside_rth``: whether they may trade outside
+    the regular hours.
     """
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
@@ -251,6 +253,7 @@ class Orders(Section):
     reanchor_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(300)
     still_held_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(120)
     escalation: Escalation | None = None
+    foreign_exits: Literal["keep", "cancel"] = "keep"
 
     @model_validator(mode="after")
     def _escalation_allows_more(self) -> Self:

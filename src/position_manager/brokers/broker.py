@@ -207,3 +207,8 @@ class Broker(Protocol):
 
     def cancel(self, order_id: int) -> None:
         """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        """Ask for the cancel of an order of another client, which the broker takes from that client alone: so as that
+        client, in a short session of its own. Returns once it was asked for, which proves nothing. Raises BrokerError
+        if it was not, e.g. because that client is connected."""

@@ -485,6 +485,30 @@ class IbBroker:
         self._pace.note()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        self._session()
+        if order.client_id == self.client_id:
+            raise BrokerError(f"order {order.order_id} is one of this client")
+        # A new session of client 0 is shown the orders that were made by hand, with ids to cancel them by.
+        result, ib = await connect(self._target, order.client_id, timeout=self._answer_within)
+        if ib is None:
+            cause = "no session" if result.cause is None else result.cause.text
+            raise BrokerError(f"no session as client {order.client_id}: {cause} ({result.detail})")
+        try:
+            shown = (trade.order for trade in ib.openTrades() if trade.order.permId == order.perm_id)
+            found = next((one for one in shown if one.orderId and one.clientId == order.client_id), None)
+            if found is None:
+                raise BrokerError(f"the gateway shows client {order.client_id} no order with permId {order.perm_id}")
+            ib.client.cancelOrder(found.orderId, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+            try:
+                # The gateway answers in order: it has read the cancel when it answers.
+                async with asyncio.timeout(self._answer_within):
+                    await ib.reqCurrentTimeAsync()
+            except (TimeoutError, RequestError, ConnectionError) as error:
+                _log.warning("the cancel of order %s is not confirmed: %s", order.perm_id, error or "no answer")
+        finally:
+            await close(ib)
+
 
 async def _market_rule(rule: int, ib: IB) -> Any:
     return await ib.reqMarketRuleAsync(rule)

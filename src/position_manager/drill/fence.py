@@ -146,3 +146,6 @@ class Fence:
         if order_id not in self._sent:
             raise FenceError(f"order {order_id} is none of the drill's")
         self._living().cancel(order_id)
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        raise FenceError(f"order {order.perm_id} is none of the drill's")

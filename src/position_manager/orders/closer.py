@@ -19,6 +19,7 @@ from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.foreign_exits import ForeignExits
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
@@ -74,6 +75,7 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
+        self._foreign = ForeignExits(desk)
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -276,6 +278,8 @@ class Closer:
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
                         continue
+                    if self._foreign.wanted and self._waits_for_exits(closing, leg, price):
+                        continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
@@ -284,6 +288,24 @@ class Closer:
                     self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
+
+    def _waits_for_exits(self, closing: Closing, leg: Position, price: Decimal) -> bool:
+        """Whether exit orders of others must be gone before an order; they are cancelled only if one could be sent."""
+        desk, key = self._desk, (closing.unit, leg.instrument.label)
+        approved = leg.instrument.con_id in closing.prices
+        too_large = not self._limits().caps.slice_of(
+            min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
+        )
+        if too_large or self._would_bar(leg, approved=approved):
+            return False
+        waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
+        if waits:
+            desk.advance_by(desk.clock.now() + ASKED)
+            if (bar := self.bars.get(key)) is None or bar.what != waits:
+                self.bars[key] = Bar(waits, desk.clock.now(), told=True)
+        elif (bar := self.bars.get(key)) is not None and bar.what.startswith("waits for the proven cancel"):
+            del self.bars[key]
+        return bool(waits)
 
     def _policy(self, closing: Closing, now: datetime) -> LadderPolicy:
         """The ladder, with the bounds of the escalation once it is time for it."""
@@ -407,7 +429,9 @@ class Closer:
             instrument, held = leg.instrument, leg.position.quantity
             quote, label = market.quotes.get(instrument.con_id), leg.instrument.label
             if (own := self._resting_of_others().get(leg.position.key)) is not None:
-                covered = resting(own, *leg.position.key, closing_side(held))
+                cancelled = self._foreign.in_the_way(leg.position)
+                stay = (order for order in own if order not in cancelled)
+                covered = resting(stay, *leg.position.key, closing_side(held))
                 if covered:
                     return f"quantity: orders of yours or of other programs rest for {covered} of {abs(held)} {label}"
             if quote is None or quote.bid is None or quote.ask is None:

@@ -365,6 +365,27 @@ class Author:
     def withdrawn(self, closing: Closing, why: str) -> Message:
         return self._say("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)
 
+    def foreign_cancelled(self, label: str, account: str, order: str, why: str) -> Message:
+        return self._say(
+            "exit_cancelled",
+            Severity.ALERT,
+            f"{label}: your exit order is being cancelled: {order}",
+            f"{why} (orders.foreign_exits: cancel). Once that is proven, the manager's own order follows.",
+            "If the decision is withdrawn meanwhile, that order does not come back: place it again if you want it.",
+            fields=(("account", masked(account)),),
+        )
+
+    def foreign_stays(self, label: str, account: str, order: str, why: str) -> Message:
+        return self._say(
+            "exit_not_cancelled",
+            Severity.ALERT,
+            f"{label}: your exit order could not be cancelled: {order}",
+            why,
+            "What it does not cover is closed. Cancel it in TWS, the Client Portal, or the program that it belongs to.",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"foreign exit/{account}/{label}/{order}",
+        )
+
     def stray(self, label: str, ref: str) -> Message:
         return self._say(
             "stray_order", Severity.ALERT, f"{label}: order {ref} is live and should not be; it is being cancelled"

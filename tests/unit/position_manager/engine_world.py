@@ -185,6 +185,8 @@ class World:
     """Contracts whose market data are refused, with the code and the text."""
     outside_rth: list[bool] = field(default_factory=list)
     """Of each order received, whether it may trade outside the regular hours."""
+    foreign_cancels: list[Order] = field(default_factory=list)
+    """Orders of other clients whose cancel the engine asked for."""
     renewed: list[int] = field(default_factory=list)
     """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
@@ -448,6 +450,16 @@ class PortBroker:
                     self.world.end(order)
                 else:
                     order.cancelling = True
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        await self._ask("cancel of another client's order")
+        for one in self.world.orders:
+            if one.perm_id == order.perm_id and one.client_id != self.client_id and not one.over:
+                self.world.foreign_cancels.append(one)
+                if self.world.cancels_at_once:
+                    one.over = "Cancelled"
+                else:
+                    one.cancelling = True
 
 
 class KilledError(BaseException):
