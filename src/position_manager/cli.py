@@ -310,6 +310,17 @@ def _price(text: str) -> Decimal:
     return price
 
 
+def _limit(text: str) -> Decimal:
+    """A future may trade below 0; for anything else the service refuses it."""
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite():
+        raise argparse.ArgumentTypeError(f"{text!r} is no price")
+    return price
+
+
 def _client_id(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
@@ -358,7 +369,7 @@ def _parser() -> argparse.ArgumentParser:
     add("resume", resume, "End a halt, once its cause is mended.")
     closes = add("close", close, "Close a position now, through the same gates as a rule's close.")
     closes.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
-    closes.add_argument("--limit", type=_price, metavar="PRICE", help="with --emergency: the limit price to approve")
+    closes.add_argument("--limit", type=_limit, metavar="PRICE", help="with --emergency: the limit price to approve")
     closes.add_argument("--emergency", action="store_true", help="send at --limit, whatever the quote and its spread")
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")

@@ -56,7 +56,7 @@ from position_manager.brokers.ib_words import completed_of, execution_of, number
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.journal.journal import OrderToSend
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Kind, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 
 _log = logging.getLogger(__name__)
@@ -282,7 +282,7 @@ class IbBroker:
                 p.account,
                 self._book.instrument(p.contract),
                 number(p.position),
-                abs(number(p.avgCost)) / per_unit(p.contract),
+                _average(p.contract, number(p.avgCost)),
             )
             for p in held
             if kind_of(p.contract) is not None
@@ -512,6 +512,11 @@ class IbBroker:
 
 async def _market_rule(rule: int, ib: IB) -> Any:
     return await ib.reqMarketRuleAsync(rule)
+
+
+def _average(contract: Contract, cost: Decimal) -> Decimal:
+    """Per unit. Only a future's may be below 0."""
+    return (cost if contract.secType == Kind.FUTURE.value else abs(cost)) / per_unit(contract)
 
 
 def _left_out(account: str, contract: Contract, quantity: Decimal) -> LeftOut:

@@ -615,9 +615,14 @@ class Closer:
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
     def _refuse_another_unit(self, account: str, instruments: Iterable[Instrument], limit: Decimal) -> None:
-        """A price in pence or cents for a contract whose prices here are in pounds or dollars: near a hundred times the
-        market it is no opinion on its value. Without any quote nothing can be compared."""
+        """A price that the contract cannot have, or one in pence or cents for a contract whose prices here are in
+        pounds or dollars: near a hundred times the market it is no opinion on its value. Without any quote nothing can
+        be compared."""
         for instrument in instruments:
+            if limit <= 0 and not instrument.may_be_negative:
+                raise RefusedError(
+                    f"{limit} is no price for {instrument.label}: only a future may trade at 0 or below."
+                )
             quote, magnifier = self._desk.guard.quotes.get(instrument.con_id), instrument.magnifier
             seen = None if quote is None else quote.mid or quote.last
             held = self._desk.guard.positions.get((account, instrument.con_id))

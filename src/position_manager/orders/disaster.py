@@ -36,7 +36,7 @@ def wanted(unit: Unit, policy: DisasterStop) -> StopOrder | None:
     side = closing_side(position.quantity)
     loss = unit.entry * policy.percent_of_premium / 100
     trigger = unit.entry + side.sign * loss
-    if trigger <= 0:
+    if trigger <= 0 or unit.entry <= 0:
         return None
     trigger = to_tick(position.instrument, side, trigger)
     limit = to_tick(position.instrument, side, trigger * (1 + side.sign * policy.limit_percent / 100))

@@ -612,7 +612,8 @@ def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy, 
 def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
     wording = "" if rule is None else rule.wording
     level = memory.trail if memory.trail_rule == wording else None
-    if rule is not None and memory.best is not None and view.unit.entry > 0:
+    by_amount = rule is not None and rule.activate_percent is None and rule.distance_percent is None
+    if rule is not None and memory.best is not None and (view.unit.entry > 0 or by_amount):
         best = view.gain_at(memory.best)
         activate = _gain(view, rule.activate_percent, rule.activate_amount)
         if level is not None or best >= activate:
@@ -725,7 +726,7 @@ def _objection(view: _View, conditions: list[_Condition]) -> str | None:
             if any(target.below is stop.below for target in against):
                 return "the stop and the target wait for the underlying on the same side"
             continue
-        if stop.below and stop.level < 0:
+        if stop.below and stop.level < 0 and not all(leg.instrument.may_be_negative for leg in view.unit.legs):
             return f"the stop can never be reached: {stop.why()} is a price of {_plain(stop.level)}"
         for target in against:
             if view.gain_at(stop.level) >= view.gain_at(target.level):

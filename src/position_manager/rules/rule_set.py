@@ -144,7 +144,7 @@ class Stop(Section):
     """
 
     percent_of_premium: Positive | None = None
-    price: Positive | None = None
+    price: Number | None = None
     underlying_price: PriceBounds | None = None
     loss_amount: Positive | None = None
 
@@ -163,7 +163,7 @@ class Target(Section):
     """
 
     percent_of_premium: Positive | None = None
-    price: Positive | None = None
+    price: Number | None = None
     underlying_price: PriceBounds | None = None
     profit_amount: Positive | None = None
 

@@ -78,7 +78,7 @@ class AskClose(_Request):
     ask: Literal["close"] = "close"
     what: _Text
     by: _Text
-    limit: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    limit: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
 
 
 class AskRelease(_Request):
