@@ -632,7 +632,15 @@ class Engine:
                     await desk.clock.wait(asyncio.Event(), ATTEMPT_DELAY)
                 continue
             _log.info("Successfully connected to %s (client_id=%s)", where, client_id)
-            self._begin_session(session.accounts)
+            try:
+                self._begin_session(session.accounts)
+            except JournalError as error:
+                if desk.opened is None:
+                    raise
+                # A session that is begun in part guards nothing: the next one begins it anew.
+                desk.journal_failed(error)
+                await desk.broker.close()
+                self._hear(link.SocketDown(str(error)))
             return
         self._hear(link.SocketDown(self.why))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.unit.position_manager.test_engine import play
 
 from position_manager import cli
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.journal import JournalMismatchError, JournalReader
+from position_manager.journal.journal import Journal, JournalAwayError, JournalMismatchError, JournalReader
 from position_manager.refused import RefusedError
 from position_manager.reports import status_view
 from position_manager.service.control import AskAccept, ask
@@ -88,6 +88,30 @@ def test_an_account_that_the_configuration_names_is_accepted_by_that(tmp_path: P
         assert "new_account" not in manager.kinds
 
     play(tmp_path, at, story, config)
+
+
+def test_a_journal_that_cannot_take_it_now_takes_it_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full when the session with the new account begins."""
+    accept, full = Journal.accept, [True]
+
+    def accept_later(journal: Journal, accounts: Iterable[str], by: str) -> None:
+        if full:
+            raise JournalAwayError("the disk is full")
+        accept(journal, accounts, by)
+
+    monkeypatch.setattr(Journal, "accept", accept_later)
+
+    async def story(at: World, manager: Manager) -> None:
+        at.second[42] = Decimal(-5)
+        manager.broker.drop()
+        await at.clock.advance(30)
+        assert not manager.engine.ready
+        full.clear()
+        await at.clock.advance(120)
+        assert manager.engine.ready
+        assert guarded(manager) == {ACCOUNT, SECOND}
+
+    play(tmp_path, short_puts(), story, {**CONFIG, "accounts": [ACCOUNT, SECOND]})
 
 
 def test_an_account_that_is_gone_is_still_refused(tmp_path: Path) -> None:
