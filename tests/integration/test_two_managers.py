@@ -51,7 +51,7 @@ async def test_only_one_of_two_managers_on_a_host_sends(tmp_path: Path) -> None:
                 await trade(by_hand, option, -1)
                 await asyncio.sleep(0.3)
                 for cents in (10, 20):
-                    await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+                    await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
                     await asyncio.sleep(1.05)
                 await closed(by_hand, option.conId)
                 await managers[1].says("Closed: ")
@@ -76,7 +76,7 @@ async def test_one_on_another_host_is_seen_by_its_orders(tmp_path: Path, monkeyp
             await first.start()
             await first.says(ALONE)
             for cents in (10, 20):
-                await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+                await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
                 await asyncio.sleep(1.05)
             await first.says("Closed: ")
             # Another host is another scope.
