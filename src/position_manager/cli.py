@@ -34,6 +34,7 @@ from position_manager.reports.explain import NotFoundError, explain, label_of, w
 from position_manager.reports.status import Status, UnitStatus
 from position_manager.rules.rule_set import Section
 from position_manager.service.control import (
+    AskAccept,
     AskClose,
     AskPrice,
     AskRearm,
@@ -209,8 +210,10 @@ def _agreed(paths: Paths, what: str, limit: Decimal | None) -> bool:
     status = ask(paths.socket, AskStatus()).status
     if status is None:
         return False
-    price = "at the ladder's prices" if limit is None else f"at {limit}, WHATEVER THE QUOTE SAYS"
-    names = [_described(unit) for unit in _meant(status, what)] or [what]
+    meant = _meant(status, what)
+    currency = f" {meant[0].currency}" if meant else ""
+    price = "at the ladder's prices" if limit is None else f"at {limit}{currency}, WHATEVER THE QUOTE SAYS"
+    names = [_described(unit) for unit in meant] or [what]
     _say(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
     try:
         return input("Type yes to do it: ").strip() == "yes"
@@ -238,6 +241,11 @@ def release(paths: Paths, options: argparse.Namespace) -> int:
 
 def rearm(paths: Paths, options: argparse.Namespace) -> int:
     _say(ask(paths.socket, AskRearm(what=options.what, by=_person())).text)
+    return OK
+
+
+def accept_account(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskAccept(account=options.account, by=_person())).text)
     return OK
 
 
@@ -334,6 +342,17 @@ def _price(text: str) -> Decimal:
     return price
 
 
+def _limit(text: str) -> Decimal:
+    """A future may trade below 0; for anything else the service refuses it."""
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite():
+        raise argparse.ArgumentTypeError(f"{text!r} is no price")
+    return price
+
+
 def _client_id(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
@@ -382,7 +401,7 @@ def _parser() -> argparse.ArgumentParser:
     add("resume", resume, "End a halt, once its cause is mended.")
     closes = add("close", close, "Close a position now, through the same gates as a rule's close.")
     closes.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
-    closes.add_argument("--limit", type=_price, metavar="PRICE", help="with --emergency: the limit price to approve")
+    closes.add_argument("--limit", type=_limit, metavar="PRICE", help="with --emergency: the limit price to approve")
     closes.add_argument("--emergency", action="store_true", help="send at --limit, whatever the quote and its spread")
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
@@ -391,6 +410,8 @@ def _parser() -> argparse.ArgumentParser:
         "rearm", rearm, "End account stops that have fired, which start again at the present value, or a cooldown."
     )
     rearms.add_argument("what", nargs="?", default="account", help="account (default), or an underlying in a cooldown")
+    accepts = add("accept-account", accept_account, "Guard an account too that is new in the session.")
+    accepts.add_argument("account", metavar="ACCOUNT", help="its number, also as `status` shows it")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
     moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")

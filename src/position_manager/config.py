@@ -248,7 +248,9 @@ class Orders(Section):
     ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
     whose spread is allowed, and again in a new session or when its slippage has been used up for
     ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
-    again and again; ``escalation`` then allows more. ``outside_rth``: whether they may trade outside the regular hours.
+    again and again; ``escalation`` then allows more. ``foreign_exits``: whether exit orders of yours or of other
+    programs that rest for a position are cancelled before it is closed. ``outside_rth``: whether they may trade outside
+    the regular hours.
     """
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
@@ -260,6 +262,7 @@ class Orders(Section):
     reanchor_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(300)
     still_held_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(120)
     escalation: Escalation | None = None
+    foreign_exits: Literal["keep", "cancel"] = "keep"
 
     @model_validator(mode="after")
     def _escalation_allows_more(self) -> Self:
@@ -306,16 +309,26 @@ class DisasterStop(Section):
     short_legs_percent: Positive | None = None
 
 
+NEW_YORK = "America/New_York"
+EXCHANGE = "exchange"
+
+
+def _zone_of_rules(name: str) -> str:
+    return name if name == EXCHANGE else _zone(name)
+
+
 class TradingHours(Section):
     """Regular hours come from the broker with each contract; ``fallback_calendar`` (a name of exchange_calendars,
-    such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is."""
+    such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is;
+    ``exchange``: that of each contract's own exchange. Days to expiry are always those of the exchange."""
 
-    timezone: ZoneName = "America/New_York"
+    timezone: Annotated[str, AfterValidator(_zone_of_rules)] = NEW_YORK
     fallback_calendar: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/]+$")] | None = None
 
     @property
     def zone(self) -> ZoneInfo:
-        return ZoneInfo(self.timezone)
+        """Of the manager's own days too: they are New York's if each exchange has its own."""
+        return ZoneInfo(NEW_YORK if self.timezone == EXCHANGE else self.timezone)
 
 
 class Notifications(Section):

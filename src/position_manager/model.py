@@ -70,6 +70,11 @@ class Instrument:
     def is_option(self) -> bool:
         return self.kind in (Kind.OPTION, Kind.FUTURE_OPTION)
 
+    @property
+    def may_be_negative(self) -> bool:
+        """Whether it may trade at 0 and below: oil did in April 2020."""
+        return self.kind is Kind.FUTURE
+
     @cached_property
     def label(self) -> str:
         """The instrument in a few words, as people say it."""
@@ -87,7 +92,7 @@ class Position:
     """A holding of one account. ``quantity`` is negative for a short one.
 
     ``average_price`` is what one unit cost or brought, without the multiplier, commissions included as the broker
-    counts them: always positive.
+    counts them: positive, but for a future that was traded below 0.
     """
 
     account: str
@@ -160,7 +165,8 @@ class Quote:
             return QuoteProblem.HALTED
         if not self.live:
             return QuoteProblem.NOT_LIVE
-        if self.bid is None or self.ask is None or self.ask <= 0:
+        # Of a future both may be negative; nothing at all is bid and offered where both are 0.
+        if self.bid is None or self.ask is None or self.ask <= 0 <= self.bid:
             return QuoteProblem.ONE_SIDED
         if self.bid > self.ask:
             return QuoteProblem.CROSSED

@@ -567,3 +567,25 @@ async def test_the_next_dividend_has_a_subscription_of_its_own(tmp_path: Path) -
         made._answer_within = DEADLINE
         await made.ping()
         assert not ears.all(Disconnected)
+
+
+@pytest.mark.parametrize("client_id", [0, 7])
+async def test_an_order_of_another_client_is_cancelled_as_that_client(tmp_path: Path, client_id: int) -> None:
+    """By hand (client 0), or of a program that is not connected now; not of one that is."""
+    async with session(tmp_path) as (gateway, made, _, option):
+        contract = Contract(conId=option.instrument.con_id, exchange="SMART")
+        async with person(gateway, client_id) as by_hand:
+            await by_hand.qualifyContractsAsync(contract)
+            await resting(by_hand, contract, "BUY", 2, 0.05)
+            (theirs,) = await made.open_orders()
+            assert theirs.client_id == client_id
+            with pytest.raises(BrokerError, match=f"no session as client {client_id}: .*in use"):
+                await made.cancel_of_other(theirs)
+        assert [order.perm_id for order in await made.open_orders()] == [theirs.perm_id]
+        await made.cancel_of_other(theirs)
+        assert await made.open_orders() == ()
+        over = next(order for order in await made.completed_orders() if order.perm_id == theirs.perm_id)
+        assert over.status == "Cancelled"
+        with pytest.raises(BrokerError, match="shows client"):
+            await made.cancel_of_other(theirs)
+        await made.ping()

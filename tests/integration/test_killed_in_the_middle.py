@@ -34,9 +34,9 @@ mode: paper
 poll_seconds: 2
 gateway: {port: %s}
 positions:
-  - {match: {symbol: SPY, kind: OPT}, stop: {price: 20}}
+  - {match: {symbol: SPY, kind: OPT}, stop: {price: 11}}
 orders: {step_seconds: 0.2}
-caps: {orders_per_minute: 1000}
+caps: {orders_per_minute: 1000, orders_per_day: 100000}
 """
 
 
@@ -97,8 +97,9 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
             await trade(by_hand, option, -1)
             await manager.start()
             await manager.says("position manager running")
+            # A small loss: the simulated account must be able to bear a hundred of them.
             for cents in (10, 20):
-                await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+                await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
             # Not to wait for something: the moment of the kill is what is tried.
             await asyncio.sleep(LATEST * number / max(1, KILLS - 1))
             over = "Closed: " in await manager.kill()

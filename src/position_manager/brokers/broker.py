@@ -98,6 +98,25 @@ class DetailsHeard:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A holding of a kind that cannot be guarded, such as a CFD or a bond. ``kind`` is IB's word for it."""
+
+    account: str
+    con_id: int
+    label: str
+    kind: str
+    quantity: Decimal
+    currency: str = ""
+
+
+@dataclass(frozen=True)
+class LeftOutHeard:
+    """All holdings that `positions` leaves out, told just before its answer."""
+
+    held: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
 class Disconnected:
     """The session is over; nothing more will be heard of it."""
 
@@ -113,6 +132,7 @@ BrokerEvent = (
     | CommissionHeard
     | CodeSaid
     | DetailsHeard
+    | LeftOutHeard
     | Disconnected
 )
 
@@ -221,3 +241,8 @@ class Broker(Protocol):
 
     def cancel(self, order_id: int) -> None:
         """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        """Ask for the cancel of an order of another client, which the broker takes from that client alone: so as that
+        client, in a short session of its own. Returns once it was asked for, which proves nothing. Raises BrokerError
+        if it was not, e.g. because that client is connected."""

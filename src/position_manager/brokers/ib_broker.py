@@ -44,6 +44,8 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOut,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
@@ -62,7 +64,7 @@ from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.journal.journal import ComboToSend, OrderToSend
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Kind, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 
 _log = logging.getLogger(__name__)
@@ -351,8 +353,8 @@ class IbBroker:
     async def positions(self) -> tuple[Position, ...]:
         held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
-        for left_out in {p.contract.localSymbol for p in held if kind_of(p.contract) is None}:
-            _log.warning("%s is neither stock, option nor future: it is not guarded", left_out)
+        left_out = (p for p in held if kind_of(p.contract) is None)
+        self._hear(LeftOutHeard(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
         await self._details([contract for contract in contracts if self._book.lacks(contract)])
         old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
         if old and self._refreshing is None:
@@ -362,7 +364,7 @@ class IbBroker:
                 p.account,
                 self._book.instrument(p.contract),
                 number(p.position),
-                abs(number(p.avgCost)) / per_unit(p.contract),
+                _average(p.contract, number(p.avgCost)),
             )
             for p in held
             if kind_of(p.contract) is not None
@@ -553,7 +555,8 @@ class IbBroker:
 
     def _ticked(self, ib: IB, con_id: int, ticker: Ticker) -> None:
         if con_id in self._renewing:
-            if math.isnan(ticker.bid) or math.isnan(ticker.ask):
+            # A tick of the subscription that is about to be replaced proves nothing.
+            if con_id in self._to_watch or math.isnan(ticker.bid) or math.isnan(ticker.ask):
                 return
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
@@ -628,6 +631,30 @@ class IbBroker:
         self._pace.note()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        self._session()
+        if order.client_id == self.client_id:
+            raise BrokerError(f"order {order.order_id} is one of this client")
+        # A new session of client 0 is shown the orders that were made by hand, with ids to cancel them by.
+        result, ib = await connect(self._target, order.client_id, timeout=self._answer_within)
+        if ib is None:
+            cause = "no session" if result.cause is None else result.cause.text
+            raise BrokerError(f"no session as client {order.client_id}: {cause} ({result.detail})")
+        try:
+            shown = (trade.order for trade in ib.openTrades() if trade.order.permId == order.perm_id)
+            found = next((one for one in shown if one.orderId and one.clientId == order.client_id), None)
+            if found is None:
+                raise BrokerError(f"the gateway shows client {order.client_id} no order with permId {order.perm_id}")
+            ib.client.cancelOrder(found.orderId, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+            try:
+                # The gateway answers in order: it has read the cancel when it answers.
+                async with asyncio.timeout(self._answer_within):
+                    await ib.reqCurrentTimeAsync()
+            except (TimeoutError, RequestError, ConnectionError) as error:
+                _log.warning("the cancel of order %s is not confirmed: %s", order.perm_id, error or "no answer")
+        finally:
+            await close(ib)
+
 
 async def _market_rule(rule: int, ib: IB) -> Any:
     return await ib.reqMarketRuleAsync(rule)
@@ -646,6 +673,16 @@ def _list_again(wrapper: Any, held: object, again: Callable[[], None]) -> None:
     if results is not None:
         results.append(held)
     again()
+
+
+def _average(contract: Contract, cost: Decimal) -> Decimal:
+    """Per unit. Only a future's may be below 0."""
+    return (cost if contract.secType == Kind.FUTURE.value else abs(cost)) / per_unit(contract)
+
+
+def _left_out(account: str, contract: Contract, quantity: Decimal) -> LeftOut:
+    label = contract.localSymbol or contract.symbol or f"contract {contract.conId}"
+    return LeftOut(account, contract.conId, label, contract.secType, quantity, contract.currency)
 
 
 def _nobody(_event: BrokerEvent) -> None:

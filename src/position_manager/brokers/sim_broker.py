@@ -254,6 +254,9 @@ class SimBroker:
         self._must_live()
         self._put(_CancelOnItsWay(self._due(), order_id))
 
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        raise BrokerError("there are no other clients in mode sim")
+
     def set_price(self, symbol: str, price: Decimal) -> None:
         """Move an underlying to a price; from there it walks on. Raises ValueError for what has no price here, OSError
         if it cannot be written down."""

@@ -24,6 +24,7 @@ from position_manager.drill.fence import Fence
 from position_manager.engine.connection_state import Phase
 from position_manager.engine.engine import Engine
 from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.engine.rivals import DRILL_MARK
 from position_manager.journal.journal import Journal, JournalError, JournalReader, Lock, Stamp
 from position_manager.journal.ulid import ulid
 from position_manager.model import ZERO
@@ -130,7 +131,7 @@ class _Life:
         def open_journal(accounts: frozenset[str]) -> Journal:
             stamp = Stamp(bench.config.mode.value, accounts)
             path = directory / "journal.db"
-            return Journal(path, stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom))
+            return Journal(path, stamp, clock=clock.now, new_id=lambda: DRILL_MARK + ulid(clock.now(), os.urandom))
 
         self.engine = Engine(
             bench.config,

@@ -18,6 +18,7 @@ from position_manager.brokers.broker import (
     BrokerEvent,
     CodeSaid,
     ExecutionHeard,
+    LeftOutHeard,
     PositionHeard,
     QuoteHeard,
     QuotesHeard,
@@ -83,6 +84,8 @@ class Fence:
                 ours = con_id == self._field.con_id
             case CodeSaid():
                 ours = event.con_id in (0, self._field.con_id)
+            case LeftOutHeard():
+                ours = False
             case _:
                 ours = True
         if ours and not self._dead:
@@ -165,3 +168,6 @@ class Fence:
         if order_id not in self._sent:
             raise FenceError(f"order {order_id} is none of the drill's")
         self._living().cancel(order_id)
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        raise FenceError(f"order {order.perm_id} is none of the drill's")

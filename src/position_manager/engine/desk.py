@@ -15,6 +15,7 @@ from position_manager.clock import Clock
 from position_manager.config import Config
 from position_manager.engine.connection_state import Connection
 from position_manager.engine.halt import Halt, Halts
+from position_manager.engine.rivals import Rivals
 from position_manager.journal.journal import Journal, JournalError, Lock
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Snapshot
@@ -52,6 +53,8 @@ class Desk:
         self.opened: Journal | None = None
         self.accounts: tuple[str, ...] = ()
         self.halted: tuple[Halt, ...] = ()
+        self.rivals: Rivals | None = None
+        """What was seen of other managers; None before the first session, and in a mode that sends nothing."""
         self.locks: dict[Key, Lock] = {}
         self.instruments: dict[int, Instrument] = {}
         self.seen = Snapshot(clock.now())
@@ -73,6 +76,11 @@ class Desk:
     def ready(self) -> bool:
         """Whether the connection may send."""
         return self.connection.may_send
+
+    def read_halts(self) -> tuple[Halt, ...]:
+        """All that stops sending at this moment, another manager included."""
+        rival = None if self.rivals is None else self.rivals.halt(self.clock.now())
+        return (*self.halts.read(), *(() if rival is None else (rival,)))
 
     @property
     def journal(self) -> Journal:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from host_service import gateway_login
+from ib_connection.accounts import masked, masked_list
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
 from position_manager.account.assignment_watch import AssignmentWatch
@@ -32,6 +33,7 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
@@ -41,10 +43,12 @@ from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halts, is_read_only_halt
+from position_manager.engine.halt import Halt, Halts, is_read_only_halt
+from position_manager.engine.left_out import LeftOuts
+from position_manager.engine.rivals import Rivals
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position, Quote
+from position_manager.model import Instrument, Position, Quote, Right
 from position_manager.orders import evidence
 from position_manager.orders.closer import Closer
 from position_manager.orders.disaster_stops import DisasterStops
@@ -62,6 +66,7 @@ from position_manager.orders.reconcile import (
     Sync,
     quantities,
     reconcile,
+    restore_expired,
 )
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Blind, Close, Hold
@@ -84,6 +89,8 @@ ALERT_AFTER = timedelta(seconds=60)
 """So long a unit may be unprotected in trading hours before a person is told."""
 PROBE_EVERY = timedelta(seconds=30)
 """So often a lost link is probed."""
+KEEP_SYNC_EVERY = timedelta(minutes=10)
+LAST_SYNC = "last sync"
 KEEP_WITHIN = timedelta(seconds=0.2)
 """A trailing stop that has moved is written down within this time."""
 QUIET_CAUSES = frozenset(
@@ -124,11 +131,13 @@ class Engine:
         halts: Halts,
         jitter: Callable[[], float],
         on_loop: Callable[[], None] = lambda: None,
+        claim: Callable[[Iterable[str]], str] = lambda _accounts: "",
         patience: evidence.Patience = PATIENCE,
         link_patience: link.Patience | None = None,
     ) -> None:
         """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
+        ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
         Without a ``link_patience`` the configuration says when the gateway restarts."""
         now, halted = clock.now(), halts.record.read()
         gateway = config.gateway
@@ -155,15 +164,24 @@ class Engine:
         self.since = now
         self.why = "starting"
         self.last_sync: datetime | None = None
+        self._synced_from: datetime | None = None
+        """When the last full sync that ended well began, over restarts too."""
+        self._synced_kept: datetime | None = None
+        self._same_session = False
         self.losses = 0
+        self.new_accounts: tuple[str, ...] = ()
+        """Accounts of the session that nobody has accepted yet: nothing in them is guarded."""
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
         self._on_loop = on_loop
+        self._claim = claim
+        self._rival: Halt | None = None
         self._patience = patience
         self._link_patience = link_patience
         self._searches = Searches()
         self._syncing = False
+        self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
         self._pushed: dict[Key, Decimal] = {}
         self._absent: set[Key] = set()
         """Holdings that the last list of positions lacked without an explanation."""
@@ -382,6 +400,8 @@ class Engine:
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
         self._forget_far_times(now)
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), now)
         self._read_halts()
         self._hear(link.Tick())
         self._ask_for_the_login()
@@ -506,6 +526,7 @@ class Engine:
                 self._renewed.clear()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
+                self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
                 self.orders.out_of_sight(action.why)
@@ -590,15 +611,34 @@ class Engine:
         desk = self.desk
         if self._unwritten_halt is not None:
             self._write_halt(self._unwritten_halt)
-        halts = desk.halts.read()
-        if halts and not desk.halted:
+        halts, rival = desk.halts.read(), self._rival_now()
+        before = desk.halted[: len(desk.halted) - (self._rival is not None)]
+        if halts and not before:
             desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
-        elif desk.halted and not halts:
+        elif before and not halts:
             desk.say(desk.author.resumed())
-        desk.halted = halts
+        self._note_rival(rival)
+        desk.halted = (*halts, *(() if rival is None else (rival,)))
         ended = desk.halts.record.read() is None and self._unwritten_halt is None
         if desk.connection.halted is not None and ended:
             self._hear(link.Resumed())
+
+    def _rival_now(self) -> Halt | None:
+        return None if self.desk.rivals is None else self.desk.rivals.halt(self.desk.clock.now())
+
+    def _note_rival(self, rival: Halt | None) -> None:
+        """Report another manager once, and that it is gone."""
+        desk, before = self.desk, self._rival
+        self._rival = rival
+        if rival is not None and before is None:
+            desk.say(desk.author.rival(rival.reason, rival.remedy))
+            if not desk.journal.empty:
+                # What is held when a journal is new is no news; an event in it would make it so.
+                desk.journal.append("another manager", "", 0, {"why": rival.reason})
+        elif before is not None and rival is None:
+            desk.say(desk.author.rival_gone())
+            desk.sync_soon()
+            desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
 
     async def _connect(self) -> None:
         """Attempts until one succeeds; what comes after the last one is the connection's to say."""
@@ -623,16 +663,24 @@ class Engine:
                     await desk.clock.wait(asyncio.Event(), ATTEMPT_DELAY)
                 continue
             _log.info("Successfully connected to %s (client_id=%s)", where, client_id)
-            self._begin_session(session.accounts)
+            try:
+                self._begin_session(session.accounts)
+            except JournalError as error:
+                if desk.opened is None:
+                    raise
+                # A session that is begun in part guards nothing: the next one begins it anew.
+                desk.journal_failed(error)
+                await desk.broker.close()
+                self._hear(link.SocketDown(str(error)))
             return
         self._hear(link.SocketDown(self.why))
 
     def _begin_session(self, accounts: tuple[str, ...]) -> None:
         desk = self.desk
         wanted = desk.config.accounts
-        desk.accounts = tuple(account for account in accounts if not wanted or account in wanted)
+        shown = tuple(account for account in accounts if not wanted or account in wanted)
         if desk.opened is None:
-            journal = self._open_journal(frozenset(desk.accounts))
+            journal = self._open_journal(frozenset(shown))
             try:
                 journal.recover()
                 desk.guard.restore(journal)
@@ -640,20 +688,59 @@ class Engine:
                 self.accounts.restore(journal)
                 self.cooldowns.restore(journal)
                 self.assignments.restore(journal)
+                self._synced_from = _last_sync(journal)
+                self._searches.expired.update(restore_expired(journal.memory()))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
                 raise
             desk.opened = journal
+            if desk.config.mode.sends:
+                desk.rivals = Rivals(
+                    desk.broker.client_id, lambda ref: journal.intent_of_ref(ref) is not None, journal.created
+                )
             desk.broker.know(desk.instruments.values())
             desk.read_locks()
-        elif desk.journal.stamp.accounts != frozenset(desk.accounts):
-            raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
+        elif not desk.journal.stamp.accounts <= frozenset(shown):
+            raise RefusedError("The session lacks accounts that the one before it had; restart the position manager.")
+        self._admit(shown)
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), desk.clock.now())
+            self._read_halts()
+        self._same_session = False
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
         self._renewed.clear()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
+
+    def _admit(self, shown: tuple[str, ...]) -> None:
+        """Guard the accounts that the journal knows and those that the configuration names. Any other is new: it is
+        reported, and not touched before a person accepts it."""
+        desk = self.desk
+        config, known = desk.config, desk.journal.stamp.accounts
+        new = [account for account in shown if account not in known]
+        named = [account for account in new if account in (*config.accounts, *config.expected_accounts)]
+        if named:
+            desk.journal.accept(named, "the configuration")
+        self.new_accounts = tuple(account for account in new if account not in named)
+        desk.accounts = tuple(account for account in shown if account not in self.new_accounts)
+        for account in self.new_accounts:
+            desk.say(desk.author.new_account(account))
+
+    def accept_account(self, account: str, *, by: str) -> str:
+        """A person has decided that a new account is guarded too; what is done, as a sentence. Raises RefusedError."""
+        desk = self.desk
+        found = [new for new in self.new_accounts if account in (new, masked(new))]
+        if len(found) != 1:
+            waiting = f"these wait: {masked_list(self.new_accounts)}" if self.new_accounts else "none waits"
+            raise RefusedError(f"{masked(account)} is no new account of this session; {waiting}.")
+        desk.journal.accept(found, by)
+        self.new_accounts = tuple(new for new in self.new_accounts if new not in found)
+        desk.accounts = (*desk.accounts, *found)
+        desk.say(desk.author.account_accepted(found[0], by))
+        desk.sync_soon()
+        return f"{masked(found[0])} is guarded from the next sync on, by the same rules."
 
     # ----- a full sync
 
@@ -693,6 +780,8 @@ class Engine:
             self._found(finding)
         now = desk.clock.now()
         self.last_sync = now
+        self._same_session, self._synced_from = True, began
+        self._keep_sync(began)
         self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
         self._ask_again(now)
         if not self._connected_told:
@@ -709,11 +798,16 @@ class Engine:
         kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
         desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
-        today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
+        if desk.rivals is not None:
+            desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
+            self._read_halts()
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
-            desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat
+            *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
+            unbroken=self._nothing_is_missing(desk.seen.time),
+            averages=averages,
+            flat=self._flat,
         )
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
@@ -726,6 +820,22 @@ class Engine:
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
+
+    def _nothing_is_missing(self, now: datetime) -> bool:
+        """Whether all executions since the last full sync are reported: within one session a position that was flat in
+        between was pushed, and else no midnight may lie between the two, wherever IB's day begins."""
+        last, config = self._synced_from, self.desk.config
+        if last is None or now < last:
+            return False
+        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
+        return same_day or (self._same_session and self.ready)
+
+    def _keep_sync(self, began: datetime) -> None:
+        """Write down the last sync now and then: what is older than it was is only more careful."""
+        if self._synced_kept is None or abs(began - self._synced_kept) >= KEEP_SYNC_EVERY:
+            self._synced_kept = began
+            self.desk.journal.remember("", 0, LAST_SYNC, began.isoformat())
 
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
         """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
@@ -753,8 +863,11 @@ class Engine:
                 if not first and quantity:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
                     self.accounts.moved(account, con_id, Decimal(0), quantity)
-            case HoldingMoved((account, con_id), held, quantity, cause):
-                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
+            case HoldingMoved((account, con_id), held, quantity, cause, crossed):
+                if crossed:
+                    desk.say(author.crossed(desk.label(con_id), account, quantity))
+                evidence_lines = self._of_the_expiry(con_id, held, cause)
+                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
                 self.accounts.moved(account, con_id, held, quantity)
                 if quantity:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
@@ -763,6 +876,27 @@ class Engine:
             case Stray((_, con_id), order_id, ref):
                 desk.say(author.stray(desk.label(con_id), ref))
                 self.orders.cancel_stray(order_id)
+
+    def _of_the_expiry(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:
+        """What is known of how an option ended."""
+        desk = self.desk
+        instrument, quote = desk.instruments.get(con_id), desk.guard.quotes.get(con_id)
+        if instrument is None or not instrument.is_option:
+            return ()
+        if cause is evidence.Cause.ASSIGNMENT:
+            return (f"It was {'assigned' if held < 0 else 'exercised'}: the underlying changed by what it delivers.",)
+        if cause is not evidence.Cause.EXPIRY:
+            return ()
+        lines = ["The underlying has not changed: nothing was delivered so far."]
+        if quote is not None and quote.underlying is not None and instrument.right is not None:
+            inside = (quote.underlying - instrument.strike) * (1 if instrument.right is Right.CALL else -1)
+            where = "in" if inside > 0 else "out of"
+            lines.append(f"At its last quote it was {abs(inside)} {where} the money (underlying {quote.underlying}).")
+        lines.append(
+            f"If it is {'assigned' if held < 0 else 'exercised'}, what it delivers comes in the night after, and is "
+            "explained by it then."
+        )
+        return tuple(lines)
 
     def _ask_again(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""
@@ -841,6 +975,9 @@ class Engine:
             case CodeSaid():
                 if not self.orders.said(event):
                     self._code(event)
+            case LeftOutHeard(left_out):
+                for each in self.left_out.hear(left_out, desk.accounts, now):
+                    desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsHeard():
                 desk.sync_soon()
             case Disconnected(why):
@@ -945,6 +1082,7 @@ class Engine:
     def _watch_the_unprotected(self, now: datetime) -> None:
         """Tell of units that have been unprotected for long while their market is open, and of the end of it."""
         desk, before = self.desk, self._unprotected_since
+        self.left_out.look(now)
         self._unprotected_since = {}
         for unit in desk.guard.units:
             verdict = desk.guard.verdicts.get(unit.key)
@@ -966,3 +1104,12 @@ class Engine:
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]
+
+
+def _last_sync(journal: Journal) -> datetime | None:
+    """That of a former run."""
+    text = journal.memory().get(("", 0, LAST_SYNC))
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None

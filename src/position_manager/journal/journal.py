@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
-from ib_connection.accounts import masked_list
+from ib_connection.accounts import masked, masked_list
 from position_manager.journal.episodes import continued
 from position_manager.model import ZERO
 from position_manager.orders.evidence import Cause, Execution, Finding
@@ -50,9 +50,12 @@ from position_manager.orders.intents import (
 SCHEMA_VERSION = 2
 READABLE = frozenset({1, 2})
 """Versions that can be read; a writer brings an older one to the present version when it opens it."""
+_Value = TypeVar("_Value")
+
 APPLICATION_ID = 0x706D6A31  # "pmj1"
 
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
+_ALL_STATES = ", ".join(f"'{state.value}'" for state in State)
 _SCHEMA = f"""
 CREATE TABLE stamp (mode TEXT NOT NULL, accounts TEXT NOT NULL, created TEXT NOT NULL);
 CREATE TABLE intents (
@@ -151,7 +154,8 @@ class UnsettledError(JournalError):
 
 @dataclass(frozen=True)
 class Stamp:
-    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts."""
+    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts. A session may have more of them: those
+    are new, and must be accepted (`Journal.accept`)."""
 
     mode: str
     accounts: frozenset[str]
@@ -251,6 +255,8 @@ class Record:
     data: Mapping[str, Any]
 
 
+_DAMAGED = "Keep it, check open orders at the broker, then move it away."
+
 _MENDS: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_BUSY: ("another process writes to it", "end whatever has it open; one position manager may write"),
     sqlite3.SQLITE_LOCKED: ("another process writes to it", "end whatever has it open; one position manager may write"),
@@ -299,6 +305,8 @@ class JournalReader:
 
     def _check(self) -> None:
         """Raise JournalError unless this is a whole journal of this version."""
+        if self.path.stat().st_size == 0:
+            raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {_DAMAGED}")
         if self._one("PRAGMA application_id")[0] != APPLICATION_ID:
             raise JournalError(f"journal {self.path}: it is another program's database. Name another file.")
         self._version = version = self._one("PRAGMA user_version")[0]
@@ -311,10 +319,12 @@ class JournalReader:
         self._knows_combinations = bool(found[0])
         verdict = self._one("PRAGMA quick_check(1)")[0]
         if verdict != "ok":
-            raise JournalError(
-                f"journal {self.path}: it is damaged ({verdict}). "
-                "Keep it, check open orders at the broker, then move it away."
-            )
+            raise JournalError(f"journal {self.path}: it is damaged ({verdict}). {_DAMAGED}")
+
+        # One whose state is not known would be open nowhere, and forgotten.
+        unknown = self._one(f"SELECT id, state FROM intents WHERE state NOT IN ({_ALL_STATES}) LIMIT 1")  # noqa: S608 - constants
+        if unknown is not None:
+            _Row(self.path, "intents", f"id {unknown[0]}").read("state", unknown[1], State)
 
     def _one(self, query: str, *values: object) -> Any:
         with self._failures():
@@ -326,8 +336,14 @@ class JournalReader:
 
     @property
     def stamp(self) -> Stamp:
-        mode, accounts = self._one("SELECT mode, accounts FROM stamp")
-        return Stamp(mode, frozenset(json.loads(accounts)))
+        row = self._one("SELECT mode, accounts FROM stamp")
+        if row is None:
+            raise JournalError(f"journal {self.path}: its stamp is missing. {_DAMAGED}")
+        return Stamp(row[0], frozenset(_Row(self.path, "stamp", "the only row").read("accounts", row[1], json.loads)))
+
+    @property
+    def created(self) -> datetime:
+        return datetime.fromisoformat(self._one("SELECT created FROM stamp")[0])
 
     def intent(self, intent_id: str) -> Intent:
         """Raises KeyError for an id that is not in the journal."""
@@ -377,32 +393,34 @@ class JournalReader:
             f" FROM intents i LEFT JOIN orders o ON o.intent = i.id{join} WHERE {condition} ORDER BY i.rowid",
             *values,
         )
-        return tuple(
-            Intent(
-                id=row[0],
-                account=row[1],
-                con_id=row[2],
-                side=Side(row[3]),
-                quantity=Decimal(row[4]),
-                position=Decimal(row[5]),
-                rule=row[6],
-                oca_group=row[7],
-                created=datetime.fromisoformat(row[8]),
-                state=State(row[9]),
-                order_id=row[10],
-                client_id=row[11],
-                limit=Decimal(row[12]),
-                stop=Decimal(row[13]),
-                sent=None if row[14] is None else datetime.fromisoformat(row[14]),
-                perm_id=row[15],
-                fills=self._fills(row[0]),
-                proven_filled=Decimal(row[16]),
-                refused=bool(row[17]),
-                reason=row[18],
-                lead=row[19],
-                per_unit=Decimal(row[20]),
-            )
-            for row in rows
+        return tuple(self._intent(row) for row in rows)
+
+    def _intent(self, row: Sequence[Any]) -> Intent:
+        of = _Row(self.path, "intents", f"id {row[0]}")
+        order = _Row(self.path, "orders", f"of intent {row[0]}")
+        return Intent(
+            id=row[0],
+            account=row[1],
+            con_id=row[2],
+            side=of.read("side", row[3], Side),
+            quantity=(order if row[10] else of).read("quantity", row[4], _number),
+            position=of.read("position", row[5], _number),
+            rule=row[6],
+            oca_group=row[7],
+            created=of.read("created", row[8], _time),
+            state=of.read("state", row[9], State),
+            order_id=row[10],
+            client_id=row[11],
+            limit=order.read("limit_price", row[12], _number),
+            stop=order.read("stop_price", row[13], _number),
+            sent=None if row[14] is None else order.read("sent", row[14], _time),
+            perm_id=row[15],
+            fills=self._fills(row[0]),
+            proven_filled=of.read("proven_filled", row[16], _number),
+            refused=bool(row[17]),
+            reason=row[18],
+            lead=row[19],
+            per_unit=of.read("per_unit", row[20], _number),
         )
 
     def _fills(self, intent_id: str) -> tuple[Fill, ...]:
@@ -411,7 +429,12 @@ class JournalReader:
             " WHERE o.intent = ? ORDER BY f.rowid",
             intent_id,
         )
-        return tuple(Fill(row[0], Decimal(row[1]), Decimal(row[2]), datetime.fromisoformat(row[3])) for row in rows)
+        return tuple(self._fill(row) for row in rows)
+
+    def _fill(self, row: Sequence[Any]) -> Fill:
+        of = _Row(self.path, "fills", f"exec_id {row[0]}")
+        quantity, price = of.read("quantity", row[1], _number), of.read("price", row[2], _number)
+        return Fill(row[0], quantity, price, of.read("time", row[3], _time))
 
     def holding(self, account: str, con_id: int) -> Holding | None:
         """What the position is expected to be; None if it was never counted."""
@@ -419,12 +442,18 @@ class JournalReader:
             f"SELECT {self._holding_columns} FROM holdings WHERE account = ? AND con_id = ?",  # noqa: S608 - constants
             *(account, con_id),
         )
-        return None if row is None else _holding(row)
+        return None if row is None else self._holding(account, con_id, row)
 
     def holdings(self) -> dict[Key, Holding]:
         """All that were ever counted, by account and contract id."""
         rows = self._all(f"SELECT account, con_id, {self._holding_columns} FROM holdings")  # noqa: S608 - constants
-        return {(row[0], row[1]): _holding(row[2:]) for row in rows}
+        return {(row[0], row[1]): self._holding(row[0], row[1], row[2:]) for row in rows}
+
+    def _holding(self, account: str, con_id: int, row: Sequence[Any]) -> Holding:
+        quantity, group, episode, average = row
+        of = _Row(self.path, "holdings", f"of contract {con_id} in {masked(account)}")
+        known = of.read("average", average, _number) if average else None
+        return Holding(of.read("quantity", quantity, _number), group, episode, known)
 
     @property
     def _holding_columns(self) -> str:
@@ -438,11 +467,15 @@ class JournalReader:
 
     def lock(self, account: str, con_id: int) -> Lock | None:
         row = self._one("SELECT reason, since FROM locks WHERE account = ? AND con_id = ?", account, con_id)
-        return None if row is None else Lock(account, con_id, row[0], datetime.fromisoformat(row[1]))
+        return None if row is None else self._lock(account, con_id, *row)
 
     def locks(self) -> tuple[Lock, ...]:
         rows = self._all("SELECT account, con_id, reason, since FROM locks ORDER BY since")
-        return tuple(Lock(row[0], row[1], row[2], datetime.fromisoformat(row[3])) for row in rows)
+        return tuple(self._lock(*row) for row in rows)
+
+    def _lock(self, account: str, con_id: int, reason: str, since: str) -> Lock:
+        of = _Row(self.path, "locks", f"of contract {con_id} in {masked(account)}")
+        return Lock(account, con_id, reason, of.read("since", since, _time))
 
     def uncounted(self, account: str, con_id: int, executions: Iterable[Execution]) -> tuple[Execution, ...]:
         """Those of an instrument that are neither ours nor counted in its holding."""
@@ -485,12 +518,21 @@ class JournalReader:
             f"SELECT number, time, kind, intent, account, con_id, data FROM events WHERE {condition} ORDER BY number",  # noqa: S608 - constants, values are bound
             *values,
         )
-        return tuple(Record(r[0], datetime.fromisoformat(r[1]), r[2], r[3], r[4], r[5], json.loads(r[6])) for r in rows)
+        return tuple(self._record(row) for row in rows)
+
+    def _record(self, row: Sequence[Any]) -> Record:
+        of = _Row(self.path, "events", f"number {row[0]}")
+        number, time, kind, intent, account, con_id, data = row
+        at, evidence = of.read("time", time, _time), of.read("data", data, json.loads)
+        return Record(number, at, kind, intent, account, con_id, evidence)
 
     def memory(self) -> dict[tuple[str, int, str], Any]:
         """What rules remember, by account, contract id and rule."""
         rows = self._all("SELECT account, con_id, rule, data FROM rule_memory")
-        return {(row[0], row[1], row[2]): json.loads(row[3]) for row in rows}
+        return {
+            tuple(row[:3]): _Row(self.path, "rule_memory", f"rule {row[2]}").read("data", row[3], json.loads)
+            for row in rows
+        }
 
 
 class _OpenIntents:
@@ -541,6 +583,8 @@ class Journal(JournalReader):
         self._held: dict[Key, Holding] | None = None
         self._lock_file = _hold(path)
         try:
+            if not path.exists():
+                self._create(stamp)
             with self._failures():
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout)
             try:
@@ -556,25 +600,47 @@ class Journal(JournalReader):
         super().close()
         self._lock_file.close()
 
+    def _create(self, stamp: Stamp) -> None:
+        """A new one appears whole under its name: one that is empty has lost what was in it, and is no new one."""
+        new = self.path.with_name(self.path.name + ".new")
+        with self._failures():
+            new.unlink(missing_ok=True)
+            database = sqlite3.connect(new, isolation_level=None)
+            try:
+                database.execute("PRAGMA synchronous = FULL")
+                database.execute("BEGIN IMMEDIATE")
+                for statement in _statements(_SCHEMA):
+                    database.execute(statement)
+                database.execute(
+                    "INSERT INTO stamp VALUES (?, ?, ?)",
+                    (stamp.mode, json.dumps(sorted(stamp.accounts)), _text(self._clock())),
+                )
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                database.execute("COMMIT")
+            finally:
+                database.close()
+            try:
+                new.rename(self.path)
+                directory = os.open(self.path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+            except OSError as error:
+                raise JournalError(f"journal {self.path}: it cannot be created: {error.strerror}.") from error
+
     def _prepare(self, stamp: Stamp) -> None:
+        if self.path.stat().st_size == 0:
+            raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {_DAMAGED}")
         with self._failures():
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            empty = not self._one("SELECT EXISTS (SELECT 1 FROM sqlite_schema)")[0]
-            if empty:
-                with self.transaction():
-                    for statement in _statements(_SCHEMA):
-                        self._db.execute(statement)
-                    self._db.execute(
-                        "INSERT INTO stamp VALUES (?, ?, ?)",
-                        (stamp.mode, json.dumps(sorted(stamp.accounts)), _text(self._clock())),
-                    )
-                    self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._check()
         # Before the migration: the journal of somebody else stays as it is.
-        if self.stamp != stamp:
+        # An account that is new to it is not guarded before a person accepts it.
+        if self.stamp.mode != stamp.mode or not self.stamp.accounts <= stamp.accounts:
             raise JournalMismatchError(
                 f"journal {self.path}: it belongs to {self.stamp}; this is {stamp}. "
                 "Name another file for this mode and these accounts; never share one."
@@ -586,6 +652,14 @@ class Journal(JournalReader):
                 for statement in _statements(_COMBINATIONS):
                     self._db.execute(statement)
             self._knows_combinations = True
+
+    def accept(self, accounts: Iterable[str], by: str) -> None:
+        """The journal is for these accounts too from now on."""
+        accepted = frozenset(accounts)
+        with self.transaction():
+            self._write("UPDATE stamp SET accounts = ?", json.dumps(sorted(self.stamp.accounts | accepted)))
+            for account in sorted(accepted):
+                self.append("account accepted", account, 0, {"by": by})
 
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
@@ -934,6 +1008,13 @@ class Journal(JournalReader):
             self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
             return True
 
+    def damaged_memory(self, rule: str, error: ValueError) -> JournalError:
+        """What is raised about something remembered that nobody can read."""
+        first = str(error).partition("\n")[0]
+        return JournalError(
+            f"journal {self.path}: a row is damaged: table rule_memory, rule {rule}, column data: {first}. {_DAMAGED}"
+        )
+
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
         """Keep what a rule must know after a restart (anything that JSON can hold)."""
         self._write(
@@ -950,9 +1031,42 @@ class Journal(JournalReader):
         self._write("DELETE FROM rule_memory WHERE account = ? AND con_id = ?", account, con_id)
 
 
-def _holding(row: Sequence[str]) -> Holding:
-    quantity, group, episode, average = row
-    return Holding(Decimal(quantity), group, episode, Decimal(average) if average else None)
+@dataclass(frozen=True)
+class _Row:
+    """A row that is read: what in it cannot be understood is named."""
+
+    path: Path
+    table: str
+    which: str
+
+    def read(self, column: str, value: Any, kind: Callable[[Any], _Value]) -> _Value:
+        """Raises JournalError, naming table, row and column."""
+        try:
+            return kind(value)
+        except (ValueError, ArithmeticError, TypeError) as error:
+            shown = value if len(repr(value)) <= MOST_SHOWN else f"{str(value)[:MOST_SHOWN]}…"
+            raise JournalError(
+                f"journal {self.path}: a row is damaged: table {self.table}, {self.which}, column {column}: {shown!r}. "
+                "Keep the file, check open orders at the broker, then put back a copy or move it away."
+            ) from error
+
+
+MOST_SHOWN = 60
+"""Characters of a damaged value that are shown."""
+
+
+def _number(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(text)
+    return time
 
 
 def _hold(path: Path) -> BinaryIO:

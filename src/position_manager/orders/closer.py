@@ -14,13 +14,14 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import ZERO, Market, Position, Quote
+from position_manager.model import ZERO, Instrument, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.orders.combo_closer import ComboCloser
 from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.foreign_exits import ForeignExits
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
@@ -43,7 +44,11 @@ WRITE_WITHIN = timedelta(seconds=0.1)
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
+_TOLD = "told of closing "
+"""Alerts and the escalation of a decision: a restart repeats neither."""
 CLOSED = "the market is closed"
+ANOTHER_UNIT = 10
+"""A limit within this factor of the price in pence is taken for one in pence."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Closer:
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
         self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
+        self._foreign = ForeignExits(desk)
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -88,8 +94,16 @@ class Closer:
         """Decisions of former runs."""
         self.wings.restore(journal)
         for (_, _, rule), data in journal.memory().items():
+            if rule.startswith(_TOLD) and isinstance(data, dict):
+                unit = rule.removeprefix(_TOLD)
+                self._alerts[unit] = int(data.get("alerts", 0))
+                if data.get("escalated"):
+                    self._escalated.add(unit)
             if rule.startswith(_KEPT):
-                self._stands(Closing.from_json(data))
+                try:
+                    self._stands(Closing.from_json(data))
+                except ValueError as error:
+                    raise journal.damaged_memory(rule, error) from error
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
@@ -278,6 +292,7 @@ class Closer:
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
+        self._desk.journal.drop(closing.account, 0, _TOLD + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
         self._desk.guard.closing_in_part.discard(closing.unit)
@@ -431,6 +446,8 @@ class Closer:
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
                         continue
+                    if self._foreign.wanted and self._waits_for_exits(closing, leg, price):
+                        continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
@@ -441,6 +458,25 @@ class Closer:
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
 
+    def _waits_for_exits(self, closing: Closing, leg: Position, price: Decimal) -> bool:
+        """Whether exit orders of others must be gone before an order; they are cancelled only if one could be sent."""
+        desk, key = self._desk, (closing.unit, leg.instrument.label)
+        approved = leg.instrument.con_id in closing.prices
+        too_large = not self._limits().caps.slice_of(
+            min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
+        )
+        if too_large or self._would_bar(leg, approved=approved):
+            return False
+        self.write_decided()
+        waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
+        if waits:
+            desk.advance_by(desk.clock.now() + ASKED)
+            if (bar := self.bars.get(key)) is None or bar.what != waits:
+                self.bars[key] = Bar(waits, desk.clock.now(), told=True)
+        elif (bar := self.bars.get(key)) is not None and bar.what.startswith("waits for the proven cancel"):
+            del self.bars[key]
+        return bool(waits)
+
     def _policy(self, closing: Closing, now: datetime) -> LadderPolicy:
         """The ladder, with the bounds of the escalation once it is time for it."""
         orders = self._desk.config.orders
@@ -450,7 +486,9 @@ class Closer:
         if closing.unit not in self._escalated:
             self._escalated.add(closing.unit)
             data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
-            self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+            with self._desk.journal.transaction():
+                self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+                self._keep_told(closing)
             self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
@@ -471,9 +509,14 @@ class Closer:
                 continue
             # After a time in which nobody could be told, once is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
+            self._keep_told(closing)
             desk.say(
                 desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
             )
+
+    def _keep_told(self, closing: Closing) -> None:
+        told = {"alerts": self._alerts.get(closing.unit, 0), "escalated": closing.unit in self._escalated}
+        self._desk.journal.remember(closing.account, 0, _TOLD + closing.unit, told)
 
     def _phase(self, closing: Closing, leg: Position) -> str:
         """What the close of a contract waits for."""
@@ -530,7 +573,7 @@ class Closer:
     def _would_bar(self, leg: Position, *, approved: bool) -> str:
         """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
-        if desk.halts.read():
+        if desk.read_halts():
             return "halted"
         outside_rth = desk.config.orders.outside_rth or approved
         if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
@@ -556,7 +599,9 @@ class Closer:
             instrument, held = leg.instrument, leg.position.quantity
             quote, label = market.quotes.get(instrument.con_id), leg.instrument.label
             if (own := self._resting_of_others().get(leg.position.key)) is not None:
-                covered = resting(own, *leg.position.key, closing_side(held))
+                cancelled = self._foreign.in_the_way(leg.position)
+                stay = (order for order in own if order not in cancelled)
+                covered = resting(stay, *leg.position.key, closing_side(held))
                 if covered:
                     return f"quantity: orders of yours or of other programs rest for {covered} of {abs(held)} {label}"
             if quote is None or quote.bid is None or quote.ask is None:
@@ -716,7 +761,7 @@ class Closer:
         desk = self._desk
         if not desk.config.mode.sends:
             raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
-        if halts := desk.halts.read():
+        if halts := desk.read_halts():
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
         for closing in under_way:
@@ -734,6 +779,8 @@ class Closer:
             return self._outlook(closing, "" if limit is None else f" at {limit}")
         unit = self._unit(what)
         self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
+        if limit is not None:
+            self._refuse_another_unit(unit.account, [leg.instrument for leg in unit.legs], limit)
         if limit is not None and len(unit.legs) > 1:
             remedy = (
                 "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
@@ -777,6 +824,26 @@ class Closer:
             remedy = f"Look at it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
+    def _refuse_another_unit(self, account: str, instruments: Iterable[Instrument], limit: Decimal) -> None:
+        """A price that the contract cannot have, or one in pence or cents for a contract whose prices here are in
+        pounds or dollars: near a hundred times the market it is no opinion on its value. Without any quote nothing can
+        be compared."""
+        for instrument in instruments:
+            if limit <= 0 and not instrument.may_be_negative:
+                raise RefusedError(
+                    f"{limit} is no price for {instrument.label}: only a future may trade at 0 or below."
+                )
+            quote, magnifier = self._desk.guard.quotes.get(instrument.con_id), instrument.magnifier
+            seen = None if quote is None else quote.mid or quote.last
+            held = self._desk.guard.positions.get((account, instrument.con_id))
+            if seen is None and held is not None:
+                seen = held.average_price
+            if magnifier > 1 and seen is not None and seen > 0 and limit * ANOTHER_UNIT >= seen * magnifier:
+                raise RefusedError(
+                    f"Prices of {instrument.label} are in {instrument.currency} here: it is at {seen:.4g}, and {limit} "
+                    f"seems to be in the unit of its quotes. Did you mean {limit / magnifier:f}?"
+                )
+
     def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
         """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
         desk, legs = self._desk, list(closing.legs)
@@ -784,6 +851,8 @@ class Closer:
         if len(named) != 1:
             names = ", ".join(desk.label(leg) for leg in legs)
             raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
+        if named[0] in desk.instruments:
+            self._refuse_another_unit(closing.account, [desk.instruments[named[0]]], limit)
         return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
 
     def means(self, closing: Closing, what: str) -> bool:

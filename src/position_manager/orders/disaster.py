@@ -40,8 +40,9 @@ def wanted(unit: Unit, leg: Leg, policy: DisasterStop) -> StopOrder | None:
         percent = policy.short_legs_percent
     position, entry = leg.position, leg.position.average_price
     side = closing_side(position.quantity)
-    trigger = entry + side.sign * entry * percent / 100
-    if trigger <= 0:
+    loss = entry * percent / 100
+    trigger = entry + side.sign * loss
+    if trigger <= 0 or entry <= 0:
         return None
     trigger = to_tick(position.instrument, side, trigger)
     limit = to_tick(position.instrument, side, trigger * (1 + side.sign * policy.limit_percent / 100))

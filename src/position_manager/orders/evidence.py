@@ -64,6 +64,7 @@ class Execution:
     fill: Fill
     perm_id: int
     ref: str = ""
+    client_id: int = 0
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ def _quantity(facts: Facts, quantity: Decimal) -> Check:
 
 
 def _caps(facts: Facts, quantity: Decimal, caps: Caps) -> tuple[Check, ...]:
-    notional = quantity * facts.limit * facts.instrument.multiplier
+    notional = quantity * abs(facts.limit) * facts.instrument.multiplier
     counts = (
         ("orders per minute", Decimal(facts.sent.minute + 1), Decimal(caps.orders_per_minute)),
         ("orders per day", Decimal(facts.sent.day + 1), Decimal(caps.orders_per_day)),

@@ -46,7 +46,7 @@ class LadderPolicy:
 
     def cap(self, instrument: Instrument, side: Side, reference: Decimal) -> Decimal:
         """The worst price allowed, when the middle was ``reference`` at the beginning."""
-        slip = max(reference * self.max_slippage, self.slippage_ticks * instrument.increment_at(reference))
+        slip = max(abs(reference) * self.max_slippage, self.slippage_ticks * instrument.increment_at(reference))
         return reference + side.sign * slip
 
 
@@ -111,10 +111,11 @@ def rung(
 
 
 def to_tick(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
-    """A price on the instrument's ticks, rounded in our favour; at least one tick."""
+    """A price on the instrument's ticks, rounded in our favour; at least one tick, except for a future."""
     tick = instrument.increment_at(price)
     rounding = ROUND_CEILING if side is Side.SELL else ROUND_FLOOR
-    return max(tick, (price / tick).to_integral_value(rounding) * tick)
+    on_tick = (price / tick).to_integral_value(rounding) * tick
+    return on_tick if instrument.may_be_negative else max(tick, on_tick)
 
 
 def legs_to_send(legs: Iterable[Position]) -> tuple[Position, ...]:

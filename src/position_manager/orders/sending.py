@@ -117,7 +117,8 @@ class Sender:
         try:
             with self._desk.journal.transaction():
                 self._unwritten.write()
-                halts = self._desk.halts.read()
+                self._look_for_rivals(due)
+                halts = self._desk.read_halts()
                 rests = _Rests()
                 for one in due:
                     clearance, evidence = self._clear(one, halts, rests)
@@ -135,6 +136,13 @@ class Sender:
         for one, intent, order in written:
             self._hand_over(one, intent, order)
         return True
+
+    def _look_for_rivals(self, due: list[_Due]) -> None:
+        """Several orders share an answer with the open orders of all clients."""
+        desk = self._desk
+        if desk.rivals is not None:
+            for open_orders in {id(one.reread.open_orders): one.reread.open_orders for one in due}.values():
+                desk.rivals.see(desk.accounts, open_orders, (), desk.clock.now())
 
     def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
         """What the gates say now, and what the journal must know of it."""

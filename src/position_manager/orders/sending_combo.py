@@ -43,6 +43,8 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
     combination = wish.combination
     account = combination.legs[0].position.account
     rereads = await broker.read_legs_again(account, [leg.instrument.con_id for leg in combination.legs])
+    if desk.rivals is not None:
+        desk.rivals.see(desk.accounts, next(iter(rereads.values())).open_orders, (), desk.clock.now())
     found = {
         leg.instrument.con_id: check(_facts(desk, wish, leg, rereads), config.limits()) for leg in combination.legs
     }
@@ -119,7 +121,7 @@ def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread])
         now=now,
         ready=link.may_send,
         link=link.phase,
-        halts=desk.halts.read(),
+        halts=desk.read_halts(),
         mode=config.mode.value,
         sending_mode=config.mode.sends,
         lock=None if lock is None else lock.reason,

@@ -139,8 +139,9 @@ class Status:
 
     ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
     the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
-    profit that executions since midnight (of the rules' time zone) realised, by currency.
-    ``account_stops``: empty if the configuration has none.
+    profit that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of
+    the session that nobody has accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has
+    none.
     """
 
     time: datetime
@@ -162,6 +163,7 @@ class Status:
     account_stops: tuple[AccountStatus, ...] = ()
     cooldowns: tuple[CooldownStatus, ...] = ()
     exposures: tuple[ExposureStatus, ...] = ()
+    new_accounts: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property, partial
@@ -43,12 +43,23 @@ from position_manager.rules.rule_set import (
     TimeRule,
     Trailing,
 )
-from position_manager.rules.stepped_target import exchange_zone, has_steps, in_force, next_midnight, opened_on
+from position_manager.rules.stepped_target import has_steps, in_force, next_midnight, opened_on, sessions_zone
 from position_manager.rules.strike_stop import levels, short_options, words
-from position_manager.sessions.hours import EARLY_CLOSE, Calendar, common, day_close, next_open, open_hours, session_at
+from position_manager.sessions.hours import (
+    EARLY_CLOSE,
+    Calendar,
+    common,
+    day_close,
+    exchange_zone,
+    next_open,
+    open_hours,
+    session_at,
+)
 
 UNDERLYING = "underlying"
 """The subject of a condition that looks at the price of what an option is written on."""
+LEAST_TICKS = 2
+"""A condition is plainly gone only so many increments away from its level."""
 CLOCK_SKEW = timedelta(seconds=2)
 """A quote may be so far in the future, as clocks differ; further, and its age cannot be told."""
 
@@ -87,6 +98,7 @@ class Cause(StrEnum):
     LOCKED = "locked"
     CANNOT_CLOSE = "cannot be closed"
     BLOCKED = "guarded, but would be blocked"
+    KIND = "kind not supported"
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,8 @@ class QuotePolicy:
     confirm_span: timedelta = timedelta(seconds=1)
     grace: timedelta = timedelta()
     spread: SpreadBound | None = None
+    exchange_times: bool = False
+    """Whether days and times of day are those of each contract's exchange, where that is known."""
 
     @cached_property
     def spacing(self) -> timedelta:
@@ -327,7 +341,7 @@ def evaluate(
         inside = session_at(regular, now)
         if inside is not None:
             close = day_close(regular, now) or inside.end
-            due = _due(unit, rules.time, inside, close, now, policy.zone)
+            due = _due(unit, rules.time, inside, close, now, policy)
             if due is not None:
                 return Close(Rule.TIME, f"time: {due}"), memory
     if applying == (Rule.TIME,):
@@ -348,7 +362,7 @@ def _in_force(
     """The rules with the step of the target that holds today, by the day of the exchange."""
     if not has_steps(rules):
         return rules
-    zone = exchange_zone(sessions, policy.zone)
+    zone = sessions_zone(sessions, policy.zone)
     return in_force(rules, unit, now.astimezone(zone).date(), opened_on(memory.episode, zone))
 
 
@@ -392,7 +406,14 @@ def clearly_gone(
     memory = replace(memory, levels=tuple(number for number in memory.levels if number != level)) if level else memory
     conditions = (c for c in _conditions(view, rules, memory) if isinstance(c, _Condition))
     found = [c for c in conditions if c.rule == name and c.level_number == level]
-    if not found or any(c.distance <= abs(c.level) * margin for c in found):
+    # Near a level of 0 a fraction of it is less than the price can move.
+    least = LEAST_TICKS * max(
+        leg.instrument.increment_at(view.quotes[leg.instrument.con_id].mid or ZERO) for leg in unit.legs
+    )
+    for c in found:
+        if c.distance <= max(abs(c.level) * margin, least if view.is_its_price(c.subject) else ZERO):
+            return None
+    if not found:
         return None
     return "; ".join(f"{c.subject} is {_plain(c.seen)}, {c.rule} at {_plain(c.level)}" for c in found)
 
@@ -478,7 +499,7 @@ def at_rest(
         session = session if opens is None else Hours(session.begin, min(session.end, opens))
     if session is not None and has_steps(rules):
         # Another day may have another target.
-        midnight = next_midnight(market.now, exchange_zone((session,), policy.zone))
+        midnight = next_midnight(market.now, sessions_zone((session,), policy.zone))
         session = Hours(session.begin, min(session.end, midnight))
     return None if session is None else Rest(unit, verdict, market.quotes, session)
 
@@ -520,9 +541,11 @@ def _view(unit: Unit, quotes: Mapping[int, Quote]) -> _View:
 # ----- time
 
 
-def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datetime, zone: ZoneInfo) -> str | None:
-    """Why a time rule closes now; None if it does not."""
-    today = now.astimezone(zone).date()
+def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datetime, policy: QuotePolicy) -> str | None:
+    """Why a time rule closes now; None if it does not. Days to expiry are always those of the exchange."""
+    exchange = _exchange_zone(unit) or policy.zone
+    zone = exchange if policy.exchange_times else policy.zone
+    today = now.astimezone(zone if rule.dte is None else exchange).date()
     day = rule.date
     if rule.dte is not None:
         if unit.first_expiry is None:
@@ -539,6 +562,12 @@ def _due(unit: Unit, rule: TimeRule, session: Hours, close: datetime, now: datet
     if now < moment:
         return None
     return f"{what}, {now.astimezone(zone):%H:%M:%S} is at or after {moment.astimezone(zone):%H:%M:%S}"
+
+
+def _exchange_zone(unit: Unit) -> ZoneInfo | None:
+    """That of the leg that expires first."""
+    first = min(unit.legs, key=lambda leg: leg.instrument.expiry or date.max)
+    return exchange_zone(first.instrument)
 
 
 def _moment(rule: TimeRule, session: Hours, close: datetime, zone: ZoneInfo) -> datetime:
@@ -647,7 +676,8 @@ def _remember(view: _View, rules: RuleSet, memory: Memory, policy: QuotePolicy, 
 def _trail(view: _View, rule: Trailing | None, memory: Memory) -> Memory:
     wording = "" if rule is None else rule.wording
     level = memory.trail if memory.trail_rule == wording else None
-    if rule is not None and memory.best is not None and view.unit.entry > 0:
+    by_amount = rule is not None and rule.activate_percent is None and rule.distance_percent is None
+    if rule is not None and memory.best is not None and (view.unit.entry > 0 or by_amount):
         best = view.gain_at(memory.best)
         activate = _gain(view, rule.activate_percent, rule.activate_amount)
         if level is not None or best >= activate:
@@ -791,7 +821,7 @@ def _objection(view: _View, conditions: list[_Condition]) -> str | None:
             if any(target.below is stop.below for target in against):
                 return "the stop and the target wait for the underlying on the same side"
             continue
-        if stop.below and stop.level < 0:
+        if stop.below and stop.level < 0 and not all(leg.instrument.may_be_negative for leg in view.unit.legs):
             return f"the stop can never be reached: {stop.why()} is a price of {_plain(stop.level)}"
         for target in against:
             if view.gain_at(stop.level) >= view.gain_at(target.level):

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from position_manager.config import Config
+from position_manager.config import EXCHANGE, Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.rules.data_farms import quotes
@@ -102,6 +102,7 @@ class Guard:
             confirm_span=timedelta(seconds=float(wanted.confirm_seconds)),
             grace=timedelta(seconds=float(wanted.opening_grace_seconds)),
             spread=config.orders.spread(),
+            exchange_times=config.hours.timezone == EXCHANGE,
         )
         self._regroup()
 
@@ -110,7 +111,9 @@ class Guard:
         for (_, _, rule), data in journal.memory().items():
             try:
                 if rule.startswith(_MEMORY):
-                    self._memories[rule.removeprefix(_MEMORY)] = Memory.from_json(data)
+                    memory = Memory.from_json(data)
+                    memory = replace(memory, episode=_together(memory.episode.split("|")))
+                    self._memories[rule.removeprefix(_MEMORY)] = memory
                 elif rule.startswith(_COUNT):
                     # Nobody has watched since, however short it was.
                     count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
@@ -174,7 +177,7 @@ class Guard:
         self._episode_of = {}
         for unit in self.units:
             named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
-            self._episode_of[unit.key] = "|".join(named) if all(named) else ""
+            self._episode_of[unit.key] = _together(named) if all(named) else ""
 
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
@@ -387,3 +390,8 @@ class Guard:
         """Count the time since the last look."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)
+
+
+def _together(episodes: Iterable[str]) -> str:
+    """The episodes of a unit's legs as one, in whatever order its file names the legs."""
+    return "|".join(sorted(episodes))

@@ -145,7 +145,7 @@ class Stop(Section):
     """
 
     percent_of_premium: Positive | None = None
-    price: Positive | None = None
+    price: Number | None = None
     underlying_price: PriceBounds | None = None
     loss_amount: Positive | None = None
 
@@ -159,7 +159,7 @@ class TargetLevel(Section):
     """Where a profit is taken; the fields mean what they mean in Target."""
 
     percent_of_premium: Positive | None = None
-    price: Positive | None = None
+    price: Number | None = None
     underlying_price: PriceBounds | None = None
     profit_amount: Positive | None = None
 

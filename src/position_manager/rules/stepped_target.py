@@ -11,7 +11,7 @@ from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import LEVEL_FIELDS, RuleSet, Target, TargetStep
 
 
-def exchange_zone(sessions: Iterable[Hours], fallback: tzinfo) -> tzinfo:
+def sessions_zone(sessions: Iterable[Hours], fallback: tzinfo) -> tzinfo:
     """The zone of the exchange, in which the broker reports the sessions; the rules' own if none is known."""
     first = next(iter(sessions), None)
     return fallback if first is None or first.begin.tzinfo is None else first.begin.tzinfo

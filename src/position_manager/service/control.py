@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.refused import RefusedError
 from position_manager.reports.status import Status
@@ -54,6 +55,9 @@ class Actions(Protocol):
     def rearm(self, what: str, *, by: str) -> str:
         """End account stops that have fired; what was done."""
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        """Guard a new account of the session too; what was done."""
+
     def reload(self) -> str:
         """Read the configuration anew; what was done."""
 
@@ -77,7 +81,7 @@ class AskClose(_Request):
     ask: Literal["close"] = "close"
     what: _Text
     by: _Text
-    limit: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    limit: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
 
 
 class AskRelease(_Request):
@@ -96,6 +100,14 @@ class AskRearm(_Request):
     by: _Text
 
 
+class AskAccept(_Request):
+    """Guard a new account of the session too."""
+
+    ask: Literal["accept-account"] = "accept-account"
+    account: _Text
+    by: _Text
+
+
 class AskReload(_Request):
     """Read the configuration anew."""
 
@@ -110,7 +122,7 @@ class AskPrice(_Request):
     price: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
-Request = AskStatus | AskClose | AskRelease | AskRearm | AskReload | AskPrice
+Request = AskStatus | AskClose | AskRelease | AskRearm | AskAccept | AskReload | AskPrice
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -183,6 +195,9 @@ class Server:
             case AskRearm():
                 _log.warning("%s asks to rearm %s", request.by, request.what)
                 return Answer(done=True, text=actions.rearm(request.what, by=request.by))
+            case AskAccept():
+                _log.warning("%s accepts account %s", request.by, masked(request.account))
+                return Answer(done=True, text=actions.accept_account(request.account, by=request.by))
             case AskReload():
                 return Answer(done=True, text=actions.reload())
             case AskPrice():

@@ -47,6 +47,9 @@ class Manager:
     def rearm(self, *_: Any, **__: Any) -> str:
         raise AssertionError("nobody asks for this")
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        raise AssertionError(account)
+
     def reload(self) -> str:
         raise AssertionError("nobody asks for this")
 

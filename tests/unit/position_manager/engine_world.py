@@ -200,6 +200,8 @@ class World:
     """Contracts whose market data are refused, with the code and the text."""
     outside_rth: list[bool] = field(default_factory=list)
     """Of each order received, whether it may trade outside the regular hours."""
+    foreign_cancels: list[Order] = field(default_factory=list)
+    """Orders of other clients whose cancel the engine asked for."""
     renewed: list[int] = field(default_factory=list)
     """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
@@ -306,7 +308,7 @@ class World:
             order.over = "Filled"
         fill = Fill(f"0000.{len(self.executions):04x}.01.01", Decimal(quantity), Decimal(price), self.clock.now())
         ref = order.sent.ref if order.client_id == 100 else ""
-        execution = Execution(account, con_id, side, fill, order.perm_id, ref)
+        execution = Execution(account, con_id, side, fill, order.perm_id, ref, order.client_id)
         self.executions.append(execution)
         if self.lag and ref:
             self.unseen.append((order, execution))
@@ -563,6 +565,16 @@ class PortBroker:
                     self.world.end(order)
                 else:
                     order.cancelling = True
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        await self._ask("cancel of another client's order")
+        for one in self.world.orders:
+            if one.perm_id == order.perm_id and one.client_id != self.client_id and not one.over:
+                self.world.foreign_cancels.append(one)
+                if self.world.cancels_at_once:
+                    one.over = "Cancelled"
+                else:
+                    one.cancelling = True
 
 
 def _decimal(text: str) -> Decimal:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, put
@@ -42,7 +43,7 @@ def bought(*sizes: int) -> tuple[Execution, ...]:
 def sync(journal: Journal, searches: Searches, held: int, executions: tuple[Execution, ...], at: int) -> list[Finding]:
     positions = {KEY: Decimal(held)} if held else {}
     snapshot = Snapshot(BEGIN + timedelta(seconds=at), positions, (), (), executions)
-    seen = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), BEGIN.date(), 100)
+    seen = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), ZoneInfo("America/New_York"), 100)
     return list(reconcile(journal, seen, searches))
 
 
