@@ -231,7 +231,7 @@ class AccountWatch:
     def _circumstances(self, account: str, now: datetime) -> Circumstances:
         desk = self._desk
         held = [position for position in desk.guard.positions.values() if position.account == account]
-        halt = desk.halts.read()
+        halt = desk.read_halts()
         return Circumstances(
             now,
             desk.config.hours.zone,
