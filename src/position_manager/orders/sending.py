@@ -1,8 +1,8 @@
-"""The last step before an order leaves: look again, ask every gate, write it down, hand it to the socket.
+"""The last step before an order is sent: check again, evaluate every gate, record the order, pass it to the socket.
 
 Nothing else in the position manager calls `Broker.send`. Between the answer of the broker and the socket there is no
-waiting, so what the gates saw is what holds when the order leaves. Orders that wait for the same answer go through the
-gates one after the other, are written down together, and leave once all of them are on disk.
+waiting, so what the gates saw still holds when the order is sent. Orders that wait for the same answer go through the
+gates one after the other, are recorded together, and are sent once all of them are on disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from position_manager.sessions.hours import open_hours
 
 
 class NotSentError(Exception):
-    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just told."""
+    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just reported."""
 
     def __init__(self, clearance: Clearance, reread: Reread) -> None:
         super().__init__("; ".join(f"{check.gate}: {check.detail}" for check in clearance.refusals))
@@ -57,8 +57,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class _Due:
-    """An order that somebody wants, with what the broker has just told; ``sent`` gets the intent, or why there is
-    none."""
+    """A requested order, with what the broker has just reported; ``sent`` receives the intent, or why there is none."""
 
     wish: Wish
     reread: Reread
@@ -145,7 +144,7 @@ class Sender:
                 desk.rivals.see(desk.accounts, open_orders, (), desk.clock.now())
 
     def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
-        """What the gates say now, and what the journal must know of it."""
+        """The result of the gates now, and what the journal must record of it."""
         desk, wish, reread = self._desk, due.wish, due.reread
         journal, config = desk.journal, desk.config
         leg, decided = wish.leg, wish.decided
@@ -217,7 +216,7 @@ class Sender:
                     outside_rth=orders.outside_rth or wish.approved,
                 )
             except BrokerError as error:
-                # It says that nothing was sent; the journal believes only what the broker's books show.
+                # The error states that nothing was sent; the journal believes only what the broker's books show.
                 due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
             else:
                 due.sent.set_result(desk.journal.intent(intent.id))

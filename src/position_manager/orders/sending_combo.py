@@ -101,13 +101,13 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
             outside_rth=config.orders.outside_rth,
         )
     except BrokerError as error:
-        # It says that nothing was sent; the journal believes only what the broker's books show.
+        # The error states that nothing was sent; the journal believes only what the broker's books show.
         for intent in journal.legs_of(order.ref.removeprefix("pm:")):
             journal.record(intent.id, OutOfSight(str(error)))
 
 
 def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread]) -> Facts:
-    """What the gates look at for one leg; the price is that of the side it trades on."""
+    """The input of the gates for one leg; the price is that of the side it trades on."""
     journal, config, now, link = desk.journal, desk.config, desk.clock.now(), desk.connection
     (account, con_id), reread = leg.position.key, rereads[leg.instrument.con_id]
     lock, blocking, holding = (

@@ -1,8 +1,8 @@
 """Long options that a group's close leaves to expire, since selling them brings next to nothing.
 
 Only once no short leg of the decision is left, and only while the middle of a live quote has been at or below a bound
-for some seconds: a bad print does not make a wing worthless. The bound is fixed with the decision. What is left is held
-as before, its rules rest, and they hold again if it is worth a good deal more than the bound.
+for some seconds: one bad print does not prove a wing worthless. The bound is fixed with the decision. What is left is
+held as before, its rules rest, and they apply again if it is worth a good deal more than the bound.
 """
 
 from __future__ import annotations
