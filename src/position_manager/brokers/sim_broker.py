@@ -1,8 +1,8 @@
 """The broker of mode sim: a market and an account in this process, behind the same port as a gateway.
 
-What is sent arrives a latency later, and so do answers. An accepted order is on disk before it is acknowledged, an
-execution before it is told, so a killed process finds at its next start what a broker would have kept. What was on its
-way when the process died never arrived.
+Requests arrive after a latency, and so do answers. An accepted order is on disk before it is acknowledged, an execution
+before it is reported, so a killed process finds at its next start what a broker would have kept. What was on its way
+when the process died never arrived.
 
 The exchange works while a session is open; what is due when one opens again is done first. The same seed, and the same
 requests at the same times, give the same executions.
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class SimStateError(Exception):
-    """The file of the simulated broker cannot be used; the message says which, why, and what mends it."""
+    """The file of the simulated broker cannot be used; the message states which, why, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ class SimBroker:
                 self._hear(QuoteHeard(con_id, quote))
 
     def _commit(self, change: Change) -> None:
-        """Write the new books down, make them true, tell what happened: in this order."""
+        """Store the new books, put them into effect, report the events: in this order."""
         books, said = change
         if books is not self._books:
             self._keep(books)

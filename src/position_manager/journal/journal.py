@@ -6,7 +6,7 @@ accounts, and refuses any other.
 
 **Cannot write = do not send.** The only way to what the broker adapter needs to send an order is
 `Journal.record_sending`, and it returns only after the order is on disk. Every failure is a `JournalError`, whose
-message names the file, the cause and the mend.
+message names the file, the cause and the remedy.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ Evidence = Mapping[str, Any]
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the message says which, why, and what mends it. Nothing may be sent."""
+    """The journal cannot be used; the message states which, why, and the remedy. Nothing may be sent."""
 
 
 class JournalAwayError(JournalError):
@@ -149,7 +149,7 @@ class OpenIntentError(JournalError):
 
 
 class UnsettledError(JournalError):
-    """The position is not what the proven executions make it."""
+    """The position does not match the proven executions."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class OrderToSend:
-    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` makes one.
+    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` creates one.
 
     ``stop`` is the trigger of a stop-limit, 0 for a plain limit. ``oca_group`` with ocaType 1 (cancel the rest, with
     overfill protection) holds every close of one episode of a position together at the broker.
@@ -199,7 +199,7 @@ class LegToSend:
 
 @dataclass(frozen=True)
 class ComboToSend:
-    """A combination order that is on disk. Only `Journal.record_combo` makes one.
+    """A combination order that is on disk. Only `Journal.record_combo` creates one.
 
     ``side`` and ``limit`` are those of the combination, which consists of ``legs``: contract id and signed number of
     contracts in one combination (negative: sold when the combination is bought). ``quantity`` counts combinations.
@@ -278,7 +278,7 @@ def _failure(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 class JournalReader:
-    """The journal for looking at it; may be open while a position manager writes. Close it after use."""
+    """The journal for reading; may be open while a position manager writes. Close it after use."""
 
     def __init__(self, path: Path) -> None:
         """Raises JournalError if there is no journal that can be read."""
@@ -871,13 +871,13 @@ class Journal(JournalReader):
         known = self.intent(intent_id)
         change = apply(known, event)
         if change.intent == known:
-            # The broker says most things many times: nothing is to be written, and the disk need not be asked.
+            # The broker repeats most reports many times: nothing must be written, and the disk need not be read.
             return change
         with self.transaction():
             return self._apply(known, event, evidence or {})
 
     def record_finding(self, intent_id: str, finding: Finding) -> Change:
-        """Write down all that a sync told about an intent, in one transaction."""
+        """Record everything that a sync reported about an intent, in one transaction."""
         events: list[Event] = [Executed(fill) for fill in finding.fills]
         if finding.perm_id:
             events.append(Acknowledged(finding.perm_id))
@@ -926,11 +926,11 @@ class Journal(JournalReader):
         average: Decimal | None = None,
         anew: bool = False,
     ) -> Holding:
-        """Write down what a position is, when it is first seen or its change is explained by something else than our
-        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
-        begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
-        ``anew``; it continues the one before (`episodes`) unless the position was closed and opened again.
-        ``average``: the average price that the broker reports for it."""
+        """Record what a position is, when it is first seen or its change is explained by something else than our fills.
+        ``others``: executions by other clients that are in it; they will not be counted again. A change of size starts
+        a new OCA group; a new episode starts when the position was flat or on the other side before, or with ``anew``;
+        it continues the one before (`episodes`) unless the position was closed and opened again. ``average``: the
+        average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity or anew:
@@ -984,7 +984,7 @@ class Journal(JournalReader):
         return holding
 
     def add_lock(self, account: str, con_id: int, reason: str, intent: str | None = None) -> None:
-        """Lock an instrument; the first reason stands."""
+        """Lock an instrument; the first reason is retained."""
         with self.transaction():
             if self._write(
                 "INSERT INTO locks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -993,9 +993,9 @@ class Journal(JournalReader):
                 self.append("locked", account, con_id, {"reason": reason}, intent)
 
     def release(self, account: str, con_id: int, position: Decimal, by: str, others: Iterable[Execution] = ()) -> bool:
-        """A person has looked: the lock ends, a locked intent is over, and the position counts as it is, with the
-        executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another episode.
-        Returns whether there was a lock. An intent that may still be at the broker stays open."""
+        """A person has checked the position: the lock ends, a locked intent is over, and the position counts as it is,
+        with the executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another
+        episode. Returns whether there was a lock. An intent that may still be at the broker stays open."""
         with self.transaction():
             if not self._write("DELETE FROM locks WHERE account = ? AND con_id = ?", account, con_id):
                 return False

@@ -53,7 +53,7 @@ class Section(BaseModel):
 
     @cached_property
     def wording(self) -> str:
-        """In one line, without what is not given: what tells a rule from another."""
+        """In one line, without what is not given: it distinguishes a rule from another."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -391,7 +391,7 @@ class RuleSet(Section):
 
     @cached_property
     def own_rules(self) -> Mapping[str, Section | Literal["off"]]:
-        """What this level itself says, by the rule's name."""
+        """The settings of this level itself, by the rule's name."""
         return {name: value for name in RULE_NAMES if (value := getattr(self, name)) is not None}
 
     def names_a_price(self, name: str) -> bool:
