@@ -63,7 +63,7 @@ class AssignmentWatch:
         return self._desk.config.assignment_warnings
 
     def exposures(self) -> tuple[Exposure, ...]:
-        """How each short option stands, for `status`."""
+        """The state of each short option, for `status`."""
         settings = self._settings
         if settings is None:
             return ()

@@ -1,4 +1,4 @@
-"""Whether an account's value stands still although what it holds does not. Pure."""
+"""Whether an account's value does not change although the value of its positions does. Pure."""
 
 from __future__ import annotations
 

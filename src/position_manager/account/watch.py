@@ -44,13 +44,13 @@ _log = logging.getLogger(__name__)
 ALERT_AFTER = timedelta(seconds=60)
 """So long a rule may be unprotected before people are notified."""
 RULE = "account "
-"""What the rule of a decision to close begins with if a stop of the account has taken it."""
+"""Prefix of the rule of a decision to close that a stop of the account has taken."""
 _STORED = "account stops"
 
 
 @dataclass(frozen=True)
 class AccountPicture:
-    """How the rules of one account stand, for `status`. ``values``: the last usable answer."""
+    """The state of the rules of one account, for `status`. ``values``: the last usable answer."""
 
     account: str
     values: AccountValues | None
@@ -108,7 +108,7 @@ class AccountWatch:
         )
 
     def pictures(self) -> tuple[AccountPicture, ...]:
-        """How each account stands."""
+        """The state of each account."""
         rules, now = self._rules, self._desk.clock.now()
         if rules is None:
             return ()

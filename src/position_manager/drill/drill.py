@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 CLOSE_WITHIN = timedelta(seconds=120)
 """So long a case may take beyond the time after which a missing order is proven lost."""
 LOOK_EVERY = timedelta(seconds=1)
-"""How often progress is told; what happens is looked at when it happens."""
+"""How often progress is reported; events are evaluated when they happen."""
 
 Progress = Callable[[Case, str, float], None]
-"""Told about a case: how it stands, and the seconds since its begin."""
+"""Called about a case: its state, and the seconds since its start."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Life:
 
     @property
     def stands(self) -> str:
-        """How it stands, in a few words."""
+        """The state in a few words."""
         desk = self.engine.desk
         phase = desk.connection.phase
         if desk.opened is None:
@@ -187,7 +187,8 @@ class _Life:
         self.news.set()
 
     async def bury(self) -> None:
-        """Free what the process would have freed. A killed engine can write and say nothing while it ends."""
+        """Free what the process would have freed. A killed engine can neither write nor report anything while it
+        ends."""
         self._stop.set()
         await asyncio.gather(self.task, return_exceptions=True)
 
@@ -226,7 +227,7 @@ class CaseRun:
                 await self._close(bought)
         except TimeoutError:
             trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.stands}",)
-        except Exception as error:  # an engine that fails, however, is what a drill looks for
+        except Exception as error:  # a failing engine, however, is what a drill is meant to find
             _log.exception("the case has failed")
             trouble = (f"{type(error).__name__}: {error}",)
         finally:
@@ -331,12 +332,12 @@ async def one_by_one(
         own.mkdir(mode=0o700)
         try:
             outcomes.append(await CaseRun(case, bench, own, on, progress).run())
-        except Exception as error:  # whatever it is, what is held must still be told
+        except Exception as error:  # whatever it is, what is held must still be reported
             _log.exception("the case could not be tried or judged")
             stopped = f"{case.name} could not be tried or judged: {error}"
             break
         except asyncio.CancelledError:
-            # What is held must still be told, with waits of its own that must be able to end.
+            # What is held must still be reported, with waits of its own that must be able to end.
             task = asyncio.current_task()
             while task is not None and task.uncancel():
                 pass

@@ -80,7 +80,7 @@ def engine_config(config: Config, wish: Wish, account: str, port: int) -> Config
 
 
 class GatewayBench:
-    """Made by `opened`."""
+    """Created by `opened`."""
 
     def __init__(
         self,

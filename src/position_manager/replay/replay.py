@@ -121,7 +121,7 @@ class _Run:
                 self._look(outcome, market, replace(self._policy, max_age=max_age))
 
     def evaluate_account(self, account: ReplayedAccount, now: datetime) -> None:
-        """What is still open is closed at its present price if a stop of the account says so."""
+        """Close what is still open at its present price if a stop of the account fires."""
         fired = account.evaluate_at(now, (outcome.profit for outcome in self.outcomes))
         if fired is None:
             return

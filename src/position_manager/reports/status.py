@@ -1,6 +1,6 @@
-"""How the position manager stands, as one picture: what `position-manager status` shows and metrics count.
+"""The state of the position manager, as one picture: what `position-manager status` shows and metrics count.
 
-The engine makes it, the control socket carries it as JSON. Accounts in it are masked.
+The engine creates it, the control socket carries it as JSON. Accounts in it are masked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from position_manager.rules.evaluation import Distance
 
 @dataclass(frozen=True)
 class LegStatus:
-    """One contract of a unit; prices per unit, as last heard. ``age``: seconds since the quote was heard."""
+    """One contract of a unit; prices per unit, as last received. ``age``: seconds since the quote was received."""
 
     con_id: int
     label: str
@@ -30,7 +30,7 @@ class LegStatus:
 class UnitStatus:
     """A guarded unit. ``price`` and ``entry`` as in `rule_set`; ``profit`` in money of ``currency`` at that price.
 
-    ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` says why, with numbers.
+    ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` states why, with numbers.
     ``rules``: each as `name: wording (key in the file)`. ``stop`` and ``target``: the nearest of each kind.
     ``unprotected_seconds``: in trading hours, since the position was first seen; ``unprotected_since``: None now.
     """

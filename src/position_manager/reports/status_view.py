@@ -162,7 +162,7 @@ def _style(unit: UnitStatus) -> str:
 
 
 def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
-    """What the numbers do not say: the verdict, and the rules with their keys in the file."""
+    """What the numbers do not show: the verdict, and the rules with their keys in the file."""
     since = f" for {_ago(unit.unprotected_since, now)}" if unit.unprotected_since else ""
     loud = unit.verdict == "unprotected" and not _closed(unit)
     verdict = f"{unit.verdict.upper() if loud else unit.verdict}{since}"
@@ -174,7 +174,7 @@ def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
 
 
 def _account_lines(console: Console, account: AccountStatus) -> None:
-    """What an account is worth, and how each of its stops stands."""
+    """What an account is worth, and the state of each of its stops."""
     worth = "value not known"
     if account.net_liquidation is not None:
         worth = f"{_money(account.net_liquidation)} {account.currency}, asked {account.age or 0:.0f} s ago"

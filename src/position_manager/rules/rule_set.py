@@ -15,7 +15,7 @@ How rules count, with numbers. A *unit* is what is guarded: one position, or a g
 | stop percent_of_premium 50 | bid <= 1.25 (half of what was paid is lost) | ask >= 3.75 |
 | stop percent_of_premium 100 | bid <= 0 (all of it is lost) | ask >= 5.00 (the whole credit is lost once) |
 | stop loss_amount 80 | bid <= 1.70 | ask >= 3.30 |
-| stop price 1.00 | bid <= 1.00 | ask >= 1.00 (such a stop only makes sense above the price) |
+| stop price 1.00 | bid <= 1.00 | ask >= 1.00 (such a stop is only useful above the price) |
 | target percent_of_premium 60 | bid >= 4.00 | ask <= 1.00 (60 % of the credit is kept) |
 | target profit_amount 80 | bid >= 3.30 | ask <= 1.70 |
 | breakeven after_percent 40, once 40 % were gained | bid <= 2.50 | ask >= 2.50 |

@@ -18,7 +18,8 @@ from ib_connection.accounts import masked
 _log = logging.getLogger(__name__)
 
 SCOPE = "POSITION_MANAGER_CLAIM_SCOPE"
-"""Environment variable: managers with different scopes do not see each other. For tests, whose accounts are made up."""
+"""Environment variable: managers with different scopes do not see each other. For tests, whose accounts are
+invented."""
 
 
 class HostClaim:

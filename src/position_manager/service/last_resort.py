@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class People(Protocol):
-    """Who is told."""
+    """The recipients of notifications."""
 
     def tell(self, message: Message) -> Verdict | None: ...
 
@@ -33,7 +33,7 @@ class People(Protocol):
 
 
 class LastResort:
-    """Tells people through an outbox, and alerts without it if it cannot be used. For one thread."""
+    """Notifies people through an outbox, and sends alerts without it if it cannot be used. For one thread."""
 
     def __init__(self, people: People, targets: Sequence[Target], pause: Callable[[float], None] = time.sleep) -> None:
         """``targets`` are for this object alone. ``pause`` waits between two attempts, in seconds."""
@@ -58,7 +58,7 @@ class LastResort:
         return verdict
 
     def _directly(self, message: Message) -> None:
-        # The outbox would have told each condition once.
+        # The outbox would have sent each condition once.
         name = message.dedupe_key or f"{message.kind} {message.title}"
         if name in self._missed or len(self._missed) >= MOST:
             return

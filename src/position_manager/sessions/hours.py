@@ -38,7 +38,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def exchange_zone(instrument: Instrument) -> ZoneInfo | None:
-    """The zone in which the broker has told the hours of a contract; None if it has told none."""
+    """The zone in which the broker has reported the hours of a contract; None if it has reported none."""
     told = instrument.liquid_hours or instrument.trading_hours
     zone = told[-1].end.tzinfo if told else None
     return zone if isinstance(zone, ZoneInfo) else None
