@@ -1,4 +1,4 @@
-"""Time, as something that is handed in."""
+"""Time, as an injected dependency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error that answers a person's wish."""
+"""The error that rejects a person's request."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TRANSFER_PART = Decimal("0.005")
 TRANSFER_ERROR = Decimal("0.1")
 """So far cash and value may differ in a transfer."""
 RECOVERED = Decimal("1.2")
-"""So many times the bound, and a margin cushion has recovered."""
+"""A margin cushion has recovered at this multiple of the bound."""
 CLOCK_SKEW = timedelta(seconds=2)
 
 

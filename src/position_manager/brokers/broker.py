@@ -203,8 +203,8 @@ class Broker(Protocol):
         """Of all clients, as far back as the broker reports them."""
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        """A position and all open orders, for the moment just before sending: from an answer to a question that left
-        after this call, never from one that was already under way. Several calls may share one answer."""
+        """A position and all open orders, for the moment just before sending: from an answer to a question that was
+        sent after this call, never from one that was already pending. Several calls may share one answer."""
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         """What the session's accounts are worth now. A question that is not answered does not end the session."""
@@ -230,7 +230,7 @@ class Broker(Protocol):
         """The lowest order id that the broker would still take from this client."""
 
     def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
-        """Hand a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
+        """Pass a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
         is no session: nothing was sent."""
 
     def send_combo(
@@ -240,7 +240,7 @@ class Broker(Protocol):
         or if the contracts form no combination: nothing was sent."""
 
     def cancel(self, order_id: int) -> None:
-        """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
+        """Pass the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
 
     async def cancel_of_other(self, order: OpenOrder) -> None:
         """Ask for the cancel of an order of another client, which the broker takes from that client alone: so as that

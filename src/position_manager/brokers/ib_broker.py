@@ -76,7 +76,8 @@ FIRST_QUESTION = 1_000_000_000
 """Questions are numbered from here: a message of the gateway about a question must never be taken for one about an
 order, and orders are numbered from the id that the gateway reported at the start of the session."""
 REFRESHED_AT_ONCE = 100
-"""Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
+"""The details of this many contracts are requested before the next positions have them; 1000 of them take half a
+minute."""
 RETIRED_FOR = 60.0
 """Seconds after which no tick of a cancelled subscription can arrive any more."""
 LIVE = 1
@@ -399,7 +400,7 @@ class IbBroker:
             self._book.rules[rule] = steps or ()
 
     async def _refresh(self, ib: IB, contracts: list[Contract]) -> None:
-        """Ask again for the details of contracts of which enough is known to go on meanwhile."""
+        """Request again the details of contracts whose known details are sufficient in the meantime."""
         try:
             for first in range(0, len(contracts), REFRESHED_AT_ONCE):
                 await self._details(contracts[first : first + REFRESHED_AT_ONCE])
@@ -662,7 +663,7 @@ async def _market_rule(rule: int, ib: IB) -> Any:
 
 
 def _fail_questions(ib: IB) -> None:
-    """Nobody will answer what a session that is being closed was asked; ib_insync leaves it open."""
+    """Pending questions of a session that is being closed will not be answered; ib_insync leaves them open."""
     for future in list(ib.wrapper._futures.values()):
         if not future.done():
             future.set_exception(ConnectionError("the session is over"))

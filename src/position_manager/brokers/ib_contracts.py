@@ -158,7 +158,7 @@ class ContractBook:
             increments=self._increments(told),
             liquid_hours=() if known is None else known.hours,
             trading_hours=() if known is None else known.trading,
-            # Without details nobody knows whether its prices are in pence: none of them is used.
+            # Without details it is unknown whether its prices are in pence: none of them is used.
             magnifier=0 if told is None else magnifier,
         )
         self._made[held.conId] = known, made

@@ -1,4 +1,4 @@
-"""Keeps below IB's 50 messages a second: what is over them is refused, and that may be an order."""
+"""Stays below IB's 50 messages a second: messages above the limit are rejected, and one of them may be an order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 QUESTIONS = 30
-"""So many messages in a second, and a question waits: the rest is left for orders and cancels."""
+"""From this number of messages in a second on, a question waits: the rest is reserved for orders and cancels."""
 ORDERS = 44
 """From this number on even an order waits, before its last check of the books."""
 

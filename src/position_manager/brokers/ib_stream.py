@@ -88,7 +88,7 @@ class Stream:
                     _log.debug("<<< %s", ",".join(fields))
                 client.decoder.interpret(fields)
                 if not client.isConnected():
-                    # A message has ended the session: what follows it is nobody's.
+                    # A message has ended the session: discard what follows.
                     position = size
             del buffer[:position]
             client._tcpDataProcessed()

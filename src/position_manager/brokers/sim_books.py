@@ -235,7 +235,7 @@ def combo_executed(
     books: Books, perm_id: int, quantity: Decimal, prices: Mapping[int, Decimal], account: str, seed: int,
     instruments: Mapping[int, Instrument], now: datetime,
 ) -> Change:  # fmt: skip
-    """So many combinations of a live order trade: each leg by executions of its own, all in one step."""
+    """Trade this many combinations of a live order: each leg by executions of its own, all in one step."""
     order = next(order for order in books.live if order.perm_id == perm_id)
     said: tuple[BrokerEvent, ...] = ()
     for con_id, ratio in order.legs:

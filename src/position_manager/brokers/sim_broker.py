@@ -78,7 +78,7 @@ _OnItsWay = _OrderOnItsWay | _CancelOnItsWay | _FirstQuotes
 
 
 class SimBroker:
-    """Keeps the contract of `position_manager.brokers.broker.Broker`. ``path``: where its books are kept."""
+    """Implements the contract of `position_manager.brokers.broker.Broker`. ``path``: where its books are stored."""
 
     def __init__(self, sim: Sim, path: Path, *, clock: Clock, client_id: int) -> None:
         """Raises SimStateError if there is a file that is not of this configuration, or is damaged."""
@@ -259,7 +259,7 @@ class SimBroker:
 
     def set_price(self, symbol: str, price: Decimal) -> None:
         """Move an underlying to a price; from there it walks on. Raises ValueError for what has no price here, OSError
-        if it cannot be written down."""
+        if the price cannot be stored."""
         if symbol not in self._books.anchors:
             raise ValueError(f"{symbol} has no simulated price; these have: {', '.join(self._books.anchors)}")
         if price <= 0:
@@ -308,7 +308,7 @@ class SimBroker:
             self._tick = tick
 
     def _arrive(self, item: _OnItsWay, tick: int, now: datetime) -> None:
-        """What was on its way takes effect. It has arrived once that is written down."""
+        """Pending requests take effect. They have arrived once that is stored."""
         match item:
             case _OrderOnItsWay(_, order, tif):
                 known = self._instruments() if order.account == self._sim.account else {}

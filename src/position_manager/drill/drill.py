@@ -1,8 +1,8 @@
 """A drill: a real engine closes one unit, and loses its connection or its life on the way; was it closed once?
 
 Each case has an engine with a journal of its own, in a directory that only the drill uses. The engine has no rules; it
-is asked to close what was bought, loses its broker at the chosen moment, comes back, and has to prove what became of
-its order. The verdict is not the engine's: the broker is asked beside it.
+is asked to close what was bought, loses its broker at the chosen moment, comes back, and has to prove the outcome of
+its order. The verdict is not the engine's: the broker is asked independently.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from position_manager.sessions.hours import BrokerCalendar
 _log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = timedelta(seconds=120)
-"""So long a case may take beyond the time after which a missing order is proven lost."""
+"""How long a case may take beyond the time after which a missing order is proven lost."""
 LOOK_EVERY = timedelta(seconds=1)
 """How often progress is reported; events are evaluated when they happen."""
 
@@ -217,7 +217,7 @@ class CaseRun:
         return (self._on.clock.now() - self._began).total_seconds()
 
     async def run(self) -> Outcome:
-        """Raises whatever kept it from being tried or judged."""
+        """Raises any error that prevented it from being tried or judged."""
         case = self._case
         self._progress(case, "buying", 0)
         bought = await self._bench.buy()

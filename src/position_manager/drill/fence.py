@@ -49,8 +49,8 @@ class Field:
 
 
 class Fence:
-    """Keeps the contract of `position_manager.brokers.broker.Broker`. ``sent``: the ids of the drill's orders, which
-    outlast an engine."""
+    """Implements the contract of `position_manager.brokers.broker.Broker`. ``sent``: the ids of the drill's orders,
+    which outlast an engine."""
 
     def __init__(self, inner: Broker, field: Field, sent: set[int], tripwire: Tripwire) -> None:
         self.client_id = inner.client_id

@@ -251,7 +251,7 @@ class ServersAnswer:
 
 @dataclass(frozen=True)
 class AuthNeeded:
-    """The gateway waits for a person, e.g. for the second factor."""
+    """The gateway waits for manual action, e.g. for the second factor."""
 
     why: str
 
@@ -361,7 +361,7 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Page:
-    """Call a person."""
+    """Page a person."""
 
     text: str
     about: About = About.AWAY
@@ -377,14 +377,14 @@ class FarmForgotten:
 @dataclass(frozen=True)
 class HaltOver:
     """End the HALT for a read-only API: a session that was opened after it has answered a full sync, which a read-only
-    API refuses. Only if the HALT that is written down is that one."""
+    API refuses. Only if the stored HALT is that one."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class HaltAll:
-    """Write down the sticky HALT."""
+    """Store the sticky HALT."""
 
     reason: str
 

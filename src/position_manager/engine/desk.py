@@ -118,7 +118,7 @@ class Desk:
         self.wake.set()
 
     async def end(self) -> None:
-        """Give up all work that is under way."""
+        """Cancel all work in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,7 +131,7 @@ class Desk:
             self.fault = str(error)
             self.say(self.author.journal_fault(self.fault))
 
-    # ----- people
+    # ----- notifications
 
     @property
     def author(self) -> Author:

@@ -84,15 +84,15 @@ SYNC_AGAIN = timedelta(seconds=5)
 """After a full sync that failed."""
 LONGEST_SYNC_PAUSE = timedelta(seconds=20)
 QUOTES_AGAIN = timedelta(seconds=30)
-"""So often the quotes of a contract are asked for again while it has none that are live."""
+"""How often the quotes of a contract are requested again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
 """How long a unit may be unprotected in trading hours before a person is notified."""
 PROBE_EVERY = timedelta(seconds=30)
-"""So often a lost link is probed."""
+"""How often a lost link is probed."""
 KEEP_SYNC_EVERY = timedelta(minutes=10)
 LAST_SYNC = "last sync"
 KEEP_WITHIN = timedelta(seconds=0.2)
-"""A trailing stop that has moved is written down within this time."""
+"""A trailing stop that has moved is stored within this time."""
 QUIET_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
 )
@@ -110,7 +110,7 @@ UNSEEN = frozenset(
         BlindCause.WIDE_SPREAD,
     }
 )
-"""Causes for which nobody knows at what price a unit trades."""
+"""Causes for which the current price of a unit is unknown."""
 SLICE = 10
 """How many units are evaluated in a row before broker events are handled again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
@@ -170,7 +170,7 @@ class Engine:
         self._same_session = False
         self.losses = 0
         self.new_accounts: tuple[str, ...] = ()
-        """Accounts of the session that nobody has accepted yet: nothing in them is guarded."""
+        """Accounts of the session that are not accepted yet: nothing in them is guarded."""
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
@@ -198,7 +198,7 @@ class Engine:
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: dict[str, set[str]] = {}
-        """By unit, the causes that people know of."""
+        """By unit, the causes that were reported."""
         self._unwritten_halt: str | None = None
         self._probed: set[int] = set()
         self._probe_at: datetime | None = None
@@ -349,7 +349,7 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        # While an order is being sent nothing is kept; its end wakes the loop.
+        # While an order is being sent nothing is stored; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
         write_at = self.closer.write_due if desk.fault is None else None
         others = (sync_at, self._connect_at, desk.advance_at, keep_at, write_at)
@@ -430,7 +430,7 @@ class Engine:
         self.desk.wake.set()
 
     def _go_on(self) -> None:
-        """The next slice of the loop that is under way: a small one while an order is on its way to the socket."""
+        """The next slice of the current loop: a small one while an order is on its way to the socket."""
         loop = self._loop
         if loop is None:
             return
@@ -571,7 +571,7 @@ class Engine:
         desk.wake.set()
 
     def _ask_for_the_login(self) -> None:
-        """While the gateway is away: whether it waits for a person."""
+        """While the gateway is away: whether it waits for manual action."""
         file = self.desk.config.gateway.login_file
         if file is None or self.ready or self.desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST):
             return
@@ -832,15 +832,15 @@ class Engine:
         return same_day or (self._same_session and self.ready)
 
     def _keep_sync(self, began: datetime) -> None:
-        """Write down the last sync now and then: what is older than it was is only more careful."""
+        """Store the time of the last sync now and then: an older value is only more conservative."""
         if self._synced_kept is None or abs(began - self._synced_kept) >= KEEP_SYNC_EVERY:
             self._synced_kept = began
             self.desk.journal.remember("", 0, LAST_SYNC, began.isoformat())
 
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
-        """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
-        from one absence. Until it is explained its rules and what they remember go on; nothing is sent for it, as the
-        position is read again before an order. With an order under way the list counts: the order could open one."""
+        """What is held according to the journal, and is only missing from one list of positions: nothing is concluded
+        from one absence. Until it is explained, its rules and their memory continue; nothing is sent for it, as the
+        position is read again before an order. With an order in progress the list counts: the order could open one."""
         journal = self.desk.journal
         listed = {position.key for position in shown}
         self._absent = {
@@ -1047,10 +1047,10 @@ class Engine:
     def _look(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
         closing = self.closer.of(unit)
-        # The rules go on for what is left when only a part is being closed.
+        # The rules continue for the rest when only a part is being closed.
         in_part = closing is not None and bool(closing.leaves) and closing.unit == unit.key
         if closing is not None and not in_part:
-            # What keeps a close from going on counts as unprotected.
+            # Whatever blocks a close counts as unprotected.
             bar = self.closer.bar(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)

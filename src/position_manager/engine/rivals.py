@@ -17,9 +17,9 @@ from position_manager.orders.evidence import LIVE_STATUSES, Execution, OpenOrder
 from position_manager.orders.intents import REF_PREFIX
 
 QUIET_FOR = timedelta(minutes=2)
-"""So long after its last trace another manager counts as there."""
+"""How long after its last trace another manager counts as present."""
 HOST_QUIET_FOR = timedelta(seconds=5)
-"""So long after the end of another one on this host nothing is sent: its last orders reach the broker meanwhile."""
+"""How long after the end of another one on this host nothing is sent: its last orders reach the broker meanwhile."""
 DRILL_MARK = "drill-"
 """Prefix of the ids of the drill's orders: the drill closes only what it has bought itself."""
 REMEDY = (

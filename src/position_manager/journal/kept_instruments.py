@@ -29,7 +29,7 @@ class _ToldHours:
 
 @dataclass(frozen=True)
 class _Kept:
-    """An instrument, and whether its magnifier was written down with it."""
+    """An instrument, and whether its magnifier was stored with it."""
 
     instrument: Instrument
     knows_magnifier: bool
@@ -88,7 +88,7 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     changed, and a market must not be taken for open. Raises JournalError."""
     memory = journal.memory()
     found = _instruments(memory)
-    # Most contracts have the same hours; of a thousand they are kept once.
+    # Most contracts have the same hours; for a thousand contracts they are stored once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None

@@ -53,7 +53,8 @@ ANOTHER_UNIT = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """What keeps a contract from being closed: a bound of the ladder, or gates. ``told`` whether people know."""
+    """What prevents a contract from being closed: a bound of the ladder, or gates. ``told``: whether it was
+    reported."""
 
     what: str
     since: datetime
@@ -121,7 +122,7 @@ class Closer:
             self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
     def bar(self, closing: Closing) -> str | None:
-        """What keeps a decision from being carried out."""
+        """What prevents a decision from being carried out."""
         return next((bar.what for (unit, _), bar in self.bars.items() if unit == closing.unit), None)
 
     # ----- decisions
@@ -217,7 +218,7 @@ class Closer:
             self._unwritten.append((closing, seen))
             self._stands(closing)
         if by or closing.combo:
-            # Whoever asked for it gets an answer now; a combination is written down apart from other orders.
+            # The requester gets an answer now; a combination is recorded apart from other orders.
             self.write_decided()
         desk.say(desk.author.fired(closing, quotes))
         self.advance(closing)
@@ -250,14 +251,14 @@ class Closer:
         self.advance(whole)
 
     def write_decided(self) -> None:
-        """Write down what was decided and is not on disk yet. Raises JournalError; then it is still to be written."""
+        """Store the decisions that are not on disk yet. Raises JournalError; then they must still be written."""
         if self._unwritten:
             with self._desk.journal.transaction():
                 self._write_unwritten()
             self._are_written()
 
     def write_in_time(self, now: datetime) -> None:
-        """The same, but leave it to the order that is under way for a moment: they share one write to the disk."""
+        """The same, but leave it to the order in progress for a moment: they share one write to the disk."""
         due = self.write_due
         if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
             self.write_decided()
@@ -367,7 +368,7 @@ class Closer:
         held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
         untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
-        # Of a part, what is left is let go as well: a partial target must not sell at any price.
+        # For a part, the unfilled rest is withdrawn as well: a partial target must not sell at any price.
         ends = untouched or bool(closing.leaves)
         why = desk.guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
         if why is None:

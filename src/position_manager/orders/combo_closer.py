@@ -1,8 +1,8 @@
-"""Decisions to close a group by one combination order: the next step, and when it is given up for orders of the legs.
+"""Decisions to close a group by one combination order: the next step, and when orders of the legs replace it.
 
-It is given up when its time is over, when the broker has refused or ended an order of it, when the legs no longer fit,
-and when a person approves a price for a leg. Orders of the legs follow only once the combination is proven to be over:
-until then the intents of its legs block them.
+The combination is abandoned when its time is over, when the broker has refused or ended an order of it, when the legs
+no longer fit, and when a person approves a price for a leg. Orders of the legs follow only once the combination is
+proven to be over: until then the intents of its legs block them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ComboCloser:
     def _go_on(
         self, closing: Closing, combination: Combination | str, live: list[Intent], why: str, now: datetime
     ) -> None:
-        """What rests: keep it, or cancel it for a better price or for orders of the legs."""
+        """What rests: leave it, or cancel it for a better price or for orders of the legs."""
         desk, states = self.desk, {intent.state for intent in live}
         if not states <= LADDER_STATES:
             return

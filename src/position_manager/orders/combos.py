@@ -23,7 +23,7 @@ from position_manager.rules.groups import Leg, Unit
 LADDER = 0
 """The ladder of a combination among those of a decision: no contract has this id."""
 FEWEST, MOST = 2, 4
-"""So many legs one order may have."""
+"""The maximum number of legs of one order."""
 
 
 @dataclass(frozen=True)
@@ -122,5 +122,5 @@ def wanted(
 
 
 def contracts(combination: Combination, quantity: Decimal) -> dict[int, Decimal]:
-    """How many contracts of each leg so many combinations close."""
+    """How many contracts of each leg are closed by this many combinations."""
     return {leg.instrument.con_id: abs(leg.ratio) * quantity for leg in combination.legs}

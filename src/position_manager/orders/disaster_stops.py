@@ -1,5 +1,5 @@
-"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes,
-of a group for each short leg, if they are wanted there."""
+"""Maintains the disaster stops at the broker: one for each guarded position that nothing else closes, of a group for
+each short leg, if they are configured there."""
 
 from __future__ import annotations
 

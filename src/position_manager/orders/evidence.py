@@ -1,8 +1,8 @@
-"""What became of an order, and of a position, as far as the broker shows it.
+"""The outcome of an order, and the state of a position, as far as the broker shows it.
 
 One full sync gives a `Snapshot`: positions, open orders, completed orders and executions, read one after the other.
 Each part may be a little behind the others, so nothing is concluded from a single absence. Orders are found by their
-orderRef or permId, never by order id: a gateway that lost the last orders before a restart gives their ids again.
+orderRef or permId, never by order id: a gateway that lost the last orders before a restart assigns their ids again.
 Pure.
 """
 
@@ -252,7 +252,7 @@ def _shown_over(intent: Intent, order: CompletedOrder, moved: Decimal) -> Proven
         return Proven(State.FILLED, f"completed as {order.status}", filled)
     if order.status == FILLED:
         return None
-    # Nobody asked for its end: the same order again would end in the same way.
+    # Its end was not requested: the same order again would end in the same way.
     refused = (intent.refused or intent.words) and not filled and not intent.lead
     state = State.REJECTED if refused else State.CANCELLED
     said = f": {intent.words}" if intent.words else ""

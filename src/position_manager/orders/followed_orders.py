@@ -33,7 +33,7 @@ ACKNOWLEDGE_WITHIN = timedelta(seconds=5)
 CANCEL_WITHIN = timedelta(seconds=10)
 """A cancel that has not come true in this time is asked for again."""
 RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
-"""Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
+"""Statuses after which there is nothing to ask: it rests, or its executions prove its outcome."""
 
 RESTING_STATES = frozenset({State.WORKING, State.PARTIAL})
 CANCELLABLE = RESTING_STATES | {State.CANCELLING}
@@ -177,7 +177,7 @@ class FollowedOrders:
                 self.cancel(intent, f"it is for {intent.remaining} of {intent.expected_position}, {quantity} are held")
 
     def cancel(self, intent: Intent, why: str) -> None:
-        """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
+        """Ask the broker to cancel; a full sync proves the outcome. Only READY may."""
         desk = self._desk
         if not desk.ready:
             return

@@ -46,7 +46,7 @@ class State(StrEnum):
     PLANNED = "PLANNED"
     """Decided, nothing was sent."""
     SENDING = "SENDING"
-    """Written down; the order may or may not have left."""
+    """Recorded; the order may or may not have been sent."""
     WORKING = "WORKING"
     """The broker has acknowledged it by a permId."""
     PARTIAL = "PARTIAL"
@@ -217,7 +217,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Sending:
-    """The order is about to be handed to the socket. ``position`` was read again just before."""
+    """The order is about to be passed to the socket. ``position`` was read again just before."""
 
     order_id: int
     client_id: int
@@ -260,7 +260,7 @@ class Said:
 
 @dataclass(frozen=True)
 class CancelSent:
-    """A cancel is about to be handed to the socket."""
+    """A cancel is about to be passed to the socket."""
 
 
 @dataclass(frozen=True)

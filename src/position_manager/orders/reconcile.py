@@ -43,7 +43,7 @@ class Expired:
 
 
 DELIVERED_WITHIN = timedelta(days=5)
-"""So long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
+"""How long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
 _EXPIRED = "expired option"
 MOST_COMBINED = 12
 
@@ -270,7 +270,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
 LISTED_WITHIN = timedelta(seconds=5)
 """By so much the broker's clock may differ from ours."""
 BESIDE = timedelta(seconds=5)
-"""An execution of somebody else so near to an order of ours was meant for the same position."""
+"""An execution of somebody else this close to an order of ours was meant for the same position."""
 
 
 def crosses(ours: Intent, now: Decimal, others: Iterable[Execution]) -> bool:

@@ -37,9 +37,9 @@ class NotSentError(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
-    unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed."""
+    """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
+    ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
+    market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed."""
 
     leg: Position
     decided: Decimal
@@ -89,7 +89,7 @@ class Sender:
         """Send one order; the intent it belongs to.
 
         Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-        written down: in each case nothing was sent.
+        recorded: in each case nothing was sent.
         """
         reread = await self._desk.broker.read_again(*wish.leg.key)
         due = _Due(wish, reread, asyncio.get_running_loop().create_future())
@@ -105,12 +105,12 @@ class Sender:
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
         if not self._send_together(due) and len(due) > 1:
-            # Nothing of them is on disk. One that cannot be written must not keep the others from being sent.
+            # Nothing of them is on disk. One that cannot be written must not block the others.
             for one in due:
                 self._send_together([one])
 
     def _send_together(self, due: list[_Due]) -> bool:
-        """Whether they were written down. If not, one that was alone has got the error, several have not yet."""
+        """Whether they were recorded. If not, one that was alone has received the error, several have not yet."""
         refused: list[tuple[_Due, NotSentError]] = []
         written: list[_Written] = []
         try:
@@ -220,7 +220,7 @@ class Sender:
                 due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
             else:
                 due.sent.set_result(desk.journal.intent(intent.id))
-        except Exception as error:  # whatever it is: the others are on disk, and must be handed over too
+        except Exception as error:  # whatever it is: the others are on disk, and must be passed on too
             due.sent.set_exception(error)
 
 

@@ -1,4 +1,4 @@
-"""`position-manager replay`: read a tape, play it, show what became of each unit."""
+"""`position-manager replay`: read a tape, play it, show the outcome of each unit."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PartClosed:
-    """So many units that a partial target closed, at which price and profit."""
+    """How many units a partial target closed, at which price and profit."""
 
     time: datetime
     close: Close
@@ -52,7 +52,7 @@ class PartClosed:
 
 @dataclass
 class Outcome:
-    """What became of a unit. ``exit``: its price when a rule closed it (``closed``, at ``closed_at``), else the last
+    """The outcome of a unit. ``exit``: its price when a rule closed it (``closed``, at ``closed_at``), else the last
     one; None if it never had one. ``parts``: what partial targets closed before. ``profit`` is in money, that of the
     parts included; ``unprotected`` in seconds by cause."""
 

@@ -1,6 +1,6 @@
-"""Whether a deploy may go on: the service is READY with its positions synced, or it has no open order.
+"""Whether a deploy may continue: the service is READY with its positions synced, or it has no open order.
 
-`judge` decides from what is known at one moment and touches nothing; `look` finds that out, from systemd and over the
+`judge` decides from what is known at one moment and touches nothing; `look` collects that, from systemd and over the
 control socket. The Ansible module manager_wait calls them in turn.
 """
 

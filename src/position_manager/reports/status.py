@@ -138,10 +138,9 @@ class Status:
     """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
 
     ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
-    the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
-    profit that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of
-    the session that nobody has accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has
-    none.
+    the last full sync ended well. ``orders_today``: recorded for sending in the last 24 hours. ``realized``: the profit
+    that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of the
+    session that are not accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has none.
     """
 
     time: datetime

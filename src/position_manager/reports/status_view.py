@@ -23,7 +23,7 @@ _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "
 
 
 def in_order(status: Status) -> bool:
-    """Whether orders may be sent and nothing waits for a person."""
+    """Whether orders may be sent and no manual action is required."""
     blocked = status.halts or status.locks or status.new_accounts or _stopped(status)
     return status.phase == Phase.READY and not blocked
 
@@ -153,7 +153,7 @@ def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:
 
 
 def _closed(unit: UnitStatus) -> bool:
-    """Whether it is unprotected only because its market is closed: nobody could do anything about that."""
+    """Whether it is unprotected only because its market is closed: no action is possible then."""
     return unit.text.startswith(Cause.MARKET_CLOSED)
 
 

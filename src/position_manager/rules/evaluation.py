@@ -59,7 +59,7 @@ from position_manager.sessions.hours import (
 UNDERLYING = "underlying"
 """The subject of a condition on the price of an option's underlying."""
 LEAST_TICKS = 2
-"""A condition is plainly gone only so many increments away from its level."""
+"""A condition is plainly gone only at this many increments from its level."""
 CLOCK_SKEW = timedelta(seconds=2)
 """How far a quote may be in the future, as clocks differ; further, and its age is unknown."""
 
@@ -106,8 +106,8 @@ class QuotePolicy:
     """Which quotes count: at most ``max_age`` old, ``confirmations`` in a row, each at most ``confirm_within`` after
     the one before. ``zone``: of days and times of day in time rules. ``outside_rth``: whether orders may trade outside
     the regular hours; price rules then act there too, time rules do not. ``confirm_span``: from the first to the last
-    of those quotes it is at least that long, unless one is enough. ``grace``: so long after an opening price rules
-    rest. ``spread``: wider quotes are not believed (None: any is)."""
+    of those quotes it is at least that long, unless one is enough. ``grace``: how long after an opening price rules
+    rest. ``spread``: wider quotes are not trusted (None: any is)."""
 
     zone: ZoneInfo
     max_age: timedelta = timedelta(seconds=10)
@@ -419,8 +419,8 @@ def clearly_gone(
 
 
 def _too_wide(view: _View, policy: QuotePolicy) -> str | None:
-    """Why the price is not believed: the spread of a leg. One that matters little to the unit's price is no reason: a
-    wing that is worth nothing must not keep a stop from acting."""
+    """Why the price is not trusted: the spread of a leg. One that matters little to the unit's price is no reason: a
+    wing that is worth nothing must not prevent a stop from acting."""
     bound = policy.spread
     if bound is None:
         return None
@@ -837,5 +837,5 @@ def _given(rule: BaseModel) -> dict[str, object]:
 
 
 def _plain(number: Decimal) -> str:
-    """As people write it, to four places."""
+    """In readable form, to four places."""
     return f"{round(number, 4).normalize():f}"

@@ -40,7 +40,7 @@ Key = tuple[str, int]
 _MEMORY = "memory of "
 _COUNT = "unprotected of "
 PART = 25
-"""Units of which the memory is written down in a row."""
+"""The number of units whose memory is stored in a row."""
 
 
 class Guard:
@@ -115,19 +115,19 @@ class Guard:
                     memory = replace(memory, episode=_together(memory.episode.split("|")))
                     self._memories[rule.removeprefix(_MEMORY)] = memory
                 elif rule.startswith(_COUNT):
-                    # Nobody has watched since, however short it was.
+                    # It was not watched since then, however short that was.
                     count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
                     self.counts[rule.removeprefix(_COUNT)] = count
             except (ValueError, TypeError) as error:
                 journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
 
     def keep(self, journal: Journal) -> None:
-        """Write down what must outlast a restart, as far as it has changed."""
+        """Store what must outlast a restart, as far as it has changed."""
         for _ in self.keep_in_parts(journal, len(self.units)):
             pass
 
     def keep_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
-        """The same, a part at a time: a thousand in a row would keep an order waiting. What is gone meanwhile is left
+        """The same, a part at a time: a thousand in a row would delay an order. Units that are gone meanwhile are left
         out."""
         keys = [unit.key for unit in self.units]
         for first in range(0, len(keys), max(1, size)):
@@ -154,7 +154,7 @@ class Guard:
         self._kept.update((unit.key, texts) for unit, texts in changed)
 
     def keep_moved(self, journal: Journal, most: int = PART) -> None:
-        """Write down trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
+        """Store trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
         keys = list(self.moved)[:most]
         units = (self._by_key.get(key) for key in keys)
         self._keep_these(journal, [unit for unit in units if unit is not None])
@@ -162,7 +162,7 @@ class Guard:
             del self.moved[key]
 
     def keep_new(self, journal: Journal) -> None:
-        """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
+        """Record that units are guarded from now on, so that the time in which they are not is counted too."""
         if any(unit.key not in self._kept for unit in self.units):
             self.keep(journal)
 
@@ -217,7 +217,7 @@ class Guard:
         self._drop_others(self.verdicts)
 
     def _resolved(self) -> dict[str, Resolved]:
-        """The rules of each unit; most units have the same, and of a thousand they are kept once."""
+        """The rules of each unit; most units have the same, so that for a thousand units they are stored once."""
         shared: dict[tuple[object, ...], Resolved] = {}
         found = {}
         for unit in self.units:
@@ -276,9 +276,9 @@ class Guard:
         )
 
     def quiet_contracts(self, now: datetime) -> Iterator[int]:
-        """Contracts whose quotes should be asked for again before they are too old to be believed: those that were
-        not quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm
-        is down."""
+        """Contracts whose quotes should be requested again before they are too old to be trusted: those that were not
+        quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm is
+        down."""
         half = self._quiet / 2
         for _, con_id in self.positions:
             quote = self.quotes.get(con_id)

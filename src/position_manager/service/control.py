@@ -233,7 +233,7 @@ def _bound(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket at which nobody listens any more."""
+    """Remove a socket that no process listens at any more."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -252,7 +252,7 @@ def _clear(path: Path) -> None:
 
 def ask(path: Path, request: Request, seconds: float = 30.0) -> Answer:
     """Ask the service that listens at a path. Raises NotRunningError if none does, ControlError if it does not answer
-    within so many seconds, and RefusedError with the service's own text."""
+    within the timeout, and RefusedError with the service's own text."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(seconds)

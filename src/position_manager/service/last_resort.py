@@ -1,7 +1,7 @@
 """Alerts that need no disk: what the outbox cannot take, as its disk is full, goes to the targets directly.
 
 Direct delivery is one attempt after another from a thread with a bounded queue; nothing of it outlasts the process.
-Once the outbox takes messages again, the alerts that it missed are handed to it, so that they arrive for certain.
+Once the outbox takes messages again, the alerts that it missed are passed to it, so that they arrive for certain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from notifications.message import Message, Severity
 from notifications.target import Result, Target
 
 MOST = 50
-"""So many alerts wait for direct delivery, and are remembered for the outbox: the first ones, which name the cause."""
+"""The maximum number of alerts that wait for direct delivery, and are remembered for the outbox: the first ones, which
+name the cause."""
 ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
@@ -74,7 +75,7 @@ class LastResort:
             self._thread.start()
 
     def _repeat(self) -> None:
-        """Hand what was missed to the outbox, which works again."""
+        """Pass the missed alerts to the outbox, which works again."""
         missed, self._missed = self._missed, {}
         for name, message in missed.items():
             if self._people.tell(message) is None:

@@ -54,7 +54,7 @@ def configure(stream: IO[str], environment: Mapping[str, str], level: int = logg
 
 
 def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: what people may not read is taken out of every text, however deep."""
+    """A structlog processor: masks what must not be shown in every text, however deep."""
     return {name: _masked(value) for name, value in event.items()}
 
 

@@ -43,7 +43,7 @@ class StatusCollector(Collector):
         self._sample = sample
 
     def describe(self) -> list[Metric]:
-        """Nothing: names are not checked at registration, as nobody can be asked for a sample yet."""
+        """Nothing: names are not checked at registration, as no sample is available yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -50,7 +50,7 @@ from position_manager.sessions.hours import BrokerCalendar, day_close
 OK, RETRY, MEND = 0, 1, 78
 
 STOP_SECONDS = 15.0
-"""The last messages get so long to leave; what does not is sent by the next run."""
+"""How long the last messages may take to be sent; the next run sends the rest."""
 
 SAMPLE_EVERY = timedelta(seconds=60)
 ANSWER_SECONDS = 5.0

@@ -60,7 +60,7 @@ def is_past_expiry(instrument: Instrument, now: datetime, zone: ZoneInfo) -> boo
 
 
 ROUND_THE_CLOCK = timedelta(minutes=1)
-"""Sessions with a gap of no more than that belong together: one that ends at 23:59 goes on at midnight."""
+"""Sessions with a gap of at most this length belong together: one that ends at 23:59 continues at midnight."""
 
 
 @lru_cache(maxsize=256)
@@ -206,4 +206,4 @@ def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
 
 
 EARLY_CLOSE = timedelta(minutes=15)
-"""So long before a close that comes before the time that a rule names, the rule fires."""
+"""How long before an early close the rule fires, if the session ends before the time that the rule names."""
