@@ -98,7 +98,7 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int, client_id: int) -> Client:
-        """Connect and wait for the next valid id, with which a client begins."""
+        """Connect and wait for the next valid id, which completes a client's start."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         version = b"v157..178"
         client._writer.write(b"API\0" + struct.pack(">I", len(version)) + version)
@@ -196,7 +196,7 @@ async def simulator(*options: str) -> AsyncIterator[tuple[int, int]]:
         env=kept | {"PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None  # noqa: S101  # it was asked for; this tells the type checker
+    assert process.stdout is not None  # noqa: S101  # requested above; narrows the type
     try:
         async with asyncio.timeout(PATIENCE):
             while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
@@ -340,7 +340,7 @@ def describe(seconds: Sequence[float]) -> str:
 
 
 def report(results: Results, sizes: Sizes, day: str) -> str:
-    """Return the page that tells of a run."""
+    """Return the page that reports a run."""
     first, base = results.streams[0], results.round_trips[0]
     cores = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
     lines = [

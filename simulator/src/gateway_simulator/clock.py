@@ -1,7 +1,7 @@
 """The clocks the simulator reads and sleeps by, injected so that tests can drive them.
 
 The login goes by the machine's clock. Everything behind the API goes by one :class:`ServerClock`, which may start
-anywhere, run faster, or stand still until it is advanced.
+anywhere, run faster, or pause until it is advanced.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Alarm:
 class ServerClock:
     """The time of the simulated servers, shown in one zone.
 
-    ``start`` (aware) is the moment it shows when it is made; None: the present. ``speed`` is how many of its
-    seconds pass in one of the machine's. ``held``: it stands still until :meth:`advance`, and then goes from alarm
+    ``start`` (aware) is the moment it shows when it is created; None: the present. ``speed`` is how many of its
+    seconds pass in one of the machine's. ``held``: it is paused until :meth:`advance`, and then goes from alarm
     to alarm in the order of their moments.
     """
 

@@ -45,7 +45,7 @@ class ControlError(Exception):
 class Command:
     """A command: what it does in one line, the names of its arguments, and the action.
 
-    ``[NAME]`` may be left out, ``[--name]`` is a word to be given or not, ``NAME...`` stands for one or more.
+    ``[NAME]`` is optional, ``[--name]`` is a flag, ``NAME...`` represents one or more.
     """
 
     help: str
@@ -53,7 +53,7 @@ class Command:
     action: Action
 
     def takes(self, count: int) -> bool:
-        """Tell whether a number of arguments is possible."""
+        """Return whether a number of arguments is possible."""
         least = sum(not name.startswith("[") for name in self.arguments)
         return least <= count and (count <= len(self.arguments) or any(name.endswith("...") for name in self.arguments))
 

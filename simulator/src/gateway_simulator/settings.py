@@ -1,4 +1,4 @@
-"""What the simulator is told: the image's own variables and the GATEWAY_SIMULATOR_ ones.
+"""The simulator's settings: the image's own variables and the GATEWAY_SIMULATOR_ ones.
 
 The image's variables are those of ghcr.io/gnzsnz/ib-gateway. The scenario is read from variables with
 the prefix ``GATEWAY_SIMULATOR_`` and can be changed while the simulator runs, one key at a time.
@@ -32,7 +32,7 @@ class SettingsError(Exception):
 
 
 class Credentials(Enum):
-    """What the simulated login server says to a user name and a password."""
+    """How the simulated login server answers a user name and a password."""
 
     GOOD = "good"
     WRONG = "wrong"
@@ -320,7 +320,7 @@ class GatewaySettings:
     RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
     where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process. ``settings_last``
     False: it goes when the program ends, so keeping the trading's state in it would be work for nothing.
-    ``master_client_id`` the client that hears of every client's orders, TWS_MASTER_CLIENT_ID.
+    ``master_client_id`` the client that receives the events of every client's orders, TWS_MASTER_CLIENT_ID.
     """
 
     mode: str = "paper"
@@ -418,7 +418,7 @@ def settings_path(environ: Mapping[str, str], mode: str, *, dual: bool) -> Path 
 
 
 def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -> GatewaySettings:
-    """Read what the image's variables say of one gateway.
+    """Read the settings of one gateway from the image's variables.
 
     With ``dual`` (TRADING_MODE=both) the paper gateway takes its credentials from the _PAPER variables.
     """

@@ -63,7 +63,7 @@ class ApiBehaviour:
     market data comes.
     ``market_data`` what market data the user has.
     ``market_data_lines`` tickers that a client may have at a time, beyond which they are refused (101).
-    ``master_client_id`` the client that hears of every client's orders; None: no one does.
+    ``master_client_id`` the client that receives the events of every client's orders; None: no client does.
     ``messages_per_second`` from a client, beyond which they are refused (100); 0: no limit.
     ``historical_pacing`` too many requests for history are refused (162).
     """

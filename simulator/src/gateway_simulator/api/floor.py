@@ -64,10 +64,10 @@ class _Unsent:
 
 
 class Floor:
-    """One server's view of a brokerage. ``keep`` is called after each batch of events, before anyone hears of it,
+    """One server's view of a brokerage. ``keep`` is called after each batch of events, before any session gets them,
     when something was set in the market, and at the end.
 
-    While the connection to the servers is lost the brokerage goes on, but nobody hears of it; new orders and
+    While the connection to the servers is lost the brokerage continues, but no session receives events; new orders and
     cancels wait and are sent when it is back.
     """
 
@@ -103,11 +103,11 @@ class Floor:
         return [each.order for each in self._unsent if each.order is not None]
 
     def join(self, listener: Listener) -> None:
-        """Let a session hear of everything from now on."""
+        """Send everything from now on to a session."""
         self._listeners.append(listener)
 
     def leave(self, listener: Listener) -> None:
-        """Let a session hear no more."""
+        """Send a session nothing more."""
         self._listeners.remove(listener)
         self.arm()
 
@@ -127,7 +127,7 @@ class Floor:
         return now
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell every session what happened."""
+        """Notify every session of the events."""
         if events or self._kept_revision != self.brokerage.market.revision:
             self._kept_revision = self.brokerage.market.revision
             self._keep()
@@ -236,7 +236,7 @@ class Floor:
         self.connected = False
 
     def reconnect(self, *, data_lost: bool) -> None:
-        """Have it back: everything unheard is told, then what waited is sent."""
+        """Restore the connection: deliver the missed events, then send what waited."""
         if data_lost:
             for listener in list(self._listeners):
                 listener.lose_data()

@@ -24,7 +24,7 @@ class Verdict(Enum):
 
     SERVE = auto()
     REJECT = auto()
-    """It is one too many; the client was told in this second."""
+    """The message is over the limit; the client has been notified in this second."""
     WARN = auto()
     """It is the first one too many in this second."""
     DISCONNECT = auto()

@@ -58,7 +58,7 @@ class ApiServer:
     """The API on one port. It can be stopped and started again, with the same brokerage.
 
     ``clock`` is the servers' time, ``pace`` the time in which answers are held back. ``keep`` is called after each
-    batch of events of the brokerage, before any client hears of it. ``behaviour`` may be changed in place at any time.
+    batch of events of the brokerage, before any client receives it. ``behaviour`` may be changed in place at any time.
 
     ``journal`` holds the last events: listening, connected, untrusted_peer, silence, closed_on_accept,
     stalled, too_many_connections, handshake, started, request, error, bad_bytes, input_full,
@@ -143,7 +143,7 @@ class ApiServer:
                 connection.send(messages.bulletin(bulletin))
 
     def lose_connection(self) -> None:
-        """Lose the connection to the servers, as every client is told: orders wait, nothing is heard."""
+        """Lose the connection to the servers and notify every client: orders wait, and no events arrive."""
         self.floor.disconnect()
         self.broadcast_system(*CONNECTION_LOST)
 
@@ -161,14 +161,14 @@ class ApiServer:
         self.floor.reconnect(data_lost=data_lost)
 
     def set_farms(self, *, down: bool) -> None:
-        """Break the connections to the data farms or mend them, as every client is told."""
+        """Break or restore the connections to the data farms and notify every client."""
         self.behaviour.farm_down = down
         for code, text in FARMS_BROKEN if down else FARMS_CONNECTED:
             self.broadcast_system(code, text)
         self.floor.tick()
 
     def set_market_data(self, access: MarketDataAccess) -> None:
-        """Change what market data the user has; what a competing session takes is told at once."""
+        """Change what market data the user has; clients are notified at once of data that a competing session takes."""
         taken = access is MarketDataAccess.COMPETING and self.behaviour.market_data is not access
         self.behaviour.market_data = access
         if taken:

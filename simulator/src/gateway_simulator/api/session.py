@@ -1,6 +1,6 @@
-"""One client's session with the API: handshake, START_API, then its requests, and what it hears unasked.
+"""One client's session with the API: handshake, START_API, its requests, and the events it receives unrequested.
 
-No I/O: a payload goes in, frames go out through ``send``. What a started session serves stands in ``serving``.
+No I/O: a payload goes in, frames go out through ``send``. ``serving`` holds what a started session serves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SessionState(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a payload leads to beside its answer: the connection ends, or the session just began."""
+    """The effect of a payload beside its answer: the connection ends, or the session just started."""
 
     close: bool = False
     started: bool = False
@@ -100,7 +100,7 @@ class ClientIds:
 
 @dataclass(frozen=True)
 class Line:
-    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` tells whether frames are read."""
+    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` is whether frames are read."""
 
     send: Callable[[bytes], None]
     note: Note
@@ -205,7 +205,7 @@ class Session:
         return self._end(error.code, error.reason)
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
-        """Tell a started client by an error that market data have ended: of one contract, or all."""
+        """Notify a started client by an error that market data have ended: of one contract, or all."""
         if self._service is not None:
             self._service.tell_of_interruption(code, con_id)
 
@@ -345,7 +345,7 @@ class Service:
     def tick(self, now: datetime) -> None:
         """Send what the present asks for.
 
-        A client that does not read misses steps: the next one that it gets tells of everything that has changed.
+        A client that does not read misses steps: the next one that it gets reports everything that has changed.
         """
         if not self._keeps_up():
             return
@@ -366,7 +366,7 @@ class Service:
         self._history.lose_data()
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
-        """Tell the client by an error that market data it subscribed to have ended: of one contract, or all."""
+        """Notify the client by an error that market data it subscribed to have ended: of one contract, or all."""
         self._send_all(self._market.tell_of_interruption(code, con_id))
 
     def _send_all(self, frames: Iterable[bytes]) -> None:

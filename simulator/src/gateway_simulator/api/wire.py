@@ -24,7 +24,7 @@ _VERSION_OFFER = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.ASCII 
 
 
 class WireError(Exception):
-    """The bytes are not the TWS API. ``code`` is the IB message code that says so."""
+    """The bytes are not the TWS API. ``code`` is the IB message code that reports it."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)

@@ -143,7 +143,7 @@ class ControllerProcess:
 
 
 class Window:
-    """The gateway's window: a process of its own, told each view of the gateway."""
+    """The gateway's window: a process of its own that receives each view of the gateway."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -176,7 +176,7 @@ class Window:
 
 
 def view_message(view: View) -> dict[str, object]:
-    """Return what the window process is told; ``approval_until`` in seconds since 1970."""
+    """Return what is sent to the window process; ``approval_until`` in seconds since 1970."""
     return {
         "mode": view.mode,
         "state": view.state.value,

@@ -139,7 +139,7 @@ class Container:
         scripts = sorted(directory.glob("*.sh")) or [directory / "*.sh"]
         for script in scripts:
             self._say(f"> Running {script}")
-            # The image says the same of a script that failed and of one that is not there, and goes on.
+            # The image logs the same for a script that failed and one that is missing, and continues.
             if not script.is_file() or await run_script(script, {**os.environ, "DISPLAY": DISPLAY}) != 0:
                 self._say(f"File {script} not found.")
 

@@ -280,7 +280,7 @@ class Gateway:
         return None
 
     def _broadcast(self, step: Broadcast) -> None:
-        """Tell every client; the loss of the connection to the servers, and its return, have their effects too."""
+        """Notify every client; the loss of the connection to the servers, and its return, take effect too."""
         if self._server is None:
             return
         match step.code:

@@ -27,7 +27,7 @@ def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
 class Keeper:
     """Writes what outlives the process: the state after each change, and the journal's new lines.
 
-    A file that cannot be written is told of once, and trading goes on without it.
+    A file that cannot be written is reported once, and trading continues without it.
     """
 
     def __init__(self, brokerage: Brokerage, state_file: Path | None, journal_file: Path | None) -> None:
@@ -72,10 +72,10 @@ class Trading:
 
 
 def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[str, ...], zone: tzinfo) -> Trading:
-    """Make the trading of some accounts, as it was left if its state was kept.
+    """Create the trading of some accounts, restored if its state was stored.
 
-    A clock that would begin before the state was kept begins at that moment. A state in the settings directory that
-    is of other accounts, or of accounts in another currency, is left behind; one in a file that was named is refused.
+    A clock that would start before the state was stored starts at that moment. A state in the settings directory that
+    is of other accounts, or of accounts in another currency, is ignored; one in a file that was named is rejected.
     Raises OSError or TapeError for a tape that cannot be played, StateFileError for a state that is damaged or of
     another brokerage.
     """

@@ -1,8 +1,8 @@
 """The contracts that the simulated brokerage knows, and how a client's description finds them.
 
-Stocks, an index, index futures, a currency pair and option chains. Options are not kept: an option's contract id says
-which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the same
-contract in every run.
+Stocks, an index, index futures, a currency pair and option chains. Options are not stored: an option's contract id
+encodes which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the
+same contract in every run.
 
 Contract ids: what is listed by name has IB's own id. A future's or another derived id comes from a hash of what it is,
 in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits; that of
@@ -155,7 +155,7 @@ class OptionClass:
         return tuple(each for each in days if self.has_expiry(each))
 
     def has_expiry(self, day: date) -> bool:
-        """Tell whether options of this class can end on a day, be it listed now or not."""
+        """Return whether options of this class can end on a day, be it listed now or not."""
         if self.cycle == DAILY:
             return holidays.last_trading_day(day) == day
         if self.cycle == VOLATILITY:
@@ -197,7 +197,7 @@ class OptionClass:
         return ADDED_IDS, self.code - ADDED_CODE, ADDED_WEEK_BITS, ADDED_STRIKE_BITS
 
     def decode(self, con_id: int) -> tuple[date, Decimal, str] | None:
-        """The option that a contract id of this class stands for, or None if there is no such option."""
+        """The option that a contract id of this class represents, or None if there is no such option."""
         base, _, place_bits, strike_bits = self._numbering
         packed, is_put = divmod(con_id - base, 2)
         packed, index = divmod(packed, 1 << strike_bits)
@@ -456,7 +456,7 @@ class Catalog:
         self.split_ratios[split.con_id] = self.split_ratios.get(split.con_id, 1.0) * float(split.ratio)
 
     def _invent_for(self, wanted: ContractQuery) -> bool:
-        """Invent the stock that a description means, itself or through its options; tell whether it was one."""
+        """Invent the stock that a description means, itself or through its options; return whether it was one."""
         plausible = (
             self.invents
             and is_plausible(wanted.symbol)
@@ -519,7 +519,7 @@ class Catalog:
         ]
 
     def search(self, pattern: str) -> list[SymbolMatch]:
-        """Return the underlyings whose symbol begins with a pattern or whose name contains it, best first.
+        """Return the underlyings whose symbol starts with a pattern or whose name contains it, best first.
 
         Upper and lower case are alike; an empty pattern finds nothing.
         """

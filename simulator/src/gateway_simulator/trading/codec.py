@@ -47,7 +47,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], value: Any, field: str) -> T:
-    """Return the value of a declared type that a JSON value stands for. Raises DecodeError, which names the field."""
+    """Return the value of a declared type that a JSON value represents. Raises DecodeError, which names the field."""
     result: T = _decode(kind, value, field)
     return result
 

@@ -111,7 +111,7 @@ def _key(legs: Sequence[Leg]) -> int:
 
 
 def same_legs(one: Contract, other: Contract) -> bool:
-    """Tell whether two contracts have the same legs, or none."""
+    """Return whether two contracts have the same legs, or none."""
     return [(each.con_id, each.ratio, each.action) for each in one.combo_legs] == [
         (each.con_id, each.ratio, each.action) for each in other.combo_legs
     ]

@@ -57,7 +57,7 @@ class Listing:
 
 
 def is_plausible(symbol: str) -> bool:
-    """Tell whether a symbol may be that of a stock or ETF in the United States."""
+    """Return whether a symbol may be that of a stock or ETF in the United States."""
     return US_SYMBOL.fullmatch(symbol) is not None
 
 

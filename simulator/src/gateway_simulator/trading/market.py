@@ -18,7 +18,7 @@ the price:
 An index has a last price only, a currency none. An option whose bid would not be above 0 has none.
 
 Prices can be set (a tape sets them at its times, ``set_price`` at once and above the tape). A price that was set
-stands until it is changed or released, and derivatives follow it, but for those that were set themselves. A halt
+remains until it is changed or released, and derivatives follow it, except those that were set themselves. A halt
 of an underlying halts its derivatives.
 """
 
@@ -61,7 +61,7 @@ class MarketError(ValueError):
 
 @dataclass(frozen=True)
 class Silence:
-    """From when on a contract's market data does not come any more, and the code of the error that says so; 0: none."""
+    """When a contract's market data ended, and the code of the error that reports it; 0: none."""
 
     since: datetime
     code: int
@@ -80,7 +80,7 @@ class Point(NamedTuple):
 
 
 class Hours(NamedTuple):
-    """A session in steps, the last step of the regular hours before, and the step at which the next begins."""
+    """A session in steps, the last step of the regular hours before, and the first step of the next."""
 
     day: date
     start: int
@@ -241,7 +241,7 @@ class Market:
         ask: Decimal | None = None,
         last: Decimal | None = None,
     ) -> None:
-        """Let prices stand for a contract from now on. Those not given are derived; none given means a market
+        """Set prices for a contract from now on. Those not given are derived; none given means a market
         without bid and ask. Raises MarketError."""
         listing = self._listing(self.named(name).contract.con_id)
         given = {key: price for key, price in (("bid", bid), ("ask", ask), ("last", last)) if price is not None}
@@ -428,7 +428,7 @@ class Market:
         return steps
 
     def volume(self, con_id: int, hours: Hours, step: int) -> int:
-        """Return how many units have traded in a session before a step begins; it is highest at both ends of a day."""
+        """Return how many units have traded in a session before a step starts; it is highest at both ends of a day."""
         listing = self._listing(con_id)
         most = {"FUT": FUTURES_VOLUME, "OPT": OPTIONS_VOLUME * (listing.key % 1000) // 1000}.get(
             listing.kind, listing.reference.daily_volume

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 FIRST_PERM_ID, PERM_IDS = 10**9, 10**8
-"""Permanent ids begin at a place in this range that depends on the seed."""
+"""Permanent ids start at a place in this range that depends on the seed."""
 
 
 @dataclass(frozen=True)

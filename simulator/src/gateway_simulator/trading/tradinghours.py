@@ -1,6 +1,6 @@
 """When instruments trade.
 
-A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless said
+A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless stated
 otherwise; ``holidays`` knows the days.
 
 | instrument | session | regular hours | half day |
@@ -72,7 +72,7 @@ class Session:
         return tuple(sorted({self.start, self.end, self.regular_start, self.regular_end, *(self.pause or ())}))
 
     def trades(self, now: datetime) -> bool:
-        """Tell whether the session runs now, and is not in its pause."""
+        """Return whether the session runs now, and is not in its pause."""
         pauses = self.pause is not None and self.pause[0] <= now < self.pause[1]
         return self.start <= now < self.end and not pauses
 
@@ -85,7 +85,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The daily times of one kind of instrument; a session that ends before it starts began the day before."""
+    """The daily times of one kind of instrument; a session that ends before it starts started the day before."""
 
     zone: str
     calendar: Callable[[date], DayKind]
@@ -130,7 +130,7 @@ ALWAYS = Schedule(NEW_YORK, holidays.every_day, (time(0), time(0)), (time(0), ti
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """The time zone in which an instrument's expiry and hours are told."""
+    """The time zone in which an instrument's expiry and hours are reported."""
     return ZoneInfo(ZONES.get(instrument.time_zone, instrument.time_zone))
 
 
@@ -218,7 +218,7 @@ class TradingHours:
         return ALWAYS if self.kind == "always" else schedule_of(instrument)
 
     def is_open(self, instrument: Instrument, now: datetime, *, outside_rth: bool) -> bool:
-        """Tell whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
+        """Return whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
         session = self.session(instrument, now)
         if session is None:
             return False
@@ -227,7 +227,7 @@ class TradingHours:
         return session.regular_start <= now < session.regular_end
 
     def is_regular(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether regular hours run, as bars with useRTH mean it."""
+        """Return whether regular hours run, as bars with useRTH mean it."""
         session = self.session(instrument, now)
         return session is not None and session.regular_start <= now < session.regular_end
 
@@ -243,7 +243,7 @@ class TradingHours:
         raise AssertionError("a session from now on ends after now")
 
     def next_opening(self, instrument: Instrument, now: datetime) -> datetime:
-        """Return when regular hours begin next."""
+        """Return when regular hours start next."""
         return next(each.regular_start for each in self._sessions_from(instrument, now) if each.regular_start > now)
 
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
@@ -261,7 +261,7 @@ class TradingHours:
         return expiry_moment(instrument)
 
     def has_expired(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether a derivative has ended."""
+        """Return whether a derivative has ended."""
         expiry = expiry_moment(instrument)
         return expiry is not None and expiry <= now
 
@@ -281,7 +281,7 @@ class TradingHours:
     def session(self, instrument: Instrument, now: datetime) -> Session | None:
         """Return the session that runs now or, between sessions, the last one before.
 
-        None is returned only for a derivative of which no session has begun within the last days.
+        None is returned only for a derivative of which no session has started within the last days.
         """
         day = self._local_day(instrument, now) + timedelta(days=1)
         for _ in range(LONGEST_PAUSE_DAYS):

@@ -1,7 +1,7 @@
 """Prices as a pure function of seed, name and moment: a random walk that can be asked at any step, in any order.
 
 Time is cut into steps of a quarter of a second, counted from 1970. Over each block of 2**25 steps (97 days) the
-logarithm of the price is a bridge that begins and ends at the base price. Its middle is displaced at random by half
+logarithm of the price is a bridge that starts and ends at the base price. Its middle is displaced at random by half
 the deviation that the volatility gives for the block, then the middles of both halves, and so on down to the single
 step. A displacement is a hash of where it is, so that any step is found in 25 halvings, and nothing is ever stored.
 
@@ -32,7 +32,7 @@ def step_at(moment: datetime) -> int:
 
 
 def moment_of(step: int) -> datetime:
-    """Return the moment, in UTC, at which a step begins."""
+    """Return the moment, in UTC, at which a step starts."""
     return EPOCH + step * STEP
 
 
@@ -165,7 +165,7 @@ class _Bridge:
                 best, best_step = value, middle
             if not level:
                 continue
-            # Only a half that can reach higher and has steps in range is kept. The one that begins higher comes off
+            # Only a half that can reach higher and has steps in range is kept. The one that starts higher comes off
             # the stack first: a good find early spares the other's halves.
             worth = best - reach[level]
             before = (left > worth or value > worth) and start < last and first < middle

@@ -33,7 +33,7 @@ class CancelMarketData:
 
 @dataclass(frozen=True)
 class MarketDataType:
-    """Say which kind of market data to send from now on: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
+    """Set the kind of market data to send from now on: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
 
     kind: int
 

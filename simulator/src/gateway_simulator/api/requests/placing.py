@@ -2,7 +2,7 @@
 
 Every field is read. Terms that the simulator plays are in the order; those that would change how an order trades
 and that it does not play are named, so that the order can be refused for them. The rest (clearing, regulatory marks,
-overrides of the desktop's own checks) says nothing about how an order trades and is let go.
+overrides of the desktop's own checks) does not affect how an order trades and is discarded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UP_TO_MID = ("Infinite", "Infinity")
 """What clients write for the offset that competes up to the midpoint; two offsets follow it."""
 _PLAYED_ALGORITHMS = ("Adaptive", "Twap", "Vwap")
 _NONE = ("", "None")
-"""An order type that is not given; the gateway itself says "None", and clients send it back."""
+"""An order type that is not given; the gateway itself sends "None", and clients send it back."""
 
 _Name = Callable[[str], None]
 """Adds to the names of what the simulator does not play."""
@@ -84,7 +84,7 @@ def _head(take: Reader, contract: Contract, name: _Name) -> Order:
         quantity=quantity,
         order_type=order_type,
         limit_price=None if not limit_price and not order_type.endswith(_LIMIT_TYPES) else limit_price,
-        aux_price=aux_price or None,  # the gateway says 0.0 for none, and clients send it back
+        aux_price=aux_price or None,  # the gateway sends 0.0 for none, and clients send it back
         time_in_force=time_in_force or "DAY",
         oca_group=oca_group,
         open_close=take.text("open or close"),

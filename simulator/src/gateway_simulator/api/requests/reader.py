@@ -63,7 +63,7 @@ class Reader:
         return int(text)
 
     def integer_or_none(self, what: str) -> int | None:
-        """Take an integer; None if it is empty or the number that stands for none."""
+        """Read an integer; None if it is empty or the number that represents none."""
         if self.peek() in _UNSET_INTEGERS:
             self.text(what)
             return None
@@ -88,7 +88,7 @@ class Reader:
         return text == "1"
 
     def decimal_or_none(self, what: str) -> Decimal | None:
-        """Take a number; None if it is empty or the number that stands for none."""
+        """Read a number; None if it is empty or the number that represents none."""
         text = self.text(what)
         if text in _UNSET_DECIMALS:
             return None
@@ -148,7 +148,7 @@ class Reader:
         return ContractQuery.of(self.contract())
 
     def delta_neutral_contract(self) -> bool:
-        """Take the block of a contract that keeps another one neutral; tell whether it is there."""
+        """Read the block of a contract that hedges another one to delta neutral; return whether it is present."""
         present = self.flag("delta neutral contract")
         if present:
             self.integer("delta neutral contract id")
@@ -161,7 +161,7 @@ class Reader:
         return tuple(self.combo_leg() for _ in range(self.count("number of combo legs")))
 
     def combo_leg(self) -> ComboLeg:
-        """Take the four fields with which every leg begins."""
+        """Read the four fields that every leg starts with."""
         return ComboLeg(
             self.optional_integer("leg's contract id"),
             self.optional_integer("leg's ratio"),
@@ -185,5 +185,5 @@ class Reader:
             raise self.error(f"version {given} is not the one in use ({', '.join(map(str, allowed))})")
 
     def error(self, reason: str) -> MalformedRequestError:
-        """Make the error that says what is wrong with the field just taken."""
+        """Create the error that states what is wrong with the field just read."""
         return MalformedRequestError(f"{self.name}: {reason}", self.request_id)

@@ -184,7 +184,7 @@ class History:
         return bar_mark(now) + BAR if self._kept else None
 
     def tick(self, now: datetime) -> Iterable[bytes]:
-        """Send the bar that is being formed, and the one before it when a new one has begun."""
+        """Send the bar that is being formed, and the one before it when a new one has started."""
         mark = bar_mark(now)
         if not self._desk.floor.data_flows:
             return
@@ -210,7 +210,7 @@ class History:
 
 
 def is_daily(bar_size: str) -> bool:
-    """Tell whether bars of a size are dated by the day."""
+    """Return whether bars of a size are dated by the day."""
     return bar_size.split()[-1:] in (["day"], ["days"], ["week"], ["weeks"], ["month"], ["months"], ["W"], ["M"])
 
 

@@ -1,4 +1,4 @@
-"""The ticks that tell of a quote: pure, and the same for a stream and a snapshot."""
+"""The ticks that report a quote: pure, and the same for a stream and a snapshot."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ Tick = PriceTick | SizeTick | GenericTick | StringTick | ComputationTick
 
 
 def ticks_of(quote: Quote, instrument: Instrument, generic: frozenset[int], *, delayed: bool) -> Iterator[Tick]:
-    """Yield everything a quote tells, each tick with a type of its own.
+    """Yield everything a quote contains, each tick with a type of its own.
 
     ``generic`` are the generic ticks asked for.
     """
