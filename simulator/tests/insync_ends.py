@@ -15,7 +15,7 @@ SERVER_VERSION = 176
 
 
 class _Calls:
-    """A wrapper that notes what it is told."""
+    """A wrapper that records the calls it receives."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, tuple[Any, ...]]] = []

@@ -65,7 +65,7 @@ class Day:
 
     @property
     def realized(self) -> float:
-        """Profit that the commission reports told of."""
+        """The profit in the commission reports."""
         return sum(float(each["realized_pnl"] or 0) for each in self.of("CommissionCharged"))
 
 

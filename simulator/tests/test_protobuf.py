@@ -39,7 +39,7 @@ ORACLE = [str(ROOT / ".sandbox/clients/ibapi/bin/python"), str(ROOT / "simulator
 TEXT, PROTOBUF = 178, 213
 START = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
 UNSET = (1.7976931348623157e308, "1.7976931348623157E308", 2147483647.0, 9223372036854775807.0, None)
-"""What the client shows for a value that text says is not set; in protobuf it is absent."""
+"""What the client shows for a value that text marks as not set; in protobuf it is absent."""
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -116,7 +116,7 @@ class Gateway:
 
 
 def difference(text: Any, protobuf: Any) -> str:
-    """Say where what was read from protobuf is not what was read from text; what text has not set is absent there.
+    """Return where values read from protobuf and from text differ; what text has not set is absent in protobuf.
 
     The client shows margins as the text in which they came, so that numbers in text are compared as numbers.
     """

@@ -1,4 +1,4 @@
-"""Orders through the API: who hears of them, what a lost connection does to them, and what outlives one."""
+"""Orders through the API: who is notified of them, how a lost connection affects them, and what outlives one."""
 
 from __future__ import annotations
 

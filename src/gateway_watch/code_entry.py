@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Dialog:
-    """What the log says: whether the dialog is open, and whether it has the focus (None: it does not say)."""
+    """The dialog as the log shows it: whether it is open, and whether it has the focus (None: the log omits it)."""
 
     open: bool
     focused: bool | None
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
     """How an answer ended."""
 
     CLOSED = "closed"
-    """The dialog has closed; the login tells why."""
+    """The dialog has closed; the login shows why."""
     NOT_ACCEPTED = "not_accepted"
     NO_FIELD = "no_field"
     SEVERAL_FIELDS = "several_fields"

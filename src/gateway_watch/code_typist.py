@@ -38,7 +38,7 @@ VNC_ERRORS = (TimeoutError, asyncio.IncompleteReadError, OSError, ValueError)
 
 @dataclass(frozen=True)
 class Typist:
-    """Answers one dialog. `dialog` is what the log says at the moment, `title` that of its window, `x_stream` the way
+    """Answers one dialog. `dialog` is its current state in the log, `title` that of its window, `x_stream` the way
     to the X server."""
 
     vnc: Vnc

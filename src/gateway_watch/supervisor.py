@@ -1,6 +1,6 @@
-"""Runs one gateway container under systemd: starts it attached, follows its login, tells systemd, and ends it.
+"""Runs one gateway container under systemd: starts it attached, follows its login, notifies systemd, and ends it.
 
-The decisions are in `gateway_watch.decision`; here is what they are made from and what is done about them.
+The decisions are in `gateway_watch.decision`; this module collects their input and carries them out.
 """
 
 from __future__ import annotations
@@ -353,7 +353,7 @@ class Supervisor:
             if self._end is None:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
-                # The end of a run is told with its picture when it is carried out.
+                # The end of a run is reported with its screenshot when it is carried out.
                 if (
                     self._end is None
                     and not automatic
@@ -382,7 +382,7 @@ class Supervisor:
         return bool(changes)
 
     def _publish(self, text: str) -> None:
-        """Tell those who use the gateway how its login stands."""
+        """Report the state of the login to the gateway's users."""
         self._login_text = text
         snapshot = self._snapshot()
         awaited = snapshot.state is LoginState.AWAITING_2FA and not self._second_factor.in_charge
@@ -492,7 +492,7 @@ class Supervisor:
             self.say(f"gateway-watch: {error}")
             return
         if event.action == "start" and self._stopping:
-            # The stop was asked before the engine had begun the start.
+            # The stop was requested before the engine had started the container.
             self._stopped_at = None
             feed.add(self._stop_container())
         if self._container is not None and self._container.running and self._container.health is None:
@@ -552,7 +552,7 @@ class Supervisor:
         )
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
-        """Begin to end the run. What must not be lost comes first."""
+        """Start to end the run. What must not be lost comes first."""
         if self._held:
             self._tell(end.reason.text)
             self._stop(feed)
@@ -573,7 +573,7 @@ class Supervisor:
         self._stop(feed)
 
     async def _notify_with_picture(self, message: Message) -> AsyncGenerator[_Item, None]:
-        """What is on the screen says more than a title: it is attached, if it can be taken."""
+        """Notify with a screenshot, if one can be taken: it shows more than a title."""
         self.notify(replace(message, attachment=await self._picture(message.kind)))
         yield _Notified()
 
@@ -719,7 +719,7 @@ class Supervisor:
         return max(0.0, seconds)
 
     def _beat(self) -> None:
-        """Tell systemd that all goes on as it should, at most once in a period."""
+        """Notify systemd that the unit is healthy, at most once in a period."""
         if self.monotonic() < self._next_beat:
             return
         self._next_beat = self.monotonic() + self._beat_period
@@ -745,7 +745,7 @@ class Supervisor:
         try:
             send()
         except OSError as error:
-            # A gateway that trades is not ended because systemd could not be told something.
+            # A gateway that trades is not ended because systemd could not be notified.
             self.say(f"gateway-watch: systemd could not be told: {error}")
 
     def _keep_breaker(self) -> None:

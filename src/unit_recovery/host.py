@@ -1,4 +1,4 @@
-"""What is on this host, and what its systemd says: all that `causes` is decided from."""
+"""The state of this host and of its systemd: the only input of `causes`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER_SECONDS = 30
 
 
 class SystemdError(Exception):
-    """systemd does not answer; the message says why."""
+    """systemd does not answer; the message states why."""
 
 
 def show(unit: str) -> LastStart:

@@ -1,4 +1,4 @@
-"""A small real container that says what a gateway says, and `gateway-watch run` as a process under a fake systemd."""
+"""A small real container that logs what a gateway logs, and `gateway-watch run` as a process under a fake systemd."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:
     code, output = account.provision(without=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     assert code != 0
     assert "Unable to locate credentials Nothing has been changed. Check the credentials" in output
-    # Whether a role may be made is not told beforehand: so it is made first.
+    # IAM does not report in advance whether a role may be created: so it is created first.
     account.endpoint.tell(fault={"action": "iam:CreateRole", "code": "AccessDenied"})
     code, output = account.provision()
     assert code != 0

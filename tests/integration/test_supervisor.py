@@ -136,7 +136,7 @@ def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make:
         assert (status, gateway.run(refused)[0]) == (1, 78)
         assert [post.json["type"] for post in server.taken] == ["warning", "failure"]
         assert "2 times in a row; no further login is tried" in server.taken[1].json["title"]
-        # A start by hand is the same trouble, and not told again.
+        # A manual start has the same fault, and does not notify again.
         assert gateway.run(NORMAL)[0] == 78
         gateway.change_password()
         gateway.create(NORMAL)

@@ -1,4 +1,4 @@
-"""A real journal of one day: a stop of two short puts that was refused, sent, filled in part, cancelled and sent anew;
+"""A real journal of one day: a stop of two short puts that was refused, sent, filled in part, cancelled and resent;
 a rejected close of a stock, which is locked now; a call that was bought and is still held."""
 
 from __future__ import annotations

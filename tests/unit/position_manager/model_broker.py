@@ -49,7 +49,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Message:
-    """What the broker tells a connected client about an order: ack, fill, or an error code."""
+    """What the broker reports to a connected client about an order: ack, fill, or an error code."""
 
     kind: str
     order: Order

@@ -163,7 +163,7 @@ def test_killed_around_the_send_it_closes_once(tmp_path: Path, moment: str) -> N
 
 
 def play(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
-    """A story that begins with a manager that guards what is held, and ends with its orderly stop."""
+    """A story that starts with a manager that guards what is held, and ends with its orderly stop."""
 
     async def whole() -> None:
         manager = Manager(at, directory, config)

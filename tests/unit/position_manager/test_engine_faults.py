@@ -40,7 +40,7 @@ TRAILING: Mapping[str, object] = {
 
 
 def play(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
-    """A story that begins with a manager that guards what is held."""
+    """A story that starts with a manager that guards what is held."""
 
     async def whole() -> None:
         manager = Manager(at, directory, config)
@@ -80,7 +80,7 @@ def test_what_rests_goes_when_a_user_closes_by_hand(tmp_path: Path, config: Mapp
 
 
 def test_what_rests_goes_when_the_position_is_gone_without_a_trade(tmp_path: Path) -> None:
-    """Assigned while our order rests: no execution tells of it."""
+    """Assigned while our order rests: no execution reports it."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
@@ -219,7 +219,7 @@ def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, 
 
 
 def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Path) -> None:
-    """A price that stood for 20 ms closed a group, because the other leg ticked meanwhile."""
+    """A price that lasted 20 ms closed a group, because the other leg ticked meanwhile."""
 
     async def story(at: World, manager: Manager) -> None:
         at.quote(42, "3.00", "3.20")
@@ -236,11 +236,11 @@ def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Pat
     play(tmp_path, vertical(), story, GROUP)
 
 
-# ----- what people are told, and what is counted
+# ----- what is notified, and what is counted
 
 
 def test_no_all_clear_is_told_because_the_connection_is_lost_too(tmp_path: Path) -> None:
-    """It was told that a unit is guarded again when what had kept a unit unprotected gave way to something worse."""
+    """A unit was reported as guarded again when what had kept a unit unprotected gave way to something worse."""
 
     async def story(at: World, manager: Manager) -> None:
         at.quote(42, None, "2.55")

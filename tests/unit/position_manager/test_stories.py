@@ -210,7 +210,7 @@ def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
 
 
 def test_a_gateway_that_stays_away_calls_a_person(tell: Callable[..., None]) -> None:
-    """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor told nobody."""
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor notified nobody."""
 
     async def story(at: World, manager: Manager) -> None:
         at.up = False
