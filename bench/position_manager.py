@@ -1,7 +1,7 @@
 """How fast the position manager acts, and what it costs: ``python -m bench.position_manager``, from the root.
 
 The real engine and its real connection to a gateway simulator in another process, few positions and many side by side.
-From the bytes of a quote beyond the stop to the bytes of the order: rules, the look at the broker's books, the gates,
+From the bytes of a quote beyond the stop to the bytes of the order: rules, the check of the broker's books, the gates,
 the journal on the disk, ib_insync. Then the service as a process of its own. The table goes to
 bench/position_manager.md.
 """

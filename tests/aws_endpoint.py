@@ -1,7 +1,7 @@
 """A stand-in for AWS on 127.0.0.1: moto's own server, with faults at will and a record of every call.
 
 `python tests/aws_endpoint.py --port 5005` serves until it is ended, and prints its address in its first line. Tests use
-`AwsEndpoint`, which runs just that. Whoever is given its `environment` talks to it instead of AWS.
+`AwsEndpoint`, which runs just that. Programs that get its `environment` connect to it instead of AWS.
 
 Its state is one JSON document at `/_endpoint`. GET reads it, POST changes the members that it names:
 

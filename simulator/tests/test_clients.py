@@ -1,7 +1,7 @@
 """Four API clients, one of them in two versions and in text too, each in its own environment and process, against the
 program.
 
-What they show is what it did. The programs are in simulator/clients, the environments are made by scripts/clients.
+What they show is what it did. The programs are in simulator/clients; scripts/clients creates the environments.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The API in protobuf: IB's own client encodes and decodes it, and must see what it sees in text.
 
-The client is that of the environment that scripts/clients makes; it runs in a process of its own.
+The client is that of the environment that scripts/clients creates; it runs in a process of its own.
 """
 
 from __future__ import annotations

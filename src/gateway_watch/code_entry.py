@@ -1,6 +1,6 @@
 """How one dialog of the second factor is answered with a code: a state machine without any I/O.
 
-It is asked with each picture of the screen what to do next. No code is typed unless the log says that the dialog is
+It is asked with each screenshot what to do next. No code is typed unless the log shows that the dialog is
 open (and has the focus, where the controller logs that), the picture shows exactly one empty field that belongs to no
 form, that field shows the caret, and the code is fresh. What was typed is confirmed only once the field shows it.
 """

@@ -327,7 +327,7 @@ class LoginTracker:
             self._warn(cause)
             return self._report(login, time, text, signature, line, cause)
         if state is LoginState.READY and login.state is not LoginState.LOGGED_IN:
-            # The settings can be done before the login is: then the login makes it ready.
+            # The settings can be complete before the login is: then the login marks it as ready.
             login.configured = True
             return []
         if state is LoginState.LOGGED_IN and (login.configured or login.misconfigured):

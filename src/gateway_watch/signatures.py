@@ -58,7 +58,7 @@ class Cause:
 
     `tries` is how many times in a row it may occur before no further login is tried (None: no limit of its own).
     `interrupt`: the controller's own next try must be prevented, because it comes too soon or is of no use.
-    `maintenance`: IBKR's maintenance can look like this although the credentials are right.
+    `maintenance`: IBKR's maintenance can have the same symptoms although the credentials are right.
     """
 
     id: str

@@ -215,7 +215,7 @@ class Gateway:
             os.utime(file, (long_ago, long_ago))
 
     def create(self, program: str, *options: str) -> str:
-        """Make the container, as an earlier run left it; its id."""
+        """Create the container, as an earlier run left it; return its id."""
         for old in self.containers:
             docker("rm", "--force", old)
         health = ["--health-cmd", "test -e /tmp/listening", "--health-interval", "1s"]

@@ -358,7 +358,7 @@ def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> N
     lines = iter(process.stdout or ())
     # What a restart of the engine does to its clients: the attached one and the stream of events end. Then once more.
     for number, client in enumerate((b"start", b"logs")):
-        # A look at the container, or the stream that starts again, may be under way.
+        # A check of the container, or the stream that starts again, may be under way.
         until = time.monotonic() + 30
         while set(found := clients(process)) != {client, b"events"}:
             assert time.monotonic() < until, found

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 MAX_TIMER_SECONDS = 60.0
-"""Machine seconds after which a timer looks at the clock again, so that a suspended machine costs no more."""
+"""Machine seconds after which a timer checks the clock again, so that a suspended machine costs no more."""
 
 
 class Clock(Protocol):

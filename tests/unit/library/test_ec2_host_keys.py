@@ -96,7 +96,7 @@ def call(file: Path, **arguments: Any) -> dict[str, Any]:
 
 
 def test_keys_are_pinned_under_the_instance_and_then_aws_is_not_asked_again(ec2: Ec2, tmp_path: Path) -> None:
-    # The console is looked at while the block is being printed.
+    # The console is read while the block is being printed.
     ec2.consoles = [block(ED25519)[:-60], block(ED25519)]
     file = tmp_path / "ssh" / "known_hosts"
     pinned = call(file, timeout=30)
@@ -106,11 +106,11 @@ def test_keys_are_pinned_under_the_instance_and_then_aws_is_not_asked_again(ec2:
     assert (ec2.asked[0]["InstanceId"], ec2.asked[0]["Latest"]) == (ID, "true")
     asked = len(ec2.asked)
     assert asked == 2
-    # Even another key on the console, which who got into the host could print, is not looked at.
+    # Another key on the console is not even read: an intruder on the host could print it.
     ec2.consoles = [block(OTHER)]
     again = call(file, timeout=30)
     assert (again["changed"], again["added"], len(ec2.asked)) == (False, [], asked)
-    # What ssh makes of the file.
+    # How ssh reads the file.
     found = subprocess.run(["ssh-keygen", "-F", ID, "-f", file], capture_output=True, text=True, check=True)
     assert ED25519 in found.stdout
 

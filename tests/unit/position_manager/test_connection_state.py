@@ -1,4 +1,4 @@
-"""What each event makes of the connection, and that only READY may send."""
+"""How each event changes the connection, and that only READY may send."""
 
 from __future__ import annotations
 

@@ -290,7 +290,7 @@ def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_kill_switch_that_appears_while_an_order_is_on_its_way_stops_it(tmp_path: Path) -> None:
-    """The file is looked at in the last moment, not at the next loop."""
+    """The file is checked in the last moment, not at the next loop."""
 
     async def story(at: World, manager: Manager) -> None:
         def touch(question: str) -> None:

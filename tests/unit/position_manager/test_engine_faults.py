@@ -129,7 +129,7 @@ def test_the_disaster_stop_beside_a_users_order_is_not_sent_again_and_again(tmp_
 
 @pytest.mark.parametrize("config", [CONFIG, DISASTER], ids=["ladder", "disaster stop"])
 def test_a_trade_by_hand_is_counted_while_our_order_rests(tmp_path: Path, config: Mapping[str, object]) -> None:
-    """As long as an order of ours rested no change of its position was looked into, be it for weeks."""
+    """As long as an order of ours rested no change of its position was handled, be it for weeks."""
 
     async def story(at: World, manager: Manager) -> None:
         if config is CONFIG:
@@ -193,7 +193,7 @@ def test_a_cancel_that_was_lost_is_asked_for_again_on_a_clock_that_was_set_back(
 
 @pytest.mark.parametrize("code", [0, 1101], ids=["new session", "1101"])
 def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, code: int) -> None:
-    """The first sign of life after a gap made the last quote before it count as one of now: an order was sent at the
+    """After a gap, the first sign of life validated the last quote before it as a current one: an order was sent at the
     price of minutes ago."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -309,7 +309,7 @@ def test_the_time_after_an_early_kill_is_counted(tmp_path: Path, away: int) -> N
 
 
 def test_the_time_in_which_the_journal_fails_is_counted(tmp_path: Path) -> None:
-    """A failing journal ended each loop before it came to look at what is held: without quotes nobody looked."""
+    """A failing journal ended each loop before the evaluation of what is held: without quotes nothing was evaluated."""
 
     async def story(at: World, manager: Manager) -> None:
         other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)

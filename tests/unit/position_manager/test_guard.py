@@ -193,7 +193,7 @@ QUOTES = st.builds(
 STEPS = st.lists(
     st.tuples(
         # Mostly quiet, with a broker that is alive.
-        # Also several looks within the time that one confirmation takes.
+        # Also several evaluations within the time that one confirmation takes.
         st.sampled_from([5, 5, 5, 5, 1, 20, -3, 0.4, 0.4]),
         st.sampled_from([True, True, True, False]),
         st.one_of(st.just({}), st.just({}), st.just({}), st.dictionaries(st.sampled_from([1, 2]), QUOTES)),

@@ -139,9 +139,9 @@ class Floor:
             self._unheard.extend(events)
 
     def _tell(self, events: Sequence[Event]) -> None:
-        """Let each session have what is about accounts and its own orders; the master client everything.
+        """Send each session the events about accounts and its own orders; the master client all of them.
 
-        Sorted here once, because a session would have to look at every event of all the others.
+        Sorted here once, because a session would have to check every event of all the others.
         """
         owners = [client_of(each) for each in events]
         for listener in list(self._listeners):

@@ -242,7 +242,7 @@ class _Connection(asyncio.Protocol):
         self.session = Session(server.floor, server.client_ids, line)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server makes no other
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server creates no other
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_PAUSE)
         if not self._server.admit(self):

@@ -29,7 +29,7 @@ class KeptScenario:
     def apply(self, scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
         """Return the scenario with the stored changes, and their names.
 
-        Changes made under other variables are deleted.
+        Changes stored under other variables are deleted.
         """
         document = _read(self._path)
         changes = document.get("changes")

@@ -345,7 +345,7 @@ class Gateway:
             self._slot.take()
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
-        """Return what is traded on: made when the gateway first opens, and kept over its runs."""
+        """Return the trading: created when the gateway first opens, and retained over its runs."""
         if self._trading is None or tuple(self._trading.brokerage.accounts) != accounts:
             zone = self._clock.now().tzinfo or UTC
             try:

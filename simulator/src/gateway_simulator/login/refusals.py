@@ -1,4 +1,4 @@
-"""Logins that IBKR refuses, and what IBC makes of each dialog."""
+"""Logins that IBKR rejects, and how IBC handles each dialog."""
 
 from __future__ import annotations
 

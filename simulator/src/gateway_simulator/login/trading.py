@@ -19,7 +19,7 @@ STATE_FILE = "simulator-state.json"
 
 
 def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
-    """Make the servers' clock; it starts when this is called."""
+    """Create the servers' clock; it starts when this is called."""
     held = scenario.clock is ClockKind.HELD
     return ServerClock(zone, start=scenario.clock_start, speed=scenario.clock_speed, held=held)
 

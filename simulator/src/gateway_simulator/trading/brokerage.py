@@ -677,7 +677,7 @@ class Brokerage:
 
     @property
     def _agenda(self) -> Agenda:
-        """What is to be done next, as it follows from the orders; looked up again after each event."""
+        """What is to be done next, as it follows from the orders; recomputed after each event."""
         if self._known_agenda is None:
             books: dict[int, Book] = {}
             conditional = []
@@ -820,7 +820,7 @@ class Brokerage:
         return session.extended if working.order.outside_rth else session.regular
 
     def _session_of(self, working: WorkingOrder) -> Session:
-        """The instrument's session at this moment, looked up once between two changes."""
+        """The instrument's session at this moment, cached between two changes."""
         now = self._moment
         session = self._sessions.get(working.con_id)
         if session is None or not session.since <= now < session.until:
@@ -872,7 +872,7 @@ class Brokerage:
         self._cancel(working, NOT_AT_ONCE)
 
     def _stirs(self, book: Book) -> bool:
-        """Whether the market may do something with the orders of a book now: a look at its prices only."""
+        """Whether the market may affect the orders of a book now: a check of its prices only."""
         if book.at_once or book.pegged or book.at_opening:
             return True
         point = self.market.point(book.con_id, step_at(self._moment))

@@ -12,7 +12,7 @@ The last 32 of these classes are one that has daily expiries: day, strike and ri
 A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
-last edge at or below a price gives the increment there; ``increment_at`` looks it up. The classes of the penny
+last edge at or below a price gives the increment there; ``increment_at`` returns it. The classes of the penny
 program trade in cents on SMART, and in steps of 0.01 and 0.05 when routed to an exchange; the others in 0.05 and 0.10.
 """
 
@@ -374,7 +374,7 @@ class Catalog:
         self.roll(today)
 
     def roll(self, today: date) -> None:
-        """Make this the catalog of a day: add expiries that are new, and keep those that have passed."""
+        """Advance the catalog to a day: add expiries that are new, and keep those that have passed."""
         self.today = today
         for each in self._future_classes:
             self._instruments.update((future.contract.con_id, future) for future in each.listed(today))
@@ -442,7 +442,7 @@ class Catalog:
         ]
 
     def apply_split(self, split: Split) -> None:
-        """Make this the catalog after a split: options have their new terms, and chains new strikes."""
+        """Apply a split to the catalog: options have their new terms, and chains new strikes."""
         for contract in split.adjusted:
             known = self.get(contract.con_id)
             if known is None:

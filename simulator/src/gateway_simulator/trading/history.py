@@ -1,4 +1,4 @@
-"""Bars and ticks of the past, made from the same market that quotes the present.
+"""Bars and ticks of the past, created from the same market that quotes the present.
 
 A bar's open and close are the market's at its first and last step, high and low its true extremes; so the bars of any
 size agree with each other and with what was quoted live. Of an option, high and low are its prices when the
@@ -480,7 +480,7 @@ def _bar_size(text: str) -> str:
 
 
 def _seconds_of(size: str) -> int:
-    """The length of a bar; a day for the longer ones too, which are made of days."""
+    """The length of a bar; a day for the longer ones too, which consist of days."""
     if size in ("1 day", "1W", "1M"):
         return DAY
     number, unit = size.split()

@@ -382,7 +382,7 @@ class Market:
         self._set_ranges.clear()
         self._changed(*self._listings)
 
-    # What bars are made of
+    # What bars are created from
 
     def point(self, con_id: int, step: int) -> Point:
         """Return a contract's prices at a step. Raises UnknownContractError."""
@@ -767,7 +767,7 @@ class Market:
         return found
 
     def _forget_listing(self, con_id: int) -> None:
-        """Look up again what a contract is, its hours among it."""
+        """Discard the cached description of a contract, its hours among it."""
         self._changed(con_id)
         self._listings.pop(con_id, None)
 

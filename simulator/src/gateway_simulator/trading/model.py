@@ -58,7 +58,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class ContractQuery:
-    """What a client gives to look a contract up; an empty field (0 for ``con_id``) matches anything."""
+    """What a client gives to find a contract; an empty field (0 for ``con_id``) matches anything."""
 
     con_id: int = 0
     symbol: str = ""

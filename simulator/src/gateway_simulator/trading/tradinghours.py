@@ -14,7 +14,7 @@ otherwise; ``holidays`` knows the days.
 | stock on Xetra (Berlin's time) | 09:00-17:30 | the same | none |
 | stock in London (London's time) | 08:00-16:30 | the same | 12:30 |
 
-Only stocks heed outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
+Only stocks respect outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
 closes: every day of the calendar is a trading day from midnight to midnight in New York. A derivative's last session
 ends with its expiry in both.
 

@@ -59,7 +59,7 @@ class OrderRejectedError(OrderRefusedError):
 
 
 def invalid(cause: str) -> OrderRefusedError:
-    """Return the refusal of a request that does not make sense."""
+    """Return the rejection of an invalid request."""
     return OrderRefusedError(321, f"Error validating request.-'bW' : cause - {cause}")
 
 
@@ -134,7 +134,7 @@ def check_terms(order: Order, instrument: Instrument) -> None:
 
 
 def check_change(before: Order, after: Order) -> None:
-    """Refuse a change of what makes an order this order."""
+    """Reject a change of the terms that identify an order."""
     same = (
         before.contract.con_id == after.contract.con_id
         and combination.same_legs(before.contract, after.contract)

@@ -6,7 +6,7 @@ the deviation that the volatility gives for the block, then the middles of both 
 step. A displacement is a hash of where it is, so that any step is found in 25 halvings, and nothing is ever stored.
 
 Displacements are uniform within sqrt(3) standard deviations. That they are bounded gives each stretch a highest and
-lowest value it can reach, and so the true extremes of a stretch are found without looking at all its steps.
+lowest value it can reach, and so the true extremes of a stretch are found without checking all its steps.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def key_of(*facts: object) -> int:
 
 
 def scramble(key: int, number: int) -> int:
-    """Return 64 bits that look random but depend on key and number only (the finalizer of SplitMix64)."""
+    """Return 64 bits that appear random but depend on key and number only (the finalizer of SplitMix64)."""
     bits = (key + number * 0x9E3779B97F4A7C15) & _MASK
     bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -148,7 +148,7 @@ class _Bridge:
     def _highest(self, stretch: _Stretch, first: int, last: int, found: _Point, sign: int) -> _Point:
         """The highest of the steps strictly within a stretch and in range, or what was found before.
 
-        With ``sign`` -1 the bridge is turned upside down. A half is only looked into if it can reach higher.
+        With ``sign`` -1 the bridge is turned upside down. A half is only searched if it can reach higher.
         """
         best, best_step = found
         reach, amplitudes, uniform = self._reach, self._amplitudes, self._uniform

@@ -14,7 +14,7 @@ the message in field 3, ``3.105.1s`` one level further down.
 | ``a`` | a name and, if there is one, its parameters, which come from the next field |
 | ``q`` | the conditions of an order |
 
-placeOrder is made of blocks, some of which are there only if a term of the order asks for them.
+placeOrder consists of blocks, some of which are there only if a term of the order asks for them.
 """
 
 from __future__ import annotations

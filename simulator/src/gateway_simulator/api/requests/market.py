@@ -86,7 +86,7 @@ class CalculateImpliedVolatility:
 
 @dataclass(frozen=True)
 class CancelCalculateImpliedVolatility:
-    """Give up a computation of implied volatility."""
+    """Cancel a computation of implied volatility."""
 
     request_id: int
 
@@ -103,7 +103,7 @@ class CalculateOptionPrice:
 
 @dataclass(frozen=True)
 class CancelCalculateOptionPrice:
-    """Give up a computation of an option's price."""
+    """Cancel a computation of an option's price."""
 
     request_id: int
 

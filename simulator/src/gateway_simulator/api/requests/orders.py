@@ -44,7 +44,7 @@ class AllOpenOrders:
 
 @dataclass(frozen=True)
 class AutoOpenOrders:
-    """Bind orders made by hand to this client (client 0 only)."""
+    """Bind orders entered manually to this client (client 0 only)."""
 
     bind: bool
 

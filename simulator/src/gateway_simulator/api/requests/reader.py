@@ -175,7 +175,7 @@ class Reader:
         return self.request_id
 
     def peek(self) -> str | None:
-        """Look at the next field, or None at the end."""
+        """Return the next field without reading past it, or None at the end."""
         return self._fields[self._next] if self._next < len(self._fields) else None
 
     def version(self, *allowed: int) -> None:

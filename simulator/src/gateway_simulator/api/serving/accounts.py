@@ -17,7 +17,7 @@ MAX_ACCOUNT_SUMMARIES = 2
 REFRESH = timedelta(minutes=3)
 """How often values are sent again that follow the market only; after a trade they are sent at once."""
 PROFIT_INTERVAL = timedelta(seconds=1)
-"""How often profit and loss is looked at."""
+"""How often profit and loss is evaluated."""
 
 _ValueKey = tuple[str, str, str, bool]
 

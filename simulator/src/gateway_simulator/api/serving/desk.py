@@ -32,7 +32,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Desk:
-    """One client of one server. ``error`` makes an error's frame of request id, code and text, and notes it."""
+    """One client of one server. ``error`` creates an error's frame of request id, code and text, and records it."""
 
     floor: Floor
     client_id: int

@@ -180,7 +180,7 @@ class History:
             yield messages.historical_ticks_last(request_id, past)
 
     def next_due(self, now: datetime) -> datetime | None:
-        """Return when bars that are kept up to date are looked at next."""
+        """Return when bars that are kept up to date are evaluated next."""
         return bar_mark(now) + BAR if self._kept else None
 
     def tick(self, now: datetime) -> Iterable[bytes]:

@@ -59,7 +59,7 @@ class Orders:
         yield messages.open_order_end()
 
     def _auto_open_orders(self, _: requests.AutoOpenOrders) -> Iterable[bytes]:
-        """Take the wish to be bound to orders made by hand, of which there are none."""
+        """Handle the request to be bound to orders entered manually, of which there are none."""
         self._desk.may_order()
         if self._desk.client_id != 0:
             raise RefusalError(
