@@ -111,7 +111,7 @@ async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
 
 
 async def buy_options(port: int, control: int, count: int, *, moving: bool = False) -> list[int]:
-    """Buy one of each of so many options by hand, for a few cents; return their contract ids. In a market that does
+    """Buy one of each of so many options manually, for a few cents; return their contract ids. In a market that does
     not move, the clock is MOMENT afterwards."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
@@ -179,7 +179,7 @@ class Stopwatch:
 
 
 async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
-    """Let positions run through their stop, one after the other; the orders rest, or the bid comes up to them."""
+    """Move positions past their stop, one after the other; the orders rest, or the bid comes up to them."""
     config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
     clock, watch = MovedClock(MOMENT - datetime.now(UTC)), Stopwatch()
     broker = IbBroker(config, clock, answer_within=PATIENCE)

@@ -118,7 +118,7 @@ class Client:
         return (await self._reader.readexactly(length)).split(b"\0", 1)[0].decode()
 
     async def subscribe(self) -> None:
-        """Ask for the market of all CONTRACTS and wait for the first tick."""
+        """Subscribe to the market of all CONTRACTS and wait for the first tick."""
         for number, (con_id, symbol) in enumerate(CONTRACTS, start=1):
             contract = (con_id, symbol, "STK", "", "0", "", "", "SMART", "", "USD", "", "")
             self.send(1, 11, number, *contract, 0, "", 0, 0, "")
@@ -277,7 +277,7 @@ async def round_trip(port: int, working: int, count: int) -> RoundTrip:
 
 
 async def traders(port: int, process: int, count: int, seconds: float) -> Traders:
-    """Let so many clients stream and trade at the same time."""
+    """Run so many clients that stream and trade at the same time."""
     clients = [await Client.connect(port, 5000 + 100 * count + number) for number in range(count)]
     try:
         await asyncio.gather(*(client.subscribe() for client in clients))

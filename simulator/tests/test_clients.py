@@ -70,7 +70,7 @@ class Day:
 
 
 async def trade(command: list[str], journal: Path, newest: int = 213) -> Day:
-    """Let a client trade its day with a simulator of its own, which offers a server version."""
+    """Run a client's trading day against a simulator of its own, which offers a server version."""
     day = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
     options = (*day, "--server-version", str(newest))
     async with program(*options, "--journal-file", str(journal)) as (

@@ -105,7 +105,7 @@ class Gateway:
             wire = wire[4 + length :]
 
     def do(self, step: bytes | float | Happening) -> None:
-        """Serve a payload, move the clock, or let something happen at the broker."""
+        """Handle a payload, move the clock, or trigger an event at the broker."""
         if isinstance(step, bytes):
             assert not self.session.handle(step).close
         elif callable(step):
@@ -148,7 +148,7 @@ def _normal(name: str, values: list[Any]) -> list[Any]:
 
 
 def both(oracle: Oracle, history: list[Call | float] | list[Call | float | Happening]) -> list[Any]:
-    """Let the client live through a history in text and in protobuf; return the callbacks, which must be alike."""
+    """Run the client through a history in text and in protobuf; return the callbacks, which must be alike."""
     calls = [each for each in history if isinstance(each, tuple)]
     results = []
     for version in (TEXT, PROTOBUF):

@@ -234,7 +234,7 @@ class Witness:
             assert len(working) == 1
 
     def restart(self) -> None:
-        """Go on with another brokerage that has nothing but this one's document."""
+        """Continue with another brokerage that has nothing but this one's document."""
         document = json.loads(json.dumps(to_document(self.brokerage)))
         fresh = sample_brokerage(now=MONDAY_MORNING, settings=self.brokerage.settings)
         restore(fresh, document)

@@ -69,7 +69,7 @@ class Desk:
         return told(self.brokerage.cancel(client_id, order_id, self.now))
 
     def wait(self, seconds: float = 1) -> list[str]:
-        """Let time pass; return what is reported."""
+        """Advance the time; return what is reported."""
         return self.until(self.now + timedelta(seconds=seconds))
 
     def until(self, moment: datetime) -> list[str]:
@@ -82,7 +82,7 @@ class Desk:
         return min(self.brokerage.find_instruments(query), key=lambda each: each.contract.expiry)
 
     def hold(self, instrument: Instrument, quantity: int, average_cost: str) -> None:
-        """Put a position into the account without a trade."""
+        """Add a position to the account without a trade."""
         contract = instrument.contract
         price = Decimal(average_cost) / contract.unit_multiplier
         self.account.hold(Position(contract, Decimal(quantity), Decimal(average_cost), price))

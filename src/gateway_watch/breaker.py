@@ -99,7 +99,7 @@ class BreakerFile:
         write_json(self.path, _encode(breaker))
 
     def reset(self) -> bool:
-        """Close it and forget the refused logins; whether there was anything to forget."""
+        """Close it and discard the rejected logins; return whether there was anything to discard."""
         try:
             self.path.unlink()
         except FileNotFoundError:

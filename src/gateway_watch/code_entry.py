@@ -1,4 +1,4 @@
-"""How one dialog of the second factor is answered with a code: a state machine without any I/O.
+"""Handles one dialog of the second factor by entering a code: a state machine without any I/O.
 
 It is asked with each screenshot what to do next. No code is typed unless the log shows that the dialog is
 open (and has the focus, where the controller logs that), the picture shows exactly one empty field that belongs to no
@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Wait:
-    """Take the next picture after so many seconds."""
+    """Take the next screenshot after so many seconds."""
 
     seconds: float
 
@@ -114,7 +114,7 @@ class _Phase(Enum):
 
 
 class CodeEntry:
-    """Answers one dialog. `mended` is when a person last changed the secret or asked for a login."""
+    """Handles one dialog. `mended` is when a person last changed the secret or asked for a login."""
 
     def __init__(self, ledger: Ledger, mended: datetime | None, now: datetime) -> None:
         self.ledger = ledger

@@ -334,7 +334,7 @@ class Engine:
             raise explain(" ".join(rest), "docker logs")
 
     async def stop(self, name: str, seconds: int = 90) -> None:
-        """Ask the container to end and kill it after `seconds`."""
+        """Request the container's end and kill it after `seconds`."""
         # The long form was --time, which newer engines call deprecated, and is --timeout there, which older ones lack.
         await self.run("stop", "-t", str(seconds), name)
 

@@ -71,7 +71,7 @@ def read_asked(path: Path) -> Asked | None:
 
 
 def ask(instance: Instance, now: datetime, *, yielded: bool) -> Hold | None:
-    """Ask for the login; the hold that this ends, None if there is none. Raises OSError."""
+    """Request the login; return the hold that this ends, None if there is none. Raises OSError."""
     asked = Asked(now, yielded)
     write_json(asked_file(instance), {"at": now.isoformat(), "yielded": yielded})
     hold = read_gate(gate_file(instance)).hold

@@ -201,7 +201,7 @@ def parse(document: object, path: Path) -> Instance:
 
 
 class _Reader:
-    """Takes values out of a mapping and gathers what is wrong with them."""
+    """Reads values from a mapping and collects the faults in them."""
 
     def __init__(self, document: Mapping[str, Any], prefix: str = "") -> None:
         self._document = document

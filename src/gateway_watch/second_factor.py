@@ -1,4 +1,4 @@
-"""Answers the second factor with the codes of an authenticator app: when, and what becomes of it.
+"""Handles the second factor with the codes of an authenticator app, and the outcome of each code.
 
 Off unless the instance has a secret. `code_entry` decides, `code_typist` types, the ledger outlasts this process.
 """
@@ -124,7 +124,7 @@ class SecondFactor:
             self._store(self._ledger().logged_in())
 
     async def answers(self) -> AsyncGenerator[Answered, None]:
-        """Answer the dialog that is open."""
+        """Handle the dialog that is open."""
         outcome = await self._answer()
         while outcome is Outcome.CLOSED and self._dialog().open:
             # The next dialog opened before this one's end was noticed.

@@ -209,7 +209,7 @@ class Supervisor:
         return False
 
     async def _await_turn(self, feed: Feed[_Item]) -> bool:
-        """Wait without a login while the login gate is closed; whether to go on."""
+        """Wait without a login while the login gate is closed; return whether to continue."""
         hold, new = self._gate.at_start(self._session)
         if hold is None:
             if self._session.last_cause == SESSION_YIELDED:
@@ -235,7 +235,7 @@ class Supervisor:
         self._tell(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
-        """Wait after failed starts; whether to go on."""
+        """Wait after failed starts; return whether to continue."""
         self._restarts = await self._count_restarts()
         failures = failures_since_stable(self._restarts, self._session.stable_restarts)
         seconds = pause(failures, self._session.last_cause)
@@ -261,7 +261,7 @@ class Supervisor:
         return True
 
     async def _create(self, feed: Feed[_Item]) -> bool:
-        """Create the container, which takes long if its image must be fetched; whether to go on."""
+        """Create the container, which takes long if its image must be fetched; return whether to continue."""
         if not self.create:
             return True
         feed.add(self._creation())
@@ -331,7 +331,7 @@ class Supervisor:
             self._beat()
 
     def _hear(self, changes: list[Change]) -> bool:
-        """Take changes of the login in; whether there were any."""
+        """Handle changes of the login; return whether there were any."""
         for noted in changes:
             self._note(noted)
             change = noted
@@ -375,7 +375,7 @@ class Supervisor:
         self._publish(message.lines[0])
 
     def _hear_link(self, news: LinkNews) -> bool:
-        """Take in what the API reports of the connection to IBKR."""
+        """Handle what the API reports of the connection to IBKR."""
         changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
         if not self._hear(changes):
             self._publish(self._login_text)

@@ -60,7 +60,7 @@ class Alarm:
     timer: asyncio.TimerHandle | asyncio.Handle | None = field(default=None, compare=False)
 
     def cancel(self) -> None:
-        """Give the alarm up; does nothing once it has gone off."""
+        """Cancel the alarm; does nothing once it has gone off."""
         self.cancelled = True
         if self.timer is not None:
             self.timer.cancel()
@@ -152,7 +152,7 @@ class ServerClock:
 
 
 def gateway_time(moment: datetime) -> str:
-    """Write a moment as the gateway does: ``YYYYMMDD HH:MM:SS <zone>``.
+    """Format a moment as the gateway does: ``YYYYMMDD HH:MM:SS <zone>``.
 
     The zone is its IANA name where the time zone has one (``America/New_York``), so that a client
     can read it back; an unnamed zone is converted to UTC first.

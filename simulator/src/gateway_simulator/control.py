@@ -368,7 +368,7 @@ def describe(gateway: Gateway) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Answers control requests for the gateways of this process."""
+    """Handles control requests for the gateways of this process."""
 
     def __init__(self, gateways: Sequence[Gateway]) -> None:
         self._gateways = gateways

@@ -63,7 +63,7 @@ def say(line: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
+    """Create the command line."""
     top = argparse.ArgumentParser(
         prog="gateway-simulator",
         description="Simulates an IB Gateway under IBC. Scenarios: GATEWAY_SIMULATOR_ variables, see README.md.",

@@ -162,7 +162,7 @@ class LoginWindow(Enum):
 
 
 class TwoFaKind(Enum):
-    """How the second factor is answered."""
+    """How the second factor is handled."""
 
     NONE = "none"
     APPROVE_AFTER = "approve_after"

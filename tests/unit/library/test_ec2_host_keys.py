@@ -33,7 +33,7 @@ def block(*keys: str) -> str:
 
 
 class Ec2:
-    """Answers GetConsoleOutput with one text after another, the last one for ever; None: the type knows no Latest."""
+    """Handles GetConsoleOutput with one text after another, the last one for ever; None: the type knows no Latest."""
 
     def __init__(self) -> None:
         self.consoles: list[str | None] = [""]
@@ -69,7 +69,7 @@ def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
             self.wfile.write(text.encode())
 
         def log_message(self, *_: Any) -> None:
-            """Keep the test's output for the test."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

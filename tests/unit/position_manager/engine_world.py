@@ -129,7 +129,7 @@ class ManualClock:
         self._waiting = [(until + span, over) for until, over in self._waiting]
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and all that happens in it happen in order."""
+        """Advance the time, and have all events in it happen in order."""
         end = self._now + timedelta(seconds=seconds)
         await settle()
         while True:
@@ -154,7 +154,7 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let everything run that can run without time passing."""
+    """Run everything that can run without time passing."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # asyncio has no public word for it
     for _ in range(200):
         await asyncio.sleep(0)

@@ -88,7 +88,7 @@ class Day:
 
 
 def write(path: Path) -> tuple[Intent, Intent, Intent]:
-    """Write the day; the intents in their order: cancelled in part, filled, rejected."""
+    """Create the day; return the intents in their order: cancelled in part, filled, rejected."""
     day = Day(path)
     journal = day.journal
     day.hold(PUT, -2)

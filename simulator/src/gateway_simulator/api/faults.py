@@ -228,11 +228,11 @@ class FaultBook:
         return [rule for rule, _ in self._waiting]
 
     def add(self, rule: Rule) -> None:
-        """Let a rule wait for its message."""
+        """Arm a rule: it waits for its message."""
         self._waiting.append((rule, rule.nth))
 
     def clear(self) -> int:
-        """Forget every rule; return how many there were."""
+        """Discard every rule; return how many there were."""
         count = len(self._waiting)
         self._waiting.clear()
         return count

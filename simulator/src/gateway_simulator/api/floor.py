@@ -37,7 +37,7 @@ class Listener(Protocol):
         ...
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Take what happened, in order."""
+        """Handle events, in order."""
         ...
 
     def tick(self, now: datetime) -> None:
@@ -49,7 +49,7 @@ class Listener(Protocol):
         ...
 
     def lose_data(self) -> None:
-        """Forget the subscriptions to market data: the servers have."""
+        """Discard the subscriptions to market data: the servers have."""
         ...
 
 
@@ -117,11 +117,11 @@ class Floor:
         self._keep()
 
     def keep(self) -> None:
-        """Keep everything as it is now."""
+        """Store everything in its current state."""
         self._keep()
 
     def advance(self) -> datetime:
-        """Bring the brokerage up to the present and return that."""
+        """Advance the brokerage to the present and return that."""
         now = self.clock.utc()
         self.publish(self.brokerage.advance(now))
         return now
@@ -172,7 +172,7 @@ class Floor:
             self._alarm = None
 
     def tick(self) -> None:
-        """Do everything that is due, and let every session send what the present asks for."""
+        """Do everything that is due, and have every session send what is due now."""
         now = self.advance()
         for listener in list(self._listeners):
             listener.tick(now)

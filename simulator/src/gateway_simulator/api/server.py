@@ -1,7 +1,7 @@
 """The API's socket: accepts clients, feeds their bytes to sessions, and bounds what each may cost.
 
 A client that misbehaves (bytes that are no API, an endless frame, a reader that never reads) costs
-only itself: it is answered with an error where one can be sent, and its connection is closed.
+only itself: it gets an error where one can be sent, and its connection is closed.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class ApiServer:
         self.broadcast_system(*CONNECTION_LOST)
 
     def restore_connection(self, *, data_lost: bool) -> None:
-        """Have the connection back; with ``data_lost`` clients must subscribe to market data again."""
+        """Restore the connection; with ``data_lost`` clients must subscribe to market data again."""
         if data_lost:
             text = "Connectivity between IBKR and Trader Workstation has been restored - data lost."
             self.broadcast_system(1101, text)
@@ -177,7 +177,7 @@ class ApiServer:
         self.floor.tick()
 
     def silence(self, con_id: int, code: int) -> None:
-        """Let market data stop, of one contract or (0) all, with an error or (0) without a word."""
+        """Stop the market data of one contract or (0) all, with an error or (0) silently."""
         self.brokerage.market.silence(con_id, Silence(self.clock.utc(), code))
         if code:
             for connection in self._started():
@@ -331,7 +331,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(data)
 
     def hold(self, seconds: float, *, reading: bool) -> None:
-        """Keep what is to be sent for some seconds; with ``reading`` serve no request for so long either."""
+        """Buffer what is to be sent for some seconds; with ``reading`` also handle no request meanwhile."""
         if self._held is None:
             self._held = bytearray()
         if reading:
@@ -341,7 +341,7 @@ class _Connection(asyncio.Protocol):
         task.add_done_callback(self._released)
 
     def _released(self, task: asyncio.Task[None]) -> None:
-        """Go on once the last hold is over."""
+        """Continue once the last hold is over."""
         self._holds.discard(task)
         if self._holds or self._held is None or task.cancelled():
             return
@@ -362,7 +362,7 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     async def _serve(self) -> None:
-        """Answer the client's frames one after the other, as fast as it reads the answers."""
+        """Handle the client's frames one after the other, as fast as it reads the answers."""
         while not self.transport.is_closing():
             await self._writable.wait()
             try:
@@ -388,7 +388,7 @@ class _Connection(asyncio.Protocol):
             await self._serving.wait()
 
     def _handle(self, payload: bytes) -> Outcome:
-        """Give the session a payload, unless a fault is to happen at it."""
+        """Let the session handle a payload, unless a fault is to happen at it."""
         faults = self._server.faults
         rule = faults.strike(self._describe(payload)) if faults.armed else None
         if rule is None:

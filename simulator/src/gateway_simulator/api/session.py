@@ -87,14 +87,14 @@ class ClientIds:
         self._held: set[int] = set()
 
     def take(self, client_id: int) -> bool:
-        """Take an id; False if a session holds it."""
+        """Acquire an id; False if a session holds it."""
         if client_id in self._held:
             return False
         self._held.add(client_id)
         return True
 
     def release(self, client_id: int) -> None:
-        """Give an id back."""
+        """Release an id."""
         self._held.remove(client_id)
 
 
@@ -131,7 +131,7 @@ class Session:
         return self._service is not None and self._service.wants_bulletins
 
     def handle(self, payload: bytes) -> Outcome:
-        """Answer one frame's payload."""
+        """Handle one frame's payload."""
         malformed: MalformedRequestError | None = None
         try:
             if self.state is SessionState.VERSION:
@@ -210,7 +210,7 @@ class Session:
             self._service.tell_of_interruption(code, con_id)
 
     def end(self) -> None:
-        """Give back what the session holds; to be called once its connection is gone."""
+        """Release what the session holds; to be called once its connection is gone."""
         self.state = SessionState.CLOSED
         if self._service is not None:
             self._floor.leave(self._service)
@@ -318,7 +318,7 @@ class Service:
         self._send_all(messages.error(-1, code, text) for code, text in farms)
 
     def serve(self, request: Request) -> None:
-        """Answer a request."""
+        """Handle a request."""
         try:
             self._send_all(self._handlers[type(request)](request))
         except RefusalError as refusal:
@@ -361,7 +361,7 @@ class Service:
         return min((each for each in due if each is not None), default=None)
 
     def lose_data(self) -> None:
-        """Forget the subscriptions to market data."""
+        """Discard the subscriptions to market data."""
         self._market.lose_data()
         self._history.lose_data()
 

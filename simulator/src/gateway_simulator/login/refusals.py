@@ -25,7 +25,7 @@ TEXTS = {
 
 
 def refused(run: Run) -> Part:
-    """The login server's answer to a full login; None: it goes on."""
+    """The login server's answer to a full login; None: it continues."""
     scenario = run.scenario
     if scenario.server is Server.DOWN:
         return (yield from _refusal(run, Refusal.CONNECTION_FAILED, scenario.refusal_text or DISCONNECTED))

@@ -67,7 +67,7 @@ class Run:
         return min(seconds for seconds, _ in self.timers) if self.timers else None
 
     def passed(self, seconds: float) -> None:
-        """Let time pass for the timers."""
+        """Advance the timers."""
         self.timers = [(left - seconds, timer) for left, timer in self.timers]
 
     def fire(self) -> Part:

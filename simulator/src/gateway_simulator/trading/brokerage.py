@@ -283,7 +283,7 @@ class Brokerage:
         return self._drain()
 
     def hold_cancels(self, now: datetime, *, held: bool) -> list[events.Event]:
-        """Let cancels stay on their way for ever from now on, the order PendingCancel and at work; or let all of those
+        """Leave cancels pending for ever from now on, the order PendingCancel and at work; or let all of those
         take effect, and new ones too."""
         self._run_until(now)
         self.cancels_held = held
@@ -428,7 +428,7 @@ class Brokerage:
         return begins, min((each for each in (ends, expiry) if each is not None), default=None)
 
     def _transmit(self, last: WorkingOrder) -> None:
-        """Hand in an order and those of its family that were held back: parents first."""
+        """Transmit an order and those of its family that were held back: parents first."""
         family = [last]
         while (parent := self.working.get((last.order.client_id, family[0].order.parent_id))) is not None:
             family.insert(0, parent)
@@ -523,7 +523,7 @@ class Brokerage:
         )
 
     def _change(self, known: WorkingOrder, asked: Order) -> None:
-        """Give an order new terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
+        """Change an order's terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
         before = known.order
         validation.check_change(before, asked)
         begins, ends = self._times_of(asked, known.instrument)
@@ -721,7 +721,7 @@ class Brokerage:
                 yield expiry
 
     def _do_due(self) -> set[WorkingOrder]:
-        """Do what is due at this moment: endings, expiries, the new day, openings; return the orders that arrive."""
+        """Handle what is due now: endings, expiries, the new day, openings; return the orders that arrive."""
         now = self._moment
         for each in list(self.working.values()):
             if each.cancelled_at is not None and each.cancelled_at <= now and each.key in self.working:
@@ -765,7 +765,7 @@ class Brokerage:
         self._cancel(working, "The order's time in force has ended")
 
     def _expire(self, instrument: Instrument, expiry: datetime) -> None:
-        """Turn every holding of an expired contract into what it is worth."""
+        """Convert every holding of an expired contract into what it is worth."""
         underlying = instrument.underlying
         if underlying is None:
             raise ValueError(f"{instrument.contract.local_symbol} expires but names no underlying")
@@ -1100,7 +1100,7 @@ class Brokerage:
                 self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _refresh(self) -> None:
-        """Bring the prices of holdings to this moment."""
+        """Update the prices of holdings to this moment."""
         state = ((self._moment - EPOCH) // STEP, self.market.revision)
         if state != self._refreshed:
             self._refreshed = state
@@ -1119,7 +1119,7 @@ class Brokerage:
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
 
     def _rate_currencies(self, account: Account, instrument: Instrument) -> None:
-        """Let an account know what the currencies of a pair are worth now."""
+        """Update an account's exchange rates for the currencies of a pair."""
         contract = instrument.contract
         if contract.sec_type == "CASH":
             both = (contract.symbol, contract.currency)

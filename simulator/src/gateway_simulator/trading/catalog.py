@@ -429,7 +429,7 @@ class Catalog:
         return None
 
     def restore_added(self, symbols: Iterable[str]) -> None:
-        """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
+        """Invent the stocks that another catalog has invented, in the same order, so that contract ids are the same."""
         for symbol in list(symbols)[len(self.added) :]:
             self.invent(symbol)
 
@@ -486,7 +486,7 @@ class Catalog:
         return self._pairs.get((symbol, currency))
 
     def remember(self, combination: Instrument) -> None:
-        """Let ``get`` find a combination by its key."""
+        """Register a combination, so that ``get`` finds it by its key."""
         self._combinations[combination.key] = combination
 
     def reference(self, con_id: int) -> Reference | None:
@@ -677,7 +677,7 @@ def derived_id(*facts: str) -> int:
 
 
 def sample_catalog(today: date, *, invents: bool = False, listings: Iterable[Listing] = ()) -> Catalog:
-    """Build the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
+    """Create the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
 
     ``invents``: a stock or ETF that is asked for and not listed is invented.
     """

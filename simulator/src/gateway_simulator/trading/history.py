@@ -35,7 +35,7 @@ BAD_REQUEST, NO_DATA = 321, 162
 YEARS = 5
 """How many calendar years before the present one have data."""
 MOST_BARS, MOST_LONG_BARS, MOST_TICKS = 11_000, 3000, 1000
-"""The most that is answered at once; long bars are those of an hour and more."""
+"""The most that is returned at once; long bars are those of an hour and more."""
 
 DAY = 86400
 SECONDS = {"sec": 1, "min": 60, "hour": 3600}

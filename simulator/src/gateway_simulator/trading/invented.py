@@ -62,7 +62,7 @@ def is_plausible(symbol: str) -> bool:
 
 
 def invented(symbol: str) -> Listing:
-    """Invent the listing of a symbol."""
+    """Create the listing of a symbol."""
     drawn = blake2b(f"listing {symbol}".encode(), digest_size=16).digest()
     price = Decimal(1000 + int.from_bytes(drawn[:4], "big") % 39_000) / 100
     return Listing(

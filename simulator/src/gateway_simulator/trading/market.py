@@ -254,7 +254,7 @@ class Market:
         self._changed(listing.con_id)
 
     def release(self, name: str, now: datetime | None = None) -> None:
-        """Let a contract move by itself again from now on; without ``now`` as if nothing had ever been set.
+        """Resume a contract's own movement from now on; without ``now`` as if nothing had ever been set.
 
         Raises MarketError for an unknown name or a contract whose price is not set.
         """
@@ -285,12 +285,12 @@ class Market:
         self._changed(con_id)
 
     def silence(self, con_id: int, silence: Silence) -> None:
-        """Let a contract's data come no more; 0: those of all. The market itself goes on, and orders trade in it."""
+        """Stop a contract's data; 0: those of all. The market itself continues, and orders trade in it."""
         self.silences[con_id] = silence
         self.revision += 1
 
     def end_silence(self, con_id: int) -> None:
-        """Let a contract's data come again; 0: those of all. Raises MarketError where they come."""
+        """Resume a contract's data; 0: those of all. Raises MarketError where they are not stopped."""
         if con_id not in self.silences:
             raise MarketError("these market data are not interrupted")
         del self.silences[con_id]
@@ -301,7 +301,7 @@ class Market:
         return (self.silences.get(con_id) or self.silences.get(0)) if self.silences else None
 
     def set_hours(self, name: str, kind: SetHours | None, now: datetime) -> Instrument:
-        """Let a contract's hours be of a kind from now on; None: its usual ones. Raises MarketError."""
+        """Set the kind of a contract's hours from now on; None: its usual ones. Raises MarketError."""
         instrument = self.named(name)
         con_id = instrument.contract.con_id
         if kind is not None:
@@ -312,7 +312,7 @@ class Market:
         return instrument
 
     def split(self, split: Split) -> None:
-        """Let prices that were set follow a split that the catalog has applied, those of before too (but no tape's)."""
+        """Adjust set prices to a split that the catalog has applied, those of before too (but no tape's)."""
         for con_id in (split.con_id, *(each.con_id for each in split.adjusted)):
             self._forget_listing(con_id)
             timeline = self._scripted.get(con_id)

@@ -81,7 +81,7 @@ class ShownSizes:
         return known.left if known is not None and replace(known, left=fresh.left) == fresh else fresh.left
 
     def take(self, con_id: int, quote: Quote, quantity: Decimal, *, buys: bool, step: int) -> None:
-        """Take a quantity of what is left."""
+        """Subtract a quantity from what is left."""
         left = self.left(con_id, quote, buys=buys, step=step) - quantity
         self._known[con_id, buys] = replace(_shown(con_id, quote, buys=buys, step=step), left=left)
 

@@ -1,4 +1,4 @@
-"""Prices that were set by hand or by a tape, and the step from which each of them is valid."""
+"""Prices that were set manually or by a tape, and the step from which each of them is valid."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def set_schedule(kind: SetHours, moment: datetime, usual: Schedule) -> Schedule:
     """Return the schedule under which a contract is as it was set at a moment, every day of the calendar.
 
     The days are those of the index futures, in a zone without summer time in which it is 19, 10 or 17 o'clock then: so
-    a night goes on for 14 hours at least, regular hours for 5. A closed one opens after 12 hours at the earliest.
+    a night lasts for 14 hours at least, regular hours for 5. A closed one opens after 12 hours at the earliest.
     """
     hour = {SetHours.NIGHT: 19, SetHours.REGULAR: 10, SetHours.CLOSED: 20}[kind]
     # From 12 hours before UTC to 11 after it; the names of these zones have the sign of the other side.
@@ -234,7 +234,7 @@ class TradingHours:
     def next_change(self, instrument: Instrument, now: datetime) -> datetime:
         """Return the next moment at which a session or its regular hours open or close.
 
-        An instrument that has expired has no more sessions; for it the sessions go on as for the others of its kind.
+        An instrument that has expired has no more sessions; for it the sessions continue as for the others of its kind.
         """
         for session in self._sessions_from(instrument, now):
             for moment in session.boundaries():

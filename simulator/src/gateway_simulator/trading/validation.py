@@ -111,7 +111,7 @@ def normalized(order: Order) -> Order:
 
 
 def check_terms(order: Order, instrument: Instrument) -> None:
-    """Refuse an order whose terms no order on this instrument can have."""
+    """Reject an order whose terms no order on this instrument can have."""
     if not 0 < order.order_id <= MAX_ORDER_ID:
         raise invalid(f"The order id {order.order_id} must be between 1 and {MAX_ORDER_ID}")
     if order.action not in ("BUY", "SELL"):
@@ -286,7 +286,7 @@ def odd_lot_warning(order: Order) -> str:
 
 
 def check_conditions(order: Order, instrument: Instrument, catalog: Catalog, now: datetime) -> None:
-    """Refuse conditions that can never be evaluated."""
+    """Reject conditions that can never be evaluated."""
     for each in order.conditions:
         if each.kind not in conditions.FIELDS:
             raise invalid(f"Invalid condition type {each.kind}")

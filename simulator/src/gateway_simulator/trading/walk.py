@@ -124,7 +124,7 @@ class _Bridge:
         return _Point(-low.value, low.step), high
 
     def _descend(self, first: int, last: int) -> _Stretch:
-        """Go to the smallest stretch that holds both steps; a single step is then one of its ends."""
+        """Descend to the smallest stretch that holds both steps; a single step is then one of its ends."""
         path = self._path
         while not (path[-1].start <= first and last <= path[-1].start + (1 << path[-1].level)):
             path.pop()

@@ -210,7 +210,7 @@ def _flags(text: str) -> bytes:
 
 
 def _compiled(signs: str) -> tuple[_Step, ...]:
-    """Turn a table entry into steps, each of which takes its text fields and adds to the message."""
+    """Compile a table entry into steps, each of which reads its text fields and adds to the message."""
     words = iter(signs.split())
     return tuple(_steps(words))
 

@@ -274,7 +274,7 @@ def _compiled(signs: str) -> tuple[_Step, ...]:
 
 
 def _step(sign: str) -> _Step:
-    """Turn one sign of a table into what takes the text fields out of a message."""
+    """Compile one sign of a table into a reader of its text fields from a message."""
     if sign.startswith("="):
         return lambda _: [sign[1:]]
     found = _SIGN.fullmatch(sign)

@@ -180,7 +180,7 @@ def read_option_price(take: Reader) -> CalculateOptionPrice:
 
 
 def _skip_options(take: Reader) -> None:
-    """Take the internal options of a computation: some clients write their number before them."""
+    """Read the internal options of a computation: some clients write their number before them."""
     for _ in range(_MAX_OPTION_FIELDS):
         if take.peek() is not None:
             take.text("options")

@@ -223,7 +223,7 @@ def _hedge_and_clearing(take: Reader, name: _Name) -> None:
 
 
 def _algorithm(take: Reader, order: Order, name: _Name) -> Order:
-    """Take the algorithm: some are played as the plain order, and echoed with their parameters."""
+    """Read the algorithm: some are simulated as the plain order, and echoed with their parameters."""
     strategy = take.text("algorithm")
     parameters: list[tuple[str, str]] = []
     if strategy:
@@ -322,7 +322,7 @@ def _closing_terms(take: Reader, order: Order, name: _Name) -> Order:
 
 
 def _competing(take: Reader, order: Order, name: _Name) -> None:
-    """Take what pegged orders and those to IB's own ATS end with."""
+    """Read the last fields of pegged orders and of those to IB's own ATS."""
     if order.contract.exchange == "IBKRATS" and take.integer_or_none("minimum trade quantity") is not None:
         name("minimum trade quantity")
     up_to_mid = order.order_type in _PEG_MID

@@ -35,7 +35,7 @@ class MalformedRequestError(Exception):
 
 
 class Reader:
-    """Takes a request's fields one after the other.
+    """Reads a request's fields one after the other.
 
     ``name`` is the request's, for its errors; ``server_version`` is the one the session agreed on.
     Every method raises MalformedRequestError if the field is missing or not of its kind.
@@ -49,14 +49,14 @@ class Reader:
         self._next = 1
 
     def text(self, what: str) -> str:
-        """Take a field as it is."""
+        """Read a field unchanged."""
         if self._next >= len(self._fields):
             raise self.error(f"field {self._next} ({what}) is missing")
         self._next += 1
         return self._fields[self._next - 1]
 
     def integer(self, what: str) -> int:
-        """Take an integer that must be there."""
+        """Read a required integer."""
         text = self.text(what)
         if not INTEGER.fullmatch(text):
             raise self.error(f"{what} {text[:40]!r} is not an integer")
@@ -70,18 +70,18 @@ class Reader:
         return self.integer(what)
 
     def optional_integer(self, what: str) -> int:
-        """Take an integer; 0 if there is none."""
+        """Read an integer; 0 if there is none."""
         return self.integer_or_none(what) or 0
 
     def count(self, what: str) -> int:
-        """Take the number of entries that follow; none if it is empty."""
+        """Read the number of entries that follow; none if it is empty."""
         number = self.optional_integer(what)
         if number < 0:
             raise self.error(f"{what} {number} is below 0")
         return number
 
     def flag(self, what: str) -> bool:
-        """Take a yes or no; some clients leave empty what they have not set, which means no."""
+        """Read a yes or no; some clients leave empty what they have not set, which means no."""
         text = self.text(what)
         if text not in ("0", "1", ""):
             raise self.error(f"{what} {text[:40]!r} is neither 0 nor 1")
@@ -97,11 +97,11 @@ class Reader:
         return Decimal(text)
 
     def decimal(self, what: str) -> Decimal:
-        """Take a number; 0 if there is none."""
+        """Read a number; 0 if there is none."""
         return self.decimal_or_none(what) or ZERO
 
     def moment(self, what: str) -> datetime | None:
-        """Take a date and time, in UTC unless it names its zone; None if it is empty."""
+        """Read a date and time, in UTC unless it names its zone; None if it is empty."""
         text = self.text(what)
         if not text:
             return None
@@ -116,7 +116,7 @@ class Reader:
             raise self.error(f"{what} {text[:40]!r}: {error}") from error
 
     def contract(self) -> Contract:
-        """Take the twelve fields that name a contract; what a client leaves out is empty or 0."""
+        """Read the twelve fields that name a contract; what a client leaves out is empty or 0."""
         con_id, symbol, sec_type, expiry = (
             self.optional_integer("contract id"),
             self.text("symbol"),
@@ -144,7 +144,7 @@ class Reader:
         )
 
     def query(self) -> ContractQuery:
-        """Take the twelve fields that name a contract, as a query for those they fit."""
+        """Read the twelve fields that name a contract, as a query for those they fit."""
         return ContractQuery.of(self.contract())
 
     def delta_neutral_contract(self) -> bool:
@@ -157,7 +157,7 @@ class Reader:
         return present
 
     def combo_legs(self) -> tuple[ComboLeg, ...]:
-        """Take the legs of a combination as data requests give them."""
+        """Read the legs of a combination as data requests give them."""
         return tuple(self.combo_leg() for _ in range(self.count("number of combo legs")))
 
     def combo_leg(self) -> ComboLeg:
@@ -170,7 +170,7 @@ class Reader:
         )
 
     def identify(self) -> int:
-        """Take the request id, which errors will name from here on."""
+        """Read the request id, which errors will name from here on."""
         self.request_id = self.integer("request id")
         return self.request_id
 
@@ -179,7 +179,7 @@ class Reader:
         return self._fields[self._next] if self._next < len(self._fields) else None
 
     def version(self, *allowed: int) -> None:
-        """Take the request's own version, which must be one of those allowed."""
+        """Read the request's own version, which must be one of those allowed."""
         given = self.integer("version")
         if given not in allowed:
             raise self.error(f"version {given} is not the one in use ({', '.join(map(str, allowed))})")

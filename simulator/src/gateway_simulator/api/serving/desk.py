@@ -17,7 +17,7 @@ from gateway_simulator.trading.model import Contract, ContractQuery, Instrument
 READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."
 
 Handler = Callable[[Any], Iterable[bytes]]
-"""Answers one kind of request with frames, or raises :class:`RefusalError`."""
+"""Handles one kind of request by returning frames, or raises :class:`RefusalError`."""
 
 
 class RefusalError(Exception):
@@ -54,7 +54,7 @@ class Desk:
         return self.floor.clock.utc()
 
     def may_order(self, request_id: int = -1) -> None:
-        """Refuse (321) while the API is read-only."""
+        """Reject (321) while the API is read-only."""
         if self.behaviour.read_only:
             raise RefusalError(321, READ_ONLY, request_id)
 

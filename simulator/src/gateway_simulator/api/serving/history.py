@@ -1,4 +1,4 @@
-"""The past: bars, the first of them, ticks, and bars that go on."""
+"""The past: bars, the first of them, ticks, and bars that are kept up to date."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class History:
         }
 
     def lose_data(self) -> None:
-        """Forget every subscription."""
+        """Discard every subscription."""
         self._kept.clear()
 
     def _bars(self, request: requests.HistoricalData) -> Iterable[bytes]:
@@ -112,7 +112,7 @@ class History:
             raise RefusalError(error.code, error.text) from error
 
     def _need_service(self, instrument: Instrument, request: object, subject: object) -> None:
-        """Refuse while the service is away, does not serve this user, or is asked too often."""
+        """Reject while the service is away, does not serve this user, or gets too many requests."""
         floor = self._desk.floor
         if not floor.connected or floor.behaviour.farm_down:
             raise RefusalError(162, f"{SERVICE}HMDS server disconnect occurred.  Attempting reconnection...")

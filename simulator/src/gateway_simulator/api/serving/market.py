@@ -101,7 +101,7 @@ class Market:
         return bool(self._every_tick) or any(not each.frozen for each in self._tickers.values())
 
     def lose_data(self) -> None:
-        """Forget every subscription."""
+        """Discard every subscription."""
         self._tickers.clear()
         self._every_tick.clear()
         self._bars.clear()
@@ -155,7 +155,7 @@ class Market:
                 pass
 
     def _need_data(self, instrument: Instrument) -> None:
-        """Refuse data that are interrupted with an error; those that stop without a word are subscribed to."""
+        """Reject data that are interrupted with an error; those that stop silently are subscribed to."""
         silence = self._silence_of(instrument)
         if silence is not None and silence.code:
             raise RefusalError(silence.code, INTERRUPTIONS[silence.code])

@@ -59,7 +59,7 @@ class PriceTick:
     attributes: int = 0
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_price(request_id, self.kind, self.price, self.size, self.attributes)
 
 
@@ -71,7 +71,7 @@ class SizeTick:
     size: Decimal
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_size(request_id, self.kind, self.size)
 
 
@@ -83,7 +83,7 @@ class GenericTick:
     value: float
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_generic(request_id, self.kind, self.value)
 
 
@@ -95,7 +95,7 @@ class StringTick:
     value: str
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_string(request_id, self.kind, self.value)
 
 
@@ -107,7 +107,7 @@ class ComputationTick:
     computation: OptionComputation
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_option_computation(request_id, self.kind, self.computation)
 
 
