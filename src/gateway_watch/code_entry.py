@@ -114,7 +114,7 @@ class _Phase(Enum):
 
 
 class CodeEntry:
-    """Handles one dialog. `mended` is when a person last changed the secret or asked for a login."""
+    """Handles one dialog. `mended` is when a person last changed the secret or requested a login."""
 
     def __init__(self, ledger: Ledger, mended: datetime | None, now: datetime) -> None:
         self.ledger = ledger

@@ -34,7 +34,7 @@ _NANOSECONDS = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|
 
 
 class EngineError(Exception):
-    """Docker could not do what was asked; `kind` is for programs, the message and `remedy` are for people."""
+    """Docker could not do what was requested; `kind` is for programs, the message and `remedy` are for people."""
 
     kind = "engine_error"
     remedy = "Run the same docker command by hand on the host and mend what it says."

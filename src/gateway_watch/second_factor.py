@@ -113,7 +113,7 @@ class SecondFactor:
         return self._attempts == attempts and self._entry is not None and self._entry.typed
 
     def _refuse(self) -> None:
-        """The login asks again after a code."""
+        """The login requests another code."""
         self._say("gateway-watch: the code was not accepted")
         self._store(self._ledger().with_refused())
 
@@ -189,7 +189,7 @@ class SecondFactor:
         return self._ledger().exhausted(self._now(), self._mended())
 
     def _mended(self) -> datetime | None:
-        """When a person last changed the secret or asked for a login."""
+        """When a person last changed the secret or requested a login."""
         asked = read_asked(asked_file(self._instance))
         moments = [newest_change([self._instance.secrets_dir / SECRET]), asked.at if asked else None]
         return max((moment for moment in moments if moment is not None), default=None)

@@ -81,7 +81,7 @@ class _Stopped:
 
 @dataclass(frozen=True)
 class _Probed:
-    """All published APIs have been asked for their version."""
+    """All published APIs have been queried for their version."""
 
     answered: bool
     detail: str
@@ -398,7 +398,7 @@ class Supervisor:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
 
     def _set_aside(self, hold: Hold) -> None:
-        """End the run before the gateway asks once more for an approval; the next one waits. That is no failure."""
+        """End the run before the gateway requests another approval; the next run waits. That is no failure."""
         text = gatekeeper.describe(hold, self.instance)
         self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
         self._held = True
@@ -590,7 +590,7 @@ class Supervisor:
         return taken
 
     async def _remove_kept_files(self) -> None:
-        """Remove what announces a session that IBKR refuses, so that the next start is a full login."""
+        """Remove the files of a session that IBKR rejects, so that the next start is a full login."""
         for path in self._tracker.kept_files:
             try:
                 await self.engine.remove_file(self.instance.container, path)
@@ -660,7 +660,7 @@ class Supervisor:
         yield _Created()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
-        # One at a time: the controller that logs out is not asked twice.
+        # One at a time: the controller that logs out is not signalled twice.
         async with self._stop_lock:
             await self._link.close()
             await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)

@@ -29,7 +29,7 @@ OpenStream: TypeAlias = Callable[[], AbstractAsyncContextManager[Stream]]
 
 
 class XError(Exception):
-    """The X server cannot be asked, or refused a request."""
+    """The X server cannot be queried, or rejected a request."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class SystemClock:
 
 
 class HeldClockError(Exception):
-    """What was asked of the clock only works on one that is held."""
+    """The requested operation needs a clock that is held."""
 
 
 @dataclass(order=True)

@@ -38,7 +38,7 @@ Action = Callable[[Gateway, Sequence[str]], Awaitable[Result]]
 
 
 class ControlError(Exception):
-    """A request that cannot be carried out; the text is for the one who asked."""
+    """A request that cannot be handled; the text is for the requester."""
 
 
 @dataclass(frozen=True)

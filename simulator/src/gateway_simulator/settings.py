@@ -36,7 +36,7 @@ class Credentials(Enum):
 
     GOOD = "good"
     WRONG = "wrong"
-    """The dialog "Unrecognized Username or Password", which IBC does not know: the login hangs."""
+    """The dialog "Unrecognized Username or Password", which IBC does not recognize: the login hangs."""
     BAD_A = "bad_a"
     """The same as WRONG."""
     BAD_B = "bad_b"
@@ -44,11 +44,11 @@ class Credentials(Enum):
     LOCKED = "locked"
     """The dialog "Login Error" with a text that names a lock."""
     RATE_LIMITED = "rate_limited"
-    """The first attempt of a start is refused for a while; an attempt after that wait succeeds."""
+    """The first attempt of a start is rejected for a while; an attempt after that wait succeeds."""
 
 
 class Refusal(Enum):
-    """A refused login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
+    """A rejected login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
 
     NONE = "none"
     LOGIN_FAILED = "login_failed"
@@ -60,7 +60,7 @@ class Refusal(Enum):
     CONNECTION_FAILED_HTML = "connection_failed_html"
     """The same as HTML in a dialog titled Gateway, which IBC does not recognize: the login hangs."""
     UPGRADE = "upgrade"
-    """A dialog "… needs to be upgraded", which IBC does not know: the login hangs."""
+    """A dialog "… needs to be upgraded", which IBC does not recognize: the login hangs."""
 
 
 class TokenRefused(Enum):
@@ -187,7 +187,7 @@ class UnknownSymbols(Enum):
 
 
 class AccountCurrency(Enum):
-    """In which currency the accounts are kept; nothing else can be held in them."""
+    """The currency of the accounts; nothing else can be held in them."""
 
     USD = "USD"
     GBP = "GBP"

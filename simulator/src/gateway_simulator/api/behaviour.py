@@ -62,10 +62,10 @@ class ApiBehaviour:
     ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected, and no
     market data comes.
     ``market_data`` what market data the user has.
-    ``market_data_lines`` tickers that a client may have at a time, beyond which they are refused (101).
+    ``market_data_lines`` tickers that a client may have at a time, beyond which they are rejected (101).
     ``master_client_id`` the client that receives the events of every client's orders; None: no client does.
-    ``messages_per_second`` from a client, beyond which they are refused (100); 0: no limit.
-    ``historical_pacing`` too many requests for history are refused (162).
+    ``messages_per_second`` from a client, beyond which they are rejected (100); 0: no limit.
+    ``historical_pacing`` too many requests for history are rejected (162).
     """
 
     server_version: int = PROTOBUF_VERSION

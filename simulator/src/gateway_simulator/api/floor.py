@@ -41,7 +41,7 @@ class Listener(Protocol):
         ...
 
     def tick(self, now: datetime) -> None:
-        """Send what the present asks for."""
+        """Send what is due now."""
         ...
 
     def next_due(self, now: datetime) -> datetime | None:
@@ -112,7 +112,7 @@ class Floor:
         self.arm()
 
     def close(self) -> None:
-        """Wake up no more, and keep everything as it is at the end."""
+        """Cancel the alarm and store the final state."""
         self._cancel_alarm()
         self._keep()
 

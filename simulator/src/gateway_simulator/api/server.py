@@ -37,7 +37,7 @@ TRUSTED_PEER = "127.0.0.1"
 MAX_CONNECTIONS = 128
 JOURNAL_LENGTH = 1000
 READ_LIMIT = MAX_FRAME_LENGTH + 64 * 1024
-"""Bytes of unserved requests kept for a client before reading from it is paused."""
+"""Bytes of unhandled requests buffered for a client before reading from it is paused."""
 WRITE_PAUSE = 256 * 1024
 """Bytes unsent to a client from which its requests wait."""
 WRITE_LIMIT = 1024 * 1024
@@ -136,7 +136,7 @@ class ApiServer:
         self._broadcast(messages.error(-1, code, text))
 
     def broadcast_bulletin(self, bulletin: Bulletin) -> None:
-        """Publish a news bulletin: kept for the day, and sent to the sessions that subscribed."""
+        """Publish a news bulletin: stored for the day, and sent to the sessions that subscribed."""
         self.brokerage.bulletins.append(bulletin)
         for connection in self._started():
             if connection.session.wants_bulletins:
@@ -320,7 +320,7 @@ class _Connection(asyncio.Protocol):
             self._write(frame)
 
     def _write(self, data: bytes) -> None:
-        """Send bytes, or keep them while sending is held; a client with too much unsent is given up."""
+        """Send bytes, or buffer them while sending is held; a client with too much unsent data is disconnected."""
         unread = self.transport.get_write_buffer_size() + len(self._held or b"")
         if unread + len(data) > WRITE_LIMIT:
             self._note("slow_reader", f"{unread} bytes unread")

@@ -343,7 +343,7 @@ class Service:
         return self._market.streams and self._keeps_up()
 
     def tick(self, now: datetime) -> None:
-        """Send what the present asks for.
+        """Send what is due now.
 
         A client that does not read misses steps: the next one that it gets reports everything that has changed.
         """

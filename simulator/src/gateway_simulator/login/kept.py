@@ -83,7 +83,7 @@ class Slot:
     def is_taken(self, now: datetime, seconds: float) -> bool:
         """Whether IBKR still counts an earlier session.
 
-        One whose gateway was killed ends for IBKR when it is first asked about.
+        One whose gateway was killed ends for IBKR at the first query.
         """
         if self._path is None or not self._path.exists():
             return False

@@ -83,7 +83,7 @@ class Controller(Protocol):
 
 
 class GatewayError(Exception):
-    """What was asked cannot be done: the port is taken, or the gateway is not in the state for it."""
+    """The request cannot be handled: the port is taken, or the gateway is in the wrong state."""
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def _relogin(run: Run) -> Lines:
 
 
 def _log_in(run: Run) -> Part:
-    """Log in with user name, password and, where asked for, the second factor."""
+    """Log in with user name, password and, where requested, the second factor."""
     settings, scenario = run.settings, run.scenario
     if not settings.user or not settings.password:
         yield Show(LoginState.LOGGING_IN, "Login attempt 1")

@@ -43,7 +43,7 @@ def refused(run: Run) -> Part:
 
 
 def unrecognized(run: Run) -> Script:
-    """The dialog that IBC does not know: the login hangs."""
+    """The dialog that IBC does not recognize: the login hangs."""
     yield from _connected(run)
     yield from run.screen.open("dialog", UNRECOGNIZED)
     return (yield from run.hang("IBC does not know this dialog", UNRECOGNIZED))

@@ -155,7 +155,7 @@ class Run:
         return self.screen.open("dialog", SHUTDOWN)
 
     def cold_restart(self) -> Script:
-        """IBC ends the gateway for a new login, as it does after a refusal that it knows."""
+        """IBC ends the gateway for a new login, as it does after a rejection that it recognizes."""
         yield Ibc("Cold restart in progress")
         yield Ibc("Click button: OK")
         yield Ibc("Login has not completed: exiting immediately")

@@ -1,4 +1,4 @@
-"""The trading behind one gateway as its scenario wants it: the clock, the brokerage, and what is kept of it."""
+"""The trading behind one gateway as its scenario configures it: the clock, the brokerage, and the stored state."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
             counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
             brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
-            # IBKR gives no number twice; clients keep them.
+            # IBKR assigns no number twice; clients store them.
             brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)

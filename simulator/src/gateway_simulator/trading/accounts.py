@@ -18,7 +18,7 @@ RATE_UNIT = Decimal("0.0000001")
 CURRENCY_RATE = Decimal("0.03")
 """Margin of a balance in another currency, as a share of it."""
 COST_UNIT = Decimal("0.0000000001")
-"""Average costs are kept to this unit."""
+"""Average costs are rounded to this unit."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike a
 a symbol that was added to the sample is 2**29 more, and its class the place of the symbol among those that were added.
 The last 32 of these classes are one that has daily expiries: day, strike and right.
 
-A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
+A stock or ETF that nobody listed is invented on request (``invented``), unless the catalog rejects it.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
 last edge at or below a price gives the increment there; ``increment_at`` returns it. The classes of the penny
@@ -434,7 +434,7 @@ class Catalog:
             self.invent(symbol)
 
     def options_known(self, underlying_con_id: int) -> list[Instrument]:
-        """Return the options on an underlying that were asked for since the start, those held among them."""
+        """Return the options on an underlying that were requested since the start, those held among them."""
         return [
             each
             for each in self._options.values()

@@ -1,7 +1,7 @@
 """Plain data as JSON values and back: dataclasses, decimals, moments, enumerations, and collections of them.
 
 Decimals and moments are text; a moment is ISO 8601 with its offset from UTC. Reading follows the types that a
-dataclass declares and refuses whatever is not exactly of that shape; a field with a default may be missing.
+dataclass declares and rejects whatever is not exactly of that shape; a field with a default may be missing.
 """
 
 from __future__ import annotations

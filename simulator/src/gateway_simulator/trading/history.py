@@ -66,7 +66,7 @@ AVERAGE_UNIT = Decimal("0.00001")
 
 
 class HistoryError(Exception):
-    """A request for history that is refused, with IB's code (321 bad request, 162 no data) and text."""
+    """A rejected request for history, with IB's code (321 bad request, 162 no data) and text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

@@ -513,7 +513,7 @@ class Market:
         return opened, max(known, default=None), min(known, default=None), close
 
     def _value(self, listing: _Listing, step: int) -> Decimal | None:
-        """``point(…).value``, remembered: the day's open, extremes and close are asked for at every step."""
+        """``point(…).value``, cached: the day's open, extremes and close are requested at every step."""
         known = self._values.setdefault(listing.con_id, {})
         if step not in known:
             if self._values_kept >= VALUES_KEPT:

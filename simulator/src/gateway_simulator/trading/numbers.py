@@ -19,7 +19,7 @@ class Counters:
 
 
 class Numbers:
-    """The next one of each kind. ``counters`` is all that has to be kept."""
+    """The next one of each kind. ``counters`` is all that must be stored."""
 
     def __init__(self, seed: int) -> None:
         self.counters = Counters()

@@ -57,7 +57,7 @@ class _Known:
 
 
 class StateLog:
-    """One brokerage's state in a file, kept by its changes."""
+    """One brokerage's state in a file, stored as a log of its changes."""
 
     def __init__(self, path: Path, brokerage: Brokerage) -> None:
         self._path = path
@@ -91,7 +91,7 @@ class StateLog:
         self._append({"format": FORMAT, "follows": token})
 
     def close(self) -> None:
-        """Close the log; what was kept stays."""
+        """Close the log; what was stored remains."""
         if self._log is not None:
             self._log.close()
             self._log = None

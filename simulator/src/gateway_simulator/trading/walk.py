@@ -108,7 +108,7 @@ class _Bridge:
         self._key = key
         self._amplitudes = amplitudes
         self._reach = tuple(sum(amplitudes[: level + 1]) for level in range(len(amplitudes)))
-        # The way down to what was asked for last: the next is mostly its neighbour.
+        # The path to the last point requested: the next is mostly its neighbour.
         self._path = [_Stretch(0, BLOCK_LEVELS, 0.0, 0.0, 1)]
 
     def value(self, step: int) -> float:

@@ -26,7 +26,7 @@ from gateway_simulator.trading.model import ComboLeg, Execution, Order, OrderImp
 
 
 def executions_end(request_id: int) -> bytes:
-    """The end of the executions asked for."""
+    """The end of the requested executions."""
     return encode_frame([55, 1, request_id])
 
 

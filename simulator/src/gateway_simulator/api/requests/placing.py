@@ -1,7 +1,7 @@
 """Reading placeOrder, the longest request: an order's terms and the blocks that some of them bring along.
 
 Every field is read. Terms that the simulator plays are in the order; those that would change how an order trades
-and that it does not play are named, so that the order can be refused for them. The rest (clearing, regulatory marks,
+and that it does not support are named, so that the order can be rejected. The rest (clearing, regulatory marks,
 overrides of the desktop's own checks) does not affect how an order trades and is discarded.
 """
 

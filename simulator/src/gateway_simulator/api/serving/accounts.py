@@ -1,4 +1,4 @@
-"""Accounts: values, positions and profit, at once when asked for and again when they change."""
+"""Accounts: values, positions and profit, at once on request and again when they change."""
 
 from __future__ import annotations
 

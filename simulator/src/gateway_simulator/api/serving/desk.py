@@ -69,7 +69,7 @@ class Desk:
         return accounts[account_id]
 
     def instrument(self, contract: Contract, *, include_expired: bool = False) -> Instrument:
-        """The one instrument that a client describes; refuses (200) none and several."""
+        """The one instrument that a client describes; rejects (200) none and several."""
         found = self.brokerage.catalog.find(ContractQuery.of(contract), include_expired=include_expired)
         if not found:
             raise RefusalError(200, "No security definition has been found for the request")
@@ -79,7 +79,7 @@ class Desk:
         return found[0]
 
     def quoted(self, contract: Contract) -> Instrument:
-        """The one instrument or combination that a client describes to see its quotes; refuses any other."""
+        """The one instrument or combination that a client describes to see its quotes; rejects any other."""
         if contract.sec_type != "BAG":
             return self.instrument(contract)
         try:
