@@ -129,7 +129,7 @@ def test_the_disaster_stop_beside_a_users_order_is_not_sent_again_and_again(tmp_
 
 @pytest.mark.parametrize("config", [CONFIG, DISASTER], ids=["ladder", "disaster stop"])
 def test_a_trade_by_hand_is_counted_while_our_order_rests(tmp_path: Path, config: Mapping[str, object]) -> None:
-    """As long as an order of ours rested no change of its position was handled, be it for weeks."""
+    """As long as an order of ours rested no change of its position was examined, even for weeks."""
 
     async def story(at: World, manager: Manager) -> None:
         if config is CONFIG:
@@ -236,7 +236,7 @@ def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Pat
     play(tmp_path, vertical(), story, GROUP)
 
 
-# ----- what is notified, and what is counted
+# ----- what is reported, and what is counted
 
 
 def test_no_all_clear_is_told_because_the_connection_is_lost_too(tmp_path: Path) -> None:
