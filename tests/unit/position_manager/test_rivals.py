@@ -1,4 +1,4 @@
-"""Two managers on one account: who sees the other sends nothing, says what to do, and goes on when it is alone."""
+"""Two managers on one account: each that sees the other sends nothing, reports what to do, and resumes when alone."""
 
 from __future__ import annotations
 
