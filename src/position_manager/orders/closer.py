@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import BrokerError
@@ -24,7 +25,7 @@ from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrde
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Wish, clear_and_send, quote_evidence
+from position_manager.orders.sending import NotSentError, Wish, WithdrawnError, clear_and_send, quote_evidence
 from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
@@ -75,7 +76,17 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were told that a position is still held after its decision."""
         self._escalated: set[str] = set()
-        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
+        self._combos = ComboCloser(
+            desk,
+            orders,
+            self._keep,
+            self._usable,
+            self._policy,
+            self._combo_barred,
+            self._would_bar,
+            self._stands_still,
+            {},
+        )
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -210,11 +221,13 @@ class Closer:
         """All of a unit is to be closed of which a part is being closed already."""
         desk, now = self._desk, self._desk.clock.now()
         whole = closing.whole(rule, text, now)
+        if (wings := desk.config.worthless_wings) is not None and unit.group is not None:
+            whole = replace(whole, worthless=bounds(wings, unit))
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         shown = {label: quote_evidence(quote) for label, quote in quotes.items()}
         with desk.journal.transaction():
             for con_id in whole.legs:
-                seen = {"unit": unit.name, "rule": rule, "text": text, "quotes": shown}
+                seen = {"unit": whole.name, "rule": rule, "text": text, "quotes": shown}
                 desk.journal.append("rule fired", unit.account, con_id, seen)
             self._write(whole)
         self._stands(whole)
@@ -231,6 +244,12 @@ class Closer:
     def _keep(self, closing: Closing) -> None:
         self._write(closing)
         self._stands(closing)
+
+    def _stands_still(self, closing: Closing) -> bool:
+        """Whether what a decision wanted is still wanted: it may have been withdrawn since, or become one to close all;
+        of another decision about a part it means nothing."""
+        now = self.closings.get(closing.unit)
+        return now is not None and (now.decided == closing.decided or not now.leaves)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
@@ -336,6 +355,10 @@ class Closer:
     def _has_traded(self, closing: Closing) -> bool:
         """Whether any order of a decision was executed, in part or in full."""
         journal, account = self._desk.journal, closing.account
+        held = {con_id: self._desk.guard.positions.get((account, con_id)) for con_id in closing.legs}
+        if any(held_now is None or held_now.quantity != closing.legs[con_id] for con_id, held_now in held.items()):
+            # Whatever a clock says that was set back since.
+            return True
         past = (intent for con_id in closing.legs for intent in journal.intents(account, con_id))
         return any(intent.filled for intent in past if intent.created >= closing.decided)
 
@@ -569,7 +592,8 @@ class Closer:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
             leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
-            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves)
+            stands = partial(self._stands_still, closing)
+            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves, stands=stands)
             intent = await clear_and_send(desk, wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
@@ -583,6 +607,8 @@ class Closer:
                 self._again(leg, ASKED)
             else:
                 self._again(leg, TRY_AGAIN)
+        except WithdrawnError:
+            _log.info("%s was not sent: the decision was withdrawn meanwhile", label)
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
             desk.sync_soon()

@@ -6,6 +6,7 @@ waiting, so what the gates saw is what holds when the order leaves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -28,11 +29,20 @@ class NotSentError(Exception):
         self.reread = reread
 
 
+class WithdrawnError(Exception):
+    """The decision was withdrawn while the gates were asked; nothing was sent."""
+
+
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Wish:
     """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
     unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed."""
+    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed.
+    ``stands``: whether it is still wanted."""
 
     leg: Position
     decided: Decimal
@@ -42,6 +52,7 @@ class Wish:
     approved: bool = False
     stop: Decimal = ZERO
     leaves: Decimal = ZERO
+    stands: Callable[[], bool] = _always
 
     @property
     def resting(self) -> bool:
@@ -52,12 +63,14 @@ async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
     """Send one order that closes; the intent it belongs to.
 
     Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-    written down: in each case nothing was sent.
+    written down, WithdrawnError if it no longer stands: in each case nothing was sent.
     """
     broker, journal, config = desk.broker, desk.journal, desk.config
     leg, decided = wish.leg, wish.decided
     account, con_id = leg.key
     reread = await broker.read_again(account, con_id)
+    if not wish.stands():
+        raise WithdrawnError
     now, link = desk.clock.now(), desk.connection
     lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
     holding = journal.holding(account, con_id)
