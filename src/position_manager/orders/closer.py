@@ -307,6 +307,17 @@ class Closer:
         for closing in list(self.closings.values()):
             self.advance(closing)
 
+    def cancel_the_unwanted(self) -> None:
+        """Cancel what rests to close but belongs to no decision: it was on its way, or the process ended, when the
+        decision was withdrawn."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        for intent in desk.journal.open_intents():
+            wanted = bool(intent.stop) or (intent.account, intent.con_id) in self._unit_of
+            if intent.state in RESTING_STATES and not wanted:
+                self._orders.cancel(intent, "no decision wants it any more")
+
     def quoted(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
         for closing in list(self.closings.values()):

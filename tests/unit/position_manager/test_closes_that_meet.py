@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
     COMBO,
@@ -23,7 +24,7 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
-from position_manager.brokers.broker import PositionHeard
+from position_manager.brokers.broker import OrderHeard, PositionHeard
 from position_manager.config import Config
 from position_manager.model import Instrument, Kind
 from position_manager.orders.intents import Side
@@ -318,3 +319,21 @@ def test_a_worthless_wing_is_left_when_a_part_becomes_all(tmp_path: Path) -> Non
         assert at.positions == {42: 0, 43: 4}
 
     play(tmp_path, vertical(4), story, config)
+
+
+@pytest.mark.parametrize("close", ["alone", "combination"])
+def test_an_order_that_was_not_acknowledged_when_its_decision_was_withdrawn_is_cancelled(
+    tmp_path: Path, close: str
+) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        at.tells_acks = False
+        await go_on(at, 2, {42: ("3.75", "3.85"), 43: ("2.00", "2.05")})
+        (order,) = at.live(42)
+        manager.engine.release("42" if close == "alone" else "vertical", by="a test")
+        at.tells_acks = True
+        at.tell(OrderHeard(order.sent.order_id, order.perm_id, "Submitted", order.sent.ref))
+        await go_on(at, 10, {42: ("2.48", "2.50"), 43: ("1.48", "1.50")})
+        assert order.over == "Cancelled"
+
+    at, rules = (short_puts(), CONFIG) if close == "alone" else (vertical(2), COMBO)
+    play(tmp_path, at, story, rules)
