@@ -62,6 +62,9 @@ class ComboCloser:
         if why and not live:
             return self._leg_by_leg(closing, why)
         if live:
+            if not isinstance(combination, str):
+                # It is begun again where a part has become all, or a person has asked for it.
+                closing = self._begun(closing, combination, now)
             self._go_on(closing, combination, live, why, now, self._bar(closing, legs))
             return None
         if isinstance(combination, str) or any(leg.key in desk.locks for leg in legs):

@@ -337,3 +337,18 @@ def test_an_order_that_was_not_acknowledged_when_its_decision_was_withdrawn_is_c
 
     at, rules = (short_puts(), CONFIG) if close == "alone" else (vertical(2), COMBO)
     play(tmp_path, at, story, rules)
+
+
+def test_a_stop_does_not_wait_at_the_price_of_a_part_by_a_combination(tmp_path: Path) -> None:
+    group = {**ROOMY_PARTS["groups"]["vertical"], "close": "combo", "combo_seconds": 600}  # type: ignore[index]
+
+    async def story(at: World, manager: Manager) -> None:
+        await go_on(at, 5, CALM)
+        await go_on(at, 3, GROUP_LEVEL)
+        (part,) = at.live(43)
+        assert part.sent.quantity == 2
+        await go_on(at, 25, {42: ("3.95", "4.00"), 43: ("1.75", "1.80")})
+        (order,) = at.live(43)
+        assert order.sent.quantity == 4 and order.sent.limit > 2
+
+    play(tmp_path, vertical(4), story, {**ROOMY_PARTS, "groups": {"vertical": group}})
