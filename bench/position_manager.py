@@ -1,13 +1,14 @@
 """How fast the position manager acts, and what it costs: ``python -m bench.position_manager``, from the root.
 
 The real engine and its real connection to a gateway simulator in another process, few positions and many side by side.
-From the bytes of a quote beyond the stop to the bytes of the order: rules, the look at the broker's books, the gates,
+From the bytes of a quote beyond the stop to the bytes of the order: rules, the check of the broker's books, the gates,
 the journal on the disk, ib_insync. Then the service as a process of its own. The table goes to
 bench/position_manager.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import os
@@ -24,6 +25,7 @@ from typing import Any
 
 from ib_insync import IB, MarketOrder, Option, Stock
 
+import position_manager
 from bench.moved_clock import MovedClock
 from bench.simulator import ROOT, describe, free_port, memory, processor
 from gateway_simulator import ctl
@@ -35,6 +37,8 @@ from position_manager.journal.journal import Journal, Stamp
 from position_manager.journal.ulid import ulid
 from position_manager.sessions.hours import BrokerCalendar
 
+SOURCE = Path(position_manager.__file__).parents[1]
+"""What is measured: the position manager that the import path leads to."""
 MOMENT = datetime(2026, 11, 18, 15, 30, tzinfo=UTC)
 """The hour of the market in which all is measured, whenever that is done: a Wednesday, 10:30 in New York."""
 HELD_FOR = timedelta(days=7)
@@ -77,8 +81,8 @@ class Cost:
 async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
     """A ready simulator without a limit of messages or quotes: its port, and that of its control interface.
 
-    Unless its market is ``moving``, its clock stands at the hour at which positions are bought, and only what is set
-    moves: what is measured is the position manager, not how fast the simulator prices a thousand options.
+    Unless its market is ``moving``, its clock is held at the hour at which positions are bought, and only prices that
+    are set change: the benchmark measures the position manager, not how fast the simulator prices a thousand options.
     """
     port, control = free_port(), free_port()
     clock = (
@@ -107,8 +111,8 @@ async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
 
 
 async def buy_options(port: int, control: int, count: int, *, moving: bool = False) -> list[int]:
-    """Buy one of each of so many options by hand, for a few cents; their contract ids. In a market that stands still
-    it is MOMENT afterwards."""
+    """Buy one of each of so many options manually, for a few cents; return their contract ids. In a market that does
+    not move, the clock is MOMENT afterwards."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
     # ib_insync would keep below 45 messages a second.
@@ -141,7 +145,7 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
             await ib.updateEvent
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     if not moving:
-        # With nobody who would be told the value of each holding every three minutes.
+        # No recipient, so the value of each holding is not reported every three minutes.
         await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     return [option.conId for option in options]
 
@@ -175,7 +179,7 @@ class Stopwatch:
 
 
 async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
-    """Let positions run through their stop, one after the other; the orders rest, or the bid comes up to them."""
+    """Move positions past their stop, one after the other; the orders rest, or the bid comes up to them."""
     config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
     clock, watch = MovedClock(MOMENT - datetime.now(UTC)), Stopwatch()
     broker = IbBroker(config, clock, answer_within=PATIENCE)
@@ -205,7 +209,7 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
     stop = asyncio.Event()
     running = asyncio.create_task(engine.run(stop))
     async with asyncio.timeout(PATIENCE):
-        while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine tells nobody of its quotes
+        while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine has no event for its quotes
             await asyncio.sleep(0.2)
         await asyncio.sleep(2)
         # As the service does when it is READY.
@@ -240,7 +244,7 @@ async def service(port: int, directory: Path, settle: float, seconds: float) -> 
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.moved_clock", str(moved), "run", "--config", str(config)),
         *("--state", str(directory / "state"), "--runtime", str(directory / "run")),
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        env={**os.environ, "PYTHONPATH": f"{SOURCE}:{ROOT}"},
         stdout=asyncio.subprocess.PIPE,
     )
     if process.stdout is None:
@@ -318,11 +322,52 @@ def report(costs: list[Cost], seconds: float, day: str) -> str:
     )
 
 
+SIDE_BY_SIDE = "## Before and after"
+PAGE = ROOT / "bench/position_manager.md"
+
+
+def side_by_side(commit: str, repeats: int, most: int) -> str:
+    """The part of the page that compares this tree with a commit."""
+    # It needs what is defined above.
+    from bench import order_latency
+
+    table = order_latency.compare(commit, repeats, most)
+    machine = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, Python {platform.python_version()}"
+    return "\n".join(
+        [
+            SIDE_BY_SIDE,
+            "",
+            f"`python -m bench.position_manager --against {commit} --repeats {repeats} --most {most}` on"
+            f" {datetime.now(UTC):%Y-%m-%d}; {machine}, shared with other work: the ratios count. Both run by turns"
+            " against the same simulated gateway.",
+            "",
+            "From the bytes of the quotes to the bytes of the last order of a round: least / median / 99th percentile.",
+            "At once: the quotes of all of them in one piece of the stream. Rest: orders of another client, which each",
+            "look just before sending must list. Come to rest: none of ours fills, the last is sent with 99 resting.",
+            "New bests: the journal has them before a rule can fire on them; quotes of 0.2 s share a write.",
+            "",
+            table,
+            "",
+        ]
+    )
+
+
 def main() -> None:
-    seconds = 10.0
-    page = report(asyncio.run(measure(SIZES, 100, seconds)), seconds, f"{datetime.now(UTC):%Y-%m-%d}")
-    (ROOT / "bench/position_manager.md").write_text(page)
-    sys.stdout.write(page)
+    parser = argparse.ArgumentParser(description="Measure the position manager; the page is bench/position_manager.md")
+    parser.add_argument("--against", metavar="COMMIT", help="only compare orders with those of a commit")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each case and side of a comparison")
+    parser.add_argument("--most", type=int, default=1000, help="leave out cases of more positions in a comparison")
+    options = parser.parse_args()
+    page = PAGE.read_text() if PAGE.exists() else ""
+    first, mark, last = page.partition(SIDE_BY_SIDE)
+    if options.against:
+        first, last = f"{first.rstrip()}\n\n", side_by_side(options.against, options.repeats, options.most)
+    else:
+        seconds = 10.0
+        first = report(asyncio.run(measure(SIZES, 100, seconds)), seconds, f"{datetime.now(UTC):%Y-%m-%d}")
+        first, last = f"{first}\n" if mark else first, mark + last
+    PAGE.write_text(first + last)
+    sys.stdout.write(first + last)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Sizes:
     orders: int = 100
     working: tuple[int, ...] = (1, 100)
     traders: tuple[int, ...] = (10, 50)
+    equal: int = 500
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Results:
     streams: tuple[Stream, ...]
     round_trips: tuple[RoundTrip, ...]
     traders: tuple[Traders, ...]
+    equal: float
+    """MiB after ``Sizes.equal`` orders of the first number of traders: runs of different speed can be compared."""
 
 
 class Client:
@@ -95,7 +98,7 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int, client_id: int) -> Client:
-        """Connect and wait for the next valid id, with which a client begins."""
+        """Connect and wait for the next valid id, which completes a client's start."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         version = b"v157..178"
         client._writer.write(b"API\0" + struct.pack(">I", len(version)) + version)
@@ -115,7 +118,7 @@ class Client:
         return (await self._reader.readexactly(length)).split(b"\0", 1)[0].decode()
 
     async def subscribe(self) -> None:
-        """Ask for the market of all CONTRACTS and wait for the first tick."""
+        """Subscribe to the market of all CONTRACTS and wait for the first tick."""
         for number, (con_id, symbol) in enumerate(CONTRACTS, start=1):
             contract = (con_id, symbol, "STK", "", "0", "", "", "SMART", "", "USD", "", "")
             self.send(1, 11, number, *contract, 0, "", 0, 0, "")
@@ -147,6 +150,12 @@ class Client:
                     opened.append(loop.time() - start)
         except TimeoutError:
             return opened
+
+    async def trade_orders(self, count: int) -> None:
+        """Place so many market orders, each when the one before is acknowledged."""
+        for order_id in range(1, count + 1):
+            self.send(*market_order(order_id, "SELL" if order_id % 2 == 0 else "BUY"))
+            await self._acknowledged(str(order_id))
 
     async def _acknowledged(self, order_id: str) -> None:
         while True:
@@ -187,7 +196,7 @@ async def simulator(*options: str) -> AsyncIterator[tuple[int, int]]:
         env=kept | {"PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None  # noqa: S101  # it was asked for; this tells the type checker
+    assert process.stdout is not None  # noqa: S101  # requested above; narrows the type
     try:
         async with asyncio.timeout(PATIENCE):
             while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
@@ -210,6 +219,18 @@ def processor(process: int) -> float:
     """Seconds of a core that a process has used."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def memory_after(port: int, process: int, clients: int, orders: int) -> float:
+    """Return the memory when each of some clients that stream has placed so many orders."""
+    trading = [await Client.connect(port, client_id) for client_id in range(1, clients + 1)]
+    for each in trading:
+        await each.subscribe()
+    await asyncio.gather(*(each.trade_orders(orders) for each in trading))
+    used = memory(process)
+    for each in trading:
+        await each.close()
+    return used
 
 
 async def connects_per_second(port: int, count: int) -> float:
@@ -256,7 +277,7 @@ async def round_trip(port: int, working: int, count: int) -> RoundTrip:
 
 
 async def traders(port: int, process: int, count: int, seconds: float) -> Traders:
-    """Let so many clients stream and trade at the same time."""
+    """Run so many clients that stream and trade at the same time."""
     clients = [await Client.connect(port, 5000 + 100 * count + number) for number in range(count)]
     try:
         await asyncio.gather(*(client.subscribe() for client in clients))
@@ -306,7 +327,10 @@ async def measure(sizes: Sizes) -> Results:
         with TemporaryDirectory() as directory:
             async with simulator("--state-file", f"{directory}/state.json") as (port, process):
                 together.append(await traders(port, process, count, sizes.seconds))
-    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together))
+    with TemporaryDirectory() as directory:
+        async with simulator("--state-file", f"{directory}/state.json") as (port, process):
+            equal = await memory_after(port, process, sizes.traders[0], sizes.equal // sizes.traders[0])
+    return Results(connects, idle, tuple(streams), tuple(trips), tuple(together), equal)
 
 
 def describe(seconds: Sequence[float]) -> str:
@@ -316,7 +340,7 @@ def describe(seconds: Sequence[float]) -> str:
 
 
 def report(results: Results, sizes: Sizes, day: str) -> str:
-    """Return the page that tells of a run."""
+    """Return the page that reports a run."""
     first, base = results.streams[0], results.round_trips[0]
     cores = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
     lines = [
@@ -359,6 +383,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     lines += [
         f"| {row.clients} | {row.orders:.0f} | {describe(row.opened)} | {row.memory:.0f} |" for row in results.traders
     ]
+    lines += ["", f"Memory after {sizes.equal} orders of {sizes.traders[0]} traders: {results.equal:.0f} MiB."]
     return "\n".join(lines) + "\n"
 
 

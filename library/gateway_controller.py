@@ -57,7 +57,7 @@ seealso:
 EXAMPLES = r"""
 - name: Detect the login controller
   gateway_controller:
-    images: [{name: "ghcr.io/gnzsnz/ib-gateway:10.45.1j", controller: auto}]
+    images: [{name: "ghcr.io/gnzsnz/ib-gateway:10.50.1f", controller: auto}]
     controllers:
       ibc: {environment: [IBC_INI], script: ibcstart}
       ibcontroller: {environment: [IBC_APP_DIR], script: ibcontroller run}
@@ -68,12 +68,12 @@ controllers:
   description: The controller of each image.
   returned: always
   type: dict
-  sample: {"ghcr.io/gnzsnz/ib-gateway:10.45.1j": ibc}
+  sample: {"ghcr.io/gnzsnz/ib-gateway:10.50.1f": ibc}
 evidence:
   description: What shows the controller of each image.
   returned: always
   type: dict
-  sample: {"ghcr.io/gnzsnz/ib-gateway:10.45.1j": "the image defines IBC_INI, IBC_PATH"}
+  sample: {"ghcr.io/gnzsnz/ib-gateway:10.50.1f": "the image defines IBC_INI, IBC_PATH"}
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -61,6 +61,10 @@ options:
     description: Seconds that the 2FA dialog is open. The countdown is computed from the time of its line in the log.
     type: float
     default: 180
+  totp:
+    description: Whether the watch on the host answers the second factor itself, so that nobody is asked to approve.
+    type: bool
+    default: false
   appear_timeout:
     description:
       - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
@@ -225,6 +229,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 600},
     "twofa_timeout": {"type": "float", "default": 180},
+    "totp": {"type": "bool", "default": False},
     "appear_timeout": {"type": "float", "default": 0},
     "unit": {"type": "str"},
     "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
@@ -328,6 +333,8 @@ async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any],
         twofa_timeout=params["twofa_timeout"],
         log_lines=params["log_lines"],
         controller=params["login_controller"],
+        # A host with an older release does not know it, and has no codes.
+        **({"totp": True} if params["totp"] else {}),
     )
     memory = read_cursor(params["cursor"]) if params["cursor"] else LoginMemory(await health.begin(engine))
     wait = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])

@@ -24,6 +24,7 @@ from conformance.tables import TABLES  # noqa: E402 - likewise
 from gateway_watch import signatures  # noqa: E402 - found by the path above
 from gateway_watch.breaker import BAD_LOGIN  # noqa: E402 - likewise
 from ib_connection import causes as connection  # noqa: E402 - likewise
+from unit_recovery import causes as units  # noqa: E402 - likewise
 
 CONTROLLERS = {"ibc": "IBC", "ibcontroller": "py-ib-controller"}
 NEXT_STEPS = {
@@ -100,6 +101,14 @@ def failures() -> str:
                     (title, str(code), f"`{cause.id}`", cause.remedy)
                     for title, known in controllers.items()
                     for code, cause in known.exits.items()
+                ),
+            ),
+            "### The unit does not start (from systemd, before its program runs)",
+            table(
+                ("cause", "what it is", "what to do"),
+                (
+                    (f"`{kind.id}`", kind.text.format(what="…"), kind.remedy.replace("UNIT", "the unit"))
+                    for kind in units.KINDS.values()
                 ),
             ),
             "### The connection fails (from the API handshake)",

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_a_tiny_run_measures_everything() -> None:
-    sizes = Sizes(connects=2, clients=(1, 2), seconds=0.6, orders=2, working=(1, 3), traders=(2,))
+    sizes = Sizes(connects=2, clients=(1, 2), seconds=0.6, orders=2, working=(1, 3), traders=(2,), equal=4)
     results = await measure(sizes)
     assert results.connects > 0
     assert results.idle_memory > 1
@@ -24,6 +24,7 @@ async def test_a_tiny_run_measures_everything() -> None:
     assert together.clients == 2
     assert together.orders > 0
     assert len(together.opened) >= 2
+    assert results.equal > 1
     page = report(results, sizes, "2026-11-23")
     assert [line.split("|")[1].strip() for line in page.splitlines() if line[:3] in ("| 1", "| 2", "| 3")] == list(
         "12132"

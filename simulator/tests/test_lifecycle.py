@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from gateway_simulator.clock import SystemClock
-from gateway_simulator.login import autorestart
+from gateway_simulator.login import autorestart, totp
 from gateway_simulator.login.kept import KeptScenario
 from gateway_simulator.login.lifecycle import ControllerEnd, Gateway, GatewayError, View
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
@@ -254,6 +254,22 @@ def test_crash_works_in_any_state_and_a_hanging_gateway_stays(tmp_path: Path) ->
     asyncio.run(scene())
 
 
+def test_only_the_code_of_the_authenticator_app_is_taken(tmp_path: Path) -> None:
+    async def scene() -> None:
+        key = b"1234567890"
+        async with running(fast(TWOFA="code", TOTP_KEY=key.hex(), TWOFA_SECONDS="9000"), tmp_path) as (gateway, log, _):
+            await log.shown(LoginState.AWAITING_2FA)
+            assert gateway.view.code
+            right = totp.code(key, int(datetime.now(UTC).timestamp()) // totp.PERIOD)
+            gateway.enter_code("123456" if right != "123456" else "654321")
+            assert (gateway.view.state, gateway.view.wrong_codes) == (LoginState.AWAITING_2FA, 1)
+            gateway.enter_code(right)
+            await log.shown(LoginState.LOGGED_IN)
+            assert not gateway.view.code
+
+    asyncio.run(scene())
+
+
 def test_refusals_end_with_the_next_run(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(fast(REFUSAL="login_failed"), tmp_path) as (gateway, log, _):
@@ -340,7 +356,7 @@ def test_dialog_after_the_login_holds_the_api_until_it_is_dismissed(tmp_path: Pa
 
 
 class Ends:
-    """A login controller's process that is ended when the test says so."""
+    """A login controller's process that ends when the test requests it."""
 
     def __init__(self) -> None:
         self.end: asyncio.Future[ControllerEnd] = asyncio.get_running_loop().create_future()
@@ -449,7 +465,7 @@ def test_taken_port_is_a_clear_error(tmp_path: Path) -> None:
 
 
 class HurriedClock(SystemClock):
-    """A clock whose waits of a minute and more end when the test says so, at the time they were for."""
+    """A clock whose waits of a minute and more end when the test requests it, at the time they were for."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(UTC)

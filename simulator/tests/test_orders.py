@@ -577,7 +577,7 @@ def test_a_what_if_order_tells_its_impact_and_places_nothing() -> None:
 
 
 def expired(right: str, strike: int, quantity: int, price: str) -> tuple[Desk, list[str]]:
-    """A desk that held options into their expiry with AAPL at a price, and what it told then."""
+    """Create a desk that held options into their expiry with AAPL at a price; return it and what it reported then."""
     desk = Desk()
     option = desk.option(right, strike)
     desk.hold(option, quantity, "300")
@@ -677,3 +677,14 @@ def test_every_line_of_the_journal_reaches_the_sink() -> None:
     assert lines == list(desk.brokerage.journal)
     assert '"event":"OrderFilled"' in lines[4]
     assert '"time":"2026-11-23T15:00:00.050000+00:00"' in lines[4]
+
+
+def test_a_cancel_that_is_held_stays_on_its_way_until_it_is_released() -> None:
+    desk = Desk()
+    desk.place(order(1, "SELL", 5, "LMT", limit_price="700"))
+    desk.brokerage.hold_cancels(desk.now, held=True)
+    assert desk.cancel(1) == ["status 1 PendingCancel 0"]
+    assert desk.wait(4000) == []
+    assert told(desk.brokerage.hold_cancels(desk.now, held=False)) == ["status 1 Cancelled 0", "error 1 202"]
+    desk.place(order(2, "SELL", 5, "LMT", limit_price="700"))
+    assert "status 2 Cancelled 0" in desk.cancel(2)

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
+import pytest
+from ib_insync import Option
+from simulator.tests.api_client import running_server
+from simulator.tests.insync_client import Client
+
+from gateway_simulator.api import session
 from gateway_simulator.api.pacing import HistoryAsked, HistoryPacer, MessagePacer, Verdict
 
 
@@ -68,3 +79,39 @@ def test_history_refuses_the_61st_request_within_10_minutes() -> None:
         assert not pacer.violation(HistoryAsked(number * 3.0, number, number))
     assert "60 requests" in pacer.violation(HistoryAsked(180.0, "one", "more"))
     assert not pacer.violation(HistoryAsked(600.0, "one", "more"))
+
+
+FASTER = 5
+"""Both ends have a clock that runs so much faster: a client's own waiting is no part of the test."""
+
+
+@asynccontextmanager
+async def asking(
+    per_second: int, monkeypatch: pytest.MonkeyPatch, faster: int = 1
+) -> AsyncIterator[tuple[Client, list[Option]]]:
+    """An ib_insync client with a throttle of its own, and options to ask for."""
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: time.monotonic() * faster))
+    async with running_server() as server, Client() as client:
+        assert server.behaviour.messages_per_second == 50
+        ib = await client.connect(server)
+        ib.client.MaxRequests = per_second
+        vars(ib.client)["RequestsInterval"] = 1 / faster
+        chain = (await ib.reqSecDefOptParamsAsync("AAPL", "", "STK", 265598))[0]
+        terms = itertools.product(chain.expirations, chain.strikes, "CP")
+        yield client, [Option("AAPL", expiry, strike, right, "SMART") for expiry, strike, right in terms]
+
+
+@pytest.mark.asyncio
+async def test_a_thousand_options_are_qualified_under_the_default_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asking(45, monkeypatch, FASTER) as (client, options):
+        found = await client.ib.qualifyContractsAsync(*options[:1000])
+        assert len({each.conId for each in found}) == 1000
+        assert not {100, 200} & set(client.codes)
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_asks_for_them_faster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asking(1000, monkeypatch) as (client, options):
+        asked = asyncio.ensure_future(client.ib.qualifyContractsAsync(*options[:400]))
+        await client.until(lambda: 100 in client.codes)
+        asked.cancel()

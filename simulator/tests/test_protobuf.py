@@ -1,6 +1,6 @@
 """The API in protobuf: IB's own client encodes and decodes it, and must see what it sees in text.
 
-The client is that of the environment that scripts/clients makes; it runs in a process of its own.
+The client is that of the environment that scripts/clients creates; it runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -28,15 +28,18 @@ from gateway_simulator.api.protobuf.requests import REQUESTS, rewrite
 from gateway_simulator.api.requests import SERVED_IDS
 from gateway_simulator.api.session import ClientIds, Line, Session
 from gateway_simulator.clock import ServerClock
+from gateway_simulator.trading.events import Event
+from gateway_simulator.trading.market import Silence
 from gateway_simulator.trading.model import ContractQuery
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_simulator.trading.tradinghours import SetHours
 
 ROOT = Path(__file__).parents[2]
 ORACLE = [str(ROOT / ".sandbox/clients/ibapi/bin/python"), str(ROOT / "simulator/clients/ibapi/oracle.py")]
 TEXT, PROTOBUF = 178, 213
 START = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
 UNSET = (1.7976931348623157e308, "1.7976931348623157E308", 2147483647.0, 9223372036854775807.0, None)
-"""What the client shows for a value that text says is not set; in protobuf it is absent."""
+"""What the client shows for a value that text marks as not set; in protobuf it is absent."""
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -76,6 +79,9 @@ def oracle() -> Iterator[Oracle]:
     running.close()
 
 
+Happening = Callable[["Gateway"], "list[Event] | None"]
+
+
 class Gateway:
     """A session on a brokerage of its own, without a socket; ``sent`` has the payloads of what it answers."""
 
@@ -98,16 +104,19 @@ class Gateway:
             self.sent.append(wire[4 : 4 + length])
             wire = wire[4 + length :]
 
-    def do(self, step: bytes | float) -> None:
-        """Serve a payload or move the clock."""
+    def do(self, step: bytes | float | Happening) -> None:
+        """Handle a payload, move the clock, or trigger an event at the broker."""
         if isinstance(step, bytes):
             assert not self.session.handle(step).close
+        elif callable(step):
+            self.floor.publish(step(self) or ())
+            self.floor.tick()
         else:
             self.floor.move(step)
 
 
 def difference(text: Any, protobuf: Any) -> str:
-    """Say where what was read from protobuf is not what was read from text; what text has not set is absent there.
+    """Return where values read from protobuf and from text differ; what text has not set is absent in protobuf.
 
     The client shows margins as the text in which they came, so that numbers in text are compared as numbers.
     """
@@ -138,8 +147,8 @@ def _normal(name: str, values: list[Any]) -> list[Any]:
     return values
 
 
-def both(oracle: Oracle, history: list[Call | float]) -> list[Any]:
-    """Let the client live through a history in text and in protobuf; return the callbacks, which must be alike."""
+def both(oracle: Oracle, history: list[Call | float] | list[Call | float | Happening]) -> list[Any]:
+    """Run the client through a history in text and in protobuf; return the callbacks, which must be alike."""
     calls = [each for each in history if isinstance(each, tuple)]
     results = []
     for version in (TEXT, PROTOBUF):
@@ -316,6 +325,66 @@ def test_a_whole_day_is_the_same_in_text_and_in_protobuf(oracle: Oracle) -> None
         *("updatePortfolio", "contractDetails", "historicalData", "historicalDataEnd", "historicalDataUpdate"),
         *("historicalSchedule", "tickOptionComputation", "tickByTickBidAsk", "pnlSingle", "marketRule", "error"),
     }
+
+
+APPLE = 265598
+
+
+def stop_data(code: int) -> Happening:
+    def happens(gateway: Gateway) -> None:
+        gateway.floor.brokerage.market.silence(APPLE, Silence(gateway.floor.clock.utc(), code))
+        gateway.session.tell_of_interruption(code, APPLE)
+
+    return happens
+
+
+def be_at_night(gateway: Gateway) -> None:
+    gateway.floor.brokerage.market.set_hours("ESZ6", SetHours.NIGHT, START)
+
+
+BROKER_EVENTS: list[Call | float | Happening] = [
+    ("reqPositions", []),
+    ("reqAccountUpdates", [True, ""]),
+    ("placeOrder", [1, OPTION, order("BUY", 2, "MKT")]),
+    2.0,
+    lambda gateway: gateway.floor.brokerage.hold_cancels(gateway.floor.clock.utc(), held=True),
+    ("placeOrder", [2, OPTION, order("SELL", 1, "LMT", lmtPrice=90.0, tif="GTC")]),
+    ("placeOrder", [3, STOCK, order("SELL", 1, "LMT", lmtPrice=900.0, tif="GTC")]),
+    1.0,
+    ("cancelOrder", [3, CANCEL]),
+    60.0,
+    ("reqAllOpenOrders", []),
+    ("reqMktData", [1, STOCK, "", False, False, []]),
+    stop_data(10197),
+    2.0,
+    ("reqMktData", [2, STOCK, "", False, False, []]),
+    lambda gateway: gateway.floor.brokerage.market.end_silence(APPLE),
+    lambda gateway: gateway.floor.brokerage.split(APPLE, 4, 1, gateway.floor.clock.utc()),
+    1.0,
+    (
+        "reqContractDetails",
+        [3, contract("AAPL", "OPT", lastTradeDateOrContractMonth="20261218", strike=47.5, right="C")],
+    ),
+    (
+        "reqContractDetails",
+        [4, {"Contract": {"symbol": "VOD", "secType": "STK", "exchange": "SMART", "currency": "GBP"}}],
+    ),
+    be_at_night,
+    ("reqContractDetails", [5, contract("ES", "FUT", "CME", lastTradeDateOrContractMonth="202612")]),
+    ("reqPositions", []),
+]
+
+
+def test_what_happens_at_the_broker_is_the_same_in_text_and_in_protobuf(oracle: Oracle) -> None:
+    calls = both(oracle, BROKER_EVENTS)
+    held = [values[1:3] for name, values in calls if name == "position"]
+    assert [(each["Contract"]["strike"], quantity) for each, quantity in held][-1] == (47.5, 8)
+    assert [values[1] for name, values in calls if name == "error"].count(10197) == 2
+    statuses = [values[:2] for name, values in calls if name == "orderStatus"]
+    assert [3, "PendingCancel"] in statuses
+    details = [values[1]["ContractDetails"] for name, values in calls if name == "contractDetails"]
+    assert [each["priceMagnifier"] for each in details] == [1, 100, 1]
+    assert "20261122:" in details[2]["tradingHours"] or "20261123:" in details[2]["tradingHours"]
 
 
 places = st.builds(

@@ -193,6 +193,52 @@ def test_hours_are_written_as_ib_does(catalog: Catalog, hours: TradingHours) -> 
     assert hours.trading_hours(apple, now).startswith("20261125:0400-20261125:2000;")
     future = catalog.find(ContractQuery(local_symbol="ESZ6"))[0]
     assert hours.trading_hours(future, now).startswith("20261124:1700-20261125:1600;")  # Chicago's time
+    assert hours.liquid_hours(future, now).startswith("20261125:0830-20261125:1600;")
+
+
+def test_grains_pause_in_the_morning(catalog: Catalog, hours: TradingHours) -> None:
+    corn = catalog.find(ContractQuery(local_symbol="ZCZ6"))[0]
+    now = at("2026-11-24 12:00")
+    assert hours.trading_hours(corn, now).split(";")[:2] == [
+        "20261123:1900-20261124:0745",
+        "20261124:0830-20261124:1320",
+    ]
+    assert hours.liquid_hours(corn, now).startswith("20261124:0830-20261124:1320;")
+    seen = {
+        text: hours.is_open(corn, at(f"2026-11-24 {text}"), outside_rth=True)
+        for text in ("08:44", "08:45", "09:29", "09:30", "14:19", "14:20", "20:00")
+    }
+    assert list(seen.values()) == [True, False, False, True, True, False, True]
+    assert hours.next_change(corn, at("2026-11-24 08:44")) == at("2026-11-24 08:45")
+
+
+def test_london_has_its_own_hours_and_holidays(catalog: Catalog, hours: TradingHours) -> None:
+    london = ZoneInfo("Europe/London")
+    vodafone = catalog.find(ContractQuery(symbol="VOD", currency="GBP"))[0]
+    assert hours.liquid_hours(vodafone, at("2026-12-23 12:00")).split(";")[:4] == [
+        "20261223:0800-20261223:1630",
+        "20261224:0800-20261224:1230",
+        "20261225:CLOSED",
+        "20261226:CLOSED",
+    ]
+    assert not hours.is_open(vodafone, at("2026-12-28 10:00", london), outside_rth=False)  # for Boxing Day
+    assert hours.is_open(vodafone, at("2026-07-01 08:00", london), outside_rth=False)
+
+
+# The bank holidays that the government announced for these years.
+BANK_HOLIDAYS = {
+    2024: "01-01 03-29 04-01 05-06 05-27 08-26 12-25 12-26",
+    2025: "01-01 04-18 04-21 05-05 05-26 08-25 12-25 12-26",
+    2026: "01-01 04-03 04-06 05-04 05-25 08-31 12-25 12-28",
+    2027: "01-01 03-26 03-29 05-03 05-31 08-30 12-27 12-28",
+}
+
+
+@pytest.mark.parametrize("year", BANK_HOLIDAYS)
+def test_london_closes_on_the_announced_days(year: int) -> None:
+    days = [date(year, 1, 1) + timedelta(days=number) for number in range(365)]
+    closed = [f"{each:%m-%d}" for each in days if each.weekday() < 5 and holidays.london(each) is DayKind.CLOSED]
+    assert " ".join(closed) == BANK_HOLIDAYS[year]
 
 
 def test_session_follows_daylight_saving_time(catalog: Catalog, hours: TradingHours) -> None:

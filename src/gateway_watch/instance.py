@@ -24,7 +24,7 @@ _MODES = ("paper", "live", "both")
 
 
 class InstanceError(ValueError):
-    """instance.json is missing or wrong; the message names the file, every fault in it, and the mend."""
+    """instance.json is missing or wrong; the message names the file, every fault in it, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,17 @@ class Vnc:
 
 @dataclass(frozen=True)
 class Instance:
-    """One gateway. Durations are in seconds unless their name says minutes.
+    """One gateway. Durations are in seconds unless the field's name contains minutes.
 
     `auto_restart_time` and `cold_restart_time` (Sundays only) are wall clock times in `timezone`, None for none.
     `watch_client_id` is that of the watch's own API session; `link_lost_minutes` after which people are notified of a
     lost connection to IBKR in a known window, `link_restart_minutes` after which a gateway that does not reconnect is
     restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
     no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
-    `twofa_timeout` is how long the 2FA dialog stands; `start_timeout` how long a start may take while nothing is
-    waited for; `unanswering_minutes` after how many failed probes, one a minute, the API is taken for dead.
+    `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
+    `desupported_image_allowed`: a version that IB has ended is no fault. `twofa_timeout` is how long the 2FA dialog
+    is open; `start_timeout` how long a start may take while nothing is waited for; `unanswering_minutes` after how many
+    failed probes, one a minute, the API is taken for dead.
     """
 
     name: str
@@ -83,7 +85,9 @@ class Instance:
     twofa_quiet_hours: QuietHours | None
     yield_minutes: int
     image: str
+    desupported_image_allowed: bool
     login_controller: str
+    totp: bool
     config_dir: Path
 
     @property
@@ -181,7 +185,9 @@ def parse(document: object, path: Path) -> Instance:
         "twofa_quiet_hours": reader.take("twofa_quiet_hours", _quiet_hours(document.get("timezone"))),
         "yield_minutes": reader.take("yield_minutes", _count),
         "image": reader.take("image", _text),
+        "desupported_image_allowed": reader.take("desupported_image_allowed", _flag),
         "login_controller": reader.take("login_controller", _text),
+        "totp": reader.take("totp", _flag),
     }
     faults = reader.faults + [f"{key}: nobody knows this setting" for key in sorted(document.keys() - values.keys())]
     if not faults:
@@ -195,7 +201,7 @@ def parse(document: object, path: Path) -> Instance:
 
 
 class _Reader:
-    """Takes values out of a mapping and gathers what is wrong with them."""
+    """Reads values from a mapping and collects the faults in them."""
 
     def __init__(self, document: Mapping[str, Any], prefix: str = "") -> None:
         self._document = document

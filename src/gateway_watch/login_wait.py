@@ -35,12 +35,14 @@ class LogEnd:
 
 @dataclass(frozen=True)
 class LoginOptions:
-    """What to wait for. `trading_mode` None takes the container's own; times are seconds."""
+    """What to wait for. `trading_mode` None takes the container's own; times are seconds; `totp`: the watch enters a
+    code, so that nobody is asked for an approval."""
 
     trading_mode: str | None = None
     twofa_timeout: float = 180.0
     log_lines: int = 15
     controller: str = "ibc"
+    totp: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,10 @@ def describe(change: Change, several: bool) -> str:
     return f"{change.mode}: {change.text}" if several else change.text
 
 
-def countdown_line(seconds: int) -> str:
+def countdown_line(seconds: int, *, totp: bool = False) -> str:
     """What the operator must do now, and how long it can still be done."""
+    if totp:
+        return f"The code of the authenticator app is entered by gateway-watch ({seconds} s left)"
     return f"Approve the login in IBKR Mobile ({seconds} s left)"
 
 
@@ -221,7 +225,7 @@ class LoginWait:
 
     def _not_started(self) -> tuple[str, ...]:
         """That the container does not run, once, and each reason that its unit gives for it."""
-        said = self._unit_state.status_text if self._unit_state is not None else ""
+        said = self._unit_state.said if self._unit_state is not None else ""
         lines = () if self._memory.waiting_told else (f"waiting for the container {self._name} to start",)
         if said and said != self._memory.unit_text:
             lines = (*lines, said)
@@ -229,7 +233,7 @@ class LoginWait:
         return lines
 
     async def _find(self) -> Failure | None:
-        """Find the container; the failure that makes it useless to wait for one."""
+        """Find the container; return the failure if it is useless to wait for one."""
         container = await self._engine.find(self._name)
         now = self._monotonic()
         memory = notice(self._memory.container, container, self._unit_state, self._limits, now)
@@ -349,7 +353,7 @@ class LoginWait:
         if last is not None and last - COUNTDOWN_SECONDS < left <= last:
             return ()
         self._memory = replace(self._memory, countdown=left, extended=True)
-        line = countdown_line(left)
+        line = countdown_line(left, totp=self._options.totp)
         return (f"{self._snapshot().mode}: {line}" if self._several else line,)
 
     def _waited(self) -> float:
@@ -377,7 +381,7 @@ class LoginWait:
     def _too_late(self, following: bool) -> Failure:
         if following:
             return too_late(self._snapshot(), self._waited(), self._signatures)
-        said = f" {self._unit_state.status_text}" if self._unit_state and self._unit_state.status_text else ""
+        said = f" {self._unit_state.said}" if self._unit_state and self._unit_state.said else ""
         return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.{said}")
 
     def _step(self, progress: tuple[str, ...] = (), failure: Failure | None = None, *, done: bool = False) -> LoginStep:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import decision
+from gateway_watch import code_entry, decision
+from gateway_watch.code_entry import Outcome
 from gateway_watch.decision import End, Reason
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState
-from gateway_watch.session_calendar import next_cold_restart, next_session_end
+from gateway_watch.session_calendar import next_full_login
 from gateway_watch.signatures import NextStep
 from notifications.message import Message, Severity
 
@@ -52,6 +53,20 @@ def on_change(instance: Instance, change: Change, now: datetime) -> Message | No
     )
 
 
+def code_left(instance: Instance, outcome: Outcome, picture: Path | None, now: datetime) -> Message:
+    """What to report when a dialog of the second factor is left to a person."""
+    return Message(
+        f"second_factor_{outcome.value}",
+        Severity.ALERT,
+        f"{instance.name}: the second factor needs a person",
+        now,
+        (code_entry.describe(outcome, instance.name),),
+        _fields(instance),
+        dedupe_key=f"{_TROUBLE}/second_factor/{outcome.value}",
+        attachment=picture,
+    )
+
+
 def on_end(instance: Instance, end: End, picture: Path | None, now: datetime) -> Message:
     """The message when the supervisor ends a run."""
     mend = end.status == decision.MEND
@@ -87,7 +102,7 @@ def maintenance_wait(instance: Instance, cause: str, until: datetime, now: datet
 
 
 def orders_refused(instance: Instance, reason: Reason, now: datetime) -> Message:
-    """What to report when a restart has not made the API accept orders."""
+    """What to report when the API still rejects orders after a restart."""
     title = f"{instance.name}: {reason.text}"
     key = f"notice/{reason.cause}"
     return Message(reason.cause, Severity.ALERT, title, now, (reason.remedy,), _fields(instance), dedupe_key=key)
@@ -116,7 +131,7 @@ def ready(instance: Instance, now: datetime) -> Message:
 
 def week_login(instance: Instance, now: datetime) -> Message | None:
     """The message when the week's full login is near; None while it is not."""
-    due = _next_week_login(instance, now)
+    due = next_full_login(now, instance.cold_restart_time, instance.timezone)
     if due - now > WEEK_NOTICE:
         return None
     local = due.astimezone(instance.timezone)
@@ -129,12 +144,6 @@ def week_login(instance: Instance, now: datetime) -> Message | None:
         _fields(instance),
         dedupe_key=f"week/{due:%Y-%m-%d}",
     )
-
-
-def _next_week_login(instance: Instance, now: datetime) -> datetime:
-    """When the next full login of the week comes: at the planned restart, or without one when the session ends."""
-    cold = instance.cold_restart_time
-    return next_session_end(now) if cold is None else next_cold_restart(now, cold, instance.timezone)
 
 
 def _fields(instance: Instance, mode: str = "") -> tuple[tuple[str, str], ...]:

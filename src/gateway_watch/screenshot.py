@@ -29,7 +29,7 @@ def password_file(instance: Instance, environment: Mapping[str, str]) -> Path:
 async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT) -> bytes:
     """The screen behind a VNC server as PNG. Raises `ScreenshotError`; takes `seconds` at the most."""
     place = f"the VNC server at {host}:{port}"
-    secret = _read_password(password)
+    secret = read_password(password)
     try:
         async with asyncio.timeout(seconds):
             return await _capture(host, port, secret)
@@ -46,7 +46,7 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
 
 
 async def save(instance: Instance, password: Path, reason: str, now: datetime, seconds: float) -> Path:
-    """Keep a picture of the instance's screen in its state directory; its path. Raises `ScreenshotError`."""
+    """Store a picture of the instance's screen in its state directory; return its path. Raises `ScreenshotError`."""
     if instance.vnc is None:
         raise ScreenshotError("VNC is off for this instance, so nobody can look at its screen.")
     picture = await capture(instance.vnc.host, instance.vnc.port, password, seconds)
@@ -65,7 +65,8 @@ def _keep(path: Path, picture: bytes) -> None:
         raise ScreenshotError(f"The picture cannot be kept: {error}.") from error
 
 
-def _read_password(file: Path) -> str:
+def read_password(file: Path) -> str:
+    """The VNC password in a file. Raises `ScreenshotError`."""
     try:
         return file.read_text(encoding="ascii").rstrip("\n")
     except FileNotFoundError as error:

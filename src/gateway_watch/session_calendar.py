@@ -42,9 +42,14 @@ def next_session_end(now: datetime) -> datetime:
     return _next(now, SESSION_END, NEW_YORK, SUNDAY)
 
 
+def next_full_login(now: datetime, cold: time | None, zone: ZoneInfo) -> datetime:
+    """The next full login of the week: at the planned restart, or without one when the week's session ends."""
+    return next_session_end(now) if cold is None else next_cold_restart(now, cold, zone)
+
+
 def in_restart_window(now: datetime, daily: time | None, cold: time | None, zone: ZoneInfo) -> bool:
     """Whether a planned restart or the week's end explains that nothing answers at `now`."""
-    # The next event seen from AFTER ago is one whose window is not over; what remains is whether it has begun.
+    # The next event after AFTER ago is one whose window is not over; what remains is whether the window has started.
     now = now.astimezone(UTC)
     earliest = now - AFTER
     moments = [next_session_end(earliest)]

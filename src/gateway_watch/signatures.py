@@ -34,7 +34,7 @@ class LoginState(StrEnum):
 
 
 class NextStep(StrEnum):
-    """What the gateway does by itself after a failure. `waits`: it goes on as soon as a person acts, and a restart
+    """What the gateway does by itself after a failure. `waits`: it continues as soon as a person acts, and a restart
     would not help; `hangs`: it does nothing more."""
 
     HANGS = "hangs"
@@ -58,7 +58,7 @@ class Cause:
 
     `tries` is how many times in a row it may occur before no further login is tried (None: no limit of its own).
     `interrupt`: the controller's own next try must be prevented, because it comes too soon or is of no use.
-    `maintenance`: IBKR's maintenance can look like this although the credentials are right.
+    `maintenance`: IBKR's maintenance can have the same symptoms although the credentials are right.
     """
 
     id: str
@@ -121,8 +121,9 @@ class Refusal:
 class Dialogs:
     """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events,
     `closed` is empty if the controller does not log it; `known` are the titles that the controller or a signature
-    deals with; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
-    `text_follows`: the line after an unknown one holds its text."""
+    handles; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
+    `text_follows`: the line after an unknown one holds its text; `second_factor` is the title of the second factor's
+    dialog, `focused` and `unfocused` are the events that it gets and loses the focus, empty if they are not logged."""
 
     pattern: re.Pattern[str]
     opened: str
@@ -131,6 +132,9 @@ class Dialogs:
     seconds: float
     cause: Cause
     text_follows: bool
+    second_factor: re.Pattern[str] | None = None
+    focused: str = ""
+    unfocused: str = ""
 
 
 @dataclass(frozen=True)
@@ -266,10 +270,15 @@ def _refusal(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
     return Refusal(_pattern(entry["pattern"], where), _known(causes, entry["cause"], where))
 
 
+_FOCUS = frozenset({"second_factor", "focused", "unfocused"})
+
+
 def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -> Dialogs:
     where = f"{name}: dialogs:"
     required = {"pattern", "opened", "closed", "known", "seconds", "cause"}
-    _fields(entry, where, required=required, optional=frozenset({"text_follows"}))
+    _fields(entry, where, required=required, optional=frozenset({"text_follows", *_FOCUS}))
+    if given := _FOCUS & entry.keys():
+        _fields(entry, where, required=set(_FOCUS), optional=frozenset(entry))
     return Dialogs(
         _pattern(entry["pattern"], where, frozenset({"title", "event"})),
         entry["opened"],
@@ -278,6 +287,9 @@ def _dialogs(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
         entry["seconds"],
         _known(causes, entry["cause"], where),
         entry.get("text_follows", True),
+        _pattern(entry["second_factor"], where) if given else None,
+        entry.get("focused", ""),
+        entry.get("unfocused", ""),
     )
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from gateway_watch import gatekeeper, session, session_calendar, systemd_unit, tiers
+from gateway_watch import gatekeeper, gateway_versions, session, session_calendar, systemd_unit, tiers
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError
 from gateway_watch.engine import Container, Engine, EngineError, Version
+from gateway_watch.gateway_versions import Support
 from gateway_watch.health import Limits, Memory
 from gateway_watch.instance import Instance
 from gateway_watch.login import LoginState, Snapshot
@@ -47,13 +48,29 @@ class Status:
     session_end: datetime
     release: str
     faults: tuple[str, ...]
+    next_full_login: datetime
+    totp: bool = False
+    """Whether gateway-watch answers the second factor itself."""
+    support: Support | None = None
+    """The end of the gateway's version, once it is near."""
+    support_matters: bool = True
+    """Whether a version that has ended is a fault."""
     hold: str | None = None
     """Why no login is tried, with the command that ends this; None while nothing is held."""
 
     @property
+    def next_approval(self) -> datetime | None:
+        """When a person must approve a login, as planned; None if none must, or if it is not known yet."""
+        return self.next_full_login if self.session.twofa else None
+
+    @property
     def ok(self) -> bool:
-        """Whether every tier that was asked is reached."""
-        return all(tier.ok is not False for tier in self.tiers)
+        """Whether every tier that was asked is reached, and IB still lets the version log in."""
+        return all(tier.ok is not False for tier in self.tiers) and not self._ended
+
+    @property
+    def _ended(self) -> bool:
+        return self.support is not None and self.support.over and self.support_matters
 
 
 async def collect(
@@ -98,6 +115,10 @@ async def collect(
         session_end=session_calendar.next_session_end(at),
         release=_release(),
         faults=tuple(faults),
+        next_full_login=session_calendar.next_full_login(at, instance.cold_restart_time, instance.timezone),
+        totp=instance.totp,
+        support=gateway_versions.support(instance.image, at.date()),
+        support_matters=not instance.desupported_image_allowed,
         hold=_hold(instance),
     )
 
@@ -108,6 +129,10 @@ def next_step(status: Status) -> str | None:
     if breaker is not None and breaker.opening is not None:
         reset = f"gateway-watch reset --instance {status.name} && systemctl start {status.unit_name}"
         return f"{breaker.opening.remedy} If nothing has to be changed: {reset}"
+    if unit is not None and unit.cause is not None:
+        name = status.unit_name
+        sooner = f"systemctl reset-failed {name} && systemctl start {name}"
+        return f"{unit.cause.line} The unit is started again by itself; sooner: {sooner}"
     if unit is not None and unit.failed:
         said = unit.status_text or f"result {unit.result}"
         return f"{said} Then: systemctl start {status.unit_name}"
@@ -116,6 +141,8 @@ def next_step(status: Status) -> str | None:
     if status.hold is not None:
         return status.hold
     if login is not None and login.state is LoginState.AWAITING_2FA:
+        if status.totp:
+            return f"Wait: the code is entered. If it is not: journalctl -eu {status.unit_name}"
         return f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
     if login is not None and login.cause is not None:
         return login.cause.remedy
@@ -124,7 +151,9 @@ def next_step(status: Status) -> str | None:
     if status.container is None:
         return f"systemctl start {status.unit_name}, then follow it: journalctl -fu {status.unit_name}"
     failed = next((tier for tier in status.tiers if tier.ok is False), None)
-    return failed.remedy if failed is not None else None
+    if failed is not None:
+        return failed.remedy
+    return f"{status.support.text}. {status.support.remedy}" if status.support is not None else None
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -150,6 +179,14 @@ def to_json(status: Status) -> dict[str, Any]:
         if container
         else None,
         "image": status.image,
+        "support": {
+            "version": status.support.version,
+            "desupported_on": status.support.desupported_on.isoformat(),
+            "days_left": status.support.days_left,
+            "over": status.support.over,
+        }
+        if status.support
+        else None,
         "login": {
             "state": login.state.value,
             "since": _iso(login.since),
@@ -181,6 +218,7 @@ def to_json(status: Status) -> dict[str, Any]:
             "end": status.session_end.isoformat(),
         },
         "next_restart": _iso(status.next_restart),
+        "next_approval": _iso(status.next_approval),
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -191,12 +229,13 @@ def render(status: Status) -> str:
         ("Host", _host(status)),
         ("Unit", _unit(status)),
         ("Container", _container(status)),
-        ("Image", status.image),
+        ("Image", f"{status.image}{f' - {status.support.text}' if status.support else ''}"),
         ("Login", _login_line(status)),
         ("Breaker", _breaker(status)),
         *((tier.name.capitalize(), f"{_word(tier)} {tier.text}") for tier in status.tiers),
         ("Session", _session(status)),
         ("Restart", _moment(status.next_restart, status.at) if status.next_restart else "none planned"),
+        ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
     ]
@@ -240,7 +279,7 @@ def _unit(status: Status) -> str:
     unit = status.unit
     if unit is None:
         return f"{status.unit_name} unknown to systemd"
-    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.status_text else ''}{unit.status_text}"
+    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.said else ''}{unit.said}"
 
 
 def _container(status: Status) -> str:
@@ -278,6 +317,14 @@ def _session(status: Status) -> str:
     how = {True: "approved by 2FA", False: "without 2FA", None: ""}[kept.twofa]
     again = f"; last (re)start {_moment(kept.last_restart, status.at)}" if kept.last_restart else ""
     return f"since {_moment(kept.since, status.at)} {how}{again}"
+
+
+def _approval(status: Status) -> str:
+    if status.next_approval is not None:
+        return f"next one needed: {_moment(status.next_approval, status.at)}"
+    if status.totp:
+        return "none needed: the codes of the authenticator app are entered"
+    return "none needed: the login has no second factor" if status.session.twofa is False else "unknown before a login"
 
 
 def _moment(moment: datetime, now: datetime) -> str:

@@ -1,6 +1,6 @@
-"""Runs one gateway container under systemd: starts it attached, follows its login, tells systemd, and ends it.
+"""Runs one gateway container under systemd: starts it attached, follows its login, notifies systemd, and ends it.
 
-The decisions are in `gateway_watch.decision`; here is what they are made from and what is done about them.
+The decisions are in `gateway_watch.decision`; this module collects their input and carries them out.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gateway_watch import (
 )
 from gateway_watch.backoff import failures_since_stable, pause
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
+from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended as _Ended
 from gateway_watch.container_run import Line as _Line
 from gateway_watch.decision import Answers, End, Progress, Reason
@@ -37,6 +38,7 @@ from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.login_gate import SESSION_YIELDED, Hold
 from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.second_factor import WORDS, Answered, SecondFactor
 from gateway_watch.session_calendar import in_restart_window, maintenance_end
 from gateway_watch.signatures import Cause, load
 from host_service import gateway_login
@@ -79,7 +81,7 @@ class _Stopped:
 
 @dataclass(frozen=True)
 class _Probed:
-    """All published APIs have been asked for their version."""
+    """All published APIs have been queried for their version."""
 
     answered: bool
     detail: str
@@ -90,7 +92,7 @@ class _Notified:
     """A message with a picture has been handed over."""
 
 
-_Item = _Notified | _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
+_Item = Answered | _Notified | _Line | _Ended | _StopAsked | _Created | _Stopped | _Probed | LinkNews | Event
 
 
 def say(text: str) -> None:
@@ -128,6 +130,10 @@ class Supervisor:
         self._runtime = Path(runtime) if runtime else None
         self._gate = Gatekeeper(self.instance, self.now, self.say)
         self._link = LinkWatch(self.instance, self.say, self.notify, self._runtime, self.now, self.sleep)
+        self._second_factor = SecondFactor(
+            self.instance, self._signatures.dialogs, self.environment, self.say, self.now, self.sleep
+        )
+        self._to_answer = False
         self._login_text = ""
         self._container: Container | None = None
         self._progress = Progress()
@@ -203,7 +209,7 @@ class Supervisor:
         return False
 
     async def _await_turn(self, feed: Feed[_Item]) -> bool:
-        """Wait without a login while the login gate is closed; whether to go on."""
+        """Wait without a login while the login gate is closed; return whether to continue."""
         hold, new = self._gate.at_start(self._session)
         if hold is None:
             if self._session.last_cause == SESSION_YIELDED:
@@ -229,7 +235,7 @@ class Supervisor:
         self._tell(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
-        """Wait after failed starts; whether to go on."""
+        """Wait after failed starts; return whether to continue."""
         self._restarts = await self._count_restarts()
         failures = failures_since_stable(self._restarts, self._session.stable_restarts)
         seconds = pause(failures, self._session.last_cause)
@@ -255,7 +261,7 @@ class Supervisor:
         return True
 
     async def _create(self, feed: Feed[_Item]) -> bool:
-        """Create the container, which takes long if its image must be fetched; whether to go on."""
+        """Create the container, which takes long if its image must be fetched; return whether to continue."""
         if not self.create:
             return True
         feed.add(self._creation())
@@ -294,7 +300,10 @@ class Supervisor:
                 return await self._after_end(item)
             if isinstance(item, _Line):
                 self.say(self._container.mask(item.text))
+                self._second_factor.on_line(item.text)
                 heard = self._hear(self._tracker.feed(item.time, item.text))
+            elif isinstance(item, Answered):
+                self._on_answered(item)
             elif isinstance(item, _StopAsked):
                 self._asked = True
                 self._stop(feed)
@@ -309,6 +318,9 @@ class Supervisor:
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
                 return self._leave("The container was stopped, but docker did not let go of it.")
             heard = self._hear(self._tracker.after(self.now())) or heard
+            if self._to_answer and not self._stopping:
+                feed.add(self._second_factor.answers())
+            self._to_answer = False
             while self._to_picture:
                 feed.add(self._notify_with_picture(self._to_picture.pop(0)))
             self._judge(feed, heard=heard)
@@ -319,9 +331,15 @@ class Supervisor:
             self._beat()
 
     def _hear(self, changes: list[Change]) -> bool:
-        """Take changes of the login in; whether there were any."""
-        for change in changes:
-            self._note(change)
+        """Handle changes of the login; return whether there were any."""
+        for noted in changes:
+            self._note(noted)
+            change = noted
+            if self._second_factor.on_change(change, self._snapshot().attempts):
+                self._to_answer = True
+            automatic = change.state is LoginState.AWAITING_2FA and self._second_factor.in_charge
+            if automatic:
+                change = replace(change, text=WORDS)
             several = len(self._tracker.modes) > 1
             text = describe(change, several)
             self._publish(text)
@@ -335,26 +353,40 @@ class Supervisor:
             if self._end is None:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
-                # The end of a run is told with its picture when it is carried out.
-                if self._end is None and (message := messages.on_change(self.instance, change, self.now())):
+                # The end of a run is reported with its screenshot when it is carried out.
+                if (
+                    self._end is None
+                    and not automatic
+                    and (message := messages.on_change(self.instance, change, self.now()))
+                ):
                     if change.state is LoginState.BLOCKED and self.instance.vnc is not None:
                         self._to_picture.append(message)
                     else:
                         self.notify(message)
         return bool(changes)
 
+    def _on_answered(self, answered: Answered) -> None:
+        """Report a dialog of the second factor that is left to a person; a missed one is no refused login."""
+        if answered.outcome is Outcome.CLOSED:
+            return
+        message = messages.code_left(self.instance, answered.outcome, None, self.now())
+        self._tell(f"{message.title}: {message.lines[0]}")
+        self._to_picture.append(message)
+        self._publish(message.lines[0])
+
     def _hear_link(self, news: LinkNews) -> bool:
-        """Take in what the API reports of the connection to IBKR."""
+        """Handle what the API reports of the connection to IBKR."""
         changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
         if not self._hear(changes):
             self._publish(self._login_text)
         return bool(changes)
 
     def _publish(self, text: str) -> None:
-        """Tell those who use the gateway how its login stands."""
+        """Report the state of the login to the gateway's users."""
         self._login_text = text
         snapshot = self._snapshot()
-        person = snapshot.state is LoginState.AWAITING_2FA or (snapshot.cause is not None and snapshot.cause.person)
+        awaited = snapshot.state is LoginState.AWAITING_2FA and not self._second_factor.in_charge
+        person = awaited or (snapshot.cause is not None and snapshot.cause.person)
         self._write_login(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
 
     def _write_login(self, login: GatewayLogin) -> None:
@@ -366,7 +398,7 @@ class Supervisor:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
 
     def _set_aside(self, hold: Hold) -> None:
-        """End the run before the gateway asks once more for an approval; the next one waits. That is no failure."""
+        """End the run before the gateway requests another approval; the next run waits. That is no failure."""
         text = gatekeeper.describe(hold, self.instance)
         self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
         self._held = True
@@ -429,9 +461,12 @@ class Supervisor:
         was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
         if change.state is LoginState.READY and snapshot.state is LoginState.READY and not was_in:
+            self._second_factor.logged_in()
             full = snapshot.attempts > self._attempts_at_ready
             self._attempts_at_ready = snapshot.attempts
-            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=self._twofa_seen))
+            # What is remembered is whether the next full login needs a person.
+            twofa = self._twofa_seen and not self._second_factor.in_charge
+            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
             self._twofa_seen = False
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:
@@ -457,7 +492,7 @@ class Supervisor:
             self.say(f"gateway-watch: {error}")
             return
         if event.action == "start" and self._stopping:
-            # The stop was asked before the engine had begun the start.
+            # The stop was requested before the engine had started the container.
             self._stopped_at = None
             feed.add(self._stop_container())
         if self._container is not None and self._container.running and self._container.health is None:
@@ -517,7 +552,7 @@ class Supervisor:
         )
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
-        """Begin to end the run. What must not be lost comes first."""
+        """Start to end the run. What must not be lost comes first."""
         if self._held:
             self._tell(end.reason.text)
             self._stop(feed)
@@ -538,7 +573,7 @@ class Supervisor:
         self._stop(feed)
 
     async def _notify_with_picture(self, message: Message) -> AsyncGenerator[_Item, None]:
-        """What is on the screen says more than a title: it is attached, if it can be taken."""
+        """Notify with a screenshot, if one can be taken: it shows more than a title."""
         self.notify(replace(message, attachment=await self._picture(message.kind)))
         yield _Notified()
 
@@ -555,7 +590,7 @@ class Supervisor:
         return taken
 
     async def _remove_kept_files(self) -> None:
-        """Remove what announces a session that IBKR refuses, so that the next start is a full login."""
+        """Remove the files of a session that IBKR rejects, so that the next start is a full login."""
         for path in self._tracker.kept_files:
             try:
                 await self.engine.remove_file(self.instance.container, path)
@@ -625,7 +660,7 @@ class Supervisor:
         yield _Created()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
-        # One at a time: the controller that logs out is not asked twice.
+        # One at a time: the controller that logs out is not signalled twice.
         async with self._stop_lock:
             await self._link.close()
             await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
@@ -684,7 +719,7 @@ class Supervisor:
         return max(0.0, seconds)
 
     def _beat(self) -> None:
-        """Tell systemd that all goes on as it should, at most once in a period."""
+        """Notify systemd that the unit is healthy, at most once in a period."""
         if self.monotonic() < self._next_beat:
             return
         self._next_beat = self.monotonic() + self._beat_period
@@ -694,7 +729,7 @@ class Supervisor:
             self._notifier_safely(lambda: self._notifier.extend_timeout(EXTENSION_SECONDS))
         left = self._snapshot().twofa_seconds_left
         if left is not None and not self._stopping:
-            self._show(countdown_line(left))
+            self._show(countdown_line(left, totp=self._second_factor.in_charge))
 
     def _tell(self, text: str) -> None:
         """To the journal and to `systemctl status`."""
@@ -710,7 +745,7 @@ class Supervisor:
         try:
             send()
         except OSError as error:
-            # A gateway that trades is not ended because systemd could not be told something.
+            # A gateway that trades is not ended because systemd could not be notified.
             self.say(f"gateway-watch: systemd could not be told: {error}")
 
     def _keep_breaker(self) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from unit_recovery import causes, host
+from unit_recovery.causes import StartCause
 
 POLL_SECONDS = 0.5
 """Pause between two queries: systemd's command line offers no stream of a unit's changes."""
 
-_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "StatusText", "ExecMainStatus")
+_PROPERTIES = (*causes.PROPERTIES, "StatusText")
 
 
 class UnitError(Exception):
@@ -24,7 +27,8 @@ class UnitError(Exception):
 
 @dataclass(frozen=True)
 class UnitState:
-    """A unit's state in systemd's own words; `exit_status` is that of its main process."""
+    """A unit's state in systemd's own words; `exit_status` is that of its main process, `cause` why it could not be
+    started before its program ran."""
 
     name: str
     active: str
@@ -32,6 +36,12 @@ class UnitState:
     result: str
     status_text: str
     exit_status: int
+    cause: StartCause | None = None
+
+    @property
+    def said(self) -> str:
+        """Why it ended, in one line: the cause, or the last words of its program; empty if it gave none."""
+        return self.cause.line if self.cause else self.status_text
 
     @property
     def failed(self) -> bool:
@@ -59,7 +69,21 @@ def parse_unit(name: str, output: str) -> UnitState:
 
 async def show(name: str, systemctl: str = "systemctl") -> UnitState:
     """The unit's present state. Raises `UnitError`."""
-    command = [systemctl, "show", f"--property={','.join(_PROPERTIES)}", "--", name]
+    output = await _answer(systemctl, "show", f"--property={','.join(_PROPERTIES)}", "--", name)
+    state = parse_unit(name, output)
+    start = causes.last_start(output)
+    if not (start.failed or start.waits) or start.needs_a_person:
+        return state
+    text = await _answer(systemctl, "cat", "--", name)
+    cause = await asyncio.to_thread(causes.find, name, text, start, host.HOST)
+    # What its program reported is more precise than its exit status.
+    return (
+        state if cause is None or (cause.id == "program_failed" and state.status_text) else replace(state, cause=cause)
+    )
+
+
+async def _answer(*command: str) -> str:
+    systemctl = command[0]
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -70,7 +94,7 @@ async def show(name: str, systemctl: str = "systemctl") -> UnitState:
     if process.returncode != 0:
         reason = " ".join(errors.decode(errors="replace").split())
         raise UnitError(f"systemd does not answer: {reason}", "Leave `unit` out on a host without systemd.")
-    return parse_unit(name, output.decode(errors="replace"))
+    return output.decode(errors="replace")
 
 
 async def states(

@@ -1,11 +1,12 @@
-"""`position-manager`: run the service, look at it, ask why, and step in by hand.
+"""`position-manager`: run and inspect the service, explain its decisions, and intervene manually.
 
-Exit status: 0 in order, 1 not (or refused), 2 a faulty command or configuration, 78 a person must mend something first.
+Exit status: 0 OK, 1 not OK (or refused), 2 a faulty command or configuration, 78 manual intervention is required first.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
 import json
 import os
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from gateway_watch import systemd_unit
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.config import Config, Mode, load
@@ -32,6 +34,7 @@ from position_manager.reports.explain import NotFoundError, explain, label_of, w
 from position_manager.reports.status import Status, UnitStatus
 from position_manager.rules.rule_set import Section
 from position_manager.service.control import (
+    AskAccept,
     AskClose,
     AskPrice,
     AskRearm,
@@ -47,7 +50,7 @@ from position_manager.sessions.fallback_calendar import CalendarError, check_nam
 OK, NOT_OK, FAULTY = 0, 1, 2
 
 FOLLOW_SECONDS = 0.5
-"""How often a followed journal is looked at: SQLite tells other processes nothing."""
+"""How often a followed journal is read: SQLite sends no notifications to other processes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +90,7 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
     try:
         status = ask(paths.socket, AskStatus()).status
     except NotRunningError as error:
-        away = _away(paths, str(error))
+        away = _away(paths, _why_away(options.instance, str(error)))
         if options.json:
             _say(_indented(away.to_json()))
         else:
@@ -100,6 +103,15 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
     else:
         status_view.show(status, console)
     return OK if status_view.in_order(status) else NOT_OK
+
+
+def _why_away(instance: str, why: str) -> str:
+    """With the reason why systemd cannot start its unit, where there is one."""
+    try:
+        state = asyncio.run(systemd_unit.show(f"{instance}.service"))
+    except systemd_unit.UnitError:
+        return why
+    return f"{why}. {state.cause.line}" if state.cause else why
 
 
 def _away(paths: Paths, why: str) -> absent.Absent:
@@ -166,7 +178,7 @@ def halt(paths: Paths, options: argparse.Namespace) -> int:
 
 
 def _give_to_the_service(file: Path) -> None:
-    """A file that root has made must be readable for the service, whose directory it is in."""
+    """A file created by root must be readable for the service, whose directory it is in."""
     if os.geteuid() == 0:
         owner = file.parent.stat()
         os.chown(file, owner.st_uid, owner.st_gid)
@@ -198,8 +210,10 @@ def _agreed(paths: Paths, what: str, limit: Decimal | None) -> bool:
     status = ask(paths.socket, AskStatus()).status
     if status is None:
         return False
-    price = "at the ladder's prices" if limit is None else f"at {limit}, WHATEVER THE QUOTE SAYS"
-    names = [_described(unit) for unit in _meant(status, what)] or [what]
+    meant = _meant(status, what)
+    currency = f" {meant[0].currency}" if meant else ""
+    price = "at the ladder's prices" if limit is None else f"at {limit}{currency}, WHATEVER THE QUOTE SAYS"
+    names = [_described(unit) for unit in meant] or [what]
     _say(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
     try:
         return input("Type yes to do it: ").strip() == "yes"
@@ -227,6 +241,11 @@ def release(paths: Paths, options: argparse.Namespace) -> int:
 
 def rearm(paths: Paths, options: argparse.Namespace) -> int:
     _say(ask(paths.socket, AskRearm(what=options.what, by=_person())).text)
+    return OK
+
+
+def accept_account(paths: Paths, options: argparse.Namespace) -> int:
+    _say(ask(paths.socket, AskAccept(account=options.account, by=_person())).text)
     return OK
 
 
@@ -323,6 +342,17 @@ def _price(text: str) -> Decimal:
     return price
 
 
+def _limit(text: str) -> Decimal:
+    """A future may trade below 0; for anything else the service refuses it."""
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if not price.is_finite():
+        raise argparse.ArgumentTypeError(f"{text!r} is no price")
+    return price
+
+
 def _client_id(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
@@ -371,7 +401,7 @@ def _parser() -> argparse.ArgumentParser:
     add("resume", resume, "End a halt, once its cause is mended.")
     closes = add("close", close, "Close a position now, through the same gates as a rule's close.")
     closes.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
-    closes.add_argument("--limit", type=_price, metavar="PRICE", help="with --emergency: the limit price to approve")
+    closes.add_argument("--limit", type=_limit, metavar="PRICE", help="with --emergency: the limit price to approve")
     closes.add_argument("--emergency", action="store_true", help="send at --limit, whatever the quote and its spread")
     closes.add_argument("--yes", action="store_true", help="do not ask")
     releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
@@ -380,6 +410,8 @@ def _parser() -> argparse.ArgumentParser:
         "rearm", rearm, "End account stops that have fired, which start again at the present value, or a cooldown."
     )
     rearms.add_argument("what", nargs="?", default="account", help="account (default), or an underlying in a cooldown")
+    accepts = add("accept-account", accept_account, "Guard an account too that is new in the session.")
+    accepts.add_argument("account", metavar="ACCOUNT", help="its number, also as `status` shows it")
     add("reload", reload, "Put a changed configuration into force: all of it, or nothing.")
     moves = add("price", move_price, "Move a stock or index of the simulated market (mode sim); its options follow.")
     moves.add_argument("symbol", metavar="SYMBOL", help="an underlying of the simulated market, such as SPY")

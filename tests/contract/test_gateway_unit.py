@@ -16,7 +16,7 @@ from ansible.plugins.test.core import version_compare
 from jinja2.nativetypes import NativeEnvironment
 from tests.engine import docker, sandbox_image
 
-from gateway_watch import container_stop
+from gateway_watch import backoff, container_stop
 
 ROLE = Path(__file__).parents[2] / "roles" / "ib_gateway"
 SECRETS = {
@@ -24,6 +24,7 @@ SECRETS = {
     "password": "the-password",
     "vnc_password": "vncpass1",
     "notify_urls": ["discord://1/t0ken"],
+    "totp_secret": "gezdgnbvgy3tqojq",
 }
 
 
@@ -131,6 +132,23 @@ def test_nothing_that_may_fail_comes_before_the_back_off() -> None:
     commands = [line for line in render().splitlines() if line.startswith("Exec")]
     assert not [line for line in commands if line.startswith("ExecStartPre=")]
     assert commands[0].endswith("gateway-watch run --instance ib-gateway --create \\")
+
+
+def test_a_unit_that_cannot_start_is_reported_and_recovered() -> None:
+    unit, _, service = render().partition("[Service]")
+    for line in ("StartLimitIntervalSec=60", "StartLimitBurst=6", "OnFailure=unit-recovery@%N.service"):
+        assert f"{line}\n" in unit
+    assert "Restart=always\nRestartSec=5\n" in service
+
+
+def test_the_back_off_of_the_program_stays_below_the_start_limit() -> None:
+    """Starts that fail at once after their back-off, as systemd counts them: at most six within a minute."""
+    at, starts = 0.0, []
+    for failures in range(12):
+        starts.append(at)
+        at += backoff.pause(failures) + 5
+    for first in starts:
+        assert sum(first <= start < first + 60 for start in starts) < 6
 
 
 def test_the_start_interval_is_given_where_the_engine_knows_it() -> None:

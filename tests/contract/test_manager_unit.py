@@ -19,6 +19,7 @@ GATEWAY = {
     "name": "ib-gateway",
     "client_id": 9000,
     "auto_restart_time": "02:00 AM",
+    "cold_restart_time": "13:00",
     "timezone": "America/New_York",
     "expected_accounts": ["DU1234567"],
     "apis": [{"mode": "paper", "host": "127.0.0.1", "port": 4002}],
@@ -34,7 +35,7 @@ def role_filters() -> Any:
     return module
 
 
-def render(systemd: str = "252", **settings: Any) -> str:
+def render(**settings: Any) -> str:
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     shared = {name.removeprefix("position_manager_"): value for name, value in defaults.items()} | SECRETS | settings
     (instance,) = role_filters().resolve({"position-manager": {}}, shared, [GATEWAY], secrets=True)
@@ -45,7 +46,6 @@ def render(systemd: str = "252", **settings: Any) -> str:
         item=instance,
         ansible_managed="Ansible managed",
         __position_manager_release="/opt/ib-gateway-ansible/current",
-        __position_manager_systemd=systemd,
         __position_manager_user="position-manager",
     )
 
@@ -123,6 +123,10 @@ def test_it_starts_after_its_gateway_and_does_not_end_with_it() -> None:
     assert "ib-gateway" not in render(mode="sim").replace("/opt/ib-gateway-ansible", "")
 
 
-def test_the_pause_between_starts_grows_where_systemd_can() -> None:
-    assert "RestartMaxDelaySec" not in render("252")
-    assert "RestartSteps=6\nRestartMaxDelaySec=300\n" in render("255")
+def test_a_unit_that_cannot_start_is_reported_and_recovered() -> None:
+    unit, _, service = render().partition("[Service]")
+    for line in ("StartLimitIntervalSec=60", "StartLimitBurst=6", "OnFailure=unit-recovery@%N.service"):
+        assert f"{line}\n" in unit
+    assert "Restart=always\nRestartSec=5\n" in service
+    # Pauses that grow by themselves would keep the unit below the limit, and nobody would be notified.
+    assert "RestartSteps" not in service

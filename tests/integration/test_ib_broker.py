@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ib_insync import Future, Stock
+from ib_insync import Contract, Future, Stock
 from tests.integration.trading_gateway import (
     ACCOUNT,
     DEADLINE,
@@ -184,6 +184,114 @@ async def test_orders_of_other_clients_are_seen_and_count(tmp_path: Path) -> Non
         assert read.quantity == -2
         (foreign,) = read.open_orders
         assert (foreign.client_id, foreign.remaining, foreign.ref) == (8, Decimal(1), "")
+
+
+async def test_each_answer_shows_the_orders_and_positions_as_they_are_then(tmp_path: Path) -> None:
+    """Most of an answer repeats the one before; what has changed and what is gone must not."""
+    async with session(tmp_path) as (gateway, made, _, option):
+        con_id = option.instrument.con_id
+        async with person(gateway) as by_hand:
+            (stock,) = await by_hand.qualifyContractsAsync(Stock("AAPL", "SMART", "USD"))
+            trades = [await resting(by_hand, stock, "BUY", quantity, 1.0) for quantity in (1, 2, 3)]
+            first, second = await made.open_orders(), await made.open_orders()
+            assert first == second
+            assert sorted(order.remaining for order in first) == [1, 2, 3]
+            assert await made.positions() == await made.positions()
+            assert await made.completed_orders() == await made.completed_orders()
+
+            trades[0].order.totalQuantity = 5
+            by_hand.placeOrder(stock, trades[0].order)
+            by_hand.cancelOrder(trades[1].order)
+            async with asyncio.timeout(DEADLINE):
+                while trades[1].orderStatus.status != "Cancelled" or trades[0].orderStatus.remaining != 5:
+                    await by_hand.updateEvent
+            assert sorted(order.remaining for order in await made.open_orders()) == [3, 5]
+            trades[0].order.totalQuantity = 1
+            by_hand.placeOrder(stock, trades[0].order)
+            async with asyncio.timeout(DEADLINE):
+                while trades[0].orderStatus.remaining != 1:
+                    await by_hand.updateEvent
+            assert sorted(order.remaining for order in await made.open_orders()) == [1, 3]
+            assert trades[1].order.permId in {order.perm_id for order in await made.completed_orders()}
+
+            (details,) = await by_hand.qualifyContractsAsync(Contract(conId=con_id))
+            await trade(by_hand, details, 1)
+            assert [p.quantity for p in await made.positions() if p.instrument.con_id == con_id] == [-1]
+            await trade(by_hand, details, -1)
+            assert [p.quantity for p in await made.positions() if p.instrument.con_id == con_id] == [-2]
+            assert (await made.read_again(ACCOUNT, con_id)).quantity == -2
+
+
+async def test_what_is_left_of_an_order_is_what_the_last_message_about_it_shows(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, _, _option):
+        connection = made._session().client.conn
+        read, seen = connection.data_received, bytearray()
+
+        def reads(data: bytes) -> None:
+            seen.extend(data)
+            read(data)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+
+        vars(connection).update(data_received=reads)
+        async with person(gateway) as by_hand:
+            (stock,) = await by_hand.qualifyContractsAsync(Stock("AAPL", "SMART", "USD"))
+            await resting(by_hand, stock, "BUY", 3, 1.0)
+            (shown,) = await made.open_orders()
+        opened, status = (payload for payload in payloads(bytes(seen)) if payload.startswith((b"5\0", b"3\0")))
+        fields = status.split(b"\0")
+        fields[3], fields[4] = b"1", b"2"
+        for _ in range(3):
+            made._shown = {}
+            connection.hasData.emit(frame(opened) + frame(b"\0".join(fields)))
+            assert made._shown == {shown.perm_id: replace(shown, remaining=Decimal(2))}
+        made._shown = {}
+        connection.hasData.emit(frame(opened) + frame(status))
+        assert made._shown == {shown.perm_id: shown}
+        made._shown = None
+
+
+def frame(payload: bytes) -> bytes:
+    return len(payload).to_bytes(4, "big") + payload
+
+
+def payloads(data: bytes) -> Iterator[bytes]:
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        yield data[4:end]
+        data = data[end:]
+
+
+async def test_looks_share_an_answer_but_not_one_that_was_under_way(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, _, option):
+        con_id = option.instrument.con_id
+        asked: list[bytes] = []
+        left = asyncio.Event()
+        connection = made._session().client.conn
+        write = connection.sendMsg
+
+        def sends(message: bytes) -> None:
+            write(message)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+            if message[4:].startswith(b"16\0"):
+                asked.append(message)
+                left.set()
+
+        vars(connection).update(sendMsg=sends)
+        by_the_way = asyncio.create_task(made.open_orders())
+        rereads = await asyncio.gather(*(made.read_again(ACCOUNT, con_id) for _ in range(15)))
+        assert await by_the_way == rereads[0].open_orders
+        assert len(asked) == 1
+        assert len({id(reread.open_orders) for reread in rereads}) == 1
+
+        left.clear()
+        under_way = asyncio.create_task(made.read_again(ACCOUNT, con_id))
+        async with asyncio.timeout(DEADLINE):
+            await left.wait()
+        made.send(
+            order(con_id, Side.BUY, 1, "0.01", made.next_order_id()), option.instrument, tif="DAY", outside_rth=False
+        )
+        later = await made.read_again(ACCOUNT, con_id)
+        assert [shown.ref for shown in later.open_orders] == ["pm:TEST"]
+        assert len(asked) == 3
+        await under_way
 
 
 async def test_a_trade_of_somebody_else_moves_the_position(tmp_path: Path) -> None:
@@ -459,3 +567,25 @@ async def test_the_next_dividend_has_a_subscription_of_its_own(tmp_path: Path) -
         made._answer_within = DEADLINE
         await made.ping()
         assert not ears.all(Disconnected)
+
+
+@pytest.mark.parametrize("client_id", [0, 7])
+async def test_an_order_of_another_client_is_cancelled_as_that_client(tmp_path: Path, client_id: int) -> None:
+    """By hand (client 0), or of a program that is not connected now; not of one that is."""
+    async with session(tmp_path) as (gateway, made, _, option):
+        contract = Contract(conId=option.instrument.con_id, exchange="SMART")
+        async with person(gateway, client_id) as by_hand:
+            await by_hand.qualifyContractsAsync(contract)
+            await resting(by_hand, contract, "BUY", 2, 0.05)
+            (theirs,) = await made.open_orders()
+            assert theirs.client_id == client_id
+            with pytest.raises(BrokerError, match=f"no session as client {client_id}: .*in use"):
+                await made.cancel_of_other(theirs)
+        assert [order.perm_id for order in await made.open_orders()] == [theirs.perm_id]
+        await made.cancel_of_other(theirs)
+        assert await made.open_orders() == ()
+        over = next(order for order in await made.completed_orders() if order.perm_id == theirs.perm_id)
+        assert over.status == "Cancelled"
+        with pytest.raises(BrokerError, match="shows client"):
+            await made.cancel_of_other(theirs)
+        await made.ping()

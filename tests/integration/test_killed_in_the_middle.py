@@ -34,9 +34,9 @@ mode: paper
 poll_seconds: 2
 gateway: {port: %s}
 positions:
-  - {match: {symbol: SPY, kind: OPT}, stop: {price: 20}}
+  - {match: {symbol: SPY, kind: OPT}, stop: {price: 11}}
 orders: {step_seconds: 0.2}
-caps: {orders_per_minute: 1000}
+caps: {orders_per_minute: 1000, orders_per_day: 100000}
 """
 
 
@@ -49,10 +49,11 @@ class Manager:
         (root / "pm.yml").write_text(CONFIG % port)
         self.process: asyncio.subprocess.Process | None = None
 
-    async def start(self) -> None:
+    async def start(self, *program: str) -> None:
+        """Start the service, or a ``program`` that is the service in another world."""
         paths = ("--config", self.root / "pm.yml", "--state", self.root / "state", "--runtime", self.root / "run")
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "position_manager.cli", "run", *map(str, paths)),
+            *(sys.executable, "-m", *(program or ("position_manager.cli",)), "run", *map(str, paths)),
             env={**os.environ, "PYTHONPATH": str(Path(position_manager.__file__).parents[1])},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -67,7 +68,7 @@ class Manager:
                 assert line, "the manager ended"
 
     async def kill(self) -> str:
-        """End it at once; what it said that was not read yet."""
+        """Kill it at once; return the output that was not read yet."""
         if self.process is None:
             return ""
         if self.process.returncode is None:
@@ -96,8 +97,9 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
             await trade(by_hand, option, -1)
             await manager.start()
             await manager.says("position manager running")
+            # A small loss: the simulated account must be able to bear a hundred of them.
             for cents in (10, 20):
-                await gateway.command("set-price", str(option.conId), f"bid=30.{cents}", f"ask=30.{cents + 10}")
+                await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
             # Not to wait for something: the moment of the kill is what is tried.
             await asyncio.sleep(LATEST * number / max(1, KILLS - 1))
             over = "Closed: " in await manager.kill()
@@ -121,7 +123,7 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
 
 
 async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: Path) -> None:
-    # The person is the master client, who hears of the manager's orders.
+    # The person is the master client, which receives the events of the manager's orders.
     async with desk(tmp_path, "--cancel-seconds", "2", "--master-client-id", "7") as (gateway, by_hand, manager):
         option = await an_option(by_hand)
         await manager.start()

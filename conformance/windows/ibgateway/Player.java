@@ -3,6 +3,7 @@ package ibgateway;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import javax.swing.JFrame;
@@ -32,6 +33,12 @@ import javax.swing.JFrame;
  * devices NAME,... | new or same     open the list of devices and wait for the choice; afterwards the push shows
  *                                    in a new dialog (step push) or in the same one (closed by close-push)
  * code modal or modeless             open the dialog for a code and wait until one is entered
+ * totp modal or modeless | SECRET | AHEAD | same or new
+ *                                    the same until the right code is entered; the secret is in hexadecimal digits, the
+ *                                    servers' clock so many seconds ahead; a wrong code is answered by an empty field,
+ *                                    in the same dialog or in a new one
+ * cover AFTER | X,Y,WIDTH,HEIGHT | SECONDS
+ *                                    so many seconds later, cover a part of the screen by a window for a time
  * keep-session                       write the autorestart file
  * read-session                       delete the autorestart file, as the gateway does after reading it
  * restart                            show that a restart is in progress, write the autorestart file, exit 0
@@ -82,6 +89,8 @@ final class Player {
             case "close-push" -> Swing.run(secondFactor::closePush);
             case "devices" -> secondFactor.askForDevice(owner(), names(step, 0), step.argument(1).equals("same"));
             case "code" -> secondFactor.askForCode(owner(), step.argument(0).equals("modal"));
+            case "totp" -> awaitRightCode(step);
+            case "cover" -> cover(step);
             case "keep-session" -> keepSession();
             case "read-session" -> Files.deleteIfExists(sessionFile());
             case "restart" -> restart();
@@ -90,6 +99,26 @@ final class Player {
             case "crash" -> Runtime.getRuntime().halt((int) step.seconds());
             default -> throw new IllegalArgumentException("unknown step: " + step);
         }
+    }
+
+    private void awaitRightCode(Step step) throws InterruptedException {
+        boolean modal = step.argument(0).equals("modal");
+        long ahead = Long.parseLong(step.argument(2));
+        secondFactor.awaitRightCode(owner(), modal, Totp.ofHex(step.argument(1)), ahead, step.argument(3).equals("new"));
+    }
+
+    private static void cover(Step step) {
+        int[] place = Arrays.stream(step.argument(1).split(",")).mapToInt(Integer::parseInt).toArray();
+        Thread thread = new Thread(() -> {
+            Swing.pause(step.seconds());
+            JFrame frame = new JFrame("IBKR Gateway");
+            frame.setBounds(place[0], place[1], place[2], place[3]);
+            Swing.run(() -> frame.setVisible(true));
+            Swing.pause(Double.parseDouble(step.argument(2)));
+            Swing.run(frame::dispose);
+        });
+        thread.setDaemon(true);
+        thread.start();
     }
 
     /** Dialogs belong to the main window, as soon as there is one. */

@@ -15,7 +15,8 @@ AUTO = "auto"
 PREVIEW = "ibc"  # what a check mode shows where the image is not on the host yet, and so no controller is detected
 NATIVE_PORTS = {"live": 4001, "paper": 4002}
 RELAY_PORTS = {"live": 4003, "paper": 4004}
-SECRETS = ("userid", "password", "userid_paper", "password_paper", "vnc_password", "notify_urls")
+SECRETS = ("userid", "password", "userid_paper", "password_paper", "vnc_password", "notify_urls", "totp_secret")
+AUTHENTICATOR = "Mobile Authenticator app"  # how IBKR's list of second factors names it, by public reports
 
 
 def modes_of(trading_mode: str) -> tuple[str, ...]:
@@ -64,6 +65,8 @@ def environment(instance: Mapping[str, Any]) -> dict[str, str]:
     controller = controller_of(instance)
     settings = {name: yes_no(value) if isinstance(value, bool) else value for name, value in instance.items()}
     settings["twofa_wait"] = instance["twofa_seconds"] + instance["twofa_exit_interval"]
+    if instance["totp"] and not instance["twofa_device"]:
+        settings["twofa_device"] = AUTHENTICATOR
     templates = dict(controller["variables"])
     if instance["trading_mode"] == "both":
         templates |= controller["both"]
@@ -145,6 +148,7 @@ def resolve(
         # None while it is not detected, and for an unknown one, which the preflight reports.
         instance["controller"] = controllers().get(instance["login_controller"])
         instance["apis"] = apis(instance)
+        instance["totp"] = bool(instance["totp_secret"])
         instance["notifies"] = bool(instance["notify_urls"])
         instance["config_dir"] = f"/etc/ib-gateway/{name}"
         instance["secrets_dir"] = f"/etc/ib-gateway/{name}/secrets"
@@ -172,8 +176,12 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
             users.append(f"{controller['userid_paper']}={instance['userid_paper']}")
             container_secrets["tws_password_paper"] = password_content(instance["password_paper"], controller)
         base = {"instance": instance["name"]}
-        # The addresses' file is there without any, too: so one that was taken away does not stay on the host.
-        root_secrets = {"login.env": users, "notify_urls": instance["notify_urls"]}
+        # Some files are there without any content, too: so a secret that was taken away does not stay on the host.
+        root_secrets = {
+            "login.env": users,
+            "notify_urls": instance["notify_urls"],
+            "totp_secret": [instance["totp_secret"]] if instance["totp"] else [],
+        }
         files.extend(
             {
                 **base,
@@ -270,7 +278,9 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "twofa_quiet_hours": instance["twofa_quiet_hours"],
         "yield_minutes": instance["yield_minutes"],
         "image": instance["image"],
+        "desupported_image_allowed": yes_no(instance["desupported_image_allowed"]) == "yes",
         "login_controller": instance["signatures"],
+        "totp": instance["totp"],
     }
 
 

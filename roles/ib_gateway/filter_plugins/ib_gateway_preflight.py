@@ -9,6 +9,7 @@ import re
 import sys
 import zoneinfo
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,45 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
         yield f"{variable} has characters that VNC cannot type. Use printable ASCII."
 
 
-def address_fault(url: str) -> str | None:
-    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+def _use_sources() -> None:
+    """Let what runs on the host be imported: what it refuses there is found here."""
     if str(SOURCES) not in sys.path:
         sys.path.insert(0, str(SOURCES))
+
+
+def _totp(instance: Mapping[str, Any]) -> Iterator[str]:
+    if not instance["totp"]:
+        return
+    _use_sources()
+    from gateway_watch.totp import SecretError, parse_secret
+
+    try:
+        parse_secret(str(instance["totp_secret"]))
+    except SecretError as error:
+        yield f"{_variable(instance, 'totp_secret')} (it is secret, and not shown) {error}"
+
+
+def _clock_problem(instances: Sequence[Mapping[str, Any]], tracking: Sequence[str]) -> str | None:
+    """Why the host's clock would give wrong codes; None if it would not, or if chrony is not there yet."""
+    names = [instance["name"] for instance in instances if instance["totp"]]
+    if not names or not tracking:
+        return None
+    _use_sources()
+    from gateway_watch.clock_error import LIMIT_SECONDS, parse_tracking
+
+    error = parse_tracking(tracking[-1])
+    if not error.too_large:
+        return None
+    return (
+        f"The host's clock is wrong by {error.seconds:.1f} s, by chrony's own measurement, and the codes of "
+        f"ib_gateway_totp_secret (instance {', '.join(names)}) need it right to {LIMIT_SECONDS:g} s. "
+        "Set it with: sudo chronyc makestep"
+    )
+
+
+def address_fault(url: str) -> str | None:
+    """Why the host could not use an address, found by the code that uses it there; None if it could."""
+    _use_sources()
     from notifications.delivery import usable_targets
 
     _, faults = usable_targets([url])
@@ -164,8 +200,36 @@ def _image(instance: Mapping[str, Any]) -> Iterator[str]:
     elif not tag or tag in MOVING_TAGS:
         yield (
             f"{variable} is {image!r}, which names no exact version. "
-            "Pin one, for example ghcr.io/gnzsnz/ib-gateway:10.45.1j, better with @sha256:<digest>."
+            "Pin one, for example ghcr.io/gnzsnz/ib-gateway:10.50.1f, better with @sha256:<digest>."
         )
+
+
+def _support(instance: Mapping[str, Any], today: date | None) -> Any:
+    """Until when IB lets the version of the image log in; None if that is not near."""
+    if str(SOURCES) not in sys.path:
+        sys.path.insert(0, str(SOURCES))
+    from gateway_watch import gateway_versions
+
+    return gateway_versions.support(str(instance["image"]), today or datetime.now(UTC).date())
+
+
+def _ended(instance: Mapping[str, Any], today: date | None) -> Iterator[str]:
+    support = _support(instance, today)
+    if support is not None and support.over and not instance["desupported_image_allowed"]:
+        yield (
+            f"{_variable(instance, 'image')} is {instance['image']!r}. {support.text}. {support.remedy} "
+            "To deploy it all the same: ib_gateway_desupported_image_allowed: true."
+        )
+
+
+def warnings(instances: Sequence[Mapping[str, Any]], today: date | None = None) -> list[str]:
+    """What is no problem yet, but will be one: a version of the gateway that IB is about to end."""
+    found = []
+    for instance in instances:
+        support = _support(instance, today)
+        if support is not None and (not support.over or instance["desupported_image_allowed"]):
+            found.append(f"{instance['name']}: {support.text}. {support.remedy}")
+    return found
 
 
 def _numbers(instance: Mapping[str, Any]) -> Iterator[str]:
@@ -347,7 +411,9 @@ def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> 
             yield f"ib_gateway_removed_instances has {name!r}, which can be no instance's name."
 
 
-def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()) -> list[str]:
+def problems(
+    instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = (), today: date | None = None
+) -> list[str]:
     """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
     found: list[str] = []
     for instance in instances:
@@ -361,6 +427,7 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _credentials,
             _vnc,
             _notify_urls,
+            _totp,
             _times,
             _image,
             _numbers,
@@ -372,6 +439,7 @@ def problems(instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = ()
             _extra_ports,
         ):
             found.extend(check(instance))
+        found.extend(_ended(instance, today))
     found.extend(_ports(instances))
     found.extend(_removed(instances, removed))
     return found
@@ -410,9 +478,9 @@ def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -
     """What the host cannot give: ports that others hold, memory.
 
     `look` is the output lines of the role's look at the host, each marked with its source:
-    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`.
+    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`, `clock <line of chronyc -c tracking>`.
     """
-    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": []}
+    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": [], "clock": []}
     for line in look:
         mark, _, rest = line.partition(" ")
         marked.setdefault(mark, []).append(rest)
@@ -439,6 +507,8 @@ def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -
             f"The host has {total} MB of memory, and its instances may use {needed} MB (ib_gateway_memory_mb). "
             "Use a larger host or fewer instances."
         )
+    if problem := _clock_problem(instances, marked["clock"]):
+        found.append(problem)
     return found
 
 
@@ -448,6 +518,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "ib_gateway_problems": problems,
+            "ib_gateway_warnings": warnings,
             "ib_gateway_controller_problems": controller_problems,
             "ib_gateway_host_problems": host_problems,
         }

@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 SECRETS = ("discord_url", "heartbeat_url")
+RESTART_KEYS = ("restart_time", "restart_timezone", "cold_restart_time")
 # The kind of API that a mode needs; shadow and paper, live and shadow go together.
 APIS = {"paper": ("paper",), "live": ("live",), "shadow": ("live", "paper")}
 
@@ -44,13 +45,18 @@ def _fitting(gateway: Mapping[str, Any], mode: str) -> list[str]:
 
 
 def _restart(gateway: Mapping[str, Any]) -> dict[str, str]:
-    """When the gateway restarts daily, as the manager's configuration has it; the gateway's own form has 12 hours."""
-    try:
-        at = datetime.strptime(str(gateway["auto_restart_time"]), "%I:%M %p")
-    except ValueError:
-        # The preflight of the gateway's own role reports it.
-        return {}
-    return {"restart_time": f"{at:%H:%M}", "restart_timezone": gateway["timezone"]}
+    """When the gateway restarts, daily and on Sundays, as the manager's configuration has it; the gateway's own form
+    of the daily restart has 12 hours. What is malformed is left out: the preflight of the gateway's role reports it."""
+    found = {}
+    for key, setting, form in (
+        ("restart_time", "auto_restart_time", "%I:%M %p"),
+        ("cold_restart_time", "cold_restart_time", "%H:%M"),
+    ):
+        try:
+            found[key] = f"{datetime.strptime(str(gateway[setting]), form):%H:%M}"
+        except ValueError:
+            continue
+    return {**found, "restart_timezone": gateway["timezone"]} if found else {}
 
 
 def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +72,7 @@ def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
             "port": instance["api"]["port"],
             # Written by the service that watches the gateway.
             "login_file": f"/run/ib-gateway/{instance['gateway']}/login.json",
-            **{key: instance["api"][key] for key in ("restart_time", "restart_timezone") if key in instance["api"]},
+            **{key: instance["api"][key] for key in RESTART_KEYS if key in instance["api"]},
         }
     if instance["discord_url"]:
         document["notifications"] = {"discord_url_file": f"{instance['credentials_dir']}/discord_url"}

@@ -29,6 +29,7 @@ OWNED_KEYS = {
     ("gateway", "port"): "gateway",
     ("gateway", "restart_time"): "gateway",
     ("gateway", "restart_timezone"): "gateway",
+    ("gateway", "cold_restart_time"): "gateway",
     ("notifications", "discord_url_file"): "discord_url",
     ("heartbeat", "url_file"): "heartbeat_url",
     ("metrics", "port"): "metrics_port",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from gateway_simulator import brokerage_control
 from gateway_simulator.api.faults import USAGE, FaultError, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
 from gateway_simulator.clock import HeldClockError
@@ -37,14 +38,14 @@ Action = Callable[[Gateway, Sequence[str]], Awaitable[Result]]
 
 
 class ControlError(Exception):
-    """A request that cannot be carried out; the text is for the one who asked."""
+    """A request that cannot be handled; the text is for the requester."""
 
 
 @dataclass(frozen=True)
 class Command:
     """A command: what it does in one line, the names of its arguments, and the action.
 
-    ``[NAME]`` may be left out, ``[--name]`` is a word to be given or not, ``NAME...`` stands for one or more.
+    ``[NAME]`` is optional, ``[--name]`` is a flag, ``NAME...`` represents one or more.
     """
 
     help: str
@@ -52,7 +53,7 @@ class Command:
     action: Action
 
     def takes(self, count: int) -> bool:
-        """Tell whether a number of arguments is possible."""
+        """Return whether a number of arguments is possible."""
         least = sum(not name.startswith("[") for name in self.arguments)
         return least <= count and (count <= len(self.arguments) or any(name.endswith("...") for name in self.arguments))
 
@@ -318,6 +319,29 @@ COMMANDS: Mapping[str, Command] = {
     "competing-session": Command(
         "another session has the market data: 10197; on or off", ("ON|OFF",), _competing_session
     ),
+    "trade": Command(
+        "buy or (a negative quantity) sell at the market as a person does, as client 0",
+        ("NAME", "QUANTITY", "[ACCOUNT]"),
+        brokerage_control.trade,
+    ),
+    "split": Command(
+        "split a stock, its options and what is held of both; RATIO is new:old, such as 4:1",
+        ("NAME", "RATIO"),
+        brokerage_control.split,
+    ),
+    "hours": Command(
+        "set a contract's hours as from now: regular, night (outside liquid hours), closed, or usual again",
+        ("NAME", "KIND"),
+        brokerage_control.hours,
+    ),
+    "feed": Command(
+        "let the market data of a contract (or all) stop: stale, with an error CODE or silent; or live again",
+        ("NAME", "STATE", "[CODE]"),
+        brokerage_control.feed,
+    ),
+    "pending-cancel": Command(
+        "let cancels stay PendingCancel for ever; on or off", ("ON|OFF",), brokerage_control.pending_cancel
+    ),
     "orders": Command("every order, working and done", (), _orders),
     "positions": Command("every holding", (), _positions),
     "journal": Command(f"the last N lines of the brokerage's journal [{JOURNAL_LINES}]", ("[N]",), _journal),
@@ -344,7 +368,7 @@ def describe(gateway: Gateway) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Answers control requests for the gateways of this process."""
+    """Handles control requests for the gateways of this process."""
 
     def __init__(self, gateways: Sequence[Gateway]) -> None:
         self._gateways = gateways

@@ -1,4 +1,4 @@
-"""What the simulator is told: the image's own variables and the GATEWAY_SIMULATOR_ ones.
+"""The simulator's settings: the image's own variables and the GATEWAY_SIMULATOR_ ones.
 
 The image's variables are those of ghcr.io/gnzsnz/ib-gateway. The scenario is read from variables with
 the prefix ``GATEWAY_SIMULATOR_`` and can be changed while the simulator runs, one key at a time.
@@ -32,11 +32,11 @@ class SettingsError(Exception):
 
 
 class Credentials(Enum):
-    """What the simulated login server says to a user name and a password."""
+    """How the simulated login server answers a user name and a password."""
 
     GOOD = "good"
     WRONG = "wrong"
-    """The dialog "Unrecognized Username or Password", which IBC does not know: the login hangs."""
+    """The dialog "Unrecognized Username or Password", which IBC does not recognize: the login hangs."""
     BAD_A = "bad_a"
     """The same as WRONG."""
     BAD_B = "bad_b"
@@ -44,11 +44,11 @@ class Credentials(Enum):
     LOCKED = "locked"
     """The dialog "Login Error" with a text that names a lock."""
     RATE_LIMITED = "rate_limited"
-    """The first attempt of a start is refused for a while; an attempt after that wait succeeds."""
+    """The first attempt of a start is rejected for a while; an attempt after that wait succeeds."""
 
 
 class Refusal(Enum):
-    """A refused login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
+    """A rejected login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
 
     NONE = "none"
     LOGIN_FAILED = "login_failed"
@@ -60,7 +60,7 @@ class Refusal(Enum):
     CONNECTION_FAILED_HTML = "connection_failed_html"
     """The same as HTML in a dialog titled Gateway, which IBC does not recognize: the login hangs."""
     UPGRADE = "upgrade"
-    """A dialog "… needs to be upgraded", which IBC does not know: the login hangs."""
+    """A dialog "… needs to be upgraded", which IBC does not recognize: the login hangs."""
 
 
 class TokenRefused(Enum):
@@ -162,7 +162,7 @@ class LoginWindow(Enum):
 
 
 class TwoFaKind(Enum):
-    """How the second factor is answered."""
+    """How the second factor is handled."""
 
     NONE = "none"
     APPROVE_AFTER = "approve_after"
@@ -186,6 +186,14 @@ class UnknownSymbols(Enum):
     REFUSE = "refuse"
 
 
+class AccountCurrency(Enum):
+    """The currency of the accounts; nothing else can be held in them."""
+
+    USD = "USD"
+    GBP = "GBP"
+    EUR = "EUR"
+
+
 @dataclass(frozen=True)
 class TwoFa:
     """The second factor of a full login; ``seconds`` counts from the opening of the dialog."""
@@ -199,6 +207,7 @@ class TwoFa:
 
 IBKR_SIDE = frozenset(
     {
+        "ACCOUNT_CURRENCY",
         "CREDENTIALS",
         "EXISTING_SESSION",
         "REFUSAL",
@@ -207,6 +216,7 @@ IBKR_SIDE = frozenset(
         "TOKEN_REFUSED",
         "TWOFA",
         "TWOFA_DEVICES",
+        "TOTP_KEY",
     }
 )
 """Settings of IBKR and of the user rather than of the container: a change while it runs outlives it."""
@@ -233,6 +243,7 @@ class Scenario:
     twofa_seconds: float = 180.0
     twofa_devices: tuple[str, ...] = ()
     twofa_same_dialog: bool = False
+    totp_key: str = ""
     slow_after_2fa: float = 0.0
     existing_session: ExistingSession = ExistingSession.NONE
     existing_session_seconds: float = 300.0
@@ -276,6 +287,7 @@ class Scenario:
     server_version: int = PROTOBUF_VERSION
     unknown_symbols: UnknownSymbols = UnknownSymbols.INVENT
     catalog: Path | None = None
+    account_currency: AccountCurrency = AccountCurrency.USD
 
     def changed(self, key: str, value: str) -> Scenario:
         """Return the scenario with one key changed; ``key`` with or without the prefix, any case.
@@ -308,7 +320,7 @@ class GatewaySettings:
     RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
     where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process. ``settings_last``
     False: it goes when the program ends, so keeping the trading's state in it would be work for nothing.
-    ``master_client_id`` the client that hears of every client's orders, TWS_MASTER_CLIENT_ID.
+    ``master_client_id`` the client that receives the events of every client's orders, TWS_MASTER_CLIENT_ID.
     """
 
     mode: str = "paper"
@@ -406,7 +418,7 @@ def settings_path(environ: Mapping[str, str], mode: str, *, dual: bool) -> Path 
 
 
 def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -> GatewaySettings:
-    """Read what the image's variables say of one gateway.
+    """Read the settings of one gateway from the image's variables.
 
     With ``dual`` (TRADING_MODE=both) the paper gateway takes its credentials from the _PAPER variables.
     """
@@ -552,9 +564,10 @@ def _one_of(choices: type[Enum]) -> Callable[[str], Enum]:
     allowed = [item.value for item in choices]
 
     def parse(value: str) -> Enum:
-        if value.lower() not in allowed:
+        found = next((each for each in choices if each.value.lower() == value.lower()), None)
+        if found is None:
             raise ValueError(f"it must be one of {', '.join(allowed)}")
-        return choices(value.lower())
+        return found
 
     return parse
 
@@ -610,6 +623,12 @@ def _server_version(value: str) -> int:
     return int(value)
 
 
+def _totp_key(value: str) -> str:
+    if not re.fullmatch("(([0-9a-f]{2})*)", value):
+        raise ValueError("it must be the key of the authenticator app, as hexadecimal digits")
+    return value
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch("([0-9a-f]{64})?", value):
         raise ValueError("it must be the SHA-256 of a password, as 64 hexadecimal digits")
@@ -629,6 +648,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "TWOFA_SECONDS": _seconds,
     "TWOFA_DEVICES": _names,
     "TWOFA_SAME_DIALOG": _yes_no,
+    "TOTP_KEY": _totp_key,
     "SLOW_AFTER_2FA": _seconds,
     "EXISTING_SESSION": _one_of(ExistingSession),
     "EXISTING_SESSION_SECONDS": _seconds,
@@ -672,6 +692,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "SERVER_VERSION": _server_version,
     "UNKNOWN_SYMBOLS": _one_of(UnknownSymbols),
     "CATALOG": _optional_path,
+    "ACCOUNT_CURRENCY": _one_of(AccountCurrency),
 }
 
 

@@ -1,11 +1,11 @@
 """A gateway as the broker, over ib_insync 0.9.86, which only the modules ib_* and the drill use.
 
-What ib_insync concludes by itself is not used: it calls live orders cancelled after 10148 and 10349, keeps the state of
-a session that is over, and falls back to stale prints. So each session has an `IB` of its own, made and verified by
-the code that the deploy verifies with, and what is told here comes from the messages and from whole answers.
+The conclusions of ib_insync are not used: it marks live orders as cancelled after 10148 and 10349, keeps the state of a
+session that is over, and falls back to stale prints. So each session has an `IB` of its own, created and verified by
+the code that the deploy verifies with, and the events reported here come from the messages and from complete answers.
 
-An answer that does not come in time ends the session: ib_insync keeps one list for each kind of answer, and a late
-one would end the next question with a part of it.
+An answer that does not come in time ends the session: ib_insync keeps one list for each kind of answer, and a late one
+would end the next question with a part of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncio
 import copy
 import logging
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from decimal import Decimal
 from functools import partial
@@ -44,9 +44,12 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOut,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
     Reread,
     Session,
     ends_quotes,
@@ -55,11 +58,13 @@ from position_manager.brokers.ib_account import ask_values
 from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
 from position_manager.brokers.ib_dividends import ask_dividend
 from position_manager.brokers.ib_pace import Pace
+from position_manager.brokers.ib_stream import Stream
 from position_manager.brokers.ib_words import completed_of, execution_of, number, quote_of, side_of
+from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.journal.journal import ComboToSend, OrderToSend
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Kind, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 
 _log = logging.getLogger(__name__)
@@ -68,10 +73,11 @@ _T = TypeVar("_T")
 ORDER_STATUS = "3"
 """Message id of orderStatus: ``3|orderId|status|filled|remaining|avgFillPrice|permId|parentId|…|clientId|…``."""
 FIRST_QUESTION = 1_000_000_000
-"""Questions are numbered from here: what the gateway says about a number must never be taken for a word about an order,
-and orders are numbered from what the gateway told at the begin of the session."""
+"""Questions are numbered from here: a message of the gateway about a question must never be taken for one about an
+order, and orders are numbered from the id that the gateway reported at the start of the session."""
 REFRESHED_AT_ONCE = 100
-"""Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
+"""The details of this many contracts are requested before the next positions have them; 1000 of them take half a
+minute."""
 RETIRED_FOR = 60.0
 """Seconds after which no tick of a cancelled subscription can arrive any more."""
 LIVE = 1
@@ -97,7 +103,12 @@ class IbBroker:
         self._answer_within = answer_within
         self._hear: Callable[[BrokerEvent], None] = _nobody
         self._ib: IB | None = None
-        self._asking = asyncio.Lock()
+        self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """ib_insync keeps one answer for each kind of question: of a kind there is one question at a time."""
+        self._all_open_orders: SharedQuestion[tuple[OpenOrder, ...]] | None = None
+        """Of the present session."""
+        self._together: list[QuoteHeard] | None = None
+        """The quotes of messages that have arrived together, while those are handled."""
         self._pace = Pace()
         self._book = ContractBook()
         self._held: dict[tuple[str, int], Decimal] = {}
@@ -133,6 +144,7 @@ class IbBroker:
                 raise BrokerError("a connection without a cause for its failure")
             raise ConnectError(result.cause, result.detail)
         self._ib = ib
+        self._all_open_orders = SharedQuestion(partial(self._ask_for_open_orders, ib))
         self._held = {(held.account, held.contract.conId): number(held.position) for held in ib.positions()}
         self._next_id = result.next_order_id or 1
         ib.client.updateReqId(FIRST_QUESTION)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
@@ -148,7 +160,7 @@ class IbBroker:
             self._watching.cancel()
             self._watching = None
         if self._refreshing is not None:
-            # What it asked may be what ended the session; that is still to be told.
+            # Its own question may be what ended the session; that must still be reported.
             if self._refreshing is not asyncio.current_task():
                 self._refreshing.cancel()
             self._refreshing = None
@@ -160,11 +172,13 @@ class IbBroker:
         self._retired.clear()
         self._orders.clear()
         self._shown = None
+        self._all_open_orders = None
         if ib is not None:
+            _fail_questions(ib)
             await close(ib)
 
     def _attach(self, ib: IB) -> None:
-        """Hear the messages of this session. Each hook asks whether the session is still the present one."""
+        """Receive the messages of this session. Each hook checks whether the session is still the present one."""
 
         def tell(event: BrokerEvent) -> None:
             if self._ib is ib:
@@ -172,21 +186,48 @@ class IbBroker:
 
         wrapper, decoder = ib.wrapper, ib.client.decoder
         open_order, exec_details, position = wrapper.openOrder, wrapper.execDetails, wrapper.position
-        order_status = decoder.handlers[int(ORDER_STATUS)]
+        completed_order, order_status = wrapper.completedOrder, decoder.handlers[int(ORDER_STATUS)]
+        stream = Stream(ib, start=self._quotes_begin, end=self._quotes_end)
 
         def on_open_order(order_id: int, contract: Contract, order: Order, state: Any) -> None:
             open_order(order_id, contract, order, state)
-            if not order.whatIf:
-                self._order_shown(contract, order, state.status, tell)
+            if order.whatIf:
+                return
+            again = self._order_shown(contract, order, state.status, tell)
+            again()
+            if order.permId:
+                stream.repeat(("order", int(order.permId)), again)
+
+        def on_completed_order(contract: Contract, order: Order, state: Any) -> None:
+            completed_order(contract, order, state)
+            done = wrapper._results["completedOrders"][-1]
+
+            def again() -> None:
+                wrapper._results["completedOrders"].append(done)
+
+            stream.repeat(("completed", int(order.permId)), again)
 
         def on_order_status(fields: list[str]) -> None:
             order_status(fields)
-            order_id, status, remaining, perm_id, client_id = (fields[i] for i in (1, 2, 4, 6, 9))
-            if self._shown is not None and int(perm_id) in self._shown:
-                shown = self._shown[int(perm_id)]
-                self._shown[int(perm_id)] = _with(shown, status, number(remaining))
-            if int(client_id) == self.client_id and int(order_id) > 0 and int(perm_id):
-                tell(OrderHeard(int(order_id), int(perm_id), status, ""))
+            order_id, status, perm_id, client_id = int(fields[1]), fields[2], int(fields[6]), int(fields[9])
+            ours = client_id == self.client_id and order_id > 0 and perm_id
+            remaining, heard = number(fields[4]), OrderHeard(order_id, perm_id, status, "") if ours else None
+            # Before and after, as long as the order itself is the same.
+            known: tuple[OpenOrder, OpenOrder] | None = None
+
+            def again() -> None:
+                nonlocal known
+                shown = None if self._shown is None else self._shown.get(perm_id)
+                if self._shown is not None and shown is not None:
+                    if known is None or known[0] is not shown:
+                        known = shown, _with(shown, status, remaining)
+                    self._shown[perm_id] = known[1]
+                if heard is not None:
+                    tell(heard)
+
+            again()
+            if perm_id:
+                stream.repeat(("status", perm_id), again)
 
         def on_execution(request: int, contract: Contract, execution: Any) -> None:
             live = request not in wrapper._futures
@@ -198,9 +239,20 @@ class IbBroker:
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
             position(account, contract, quantity, average)
-            self._held[account, contract.conId] = number(quantity)
-            if "positions" not in wrapper._futures and kind_of(contract) is not None:
-                tell(PositionHeard(account, contract.conId, number(quantity)))
+            key, held = (account, contract.conId), number(quantity)
+            heard = None if kind_of(contract) is None else PositionHeard(*key, held)
+
+            def again() -> None:
+                self._held[key] = held
+                if "positions" not in wrapper._futures and heard is not None:
+                    tell(heard)
+
+            again()
+            if held:
+                listed = wrapper.positions[account][contract.conId]
+                stream.repeat(("position", *key), partial(_list_again, wrapper, listed, again))
+            else:
+                stream.forget(("position", *key))
 
         def on_error(request: int, code: int, text: str, contract: Contract | None) -> None:
             order_id = request if request in self._orders else 0
@@ -220,64 +272,90 @@ class IbBroker:
                 self._ib = None
                 self._hear(Disconnected(message or "the gateway closed the connection"))
 
-        # The decoder looks these up at each message.
-        vars(wrapper).update(openOrder=on_open_order, execDetails=on_execution, position=on_position)
+        # The decoder reads these at each message.
+        vars(wrapper).update(
+            openOrder=on_open_order, execDetails=on_execution, position=on_position, completedOrder=on_completed_order
+        )
         decoder.handlers[int(ORDER_STATUS)] = on_order_status
+        stream.attach()
         ib.errorEvent += on_error
         ib.commissionReportEvent += on_commission
         ib.client.conn.disconnected += on_closed
 
-    def _order_shown(self, contract: Contract, order: Order, status: str, tell: Callable[[BrokerEvent], None]) -> None:
+    def _order_shown(
+        self, contract: Contract, order: Order, status: str, tell: Callable[[BrokerEvent], None]
+    ) -> Callable[[], None]:
+        """What is to be done each time the broker shows this order in these words."""
         perm_id, order_id = int(order.permId), int(order.orderId)
-        if self._shown is not None and perm_id:
-            self._shown[perm_id] = OpenOrder(
-                order.account,
-                contract.conId,
-                side_of(order.action),
-                number(order.totalQuantity),
-                perm_id,
-                status,
-                order.orderRef,
-                int(order.clientId),
-                order_id,
-            )
-            self._shown_legs[perm_id] = ib_combos.legs_of(contract)
-        if int(order.clientId) == self.client_id and perm_id and order_id > 0:
-            self._orders.add(order_id)
-            tell(OrderHeard(order_id, perm_id, status, order.orderRef))
+        shown = OpenOrder(
+            order.account,
+            contract.conId,
+            side_of(order.action),
+            number(order.totalQuantity),
+            perm_id,
+            status,
+            order.orderRef,
+            int(order.clientId),
+            order_id,
+        )
+        legs = ib_combos.legs_of(contract)
+        ours = int(order.clientId) == self.client_id and perm_id and order_id > 0
+        heard = OrderHeard(order_id, perm_id, status, order.orderRef) if ours else None
+
+        def again() -> None:
+            if self._shown is not None and perm_id:
+                self._shown[perm_id] = shown
+                self._shown_legs[perm_id] = legs
+            if heard is not None:
+                self._orders.add(order_id)
+                tell(heard)
+
+        return again
+
+    def _quotes_begin(self) -> None:
+        self._together = []
+
+    def _quotes_end(self) -> None:
+        quotes, self._together = self._together or [], None
+        if self._ib is None:
+            return
+        if len(quotes) == 1:
+            self._hear(quotes[0])
+        elif quotes:
+            self._hear(QuotesHeard(tuple(quotes)))
 
     def _session(self) -> IB:
         if self._ib is None:
             raise BrokerError("there is no session")
         return self._ib
 
-    async def _ask(self, what: str, question: Callable[[IB], Awaitable[_T]], *, for_order: bool = False) -> _T:
-        """One question at a time. Raises BrokerError; a question without an answer ends the session."""
-        if for_order:
-            await self._pace.order_turn()
-        else:
-            await self._pace.turn()
-        async with self._asking:
-            ib = self._session()
-            try:
-                async with asyncio.timeout(self._answer_within):
-                    return await question(ib)
-            except TimeoutError as error:
-                why = f"{what}: not answered within {self._answer_within:g} s"
-                if self._ib is ib:
-                    await self.close()
-                    self._hear(Disconnected(why))
-                raise BrokerError(why) from error
-            except (RequestError, ConnectionError) as error:
-                raise BrokerError(f"{what}: {error}") from error
+    async def _ask(self, what: str, question: Callable[[IB], Awaitable[_T]]) -> _T:
+        """One question of a kind at a time. Raises BrokerError; a question without an answer ends the session."""
+        await self._pace.turn()
+        async with self._asking[what]:
+            return await self._answer(what, question)
+
+    async def _answer(self, what: str, question: Callable[[IB], Awaitable[_T]]) -> _T:
+        ib = self._session()
+        try:
+            async with asyncio.timeout(self._answer_within):
+                return await question(ib)
+        except TimeoutError as error:
+            why = f"{what}: not answered within {self._answer_within:g} s"
+            if self._ib is ib:
+                await self.close()
+                self._hear(Disconnected(why))
+            raise BrokerError(why) from error
+        except (RequestError, ConnectionError) as error:
+            raise BrokerError(f"{what}: {error}") from error
 
     # ----- what is asked
 
     async def positions(self) -> tuple[Position, ...]:
         held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
-        for left_out in {p.contract.localSymbol for p in held if kind_of(p.contract) is None}:
-            _log.warning("%s is neither stock, option nor future: it is not guarded", left_out)
+        left_out = (p for p in held if kind_of(p.contract) is None)
+        self._hear(LeftOutHeard(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
         await self._details([contract for contract in contracts if self._book.lacks(contract)])
         old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
         if old and self._refreshing is None:
@@ -287,7 +365,7 @@ class IbBroker:
                 p.account,
                 self._book.instrument(p.contract),
                 number(p.position),
-                abs(number(p.avgCost)) / per_unit(p.contract),
+                _average(p.contract, number(p.avgCost)),
             )
             for p in held
             if kind_of(p.contract) is not None
@@ -322,7 +400,7 @@ class IbBroker:
             self._book.rules[rule] = steps or ()
 
     async def _refresh(self, ib: IB, contracts: list[Contract]) -> None:
-        """Ask again for the details of contracts of which enough is known to go on meanwhile."""
+        """Request again the details of contracts whose known details are sufficient in the meantime."""
         try:
             for first in range(0, len(contracts), REFRESHED_AT_ONCE):
                 await self._details(contracts[first : first + REFRESHED_AT_ONCE])
@@ -336,7 +414,20 @@ class IbBroker:
                 self._refreshing = None
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
-        return await self._ask("open orders", self._open_orders)
+        await self._pace.room()
+        return await self._next_open_orders()
+
+    async def _next_open_orders(self) -> tuple[OpenOrder, ...]:
+        """From an answer to a question that is not sent yet."""
+        if self._all_open_orders is None:
+            raise BrokerError("there is no session")
+        return await self._all_open_orders.answer()
+
+    async def _ask_for_open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
+        if self._ib is not ib:
+            raise BrokerError("open orders: the session is over")
+        self._pace.note()
+        return await self._answer("open orders", self._open_orders)
 
     async def _open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
         """From the messages of this answer alone; ib_insync's own books have its own conclusions in them."""
@@ -361,14 +452,17 @@ class IbBroker:
         return tuple(execution for execution in found if execution is not None)
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        """Positions are a subscription, and one socket keeps the order of what is said: all that the gateway had to
-        say about the position before it answered with the open orders has been read when that answer is there."""
+        """Positions are a subscription, and one socket preserves the order of its messages: everything that the gateway
+        had to report about the position before it answered with the open orders has been read when that answer arrives.
+        One answer serves all requests that arrive before its question is sent."""
         time = self._clock.now()
-        orders = await self._ask("open orders", self._open_orders, for_order=True)
+        await self._pace.order_turn()
+        orders = await self._next_open_orders()
         return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
 
     async def account_values(self) -> tuple[AccountValues, ...]:
-        """Beside all other questions: an order must not wait for it, and its number tells its answer from others."""
+        """Apart from all other questions: an order must not wait for it, and its number distinguishes its answer from
+        others."""
         await self._pace.turn()
         self._pace.note()
         return await ask_values(self._session(), self._clock.now(), self._answer_within)
@@ -381,7 +475,8 @@ class IbBroker:
 
     async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
         time = self._clock.now()
-        orders = await self._ask("open orders", self._open_orders, for_order=True)
+        await self._pace.order_turn()
+        orders = await self._next_open_orders()
         return {con_id: Reread(time, self._held.get((account, con_id), Decimal(0)), orders) for con_id in con_ids}
 
     async def ping(self) -> None:
@@ -462,12 +557,17 @@ class IbBroker:
 
     def _ticked(self, ib: IB, con_id: int, ticker: Ticker) -> None:
         if con_id in self._renewing:
-            if math.isnan(ticker.bid) or math.isnan(ticker.ask):
+            # A tick of the subscription that is about to be replaced proves nothing.
+            if con_id in self._to_watch or math.isnan(ticker.bid) or math.isnan(ticker.ask):
                 return
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
             live, magnifier = ticker.marketDataType == LIVE, self._book.magnifier(con_id)
-            self._hear(QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier)))
+            heard = QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier))
+            if self._together is None:
+                self._hear(heard)
+            else:
+                self._together.append(heard)
 
     # ----- orders
 
@@ -500,7 +600,8 @@ class IbBroker:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        ib.placeOrder(contract, made)
+        # Not over IB.placeOrder: its books are not used, and they cost more than the order. They start with openOrder.
+        ib.client.placeOrder(order.order_id, contract, made)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     def send_combo(
         self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
@@ -532,9 +633,58 @@ class IbBroker:
         self._pace.note()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        self._session()
+        if order.client_id == self.client_id:
+            raise BrokerError(f"order {order.order_id} is one of this client")
+        # A new session of client 0 is shown the orders that were entered by hand, with ids to cancel them by.
+        result, ib = await connect(self._target, order.client_id, timeout=self._answer_within)
+        if ib is None:
+            cause = "no session" if result.cause is None else result.cause.text
+            raise BrokerError(f"no session as client {order.client_id}: {cause} ({result.detail})")
+        try:
+            shown = (trade.order for trade in ib.openTrades() if trade.order.permId == order.perm_id)
+            found = next((one for one in shown if one.orderId and one.clientId == order.client_id), None)
+            if found is None:
+                raise BrokerError(f"the gateway shows client {order.client_id} no order with permId {order.perm_id}")
+            ib.client.cancelOrder(found.orderId, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+            try:
+                # The gateway answers in order: it has read the cancel when it answers.
+                async with asyncio.timeout(self._answer_within):
+                    await ib.reqCurrentTimeAsync()
+            except (TimeoutError, RequestError, ConnectionError) as error:
+                _log.warning("the cancel of order %s is not confirmed: %s", order.perm_id, error or "no answer")
+        finally:
+            await close(ib)
+
 
 async def _market_rule(rule: int, ib: IB) -> Any:
     return await ib.reqMarketRuleAsync(rule)
+
+
+def _fail_questions(ib: IB) -> None:
+    """Pending questions of a session that is being closed will not be answered; ib_insync leaves them open."""
+    for future in list(ib.wrapper._futures.values()):
+        if not future.done():
+            future.set_exception(ConnectionError("the session is over"))
+
+
+def _list_again(wrapper: Any, held: object, again: Callable[[], None]) -> None:
+    """A position that is the same as before: it is a part of the answer if positions were asked for."""
+    results = wrapper._results.get("positions")
+    if results is not None:
+        results.append(held)
+    again()
+
+
+def _average(contract: Contract, cost: Decimal) -> Decimal:
+    """Per unit. Only a future's may be below 0."""
+    return (cost if contract.secType == Kind.FUTURE.value else abs(cost)) / per_unit(contract)
+
+
+def _left_out(account: str, contract: Contract, quantity: Decimal) -> LeftOut:
+    label = contract.localSymbol or contract.symbol or f"contract {contract.conId}"
+    return LeftOut(account, contract.conId, label, contract.secType, quantity, contract.currency)
 
 
 def _nobody(_event: BrokerEvent) -> None:

@@ -1,4 +1,4 @@
-"""Keeps below IB's 50 messages a second: what is over them is refused, and that may be an order."""
+"""Stays below IB's 50 messages a second: messages above the limit are rejected, and one of them may be an order."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ import asyncio
 from collections import deque
 
 QUESTIONS = 30
-"""So many messages in a second, and a question waits: the rest is left for orders and cancels."""
+"""From this number of messages in a second on, a question waits: the rest is reserved for orders and cancels."""
 ORDERS = 44
-"""So many, and even an order waits, before its last look at the books."""
+"""From this number on even an order waits, before its last check of the books."""
 
 
 class Pace:
-    """The messages of the last second. Whoever has something to say takes a turn first."""
+    """The messages of the last second. Every sender takes a turn first."""
 
     def __init__(self) -> None:
         self._sent: deque[float] = deque()
 
     async def turn(self) -> None:
         """For a question."""
-        await self._room(QUESTIONS)
+        await self.room()
         self.note()
 
+    async def room(self) -> None:
+        """Until a question may leave; it counts when it does, as several may share one."""
+        await self._room(QUESTIONS)
+
     async def order_turn(self) -> None:
-        """For the look at the books and the order that follows it."""
+        """For an order, before the check of the books that precedes it. The question of that check, which several
+        orders may share, counts when it is sent."""
         await self._room(ORDERS - 1)
-        self.note()
         self.note()
 
     def note(self) -> None:

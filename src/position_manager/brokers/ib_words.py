@@ -9,9 +9,12 @@ from decimal import Decimal
 from typing import Any
 
 from ib_connection.ib_library import UNSET_DOUBLE, UNSET_INTEGER, Contract, Ticker, Trade
-from position_manager.model import ZERO, Quote
+from position_manager.model import ZERO, Kind, Quote
 from position_manager.orders.evidence import CompletedOrder, Execution
 from position_manager.orders.intents import Fill, Side
+
+NO_PRICE = -1
+"""What IB gives in place of a price that there is not."""
 
 
 def number(value: float | str) -> Decimal:
@@ -32,11 +35,13 @@ def execution_of(contract: Contract, told: Any, magnifier: int) -> Execution | N
         return None
     time = told.time if told.time.tzinfo is not None else told.time.replace(tzinfo=UTC)
     fill = Fill(told.execId, number(told.shares), in_currency(number(told.price), magnifier), time)
-    return Execution(told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef)
+    return Execution(
+        told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef, int(told.clientId)
+    )
 
 
 def completed_of(trade: Trade) -> CompletedOrder:
-    """A completed order; what was filled is not told if IB leaves it out."""
+    """A completed order; the filled quantity is unknown if IB leaves it out."""
     order = trade.order
     filled = order.filledQuantity
     known = filled is not None and filled not in (UNSET_DOUBLE, UNSET_INTEGER)
@@ -66,22 +71,28 @@ def quote_of(ticker: Ticker, now: datetime, *, live: bool, magnifier: int) -> Qu
 
 def _as_quoted(ticker: Ticker, now: datetime, *, live: bool) -> Quote:
     greeks = ticker.modelGreeks
+    negative = ticker.contract is not None and ticker.contract.secType == Kind.FUTURE.value
     return Quote(
         time=now,
-        bid=_price(ticker.bid, zero=True),
-        ask=_price(ticker.ask, zero=False),
-        last=_price(ticker.last, zero=False),
+        bid=_price(ticker.bid, ticker.bidSize, zero=True, negative=negative),
+        ask=_price(ticker.ask, ticker.askSize, zero=negative, negative=negative),
+        last=_price(ticker.last, ticker.lastSize, zero=negative, negative=negative),
         bid_size=_size(ticker.bidSize),
         ask_size=_size(ticker.askSize),
         live=live,
         halted=ticker.halted > 0,
         delta=None if greeks is None else greeks.delta,
-        underlying=None if greeks is None or not greeks.undPrice else _price(greeks.undPrice, zero=False),
+        underlying=None
+        if greeks is None or not greeks.undPrice
+        else _price(greeks.undPrice, 1, zero=False, negative=False),
     )
 
 
-def _price(value: float, *, zero: bool) -> Decimal | None:
-    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+def _price(value: float, size: float, *, zero: bool, negative: bool) -> Decimal | None:
+    """A price that was quoted. ``negative``: for what may trade below 0, where -1 without a size is none."""
+    if math.isnan(value) or (value == 0 and not zero):
+        return None
+    if value < 0 and (not negative or (value == NO_PRICE and not size > 0)):
         return None
     return number(value)
 

@@ -1,5 +1,5 @@
-"""What the parts of the engine share: the session, the journal, the names of things, and what must be told or waited
-for. It decides nothing."""
+"""What the parts of the engine share: the session, the journal, the names of things, pending notifications and waits.
+It decides nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from position_manager.clock import Clock
 from position_manager.config import Config
 from position_manager.engine.connection_state import Connection
 from position_manager.engine.halt import Halt, Halts
+from position_manager.engine.rivals import Rivals
 from position_manager.journal.journal import Journal, JournalError, Lock
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Snapshot
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Desk:
     """The present state of one process. ``tell`` must not block for long.
 
-    ``connection`` is how the link stands, ``seen`` the last full sync, ``busy`` the holdings for which an order is on
+    ``connection`` is the state of the link, ``seen`` the last full sync, ``busy`` the holdings for which an order is on
     its way to the socket, ``fault`` why the journal cannot be written (None if it can).
     """
 
@@ -52,6 +53,8 @@ class Desk:
         self.opened: Journal | None = None
         self.accounts: tuple[str, ...] = ()
         self.halted: tuple[Halt, ...] = ()
+        self.rivals: Rivals | None = None
+        """What was seen of other managers; None before the first session, and in a mode that sends nothing."""
         self.locks: dict[Key, Lock] = {}
         self.instruments: dict[int, Instrument] = {}
         self.seen = Snapshot(clock.now())
@@ -74,6 +77,11 @@ class Desk:
         """Whether the connection may send."""
         return self.connection.may_send
 
+    def read_halts(self) -> tuple[Halt, ...]:
+        """All that stops sending at this moment, another manager included."""
+        rival = None if self.rivals is None else self.rivals.halt(self.clock.now())
+        return (*self.halts.read(), *(() if rival is None else (rival,)))
+
     @property
     def journal(self) -> Journal:
         """Raises RuntimeError before the first session."""
@@ -89,7 +97,7 @@ class Desk:
         self.wake.set()
 
     def advance_by(self, at: datetime) -> None:
-        """Look at the decisions to close at ``at``, or before."""
+        """Check the decisions to close at ``at``, or before."""
         if self.advance_at is None or at < self.advance_at:
             self.advance_at = at
         self.wake.set()
@@ -110,7 +118,7 @@ class Desk:
         self.wake.set()
 
     async def end(self) -> None:
-        """Give up all work that is under way."""
+        """Cancel all work in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,25 +131,25 @@ class Desk:
             self.fault = str(error)
             self.say(self.author.journal_fault(self.fault))
 
-    # ----- people
+    # ----- notifications
 
     @property
     def author(self) -> Author:
         return Author(self.config.mode.value, self.clock.now())
 
     def say(self, message: Message) -> None:
-        """Tell people, after what is urgent is done."""
+        """Notify people, after urgent work is done."""
         _log.info("%s%s", message.title, "".join(f" | {line}" for line in message.lines))
         self._messages.append(message)
         self.wake.set()
 
     def flush(self) -> None:
-        """Hand over what is to be told. It costs writes to a disk, so an order under way goes first."""
+        """Deliver the pending notifications. This writes to disk, so an order in progress goes first."""
         messages, self._messages = self._messages, []
         for message in messages:
             try:
                 self._tell(message)
-            except Exception:  # whatever it is: that people cannot be told must not end what guards their positions
+            except Exception:  # whatever it is: a failed notification must not end the guarding of positions
                 _log.exception("could not be told: %s", message.title)
 
     # ----- names
@@ -150,7 +158,7 @@ class Desk:
         self.locks = {(lock.account, lock.con_id): lock for lock in self.journal.locks()}
 
     def label(self, con_id: int) -> str:
-        """A contract as people say it."""
+        """The readable name of a contract."""
         instrument = self.instruments.get(con_id)
         return f"contract {con_id}" if instrument is None else instrument.label
 

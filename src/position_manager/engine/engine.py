@@ -1,8 +1,8 @@
-"""The engine: what the broker says and what the clock shows becomes rules looked at, orders sent, and people told.
+"""The engine: evaluates rules on broker events and clock times, sends orders, and notifies people.
 
-One loop, one thread. Events of the broker are handled at once, in the order in which they come; what needs an answer
-of the broker (a session, a full sync, the look just before sending) runs as a task beside. All that must outlast the
-process is in the journal before it takes effect.
+One loop, one thread. Broker events are handled immediately, in the order in which they arrive; whatever needs an answer
+from the broker (a session, a full sync, the check just before sending) runs in a concurrent task. All that must outlast
+the process is in the journal before it takes effect.
 
 The same engine runs in every mode; only the broker behind it and the gate for the mode differ.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from host_service import gateway_login
+from ib_connection.accounts import masked, masked_list
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
 from position_manager.account.assignment_watch import AssignmentWatch
@@ -32,18 +33,22 @@ from position_manager.brokers.broker import (
     DetailsHeard,
     Disconnected,
     ExecutionHeard,
+    LeftOutHeard,
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
 )
 from position_manager.clock import Clock
 from position_manager.config import Config, Mode
 from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halts, is_read_only_halt
+from position_manager.engine.halt import Halt, Halts, is_read_only_halt
+from position_manager.engine.left_out import LeftOuts
+from position_manager.engine.rivals import Rivals
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position
+from position_manager.model import Instrument, Position, Quote, Right
 from position_manager.orders import evidence
 from position_manager.orders.closer import Closer
 from position_manager.orders.disaster_stops import DisasterStops
@@ -61,6 +66,7 @@ from position_manager.orders.reconcile import (
     Sync,
     quantities,
     reconcile,
+    restore_expired,
 )
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Blind, Close, Hold
@@ -78,21 +84,23 @@ SYNC_AGAIN = timedelta(seconds=5)
 """After a full sync that failed."""
 LONGEST_SYNC_PAUSE = timedelta(seconds=20)
 QUOTES_AGAIN = timedelta(seconds=30)
-"""So often the quotes of a contract are asked for again while it has none that are live."""
+"""How often the quotes of a contract are requested again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
-"""So long a unit may be unprotected in trading hours before a person is told."""
+"""How long a unit may be unprotected in trading hours before a person is notified."""
 PROBE_EVERY = timedelta(seconds=30)
-"""So often a lost link is probed."""
+"""How often a lost link is probed."""
+KEEP_SYNC_EVERY = timedelta(minutes=10)
+LAST_SYNC = "last sync"
 KEEP_WITHIN = timedelta(seconds=0.2)
-"""A trailing stop that has moved is written down within this time."""
+"""A trailing stop that has moved is stored within this time."""
 QUIET_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
 )
-"""Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
+"""Causes of being unprotected that are reported elsewhere, or that are in the nature of markets."""
 FRESH_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
 )
-"""Causes of being unprotected that say nothing about quotes."""
+"""Causes of being unprotected that give no information about quotes."""
 UNSEEN = frozenset(
     {
         BlindCause.MARKET_CLOSED,
@@ -102,14 +110,14 @@ UNSEEN = frozenset(
         BlindCause.WIDE_SPREAD,
     }
 )
-"""Causes for which nobody knows at what price a unit trades."""
+"""Causes for which the current price of a unit is unknown."""
 SLICE = 10
-"""So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
+"""How many units are evaluated in a row before broker events are handled again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
 
 
 class Engine:
-    """Guards the positions of one session's accounts until it is told to stop."""
+    """Guards the positions of one session's accounts until it is stopped."""
 
     def __init__(
         self,
@@ -123,15 +131,18 @@ class Engine:
         halts: Halts,
         jitter: Callable[[], float],
         on_loop: Callable[[], None] = lambda: None,
+        claim: Callable[[Iterable[str]], str] = lambda _accounts: "",
         patience: evidence.Patience = PATIENCE,
         link_patience: link.Patience | None = None,
     ) -> None:
         """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
-        Without a ``link_patience`` the configuration says when the gateway restarts."""
+        ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
+        Without a ``link_patience`` the gateway's restart time is read from the configuration."""
         now, halted = clock.now(), halts.record.read()
+        gateway = config.gateway
         link_patience = link_patience or link.patience_with_restart(
-            config.gateway.restart_time, ZoneInfo(config.gateway.restart_timezone)
+            gateway.restart_time, ZoneInfo(gateway.restart_timezone), gateway.cold_restart_time
         )
         self._period = min(timedelta(seconds=5), config.quotes.max_age / 2)
         self.desk = Desk(
@@ -153,15 +164,24 @@ class Engine:
         self.since = now
         self.why = "starting"
         self.last_sync: datetime | None = None
+        self._synced_from: datetime | None = None
+        """When the last successful full sync started, across restarts too."""
+        self._synced_kept: datetime | None = None
+        self._same_session = False
         self.losses = 0
+        self.new_accounts: tuple[str, ...] = ()
+        """Accounts of the session that are not accepted yet: nothing in them is guarded."""
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
         self._on_loop = on_loop
+        self._claim = claim
+        self._rival: Halt | None = None
         self._patience = patience
         self._link_patience = link_patience
         self._searches = Searches()
         self._syncing = False
+        self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
         self._pushed: dict[Key, Decimal] = {}
         self._absent: set[Key] = set()
         """Holdings that the last list of positions lacked without an explanation."""
@@ -178,7 +198,7 @@ class Engine:
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: dict[str, set[str]] = {}
-        """By unit, the causes that people know of."""
+        """By unit, the causes that were reported."""
         self._unwritten_halt: str | None = None
         self._probed: set[int] = set()
         self._probe_at: datetime | None = None
@@ -220,8 +240,8 @@ class Engine:
         return self.closer.close(what, by=by, limit=limit)
 
     def release(self, what: str, *, by: str) -> str:
-        """A person has looked: locks of a contract end, and a decision to close it is withdrawn. The position counts
-        as it is shown now. Raises RefusedError."""
+        """A person has checked the position: locks of a contract end, and a decision to close it is withdrawn. The
+        position counts as it is shown now. Raises RefusedError."""
         desk = self.desk
         if not self.ready:
             raise RefusedError(f"The connection is {desk.connection.phase}: the position cannot be read. {self.why}")
@@ -276,7 +296,7 @@ class Engine:
                     "Correct the rule and reload, then release it; or close it by hand after the release."
                 )
             if isinstance(verdict, Blind) and verdict.cause in UNSEEN and grew and rules.name_prices:
-                # At night nobody can tell whether that price is of before a split; the opening would sell it all.
+                # At night it is unknown whether that price is of before a split; the opening would sell it all.
                 raise RefusedError(
                     f"{unit.name} is now {held.quantity}, a rule of it names a price, and that cannot be compared "
                     f"with the market now: {verdict.text}. Release it when it is quoted, or take the price out of "
@@ -286,8 +306,8 @@ class Engine:
     # ----- the loop
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Guard until ``stop`` is set. Raises JournalError if the journal is not for this session, and what else no
-        further attempt can mend."""
+        """Guard until ``stop`` is set. Raises JournalError if the journal is not for this session, and any error that
+        no further attempt can resolve."""
         desk = self.desk
         watching = asyncio.create_task(self._forward(stop))
         try:
@@ -317,6 +337,7 @@ class Engine:
         desk, left = self.desk, 0
         if desk.opened is not None:
             try:
+                self.closer.write_decided()
                 left = len(desk.journal.open_intents())
                 desk.guard.keep(desk.journal)
             except JournalError as error:
@@ -328,9 +349,10 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        # While an order is being sent nothing is kept; its end wakes the loop.
+        # While an order is being sent nothing is stored; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
-        others = (sync_at, self._connect_at, desk.advance_at, keep_at)
+        write_at = self.closer.write_due if desk.fault is None else None
+        others = (sync_at, self._connect_at, desk.advance_at, keep_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
@@ -351,6 +373,8 @@ class Engine:
             if now >= self._cycle_at or self._cycle_at - now > self._period:
                 self._cycle_at = now + self._period
                 self._cycle(now)
+            if desk.fault is None:
+                self.closer.write_in_time(now)
             self._keep_moved(now)
             self._go_on()
         except JournalError as error:
@@ -376,6 +400,8 @@ class Engine:
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
         self._forget_far_times(now)
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), now)
         self._read_halts()
         self._hear(link.Tick())
         self._ask_for_the_login()
@@ -396,7 +422,7 @@ class Engine:
         self._begin_loop()
 
     def _begin_loop(self) -> None:
-        """Look at all that is guarded, a slice at a time; after the loop that is under way, if there is one."""
+        """Evaluate all that is guarded, a slice at a time; after the current loop, if one is running."""
         if self._loop is None:
             self._loop = self._whole_loop()
         else:
@@ -404,7 +430,7 @@ class Engine:
         self.desk.wake.set()
 
     def _go_on(self) -> None:
-        """The next slice of the loop that is under way: a small one while an order is on its way to the socket."""
+        """The next slice of the current loop: a small one while an order is on its way to the socket."""
         loop = self._loop
         if loop is None:
             return
@@ -419,8 +445,8 @@ class Engine:
             self.desk.wake.set()
 
     def _whole_loop(self) -> Iterator[bool]:
-        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone. Each step tells
-        whether it has taken long enough for the broker to be heard before the next one."""
+        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone. Each step
+        reports whether it has taken so long that broker events must be handled before the next one."""
         desk = self.desk
         for unit in desk.guard.units:
             if desk.guard.guards(unit):
@@ -462,6 +488,7 @@ class Engine:
         if desk.fault is None:
             return
         desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
+        self.closer.write_decided()
         desk.fault = None
         self._searches.clear()
         self.orders.out_of_sight("the journal could not be written")
@@ -500,6 +527,7 @@ class Engine:
                 self._renewed.clear()
                 desk.broker.watch(self._watched(), anew=True)
             case link.OrdersOutOfSight():
+                self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
                 self.orders.out_of_sight(action.why)
@@ -544,7 +572,7 @@ class Engine:
         desk.wake.set()
 
     def _ask_for_the_login(self) -> None:
-        """While the gateway is away: whether it waits for a person."""
+        """While the gateway is away: whether it waits for manual action."""
         file = self.desk.config.gateway.login_file
         if file is None or self.ready or self.desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST):
             return
@@ -584,18 +612,37 @@ class Engine:
         desk = self.desk
         if self._unwritten_halt is not None:
             self._write_halt(self._unwritten_halt)
-        halts = desk.halts.read()
-        if halts and not desk.halted:
+        halts, rival = desk.halts.read(), self._rival_now()
+        before = desk.halted[: len(desk.halted) - (self._rival is not None)]
+        if halts and not before:
             desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
-        elif desk.halted and not halts:
+        elif before and not halts:
             desk.say(desk.author.resumed())
-        desk.halted = halts
+        self._note_rival(rival)
+        desk.halted = (*halts, *(() if rival is None else (rival,)))
         ended = desk.halts.record.read() is None and self._unwritten_halt is None
         if desk.connection.halted is not None and ended:
             self._hear(link.Resumed())
 
+    def _rival_now(self) -> Halt | None:
+        return None if self.desk.rivals is None else self.desk.rivals.halt(self.desk.clock.now())
+
+    def _note_rival(self, rival: Halt | None) -> None:
+        """Report another manager once, and that it is gone."""
+        desk, before = self.desk, self._rival
+        self._rival = rival
+        if rival is not None and before is None:
+            desk.say(desk.author.rival(rival.reason, rival.remedy))
+            if not desk.journal.empty:
+                # Positions held when a journal is new are not a change; an event in it would turn them into one.
+                desk.journal.append("another manager", "", 0, {"why": rival.reason})
+        elif before is not None and rival is None:
+            desk.say(desk.author.rival_gone())
+            desk.sync_soon()
+            desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
+
     async def _connect(self) -> None:
-        """Attempts until one succeeds; what comes after the last one is the connection's to say."""
+        """Attempts until one succeeds; the connection decides what follows a failed one."""
         desk = self.desk
         if not self._greeted:
             self._greeted = True
@@ -617,16 +664,24 @@ class Engine:
                     await desk.clock.wait(asyncio.Event(), ATTEMPT_DELAY)
                 continue
             _log.info("Successfully connected to %s (client_id=%s)", where, client_id)
-            self._begin_session(session.accounts)
+            try:
+                self._begin_session(session.accounts)
+            except JournalError as error:
+                if desk.opened is None:
+                    raise
+                # A session that started only in part guards nothing: the next one starts from scratch.
+                desk.journal_failed(error)
+                await desk.broker.close()
+                self._hear(link.SocketDown(str(error)))
             return
         self._hear(link.SocketDown(self.why))
 
     def _begin_session(self, accounts: tuple[str, ...]) -> None:
         desk = self.desk
         wanted = desk.config.accounts
-        desk.accounts = tuple(account for account in accounts if not wanted or account in wanted)
+        shown = tuple(account for account in accounts if not wanted or account in wanted)
         if desk.opened is None:
-            journal = self._open_journal(frozenset(desk.accounts))
+            journal = self._open_journal(frozenset(shown))
             try:
                 journal.recover()
                 desk.guard.restore(journal)
@@ -634,20 +689,59 @@ class Engine:
                 self.accounts.restore(journal)
                 self.cooldowns.restore(journal)
                 self.assignments.restore(journal)
+                self._synced_from = _last_sync(journal)
+                self._searches.expired.update(restore_expired(journal.memory()))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
                 raise
             desk.opened = journal
+            if desk.config.mode.sends:
+                desk.rivals = Rivals(
+                    desk.broker.client_id, lambda ref: journal.intent_of_ref(ref) is not None, journal.created
+                )
             desk.broker.know(desk.instruments.values())
             desk.read_locks()
-        elif desk.journal.stamp.accounts != frozenset(desk.accounts):
-            raise RefusedError("The session has other accounts than the one before it; restart the position manager.")
+        elif not desk.journal.stamp.accounts <= frozenset(shown):
+            raise RefusedError("The session lacks accounts that the one before it had; restart the position manager.")
+        self._admit(shown)
+        if desk.rivals is not None:
+            desk.rivals.see_on_host(self._claim(desk.accounts), desk.clock.now())
+            self._read_halts()
+        self._same_session = False
         self._delay = timedelta(seconds=1)
         desk.guard.forget_quotes()
         self._renewed.clear()
         self._hear(link.SocketUp())
         self._hear(link.SessionVerified())
+
+    def _admit(self, shown: tuple[str, ...]) -> None:
+        """Guard the accounts that the journal knows and those that the configuration names. Any other is new: it is
+        reported, and not touched before a person accepts it."""
+        desk = self.desk
+        config, known = desk.config, desk.journal.stamp.accounts
+        new = [account for account in shown if account not in known]
+        named = [account for account in new if account in (*config.accounts, *config.expected_accounts)]
+        if named:
+            desk.journal.accept(named, "the configuration")
+        self.new_accounts = tuple(account for account in new if account not in named)
+        desk.accounts = tuple(account for account in shown if account not in self.new_accounts)
+        for account in self.new_accounts:
+            desk.say(desk.author.new_account(account))
+
+    def accept_account(self, account: str, *, by: str) -> str:
+        """A person has decided that a new account is guarded too; what is done, as a sentence. Raises RefusedError."""
+        desk = self.desk
+        found = [new for new in self.new_accounts if account in (new, masked(new))]
+        if len(found) != 1:
+            waiting = f"these wait: {masked_list(self.new_accounts)}" if self.new_accounts else "none waits"
+            raise RefusedError(f"{masked(account)} is no new account of this session; {waiting}.")
+        desk.journal.accept(found, by)
+        self.new_accounts = tuple(new for new in self.new_accounts if new not in found)
+        desk.accounts = (*desk.accounts, *found)
+        desk.say(desk.author.account_accepted(found[0], by))
+        desk.sync_soon()
+        return f"{masked(found[0])} is guarded from the next sync on, by the same rules."
 
     # ----- a full sync
 
@@ -687,6 +781,8 @@ class Engine:
             self._found(finding)
         now = desk.clock.now()
         self.last_sync = now
+        self._same_session, self._synced_from = True, began
+        self._keep_sync(began)
         self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
         self._ask_again(now)
         if not self._connected_told:
@@ -703,28 +799,49 @@ class Engine:
         kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
         desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
-        today = desk.clock.now().astimezone(desk.config.hours.zone).date()
         client_id = desk.broker.client_id if desk.config.mode.sends else None
+        if desk.rivals is not None:
+            desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
+            self._read_halts()
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
-            desk.seen, desk.instruments, guarded, self._patience, today, client_id, averages=averages, flat=self._flat
+            *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
+            unbroken=self._nothing_is_missing(desk.seen.time),
+            averages=averages,
+            flat=self._flat,
         )
         found = reconcile(desk.journal, sync, self._searches)
         desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
         shown = [position for position in positions if position.account in guarded]
         desk.guard.hold([*shown, *self._only_absent(shown)])
         for key, quantity in self._pushed.items():
-            # Told after the sync has begun: the positions of the sync may be older.
+            # Reported after the sync started: the positions of the sync may be older.
             desk.guard.push(*key, quantity)
         self.closer.withdraw_past()
         desk.broker.watch(self._watched())
         desk.read_locks()
         return found
 
+    def _nothing_is_missing(self, now: datetime) -> bool:
+        """Whether all executions since the last full sync are reported: within one session a position that was flat in
+        between was pushed, and otherwise no midnight may lie between the two, wherever IB's day starts."""
+        last, config = self._synced_from, self.desk.config
+        if last is None or now < last:
+            return False
+        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
+        return same_day or (self._same_session and self.ready)
+
+    def _keep_sync(self, began: datetime) -> None:
+        """Store the time of the last sync now and then: an older value is only more conservative."""
+        if self._synced_kept is None or abs(began - self._synced_kept) >= KEEP_SYNC_EVERY:
+            self._synced_kept = began
+            self.desk.journal.remember("", 0, LAST_SYNC, began.isoformat())
+
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
-        """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
-        from one absence. Until it is explained its rules and what they remember go on; nothing is sent for it, as the
-        position is read again before an order. With an order under way the list counts: the order could open one."""
+        """What is held according to the journal, and is only missing from one list of positions: nothing is concluded
+        from one absence. Until it is explained, its rules and their memory continue; nothing is sent for it, as the
+        position is read again before an order. With an order in progress the list counts: the order could open one."""
         journal = self.desk.journal
         listed = {position.key for position in shown}
         self._absent = {
@@ -747,8 +864,11 @@ class Engine:
                 if not first and quantity:
                     desk.say(author.seen(desk.label(con_id), account, quantity))
                     self.accounts.moved(account, con_id, Decimal(0), quantity)
-            case HoldingMoved((account, con_id), held, quantity, cause):
-                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause))
+            case HoldingMoved((account, con_id), held, quantity, cause, crossed):
+                if crossed:
+                    desk.say(author.crossed(desk.label(con_id), account, quantity))
+                evidence_lines = self._of_the_expiry(con_id, held, cause)
+                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
                 self.accounts.moved(account, con_id, held, quantity)
                 if quantity:
                     self.closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
@@ -757,6 +877,27 @@ class Engine:
             case Stray((_, con_id), order_id, ref):
                 desk.say(author.stray(desk.label(con_id), ref))
                 self.orders.cancel_stray(order_id)
+
+    def _of_the_expiry(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:
+        """What is known of how an option ended."""
+        desk = self.desk
+        instrument, quote = desk.instruments.get(con_id), desk.guard.quotes.get(con_id)
+        if instrument is None or not instrument.is_option:
+            return ()
+        if cause is evidence.Cause.ASSIGNMENT:
+            return (f"It was {'assigned' if held < 0 else 'exercised'}: the underlying changed by what it delivers.",)
+        if cause is not evidence.Cause.EXPIRY:
+            return ()
+        lines = ["The underlying has not changed: nothing was delivered so far."]
+        if quote is not None and quote.underlying is not None and instrument.right is not None:
+            inside = (quote.underlying - instrument.strike) * (1 if instrument.right is Right.CALL else -1)
+            where = "in" if inside > 0 else "out of"
+            lines.append(f"At its last quote it was {abs(inside)} {where} the money (underlying {quote.underlying}).")
+        lines.append(
+            f"If it is {'assigned' if held < 0 else 'exercised'}, what it delivers comes in the night after, and is "
+            "explained by it then."
+        )
+        return tuple(lines)
 
     def _ask_again(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""
@@ -768,7 +909,7 @@ class Engine:
             desk.sync_at = now + self._sync_pause
             self._sync_pause = min(LONGEST_SYNC_PAUSE, 2 * self._sync_pause)
 
-    # ----- what the broker says
+    # ----- broker events
 
     def hear(self, event: BrokerEvent) -> None:
         """An event of the broker. What a failing journal could not take is asked for again later."""
@@ -776,26 +917,43 @@ class Engine:
             self._heard(event)
         except JournalError as error:
             self.desk.journal_failed(error)
-        except Exception as error:  # whatever it is: an engine that misses what the broker says must not go on
+        except Exception as error:  # whatever it is: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
+
+    def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
+        """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
+        for heard in quotes:
+            try:
+                self._quote_heard(heard.con_id, heard.quote)
+            except JournalError as error:
+                # The others are evaluated regardless.
+                self.desk.journal_failed(error)
+        for heard in quotes:
+            self.closer.quoted(heard.con_id)
+
+    def _quote_heard(self, con_id: int, quote: Quote) -> None:
+        desk, now = self.desk, self.desk.clock.now()
+        desk.guard.hear(con_id, quote)
+        if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+            self._probed.clear()
+            self._hear(link.ServersAnswer())
+        if quote.live and str(con_id) in desk.connection.suspended:
+            self._hear(link.LiveAgain(str(con_id)))
+        for unit in desk.guard.units_of(con_id):
+            self._look(unit, now)
+        if desk.guard.moved and self._keep_at is None:
+            desk.wake.set()
 
     def _heard(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
         match event:
             case QuoteHeard(con_id, quote):
-                desk.guard.hear(con_id, quote)
-                if desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
-                    self._probed.clear()
-                    self._hear(link.ServersAnswer())
-                if quote.live and str(con_id) in desk.connection.suspended:
-                    self._hear(link.LiveAgain(str(con_id)))
-                for unit in desk.guard.units_of(con_id):
-                    self._look(unit, now)
-                if desk.guard.moved and self._keep_at is None:
-                    desk.wake.set()
+                self._quote_heard(con_id, quote)
                 self.closer.quoted(con_id)
+            case QuotesHeard(quotes):
+                self._quotes_heard(quotes)
             case PositionHeard(account, con_id, quantity):
                 known = self._pushed.get((account, con_id))
                 held = desk.guard.positions.get((account, con_id))
@@ -812,12 +970,15 @@ class Engine:
             case ExecutionHeard():
                 self.orders.executed(event)
             case CommissionHeard(exec_id, _, realized, currency):
-                # Each sync tells it again.
+                # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
             case CodeSaid():
                 if not self.orders.said(event):
                     self._code(event)
+            case LeftOutHeard(left_out):
+                for each in self.left_out.hear(left_out, desk.accounts, now):
+                    desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsHeard():
                 desk.sync_soon()
             case Disconnected(why):
@@ -853,7 +1014,7 @@ class Engine:
             desk.broker.renew(due)
 
     def _probe(self, now: datetime) -> None:
-        """A link that is lost for long, and whose return may not have been reported: ask for a few quotes anew. The
+        """A link that is lost for long, and whose return may not have been reported: request a few quotes again. The
         first answer shows that IB's servers are reached."""
         connection = self.desk.connection
         if connection.link is not link.Phase.LINK_LOST or connection.away_since is None:
@@ -868,7 +1029,7 @@ class Engine:
             self.desk.broker.renew(sorted(self._probed))
 
     def _ask_for_life(self, now: datetime) -> None:
-        """A market in which nothing moves is told from a dead feed by a question that any living session answers."""
+        """A quiet market is distinguished from a dead feed by a question that any living session answers."""
         alive = self.desk.guard.alive_at
         # Sooner than after a whole period: the answer takes its time, and a quote must not grow old meanwhile.
         if self.ready and self.desk.guard.units and (alive is None or abs(now - alive) >= self._period / 2):
@@ -887,10 +1048,10 @@ class Engine:
     def _look(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
         closing = self.closer.of(unit)
-        # The rules go on for what is left when only a part is being closed.
+        # The rules continue for the rest when only a part is being closed.
         in_part = closing is not None and bool(closing.leaves) and closing.unit == unit.key
         if closing is not None and not in_part:
-            # What keeps a close from going on counts as unprotected.
+            # Whatever blocks a close counts as unprotected.
             bar = self.closer.bar(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
@@ -905,7 +1066,7 @@ class Engine:
             self.closer.widen(closing, unit, str(fired.rule), fired.text)
 
     def _blind(self, unit: Unit) -> Blind | None:
-        """Why nothing could be sent for a unit, whatever its rules say."""
+        """Why nothing could be sent for a unit, whatever the result of its rules."""
         desk = self.desk
         if not desk.ready:
             return Blind(BlindCause.NOT_READY, f"the connection is {desk.connection.phase}")
@@ -920,8 +1081,9 @@ class Engine:
         return None
 
     def _watch_the_unprotected(self, now: datetime) -> None:
-        """Tell of units that have been unprotected for long while their market is open, and of the end of it."""
+        """Report units that have been unprotected for long while their market is open, and the end of that state."""
         desk, before = self.desk, self._unprotected_since
+        self.left_out.look(now)
         self._unprotected_since = {}
         for unit in desk.guard.units:
             verdict = desk.guard.verdicts.get(unit.key)
@@ -943,3 +1105,12 @@ class Engine:
 
     def _watched(self) -> list[Instrument]:
         return [position.instrument for position in self.desk.guard.positions.values()]
+
+
+def _last_sync(journal: Journal) -> datetime | None:
+    """That of a former run."""
+    text = journal.memory().get(("", 0, LAST_SYNC))
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None

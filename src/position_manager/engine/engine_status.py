@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ib_connection.accounts import masked
 from position_manager.account.watch import AccountPicture
 from position_manager.engine.engine import Engine
+from position_manager.engine.left_out import Unguarded
 from position_manager.model import Quote
 from position_manager.orders.caps import windows
 from position_manager.reports.status import (
@@ -32,7 +33,7 @@ DISTRIBUTION = "ib-gateway-ansible"
 
 
 def status_of(engine: Engine, config_path: str) -> Status:
-    """How it stands now. Raises JournalError if the journal cannot be read."""
+    """The current status. Raises JournalError if the journal cannot be read."""
     desk = engine.desk
     now = desk.clock.now()
     journal = desk.opened
@@ -41,13 +42,17 @@ def status_of(engine: Engine, config_path: str) -> Status:
         version=release(),
         mode=desk.config.mode.value,
         accounts=tuple(masked(account) for account in desk.accounts),
+        new_accounts=tuple(masked(account) for account in engine.new_accounts),
         phase=desk.connection.phase.value,
         since=engine.since,
         why="" if engine.ready else engine.why,
         halts=tuple(f"{halt.reason} (to end it: {halt.remedy})" for halt in desk.halted),
         degraded=tuple(sorted(desk.connection.degraded)),
         last_sync=engine.last_sync,
-        units=tuple(_unit(engine, unit, now) for unit in desk.guard.units),
+        units=(
+            *(_unit(engine, unit, now) for unit in desk.guard.units),
+            *map(_left_out, engine.left_out.present.values()),
+        ),
         intents=()
         if journal is None
         else tuple(
@@ -132,7 +137,7 @@ def _midnight(engine: Engine, now: datetime) -> datetime:
 
 
 def realized_since(engine: Engine, begin: datetime) -> dict[str, Decimal]:
-    """What executions heard of since then realised, by currency."""
+    """The result realised by executions received since then, by currency."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for at, currency, amount in engine.realized.values():
         if at >= begin:
@@ -191,6 +196,30 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
             )
             for leg in unit.legs
         ),
+    )
+
+
+def _left_out(each: Unguarded) -> UnitStatus:
+    held = each.held
+    return UnitStatus(
+        account=masked(held.account),
+        key=f"{masked(held.account)} contract {held.con_id}",
+        name=held.label,
+        group=None,
+        quantity=held.quantity,
+        entry=Decimal(0),
+        price=None,
+        profit=None,
+        currency=held.currency,
+        verdict="unprotected",
+        text=f"{Cause.KIND}: {each.text}",
+        rules=(),
+        stop=None,
+        target=None,
+        unprotected_seconds=each.count.in_session,
+        unprotected_since=each.count.since,
+        # It has no quote, and none is missing.
+        legs=(),
     )
 
 

@@ -6,7 +6,7 @@ accounts, and refuses any other.
 
 **Cannot write = do not send.** The only way to what the broker adapter needs to send an order is
 `Journal.record_sending`, and it returns only after the order is on disk. Every failure is a `JournalError`, whose
-message names the file, the cause and the mend.
+message names the file, the cause and the remedy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
-from ib_connection.accounts import masked_list
+from ib_connection.accounts import masked, masked_list
 from position_manager.journal.episodes import continued
 from position_manager.model import ZERO
 from position_manager.orders.evidence import Cause, Execution, Finding
@@ -50,9 +50,12 @@ from position_manager.orders.intents import (
 SCHEMA_VERSION = 2
 READABLE = frozenset({1, 2})
 """Versions that can be read; a writer brings an older one to the present version when it opens it."""
+_Value = TypeVar("_Value")
+
 APPLICATION_ID = 0x706D6A31  # "pmj1"
 
 _OPEN_STATES = ", ".join(f"'{state.value}'" for state in sorted(OPEN))
+_ALL_STATES = ", ".join(f"'{state.value}'" for state in State)
 _SCHEMA = f"""
 CREATE TABLE stamp (mode TEXT NOT NULL, accounts TEXT NOT NULL, created TEXT NOT NULL);
 CREATE TABLE intents (
@@ -126,7 +129,7 @@ Evidence = Mapping[str, Any]
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the message says which, why, and what mends it. Nothing may be sent."""
+    """The journal cannot be used; the message states which, why, and the remedy. Nothing may be sent."""
 
 
 class JournalAwayError(JournalError):
@@ -146,12 +149,13 @@ class OpenIntentError(JournalError):
 
 
 class UnsettledError(JournalError):
-    """The position is not what the proven executions make it."""
+    """The position does not match the proven executions."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts."""
+    """Whom a journal belongs to: the mode (`paper`, `live`, …) and its accounts. A session may have more of them: those
+    are new, and must be accepted (`Journal.accept`)."""
 
     mode: str
     accounts: frozenset[str]
@@ -162,7 +166,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class OrderToSend:
-    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` makes one.
+    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` creates one.
 
     ``stop`` is the trigger of a stop-limit, 0 for a plain limit. ``oca_group`` with ocaType 1 (cancel the rest, with
     overfill protection) holds every close of one episode of a position together at the broker.
@@ -195,7 +199,7 @@ class LegToSend:
 
 @dataclass(frozen=True)
 class ComboToSend:
-    """A combination order that is on disk. Only `Journal.record_combo` makes one.
+    """A combination order that is on disk. Only `Journal.record_combo` creates one.
 
     ``side`` and ``limit`` are those of the combination, which consists of ``legs``: contract id and signed number of
     contracts in one combination (negative: sold when the combination is bought). ``quantity`` counts combinations.
@@ -251,6 +255,8 @@ class Record:
     data: Mapping[str, Any]
 
 
+_DAMAGED = "Keep it, check open orders at the broker, then move it away."
+
 _MENDS: Mapping[int, tuple[str, str]] = {
     sqlite3.SQLITE_BUSY: ("another process writes to it", "end whatever has it open; one position manager may write"),
     sqlite3.SQLITE_LOCKED: ("another process writes to it", "end whatever has it open; one position manager may write"),
@@ -272,7 +278,7 @@ def _failure(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 class JournalReader:
-    """The journal for looking at it; may be open while a position manager writes. Close it after use."""
+    """The journal for reading; may be open while a position manager writes. Close it after use."""
 
     def __init__(self, path: Path) -> None:
         """Raises JournalError if there is no journal that can be read."""
@@ -299,6 +305,8 @@ class JournalReader:
 
     def _check(self) -> None:
         """Raise JournalError unless this is a whole journal of this version."""
+        if self.path.stat().st_size == 0:
+            raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {_DAMAGED}")
         if self._one("PRAGMA application_id")[0] != APPLICATION_ID:
             raise JournalError(f"journal {self.path}: it is another program's database. Name another file.")
         self._version = version = self._one("PRAGMA user_version")[0]
@@ -311,10 +319,12 @@ class JournalReader:
         self._knows_combinations = bool(found[0])
         verdict = self._one("PRAGMA quick_check(1)")[0]
         if verdict != "ok":
-            raise JournalError(
-                f"journal {self.path}: it is damaged ({verdict}). "
-                "Keep it, check open orders at the broker, then move it away."
-            )
+            raise JournalError(f"journal {self.path}: it is damaged ({verdict}). {_DAMAGED}")
+
+        # One whose state is not known would be open nowhere, and forgotten.
+        unknown = self._one(f"SELECT id, state FROM intents WHERE state NOT IN ({_ALL_STATES}) LIMIT 1")  # noqa: S608 - constants
+        if unknown is not None:
+            _Row(self.path, "intents", f"id {unknown[0]}").read("state", unknown[1], State)
 
     def _one(self, query: str, *values: object) -> Any:
         with self._failures():
@@ -326,8 +336,14 @@ class JournalReader:
 
     @property
     def stamp(self) -> Stamp:
-        mode, accounts = self._one("SELECT mode, accounts FROM stamp")
-        return Stamp(mode, frozenset(json.loads(accounts)))
+        row = self._one("SELECT mode, accounts FROM stamp")
+        if row is None:
+            raise JournalError(f"journal {self.path}: its stamp is missing. {_DAMAGED}")
+        return Stamp(row[0], frozenset(_Row(self.path, "stamp", "the only row").read("accounts", row[1], json.loads)))
+
+    @property
+    def created(self) -> datetime:
+        return datetime.fromisoformat(self._one("SELECT created FROM stamp")[0])
 
     def intent(self, intent_id: str) -> Intent:
         """Raises KeyError for an id that is not in the journal."""
@@ -377,32 +393,34 @@ class JournalReader:
             f" FROM intents i LEFT JOIN orders o ON o.intent = i.id{join} WHERE {condition} ORDER BY i.rowid",
             *values,
         )
-        return tuple(
-            Intent(
-                id=row[0],
-                account=row[1],
-                con_id=row[2],
-                side=Side(row[3]),
-                quantity=Decimal(row[4]),
-                position=Decimal(row[5]),
-                rule=row[6],
-                oca_group=row[7],
-                created=datetime.fromisoformat(row[8]),
-                state=State(row[9]),
-                order_id=row[10],
-                client_id=row[11],
-                limit=Decimal(row[12]),
-                stop=Decimal(row[13]),
-                sent=None if row[14] is None else datetime.fromisoformat(row[14]),
-                perm_id=row[15],
-                fills=self._fills(row[0]),
-                proven_filled=Decimal(row[16]),
-                refused=bool(row[17]),
-                reason=row[18],
-                lead=row[19],
-                per_unit=Decimal(row[20]),
-            )
-            for row in rows
+        return tuple(self._intent(row) for row in rows)
+
+    def _intent(self, row: Sequence[Any]) -> Intent:
+        of = _Row(self.path, "intents", f"id {row[0]}")
+        order = _Row(self.path, "orders", f"of intent {row[0]}")
+        return Intent(
+            id=row[0],
+            account=row[1],
+            con_id=row[2],
+            side=of.read("side", row[3], Side),
+            quantity=(order if row[10] else of).read("quantity", row[4], _number),
+            position=of.read("position", row[5], _number),
+            rule=row[6],
+            oca_group=row[7],
+            created=of.read("created", row[8], _time),
+            state=of.read("state", row[9], State),
+            order_id=row[10],
+            client_id=row[11],
+            limit=order.read("limit_price", row[12], _number),
+            stop=order.read("stop_price", row[13], _number),
+            sent=None if row[14] is None else order.read("sent", row[14], _time),
+            perm_id=row[15],
+            fills=self._fills(row[0]),
+            proven_filled=of.read("proven_filled", row[16], _number),
+            refused=bool(row[17]),
+            reason=row[18],
+            lead=row[19],
+            per_unit=of.read("per_unit", row[20], _number),
         )
 
     def _fills(self, intent_id: str) -> tuple[Fill, ...]:
@@ -411,7 +429,12 @@ class JournalReader:
             " WHERE o.intent = ? ORDER BY f.rowid",
             intent_id,
         )
-        return tuple(Fill(row[0], Decimal(row[1]), Decimal(row[2]), datetime.fromisoformat(row[3])) for row in rows)
+        return tuple(self._fill(row) for row in rows)
+
+    def _fill(self, row: Sequence[Any]) -> Fill:
+        of = _Row(self.path, "fills", f"exec_id {row[0]}")
+        quantity, price = of.read("quantity", row[1], _number), of.read("price", row[2], _number)
+        return Fill(row[0], quantity, price, of.read("time", row[3], _time))
 
     def holding(self, account: str, con_id: int) -> Holding | None:
         """What the position is expected to be; None if it was never counted."""
@@ -419,12 +442,18 @@ class JournalReader:
             f"SELECT {self._holding_columns} FROM holdings WHERE account = ? AND con_id = ?",  # noqa: S608 - constants
             *(account, con_id),
         )
-        return None if row is None else _holding(row)
+        return None if row is None else self._holding(account, con_id, row)
 
     def holdings(self) -> dict[Key, Holding]:
         """All that were ever counted, by account and contract id."""
         rows = self._all(f"SELECT account, con_id, {self._holding_columns} FROM holdings")  # noqa: S608 - constants
-        return {(row[0], row[1]): _holding(row[2:]) for row in rows}
+        return {(row[0], row[1]): self._holding(row[0], row[1], row[2:]) for row in rows}
+
+    def _holding(self, account: str, con_id: int, row: Sequence[Any]) -> Holding:
+        quantity, group, episode, average = row
+        of = _Row(self.path, "holdings", f"of contract {con_id} in {masked(account)}")
+        known = of.read("average", average, _number) if average else None
+        return Holding(of.read("quantity", quantity, _number), group, episode, known)
 
     @property
     def _holding_columns(self) -> str:
@@ -438,11 +467,15 @@ class JournalReader:
 
     def lock(self, account: str, con_id: int) -> Lock | None:
         row = self._one("SELECT reason, since FROM locks WHERE account = ? AND con_id = ?", account, con_id)
-        return None if row is None else Lock(account, con_id, row[0], datetime.fromisoformat(row[1]))
+        return None if row is None else self._lock(account, con_id, *row)
 
     def locks(self) -> tuple[Lock, ...]:
         rows = self._all("SELECT account, con_id, reason, since FROM locks ORDER BY since")
-        return tuple(Lock(row[0], row[1], row[2], datetime.fromisoformat(row[3])) for row in rows)
+        return tuple(self._lock(*row) for row in rows)
+
+    def _lock(self, account: str, con_id: int, reason: str, since: str) -> Lock:
+        of = _Row(self.path, "locks", f"of contract {con_id} in {masked(account)}")
+        return Lock(account, con_id, reason, of.read("since", since, _time))
 
     def uncounted(self, account: str, con_id: int, executions: Iterable[Execution]) -> tuple[Execution, ...]:
         """Those of an instrument that are neither ours nor counted in its holding."""
@@ -458,8 +491,8 @@ class JournalReader:
         )
 
     def sent_since(self, time: datetime, *, closes_only: bool = False) -> int:
-        """How many orders were written down for sending at or after a time; ``closes_only``: without those that rest
-        with a trigger. A combination is one order."""
+        """How many orders were recorded for sending at or after a time; ``closes_only``: without those that rest with a
+        trigger. A combination is one order."""
         condition = " AND stop_price = '0'" if closes_only else ""
         if self._knows_combinations:
             condition += (
@@ -485,12 +518,21 @@ class JournalReader:
             f"SELECT number, time, kind, intent, account, con_id, data FROM events WHERE {condition} ORDER BY number",  # noqa: S608 - constants, values are bound
             *values,
         )
-        return tuple(Record(r[0], datetime.fromisoformat(r[1]), r[2], r[3], r[4], r[5], json.loads(r[6])) for r in rows)
+        return tuple(self._record(row) for row in rows)
+
+    def _record(self, row: Sequence[Any]) -> Record:
+        of = _Row(self.path, "events", f"number {row[0]}")
+        number, time, kind, intent, account, con_id, data = row
+        at, evidence = of.read("time", time, _time), of.read("data", data, json.loads)
+        return Record(number, at, kind, intent, account, con_id, evidence)
 
     def memory(self) -> dict[tuple[str, int, str], Any]:
         """What rules remember, by account, contract id and rule."""
         rows = self._all("SELECT account, con_id, rule, data FROM rule_memory")
-        return {(row[0], row[1], row[2]): json.loads(row[3]) for row in rows}
+        return {
+            tuple(row[:3]): _Row(self.path, "rule_memory", f"rule {row[2]}").read("data", row[3], json.loads)
+            for row in rows
+        }
 
 
 class _OpenIntents:
@@ -514,8 +556,8 @@ class _OpenIntents:
 
 
 class Journal(JournalReader):
-    """The journal for the one process that writes it. As nobody else does, it knows open intents and holdings by heart,
-    until a change of its own fails: a quote must not wait for the disk to be asked about each of a thousand positions.
+    """The journal for the one process that writes it. As there is no other writer, open intents and holdings are cached
+    in memory, until a change of its own fails: a quote must not wait for a disk read for each of a thousand positions.
     """
 
     def __init__(
@@ -541,6 +583,8 @@ class Journal(JournalReader):
         self._held: dict[Key, Holding] | None = None
         self._lock_file = _hold(path)
         try:
+            if not path.exists():
+                self._create(stamp)
             with self._failures():
                 self._db = sqlite3.connect(path, isolation_level=None, timeout=busy_timeout)
             try:
@@ -556,25 +600,47 @@ class Journal(JournalReader):
         super().close()
         self._lock_file.close()
 
+    def _create(self, stamp: Stamp) -> None:
+        """A new one appears whole under its name: one that is empty has lost what was in it, and is no new one."""
+        new = self.path.with_name(self.path.name + ".new")
+        with self._failures():
+            new.unlink(missing_ok=True)
+            database = sqlite3.connect(new, isolation_level=None)
+            try:
+                database.execute("PRAGMA synchronous = FULL")
+                database.execute("BEGIN IMMEDIATE")
+                for statement in _statements(_SCHEMA):
+                    database.execute(statement)
+                database.execute(
+                    "INSERT INTO stamp VALUES (?, ?, ?)",
+                    (stamp.mode, json.dumps(sorted(stamp.accounts)), _text(self._clock())),
+                )
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                database.execute("COMMIT")
+            finally:
+                database.close()
+            try:
+                new.rename(self.path)
+                directory = os.open(self.path.parent, os.O_RDONLY)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
+            except OSError as error:
+                raise JournalError(f"journal {self.path}: it cannot be created: {error.strerror}.") from error
+
     def _prepare(self, stamp: Stamp) -> None:
+        if self.path.stat().st_size == 0:
+            raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {_DAMAGED}")
         with self._failures():
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
-            empty = not self._one("SELECT EXISTS (SELECT 1 FROM sqlite_schema)")[0]
-            if empty:
-                with self.transaction():
-                    for statement in _statements(_SCHEMA):
-                        self._db.execute(statement)
-                    self._db.execute(
-                        "INSERT INTO stamp VALUES (?, ?, ?)",
-                        (stamp.mode, json.dumps(sorted(stamp.accounts)), _text(self._clock())),
-                    )
-                    self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._check()
-        # Before the migration: the journal of somebody else stays as it is.
-        if self.stamp != stamp:
+        # Before the migration: a journal of another mode or of other accounts stays as it is.
+        # An account that is new to it is not guarded before a person accepts it.
+        if self.stamp.mode != stamp.mode or not self.stamp.accounts <= stamp.accounts:
             raise JournalMismatchError(
                 f"journal {self.path}: it belongs to {self.stamp}; this is {stamp}. "
                 "Name another file for this mode and these accounts; never share one."
@@ -586,6 +652,14 @@ class Journal(JournalReader):
                 for statement in _statements(_COMBINATIONS):
                     self._db.execute(statement)
             self._knows_combinations = True
+
+    def accept(self, accounts: Iterable[str], by: str) -> None:
+        """The journal is for these accounts too from now on."""
+        accepted = frozenset(accounts)
+        with self.transaction():
+            self._write("UPDATE stamp SET accounts = ?", json.dumps(sorted(self.stamp.accounts | accepted)))
+            for account in sorted(accepted):
+                self.append("account accepted", account, 0, {"by": by})
 
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
@@ -659,7 +733,7 @@ class Journal(JournalReader):
     def append(
         self, kind: str, account: str, con_id: int, evidence: Evidence, intent: str | None = None
     ) -> None:  # fmt: skip
-        """Write down something for `explain`."""
+        """Record something for `explain`."""
         self._write(
             "INSERT INTO events (time, kind, intent, account, con_id, data) VALUES (?, ?, ?, ?, ?, ?)",
             *(_text(self._clock()), kind, intent, account, con_id, json.dumps(evidence, default=_plain)),
@@ -710,7 +784,7 @@ class Journal(JournalReader):
         self, intent_id: str, *, client_id: int, next_valid_id: int, position: Decimal, quantity: Decimal,
         limit: Decimal, evidence: Evidence, stop: Decimal = ZERO,
     ) -> OrderToSend:  # fmt: skip
-        """Write down, in one transaction, the order that will be sent, and give it out.
+        """Record, in one transaction, the order that will be sent, and return it.
 
         ``position`` is the one just read, ``quantity`` what the gates allow. The order id is the greater of one above
         the last id that this journal gave out for the client, and ``next_valid_id``.
@@ -757,9 +831,9 @@ class Journal(JournalReader):
         sold: frozenset[int],
         evidence: Evidence,
     ) -> ComboToSend:
-        """Write down, in one transaction, an intent for each leg and the one order that trades them all, and give it
-        out. ``sold``: the legs that are sold when the combination is bought. Each leg blocks its instrument, and is
-        followed to an end of its own; the order carries the mark and the id of the first.
+        """Record, in one transaction, an intent for each leg and the one order that trades them all, and return it.
+        ``sold``: the legs that are sold when the combination is bought. Each leg blocks its instrument, and is followed
+        to an end of its own; the order carries the mark and the id of the first.
 
         Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
         """
@@ -790,20 +864,20 @@ class Journal(JournalReader):
         )
 
     def record(self, intent_id: str, event: Event, evidence: Evidence | None = None) -> Change:
-        """Write down what happened to an intent, and all that follows from it for fills, holding and locks, in one
-        transaction. The same execution counts once. Returns the change; its effects are the caller's to carry out."""
+        """Record an event of an intent, and all that follows from it for fills, holding and locks, in one transaction.
+        The same execution counts once. Returns the change; the caller must carry out its effects."""
         if isinstance(event, Sending):
             raise TypeError("an order is written down by record_sending")
         known = self.intent(intent_id)
         change = apply(known, event)
         if change.intent == known:
-            # The broker says most things many times: nothing is to be written, and the disk need not be asked.
+            # The broker repeats most reports many times: nothing must be written, and the disk need not be read.
             return change
         with self.transaction():
             return self._apply(known, event, evidence or {})
 
     def record_finding(self, intent_id: str, finding: Finding) -> Change:
-        """Write down all that a sync told about an intent, in one transaction."""
+        """Record everything that a sync reported about an intent, in one transaction."""
         events: list[Event] = [Executed(fill) for fill in finding.fills]
         if finding.perm_id:
             events.append(Acknowledged(finding.perm_id))
@@ -852,11 +926,11 @@ class Journal(JournalReader):
         average: Decimal | None = None,
         anew: bool = False,
     ) -> Holding:
-        """Write down what a position is, when it is first seen or its change is explained by something else than our
-        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
-        begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
-        ``anew``; it continues the one before (`episodes`) unless the position was closed and opened again.
-        ``average``: the average price that the broker reports for it."""
+        """Record what a position is, when it is first seen or its change is explained by something else than our fills.
+        ``others``: executions by other clients that are in it; they will not be counted again. A change of size starts
+        a new OCA group; a new episode starts when the position was flat or on the other side before, or with ``anew``;
+        it continues the one before (`episodes`) unless the position was closed and opened again. ``average``: the
+        average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity or anew:
@@ -887,8 +961,8 @@ class Journal(JournalReader):
         anew: bool = False,
         reopened: bool = False,
     ) -> Holding:
-        """Write down a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one
-        of them trade; after an execution the broker would refuse further orders in the group."""
+        """Store a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one of
+        them trade; after an execution the broker would refuse further orders in the group."""
         known = self.holding(account, con_id)
         same = known is not None and known.quantity == quantity and not anew
         if known is not None and same and average in (None, known.average):
@@ -910,7 +984,7 @@ class Journal(JournalReader):
         return holding
 
     def add_lock(self, account: str, con_id: int, reason: str, intent: str | None = None) -> None:
-        """Lock an instrument; the first reason stands."""
+        """Lock an instrument; the first reason is retained."""
         with self.transaction():
             if self._write(
                 "INSERT INTO locks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -919,9 +993,9 @@ class Journal(JournalReader):
                 self.append("locked", account, con_id, {"reason": reason}, intent)
 
     def release(self, account: str, con_id: int, position: Decimal, by: str, others: Iterable[Execution] = ()) -> bool:
-        """A person has looked: the lock ends, a locked intent is over, and the position counts as it is, with the
-        executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another episode.
-        Returns whether there was a lock. An intent that may still be at the broker stays open."""
+        """A person has checked the position: the lock ends, a locked intent is over, and the position counts as it is,
+        with the executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another
+        episode. Returns whether there was a lock. An intent that may still be at the broker stays open."""
         with self.transaction():
             if not self._write("DELETE FROM locks WHERE account = ? AND con_id = ?", account, con_id):
                 return False
@@ -934,8 +1008,15 @@ class Journal(JournalReader):
             self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
             return True
 
+    def damaged_memory(self, rule: str, error: ValueError) -> JournalError:
+        """The error to raise for a remembered value that cannot be read."""
+        first = str(error).partition("\n")[0]
+        return JournalError(
+            f"journal {self.path}: a row is damaged: table rule_memory, rule {rule}, column data: {first}. {_DAMAGED}"
+        )
+
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
-        """Keep what a rule must know after a restart (anything that JSON can hold)."""
+        """Store what a rule must know after a restart (anything that JSON can hold)."""
         self._write(
             "INSERT INTO rule_memory VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
             *(account, con_id, rule, json.dumps(data, default=_plain)),
@@ -950,9 +1031,42 @@ class Journal(JournalReader):
         self._write("DELETE FROM rule_memory WHERE account = ? AND con_id = ?", account, con_id)
 
 
-def _holding(row: Sequence[str]) -> Holding:
-    quantity, group, episode, average = row
-    return Holding(Decimal(quantity), group, episode, Decimal(average) if average else None)
+@dataclass(frozen=True)
+class _Row:
+    """A row that is read: what in it cannot be understood is named."""
+
+    path: Path
+    table: str
+    which: str
+
+    def read(self, column: str, value: Any, kind: Callable[[Any], _Value]) -> _Value:
+        """Raises JournalError, naming table, row and column."""
+        try:
+            return kind(value)
+        except (ValueError, ArithmeticError, TypeError) as error:
+            shown = value if len(repr(value)) <= MOST_SHOWN else f"{str(value)[:MOST_SHOWN]}…"
+            raise JournalError(
+                f"journal {self.path}: a row is damaged: table {self.table}, {self.which}, column {column}: {shown!r}. "
+                "Keep the file, check open orders at the broker, then put back a copy or move it away."
+            ) from error
+
+
+MOST_SHOWN = 60
+"""Characters of a damaged value that are shown."""
+
+
+def _number(text: str) -> Decimal:
+    number = Decimal(text)
+    if not number.is_finite():
+        raise ValueError(text)
+    return number
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(text)
+    return time
 
 
 def _hold(path: Path) -> BinaryIO:

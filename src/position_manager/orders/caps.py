@@ -29,7 +29,7 @@ class Caps:
     def slice_of(self, quantity: Decimal, price: Decimal, multiplier: Decimal) -> Decimal:
         """How much of a quantity one order may be for: whole units where there is at least one; 0 if not even one fits.
         What is left goes into the next orders."""
-        worth = price * multiplier
+        worth = abs(price) * multiplier
         most = min(quantity, self.quantity, self.notional / worth if worth > 0 else quantity)
         return most if most == quantity else most.to_integral_value(ROUND_FLOOR)
 

@@ -15,17 +15,18 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.config import Config
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal, UnsettledError
-from position_manager.model import ZERO, Market, Position, Quote
+from position_manager.model import ZERO, Instrument, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
 from position_manager.orders.combo_closer import ComboCloser
 from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.orders.foreign_exits import ForeignExits
 from position_manager.orders.gates import Limits
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Wish, WithdrawnError, clear_and_send, quote_evidence
+from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
 from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
@@ -39,15 +40,22 @@ TRY_AGAIN = timedelta(seconds=5)
 """After a refusal by the gates, or a bound that was reached."""
 ASKED = timedelta(seconds=1)
 """After a refusal that a full sync may explain."""
+WRITE_WITHIN = timedelta(seconds=0.1)
+"""A decision waits no longer for the order that it shares a write to the disk with."""
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
+_TOLD = "told of closing "
+"""Alerts and the escalation of a decision: a restart repeats neither."""
 CLOSED = "the market is closed"
+ANOTHER_UNIT = 10
+"""A limit within this factor of the price in pence is taken for one in pence."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What keeps a contract from being closed: a bound of the ladder, or gates. ``told`` whether people know."""
+    """What prevents a contract from being closed: a bound of the ladder, or gates. ``told``: whether it was
+    reported."""
 
     what: str
     since: datetime
@@ -55,12 +63,15 @@ class Bar:
 
 
 class Closer:
-    """The decisions that stand. They are in the journal, so that a restart goes on with them."""
+    """The decisions in effect. They are in the journal, so that a restart continues with them."""
 
     def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
         self._desk = desk
         self._orders = orders
         self.wings = Wings(desk)
+        self.sender = Sender(desk, Unwritten(self._write_unwritten, self._are_written))
+        self._unwritten: list[tuple[Closing, Mapping[str, object]]] = []
+        """Decisions that are not on disk yet, and the data that they are based on."""
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -74,7 +85,7 @@ class Closer:
         self._rests_in: Snapshot | None = None
         self._others: dict[Key, list[OpenOrder]] = {}
         self._alerts: dict[str, int] = {}
-        """How often people were told that a position is still held after its decision."""
+        """How often people were notified that a position is still held after its decision."""
         self._escalated: set[str] = set()
         self._combos = ComboCloser(
             desk,
@@ -87,6 +98,7 @@ class Closer:
             self._stands_still,
             {},
         )
+        self._foreign = ForeignExits(desk)
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
 
@@ -94,8 +106,16 @@ class Closer:
         """Decisions of former runs."""
         self.wings.restore(journal)
         for (_, _, rule), data in journal.memory().items():
+            if rule.startswith(_TOLD) and isinstance(data, dict):
+                unit = rule.removeprefix(_TOLD)
+                self._alerts[unit] = int(data.get("alerts", 0))
+                if data.get("escalated"):
+                    self._escalated.add(unit)
             if rule.startswith(_KEPT):
-                self._stands(Closing.from_json(data))
+                try:
+                    self._stands(Closing.from_json(data))
+                except ValueError as error:
+                    raise journal.damaged_memory(rule, error) from error
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
@@ -113,7 +133,7 @@ class Closer:
             self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
     def bar(self, closing: Closing) -> str | None:
-        """What keeps a decision from being carried out."""
+        """What prevents a decision from being carried out."""
         return next((bar.what for (unit, _), bar in self.bars.items() if unit == closing.unit), None)
 
     # ----- decisions
@@ -130,7 +150,8 @@ class Closer:
         level: int = 0,
     ) -> None:
         """A unit is to be closed, or only a ``part`` of it, for a ``level`` of its partial targets. The decision is on
-        disk before anything follows from it, and with it that the level is done."""
+        disk before an order or a cancel follows from it: with the order if that leaves at once. A part is on disk at
+        once, and with it that the level is done."""
         desk, now = self._desk, self._desk.clock.now()
         if part is not None and not part:
             self._pass_level(unit, text, level)
@@ -188,21 +209,28 @@ class Closer:
             desk.say(desk.author.shadowed(closing, quotes))
             return
         if not desk.config.mode.sends:
-            # A rule that goes on holding is told once.
+            # A rule that continues to hold is reported once.
             if self._shadowed.get(unit.key) != rule:
                 self._shadowed[unit.key] = rule
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
                 desk.say(desk.author.shadowed(closing, quotes))
             return
-        with desk.journal.transaction():
-            for con_id in legs:
-                desk.journal.append("rule fired", unit.account, con_id, seen)
-            self._write(closing)
-            level_is_done = desk.guard.level_done(desk.journal, unit, level) if level else None
-        # Only now that it is on disk: an order that follows would otherwise outlive what it was for.
-        self._stands(closing)
-        if level_is_done is not None:
+        if level:
+            # With the mark that the level is done: an order that follows would otherwise outlive what it was for.
+            self.write_decided()
+            with desk.journal.transaction():
+                for con_id in legs:
+                    desk.journal.append("rule fired", unit.account, con_id, seen)
+                self._write(closing)
+                level_is_done = desk.guard.level_done(desk.journal, unit, level)
+            self._stands(closing)
             level_is_done()
+        else:
+            self._unwritten.append((closing, seen))
+            self._stands(closing)
+        if by or closing.combo:
+            # The requester gets an answer now; a combination is recorded apart from other orders.
+            self.write_decided()
         desk.say(desk.author.fired(closing, quotes))
         self.advance(closing)
 
@@ -220,6 +248,7 @@ class Closer:
     def widen(self, closing: Closing, unit: Unit, rule: str, text: str) -> None:
         """All of a unit is to be closed of which a part is being closed already."""
         desk, now = self._desk, self._desk.clock.now()
+        self.write_decided()
         whole = closing.whole(rule, text, now)
         if (wings := desk.config.worthless_wings) is not None and unit.group is not None:
             whole = replace(whole, worthless=bounds(wings, unit))
@@ -233,6 +262,36 @@ class Closer:
         self._stands(whole)
         desk.say(desk.author.fired(whole, quotes))
         self.advance(whole)
+
+    def write_decided(self) -> None:
+        """Store the decisions that are not on disk yet. Raises JournalError; then they must still be written."""
+        if self._unwritten:
+            with self._desk.journal.transaction():
+                self._write_unwritten()
+            self._are_written()
+
+    def write_in_time(self, now: datetime) -> None:
+        """The same, but leave it to the order in progress for a moment: they share one write to the disk."""
+        due = self.write_due
+        if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
+            self.write_decided()
+
+    @property
+    def write_due(self) -> datetime | None:
+        """When decisions must be on disk, if some are not."""
+        return self._unwritten[0][0].decided + WRITE_WITHIN if self._unwritten else None
+
+    def _write_unwritten(self) -> None:
+        """Within a transaction, after whose end `_are_written` is to be called."""
+        for closing, seen in self._unwritten:
+            for con_id in closing.legs:
+                self._desk.journal.append("rule fired", closing.account, con_id, seen)
+            standing = self.closings.get(closing.unit)
+            if standing is not None:
+                self._keep(standing)
+
+    def _are_written(self) -> None:
+        self._unwritten.clear()
 
     def would_have(self, unit: Unit) -> str | None:
         """In shadow: the rule that would have closed the unit."""
@@ -253,6 +312,7 @@ class Closer:
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
+        self._desk.journal.drop(closing.account, 0, _TOLD + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
         self._desk.guard.closing_in_part.discard(closing.unit)
@@ -266,9 +326,10 @@ class Closer:
             del self.bars[key]
 
     def withdraw(self, closing: Closing, why: str, *, level_left: bool = False) -> None:
-        """The decision no longer stands; the rules hold again once what rests is cancelled. ``level_left``: the partial
-        target that it is for is not done after all."""
+        """The decision is no longer in effect; the rules apply again once what rests is cancelled. ``level_left``: the
+        partial target that it is for is not done after all."""
         desk = self._desk
+        self.write_decided()
         unit = desk.guard.unit(closing.unit)
         undone: Callable[[], None] | None = None
         with desk.journal.transaction():
@@ -286,7 +347,7 @@ class Closer:
                 self._orders.cancel(intent, why)
 
     def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
-        """Somebody else has traded a position that is being closed: its rules look at it anew."""
+        """Somebody else has traded a position that is being closed: evaluate its rules again."""
         for closing in list(self.closings.values()):
             if closing.account == account and con_id in closing.legs:
                 self.withdraw(closing, why)
@@ -337,7 +398,7 @@ class Closer:
         held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
         untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
-        # Of a part, what is left is let go as well: a partial target must not sell at any price.
+        # For a part, the unfilled rest is withdrawn as well: a partial target must not sell at any price.
         ends = untouched or bool(closing.leaves)
         why = desk.guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
         if why is None:
@@ -353,7 +414,7 @@ class Closer:
         return True
 
     def _still_trading(self, closing: Closing) -> bool:
-        """Whether an order of a part may still trade: it is cancelled, and only its proven end tells whether the level
+        """Whether an order of a part may still trade: it is cancelled, and only its proven end shows whether the level
         was done."""
         desk = self._desk
         intents = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs]
@@ -407,7 +468,7 @@ class Closer:
                 self._keep(closing)
             intent = intents[con_id]
             if intent is not None and (bar := self._would_bar(leg, approved=con_id in closing.prices)):
-                # What rests stays rather than make way for an order that would be refused.
+                # What rests stays: it is not cancelled for an order that would be rejected.
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
                 desk.advance_by(now + TRY_AGAIN)
                 continue
@@ -416,18 +477,40 @@ class Closer:
                 self._within_bounds(closing, leg)
             match move:
                 case Send(price):
-                    # A clock that was set back makes nobody wait.
+                    # After a clock was set back, nothing waits.
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
+                        continue
+                    if self._foreign.wanted and self._waits_for_exits(closing, leg, price):
                         continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
+                    self.write_decided()
                     self._orders.cancel(intent, why)
                 case CapReached():
                     self._capped(closing, leg, move)
                 case Wait(until) if until is not None:
                     desk.advance_by(until)
+
+    def _waits_for_exits(self, closing: Closing, leg: Position, price: Decimal) -> bool:
+        """Whether exit orders of others must be gone before an order; they are cancelled only if one could be sent."""
+        desk, key = self._desk, (closing.unit, leg.instrument.label)
+        approved = leg.instrument.con_id in closing.prices
+        too_large = not self._limits().caps.slice_of(
+            min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
+        )
+        if too_large or self._would_bar(leg, approved=approved):
+            return False
+        self.write_decided()
+        waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
+        if waits:
+            desk.advance_by(desk.clock.now() + ASKED)
+            if (bar := self.bars.get(key)) is None or bar.what != waits:
+                self.bars[key] = Bar(waits, desk.clock.now(), told=True)
+        elif (bar := self.bars.get(key)) is not None and bar.what.startswith("waits for the proven cancel"):
+            del self.bars[key]
+        return bool(waits)
 
     def _policy(self, closing: Closing, now: datetime) -> LadderPolicy:
         """The ladder, with the bounds of the escalation once it is time for it."""
@@ -438,13 +521,15 @@ class Closer:
         if closing.unit not in self._escalated:
             self._escalated.add(closing.unit)
             data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
-            self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+            with self._desk.journal.transaction():
+                self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
+                self._keep_told(closing)
             self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
     def still_held(self, now: datetime) -> None:
-        """Tell of positions that are still held long after the decision to close them, again and again, and what each
-        waits for. While the market is closed or the connection is away nobody is told."""
+        """Report, repeatedly, the positions that are still held long after the decision to close them, and what each
+        waits for. While the market is closed or the connection is away nothing is reported."""
         desk = self._desk
         every = timedelta(seconds=float(desk.config.orders.still_held_seconds))
         if not desk.ready:
@@ -457,11 +542,16 @@ class Closer:
                 continue
             if all(self._would_bar(leg, approved=bool(closing.prices)) == CLOSED for leg in held):
                 continue
-            # After a time in which nobody could be told, once is enough.
+            # After a period without reports, one is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
+            self._keep_told(closing)
             desk.say(
                 desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
             )
+
+    def _keep_told(self, closing: Closing) -> None:
+        told = {"alerts": self._alerts.get(closing.unit, 0), "escalated": closing.unit in self._escalated}
+        self._desk.journal.remember(closing.account, 0, _TOLD + closing.unit, told)
 
     def _phase(self, closing: Closing, leg: Position) -> str:
         """What the close of a contract waits for."""
@@ -480,9 +570,9 @@ class Closer:
         return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
 
     def _begun(self, closing: Closing, leg: Position, now: datetime) -> Closing:
-        """With the ladder of a contract begun, if there is a price to begin at; and begun again if the one it has is
-        of a market that is no more: of an earlier session, or out of bounds for so long that the price is an honest
-        one. A quote whose spread no order is sent at begins nothing."""
+        """With the ladder of a contract started, if there is a price to start at; and restarted if the one it has
+        belongs to a market that has passed: an earlier session, or a price that was out of bounds for so long that the
+        current one is an honest one. A quote starts no ladder if its spread is too wide for an order."""
         con_id, orders = leg.instrument.con_id, self._desk.config.orders
         quote = self._usable(con_id)
         if quote is None or not self._limits().spread.allows(leg.instrument, quote):
@@ -516,9 +606,9 @@ class Closer:
         return all(hours.end != session.begin for hours in sessions)
 
     def _would_bar(self, leg: Position, *, approved: bool) -> str:
-        """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
+        """Why the gates would refuse another order now, as far as this is known without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
-        if desk.halts.read():
+        if desk.read_halts():
             return "halted"
         outside_rth = desk.config.orders.outside_rth or approved
         if session_at(open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth), now) is None:
@@ -532,8 +622,9 @@ class Closer:
         return ""
 
     def blocked(self, unit: Unit, market: Market) -> str | None:
-        """Why a close of a unit would not get through the gates now, although its rules can be evaluated: a dry run of
-        those that the unit's state does not show already. It is asked for each unit at each look: it reads no disk."""
+        """Why a close of a unit would not pass the gates now, although its rules can be evaluated: a dry run of those
+        gates that the unit's state does not show already. It runs for each unit at each evaluation, so it does not read
+        from disk."""
         desk = self._desk
         if not desk.config.mode.sends:
             return None
@@ -544,7 +635,9 @@ class Closer:
             instrument, held = leg.instrument, leg.position.quantity
             quote, label = market.quotes.get(instrument.con_id), leg.instrument.label
             if (own := self._resting_of_others().get(leg.position.key)) is not None:
-                covered = resting(own, *leg.position.key, closing_side(held))
+                cancelled = self._foreign.in_the_way(leg.position)
+                stay = (order for order in own if order not in cancelled)
+                covered = resting(stay, *leg.position.key, closing_side(held))
                 if covered:
                     return f"quantity: orders of yours or of other programs rest for {covered} of {abs(held)} {label}"
             if quote is None or quote.bid is None or quote.ask is None:
@@ -559,14 +652,14 @@ class Closer:
         return None
 
     def _limits(self) -> Limits:
-        """Made once for each configuration."""
+        """Created once for each configuration."""
         config = self._desk.config
         if self._limits_of is None or self._limits_of[0] is not config:
             self._limits_of = config, config.limits()
         return self._limits_of[1]
 
     def _day_is_full(self) -> bool:
-        """Whether the cap of a day is reached. Looked up at most once a second."""
+        """Whether the cap of a day is reached. Read at most once a second."""
         desk, now = self._desk, self._desk.clock.now()
         if desk.opened is None or desk.fault is not None:
             return False
@@ -587,7 +680,7 @@ class Closer:
         return self._others
 
     def _settled(self, leg: Position) -> bool:
-        """Whether the position is what our executions make it: after a fill its new size is a moment behind."""
+        """Whether the position matches our executions: after a fill its new size arrives a moment later."""
         holding = self._desk.journal.holding(*leg.key)
         return holding is not None and holding.quantity == leg.quantity
 
@@ -605,7 +698,7 @@ class Closer:
             leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
             stands = partial(self._stands_still, closing)
             wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves, stands=stands)
-            intent = await clear_and_send(desk, wish)
+            intent = await self.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             bar = self.bars.get((closing.unit, label))
@@ -633,7 +726,7 @@ class Closer:
             desk.wake.set()
 
     def _combo_barred(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
-        """What keeps a combination from being sent; people are told once of each."""
+        """What prevents a combination from being sent; each cause is reported once."""
         desk, key = self._desk, (closing.unit, closing.name)
         now, bar = desk.clock.now(), self.bars.get(key)
         if what is None:
@@ -657,7 +750,7 @@ class Closer:
         self._desk.advance_by(self._not_before[leg.key])
 
     def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
-        """Tell of a bound once. A price that is missing may come with the next tick, as after a start: it is told of
+        """Report a bound once. A price that is missing may come with the next tick, as after a start: it is reported
         when it has been missing for as long as a quote may be old."""
         desk, key = self._desk, (closing.unit, leg.instrument.label)
         now, bar = desk.clock.now(), self.bars.get(key)
@@ -666,6 +759,7 @@ class Closer:
             bar = Bar(cap.bound, now, told=False)
         if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
             bar = replace(bar, told=True)
+            self.write_decided()
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
             desk.say(desk.author.capped(closing, key[1], cap))
         self.bars[key] = bar
@@ -678,6 +772,7 @@ class Closer:
 
     def _closed(self, closing: Closing, left: Sequence[Position]) -> None:
         desk, wings = self._desk, {leg.instrument.con_id for leg in left}
+        self.write_decided()
         if any(desk.guard.positions.get((closing.account, con_id)) for con_id in closing.leaves):
             with desk.journal.transaction():
                 self._drop(closing)
@@ -705,7 +800,7 @@ class Closer:
         desk = self._desk
         if not desk.config.mode.sends:
             raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
-        if halts := desk.halts.read():
+        if halts := desk.read_halts():
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self.closings.values() if self.means(closing, what)]
         for closing in under_way:
@@ -723,6 +818,8 @@ class Closer:
             return self._outlook(closing, "" if limit is None else f" at {limit}")
         unit = self._unit(what)
         self._refuse_locked(unit.account, [leg.instrument.con_id for leg in unit.legs])
+        if limit is not None:
+            self._refuse_another_unit(unit.account, [leg.instrument for leg in unit.legs], limit)
         if limit is not None and len(unit.legs) > 1:
             remedy = (
                 "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
@@ -737,7 +834,7 @@ class Closer:
         return self._outlook(decided, "" if limit is None else f" at {limit}")
 
     def _outlook(self, closing: Closing, at: str) -> str:
-        """What a person who has asked for a close is told: that it goes on, or what keeps it from going on."""
+        """The reply to a person who has asked for a close: that it goes on, or what prevents it."""
         desk, now = self._desk, self._desk.clock.now()
         if closing.unit not in self.closings:
             return f"{closing.name} is closed."
@@ -766,6 +863,26 @@ class Closer:
             remedy = f"Look at it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
+    def _refuse_another_unit(self, account: str, instruments: Iterable[Instrument], limit: Decimal) -> None:
+        """A price that the contract cannot have, or one in pence or cents for a contract whose prices here are in
+        pounds or dollars: near a hundred times the market it is no opinion on its value. Without any quote nothing can
+        be compared."""
+        for instrument in instruments:
+            if limit <= 0 and not instrument.may_be_negative:
+                raise RefusedError(
+                    f"{limit} is no price for {instrument.label}: only a future may trade at 0 or below."
+                )
+            quote, magnifier = self._desk.guard.quotes.get(instrument.con_id), instrument.magnifier
+            seen = None if quote is None else quote.mid or quote.last
+            held = self._desk.guard.positions.get((account, instrument.con_id))
+            if seen is None and held is not None:
+                seen = held.average_price
+            if magnifier > 1 and seen is not None and seen > 0 and limit * ANOTHER_UNIT >= seen * magnifier:
+                raise RefusedError(
+                    f"Prices of {instrument.label} are in {instrument.currency} here: it is at {seen:.4g}, and {limit} "
+                    f"seems to be in the unit of its quotes. Did you mean {limit / magnifier:f}?"
+                )
+
     def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
         """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
         desk, legs = self._desk, list(closing.legs)
@@ -773,6 +890,8 @@ class Closer:
         if len(named) != 1:
             names = ", ".join(desk.label(leg) for leg in legs)
             raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
+        if named[0] in desk.instruments:
+            self._refuse_another_unit(closing.account, [desk.instruments[named[0]]], limit)
         return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
 
     def means(self, closing: Closing, what: str) -> bool:

@@ -1,4 +1,4 @@
-"""The disaster stop: a stop-limit that rests at the broker for the time in which nobody watches. Pure.
+"""The disaster stop: a stop-limit that rests at the broker while the manager is away. Pure.
 
 It is an intent like any other, so there is never more than one live order of ours for a contract: when a rule fires,
 the disaster stop is cancelled, that is proven, and then the close is sent. Both belong to the OCA group of the
@@ -40,8 +40,9 @@ def wanted(unit: Unit, leg: Leg, policy: DisasterStop) -> StopOrder | None:
         percent = policy.short_legs_percent
     position, entry = leg.position, leg.position.average_price
     side = closing_side(position.quantity)
-    trigger = entry + side.sign * entry * percent / 100
-    if trigger <= 0:
+    loss = entry * percent / 100
+    trigger = entry + side.sign * loss
+    if trigger <= 0 or entry <= 0:
         return None
     trigger = to_tick(position.instrument, side, trigger)
     limit = to_tick(position.instrument, side, trigger * (1 + side.sign * policy.limit_percent / 100))

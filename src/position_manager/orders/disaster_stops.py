@@ -1,5 +1,5 @@
-"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes,
-of a group for each short leg, if they are wanted there."""
+"""Maintains the disaster stops at the broker: one for each guarded position that nothing else closes, of a group for
+each short leg, if they are configured there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from position_manager.orders.evidence import OpenOrder, resting
 from position_manager.orders.followed_orders import FollowedOrders
 from position_manager.orders.gates import closable
 from position_manager.orders.intents import closing_side
-from position_manager.orders.sending import NotSentError, Wish, clear_and_send
+from position_manager.orders.sending import NotSentError, Wish
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
 
@@ -44,7 +44,7 @@ class DisasterStops:
             by_key[resting_order.account, resting_order.con_id].append(resting_order)
         for unit in desk.guard.units:
             if not desk.ready or desk.fault is not None or not desk.config.mode.sends or desk.seen is not shown:
-                # The next loop begins anew, with what is seen then.
+                # The next loop starts over, with the state at that time.
                 return
             if desk.guard.guards(unit) and self._closer.of(unit) is None:
                 left = self._closer.wings.holds(unit)
@@ -76,7 +76,7 @@ class DisasterStops:
     async def _send(self, unit: Unit, wish: Wish) -> None:
         desk = self._desk
         try:
-            await clear_and_send(desk, wish)
+            await self._closer.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             if self._refused.get(wish.leg.key) != gates:

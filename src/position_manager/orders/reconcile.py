@@ -1,7 +1,7 @@
-"""A full sync, brought into the journal: what became of our orders, and what explains each change in position.
+"""A full sync, brought into the journal: the outcome of our orders, and what explains each change in position.
 
-Only a whole sync made while the session lived is given here. What it found is written down at once; what must be told
-or cancelled because of it comes back as findings.
+Only a complete sync that ran while the session lived is passed in here. Its results are recorded at once; notifications
+and cancels that follow from it are returned as findings.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import combinations
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from position_manager.journal.journal import Holding, Journal
 from position_manager.model import ZERO, Instrument, Kind, Position, Right
@@ -26,8 +29,32 @@ from position_manager.orders.evidence import (
     strays,
 )
 from position_manager.orders.intents import AT_BROKER, Change, Intent
+from position_manager.sessions.hours import is_past_expiry
 
 Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Expired:
+    """An option that counted as expired: how many were held, and when that was."""
+
+    quantity: Decimal
+    at: datetime
+
+
+DELIVERED_WITHIN = timedelta(days=5)
+"""How long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
+_EXPIRED = "expired option"
+MOST_COMBINED = 12
+
+
+def restore_expired(memory: Mapping[tuple[str, int, str], Any]) -> dict[Key, Expired]:
+    """Those of former runs, from what the journal remembers."""
+    return {
+        (account, con_id): Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
+        for (account, con_id, rule), data in memory.items()
+        if rule == _EXPIRED
+    }
 
 
 @dataclass
@@ -36,20 +63,31 @@ class Searches:
 
     intents: dict[str, Search] = field(default_factory=dict)
     holdings: dict[Key, Search] = field(default_factory=dict)
+    sights: dict[Key, tuple[Decimal, frozenset[str]]] = field(default_factory=dict)
+    """Holdings that were not counted yet, with the quantity and the executions of the sync before."""
+    expired: dict[Key, Expired] = field(default_factory=dict)
+    """Options that counted as expired lately: what they deliver, if anything, comes in the night after."""
 
     def clear(self) -> None:
         self.intents.clear()
         self.holdings.clear()
+        self.sights.clear()
+
+    def seen_twice(self, key: Key, quantity: Decimal, executions: Collection[Execution]) -> bool:
+        """Whether two syncs in a row showed a holding that is not counted with the same executions."""
+        sight = quantity, frozenset(execution.fill.exec_id for execution in executions)
+        before, self.sights[key] = self.sights.get(key), sight
+        return before == sight
 
     @property
     def pending(self) -> bool:
         """Whether a question is still open."""
-        return any(search.passes for search in (*self.intents.values(), *self.holdings.values()))
+        return bool(self.sights) or any(search.passes for search in (*self.intents.values(), *self.holdings.values()))
 
 
 @dataclass(frozen=True)
 class IntentMoved:
-    """A sync told something new about an order of ours."""
+    """A sync reported something new about an order of ours."""
 
     before: Intent
     change: Change
@@ -72,6 +110,8 @@ class HoldingMoved:
     before: Decimal
     quantity: Decimal
     cause: Cause
+    crossed: bool = False
+    """Whether it went through zero because somebody else closed it while our close was being filled."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +138,18 @@ Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
 
 @dataclass(frozen=True)
 class Sync:
-    """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``today``: the day in
-    the rules' time zone; ``instruments``: also of what is gone. ``client_id``: ours, whose orders must all be known;
-    None if this mode sends none."""
+    """What one full sync showed, and the data it is evaluated with. ``accounts``: the guarded ones; ``zone``: of days,
+    for contracts whose exchange's is not known; ``instruments``: also of what is gone. ``client_id``: ours, whose
+    orders must all be known; None if this mode sends none."""
 
     snapshot: Snapshot
     instruments: Mapping[int, Instrument]
     accounts: frozenset[str]
     patience: Patience
-    today: date
+    zone: ZoneInfo
     client_id: int | None
+    unbroken: bool = False
+    """Whether every execution since the last sync is in this one: IB reports them since midnight only."""
     averages: Mapping[Key, Decimal] = field(default_factory=dict)
     """The average prices that the positions were reported with."""
     flat: set[Key] = field(default_factory=set)
@@ -116,7 +158,7 @@ class Sync:
 
 
 def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding, ...]:
-    """Write down what a sync tells about the guarded accounts.
+    """Record what a sync shows about the guarded accounts.
 
     Raises JournalError; then the same sync may be brought in once more, nothing counts twice.
     """
@@ -155,7 +197,7 @@ def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
             continue
         ended = journal.intent_of_ref(order.ref)
         if ended is not None and journal.events(intent=ended.id)[-1].time >= sync.snapshot.time:
-            # It was executed while the sync was under way: the next one tells whether it is over.
+            # It was executed while the sync was in progress: the next one shows whether it is over.
             continue
         journal.add_lock(order.account, order.con_id, f"order {order.ref} is live, but no open intent knows it")
         yield Stray((order.account, order.con_id), order.order_id, order.ref)
@@ -165,18 +207,33 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     counted = {key: holding for key, holding in journal.holdings().items() if key[0] in sync.accounts}
     expected = {key: holding.quantity for key, holding in counted.items()}
     reported = {key: quantity for key, quantity in sync.snapshot.positions.items() if key[0] in sync.accounts}
-    # While an order is under way its executions and the position may be told in any order.
+    # While an order is in progress its executions and the position may be reported in any order.
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
     keys = sorted((expected.keys() | reported.keys()) - busy)
     others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
     changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
     delivered = _delivered(changes, sync.instruments, expected.keys())
+    for key in searches.sights.keys() - reported.keys():
+        del searches.sights[key]
+    delivered |= _delivered_late(journal, changes, delivered, sync, searches)
     for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
+            # Positions are read before executions: one that was executed in between is not in the quantity yet.
+            explained = not others[key] or _sum(others[key]) == now
+            if not explained and not searches.seen_twice(key, now, others[key]):
+                continue
+            searches.sights.pop(key, None)
             journal.count_holding(*key, now, "first seen", others[key], average=sync.averages.get(key))
             yield HoldingSeen(key, now, first)
             continue
+        if now == before and _sum(others[key]):
+            # Positions are asked for first: these executions are younger, and not in this one yet. If they counted now,
+            # nothing would explain the position of the next sync.
+            search = searches.holdings.get(key, Search()).again(sync.snapshot)
+            if not search.exhausted(sync.snapshot.time, sync.patience):
+                searches.holdings[key] = search
+                continue
         account = _account(key, before or ZERO, now, others[key], delivered, sync, searches)
         searches.holdings[key] = account.search
         if account.cause is not None:
@@ -186,14 +243,23 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
                 before_the_list = sync.snapshot.time - LISTED_WITHIN
                 others[key] = tuple(each for each in others[key] if each.fill.time < before_the_list)
             cause, average = account.cause, sync.averages.get(key)
-            if _is_another(counted.get(key), now, average, others[key]) or key in sync.flat:
+            holding = counted.get(key)
+            if _is_another(holding, now, average, others[key], unbroken=sync.unbroken) or key in sync.flat:
                 cause = Cause.REOPENED if now and before else cause
             sync.flat.discard(key)
             anew = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
             if now != before or others[key] or anew or average != _average(counted.get(key)):
                 journal.count_holding(*key, now, cause, others[key], average=average, anew=anew)
+            if cause is Cause.EXPIRY and before and sync.instruments[key[1]].is_option:
+                _remember_expired(journal, key, before, sync, searches)
             if cause is not Cause.NONE:
-                yield HoldingMoved(key, before or ZERO, now, cause)
+                past = journal.intents(*key)[-1:]
+                crossed = bool(past) and crosses(past[0], now, others[key])
+                if crossed:
+                    journal.append(
+                        "crossed zero", *key, {"quantity": now, "ours": past[0].filled, "intent": past[0].id}
+                    )
+                yield HoldingMoved(key, before or ZERO, now, cause, crossed)
         elif account.unexplained and journal.lock(*key) is None:
             split = _split(counted.get(key), now, sync.averages.get(key))
             why = f"{split}; check the prices in its rules" if split else "nothing explains it"
@@ -203,6 +269,20 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
 
 LISTED_WITHIN = timedelta(seconds=5)
 """By so much the broker's clock may differ from ours."""
+BESIDE = timedelta(seconds=5)
+"""An execution of somebody else this close to an order of ours was meant for the same position."""
+
+
+def crosses(ours: Intent, now: Decimal, others: Iterable[Execution]) -> bool:
+    """Whether a position is on the other side of zero because two have closed it at the same time: neither our order
+    nor what others executed beside it would have led there alone."""
+    sign = ours.side.sign
+    if not ours.fills or ours.sent is None or now * sign <= 0 or now * sign > ours.filled:
+        return False
+    begin, end = ours.sent - BESIDE, max(fill.time for fill in ours.fills) + BESIDE
+    return any(execution.side is ours.side and begin <= execution.fill.time <= end for execution in others)
+
+
 ROUNDING = Decimal("0.000001")
 """Averages that differ by less than this part are the same."""
 SPLIT_WITHIN = Decimal("0.02")
@@ -213,9 +293,12 @@ def _average(holding: Holding | None) -> Decimal | None:
     return None if holding is None else holding.average
 
 
-def _is_another(holding: Holding | None, now: Decimal, average: Decimal | None, others: Collection[Execution]) -> bool:
+def _is_another(
+    holding: Holding | None, now: Decimal, average: Decimal | None, others: Collection[Execution], *, unbroken: bool
+) -> bool:
     """Whether a holding is no longer the one that was counted, although its size may be the same: its executions lead
-    through zero, or without any it has another average price, as those of another day are not reported any more."""
+    through zero, or without any it has another average price, as those of another day are not reported any more. If
+    none can be missing (``unbroken``), the broker has merely corrected the price."""
     if holding is None or not holding.quantity:
         return False
     held = holding.quantity
@@ -223,13 +306,13 @@ def _is_another(holding: Holding | None, now: Decimal, average: Decimal | None, 
         held += execution.side.sign * execution.fill.quantity
         if held * holding.quantity <= 0:
             return True
-    if others or now != holding.quantity or holding.average is None or average is None:
+    if unbroken or others or now != holding.quantity or holding.average is None or average is None:
         return False
     return abs(average - holding.average) > abs(holding.average) * ROUNDING
 
 
 def _split(holding: Holding | None, now: Decimal, average: Decimal | None) -> str:
-    """The split that a change of size looks like; empty if it looks like none."""
+    """The split that would explain a change of size; empty if there is none."""
     if holding is None or holding.average is None or average is None or holding.quantity * now <= 0:
         return ""
     before, after = holding.quantity * holding.average, now * average
@@ -255,7 +338,7 @@ def _account(
         expected,
         reported,
         others,
-        expired=instrument is not None and instrument.expiry is not None and instrument.expiry < sync.today,
+        expired=instrument is not None and is_past_expiry(instrument, sync.snapshot.time, sync.zone),
         delivered=(expected - reported) * per_unit if key in delivered else None,
         per_unit=per_unit,
         search=searches.holdings.get(key, Search()),
@@ -286,6 +369,44 @@ def _delivered(
         if len(held) == 1 and deliveries and deliveries == changes[held[0]]:
             settled.update(keys, held)
     return frozenset(settled)
+
+
+def _remember_expired(journal: Journal, key: Key, quantity: Decimal, sync: Sync, searches: Searches) -> None:
+    searches.expired[key] = Expired(quantity, sync.snapshot.time)
+    journal.remember(*key, _EXPIRED, {"quantity": quantity, "at": sync.snapshot.time})
+
+
+def _delivered_late(
+    journal: Journal, changes: Mapping[Key, Decimal], settled: frozenset[Key], sync: Sync, searches: Searches
+) -> frozenset[Key]:
+    """The underlyings whose unexplained change is just what some options deliver that counted as expired lately."""
+    for key, expired in list(searches.expired.items()):
+        if abs(sync.snapshot.time - expired.at) > DELIVERED_WITHIN:
+            _forget_expired(journal, key, searches)
+    found: set[Key] = set()
+    for key, change in changes.items() if searches.expired else ():
+        instrument = sync.instruments.get(key[1])
+        if instrument is None or instrument.is_option or not change or key in settled:
+            continue
+        options = [
+            (option, expired.quantity * _per_unit(sync.instruments[option[1]]))
+            for option, expired in searches.expired.items()
+            if option[0] == key[0] and option[1] in sync.instruments
+            if sync.instruments[option[1]].symbol == instrument.symbol
+        ][:MOST_COMBINED]
+        for count in range(1, len(options) + 1):
+            fits = next((c for c in combinations(options, count) if sum(shares for _, shares in c) == change), None)
+            if fits is not None:
+                found.add(key)
+                for option, _ in fits:
+                    _forget_expired(journal, option, searches)
+                break
+    return frozenset(found)
+
+
+def _forget_expired(journal: Journal, key: Key, searches: Searches) -> None:
+    del searches.expired[key]
+    journal.drop(*key, _EXPIRED)
 
 
 def _per_unit(instrument: Instrument) -> Decimal:

@@ -1,27 +1,33 @@
-"""The last step before an order leaves: look again, ask every gate, write it down, hand it to the socket.
+"""The last step before an order is sent: check again, evaluate every gate, record the order, pass it to the socket.
 
 Nothing else in the position manager calls `Broker.send`. Between the answer of the broker and the socket there is no
-waiting, so what the gates saw is what holds when the order leaves.
+waiting, so what the gates saw still holds when the order is sent. Orders that wait for the same answer go through the
+gates one after the other, are recorded together, and are sent once all of them are on disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
+from position_manager.engine.halt import Halt
+from position_manager.journal.journal import OrderToSend
 from position_manager.model import ZERO, Position, Quote
 from position_manager.orders.caps import Sent, windows
-from position_manager.orders.evidence import resting
+from position_manager.orders.evidence import OpenOrder, resting
 from position_manager.orders.gates import Clearance, Facts, check
 from position_manager.orders.intents import Intent, OutOfSight, closing_side
+from position_manager.rules.guard import Key
 from position_manager.sessions.hours import open_hours
 
 
 class NotSentError(Exception):
-    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just told."""
+    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just reported."""
 
     def __init__(self, clearance: Clearance, reread: Reread) -> None:
         super().__init__("; ".join(f"{check.gate}: {check.detail}" for check in clearance.refusals))
@@ -39,10 +45,10 @@ def _always() -> bool:
 
 @dataclass(frozen=True)
 class Wish:
-    """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
-    unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed.
-    ``stands``: whether it is still wanted."""
+    """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
+    ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
+    market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed.
+    ``stands``: whether the order is still requested."""
 
     leg: Position
     decided: Decimal
@@ -59,82 +65,191 @@ class Wish:
         return self.stop > 0
 
 
-async def clear_and_send(desk: Desk, wish: Wish) -> Intent:
-    """Send one order that closes; the intent it belongs to.
+@dataclass(frozen=True)
+class _Due:
+    """A requested order, with what the broker has just reported; ``sent`` receives the intent, or why there is none."""
 
-    Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-    written down, WithdrawnError if it no longer stands: in each case nothing was sent.
-    """
-    broker, journal, config = desk.broker, desk.journal, desk.config
-    leg, decided = wish.leg, wish.decided
-    account, con_id = leg.key
-    reread = await broker.read_again(account, con_id)
-    if not wish.stands():
-        raise WithdrawnError
-    now, link = desk.clock.now(), desk.connection
-    lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
-    holding = journal.holding(account, con_id)
-    minute, day = windows(now)
-    market = desk.guard.quote(con_id)
-    # At a price that a person has approved it trades whenever the market is open.
-    outside_rth = config.orders.outside_rth or wish.approved
-    facts = Facts(
-        now=now,
-        ready=link.may_send,
-        link=link.phase,
-        halts=desk.halts.read(),
-        mode=config.mode.value,
-        sending_mode=config.mode.sends,
-        lock=None if lock is None else lock.reason,
-        open_intent=None if blocking is None else blocking.state,
-        instrument=leg.instrument,
-        decided=decided,
-        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - wish.leaves) if wish.leaves else abs(decided),
-        position=reread.quantity,
-        read_at=reread.time,
-        expected=None if holding is None else holding.quantity,
-        resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
-        limit=wish.limit,
-        sent=Sent(*(journal.sent_since(since, closes_only=not wish.resting) for since in (minute, day))),
-        quote=market,
-        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
-        approved=wish.approved,
-        waits=wish.resting,
-    )
-    clearance = check(facts, config.limits())
-    if not clearance.passed:
-        raise NotSentError(clearance, reread)
-    evidence = {
-        **clearance.evidence(),
-        "rule": wish.text,
-        "quote": None if market is None else quote_evidence(market),
-        "limit": wish.limit,
-    }
-    with journal.transaction():
-        intent = journal.begin_intent(
-            account, con_id, facts.side, reread.quantity, clearance.quantity, wish.rule, evidence
-        )
-        order = journal.record_sending(
-            intent.id,
-            client_id=broker.client_id,
-            next_valid_id=broker.next_order_id(),
+    wish: Wish
+    reread: Reread
+    sent: asyncio.Future[Intent]
+
+
+@dataclass(frozen=True)
+class Unwritten:
+    """What must be on disk before an order is, and is not yet: ``write`` it within a transaction; after the end of
+    that, it ``is_written``."""
+
+    write: Callable[[], None]
+    is_written: Callable[[], None]
+
+
+_Written = tuple[_Due, Intent, OrderToSend]
+
+
+class Sender:
+    """Sends orders that close. Those that are wanted at the same moment share one write to the disk, as they share the
+    broker's answer."""
+
+    def __init__(self, desk: Desk, unwritten: Unwritten) -> None:
+        self._desk = desk
+        self._unwritten = unwritten
+        self._due: list[_Due] = []
+
+    async def send(self, wish: Wish) -> Intent:
+        """Send one order; the intent it belongs to.
+
+        Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
+        recorded, WithdrawnError if the order is no longer requested: in each case nothing was sent.
+        """
+        reread = await self._desk.broker.read_again(*wish.leg.key)
+        due = _Due(wish, reread, asyncio.get_running_loop().create_future())
+        self._due.append(due)
+        if len(self._due) == 1:
+            # Whoever has got the same answer comes before that, and nothing that the broker sends later.
+            self._desk.spawn(self._send_all())
+        return await due.sent
+
+    async def _send_all(self) -> None:
+        """In one step: it waits for nothing."""
+        every, self._due = self._due, []
+        for one in every:
+            if not one.sent.done() and not one.wish.stands():
+                one.sent.set_exception(WithdrawnError())
+        # Whoever was cancelled meanwhile wants nothing any more.
+        due = [one for one in every if not one.sent.done()]
+        if not self._send_together(due) and len(due) > 1:
+            # Nothing of them is on disk. One that cannot be written must not block the others.
+            for one in due:
+                self._send_together([one])
+
+    def _send_together(self, due: list[_Due]) -> bool:
+        """Whether they were recorded. If not, one that was alone has received the error, several have not yet."""
+        refused: list[tuple[_Due, NotSentError]] = []
+        written: list[_Written] = []
+        try:
+            with self._desk.journal.transaction():
+                self._unwritten.write()
+                self._look_for_rivals(due)
+                halts = self._desk.read_halts()
+                rests = _Rests()
+                for one in due:
+                    clearance, evidence = self._clear(one, halts, rests)
+                    if clearance.passed:
+                        written.append(self._write(one, clearance, evidence))
+                    else:
+                        refused.append((one, NotSentError(clearance, one.reread)))
+        except Exception as error:  # whatever it is: it is raised to whoever wants the order
+            if len(due) == 1:
+                due[0].sent.set_exception(error)
+            return False
+        self._unwritten.is_written()
+        for one, why in refused:
+            one.sent.set_exception(why)
+        for one, intent, order in written:
+            self._hand_over(one, intent, order)
+        return True
+
+    def _look_for_rivals(self, due: list[_Due]) -> None:
+        """Several orders share an answer with the open orders of all clients."""
+        desk = self._desk
+        if desk.rivals is not None:
+            for open_orders in {id(one.reread.open_orders): one.reread.open_orders for one in due}.values():
+                desk.rivals.see(desk.accounts, open_orders, (), desk.clock.now())
+
+    def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
+        """The result of the gates now, and what the journal must record of it."""
+        desk, wish, reread = self._desk, due.wish, due.reread
+        journal, config = desk.journal, desk.config
+        leg, decided = wish.leg, wish.decided
+        account, con_id = leg.key
+        now, link = desk.clock.now(), desk.connection
+        lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
+        holding = journal.holding(account, con_id)
+        minute, day = windows(now)
+        market = desk.guard.quote(con_id)
+        # At a price that a person has approved it trades whenever the market is open.
+        outside_rth = config.orders.outside_rth or wish.approved
+        facts = Facts(
+            now=now,
+            ready=link.may_send,
+            link=link.phase,
+            halts=halts,
+            mode=config.mode.value,
+            sending_mode=config.mode.sends,
+            lock=None if lock is None else lock.reason,
+            open_intent=None if blocking is None else blocking.state,
+            instrument=leg.instrument,
+            decided=decided,
+            wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - wish.leaves) if wish.leaves else abs(decided),
             position=reread.quantity,
+            read_at=reread.time,
+            expected=None if holding is None else holding.quantity,
+            resting=resting(rests.of(reread, leg.key), account, con_id, closing_side(decided)),
+            limit=wish.limit,
+            sent=Sent(*(journal.sent_since(since, closes_only=not wish.resting) for since in (minute, day))),
+            quote=market,
+            hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
+            approved=wish.approved,
+            waits=wish.resting,
+        )
+        clearance = check(facts, config.limits())
+        return clearance, {
+            **clearance.evidence(),
+            "rule": wish.text,
+            "quote": None if market is None else quote_evidence(market),
+            "limit": wish.limit,
+        }
+
+    def _write(self, due: _Due, clearance: Clearance, evidence: Mapping[str, object]) -> _Written:
+        desk, wish, position = self._desk, due.wish, due.reread.quantity
+        intent = desk.journal.begin_intent(
+            *wish.leg.key, closing_side(wish.decided), position, clearance.quantity, wish.rule, evidence
+        )
+        order = desk.journal.record_sending(
+            intent.id,
+            client_id=desk.broker.client_id,
+            next_valid_id=desk.broker.next_order_id(),
+            position=position,
             quantity=clearance.quantity,
             limit=wish.limit,
             stop=wish.stop,
             evidence={},
         )
-    try:
-        broker.send(
-            order,
-            leg.instrument,
-            tif="GTC" if wish.resting else config.orders.tif,
-            outside_rth=outside_rth,
-        )
-    except BrokerError as error:
-        # It says that nothing was sent; the journal believes only what the broker's books show.
-        return journal.record(intent.id, OutOfSight(str(error))).intent
-    return journal.intent(intent.id)
+        return due, intent, order
+
+    def _hand_over(self, due: _Due, intent: Intent, order: OrderToSend) -> None:
+        """The order is on disk: to the socket with it."""
+        desk, wish, orders = self._desk, due.wish, self._desk.config.orders
+        try:
+            try:
+                desk.broker.send(
+                    order,
+                    wish.leg.instrument,
+                    tif="GTC" if wish.resting else orders.tif,
+                    outside_rth=orders.outside_rth or wish.approved,
+                )
+            except BrokerError as error:
+                # The error states that nothing was sent; the journal believes only what the broker's books show.
+                due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
+            else:
+                due.sent.set_result(desk.journal.intent(intent.id))
+        except Exception as error:  # whatever it is: the others are on disk, and must be passed on too
+            due.sent.set_exception(error)
+
+
+class _Rests:
+    """The open orders of answers of the broker, by holding: several orders share an answer with hundreds of them."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, dict[Key, list[OpenOrder]]] = {}
+
+    def of(self, reread: Reread, key: Key) -> list[OpenOrder]:
+        answer = self._of.get(id(reread.open_orders))
+        if answer is None:
+            answer = self._of[id(reread.open_orders)] = defaultdict(list)
+            for order in reread.open_orders:
+                answer[order.account, order.con_id].append(order)
+        return answer[key]
 
 
 def quote_evidence(quote: Quote) -> dict[str, object]:

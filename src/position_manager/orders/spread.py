@@ -5,21 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from position_manager.model import Instrument, Quote
+from position_manager.model import ZERO, Instrument, Quote
 
 
 def spread_of(quote: Quote) -> Decimal | None:
-    """The spread as a fraction of the middle; None without a two-sided quote."""
-    if quote.bid is None or quote.ask is None or quote.mid is None or quote.mid <= 0:
+    """The spread as a fraction of the middle, without its sign; None without a two-sided quote."""
+    if quote.bid is None or quote.ask is None or quote.mid is None or quote.ask <= 0 <= quote.bid:
         return None
-    return (quote.ask - quote.bid) / quote.mid
+    spread = quote.ask - quote.bid
+    return spread / abs(quote.mid) if quote.mid else Decimal("Infinity") if spread else ZERO
 
 
 @dataclass(frozen=True)
 class SpreadBound:
     """A spread is allowed up to ``fraction`` of the middle (0.20 is 20 %) or up to ``ticks`` increments, whichever is
     more: an option at 0.04 by 0.05 has a spread of 22 % and cannot have less. Raises ValueError, naming the field, for
-    values that make no bound."""
+    values that define no valid bound."""
 
     fraction: Decimal = Decimal("0.20")
     ticks: int = 3
@@ -32,10 +33,10 @@ class SpreadBound:
 
     def allows(self, instrument: Instrument, quote: Quote) -> bool:
         """Whether a two-sided quote is within the bound; False for one that is not two-sided."""
-        if quote.bid is None or quote.ask is None or quote.mid is None or quote.mid <= 0:
+        if quote.bid is None or quote.ask is None or quote.mid is None or quote.ask <= 0 <= quote.bid:
             return False
         spread = quote.ask - quote.bid
-        return spread <= self.fraction * quote.mid or spread <= self.ticks * instrument.increment_at(quote.mid)
+        return spread <= self.fraction * abs(quote.mid) or spread <= self.ticks * instrument.increment_at(quote.mid)
 
     def excess(self, instrument: Instrument, quote: Quote) -> str:
         """Why a quote is not within the bound; empty if it is."""

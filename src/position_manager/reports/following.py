@@ -1,6 +1,6 @@
-"""Whether a deploy may go on: the service is READY with its positions synced, or it has no open order.
+"""Whether a deploy may continue: the service is READY with its positions synced, or it has no open order.
 
-`judge` decides from what is known at one moment and touches nothing; `look` finds that out, from systemd and over the
+`judge` decides from what is known at one moment and touches nothing; `look` collects that, from systemd and over the
 control socket. The Ansible module manager_wait calls them in turn.
 """
 
@@ -32,7 +32,7 @@ REMEDIES = {
     "ansible-playbook logs.yml -e service=gateway",
     Phase.LINK_LOST: "The gateway has lost IBKR's servers, and waits for them. Nothing is to be done but to wait.",
     Phase.AUTH_NEEDED: "Approve the gateway's login, then deploy again. See: ansible-playbook status.yml",
-    Phase.MAINTENANCE: "The gateway restarts, as each day. Deploy again in ten minutes.",
+    Phase.MAINTENANCE: "The gateway restarts as planned. Deploy again in 15 minutes.",
     Phase.HALTED: "Mend the cause, then end the halt on the host: sudo position-manager resume",
 }
 
@@ -46,7 +46,7 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the unit, and the service's own status, or why there is none. ``runs``: it listens at its socket."""
+    """One check: the unit, and the service's own status, or why there is none. ``runs``: it listens at its socket."""
 
     unit: UnitState
     status: Status | None
@@ -65,7 +65,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``line`` is how it stands, for the operator."""
+    """``line`` is the state, for the operator."""
 
     done: bool
     line: str
@@ -81,7 +81,7 @@ def open_orders(status: Status) -> tuple[str, ...]:
 
 
 def judge(goal: Goal, seen: Seen, waited: float, timeout: float) -> Verdict:
-    """What one look means after so many seconds of waiting."""
+    """The result of one check after so many seconds of waiting."""
     return _ready(seen, waited, timeout) if goal is Goal.READY else _idle(seen, waited, timeout)
 
 
@@ -115,6 +115,9 @@ def _positions(status: Status) -> str:
 
 
 def _ended(unit: UnitState) -> Verdict:
+    if unit.cause is not None:
+        text, remedy = f"{unit.name} cannot start: {unit.cause.text}.", unit.cause.remedy
+        return Verdict(True, f"{unit.active}: cannot start", Failure("ended", text, remedy))
     said = unit.status_text.rstrip(".") or "it said nothing"
     text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
     if unit.exit_status == PERSON_NEEDED:
@@ -126,7 +129,7 @@ def _ended(unit: UnitState) -> Verdict:
 
 def _idle(seen: Seen, waited: float, timeout: float) -> Verdict:
     if seen.status is None:
-        # What does not answer cannot be waited for, and a restart is what mends it.
+        # A service that does not answer cannot be waited for, and a restart fixes it.
         return Verdict(True, f"nothing to wait for: {seen.silence}" if not seen.runs else f"not asked: {seen.silence}")
     orders = open_orders(seen.status)
     if not orders:
@@ -147,7 +150,7 @@ def _idle(seen: Seen, waited: float, timeout: float) -> Verdict:
 
 
 async def look(unit: str, socket: Path) -> Seen:
-    """How it stands now. Raises UnitError."""
+    """The current state. Raises UnitError."""
     state = await systemd_unit.show(unit)
     try:
         answer = await asyncio.to_thread(ask, socket, AskStatus(), ANSWER_SECONDS)

@@ -1,8 +1,8 @@
-"""What people are told, message by message: words only, nothing is decided or sent here.
+"""The notifications, message by message: words only, nothing is decided or sent here.
 
-Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key, and of all keys
+Messages with the same dedupe key are sent once; one with ``recovery_of`` ends the incident of that key, and of all keys
 below it (``key/…``). Each key names one condition, so that no message is left out because of another one: a loss of the
-connection, a farm, each call for a person, each gate that refuses, each cause of being unprotected has its own.
+connection, a farm, each request for manual action, each gate that refuses, each cause of being unprotected has its own.
 """
 
 from __future__ import annotations
@@ -121,6 +121,39 @@ class Author:
     def resumed(self) -> Message:
         return self._say("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
 
+    def new_account(self, account: str) -> Message:
+        return self._say(
+            "new_account",
+            Severity.ALERT,
+            f"New account {masked(account)}: nothing in it is guarded",
+            "The session manages an account that the journal does not know. The others are guarded as before.",
+            f"To guard it too: position-manager accept-account '{masked(account)}'. To leave it out for good, name the "
+            "others in the configuration (accounts).",
+            dedupe_key=f"account/{account}",
+        )
+
+    def account_accepted(self, account: str, by: str) -> Message:
+        title = f"Account {masked(account)} was accepted by {by}: it is guarded too"
+        return self._say("account_accepted", Severity.INFO, title, recovery_of=f"account/{account}")
+
+    def rival(self, reason: str, remedy: str) -> Message:
+        return self._say(
+            "another_manager",
+            Severity.ALERT,
+            "Another position manager guards this account: nothing is sent",
+            reason,
+            f"What to do: {remedy}.",
+            dedupe_key="rival",
+        )
+
+    def rival_gone(self) -> Message:
+        return self._say(
+            "manager_alone",
+            Severity.INFO,
+            "No other position manager is seen any more: orders may be sent again",
+            recovery_of="rival",
+        )
+
     def reloaded(self) -> Message:
         return self._say("reloaded", Severity.INFO, "New rules are in force")
 
@@ -139,10 +172,22 @@ class Author:
             fields=(("account", masked(account)),),
         )
 
-    def moved(self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause) -> Message:
+    def left_out(self, label: str, account: str, quantity: Decimal, text: str) -> Message:
+        return self._say(
+            "not_supported",
+            Severity.ALERT,
+            f"{label} cannot be guarded",
+            f"{quantity} held: {text}. Watch it yourself.",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"not supported/{account}/{label}",
+        )
+
+    def moved(
+        self, label: str, account: str, before: Decimal, quantity: Decimal, cause: Cause, known: tuple[str, ...] = ()
+    ) -> Message:
         kind = "position_closed" if not quantity else "position_opened" if not before else "position_changed"
         severity = Severity.INFO if cause is Cause.USER else Severity.WARNING
-        title, lines = f"{label}: {before} to {quantity}, {cause}", list[str]()
+        title, lines = f"{label}: {before} to {quantity}, {cause}", list(known)
         if cause is Cause.REOPENED and before == quantity:
             # Only another average cost shows it. If the broker has corrected the cost, this takes protection away.
             severity = Severity.ALERT
@@ -152,6 +197,18 @@ class Author:
                 "and only its cost was corrected, check that its stop is where you want it."
             )
         return self._say(kind, severity, title, *lines, fields=(("account", masked(account)),))
+
+    def crossed(self, label: str, account: str, quantity: Decimal) -> Message:
+        return self._say(
+            "crossed_zero",
+            Severity.ALERT,
+            f"{label} went through zero: {quantity} held now",
+            "Somebody else closed it while the manager's close was being filled, so it was closed twice. What is held "
+            "now is a new position on the other side, and its rules guard it as such.",
+            f"If you do not want it: position-manager close '{label}'. To close by hand, halt the manager first "
+            "(position-manager halt), or let it close for you (position-manager close).",
+            fields=(("account", masked(account)),),
+        )
 
     def unexplained(self, label: str, account: str, expected: Decimal, reported: Decimal) -> Message:
         return self._say(
@@ -267,7 +324,7 @@ class Author:
             f"Fired, still held: {closing.name} after {minutes:.0f} min ({closing.rule})",
             *phases,
             f"To approve a price: position-manager close '{closing.name}' --emergency --limit PRICE",
-            # Each repetition has a key of its own, or it would be counted and not told.
+            # Each repetition has a key of its own, or it would be counted and not sent.
             dedupe_key=f"held/{closing.unit}/{closing.decided.isoformat()}/{since.total_seconds():.0f}",
         )
 
@@ -341,6 +398,27 @@ class Author:
 
     def withdrawn(self, closing: Closing, why: str) -> Message:
         return self._say("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)
+
+    def foreign_cancelled(self, label: str, account: str, order: str, why: str) -> Message:
+        return self._say(
+            "exit_cancelled",
+            Severity.ALERT,
+            f"{label}: your exit order is being cancelled: {order}",
+            f"{why} (orders.foreign_exits: cancel). Once that is proven, the manager's own order follows.",
+            "If the decision is withdrawn meanwhile, that order does not come back: place it again if you want it.",
+            fields=(("account", masked(account)),),
+        )
+
+    def foreign_stays(self, label: str, account: str, order: str, why: str) -> Message:
+        return self._say(
+            "exit_not_cancelled",
+            Severity.ALERT,
+            f"{label}: your exit order could not be cancelled: {order}",
+            why,
+            "What it does not cover is closed. Cancel it in TWS, the Client Portal, or the program that it belongs to.",
+            fields=(("account", masked(account)),),
+            dedupe_key=f"foreign exit/{account}/{label}/{order}",
+        )
 
     def stray(self, label: str, ref: str) -> Message:
         return self._say(

@@ -23,8 +23,9 @@ _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "
 
 
 def in_order(status: Status) -> bool:
-    """Whether orders may be sent and nothing waits for a person."""
-    return status.phase == Phase.READY and not status.halts and not status.locks and not _stopped(status)
+    """Whether orders may be sent and no manual action is required."""
+    blocked = status.halts or status.locks or status.new_accounts or _stopped(status)
+    return status.phase == Phase.READY and not blocked
 
 
 def _stopped(status: Status) -> list[str]:
@@ -51,6 +52,8 @@ def next_step(status: Status) -> str:
         return "Wait: it goes on by itself."
     if stopped := _stopped(status):
         return f"{stopped[0]}. Open no new position; to end it: position-manager rearm account"
+    if status.new_accounts:
+        return f"Guard the new account too: position-manager accept-account '{status.new_accounts[0]}'"
     blind = next((unit for unit in status.units if unit.verdict == "unprotected" and not _closed(unit)), None)
     if blind is not None:
         return f"{blind.name} is not guarded: {blind.text}"
@@ -71,6 +74,8 @@ def show(status: Status, console: Console) -> None:
     if status.degraded:
         _row(console, "Data", f"farms down: {', '.join(status.degraded)}", "yellow")
     _row(console, "Accounts", ", ".join(status.accounts) or "not known yet")
+    for account in status.new_accounts:
+        _row(console, "New", f"account {account} is NOT guarded until it is accepted", "bold red")
     synced = f"{_ago(status.last_sync, status.time)} ago" if status.last_sync else "not yet"
     realized = ", ".join(f"{_money(money)} {currency}" for currency, money in sorted(status.realized.items()))
     _row(console, "Synced", f"{synced}; orders in 24 h: {status.orders_today}; realised today: {realized or 'nothing'}")
@@ -98,8 +103,8 @@ def show(status: Status, console: Console) -> None:
     for each in status.cooldowns:
         text = f"until {_clock(each.ends, status.time)} UTC ({each.action}), after the {each.rule} of {each.label}"
         console.print(Text.assemble((f"Cooldown {each.symbol} in {each.account} ", "bold"), (text, "yellow")))
-    for account in status.account_stops:
-        _account_lines(console, account)
+    for stops in status.account_stops:
+        _account_lines(console, stops)
     _work(console, status.intents, status.locks, status.time)
     console.print()
     _row(console, "Next step", next_step(status), "bold")
@@ -148,7 +153,7 @@ def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:
 
 
 def _closed(unit: UnitStatus) -> bool:
-    """Whether it is unprotected only because its market is closed: nobody could do anything about that."""
+    """Whether it is unprotected only because its market is closed: no action is possible then."""
     return unit.text.startswith(Cause.MARKET_CLOSED)
 
 
@@ -157,7 +162,7 @@ def _style(unit: UnitStatus) -> str:
 
 
 def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
-    """What the numbers do not say: the verdict, and the rules with their keys in the file."""
+    """What the numbers do not show: the verdict, and the rules with their keys in the file."""
     since = f" for {_ago(unit.unprotected_since, now)}" if unit.unprotected_since else ""
     loud = unit.verdict == "unprotected" and not _closed(unit)
     verdict = f"{unit.verdict.upper() if loud else unit.verdict}{since}"
@@ -169,7 +174,7 @@ def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
 
 
 def _account_lines(console: Console, account: AccountStatus) -> None:
-    """What an account is worth, and how each of its stops stands."""
+    """What an account is worth, and the state of each of its stops."""
     worth = "value not known"
     if account.net_liquidation is not None:
         worth = f"{_money(account.net_liquidation)} {account.currency}, asked {account.age or 0:.0f} s ago"

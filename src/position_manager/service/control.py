@@ -17,6 +17,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.refused import RefusedError
 from position_manager.reports.status import Status
@@ -25,7 +26,7 @@ MOST_BYTES = 4096
 """A longer request is refused."""
 
 REQUEST_SECONDS = 5.0
-"""Whoever connects has so long to say what it wants."""
+"""How long a client has, once connected, to send its request."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ControlError(Exception):
-    """The service could not be asked, or did not answer as it should; the text says what to do."""
+    """The service could not be asked, or did not answer as it should; the text states what to do."""
 
 
 class NotRunningError(ControlError):
@@ -46,7 +47,7 @@ class Actions(Protocol):
     def status(self) -> Status: ...
 
     async def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
-        """Close a position now; what was begun."""
+        """Close a position now; what was started."""
 
     def release(self, what: str, *, by: str) -> str:
         """End a lock; what was done."""
@@ -54,8 +55,11 @@ class Actions(Protocol):
     def rearm(self, what: str, *, by: str) -> str:
         """End account stops that have fired; what was done."""
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        """Guard a new account of the session too; what was done."""
+
     def reload(self) -> str:
-        """Read the configuration anew; what was done."""
+        """Read the configuration again; what was done."""
 
     def move_price(self, symbol: str, price: Decimal) -> str:
         """Move an underlying of the simulated market; what was done."""
@@ -66,7 +70,7 @@ class _Request(BaseModel):
 
 
 class AskStatus(_Request):
-    """How it stands."""
+    """The state of the service."""
 
     ask: Literal["status"] = "status"
 
@@ -77,7 +81,7 @@ class AskClose(_Request):
     ask: Literal["close"] = "close"
     what: _Text
     by: _Text
-    limit: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    limit: Annotated[Decimal, Field(allow_inf_nan=False)] | None = None
 
 
 class AskRelease(_Request):
@@ -96,8 +100,16 @@ class AskRearm(_Request):
     by: _Text
 
 
+class AskAccept(_Request):
+    """Guard a new account of the session too."""
+
+    ask: Literal["accept-account"] = "accept-account"
+    account: _Text
+    by: _Text
+
+
 class AskReload(_Request):
-    """Read the configuration anew."""
+    """Read the configuration again."""
 
     ask: Literal["reload"] = "reload"
 
@@ -110,7 +122,7 @@ class AskPrice(_Request):
     price: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
-Request = AskStatus | AskClose | AskRelease | AskRearm | AskReload | AskPrice
+Request = AskStatus | AskClose | AskRelease | AskRearm | AskAccept | AskReload | AskPrice
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="ask")])
 
 
@@ -183,6 +195,9 @@ class Server:
             case AskRearm():
                 _log.warning("%s asks to rearm %s", request.by, request.what)
                 return Answer(done=True, text=actions.rearm(request.what, by=request.by))
+            case AskAccept():
+                _log.warning("%s accepts account %s", request.by, masked(request.account))
+                return Answer(done=True, text=actions.accept_account(request.account, by=request.by))
             case AskReload():
                 return Answer(done=True, text=actions.reload())
             case AskPrice():
@@ -218,7 +233,7 @@ def _bound(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket at which nobody listens any more."""
+    """Remove a socket that no process listens at any more."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -237,7 +252,7 @@ def _clear(path: Path) -> None:
 
 def ask(path: Path, request: Request, seconds: float = 30.0) -> Answer:
     """Ask the service that listens at a path. Raises NotRunningError if none does, ControlError if it does not answer
-    within so many seconds, and RefusedError with the service's own text."""
+    within the timeout, and RefusedError with the service's own text."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(seconds)

@@ -1,7 +1,7 @@
-"""The service: puts the engine together from a configuration and its directories, and runs it under systemd.
+"""The service: assembles the engine from a configuration and its directories, and runs it under systemd.
 
-Nothing beside the engine may end it: what cannot be served, told or plotted is logged, and the positions stay guarded.
-Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 a person must mend something first.
+Only the engine may end it: what cannot be served, reported or plotted is logged, and the positions stay guarded.
+Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 manual intervention is required first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ from position_manager import config as configuration
 from position_manager.brokers.broker import Broker
 from position_manager.brokers.choice import BrokerFaultError, broker_of, fallback_of
 from position_manager.clock import Clock, SystemClock
-from position_manager.config import Config
+from position_manager.config import Config, Mode
 from position_manager.config_errors import ConfigError
 from position_manager.engine.engine import Engine
 from position_manager.engine.engine_status import status_of
@@ -41,6 +41,7 @@ from position_manager.rules.evaluation import Blind
 from position_manager.service import logs, metrics
 from position_manager.service.control import ControlError, Server
 from position_manager.service.heartbeat import Heartbeat, HeartbeatError, read_url
+from position_manager.service.host_claim import SCOPE, HostClaim
 from position_manager.service.last_resort import LastResort, People
 from position_manager.service.metrics import MetricsError
 from position_manager.sessions.fallback_calendar import FallbackCalendar
@@ -49,7 +50,7 @@ from position_manager.sessions.hours import BrokerCalendar, day_close
 OK, RETRY, MEND = 0, 1, 78
 
 STOP_SECONDS = 15.0
-"""The last messages get so long to leave; what does not is sent by the next run."""
+"""How long the last messages may take to be sent; the next run sends the rest."""
 
 SAMPLE_EVERY = timedelta(seconds=60)
 ANSWER_SECONDS = 5.0
@@ -77,11 +78,20 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
         except BrokerFaultError as error:
             return _cannot_start(notifier, str(error))
         try:
-            return asyncio.run(Service(paths, config, broker, people, notifier, clock, fallback_of(config)).run())
+            # The books of mode sim are its own, and shadow sends nothing.
+            alone = config.mode.sends and config.mode is not Mode.SIM
+            claim = HostClaim(environment.get(SCOPE, "")) if alone else _nobody
+            service = Service(paths, config, broker, people, notifier, clock, fallback_of(config), claim)
+            return asyncio.run(service.run())
         except Exception:
             # The interpreter itself would write it to stderr, with the account numbers in it.
             _log.critical("the position manager has failed", exc_info=True)
             return RETRY
+
+
+def _nobody(_accounts: Iterable[str]) -> str:
+    """Who else guards the accounts, in a mode for which it does not matter."""
+    return ""
 
 
 def _cannot_start(notifier: Notifier, text: str) -> int:
@@ -122,7 +132,7 @@ def _targets(config: Config) -> tuple[Target, ...]:
 
 
 def safely(tell_systemd: Callable[[], None]) -> None:
-    """Tell systemd something; that it cannot be told ends nothing."""
+    """Notify systemd; a failed notification ends nothing."""
     try:
         tell_systemd()
     except OSError as error:
@@ -141,6 +151,7 @@ class Service:
         notifier: Notifier,
         clock: Clock,
         fallback: FallbackCalendar | None,
+        claim: Callable[[Iterable[str]], str] = lambda _accounts: "",
     ) -> None:
         self._paths = paths
         self._people = people
@@ -163,6 +174,7 @@ class Service:
             halts=paths.halts,
             jitter=lambda: SystemRandom().uniform(0.75, 1.25),
             on_loop=self._looped,
+            claim=claim,
         )
 
     def _open_journal(self, accounts: frozenset[str]) -> Journal:
@@ -238,7 +250,7 @@ class Service:
     # ----- what the command line asks
 
     def status(self) -> Status:
-        """How it stands. Raises RefusedError if the journal cannot be read."""
+        """The current status. Raises RefusedError if the journal cannot be read."""
         try:
             return status_of(self.engine, str(self._paths.config))
         except JournalError as error:
@@ -262,6 +274,13 @@ class Service:
         """Raises RefusedError."""
         try:
             return self.engine.rearm(what, by=by)
+        except JournalError as error:
+            raise RefusedError(str(error)) from error
+
+    def accept_account(self, account: str, *, by: str) -> str:
+        """Raises RefusedError."""
+        try:
+            return self.engine.accept_account(account, by=by)
         except JournalError as error:
             raise RefusedError(str(error)) from error
 
@@ -311,18 +330,19 @@ class Service:
             safely(lambda: self._notifier.status(text))
         if self.engine.synced and not self._ready_told:
             self._ready_told = True
-            # What has been made so far stays: the collector would go through all of it while an order waits.
+            # Objects created so far stay: the collector would go through all of them while an order waits.
             gc.collect()
             gc.freeze()
             safely(self._notifier.ready)
 
     def _line(self) -> str:
-        """How it stands, in one line."""
+        """The state in one line."""
         desk = self.engine.desk
+        left_out = len(self.engine.left_out.present)
         blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())
         counts = {
-            "positions": len(desk.guard.units),
-            "unprotected": blind,
+            "positions": len(desk.guard.units) + left_out,
+            "unprotected": blind + left_out,
             "closing": len(self.engine.closer.closings),
             "locked": len(desk.locks),
         }

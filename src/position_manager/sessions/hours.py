@@ -37,8 +37,30 @@ def zone_of(name: str) -> ZoneInfo:
         raise ValueError(f"time zone {name!r} is not known") from error
 
 
+def exchange_zone(instrument: Instrument) -> ZoneInfo | None:
+    """The zone in which the broker has reported the hours of a contract; None if it has reported none."""
+    told = instrument.liquid_hours or instrument.trading_hours
+    zone = told[-1].end.tzinfo if told else None
+    return zone if isinstance(zone, ZoneInfo) else None
+
+
+def is_past_expiry(instrument: Instrument, now: datetime, zone: ZoneInfo) -> bool:
+    """Whether a contract's last trading day is over: from the evening of that day on, where its hours are known.
+    Days are those of its exchange; of ``zone`` where that is not known."""
+    expiry = instrument.expiry
+    if expiry is None:
+        return False
+    zone = exchange_zone(instrument) or zone
+    today = now.astimezone(zone).date()
+    if today != expiry:
+        return today > expiry
+    told = instrument.liquid_hours or instrument.trading_hours
+    ends = [hours.end for hours in told if hours.end.astimezone(zone).date() == expiry]
+    return bool(ends) and now >= max(ends)
+
+
 ROUND_THE_CLOCK = timedelta(minutes=1)
-"""Sessions with a gap of no more than that belong together: one that ends at 23:59 goes on at midnight."""
+"""Sessions with a gap of at most this length belong together: one that ends at 23:59 continues at midnight."""
 
 
 @lru_cache(maxsize=256)
@@ -184,4 +206,4 @@ def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
 
 
 EARLY_CLOSE = timedelta(minutes=15)
-"""So long before a close that comes before the time that a rule names, the rule fires."""
+"""How long before an early close the rule fires, if the session ends before the time that the rule names."""

@@ -29,6 +29,8 @@ DOCUMENT: dict[str, Any] = {
     "twofa_pushes_per_hour": 4,
     "twofa_quiet_hours": "",
     "yield_minutes": 30,
-    "image": "ghcr.io/gnzsnz/ib-gateway:10.45.1j",
+    "totp": False,
+    "image": "ghcr.io/gnzsnz/ib-gateway:10.50.1f",
+    "desupported_image_allowed": False,
     "login_controller": "ibc",
 }

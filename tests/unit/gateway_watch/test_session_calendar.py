@@ -6,11 +6,14 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway_watch.session_calendar import (
     in_restart_window,
     next_cold_restart,
     next_daily_restart,
+    next_full_login,
     next_restart,
     next_session_end,
 )
@@ -90,3 +93,28 @@ def test_the_next_restart_is_the_earlier_one() -> None:
     assert restart is not None
     assert restart.astimezone(UTC) == utc("2026-11-29T18:00:00")
     assert next_restart(now, None, None, NEW_YORK) is None
+
+
+UTC_ZONE = ZoneInfo("UTC")
+ZONES = [NEW_YORK, BERLIN, ZoneInfo("Asia/Tokyo"), ZoneInfo("Australia/Lord_Howe"), UTC_ZONE]
+THREE_YEARS = st.datetimes(datetime(2026, 1, 1), datetime(2029, 1, 1), timezones=st.just(UTC))
+WALL_CLOCK = st.times().map(lambda at: at.replace(second=0, microsecond=0))
+
+
+@given(THREE_YEARS, WALL_CLOCK, st.sampled_from(ZONES))
+def test_the_next_full_login_is_the_first_sunday_at_its_hour(now: datetime, cold: time, zone: ZoneInfo) -> None:
+    due = next_full_login(now, cold, zone)
+    # A week may have a change of the clock in it.
+    assert now < due.astimezone(UTC) <= now + timedelta(days=7, hours=1)
+    local = due.astimezone(zone)
+    exists = datetime.combine(local.date(), cold, tzinfo=zone).astimezone(UTC).astimezone(zone).time() == cold
+    assert local.weekday() == 6
+    assert local.time() == cold or not exists
+    just_before = due.astimezone(UTC) - timedelta(microseconds=1)
+    assert next_full_login(max(now, just_before), cold, zone) == due
+
+
+@given(THREE_YEARS)
+def test_without_an_hour_the_weeks_session_ends_at_one_in_new_york(now: datetime) -> None:
+    local = next_full_login(now, None, BERLIN).astimezone(NEW_YORK)
+    assert (local.weekday(), local.time()) == (6, time(1, 0))

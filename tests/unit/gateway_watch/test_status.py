@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from gateway_watch.breaker import Breaker, Opening
 from gateway_watch.engine import NEVER, Container, Version
+from gateway_watch.gateway_versions import support
 from gateway_watch.login import LoginState, Snapshot
 from gateway_watch.session import Session
 from gateway_watch.signatures import load
 from gateway_watch.status import Status, next_step, render, to_json
 from gateway_watch.systemd_unit import UnitState
 from gateway_watch.tiers import Tier
+from unit_recovery.causes import StartCause
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 UNIT = UnitState("ib-gateway.service", "active", "running", "success", "ready: logged in (paper) and listening", 0)
 CONTAINER = Container(
     id="abc",
     name="ib-gateway",
-    image="ib-gateway:10.45.1j",
+    image="ib-gateway:10.50.1f",
     status="running",
     exit_code=0,
     error="",
@@ -57,6 +59,7 @@ GOOD = Status(
     session_end=AT + timedelta(days=5, hours=18),
     release="0.1.0",
     faults=(),
+    next_full_login=AT + timedelta(days=6, hours=6),
 )
 OPEN = replace(
     GOOD,
@@ -88,6 +91,29 @@ def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
     )
     assert "Connected   yes: connected to IBKR, since 2026-11-23 18:00:00 UTC" in lines
     assert "Next step" not in screen
+
+
+@pytest.mark.parametrize(
+    ("twofa", "totp", "text", "moment"),
+    [
+        (True, False, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+        (False, True, "none needed: the codes of the authenticator app are entered", None),
+        (False, False, "none needed: the login has no second factor", None),
+        (None, False, "unknown before a login", None),
+        # The codes were refused, and a person approved the last login.
+        (True, True, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+    ],
+)
+def test_the_next_approval_is_shown(twofa: bool | None, totp: bool, text: str, moment: str | None) -> None:
+    status = replace(GOOD, session=replace(GOOD.session, twofa=twofa), totp=totp)
+    assert f"Approval    {text}" in render(status).splitlines()
+    assert to_json(status)["next_approval"] == moment
+
+
+def test_nobody_is_asked_to_approve_what_the_codes_answer() -> None:
+    waits = replace(GOOD, login=replace(LOGIN, state=LoginState.AWAITING_2FA, twofa_seconds_left=100))
+    assert "Approve the login in IBKR Mobile (100 s left)" in str(next_step(waits))
+    assert "IBKR Mobile" not in str(next_step(replace(waits, totp=True)))
 
 
 def test_an_open_breaker_ends_the_screen_with_its_remedy() -> None:
@@ -148,3 +174,29 @@ def test_the_json_is_json_and_holds_no_identity() -> None:
     assert opened["container"] is None
     assert good["login"]["state"] == "ready"
     assert "edmund77" not in text
+
+
+def test_a_version_that_ends_is_shown_and_is_a_fault_once_it_has_ended() -> None:
+    old = "ghcr.io/gnzsnz/ib-gateway:10.45.1j"
+    near = replace(GOOD, support=support(old, date(2026, 11, 29)))
+    assert near.ok
+    assert "IB ends IB Gateway 10.45.1j on 2026-12-15" in " ".join(render(near).split())
+    assert "Set ib_gateway_image" in str(next_step(near))
+    over = replace(GOOD, support=support(old, date(2026, 12, 15)))
+    assert not over.ok
+    assert to_json(over)["support"] == {
+        "version": "10.45.1j",
+        "desupported_on": "2026-12-15",
+        "days_left": 0,
+        "over": True,
+    }
+    assert replace(over, support_matters=False).ok
+    assert to_json(GOOD)["support"] is None
+
+
+def test_a_unit_that_cannot_start_is_named_with_what_is_missing() -> None:
+    cause = StartCause("credential_missing", "missing credential file: /x", "Run ansible-playbook site.yml.")
+    for active, sub in (("failed", "failed"), ("activating", "auto-restart")):
+        status = replace(GOOD, unit=replace(UNIT, active=active, sub=sub, status_text="", cause=cause))
+        assert str(next_step(status)).startswith("credential_missing: missing credential file: /x.")
+        assert "credential_missing" in render(status)

@@ -41,6 +41,10 @@ class Service:
         self.heard.append(("rearm", what, by))
         return f"{what} is rearmed"
 
+    def accept_account(self, account: str, *, by: str) -> str:
+        self.heard.append(("accept-account", account, by))
+        return f"{account} is guarded"
+
     def reload(self) -> str:
         raise RefusedError("pm.yml:3: mode: must be one of sim, shadow, paper, live")
 

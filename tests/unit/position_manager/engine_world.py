@@ -1,6 +1,6 @@
-"""A broker in memory behind the real engine, a clock that only a test moves, and what people were told.
+"""A broker in memory behind the real engine, a clock that only a test moves, and the notifications sent.
 
-The broker knows the truth about several contracts, shows it late if it is told to, and checks each order as it comes:
+The broker knows the truth about several contracts, shows it late if set so, and checks each order as it arrives:
 it must close, must be the only live one of ours, and with all other live orders must not be able to go through zero.
 """
 
@@ -29,9 +29,11 @@ from position_manager.brokers.broker import (
     OrderHeard,
     PositionHeard,
     QuoteHeard,
+    QuotesHeard,
     Reread,
     Session,
 )
+from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.config import Config
 from position_manager.engine.engine import Engine
 from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
@@ -93,13 +95,13 @@ class Order:
 
 
 class ManualClock:
-    """Time passes when a test says so."""
+    """A clock that only a test moves."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._waiting: list[tuple[datetime, asyncio.Event]] = []
         self.passing: Callable[[timedelta], None] = lambda _span: None
-        """Told of each stretch of time before it is over; nothing happens within one."""
+        """Called with each stretch of time before it is over; nothing happens within one."""
 
     def now(self) -> datetime:
         return self._now
@@ -127,7 +129,7 @@ class ManualClock:
         self._waiting = [(until + span, over) for until, over in self._waiting]
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and all that happens in it happen in order."""
+        """Advance the time, and have all events in it happen in order."""
         end = self._now + timedelta(seconds=seconds)
         await settle()
         while True:
@@ -152,7 +154,7 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let everything run that can run without time passing."""
+    """Run everything that can run without time passing."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # asyncio has no public word for it
     for _ in range(200):
         await asyncio.sleep(0)
@@ -176,7 +178,7 @@ class World:
     quotes: dict[int, Quote] = field(default_factory=dict)
     up: bool = True
     deaf: bool = False
-    """Whether nothing that happens is told to the engine (a lost link)."""
+    """Whether the engine is notified of nothing that happens (a lost link)."""
     swallow: bool = False
     """Whether orders vanish on their way."""
     tells_acks: bool = True
@@ -189,15 +191,17 @@ class World:
     """Why there is no session while it is not up."""
     on_ask: Callable[[str], None] = lambda _question: None
     first_quotes: bool = True
-    """Whether a new subscription is answered with the quote that stands."""
+    """Whether a new subscription is answered with the present quote."""
     quoted: set[int] = field(default_factory=set)
-    """Contracts of which the present subscriptions have told a quote."""
+    """Contracts of which the present subscriptions have delivered a quote."""
     status: str = "Submitted"
     """The status in which orders rest."""
     refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
     """Contracts whose market data are refused, with the code and the text."""
     outside_rth: list[bool] = field(default_factory=list)
     """Of each order received, whether it may trade outside the regular hours."""
+    foreign_cancels: list[Order] = field(default_factory=list)
+    """Orders of other clients whose cancel the engine asked for."""
     renewed: list[int] = field(default_factory=list)
     """Contracts whose quotes were asked for again, in order."""
     on_send: Callable[[str], None] = lambda _moment: None
@@ -304,7 +308,7 @@ class World:
             order.over = "Filled"
         fill = Fill(f"0000.{len(self.executions):04x}.01.01", Decimal(quantity), Decimal(price), self.clock.now())
         ref = order.sent.ref if order.client_id == 100 else ""
-        execution = Execution(account, con_id, side, fill, order.perm_id, ref)
+        execution = Execution(account, con_id, side, fill, order.perm_id, ref, order.client_id)
         self.executions.append(execution)
         if self.lag and ref:
             self.unseen.append((order, execution))
@@ -343,6 +347,13 @@ class World:
         self.tell(CodeSaid(code, status, order.sent.order_id))
 
     def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
+        self.tell(self._quoted(con_id, bid, ask, **more))
+
+    def quote_together(self, con_ids: Collection[int], bid: str | None, ask: str | None) -> None:
+        """The same prices for several contracts, in one piece of the stream."""
+        self.tell(QuotesHeard(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
+
+    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteHeard:
         quote = Quote(
             self.clock.now(),
             None if bid is None else Decimal(bid),
@@ -350,7 +361,7 @@ class World:
             **more,  # type: ignore[arg-type]  # a test's own fields
         )
         self.quotes[con_id] = quote
-        self.tell(QuoteHeard(con_id, quote))
+        return QuoteHeard(con_id, quote)
 
     def tell(self, event: BrokerEvent) -> None:
         if self.port is not None and not self.deaf:
@@ -377,6 +388,7 @@ class PortBroker:
         self.watched: set[int] = set()
         self._hear: Callable[[BrokerEvent], None] | None = None
         self.open = False
+        self._all_open_orders = SharedQuestion(self._answer_open_orders)
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
         self._hear = hear
@@ -384,6 +396,9 @@ class PortBroker:
     def say(self, event: BrokerEvent) -> None:
         if not self.open or self._hear is None:
             return
+        if isinstance(event, QuotesHeard):
+            event = QuotesHeard(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
+            self.world.quoted |= {quote.con_id for quote in event.quotes}
         if isinstance(event, QuoteHeard):
             if event.con_id not in self.watched:
                 return
@@ -430,8 +445,13 @@ class PortBroker:
         )
 
     async def open_orders(self) -> tuple[OpenOrder, ...]:
+        return await self._all_open_orders.answer()
+
+    async def _answer_open_orders(self) -> tuple[OpenOrder, ...]:
+        """As they are when the question arrives, which is as old as an answer can be."""
+        orders = self._open_orders()
         await self._ask("open orders")
-        return self._open_orders()
+        return orders
 
     def _open_orders(self) -> tuple[OpenOrder, ...]:
         return tuple(
@@ -466,8 +486,8 @@ class PortBroker:
 
     async def read_again(self, account: str, con_id: int) -> Reread:
         time = self.world.clock.now()
-        await self._ask("open orders")
-        return Reread(time, self.world.shown_position(con_id, account), self._open_orders())
+        orders = await self._all_open_orders.answer()
+        return Reread(time, self.world.shown_position(con_id, account), orders)
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         time = self.world.clock.now()
@@ -545,6 +565,16 @@ class PortBroker:
                     self.world.end(order)
                 else:
                     order.cancelling = True
+
+    async def cancel_of_other(self, order: OpenOrder) -> None:
+        await self._ask("cancel of another client's order")
+        for one in self.world.orders:
+            if one.perm_id == order.perm_id and one.client_id != self.client_id and not one.over:
+                self.world.foreign_cancels.append(one)
+                if self.world.cancels_at_once:
+                    one.over = "Cancelled"
+                else:
+                    one.cancelling = True
 
 
 def _decimal(text: str) -> Decimal:
@@ -628,7 +658,7 @@ async def breach(at: World, bid: str = "3.75", ask: str = "3.85", times: int = 2
 
 
 class Manager:
-    """One process: the engine, its journal, and what it told. What is not in the directory dies with it."""
+    """One process: the engine, its journal, and its notifications. What is not in the directory dies with it."""
 
     def __init__(
         self, world: World, directory: Path, config: Mapping[str, object] | None = None, seed: int = 0
@@ -699,7 +729,7 @@ class Manager:
         await self.running
 
     async def kill(self) -> None:
-        """kill -9: nothing more is said, written or sent; the kernel frees the lock of the journal."""
+        """kill -9: nothing more is logged, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
         self.broker._hear = None
         journal, engine = self.engine.desk.opened, self.engine

@@ -261,12 +261,12 @@ def test_an_emergency_price_is_handed_over(place: Place, monkeypatch: pytest.Mon
     assert service.heard == [("close", "SPY condor", "anna", Decimal("1.20"))]
 
 
-@pytest.mark.parametrize("price", ["0", "-1", "NaN", "cheap"])
+@pytest.mark.parametrize("price", ["Infinity", "NaN", "cheap"])
 def test_a_price_that_is_none(place: Place, capsys: Capture, price: str) -> None:
     with pytest.raises(SystemExit) as ended:
         place.run("close", "AAPL", f"--limit={price}", "--emergency")
     assert ended.value.code == 2
-    assert f"{price!r} is no price above 0" in capsys.readouterr().err
+    assert f"{price!r} is no price" in capsys.readouterr().err
 
 
 def test_a_release_and_its_refusal(place: Place, capsys: Capture) -> None:

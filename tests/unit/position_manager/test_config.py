@@ -142,7 +142,10 @@ ONE_FAULT = [
     ("mode: sim\ndefaults: {stopp: {price: 1}}", "did you mean stop? Allowed: stop, target, trailing, time, delta"),
     ("mode: sim\ndefaults: {stop: {}}", "2: defaults.stop: must have exactly one of percent_of_premium, price,"),
     ("mode: sim\ndefaults: {stop: on}", "2: defaults.stop: must be keys with values: percent_of_premium, price"),
-    ("mode: sim\ndefaults: {stop: {price: -1}}", "2: defaults.stop.price: must be greater than 0; it is '-1'"),
+    (
+        "mode: sim\ndefaults: {stop: {loss_amount: -1}}",
+        "2: defaults.stop.loss_amount: must be greater than 0; it is '-1'",
+    ),
     ("mode: sim\ndefaults: {stop: {price: .nan}}", "2: defaults.stop.price: "),
     (
         "mode: sim\ndefaults: {stop: {underlying_price: 5}}",

@@ -1,4 +1,4 @@
-"""What each event makes of the connection, and that only READY may send."""
+"""How each event changes the connection, and that only READY may send."""
 
 from __future__ import annotations
 
@@ -58,17 +58,18 @@ PATIENCE = Patience()
 
 
 class Line:
-    """A connection that is led through events; ``did`` tells the actions of the last one."""
+    """A connection that is led through events; ``did`` holds the actions of the last one."""
 
-    def __init__(self, now: datetime = NOON) -> None:
+    def __init__(self, now: datetime = NOON, patience: Patience = PATIENCE) -> None:
         self.now = now
-        self.connection = begun(now, PATIENCE)
+        self.patience = patience
+        self.connection = begun(now, patience)
         self._actions: tuple[Action, ...] = ()
 
     def hear(self, *events: Event, later: float = 0) -> Connection:
         self.now += timedelta(seconds=later)
         for event in events:
-            self.connection, self._actions = after(self.connection, event, self.now, PATIENCE)
+            self.connection, self._actions = after(self.connection, event, self.now, self.patience)
         return self.connection
 
     def code(self, code: int, text: str = "", subject: str = "", later: float = 0) -> Connection:
@@ -359,7 +360,7 @@ def test_windows_in_the_nights_when_clocks_change() -> None:
     assert span is not None
     assert (span.begin, span.end) == (spring - timedelta(minutes=1), spring + timedelta(minutes=9))
     assert RESTART.span(datetime(2026, 3, 8, 7, 8, tzinfo=UTC)) is None
-    reset = RESET.span(datetime(2026, 11, 24, 5, 30, tzinfo=UTC))  # 00:30, begun the day before
+    reset = RESET.span(datetime(2026, 11, 24, 5, 30, tzinfo=UTC))  # 00:30, started the day before
     assert reset is not None
     assert reset.begin == datetime(2026, 11, 24, 4, 45, tzinfo=UTC)
 
@@ -448,7 +449,7 @@ def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tup
         (time(23, 45), "Europe/Berlin", datetime(2026, 11, 24, 22, 45, tzinfo=UTC)),
         (time(0, 1), "Europe/Berlin", datetime(2026, 11, 23, 23, 1, tzinfo=UTC)),
         (time(2), "America/New_York", datetime(2026, 11, 24, 7, tzinfo=UTC)),
-        # 02:30 does not exist on the day that summer time begins; the gateway restarts an hour later by the clock.
+        # 02:30 does not exist on the day that summer time starts; the gateway restarts an hour later by the clock.
         (time(2, 30), "America/New_York", datetime(2026, 3, 8, 7, 30, tzinfo=UTC)),
         # Two minutes before 03:00 do not exist either, and are two minutes all the same.
         (time(3), "America/New_York", datetime(2026, 3, 8, 7, tzinfo=UTC)),
@@ -466,6 +467,43 @@ def test_the_window_lies_around_the_gateway_s_own_restart(at: time, zone: str, r
         assert (span.begin, span.end, span.frozen_until) == (restart - 2 * minute, restart + 8 * minute, restart)
     assert window.span(restart - 3 * minute) is None
     assert window.span(restart + 8 * minute) is None
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "restart"),
+    [
+        (time(13), "America/New_York", datetime(2026, 11, 29, 18, tzinfo=UTC)),
+        # A Sunday in Berlin is still a Saturday in UTC.
+        (time(0, 1), "Europe/Berlin", datetime(2026, 11, 28, 23, 1, tzinfo=UTC)),
+        # 02:30 does not exist on this Sunday; the gateway restarts an hour later by the clock.
+        (time(2, 30), "America/New_York", datetime(2026, 3, 8, 7, 30, tzinfo=UTC)),
+    ],
+)
+def test_the_sunday_restart_has_a_window_on_sundays_only(at: time, zone: str, restart: datetime) -> None:
+    patience = patience_with_restart(time(2), ZoneInfo(zone), at)
+    (window,) = [window for window in patience.windows if window.weekday is not None]
+    minute = timedelta(minutes=1)
+    for moment in (restart - 2 * minute, restart, restart + 15 * minute - timedelta(seconds=1)):
+        span = window.span(moment)
+        assert span is not None
+        assert (span.begin, span.end, span.frozen_until) == (restart - 2 * minute, restart + 15 * minute, restart)
+    assert window.span(restart - 3 * minute) is None
+    assert window.span(restart + 15 * minute) is None
+    for days in range(1, 7):
+        assert window.span(restart + timedelta(days=days)) is None
+
+
+def test_nothing_is_sent_before_the_sunday_restart_and_nobody_is_paged_in_its_window() -> None:
+    patience = patience_with_restart(time(2), NEW_YORK, time(13))
+    sunday = datetime(2026, 11, 29, 17, 58, tzinfo=UTC)
+    line = Line(sunday - timedelta(minutes=1), patience).ready()
+    assert line.connection.phase is Phase.READY
+    assert line.hear(Tick(), later=60).phase is Phase.MAINTENANCE
+    line.hear(SocketDown("gone"), later=150)
+    line.hear(Tick(), later=13 * 60)
+    assert line.told(Page) == []
+    line.hear(Tick(), later=120)
+    assert line.told(Page)
 
 
 def test_the_default_window_is_that_of_the_gateway_s_default_restart() -> None:

@@ -62,6 +62,7 @@ HABITS = (
 )
 KINDS: dict[str, Mapping[str, object]] = {
     "plain": CONFIG,
+    "two at once": CONFIG,
     "disaster stop": DISASTER,
     "group": GROUP,
     "group disaster stop": GROUP_DISASTER,
@@ -87,6 +88,9 @@ class Histories(RuleBasedStateMachine):
         if kind.startswith("group"):
             self.world.positions[42] = -Decimal(abs(quantity))
             self.world.hold(put(43, 440), abs(quantity), "1.50")
+            self.contracts.append(43)
+        if kind == "two at once":
+            self.world.hold(put(43, 440), quantity)
             self.contracts.append(43)
         if rests:
             self.world.foreign(42, closing_side(self.world.positions[42]), 1)
@@ -180,6 +184,15 @@ class Histories(RuleBasedStateMachine):
 
         if con_id in self.contracts:
             self.run(story())
+
+    @rule(quote=st.sampled_from(sorted(QUOTES)), times=st.sampled_from([1, 2, 3]))
+    def quotes_together(self, quote: str, times: int) -> None:
+        async def story() -> None:
+            for _ in range(times):
+                self.world.quote_together(self.contracts, *QUOTES[quote])
+                await self.world.clock.advance(1)
+
+        self.run(story())
 
     @rule(seconds=st.sampled_from([1, 6, 6, 30]))
     def time_passes(self, seconds: int) -> None:
@@ -517,7 +530,7 @@ class Histories(RuleBasedStateMachine):
         if not self.counted or self.since is None or self.kind.startswith("group") or not units:
             return
         guard, key = engine.desk.guard, units[0].key
-        # With the stretch since the last look.
+        # With the stretch since the last evaluation.
         count = guard.counts[key].look(guard.verdicts[key], clock.now(), guard._patience)
         assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"
         assert count.total <= (clock.now() - self.since).total_seconds() + 0.001, f"more than has passed: {count}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -46,7 +47,7 @@ TRAILING = {
 
 def long_put() -> World:
     at = World(ManualClock(BEGIN))
-    at.hold(put(42), 2, "2.50")
+    at.hold(put(42, always=True), 2, "2.50")
     at.quote(42, "2.50", "2.52")
     return at
 
@@ -92,6 +93,7 @@ def with_a_lost_link(at: World, *, forgotten: bool = False) -> None:
 def unseen_on_another_day(at: World, _manager: Manager) -> None:
     """Its executions are no longer reported: only the average price shows it."""
     with_a_lost_link(at, forgotten=True)
+    at.clock.jump(timedelta(days=1))
 
 
 def pushed_only(at: World, _manager: Manager) -> None:
@@ -169,6 +171,8 @@ def test_a_decision_about_the_position_before_is_withdrawn(
         await manager.start()
         manager.engine.closer.decide(manager.engine.desk.guard.units[0], "stop", "a test")
         at.quote(42, "0.80", "2.60")
+        # As long as a decision without an order may take to be on disk.
+        await at.clock.advance(0.1)
         await manager.kill()
         at.orders.clear()
         at.received.clear()
@@ -365,7 +369,7 @@ def test_a_new_episode_begins_exactly_when_a_position_was_flat(syncs: list[list[
                 executions.append(Execution(ACCOUNT, 42, side, fill, 0))
             positions = {(ACCOUNT, 42): held} if held else {}
             snapshot = Snapshot(BEGIN, positions, (), (), tuple(executions))
-            sync = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), BEGIN.date(), 100)
+            sync = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), ZoneInfo("UTC"), 100)
             reconcile(journal, sync, searches)
             holding = journal.holding(ACCOUNT, 42)
             assert holding is not None

@@ -307,10 +307,12 @@ def test_a_transaction_holds_together_or_not_at_all(journal: Journal) -> None:
 
 def test_another_mode_or_account_refuses_it(journal: Journal, path: Path) -> None:
     journal.close()
-    for stamp in (Stamp("live", frozenset({ACCOUNT})), Stamp("paper", frozenset({ACCOUNT, "DU7654321"}))):
+    for stamp in (Stamp("live", frozenset({ACCOUNT})), Stamp("paper", frozenset({"DU7654321"}))):
         with pytest.raises(JournalMismatchError, match=r"belongs to mode paper, accounts DU\*\*\*\*\*67; this is mode"):
             opened(path, stamp=stamp)
     opened(path).close()
+    with opened(path, stamp=Stamp("paper", frozenset({ACCOUNT, "DU7654321"}))) as journal:
+        assert journal.stamp == STAMP, "an account that is new is not the journal's before it is accepted"
     with pytest.raises(ValueError, match="at least one account"):
         opened(path, stamp=Stamp("paper", frozenset()))
 
@@ -369,7 +371,7 @@ def test_a_damaged_journal_is_refused(journal: Journal, path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(JournalError, match="it is damaged"):
         opened(path)
-    with pytest.raises(JournalError, match="it is damaged"):  # and the lock was let go
+    with pytest.raises(JournalError, match="it is damaged"):  # and the lock was released
         opened(path)
 
 
@@ -405,3 +407,68 @@ def test_ulids_sort_by_time_and_differ() -> None:
     assert ids[0][:10] == ulid(NOW, bytes)[:10]
     # The example of the specification: 1469918176385 ms are 01ARYZ6S41.
     assert ulid(datetime.fromtimestamp(1469918176.385, UTC), bytes) == "01ARYZ6S41" + "0" * 16
+
+
+def test_an_empty_file_is_no_new_journal(path: Path) -> None:
+    """A disk that lost its contents, or a copy that failed: all orders and locks in it are forgotten."""
+    path.touch()
+    why = r"it is empty \(0 bytes\).*check open orders at the broker"
+    with pytest.raises(JournalError, match=why):
+        opened(path)
+    with pytest.raises(JournalError, match=why):
+        JournalReader(path)
+    assert path.stat().st_size == 0, "it stays as evidence"
+
+
+def test_a_start_that_was_killed_while_the_journal_was_created_is_no_fault(path: Path) -> None:
+    path.with_name(path.name + ".new").write_bytes(b"a part of it")
+    with opened(path) as journal:
+        assert journal.empty
+    assert not path.with_name(path.name + ".new").exists()
+
+
+DAMAGE = [
+    ("holdings", "quantity", "many", "of contract 42"),
+    ("holdings", "average", "NaN", "of contract 42"),
+    ("intents", "state", "LIMBO", "id "),
+    ("intents", "side", "BOTH", "id "),
+    ("orders", "quantity", "", "of intent "),
+    ("intents", "position", "1,5", "id "),
+    ("intents", "created", "yesterday", "id "),
+    ("intents", "proven_filled", "x", "id "),
+    ("orders", "limit_price", "--", "of intent "),
+    ("orders", "stop_price", "Infinity", "of intent "),
+    ("orders", "sent", "2026-11-23T15:00:00", "of intent "),
+    ("fills", "quantity", "?", "exec_id a"),
+    ("fills", "price", "?", "exec_id a"),
+    ("fills", "time", "?", "exec_id a"),
+    ("locks", "since", "?", "of contract 42"),
+    ("stamp", "accounts", "DU1234567", "the only row"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "value", "which"), DAMAGE)
+def test_a_damaged_row_names_itself(
+    journal: Journal, path: Path, table: str, column: str, value: str, which: str
+) -> None:
+    order = sent(journal, planned(journal))
+    intent = journal.intent_of_ref(order.ref)
+    assert intent is not None
+    journal.record(intent.id, Acknowledged(77))
+    journal.record(intent.id, Executed(fill("a", 4)))
+    journal.add_lock(*KEY, "a reason")
+    journal.close()
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(f"UPDATE {table} SET {column} = ?", (value,))  # noqa: S608 - of the list above
+    database.close()
+
+    def read_all() -> None:
+        with JournalReader(path) as reader:
+            assert reader.stamp
+            reader.open_intents()
+            reader.holdings()
+            reader.locks()
+
+    with pytest.raises(JournalError, match=rf"table {table}, {which}.*column {column}: ") as raised:
+        read_all()
+    assert ACCOUNT not in str(raised.value).replace(value, "")

@@ -82,7 +82,7 @@ def test_strikes_are_in_the_currency() -> None:
 
 def test_executions_are_in_the_currency() -> None:
     execution = SimpleNamespace(
-        execId="1", shares=5.0, price=340.1, time=NOW, acctNumber=ACCOUNT, side="SLD", permId=7, orderRef=""
+        execId="1", shares=5.0, price=340.1, time=NOW, acctNumber=ACCOUNT, side="SLD", permId=7, clientId=7, orderRef=""
     )
     found = execution_of(PENCE, execution, 100)
     assert found is not None

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).parents[3] / "roles" / "ib_gateway"
-IMAGE = "ghcr.io/gnzsnz/ib-gateway:10.45.1j"
 
 
 def load(name: str) -> ModuleType:
@@ -30,6 +29,7 @@ SHARED: dict[str, Any] = {
     name.removeprefix("ib_gateway_"): value
     for name, value in yaml.safe_load((ROLE / "defaults/main.yml").read_text()).items()
 } | {"userid": "demo", "password": "pass\\word", "vnc_password": "s3cret-1"}
+IMAGE = SHARED["image"]
 BOTH: dict[str, Any] = {
     "trading_mode": "both",
     "live_confirmed": True,

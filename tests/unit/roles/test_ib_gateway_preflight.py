@@ -1,8 +1,9 @@
-"""The preflight of the ib_gateway role: each wrong setting is named with its value and its mend."""
+"""The preflight of the ib_gateway role: each wrong setting is named with its value and its remedy."""
 
 from __future__ import annotations
 
 import importlib.util
+from datetime import date
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,6 +41,36 @@ def resolve(instances: object = None, **settings: Any) -> list[dict[str, Any]]:
 
 def test_the_defaults_with_credentials_have_no_problem() -> None:
     assert preflight.problems(resolve()) == []
+
+
+OLD_IMAGE = "ghcr.io/gnzsnz/ib-gateway:10.45.1j"
+
+
+def test_a_version_that_ib_has_ended_is_refused_with_the_remedy_unless_it_is_allowed() -> None:
+    over = date(2026, 12, 15)
+    (problem,) = preflight.problems(resolve(image=OLD_IMAGE), today=over)
+    for named in (
+        "ib_gateway_image",
+        "10.45.1j",
+        "2026-12-15",
+        "10.50.1",
+        "ib_gateway_desupported_image_allowed: true",
+    ):
+        assert named in problem
+    assert preflight.warnings(resolve(image=OLD_IMAGE), over) == []
+    allowed = resolve(image=OLD_IMAGE, desupported_image_allowed=True)
+    assert preflight.problems(allowed, today=over) == []
+    (warning,) = preflight.warnings(allowed, over)
+    assert "does not log in any more" in warning
+
+
+def test_a_version_that_ib_is_about_to_end_is_a_warning() -> None:
+    today = date(2026, 11, 29)
+    assert preflight.problems(resolve(image=OLD_IMAGE), today=today) == []
+    (warning,) = preflight.warnings(resolve(image=OLD_IMAGE), today)
+    assert warning.startswith("ib-gateway: IB ends IB Gateway 10.45.1j on 2026-12-15, in 16 days")
+    assert preflight.warnings(resolve(), today) == []
+    assert preflight.warnings(resolve(image=OLD_IMAGE), date(2026, 10, 30)) == []
 
 
 def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
@@ -271,3 +302,55 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     assert set(of_the_host) == role_wide
     assert {f"ib_gateway_{name}" for name in role_wide} < set(defaults)
+
+
+SECRET = "gezd gnbv gy3t qojq"
+AHEAD = (
+    "clock C0248F97,192.36.143.151,2,1795989832.118842346,-7.261000000,7.254000000,0.000512064,-7.318,-0.210,3.412,"
+    "0.021411826,0.001306071,64.5,Normal"
+)
+
+
+@pytest.mark.parametrize(
+    ("secret", "why"), [("123456", "is a code"), ("gezdgnbvgy3tqo", "14 characters"), ("gezd-0189-gy3t-qojq", "base32")]
+)
+def test_a_secret_that_gives_no_codes_is_refused_and_not_shown(secret: str, why: str) -> None:
+    (problem,) = preflight.problems(resolve(totp_secret=secret))
+    assert "ib_gateway_totp_secret" in problem
+    assert why in problem
+    assert secret not in problem
+
+
+def test_a_secret_as_ibkr_shows_it_is_taken_and_is_a_file_of_roots() -> None:
+    instances = resolve(totp_secret=SECRET)
+    assert preflight.problems(instances) == []
+    files = {Path(file["path"]).name: file for file in instances_module.secret_files(instances)}
+    assert files["totp_secret"]["content"] == f"{SECRET}\n"
+    assert (files["totp_secret"]["mode"], files["totp_secret"]["owner"]) == ("0600", "0")
+    assert instances_module.instance_file(instances[0])["totp"] is True
+    assert SECRET not in str(instances_module.environment(instances[0]) | instances_module.instance_file(instances[0]))
+
+
+def test_a_secret_that_was_taken_away_does_not_stay_on_the_host() -> None:
+    files = {Path(file["path"]).name: file for file in instances_module.secret_files(resolve())}
+    assert files["totp_secret"]["content"] == ""
+    assert instances_module.instance_file(resolve()[0])["totp"] is False
+
+
+def test_with_a_secret_the_controller_chooses_the_authenticator_unless_another_device_is_set() -> None:
+    (automatic,) = resolve(totp_secret=SECRET)
+    (chosen,) = resolve(totp_secret=SECRET, twofa_device="My app")
+    (without,) = resolve()
+    assert instances_module.environment(automatic)["TWOFA_DEVICE"] == "Mobile Authenticator app"
+    assert instances_module.environment(chosen)["TWOFA_DEVICE"] == "My app"
+    assert "TWOFA_DEVICE" not in instances_module.environment(without)
+
+
+def test_a_clock_that_would_give_wrong_codes_is_refused() -> None:
+    (problem,) = preflight.host_problems(resolve(totp_secret=SECRET), [*LOOK, AHEAD])
+    assert "7.3 s" in problem
+    assert "makestep" in problem
+    assert preflight.host_problems(resolve(), [*LOOK, AHEAD]) == [], "nobody needs it right to seconds"
+    right = AHEAD.replace("-7.261000000", "0.000012")
+    for clock in (right, "clock 506 Cannot talk to daemon"):
+        assert preflight.host_problems(resolve(totp_secret=SECRET), [*LOOK, clock]) == []

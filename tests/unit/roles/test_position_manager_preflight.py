@@ -1,8 +1,9 @@
-"""The preflight of the position_manager role: each wrong setting is named with its mend, rules included."""
+"""The preflight of the position_manager role: each wrong setting is named with its remedy, rules included."""
 
 from __future__ import annotations
 
 import importlib.util
+from datetime import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from position_manager.config import Config, load
+from position_manager.config import Config, Gateway, load
 
 ROLE = Path(__file__).parents[3] / "roles" / "position_manager"
 
@@ -46,6 +47,7 @@ def gateway(name: str = "ib-gateway", trading_mode: str = "paper", *apis: dict[s
         "watch_client_id": 9100,
         "expected_accounts": [],
         "auto_restart_time": "11:45 PM",
+        "cold_restart_time": "13:00",
         "timezone": "Europe/Berlin",
     }
 
@@ -257,4 +259,17 @@ def test_the_restart_of_the_gateway_is_handed_over() -> None:
         (instance,) = resolve(gateways=[gateway() | {"auto_restart_time": written}])
         assert instance["document"]["gateway"]["restart_time"] == expected
     (found,) = preflight.problems(resolve(config={"gateway": {"restart_time": "02:00"}}), [gateway()])
+    assert "position_manager_gateway" in found
+
+
+def test_the_sunday_restart_of_the_gateway_is_handed_over_with_its_zone() -> None:
+    (instance,) = resolve(gateways=[gateway() | {"cold_restart_time": "09:30"}])
+    section = instance["document"]["gateway"]
+    assert (section["cold_restart_time"], section["restart_timezone"]) == ("09:30", "Europe/Berlin")
+    text = preflight.as_yaml(instance["document"])
+    assert "cold_restart_time: 09:30" in text.replace("'", "")
+    assert Gateway.model_validate(yaml.safe_load(text)["gateway"]).cold_restart_time == time(9, 30)
+    (instance,) = resolve(gateways=[gateway() | {"cold_restart_time": ""}])
+    assert "cold_restart_time" not in instance["document"]["gateway"]
+    (found,) = preflight.problems(resolve(config={"gateway": {"cold_restart_time": "02:00"}}), [gateway()])
     assert "position_manager_gateway" in found

@@ -126,14 +126,14 @@ class ControllerProcess:
         return await stream.readline() if stream is not None else b""
 
     async def ended(self) -> ControllerEnd:
-        """Wait until somebody terminates the process (it goes on until :meth:`stop`) or kills it."""
+        """Wait until somebody terminates the process (it continues until :meth:`stop`) or kills it."""
         line = await self._line()
         if line == TERMINATED or await self._process.wait() == -signal.SIGTERM:
             return ControllerEnd.TERMINATED
         return ControllerEnd.KILLED
 
     async def stop(self) -> None:
-        """Let the process end, and wait for that."""
+        """End the process and wait for its exit."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -143,17 +143,23 @@ class ControllerProcess:
 
 
 class Window:
-    """The gateway's window: a process of its own, told each view of the gateway."""
+    """The gateway's window: a process of its own that receives each view of the gateway."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
+
+    async def read_codes(self, enter: Callable[[str], None]) -> None:
+        """Yield each code that is entered into the window, until it is closed."""
+        stream = self._process.stdout
+        while stream is not None and (line := await stream.readline()):
+            enter(line.decode().strip())
 
     @classmethod
     async def open(cls, slot: int, environment: dict[str, str]) -> Window:
         """Open the window in the given place of the screen, 0 or 1."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway_simulator.container.window", str(slot),
-            stdin=asyncio.subprocess.PIPE, env=environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environment,
         )  # fmt: skip
         return cls(process)
 
@@ -170,13 +176,15 @@ class Window:
 
 
 def view_message(view: View) -> dict[str, object]:
-    """Return what the window process is told; ``approval_until`` in seconds since 1970."""
+    """Return what is sent to the window process; ``approval_until`` in seconds since 1970."""
     return {
         "mode": view.mode,
         "state": view.state.value,
         "note": view.note,
         "dialog": view.dialog,
         "accounts": list(view.accounts),
+        "code": view.code,
+        "wrong_codes": view.wrong_codes,
         "approval_until": view.approval_until.timestamp() if view.approval_until else None,
     }
 

@@ -65,6 +65,7 @@ class Container:
         self._all_runs: asyncio.Task[int] | None = None
         self._xvfb_watch: asyncio.Task[None] | None = None
         self._windows: list[Window] = []
+        self._code_readers: list[asyncio.Task[None]] = []
         self._control: ControlServer | None = None
         self._xvfb: Process | None = None
         self._vnc: Process | None = None
@@ -72,7 +73,7 @@ class Container:
         self._deaf_until = 0.0
 
     def stop(self) -> None:
-        """Ask for the end; the signal handler. The image's run script is deaf until it has started everything."""
+        """Handle the signal to end. The image's run script ignores it until it has started everything."""
         if asyncio.get_running_loop().time() >= self._deaf_until:
             self._stopping.set()
 
@@ -138,7 +139,7 @@ class Container:
         scripts = sorted(directory.glob("*.sh")) or [directory / "*.sh"]
         for script in scripts:
             self._say(f"> Running {script}")
-            # The image says the same of a script that failed and of one that is not there, and goes on.
+            # The image logs the same for a script that failed and one that is missing, and continues.
             if not script.is_file() or await run_script(script, {**os.environ, "DISPLAY": DISPLAY}) != 0:
                 self._say(f"File {script} not found.")
 
@@ -192,6 +193,7 @@ class Container:
             controller=self._controller(settings, dual=dual),
         )
         self._gateways.append(gateway)
+        self._code_readers.append(asyncio.create_task(window.read_codes(gateway.enter_code)))
         self._runs.append(asyncio.create_task(gateway.run()))
 
     def _ini(self, settings: GatewaySettings, *, dual: bool) -> Path:
@@ -204,7 +206,7 @@ class Container:
         return start
 
     def _apply_settings(self, settings: GatewaySettings, *, dual: bool) -> None:
-        """Write IBC's config.ini and the settings directory, where the image does."""
+        """Create IBC's config.ini and the settings directory, where the image does."""
         self._say(".> Appling settings to IBC's config.ini")
         ini = self._ini(settings, dual=dual)
         action = settings.existing_session_action
@@ -275,6 +277,7 @@ class Container:
         if self._control is not None:
             await self._control.stop()
         await asyncio.gather(*(window.close() for window in self._windows))
+        await asyncio.gather(*self._code_readers, return_exceptions=True)
         for process in (self._vnc, self._xvfb):
             if process is not None:
                 await stop(process)

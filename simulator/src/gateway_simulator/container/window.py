@@ -1,7 +1,7 @@
 """The window on the gateway's screen: mode, account, login state, and the 2FA dialog with its seconds.
 
 Run as a program with its place on the screen, 0 or 1. It reads one JSON object a line from standard
-input and ends at its end.
+input and ends at its end. Each code that is entered into the dialog's field is a line of standard output.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ TICK = 200
 """Milliseconds between two drawings of the seconds left."""
 FAMILY = "DejaVu Sans"
 BACKGROUND, PANEL, TEXT, FAINT = "#10202b", "#1d3442", "#f4f7f9", "#9fb4c0"
+DIALOG = "#e8e8e8"
 COLOURS = {
     "logged_in": "#3ddc84",
     "awaiting_2fa": "#ffb300",
@@ -37,8 +38,45 @@ WORDS = {
 }
 
 
+class CodeDialog:
+    """The dialog with the field for a code of an authenticator app."""
+
+    def __init__(self, root: tkinter.Tk, title: str, slot: int) -> None:
+        self.wrong_codes = 0
+        self._window = tkinter.Toplevel(root, background=DIALOG, padx=12, pady=8)
+        self._window.title(title)
+        self._window.geometry(f"+600+{slot * HEIGHT + 220}")
+        self._text = tkinter.Label(self._window, text="Enter Mobile Authenticator app code", background=DIALOG)
+        self._field = tkinter.Entry(
+            self._window,
+            font=(FAMILY, 14),
+            width=16,
+            background="white",
+            foreground="black",
+            relief="solid",
+            borderwidth=1,
+        )
+        self._field.bind("<Button-1>", lambda _: self._field.focus_force())
+        self._field.bind("<Return>", self._enter)
+        self._text.pack(anchor="w")
+        self._field.pack(anchor="w")
+
+    def refuse(self, wrong_codes: int) -> None:
+        """The code was wrong."""
+        self.wrong_codes = wrong_codes
+        self._text.configure(text="The code is not valid. Enter Mobile Authenticator app code")
+        self._field.delete(0, tkinter.END)
+
+    def close(self) -> None:
+        """The dialog is answered, or its time is over."""
+        self._window.destroy()
+
+    def _enter(self, _: object) -> None:
+        os.write(sys.stdout.fileno(), f"{self._field.get()}\n".encode())
+
+
 class GatewayWindow:
-    """Draws what it is told."""
+    """Draws the views it receives."""
 
     def __init__(self, slot: int) -> None:
         self._root = tkinter.Tk()
@@ -56,6 +94,8 @@ class GatewayWindow:
         for each in (self._mode, self._state, self._note):
             each.pack(anchor="w", padx=32, pady=(12, 0))
         self._dialog.pack(anchor="w")
+        self._slot = slot
+        self._code: CodeDialog | None = None
         self._root.createfilehandler(sys.stdin.fileno(), tkinter.READABLE, self._read)
         self._tick()
 
@@ -91,6 +131,7 @@ class GatewayWindow:
         self._state.configure(text=WORDS[view["state"]], foreground=COLOURS.get(view["state"], TEXT))
         self._note.configure(text=view["note"])
         self._until = view["approval_until"]
+        self._draw_code(view)
         if not view["dialog"]:
             self._panel.pack_forget()
             return
@@ -100,6 +141,16 @@ class GatewayWindow:
             self._seconds.pack(anchor="w")
         self._panel.pack(anchor="w", padx=32, pady=16)
         self._count()
+
+    def _draw_code(self, view: dict[str, Any]) -> None:
+        if not view["code"]:
+            if self._code is not None:
+                self._code.close()
+            self._code = None
+        elif self._code is None:
+            self._code = CodeDialog(self._root, view["dialog"], self._slot)
+        elif self._code.wrong_codes != view["wrong_codes"]:
+            self._code.refuse(view["wrong_codes"])
 
     def _count(self) -> None:
         if self._until is not None:

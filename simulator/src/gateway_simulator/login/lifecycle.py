@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from enum import Enum
 from typing import Protocol
@@ -13,7 +13,7 @@ from typing import Protocol
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDataAccess
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
-from gateway_simulator.login import autorestart
+from gateway_simulator.login import autorestart, totp
 from gateway_simulator.login.kept import KeptScenario, Slot
 from gateway_simulator.login.loginscript import EXIT_CRASHED, gateway_run, terminated_run
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
@@ -78,19 +78,20 @@ class Controller(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Let the process end."""
+        """End the process."""
         ...
 
 
 class GatewayError(Exception):
-    """What was asked cannot be done: the port is taken, or the gateway is not in the state for it."""
+    """The request cannot be handled: the port is taken, or the gateway is in the wrong state."""
 
 
 @dataclass(frozen=True)
 class View:
     """What a screen shows of a gateway.
 
-    ``approval_until`` when the 2FA dialog closes by itself, on the gateway's clock; None: no dialog.
+    ``approval_until`` when the 2FA dialog closes by itself, on the gateway's clock; None: no dialog. ``code``: the
+    dialog has a field for the code of an authenticator app, which is emptied when ``wrong_codes`` changes.
     """
 
     mode: str
@@ -100,6 +101,8 @@ class View:
     accounts: tuple[str, ...] = ()
     approval_until: datetime | None = None
     run: int = 0
+    code: bool = False
+    wrong_codes: int = 0
 
 
 class Gateway:
@@ -180,7 +183,7 @@ class Gateway:
             end = await self._one_run(restart=restart)
             found = autorestart.find(self.settings.settings_path)
             lines, again = after_run(end, self.settings, str(found) if found else None)
-            # The script forgets the file it found at a cold restart only.
+            # The script discards the file it found at a cold restart only.
             if end.cold_restart:
                 restart = False
             elif end.code != EXIT_NO_LOGIN_DIALOG:
@@ -277,7 +280,7 @@ class Gateway:
         return None
 
     def _broadcast(self, step: Broadcast) -> None:
-        """Tell every client; the loss of the connection to the servers, and its return, have their effects too."""
+        """Notify every client; the loss of the connection to the servers, and its return, take effect too."""
         if self._server is None:
             return
         match step.code:
@@ -342,7 +345,7 @@ class Gateway:
             self._slot.take()
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
-        """Return what is traded on: made when the gateway first opens, and kept over its runs."""
+        """Return the trading: created when the gateway first opens, and retained over its runs."""
         if self._trading is None or tuple(self._trading.brokerage.accounts) != accounts:
             zone = self._clock.now().tzinfo or UTC
             try:
@@ -377,6 +380,7 @@ class Gateway:
             accounts=tuple(self._server.brokerage.accounts) if self._server else (),
             approval_until=until,
             run=self.view.run,
+            code=shown.code,
         )
         self._show(self.view)
 
@@ -393,7 +397,7 @@ class Gateway:
             self._happenings.put_nowait(Happening.COLD_RESTART)
 
     def apply_behaviour(self) -> None:
-        """Give the scenario's settings to the open API at once; without an open API nothing happens."""
+        """Apply the scenario's settings to the open API at once; without an open API nothing happens."""
         if self._behaviour is None:
             return
         scenario = self.scenario
@@ -429,6 +433,21 @@ class Gateway:
             )
         self._approved.set()
 
+    def enter_code(self, code: str) -> None:
+        """Handle the entry in the dialog's field: the right code approves, a wrong one empties the field.
+
+        As IBKR does, a code is taken for some seconds longer than it is shown.
+        """
+        if not self.view.code:
+            return
+        step = int(self._clock.now().timestamp()) // totp.PERIOD
+        right = (totp.code(bytes.fromhex(self.scenario.totp_key), each) for each in (step, step - 1))
+        if self.scenario.totp_key and code in right:
+            self._approved.set()
+            return
+        self.view = replace(self.view, wrong_codes=self.view.wrong_codes + 1)
+        self._show(self.view)
+
     def change(self, key: str, value: str) -> bool:
         """Change the scenario for the next run; return whether the change outlives the container too.
 
@@ -441,7 +460,7 @@ class Gateway:
             raise GatewayError(f"{key} is changed, but not stored for the next container: {error}") from error
 
     def happen(self, happening: Event) -> None:
-        """Let something come over the gateway; all but a crash need it to be logged in (GatewayError)."""
+        """Trigger an event of the gateway; all but a crash need it to be logged in (GatewayError)."""
         if happening is Happening.CRASH:
             self._crashed.set()
             return
@@ -454,7 +473,7 @@ class Gateway:
         self._happenings.put_nowait(happening)
 
     def set_server(self, server: Server, *, data_lost: bool = False) -> None:
-        """Take IBKR's servers down or up: for the next login, and at once if the gateway is logged in."""
+        """Stop or start IBKR's servers: for the next login, and at once if the gateway is logged in."""
         self.change("SERVER", server.value)
         if self._server is None:
             return
@@ -464,7 +483,7 @@ class Gateway:
             self.happen(Happening.SERVER_UP_DATA_LOST if data_lost else Happening.SERVER_UP)
 
     def set_competing_session(self, *, on: bool) -> None:
-        """Let another session of the user take the market data, or give it back (GatewayError without an open API)."""
+        """Start or end another session of the user that takes the market data (GatewayError without an open API)."""
         own = self.scenario.market_data
         without = MarketDataAccess.LIVE if own is MarketDataAccess.COMPETING else own
         self.api.set_market_data(MarketDataAccess.COMPETING if on else without)

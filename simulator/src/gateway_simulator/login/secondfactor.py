@@ -15,7 +15,7 @@ LIMIT = 180.0
 
 
 def second_factor(run: Run) -> Part:
-    """Ask for the second factor; None: ``run.approved`` decides whether the login goes on or IBC logs in again."""
+    """Request the second factor; None: ``run.approved`` decides whether the login continues or IBC logs in again."""
     scenario, screen = run.scenario, run.screen
     started = 2 * run.step
     complaint = _complaint(run)
@@ -30,7 +30,7 @@ def second_factor(run: Run) -> Part:
         yield from screen.open("dialog", TITLE, Ibc("Second Factor Authentication initiated"))
     asks_for_code = scenario.twofa.kind is TwoFaKind.CODE
     note = "Enter the code of your authenticator app" if asks_for_code else "Approve the login on your device"
-    yield Show(LoginState.AWAITING_2FA, note, TITLE)
+    yield Show(LoginState.AWAITING_2FA, note, TITLE, code=asks_for_code)
     answer = yield from _ask(run)
     if isinstance(answer, RunEnd):
         return answer

@@ -9,7 +9,7 @@ from gateway_simulator.login.steps import RunEnd
 from gateway_simulator.settings import GatewaySettings
 
 IBC_VERSION = "3.24.1"
-GATEWAY_VERSION = "10.45.1j"
+GATEWAY_VERSION = "10.50.1f"
 
 EXIT_TWOFA_LOGIN_TIMED_OUT = 1111
 EXIT_NO_LOGIN_DIALOG = 1112

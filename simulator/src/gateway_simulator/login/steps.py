@@ -70,11 +70,12 @@ class Pause:
 
 @dataclass(frozen=True)
 class Show:
-    """The state changes; ``dialog`` is the title of a dialog that is open on the screen."""
+    """The state changes; ``dialog`` is the title of a dialog that is open on the screen, ``code`` it has a field."""
 
     state: LoginState
     note: str = ""
     dialog: str = ""
+    code: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class Serve:
-    """Go on until something happens, at most ``seconds`` (None: no limit); reply: an :data:`Event`
+    """Continue until something happens, at most ``seconds`` (None: no limit); reply: an :data:`Event`
     or None when the time is over."""
 
     seconds: float | None = None
@@ -181,5 +182,5 @@ Lines = Generator[Step, Reply, None]
 
 
 def stamp(moment: datetime, text: str) -> str:
-    """Put IBC's time before a line: ``2026-11-23 01:10:50:123 IBC: text``."""
+    """Prefix a line with IBC's time: ``2026-11-23 01:10:50:123 IBC: text``."""
     return f"{moment:%Y-%m-%d %H:%M:%S}:{moment.microsecond // 1000:03d} IBC: {text}"

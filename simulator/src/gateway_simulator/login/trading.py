@@ -1,4 +1,4 @@
-"""The trading behind one gateway as its scenario wants it: the clock, the brokerage, and what is kept of it."""
+"""The trading behind one gateway as its scenario configures it: the clock, the brokerage, and the stored state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATE_FILE = "simulator-state.json"
 
 
 def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
-    """Make the servers' clock; it starts when this is called."""
+    """Create the servers' clock; it starts when this is called."""
     held = scenario.clock is ClockKind.HELD
     return ServerClock(zone, start=scenario.clock_start, speed=scenario.clock_speed, held=held)
 
@@ -27,7 +27,7 @@ def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
 class Keeper:
     """Writes what outlives the process: the state after each change, and the journal's new lines.
 
-    A file that cannot be written is told of once, and trading goes on without it.
+    A file that cannot be written is reported once, and trading continues without it.
     """
 
     def __init__(self, brokerage: Brokerage, state_file: Path | None, journal_file: Path | None) -> None:
@@ -72,11 +72,12 @@ class Trading:
 
 
 def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[str, ...], zone: tzinfo) -> Trading:
-    """Make the trading of some accounts, as it was left if its state was kept.
+    """Create the trading of some accounts, restored if its state was stored.
 
-    A clock that would begin before the state was kept begins at that moment. A state in the settings directory that
-    is of other accounts is left behind, one in a file that was named is refused. Raises OSError or TapeError for a
-    tape that cannot be played, StateFileError for a state that is damaged or of another brokerage.
+    A clock that would start before the state was stored starts at that moment. A state in the settings directory that
+    is of other accounts, or of accounts in another currency, is ignored; one in a file that was named is rejected.
+    Raises OSError or TapeError for a tape that cannot be played, StateFileError for a state that is damaged or of
+    another brokerage.
     """
     clock = make_clock(scenario, zone)
     trading = BrokerageSettings()
@@ -94,6 +95,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
         settings=trading,
         invents=scenario.unknown_symbols is UnknownSymbols.INVENT,
         listings=read_catalog_file(scenario.catalog) if scenario.catalog is not None else (),
+        currency=scenario.account_currency.value,
     )
     brokerage, note = make(), ""
     state_file = scenario.state_file
@@ -102,11 +104,18 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
         state_file = directory / STATE_FILE
     if state_file is not None and statelog.load(state_file, brokerage):
         kept = tuple(brokerage.accounts)
-        if kept != accounts:
+        currency = scenario.account_currency.value
+        kept_in = {each.currency for each in brokerage.accounts.values()}
+        if kept != accounts or kept_in != {currency}:
             reason = f"is the state of {','.join(kept)}, and the gateway logs in with {','.join(accounts)}"
+            if kept == accounts:
+                reason = f"is the state of accounts in {','.join(sorted(kept_in))}, and ACCOUNT_CURRENCY is {currency}"
             if scenario.state_file is not None:
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
+            counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
             brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
+            # IBKR assigns no number twice; clients store them.
+            brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)
     return Trading(clock, brokerage, Keeper(brokerage, state_file, scenario.journal_file), note)

@@ -1,8 +1,8 @@
 """The brokerage: everything behind the API that outlives a connection.
 
-Time is told with each call and only moves forward. ``advance`` does what was due until then in order of time, so the
+Time is passed with each call and only moves forward. ``advance`` does what was due until then in order of time, so the
 same requests at the same moments give the same journal, however often it is called between them. After a pause of
-more than an hour with orders at work the market is looked at once a minute for the rest of the pause.
+more than an hour with orders at work the market is evaluated once a minute for the rest of the pause.
 
 | what | rule |
 |---|---|
@@ -13,7 +13,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | IOC | what is left is cancelled (PendingCancel first) |
 | FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
-| conditions | the order rests as PreSubmitted until they are met once; or, if it says so, is cancelled then |
+| conditions | the order rests as PreSubmitted until they are met once; or, if it is set so, is cancelled then |
 | REL, MIDPRICE, PEG MID, PEG MKT | the price follows the quote (``matching``) |
 | OPG | all at the first price of the next regular session, or cancelled |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
@@ -24,11 +24,12 @@ more than an hour with orders at work the market is looked at once a minute for 
 | DAY | ends with the regular session, with outsideRth with the day's session |
 | option at its expiry | exercised or assigned if in the money by 0.01 or more: a change of position without an order |
 | future at its expiry | settled at the underlying's price |
+| split of a stock | its orders and those of its options are cancelled, holdings change without an order (``splits``) |
 | combination | fills all its legs at once; its own execution comes first and has no commission, the legs' follow |
 | currency pair | two balances change; below the minimum of IDEALPRO it is warned (399) and traded all the same |
 | cash quantity (currency pairs) | whole units that it pays for at the limit, or at the far side |
 | index | not traded |
-| midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
+| midnight in New York | executions and completed orders are discarded, the daily profit is reset |
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ from gateway_simulator.trading.model import (
     Quote,
 )
 from gateway_simulator.trading.numbers import Numbers
+from gateway_simulator.trading.splits import Split
 from gateway_simulator.trading.tradinghours import TradingHours, zone_of
 from gateway_simulator.trading.validation import OrderRefusedError, OrderRejectedError
 from gateway_simulator.trading.valuation import revalue, revalue_currencies
@@ -76,6 +78,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COARSE_STEP = timedelta(minutes=1)
 JOURNAL_LINES = 5_000
 AVERAGE_UNIT = Decimal("0.0000000001")
+NEVER = datetime.max.replace(tzinfo=UTC)
 BY_TRADER = "Cancelled by Trader"
 NOT_AT_ONCE = "Nothing more could be filled at once"
 
@@ -115,7 +118,7 @@ def _part(
 
 
 def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
-    """Tell whether an order, filled in whole, only reduces holdings."""
+    """Return whether an order, filled in whole, only reduces holdings."""
     legs = instrument.legs or (Leg(instrument, 1),)
     for leg in legs:
         held = account.positions.get(leg.instrument.contract.con_id)
@@ -162,6 +165,8 @@ class Brokerage:
         self.shown = ShownSizes()
         self.seen_revision = market.revision
         self.day = date.min
+        self.cancels_held = False
+        """Whether a cancel stays on its way for ever."""
         self._sessions: dict[int, Session] = {}
         self._known_agenda: Agenda | None = None
         self._refreshed: tuple[int, int] | None = None
@@ -182,7 +187,7 @@ class Brokerage:
 
     @property
     def orders(self) -> list[Order]:
-        """The working orders of all clients, as they stand, oldest first."""
+        """The working orders of all clients in their current state, oldest first."""
         return [each.order for each in self.working.values() if each.transmitted]
 
     def add_account(self, account: Account) -> None:
@@ -277,8 +282,47 @@ class Brokerage:
                 self._cancel_for_trader(working)
         return self._drain()
 
+    def hold_cancels(self, now: datetime, *, held: bool) -> list[events.Event]:
+        """Leave cancels pending for ever from now on, the order PendingCancel and at work; or let all of those
+        take effect, and new ones too."""
+        self._run_until(now)
+        self.cancels_held = held
+        stuck = [each for each in self.working.values() if each.cancelled_at == NEVER]
+        for each in [] if held else stuck:
+            if each.key in self.working:
+                self._cancel(each, BY_TRADER)
+        return self._drain()
+
+    def split(self, con_id: int, new: int, old: int, now: datetime) -> list[events.Event]:
+        """Split a stock: its price, the options on it, and what is held of both. Raises ValueError for what is none."""
+        self._run_until(now)
+        stock = self.known_instrument(con_id)
+        if stock.contract.sec_type != "STK":
+            raise ValueError(f"{stock.contract.local_symbol} is no stock; only stocks are split")
+        for each in self._held():
+            self.known_instrument(each)  # what is held must be among the options that the catalog knows
+        plain = Split(con_id, new, old)
+        options = [plain.option(option.contract) for option in self.catalog.options_known(con_id)]
+        split = replace(plain, adjusted=options)
+        contracts = {con_id: stock.contract} | {option.con_id: option for option in options}
+        for working in [each for each in self.working.values() if contracts.keys() & each.contract_ids]:
+            if working.key in self.working:
+                self._cancel(working, f"{stock.contract.symbol} was split")
+        self.catalog.apply_split(split)
+        self.market.split(split)
+        for account in self._accounts.values():
+            for held_id in sorted(contracts.keys() & account.positions.keys()):
+                before = account.positions[held_id]
+                held, rest = split.holding(before, contracts[held_id])
+                account.hold(held)
+                account.cash += rest * held.market_price * held.contract.unit_multiplier
+                self._tell(events.PositionChanged(account.account_id, held))
+            self._tell(events.AccountChanged(account.account_id))
+        self.forget_derived(market_changed=True)
+        return self._drain()
+
     def adopt(self, order: Order) -> None:
-        """Set up an order that is at work already, with its ids, as a scenario begins with it."""
+        """Set up an order that is at work already, with its ids, for the start of a scenario."""
         self.working[order.client_id, order.order_id] = WorkingOrder(
             order,
             self.known_instrument(order.contract.con_id),
@@ -290,9 +334,9 @@ class Brokerage:
         self._known_agenda = None
 
     def forget_derived(self, *, market_changed: bool) -> None:
-        """Look everything up again that follows from the state, after the state was replaced.
+        """Recompute everything that follows from the state, after the state was replaced.
 
-        ``market_changed`` tells that something was set in the market that orders have not met yet.
+        ``market_changed`` means that something was set in the market that orders have not met yet.
         """
         self._sessions.clear()
         self._known_agenda = None
@@ -368,7 +412,7 @@ class Brokerage:
         return parent
 
     def _times_of(self, order: Order, instrument: Instrument) -> tuple[datetime | None, datetime | None]:
-        """When an order may begin to trade, and when it ends by itself."""
+        """When an order may start to trade, and when it ends by itself."""
         begins = validation.good_after(order, self._moment, instrument)
         ends = validation.good_till(order, self._moment, instrument)
         start = max(self._moment, begins) if begins is not None else self._moment
@@ -384,7 +428,7 @@ class Brokerage:
         return begins, min((each for each in (ends, expiry) if each is not None), default=None)
 
     def _transmit(self, last: WorkingOrder) -> None:
-        """Hand in an order and those of its family that were held back: parents first."""
+        """Transmit an order and those of its family that were held back: parents first."""
         family = [last]
         while (parent := self.working.get((last.order.client_id, family[0].order.parent_id))) is not None:
             family.insert(0, parent)
@@ -397,7 +441,7 @@ class Brokerage:
                 self._accept(each)
 
     def _group_children(self, family: list[WorkingOrder]) -> None:
-        """Make the children of one parent an OCA group; those that are at work already are told again."""
+        """Create an OCA group of one parent's children; those that are at work already are reported again."""
         for child in [each for each in family if each.order.parent_id]:
             siblings = [each for each in self.working.values() if contingency.are_siblings(each, child)]
             for each in [child, *siblings] if siblings else []:
@@ -479,7 +523,7 @@ class Brokerage:
         )
 
     def _change(self, known: WorkingOrder, asked: Order) -> None:
-        """Give an order new terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
+        """Change an order's terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
         before = known.order
         validation.check_change(before, asked)
         begins, ends = self._times_of(asked, known.instrument)
@@ -530,7 +574,9 @@ class Brokerage:
     def _cancel_for_trader(self, working: WorkingOrder) -> None:
         if working.transmitted:
             self._tell(events.OrderStatusChanged(working.change(status=OrderStatus.PENDING_CANCEL, why_held="")))
-        if working.transmitted and self.settings.cancel_latency:
+        if working.transmitted and self.cancels_held:
+            working.cancelled_at = NEVER
+        elif working.transmitted and self.settings.cancel_latency:
             working.cancelled_at = self._moment + self.settings.cancel_latency
         else:
             self._cancel(working, BY_TRADER)
@@ -631,7 +677,7 @@ class Brokerage:
 
     @property
     def _agenda(self) -> Agenda:
-        """What is to be done next, as it follows from the orders; looked up again after each event."""
+        """What is to be done next, as it follows from the orders; recomputed after each event."""
         if self._known_agenda is None:
             books: dict[int, Book] = {}
             conditional = []
@@ -675,7 +721,7 @@ class Brokerage:
                 yield expiry
 
     def _do_due(self) -> set[WorkingOrder]:
-        """Do what is due at this moment: endings, expiries, the new day, openings; return the orders that arrive."""
+        """Handle what is due now: endings, expiries, the new day, openings; return the orders that arrive."""
         now = self._moment
         for each in list(self.working.values()):
             if each.cancelled_at is not None and each.cancelled_at <= now and each.key in self.working:
@@ -719,7 +765,7 @@ class Brokerage:
         self._cancel(working, "The order's time in force has ended")
 
     def _expire(self, instrument: Instrument, expiry: datetime) -> None:
-        """Turn every holding of an expired contract into what it is worth."""
+        """Convert every holding of an expired contract into what it is worth."""
         underlying = instrument.underlying
         if underlying is None:
             raise ValueError(f"{instrument.contract.local_symbol} expires but names no underlying")
@@ -736,7 +782,7 @@ class Brokerage:
             self._tell(events.AccountChanged(account.account_id))
 
     def _standing(self, working: WorkingOrder) -> tuple[OrderStatus, str]:
-        """Where an order stands that is not done, and what holds it."""
+        """The status of an order that is not done, and what holds it."""
         held, why = True, ""
         if working.cancelled_at is not None:
             return OrderStatus.PENDING_CANCEL, why
@@ -749,7 +795,7 @@ class Brokerage:
         return (OrderStatus.PRE_SUBMITTED if held else OrderStatus.SUBMITTED), why
 
     def _restate(self, working: WorkingOrder) -> None:
-        """Tell an order's status if it is no longer what it was."""
+        """Report an order's status if it has changed."""
         if not working.transmitted or self.working.get(working.key) is not working:
             return
         if self._standing(working) != (working.order.status, working.order.why_held):
@@ -774,7 +820,7 @@ class Brokerage:
         return session.extended if working.order.outside_rth else session.regular
 
     def _session_of(self, working: WorkingOrder) -> Session:
-        """The instrument's session at this moment, looked up once between two changes."""
+        """The instrument's session at this moment, cached between two changes."""
         now = self._moment
         session = self._sessions.get(working.con_id)
         if session is None or not session.since <= now < session.until:
@@ -789,7 +835,7 @@ class Brokerage:
     # The market.
 
     def _match(self, only: set[WorkingOrder] | None = None) -> None:
-        """Let orders that have arrived meet the market as it is now; all of them unless told which."""
+        """Match orders that have arrived against the market as it is now; by default all of them."""
         for con_id in list(self._agenda.books):
             book = self._book(con_id)
             if not self._stirs(book):
@@ -826,7 +872,7 @@ class Brokerage:
         self._cancel(working, NOT_AT_ONCE)
 
     def _stirs(self, book: Book) -> bool:
-        """Whether the market may do something with the orders of a book now: a look at its prices only."""
+        """Whether the market may affect the orders of a book now: a check of its prices only."""
         if book.at_once or book.pegged or book.at_opening:
             return True
         point = self.market.point(book.con_id, step_at(self._moment))
@@ -1054,7 +1100,7 @@ class Brokerage:
                 self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _refresh(self) -> None:
-        """Bring the prices of holdings to this moment."""
+        """Update the prices of holdings to this moment."""
         state = ((self._moment - EPOCH) // STEP, self.market.revision)
         if state != self._refreshed:
             self._refreshed = state
@@ -1073,7 +1119,7 @@ class Brokerage:
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
 
     def _rate_currencies(self, account: Account, instrument: Instrument) -> None:
-        """Let an account know what the currencies of a pair are worth now."""
+        """Update an account's exchange rates for the currencies of a pair."""
         contract = instrument.contract
         if contract.sec_type == "CASH":
             both = (contract.symbol, contract.currency)

@@ -1,18 +1,18 @@
 """The contracts that the simulated brokerage knows, and how a client's description finds them.
 
-Stocks, an index, index futures, a currency pair and option chains. Options are not kept: an option's contract id says
-which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the same
-contract in every run.
+Stocks, an index, index futures, a currency pair and option chains. Options are not stored: an option's contract id
+encodes which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the
+same contract in every run.
 
 Contract ids: what is listed by name has IB's own id. A future's or another derived id comes from a hash of what it is,
 in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits; that of
 a symbol that was added to the sample is 2**29 more, and its class the place of the symbol among those that were added.
 The last 32 of these classes are one that has daily expiries: day, strike and right.
 
-A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
+A stock or ETF that nobody listed is invented on request (``invented``), unless the catalog rejects it.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
-last edge at or below a price gives the increment there; ``increment_at`` looks it up. The classes of the penny
+last edge at or below a price gives the increment there; ``increment_at`` returns it. The classes of the penny
 program trade in cents on SMART, and in steps of 0.01 and 0.05 when routed to an exchange; the others in 0.05 and 0.10.
 """
 
@@ -30,11 +30,13 @@ from gateway_simulator.trading import holidays
 from gateway_simulator.trading.holidays import FRIDAY, DayKind
 from gateway_simulator.trading.invented import US_EXCHANGES, Listing, invented, is_plausible
 from gateway_simulator.trading.model import ZERO, Contract, ContractQuery, Instrument
+from gateway_simulator.trading.splits import Split
 
 Rule = tuple[tuple[Decimal, Decimal], ...]
 
 STOCK_RULE, PENNY_OPTION_RULE, OPTION_RULE, INDEX_OPTION_RULE, FUTURE_RULE, CURRENCY_RULE = 26, 32, 109, 110, 67, 239
 GRAIN_RULE = 148
+LONDON_RULE = 2001
 YEN_RULE = 240
 MARKET_RULES: dict[int, Rule] = {
     STOCK_RULE: ((ZERO, Decimal("0.01")),),
@@ -43,6 +45,7 @@ MARKET_RULES: dict[int, Rule] = {
     INDEX_OPTION_RULE: ((ZERO, Decimal("0.05")), (Decimal(3), Decimal("0.10"))),
     FUTURE_RULE: ((ZERO, Decimal("0.25")),),
     GRAIN_RULE: ((ZERO, Decimal("0.25")),),
+    LONDON_RULE: ((ZERO, Decimal("0.02")), (Decimal(100), Decimal("0.05")), (Decimal(500), Decimal("0.1"))),
     CURRENCY_RULE: ((ZERO, Decimal("0.00005")),),
     YEN_RULE: ((ZERO, Decimal("0.005")),),
 }
@@ -152,7 +155,7 @@ class OptionClass:
         return tuple(each for each in days if self.has_expiry(each))
 
     def has_expiry(self, day: date) -> bool:
-        """Tell whether options of this class can end on a day, be it listed now or not."""
+        """Return whether options of this class can end on a day, be it listed now or not."""
         if self.cycle == DAILY:
             return holidays.last_trading_day(day) == day
         if self.cycle == VOLATILITY:
@@ -194,7 +197,7 @@ class OptionClass:
         return ADDED_IDS, self.code - ADDED_CODE, ADDED_WEEK_BITS, ADDED_STRIKE_BITS
 
     def decode(self, con_id: int) -> tuple[date, Decimal, str] | None:
-        """The option that a contract id of this class stands for, or None if there is no such option."""
+        """The option that a contract id of this class represents, or None if there is no such option."""
         base, _, place_bits, strike_bits = self._numbering
         packed, is_put = divmod(con_id - base, 2)
         packed, index = divmod(packed, 1 << strike_bits)
@@ -240,6 +243,25 @@ class OptionClass:
     def _strike_index(self, strike: Decimal) -> int | None:
         index, rest = divmod(strike, self._strike_unit)
         return int(index) if rest == 0 and 0 < index < 1 << self._numbering[3] else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """What stocks of one exchange have in common."""
+
+    currency: str
+    exchanges: str
+    time_zone: str
+    market_rule_id: int = STOCK_RULE
+    price_magnifier: int = 1
+
+
+UNITED_STATES = Place("USD", "SMART,AMEX,NYSE,NASDAQ,ARCA,BATS,IEX", "US/Eastern")
+PLACES = {
+    "IBIS": Place("EUR", "SMART,IBIS", "Europe/Berlin"),
+    "LSE": Place("GBP", "SMART,LSE", "GB-Eire", LONDON_RULE, price_magnifier=100),
+}
+"""The exchanges outside of the United States."""
 
 
 @dataclass(frozen=True)
@@ -332,6 +354,10 @@ class Catalog:
     ) -> None:
         self.invents = invents
         self.added: list[str] = []
+        self.splits: list[Split] = []
+        self.split_ratios: dict[int, float] = {}
+        """How many shares one share of the reference has become, by the stock's contract id."""
+        self._adjusted: set[int] = set()
         self._invented: set[str] = set()
         self._instruments = {each.contract.con_id: each for each in listed}
         self._pairs = {
@@ -348,7 +374,7 @@ class Catalog:
         self.roll(today)
 
     def roll(self, today: date) -> None:
-        """Make this the catalog of a day: add expiries that are new, and keep those that have passed."""
+        """Advance the catalog to a day: add expiries that are new, and keep those that have passed."""
         self.today = today
         for each in self._future_classes:
             self._instruments.update((future.contract.con_id, future) for future in each.listed(today))
@@ -403,19 +429,44 @@ class Catalog:
         return None
 
     def restore_added(self, symbols: Iterable[str]) -> None:
-        """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
+        """Invent the stocks that another catalog has invented, in the same order, so that contract ids are the same."""
         for symbol in list(symbols)[len(self.added) :]:
             self.invent(symbol)
 
+    def options_known(self, underlying_con_id: int) -> list[Instrument]:
+        """Return the options on an underlying that were requested since the start, those held among them."""
+        return [
+            each
+            for each in self._options.values()
+            if each.underlying is not None and each.underlying.con_id == underlying_con_id
+        ]
+
+    def apply_split(self, split: Split) -> None:
+        """Apply a split to the catalog: options have their new terms, and chains new strikes."""
+        for contract in split.adjusted:
+            known = self.get(contract.con_id)
+            if known is None:
+                raise ValueError(f"contract {contract.con_id} is not in the catalog")
+            self._options[contract.con_id] = replace(known, contract=contract)
+            self._adjusted.add(contract.con_id)
+        for code, each in self._option_classes.items():
+            if each.underlying.contract.con_id == split.con_id:
+                self._option_classes[code] = replace(each, base_price=split.price(each.base_price))
+        self.splits.append(split)
+        self.split_ratios[split.con_id] = self.split_ratios.get(split.con_id, 1.0) * float(split.ratio)
+
     def _invent_for(self, wanted: ContractQuery) -> bool:
-        """Invent the stock that a description means, itself or through its options; tell whether it was one."""
+        """Invent the stock that a description means, itself or through its options; return whether it was one."""
         plausible = (
             self.invents
             and is_plausible(wanted.symbol)
             and wanted.sec_type in ("STK", "OPT")
             and wanted.currency in ("", "USD")
             and wanted.primary_exchange in ("", *US_EXCHANGES)
-            and not any(each.contract.symbol == wanted.symbol for each in self._instruments.values())
+            and not any(
+                (each.contract.symbol, each.contract.currency) == (wanted.symbol, "USD")
+                for each in self._instruments.values()
+            )
         )
         if plausible:
             self.invent(wanted.symbol)
@@ -435,7 +486,7 @@ class Catalog:
         return self._pairs.get((symbol, currency))
 
     def remember(self, combination: Instrument) -> None:
-        """Let ``get`` find a combination by its key."""
+        """Register a combination, so that ``get`` finds it by its key."""
         self._combinations[combination.key] = combination
 
     def reference(self, con_id: int) -> Reference | None:
@@ -468,7 +519,7 @@ class Catalog:
         ]
 
     def search(self, pattern: str) -> list[SymbolMatch]:
-        """Return the underlyings whose symbol begins with a pattern or whose name contains it, best first.
+        """Return the underlyings whose symbol starts with a pattern or whose name contains it, best first.
 
         Upper and lower case are alike; an empty pattern finds nothing.
         """
@@ -527,6 +578,8 @@ class Catalog:
         ]
 
     def _find_listed(self, wanted: ContractQuery) -> list[Instrument]:
+        if wanted.sec_type == "OPT":
+            return []
         derivatives = bool(wanted.sec_type or wanted.expiry or wanted.local_symbol)
         found = [
             each
@@ -570,6 +623,16 @@ class Catalog:
             if wanted.right in ("", right)
         ]
         found += [option for options in self._listed_options.values() for option in options if option.matches(wanted)]
+        if self._adjusted:
+            # An option of after a split takes the place of a listed one with the same terms.
+            adjusted = [self._options[con_id] for con_id in sorted(self._adjusted)]
+            taken = {each.contract.local_symbol for each in adjusted}
+            found = [
+                each
+                for each in found
+                if each.contract.con_id not in self._adjusted and each.contract.local_symbol not in taken
+            ]
+            found += [each for each in adjusted if each.matches(wanted)]
         return [each for each in found if wanted.local_symbol in ("", each.contract.local_symbol)]
 
     def _option(self, option_class: OptionClass, expiry: date, strike: Decimal, right: str) -> Instrument:
@@ -614,7 +677,7 @@ def derived_id(*facts: str) -> int:
 
 
 def sample_catalog(today: date, *, invents: bool = False, listings: Iterable[Listing] = ()) -> Catalog:
-    """Build the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
+    """Create the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
 
     ``invents``: a stock or ETF that is asked for and not listed is invented.
     """
@@ -769,6 +832,23 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         1,
         "US4592001014",
     )
+    # Quoted in pence.
+    for symbol, name, price, volatility, millions, isin in (
+        ("VOD", "VODAFONE GROUP PLC", "74.00", 0.24, 60, "GB00BH4HKS39"),
+        ("BARC", "BARCLAYS PLC", "337.00", 0.28, 35, "GB0031348658"),
+    ):
+        yield _stock(
+            derived_id("STK", symbol, "LSE", "GBP"),
+            symbol,
+            name,
+            "LSE",
+            ("", "", ""),
+            price,
+            volatility,
+            millions,
+            isin,
+            f"{symbol} LSE",
+        )
     yield from _more_stocks()
     for con_id, symbol, name, exchange, price, volatility, walk in (
         (416904, "SPX", "S&P 500 Stock Index", "CBOE", "6000.00", 0.15, "SPX"),
@@ -856,27 +936,30 @@ def _stock(
     stock_type: str = "COMMON",
 ) -> tuple[Instrument, Reference]:
     """A stock, and the market's terms for it; ``millions`` of shares trade on a day."""
-    european = exchange == "IBIS"
+    place = PLACES.get(exchange, UNITED_STATES)
     trading_class = {"NASDAQ": "NMS", "IBIS": "XETRA"}.get(exchange, symbol)
     contract = Contract(
         con_id,
         symbol,
         primary_exchange=exchange,
-        currency="EUR" if european else "USD",
+        currency=place.currency,
         local_symbol=symbol,
         trading_class=trading_class,
+        price_magnifier=place.price_magnifier,
     )
     instrument = Instrument(
         contract,
         name,
         trading_class,
+        min_tick=MARKET_RULES[place.market_rule_id][0][1],
         order_types=ORDER_TYPES,
-        valid_exchanges="SMART,IBIS" if european else "SMART,AMEX,NYSE,NASDAQ,ARCA,BATS,IEX",
+        valid_exchanges=place.exchanges,
         industry=sector[0],
         category=sector[1],
         subcategory=sector[2],
-        time_zone="Europe/Berlin" if european else "US/Eastern",
+        time_zone=place.time_zone,
         stock_type=stock_type,
+        market_rule_id=place.market_rule_id,
         isin=isin,
     )
     return instrument, Reference(Decimal(base_price), volatility, millions * 1_000_000, walk or symbol, 0.005)

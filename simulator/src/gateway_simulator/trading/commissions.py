@@ -42,7 +42,8 @@ class CommissionSchedule:
                 return quantity * self.per_future
             case _:
                 cost = max(quantity * self.per_share, self.stock_minimum)
-                return min(cost, quantity * average_price * self.stock_maximum_share)
+                value = quantity * average_price * contract.unit_multiplier
+                return min(cost, value * self.stock_maximum_share)
 
     @staticmethod
     def _dollars(contract: Contract, quantity: Decimal, price: Decimal) -> Decimal:

@@ -18,7 +18,7 @@ the price:
 An index has a last price only, a currency none. An option whose bid would not be above 0 has none.
 
 Prices can be set (a tape sets them at its times, ``set_price`` at once and above the tape). A price that was set
-stands until it is changed or released, and derivatives follow it, but for those that were set themselves. A halt
+remains until it is changed or released, and derivatives follow it, except those that were set themselves. A halt
 of an underlying halts its derivatives.
 """
 
@@ -36,9 +36,10 @@ from gateway_simulator.trading import combination, holidays, pricing
 from gateway_simulator.trading.catalog import MARKET_RULES, Catalog, Reference
 from gateway_simulator.trading.model import ZERO, Halted, Instrument, Leg, OptionComputation, Quote
 from gateway_simulator.trading.pricing import Terms
+from gateway_simulator.trading.splits import Split
 from gateway_simulator.trading.tape import PRICES, SIZES, Tape, TapedOption, TapeError
 from gateway_simulator.trading.timeline import SetPrice, Timeline
-from gateway_simulator.trading.tradinghours import LONGEST_PAUSE_DAYS, Schedule, TradingHours
+from gateway_simulator.trading.tradinghours import LONGEST_PAUSE_DAYS, Schedule, SetHours, TradingHours
 from gateway_simulator.trading.walk import SECONDS_PER_YEAR, STEP, Walk, key_of, moment_of, scramble, step_at
 
 __all__ = ["STEP", "Market", "MarketError", "Point", "UnknownContractError"]
@@ -58,6 +59,14 @@ class MarketError(ValueError):
     """A price or halt that cannot be set: what is wrong and what to do."""
 
 
+@dataclass(frozen=True)
+class Silence:
+    """When a contract's market data ended, and the code of the error that reports it; 0: none."""
+
+    since: datetime
+    code: int
+
+
 class UnknownContractError(LookupError):
     """A contract id that is not in the catalog."""
 
@@ -71,7 +80,7 @@ class Point(NamedTuple):
 
 
 class Hours(NamedTuple):
-    """A session in steps, the last step of the regular hours before, and the step at which the next begins."""
+    """A session in steps, the last step of the regular hours before, and the first step of the next."""
 
     day: date
     start: int
@@ -80,6 +89,7 @@ class Hours(NamedTuple):
     regular_end: int
     close_before: int
     next_start: int
+    pause: tuple[int, int] | None = None
 
 
 class _Listing(NamedTuple):
@@ -145,6 +155,8 @@ class Market:
         self._scripted: dict[int, Timeline] = {}
         self._taped: dict[int, Timeline] = {}
         self._halted: dict[int, Halted] = {}
+        self.silences: dict[int, Silence] = {}
+        """By contract id; that of 0 is about all contracts."""
         self._quotes: dict[int, Quote] = {}
         self._quotes_of = 0
         if tape is not None:
@@ -229,7 +241,7 @@ class Market:
         ask: Decimal | None = None,
         last: Decimal | None = None,
     ) -> None:
-        """Let prices stand for a contract from now on. Those not given are derived; none given means a market
+        """Set prices for a contract from now on. Those not given are derived; none given means a market
         without bid and ask. Raises MarketError."""
         listing = self._listing(self.named(name).contract.con_id)
         given = {key: price for key, price in (("bid", bid), ("ask", ask), ("last", last)) if price is not None}
@@ -242,7 +254,7 @@ class Market:
         self._changed(listing.con_id)
 
     def release(self, name: str, now: datetime | None = None) -> None:
-        """Let a contract move by itself again from now on; without ``now`` as if nothing had ever been set.
+        """Resume a contract's own movement from now on; without ``now`` as if nothing had ever been set.
 
         Raises MarketError for an unknown name or a contract whose price is not set.
         """
@@ -272,6 +284,44 @@ class Market:
             raise MarketError(f"{name} is not halted")
         self._changed(con_id)
 
+    def silence(self, con_id: int, silence: Silence) -> None:
+        """Stop a contract's data; 0: those of all. The market itself continues, and orders trade in it."""
+        self.silences[con_id] = silence
+        self.revision += 1
+
+    def end_silence(self, con_id: int) -> None:
+        """Resume a contract's data; 0: those of all. Raises MarketError where they are not stopped."""
+        if con_id not in self.silences:
+            raise MarketError("these market data are not interrupted")
+        del self.silences[con_id]
+        self.revision += 1
+
+    def silence_of(self, con_id: int) -> Silence | None:
+        """Return whether and how a contract's data are interrupted."""
+        return (self.silences.get(con_id) or self.silences.get(0)) if self.silences else None
+
+    def set_hours(self, name: str, kind: SetHours | None, now: datetime) -> Instrument:
+        """Set the kind of a contract's hours from now on; None: its usual ones. Raises MarketError."""
+        instrument = self.named(name)
+        con_id = instrument.contract.con_id
+        if kind is not None:
+            self.hours.hours_set[con_id] = (kind, now)
+        elif self.hours.hours_set.pop(con_id, None) is None:
+            raise MarketError(f"the hours of {name} are not set")
+        self._forget_listing(con_id)
+        return instrument
+
+    def split(self, split: Split) -> None:
+        """Adjust set prices to a split that the catalog has applied, those of before too (but no tape's)."""
+        for con_id in (split.con_id, *(each.con_id for each in split.adjusted)):
+            self._forget_listing(con_id)
+            timeline = self._scripted.get(con_id)
+            if timeline is not None:
+                listing = self._listing(con_id)
+                timeline.values = [None if each is None else _split(listing, split, each) for each in timeline.values]
+        self._set_ranges.clear()
+        self._changed(split.con_id)
+
     def scripted(self) -> dict[str, Any]:
         """Return everything that was set (but not the tape) as plain JSON values, for ``restore_scripted``."""
         return {
@@ -283,6 +333,13 @@ class Market:
                 for con_id, timeline in sorted(self._scripted.items())
             },
             "halted": {str(con_id): int(kind) for con_id, kind in sorted(self._halted.items())},
+            "silences": {
+                str(con_id): [each.since.isoformat(), each.code] for con_id, each in sorted(self.silences.items())
+            },
+            "hours": {
+                str(con_id): [kind.value, since.isoformat()]
+                for con_id, (kind, since) in sorted(self.hours.hours_set.items())
+            },
         }
 
     def restore_scripted(self, document: Mapping[str, Any]) -> None:
@@ -304,15 +361,28 @@ class Market:
                 halted[con_id] = Halted(kind)
             except ValueError as error:
                 raise MarketError(f"halted.{con_id}: {error}") from error
-        for con_id in (*scripted, *halted):
+        silences: dict[int, Silence] = {}
+        hours: dict[int, tuple[SetHours, datetime]] = {}
+        # A state of an older simulator has neither.
+        try:
+            for con_id, (since, code) in _fields({"silences": document.get("silences", {})}, "silences"):
+                silences[con_id] = Silence(datetime.fromisoformat(since), int(code))
+            for con_id, (kind, since) in _fields({"hours": document.get("hours", {})}, "hours"):
+                hours[con_id] = (SetHours(kind), datetime.fromisoformat(since))
+        except (TypeError, ValueError) as error:
+            raise MarketError(f"silences or hours: {error}") from error
+        for con_id in (*scripted, *halted, *hours):
             if self.catalog.get(con_id) is None:
                 raise MarketError(f"contract {con_id}: is not in the catalog")
         self._scripted = {con_id: timeline for con_id, timeline in scripted.items() if timeline.steps}
         self._halted = halted
+        self.silences = silences
+        self.hours.hours_set = hours
+        self._listings.clear()
         self._set_ranges.clear()
         self._changed(*self._listings)
 
-    # What bars are made of
+    # What bars are created from
 
     def point(self, con_id: int, step: int) -> Point:
         """Return a contract's prices at a step. Raises UnknownContractError."""
@@ -358,7 +428,7 @@ class Market:
         return steps
 
     def volume(self, con_id: int, hours: Hours, step: int) -> int:
-        """Return how many units have traded in a session before a step begins; it is highest at both ends of a day."""
+        """Return how many units have traded in a session before a step starts; it is highest at both ends of a day."""
         listing = self._listing(con_id)
         most = {"FUT": FUTURES_VOLUME, "OPT": OPTIONS_VOLUME * (listing.key % 1000) // 1000}.get(
             listing.kind, listing.reference.daily_volume
@@ -384,7 +454,8 @@ class Market:
         trades = listing.kind != "CASH"
         day = self._day_values_of(listing, hours, step, last if last is not None else _middle(bid, ask))
         sizes = self._sizes(listing, step, value)
-        extended = hours.start <= step < hours.end
+        pauses = hours.pause is not None and hours.pause[0] <= step < hours.pause[1]
+        extended = hours.start <= step < hours.end and not pauses
         regular = hours.regular_start <= step < hours.regular_end
         quote = Quote(
             time=moment_of(step),
@@ -442,7 +513,7 @@ class Market:
         return opened, max(known, default=None), min(known, default=None), close
 
     def _value(self, listing: _Listing, step: int) -> Decimal | None:
-        """``point(…).value``, remembered: the day's open, extremes and close are asked for at every step."""
+        """``point(…).value``, cached: the day's open, extremes and close are requested at every step."""
         known = self._values.setdefault(listing.con_id, {})
         if step not in known:
             if self._values_kept >= VALUES_KEPT:
@@ -519,7 +590,9 @@ class Market:
         value = self._set_price_at(listing.root, step)
         if value is not None and value.reference is not None:
             return value.reference
-        return listing.walk.price(self._live(listing, step))
+        price = listing.walk.price(self._live(listing, step))
+        ratios = self.catalog.split_ratios
+        return price / ratios[listing.root] if listing.root in ratios else price
 
     def _live(self, listing: _Listing, step: int) -> int:
         """The step at which a contract's market was open last; derivatives do not age while it is closed."""
@@ -615,6 +688,7 @@ class Market:
             step_at(session.regular_end),
             step_at(before[-1].regular_end if before else session.start) - 1,
             step_at(after[0].start if after else session.end + timedelta(days=LONGEST_PAUSE_DAYS)),
+            None if session.pause is None else (step_at(session.pause[0]), step_at(session.pause[1])),
         )
         return found
 
@@ -692,6 +766,11 @@ class Market:
             )
         return found
 
+    def _forget_listing(self, con_id: int) -> None:
+        """Discard the cached description of a contract, its hours among it."""
+        self._changed(con_id)
+        self._listings.pop(con_id, None)
+
     def _changed(self, *con_ids: int) -> None:
         """Something was set for contracts: what is remembered of them and of their derivatives holds no more."""
         self.revision += 1
@@ -731,6 +810,15 @@ def _above(listing: _Listing, price: float) -> Decimal:
 def _nearest(listing: _Listing, price: float) -> Decimal:
     increment, exact = _increment(listing, price)
     return max(floor(price / increment + 0.5), 1) * exact
+
+
+def _split(listing: _Listing, split: Split, value: SetPrice) -> SetPrice:
+    """Prices that were set, on the increments as they are after a split."""
+    bid, ask, last = (
+        None if each is None else _nearest(listing, float(split.price(each)))
+        for each in (value.bid, value.ask, value.last)
+    )
+    return replace(value, bid=bid, ask=ask, last=last)
 
 
 def _middle(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:

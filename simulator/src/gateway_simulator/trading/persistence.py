@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage
+from gateway_simulator.trading.brokerage import NEVER, NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.combination import CombinationError, resolve
 from gateway_simulator.trading.invented import is_plausible
@@ -24,6 +24,7 @@ from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
 from gateway_simulator.trading.model import Bulletin, Execution, Order, OrderStatus
 from gateway_simulator.trading.numbers import Counters
+from gateway_simulator.trading.splits import Split
 from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"
@@ -76,6 +77,12 @@ class BrokerageState:
     bulletins: list[Bulletin]
     shown: list[ShownSize]
     market_changed: bool
+    cancels_held: bool = False
+
+
+@dataclass(frozen=True)
+class _Splits:
+    splits: list[Split]
 
 
 def to_document(brokerage: Brokerage) -> dict[str, Any]:
@@ -95,20 +102,27 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
         bulletins=brokerage.bulletins,
         shown=list(brokerage.shown.all()),
         market_changed=brokerage.market.revision != brokerage.seen_revision,
+        cancels_held=brokerage.cancels_held,
     )
-    added = {"added": list(brokerage.catalog.added)}
+    added = {"added": list(brokerage.catalog.added), "splits": encode(brokerage.catalog.splits)}
     return {"format": FORMAT, "version": VERSION, "market": brokerage.market.scripted(), **added, **encode(state)}
 
 
 def restore(brokerage: Brokerage, document: Any, source: str = "the document") -> None:
-    """Put a brokerage into the state of a document; its own accounts, orders and fills are replaced.
+    """Restore a brokerage from the state of a document; its own accounts, orders and fills are replaced.
 
     The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and changes nothing then.
     """
     try:
         brokerage.catalog.restore_added(_added(document))
+        splits = _splits(document)
         state, scripted = _read(brokerage, document)
-        working = [_working_order(brokerage, each, at) for at, each in enumerate(state.working)]
+        for at, each in enumerate(splits[len(brokerage.catalog.splits) :]):
+            _apply_split(brokerage, each, at)
+        working = [
+            _working_order(brokerage, each, at, cancels_held=state.cancels_held)
+            for at, each in enumerate(state.working)
+        ]
         _check_references(brokerage, state)
         try:
             brokerage.market.restore_scripted(scripted)
@@ -116,6 +130,7 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
             raise DecodeError("market", str(error)) from error
     except DecodeError as error:
         raise StateFileError(source, error.field, error.reason) from error
+    brokerage.cancels_held = state.cancels_held
     brokerage.now = state.now
     brokerage.day = state.day
     brokerage.numbers.counters = state.counters
@@ -132,7 +147,7 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
 
 
 def save(path: Path, brokerage: Brokerage, token: str = "") -> None:
-    """Write a brokerage's state: for its owner only (0600), and whole or not at all.
+    """Write a brokerage's state: for its owner only (0600), and atomically.
 
     ``token`` names this snapshot to the log that follows it; without one a log beside the file is not read.
     """
@@ -175,11 +190,27 @@ def _added(document: Any) -> list[str]:
     return added
 
 
+def _splits(document: Any) -> list[Split]:
+    """The splits there were; none in a state of an older simulator."""
+    splits = document.get("splits", []) if isinstance(document, dict) else []
+    return decode(_Splits, {"splits": splits}, "the document").splits
+
+
+def _apply_split(brokerage: Brokerage, split: Split, at: int) -> None:
+    if brokerage.catalog.get(split.con_id) is None or not (split.new > 0 < split.old):
+        raise DecodeError(f"splits[{at}]", "is not one of a contract of the catalog")
+    try:
+        brokerage.catalog.apply_split(split)
+    except ValueError as error:
+        raise DecodeError(f"splits[{at}].adjusted", str(error)) from error
+
+
 def _read(brokerage: Brokerage, document: Any) -> tuple[BrokerageState, dict[str, Any]]:
     if not isinstance(document, dict):
         raise DecodeError("the document", "is not an object")
     rest = dict(document)
     rest.pop("added", None)
+    rest.pop("splits", None)
     if (written := rest.pop("format", None)) != FORMAT:
         raise DecodeError("format", f"is {written!r}, not {FORMAT!r}: another program wrote this")
     if (version := rest.pop("version", None)) != VERSION:
@@ -199,7 +230,7 @@ def _read(brokerage: Brokerage, document: Any) -> tuple[BrokerageState, dict[str
 
 
 def _check_references(brokerage: Brokerage, state: BrokerageState) -> None:
-    """Refuse what cannot be: an account twice, a holding under a wrong id or of an unknown contract, an order of no
+    """Reject impossible states: an account twice, a holding under a wrong id or of an unknown contract, an order of no
     account."""
     accounts = set()
     for at, account in enumerate(state.accounts):
@@ -242,7 +273,7 @@ def working_state(working: WorkingOrder) -> WorkingState:
     )
 
 
-def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> WorkingOrder:
+def _working_order(brokerage: Brokerage, state: WorkingState, at: int, *, cancels_held: bool) -> WorkingOrder:
     if state.order.contract.combo_legs:
         try:
             resolve(brokerage.catalog, state.order.contract)
@@ -251,6 +282,8 @@ def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> Workin
     instrument = brokerage.catalog.get(state.con_id)
     if instrument is None:
         raise DecodeError(f"state.working[{at}].con_id", f"is {state.con_id}, which is not in the catalog")
+    # A cancel that was on its way has arrived by now, unless it never does.
+    arrived = NEVER if cancels_held else state.arrives
     return WorkingOrder(
         order=state.order,
         instrument=instrument,
@@ -263,6 +296,5 @@ def _working_order(brokerage: Brokerage, state: WorkingState, at: int) -> Workin
         reached=state.reached,
         slips=state.slips,
         conditions_met=state.conditions_met,
-        # A cancel that was on its way has arrived by now.
-        cancelled_at=state.arrives if state.order.status is OrderStatus.PENDING_CANCEL else None,
+        cancelled_at=arrived if state.order.status is OrderStatus.PENDING_CANCEL else None,
     )

@@ -49,6 +49,7 @@ class _Known:
     executions: tuple[int, Any] = (0, None)
     bulletins: tuple[int, Any] = (0, None)
     added: tuple[int, Any] = (0, None)
+    splits: tuple[int, Any] = (0, None)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     ids: dict[int, int] = field(default_factory=dict)
     small: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class _Known:
 
 
 class StateLog:
-    """One brokerage's state in a file, kept by its changes."""
+    """One brokerage's state in a file, stored as a log of its changes."""
 
     def __init__(self, path: Path, brokerage: Brokerage) -> None:
         self._path = path
@@ -76,7 +77,7 @@ class StateLog:
             self._append(change)
 
     def compact(self) -> None:
-        """Write everything as a snapshot and start the log again. Raises OSError."""
+        """Write everything as a snapshot and restart the log. Raises OSError."""
         token = secrets.token_hex(8)
         persistence.save(self._path, self._brokerage, token)
         self.close()
@@ -90,7 +91,7 @@ class StateLog:
         self._append({"format": FORMAT, "follows": token})
 
     def close(self) -> None:
-        """Close the log; what was kept stays."""
+        """Close the log; what was stored remains."""
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -112,6 +113,7 @@ class StateLog:
             "counters": encode(brokerage.numbers.counters),
             "shown": encode(brokerage.shown.all()),
             "market_changed": brokerage.market.revision != brokerage.seen_revision,
+            "cancels_held": brokerage.cancels_held,
         }
         changed = {name: value for name, value in small.items() if known.small.get(name) != value}
         if changed:
@@ -125,6 +127,7 @@ class StateLog:
             change["last_order_ids"] = encode(ids)
             known.ids = dict(brokerage.last_order_ids)
         known.added = self._list(change, "added", brokerage.catalog.added, known.added)
+        known.splits = self._list(change, "splits", brokerage.catalog.splits, known.splits)
         known.completed = self._list(change, "completed_orders", brokerage.completed_orders, known.completed)
         known.executions = self._list(change, "executions", brokerage.executions, known.executions)
         known.bulletins = self._list(change, "bulletins", brokerage.bulletins, known.bulletins)
@@ -220,7 +223,7 @@ def load(path: Path, brokerage: Brokerage) -> bool:
 
 
 def read_log(path: Path, document: Any, token: str) -> None:
-    """Bring a snapshot's document up to its log. Raises StateFileError for a log that is damaged.
+    """Update a snapshot's document from its log. Raises StateFileError for a log that is damaged.
 
     A log of another snapshot is older than this one, which contains it. A last line that is cut off was never
     reported to anyone.
@@ -251,9 +254,10 @@ def _apply(document: dict[str, Any], change: Change) -> None:
     if "market" in change:
         document["market"] = change["market"]
     document["last_order_ids"].update(change.get("last_order_ids", {}))
-    for name in ("completed_orders", "executions", "bulletins", "added"):
+    for name in ("completed_orders", "executions", "bulletins", "added", "splits"):
         if name in change:
-            document[name] = change[name]["all"] if "all" in change[name] else document[name] + change[name]["add"]
+            before = document.get(name, [])
+            document[name] = change[name]["all"] if "all" in change[name] else before + change[name]["add"]
     if "working" in change:
         document["working"] = _applied(document["working"], change["working"])
     accounts = {each["account_id"]: each for each in document["accounts"]}

@@ -1,6 +1,6 @@
 """When instruments trade.
 
-A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless said
+A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless stated
 otherwise; ``holidays`` knows the days.
 
 | instrument | session | regular hours | half day |
@@ -8,13 +8,17 @@ otherwise; ``holidays`` knows the days.
 | US stock | 04:00-20:00 | 09:30-16:00 | 17:00, regular 13:00 |
 | US option; on SPY, SPX and VIX 15 minutes longer | 09:30-16:00 | the same | 13:00 |
 | index | 09:30-16:00 | the same | 13:00 |
-| index future | 18:00 of the day before to 17:00 | 09:30-16:00 | 13:00 |
+| index future | 18:00 of the day before to 17:00 | 09:30-17:00 | 13:00 |
+| grain future | 20:00 of the day before to 14:20, with a pause from 08:45 to 09:30 | 09:30-14:20 | none |
 | currency | 17:15 of the day before to 17:00 | the same | none |
 | stock on Xetra (Berlin's time) | 09:00-17:30 | the same | none |
+| stock in London (London's time) | 08:00-16:30 | the same | 12:30 |
 
-Only stocks heed outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
+Only stocks respect outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
 closes: every day of the calendar is a trading day from midnight to midnight in New York. A derivative's last session
 ends with its expiry in both.
+
+The hours of one contract can be set under either rule (``set_hours``), so that it is regular, night or closed now.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
@@ -35,8 +40,20 @@ DAYS_SHOWN = 7
 LONGEST_PAUSE_DAYS = 10
 DERIVATIVES = ("OPT", "FUT")
 LONG_INDEX_OPTIONS = ("SPY", "SPX", "VIX")
+GRAIN_EXCHANGE = "CBOT"
 # IB's names of zones are old links that not every system's database has.
-ZONES = {"US/Eastern": "America/New_York", "US/Central": "America/Chicago"}
+ZONES = {"US/Eastern": "America/New_York", "US/Central": "America/Chicago", "GB-Eire": "Europe/London"}
+
+
+class SetHours(StrEnum):
+    """How the hours of one contract are set."""
+
+    REGULAR = "regular"
+    """Its liquid hours run now."""
+    NIGHT = "night"
+    """It trades now, outside its liquid hours."""
+    CLOSED = "closed"
+    """No session runs now."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +65,27 @@ class Session:
     end: datetime
     regular_start: datetime
     regular_end: datetime
+    pause: tuple[datetime, datetime] | None = None
 
     def boundaries(self) -> tuple[datetime, ...]:
         """All moments at which something opens or closes, in order of time."""
-        return tuple(sorted({self.start, self.end, self.regular_start, self.regular_end}))
+        return tuple(sorted({self.start, self.end, self.regular_start, self.regular_end, *(self.pause or ())}))
+
+    def trades(self, now: datetime) -> bool:
+        """Return whether the session runs now, and is not in its pause."""
+        pauses = self.pause is not None and self.pause[0] <= now < self.pause[1]
+        return self.start <= now < self.end and not pauses
+
+    def stretches(self) -> list[tuple[datetime, datetime]]:
+        """The session without its pause."""
+        if self.pause is None or self.pause[1] >= self.end:
+            return [(self.start, self.end if self.pause is None else min(self.end, self.pause[0]))]
+        return [(self.start, self.pause[0]), (self.pause[1], self.end)]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The daily times of one kind of instrument; a session that ends before it starts began the day before."""
+    """The daily times of one kind of instrument; a session that ends before it starts started the day before."""
 
     zone: str
     calendar: Callable[[date], DayKind]
@@ -65,6 +94,7 @@ class Schedule:
     half_end: time | None = None
     half_regular_end: time | None = None
     heeds_outside_rth: bool = False
+    pause: tuple[time, time] | None = None
 
 
 NEW_YORK = "America/New_York"
@@ -82,15 +112,25 @@ LONG_OPTIONS = Schedule(
     NEW_YORK, holidays.new_york, (time(9, 30), time(16, 15)), (time(9, 30), time(16, 15)), time(13, 15), time(13, 15)
 )
 INDEX_FUTURES = Schedule(
-    NEW_YORK, holidays.chicago_futures, (time(18), time(17)), (time(9, 30), time(16)), time(13), time(13)
+    NEW_YORK, holidays.chicago_futures, (time(18), time(17)), (time(9, 30), time(17)), time(13), time(13)
+)
+GRAIN_FUTURES = Schedule(
+    NEW_YORK,
+    holidays.new_york_without_halves,
+    (time(20), time(14, 20)),
+    (time(9, 30), time(14, 20)),
+    pause=(time(8, 45), time(9, 30)),
 )
 CURRENCIES = Schedule(NEW_YORK, holidays.currencies, (time(17, 15), time(17)), (time(17, 15), time(17)))
 XETRA = Schedule("Europe/Berlin", holidays.frankfurt, (time(9), time(17, 30)), (time(9), time(17, 30)))
+LONDON = Schedule(
+    "Europe/London", holidays.london, (time(8), time(16, 30)), (time(8), time(16, 30)), time(12, 30), time(12, 30)
+)
 ALWAYS = Schedule(NEW_YORK, holidays.every_day, (time(0), time(0)), (time(0), time(0)))
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """The time zone in which an instrument's expiry and hours are told."""
+    """The time zone in which an instrument's expiry and hours are reported."""
     return ZoneInfo(ZONES.get(instrument.time_zone, instrument.time_zone))
 
 
@@ -99,13 +139,13 @@ def schedule_of(instrument: Instrument) -> Schedule:
     contract = instrument.contract
     match contract.sec_type:
         case "STK":
-            return XETRA if contract.primary_exchange == "IBIS" else STOCKS
+            return {"IBIS": XETRA, "LSE": LONDON}.get(contract.primary_exchange, STOCKS)
         case "OPT":
             return LONG_OPTIONS if contract.symbol in LONG_INDEX_OPTIONS else OPTIONS
         case "IND":
             return OPTIONS
         case "FUT":
-            return INDEX_FUTURES
+            return GRAIN_FUTURES if contract.exchange == GRAIN_EXCHANGE else INDEX_FUTURES
         case "CASH":
             return CURRENCIES
         case "BAG":
@@ -139,7 +179,22 @@ def session_on(schedule: Schedule, day: date) -> Session | None:
         moment(day, end),
         moment(evening if regular_start > regular_end else day, regular_start),
         moment(day, regular_end),
+        (moment(day, schedule.pause[0]), moment(day, schedule.pause[1])) if schedule.pause is not None else None,
     )
+
+
+def set_schedule(kind: SetHours, moment: datetime, usual: Schedule) -> Schedule:
+    """Return the schedule under which a contract is as it was set at a moment, every day of the calendar.
+
+    The days are those of the index futures, in a zone without summer time in which it is 19, 10 or 17 o'clock then: so
+    a night lasts for 14 hours at least, regular hours for 5. A closed one opens after 12 hours at the earliest.
+    """
+    hour = {SetHours.NIGHT: 19, SetHours.REGULAR: 10, SetHours.CLOSED: 20}[kind]
+    # From 12 hours before UTC to 11 after it; the names of these zones have the sign of the other side.
+    offset = (hour - moment.astimezone(UTC).hour + 12) % 24 - 12
+    days = XETRA if kind is SetHours.CLOSED else INDEX_FUTURES
+    zone = f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT"
+    return Schedule(zone, holidays.every_day, days.session, days.regular, heeds_outside_rth=usual.heeds_outside_rth)
 
 
 class TradingHours:
@@ -152,29 +207,34 @@ class TradingHours:
         if kind not in KINDS:
             raise ValueError(f"trading hours are {kind!r}; they must be one of {', '.join(KINDS)}")
         self.kind = kind
+        self.hours_set: dict[int, tuple[SetHours, datetime]] = {}
+        """By contract id: what was set, and when (aware)."""
 
     def schedule(self, instrument: Instrument) -> Schedule:
-        """Return the daily times of an instrument under this rule."""
+        """Return the daily times of an instrument under this rule, or as they were set."""
+        known = self.hours_set.get(instrument.contract.con_id) if self.hours_set else None
+        if known is not None:
+            return set_schedule(*known, schedule_of(instrument))
         return ALWAYS if self.kind == "always" else schedule_of(instrument)
 
     def is_open(self, instrument: Instrument, now: datetime, *, outside_rth: bool) -> bool:
-        """Tell whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
+        """Return whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
         session = self.session(instrument, now)
         if session is None:
             return False
         if outside_rth or not self.schedule(instrument).heeds_outside_rth:
-            return session.start <= now < session.end
+            return session.trades(now)
         return session.regular_start <= now < session.regular_end
 
     def is_regular(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether regular hours run, as bars with useRTH mean it."""
+        """Return whether regular hours run, as bars with useRTH mean it."""
         session = self.session(instrument, now)
         return session is not None and session.regular_start <= now < session.regular_end
 
     def next_change(self, instrument: Instrument, now: datetime) -> datetime:
         """Return the next moment at which a session or its regular hours open or close.
 
-        An instrument that has expired has no more sessions; for it the sessions go on as for the others of its kind.
+        An instrument that has expired has no more sessions; for it the sessions continue as for the others of its kind.
         """
         for session in self._sessions_from(instrument, now):
             for moment in session.boundaries():
@@ -183,7 +243,7 @@ class TradingHours:
         raise AssertionError("a session from now on ends after now")
 
     def next_opening(self, instrument: Instrument, now: datetime) -> datetime:
-        """Return when regular hours begin next."""
+        """Return when regular hours start next."""
         return next(each.regular_start for each in self._sessions_from(instrument, now) if each.regular_start > now)
 
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
@@ -201,7 +261,7 @@ class TradingHours:
         return expiry_moment(instrument)
 
     def has_expired(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether a derivative has ended."""
+        """Return whether a derivative has ended."""
         expiry = expiry_moment(instrument)
         return expiry is not None and expiry <= now
 
@@ -212,16 +272,16 @@ class TradingHours:
     def trading_hours(self, instrument: Instrument, now: datetime) -> str:
         """Return the sessions of the coming days as IB writes them, in the instrument's time zone:
         ``20261123:0400-20261123:2000;20261126:CLOSED``."""
-        return self._text(instrument, now, lambda session: (session.start, session.end))
+        return self._text(instrument, now, Session.stretches)
 
     def liquid_hours(self, instrument: Instrument, now: datetime) -> str:
         """Return the regular hours of the coming days, written as ``trading_hours``."""
-        return self._text(instrument, now, lambda session: (session.regular_start, session.regular_end))
+        return self._text(instrument, now, lambda session: [(session.regular_start, session.regular_end)])
 
     def session(self, instrument: Instrument, now: datetime) -> Session | None:
         """Return the session that runs now or, between sessions, the last one before.
 
-        None is returned only for a derivative of which no session has begun within the last days.
+        None is returned only for a derivative of which no session has started within the last days.
         """
         day = self._local_day(instrument, now) + timedelta(days=1)
         for _ in range(LONGEST_PAUSE_DAYS):
@@ -255,7 +315,7 @@ class TradingHours:
         return now.astimezone(ZoneInfo(self.schedule(instrument).zone)).date()
 
     def _text(
-        self, instrument: Instrument, now: datetime, hours: Callable[[Session], tuple[datetime, datetime]]
+        self, instrument: Instrument, now: datetime, hours: Callable[[Session], list[tuple[datetime, datetime]]]
     ) -> str:
         zone = zone_of(instrument)
         first = self._local_day(instrument, now)
@@ -263,11 +323,11 @@ class TradingHours:
         for offset in range(DAYS_SHOWN):
             day = first + timedelta(days=offset)
             session = self.session_of_day(instrument, day)
-            start, end = hours(session) if session is not None else (None, None)
-            if start is None or end is None or start >= end:
-                parts.append(f"{day:%Y%m%d}:CLOSED")
-            else:
+            stretches = [each for each in hours(session) if each[0] < each[1]] if session is not None else []
+            for start, end in stretches:
                 parts.append(f"{start.astimezone(zone):%Y%m%d:%H%M}-{end.astimezone(zone):%Y%m%d:%H%M}")
+            if not stretches:
+                parts.append(f"{day:%Y%m%d}:CLOSED")
         return ";".join(parts)
 
 

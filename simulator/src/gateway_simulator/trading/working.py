@@ -1,4 +1,4 @@
-"""An order at work: what the brokerage keeps about it besides what clients see."""
+"""An order at work: what the brokerage stores about it besides what clients see."""
 
 from __future__ import annotations
 
@@ -67,6 +67,11 @@ class WorkingOrder:
     def __post_init__(self) -> None:
         self.con_id = self.instrument.key
         self.buys = self.order.action == "BUY"
+
+    @property
+    def contract_ids(self) -> set[int]:
+        """The contracts that it trades: its own, or the legs of a combination."""
+        return {leg.con_id for leg in self.order.contract.combo_legs} or {self.con_id}
 
     @property
     def key(self) -> tuple[int, int]:

@@ -61,6 +61,7 @@ STATUS = Status(
     session=Session(),
     next_restart=None,
     session_end=AT,
+    next_full_login=AT,
     release="0.1.0",
     faults=(),
 )

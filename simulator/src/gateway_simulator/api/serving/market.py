@@ -12,7 +12,7 @@ from gateway_simulator.api.behaviour import MarketDataAccess
 from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
 from gateway_simulator.api.serving.ticks import CUSTOM_OPTION, LEGAL_GENERIC_TICKS, OTHER_GENERIC_TICKS, Tick, ticks_of
 from gateway_simulator.trading.history import HistoryError
-from gateway_simulator.trading.market import MarketError
+from gateway_simulator.trading.market import MarketError, Silence
 from gateway_simulator.trading.model import Instrument, Quote
 
 MAX_TICK_BY_TICK = 5
@@ -23,12 +23,22 @@ LIVE, FROZEN, DELAYED, DELAYED_FROZEN = 1, 2, 3, 4
 TICK_BY_TICK_KINDS = ("Last", "AllLast", "BidAsk", "MidPoint")
 BAR_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
 COMPETING = "No market data during competing live session"
+INTERRUPTIONS = {
+    354: "Requested market data is not subscribed.",
+    10089: (
+        "Requested market data requires additional subscription for API. "
+        "See link in 'Market Data Connections' dialog for more details."
+    ),
+    10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10197: COMPETING,
+}
+"""Errors that end a contract's market data while they are subscribed to."""
 
 
 @dataclass
 class _Ticker:
-    """A subscription to ticks; ``told`` the last of each kind, ``seen`` the quote they were of. A frozen one is told
-    nothing more."""
+    """A subscription to ticks; ``told`` the last value sent of each kind, ``seen`` the quote they were of. A frozen one
+    receives nothing more."""
 
     request_id: int
     instrument: Instrument
@@ -91,7 +101,7 @@ class Market:
         return bool(self._every_tick) or any(not each.frozen for each in self._tickers.values())
 
     def lose_data(self) -> None:
-        """Forget every subscription."""
+        """Discard every subscription."""
         self._tickers.clear()
         self._every_tick.clear()
         self._bars.clear()
@@ -113,6 +123,7 @@ class Market:
             raise RefusalError(101, "Max number of tickers has been reached")
         access = self._desk.behaviour.market_data
         delayed = access is MarketDataAccess.DELAYED
+        self._need_data(instrument)
         if delayed and self._kind in (DELAYED, DELAYED_FROZEN):
             text = "Requested market data is not subscribed. Displaying delayed market data."
             yield self._desk.error(request_id, 10167, text)
@@ -143,17 +154,29 @@ class Market:
             case MarketDataAccess.LIVE | MarketDataAccess.FROZEN:
                 pass
 
-    def tell_of_competing_session(self) -> Iterable[bytes]:
-        """Tell the client that another session has taken the data of its subscriptions."""
-        for request_id in (*self._tickers, *self._every_tick, *self._bars):
-            yield self._desk.error(request_id, 10197, COMPETING)
+    def _need_data(self, instrument: Instrument) -> None:
+        """Reject data that are interrupted with an error; those that stop silently are subscribed to."""
+        silence = self._silence_of(instrument)
+        if silence is not None and silence.code:
+            raise RefusalError(silence.code, INTERRUPTIONS[silence.code])
+
+    def _silence_of(self, instrument: Instrument) -> Silence | None:
+        return self._desk.brokerage.market.silence_of(instrument.contract.con_id)
+
+    def tell_of_interruption(self, code: int, con_id: int = 0) -> Iterable[bytes]:
+        """Notify the client that the data of its subscriptions have ended: those of one contract, or all."""
+        for subscriptions in (self._tickers, self._every_tick, self._bars):
+            for request_id, each in subscriptions.items():
+                if con_id in (0, each.instrument.contract.con_id):
+                    yield self._desk.error(request_id, code, INTERRUPTIONS[code])
 
     def _quote(self, instrument: Instrument, *, delayed: bool) -> Quote:
-        now = self._desk.now()
+        silence = self._silence_of(instrument)
+        now = self._desk.now() if silence is None else silence.since
         return self._desk.brokerage.market.quote(instrument.key, now - DELAY if delayed else now)
 
     def _ticks(self, ticker: _Ticker, quote: Quote) -> Iterator[bytes]:
-        # The market keeps a quote until it changes: a thousand that stand still must not delay the one that moves.
+        # The market caches a quote until it changes: a thousand unchanged ones must not delay the one that moves.
         if quote is ticker.seen:
             return
         for tick in ticks_of(quote, ticker.instrument, ticker.generic, delayed=ticker.delayed):
@@ -177,12 +200,13 @@ class Market:
         if len(self._every_tick) >= MAX_TICK_BY_TICK:
             raise RefusalError(10190, "Max number of tick-by-tick requests has been reached")
         self._need_access()
+        self._need_data(instrument)
         self._every_tick[request.request_id] = every = _EveryTick(request, instrument)
         if self._desk.floor.data_flows:
             yield from self._next_tick(every, self._quote(instrument, delayed=False))
 
     def _next_tick(self, every: _EveryTick, quote: Quote) -> Iterator[bytes]:
-        """Send a tick if the quote is another one than the last told."""
+        """Send a tick if the quote differs from the last one sent."""
         request_id, kind, moment = every.request.request_id, every.request.kind, quote.time
         if kind in ("Last", "AllLast"):
             told: tuple[Decimal | None, ...] = (quote.last, quote.volume)
@@ -219,6 +243,7 @@ class Market:
         if self._desk.behaviour.market_data is not MarketDataAccess.LIVE:
             symbol = instrument.contract.symbol
             raise RefusalError(420, f"Invalid Real-time Query:No market data permissions for {symbol}")
+        self._need_data(instrument)
         self._bars[request.request_id] = _Bars(request, instrument, bar_mark(self._desk.now()))
         return ()
 
@@ -254,14 +279,17 @@ class Market:
         if not self._desk.floor.data_flows:
             return
         for ticker in self._tickers.values():
-            if not ticker.frozen:
+            if not ticker.frozen and self._silence_of(ticker.instrument) is None:
                 yield from self._ticks(ticker, self._quote(ticker.instrument, delayed=ticker.delayed))
         for every in self._every_tick.values():
-            yield from self._next_tick(every, self._quote(every.instrument, delayed=False))
+            if self._silence_of(every.instrument) is None:
+                yield from self._next_tick(every, self._quote(every.instrument, delayed=False))
         mark = bar_mark(now)
         for bars in self._bars.values():
             if bars.end < mark:
                 bars.end = mark
+                if self._silence_of(bars.instrument) is not None:
+                    continue
                 yield from self._bar(bars)
 
     def _bar(self, bars: _Bars) -> Iterator[bytes]:

@@ -1,0 +1,87 @@
+"""A position that is seen for the first time while somebody still buys it: positions are read before executions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, put
+
+from position_manager.journal.journal import Journal, Stamp
+from position_manager.orders.evidence import Execution, Patience, Snapshot
+from position_manager.orders.intents import Fill, Side
+from position_manager.orders.reconcile import Finding, HoldingSeen, HoldingUnexplained, Searches, Sync, reconcile
+
+KEY = (ACCOUNT, 42)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    ids = iter(range(1000))
+    made = Journal(
+        tmp_path / "journal.db",
+        Stamp("paper", frozenset({ACCOUNT})),
+        clock=lambda: BEGIN,
+        new_id=lambda: f"{next(ids)}",
+    )
+    made.recover()
+    yield made
+    made.close()
+
+
+def bought(*sizes: int) -> tuple[Execution, ...]:
+    return tuple(
+        Execution(ACCOUNT, 42, Side.BUY, Fill(f"e{number}", Decimal(size), Decimal(1), BEGIN), 0)
+        for number, size in enumerate(sizes)
+    )
+
+
+def sync(journal: Journal, searches: Searches, held: int, executions: tuple[Execution, ...], at: int) -> list[Finding]:
+    positions = {KEY: Decimal(held)} if held else {}
+    snapshot = Snapshot(BEGIN + timedelta(seconds=at), positions, (), (), executions)
+    seen = Sync(snapshot, {42: put(42)}, frozenset({ACCOUNT}), Patience(), ZoneInfo("America/New_York"), 100)
+    return list(reconcile(journal, seen, searches))
+
+
+def test_a_position_that_is_still_being_bought_is_counted_whole_and_not_locked(journal: Journal) -> None:
+    searches = Searches()
+    assert sync(journal, searches, 600, bought(600, 400), 0) == []
+    assert journal.holding(*KEY) is None, "the second execution is not in the position yet"
+    assert searches.pending, "it is asked for again soon"
+    (seen,) = sync(journal, searches, 1000, bought(600, 400), 1)
+    assert isinstance(seen, HoldingSeen)
+    assert not searches.pending
+    for at in range(2, 200, 20):
+        assert not [each for each in sync(journal, searches, 1000, bought(600, 400), at) if each]
+    holding = journal.holding(*KEY)
+    assert holding is not None
+    assert holding.quantity == 1000
+    assert journal.lock(*KEY) is None
+
+
+def test_one_that_is_older_than_the_executions_is_counted_when_it_stays(journal: Journal) -> None:
+    searches = Searches()
+    assert sync(journal, searches, 1100, bought(600, 400), 0) == []
+    assert sync(journal, searches, 1500, bought(600, 400), 1) == []
+    (seen,) = sync(journal, searches, 1500, bought(600, 400), 2)
+    assert isinstance(seen, HoldingSeen)
+    assert not searches.pending
+    assert not [
+        each for each in sync(journal, searches, 1500, bought(600, 400), 99) if isinstance(each, HoldingUnexplained)
+    ]
+
+
+def test_one_that_is_gone_again_leaves_no_question_open(journal: Journal) -> None:
+    searches = Searches()
+    assert sync(journal, searches, 600, bought(600, 400), 0) == []
+    assert sync(journal, searches, 0, bought(600, 400), 1) == []
+    assert not searches.pending
+
+
+def test_one_that_nobody_traded_today_is_counted_at_once(journal: Journal) -> None:
+    (seen,) = sync(journal, Searches(), 600, (), 0)
+    assert isinstance(seen, HoldingSeen)
