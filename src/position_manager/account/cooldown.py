@@ -18,6 +18,7 @@ from position_manager.account.priority import waits_for
 from position_manager.account.settings import Cooldown, CooldownAction
 from position_manager.account.watch import RULE as ACCOUNT_RULE
 from position_manager.engine.desk import Desk
+from position_manager.journal.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Position
 from position_manager.orders import disaster
@@ -27,7 +28,9 @@ from position_manager.rules.evaluation import Rule
 from position_manager.rules.groups import Unit
 
 RULE = "cooldown"
-STOPS = frozenset({Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, disaster.RULE})
+STOPS = frozenset(
+    {Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, Rule.STRIKE.value, disaster.RULE}
+)
 _STORED = "cooldown of "
 Place = tuple[str, str]
 """Account and underlying."""
@@ -130,7 +133,8 @@ class Cooldowns:
             for position in self._held(place):
                 episode, con_id = self._episode(position), position.instrument.con_id
                 present = self._cooling[place]
-                if episode and episode not in (present.known.get(con_id), present.seen.get(con_id)):
+                dealt = (present.known.get(con_id, ""), present.seen.get(con_id, ""))
+                if episode and not any(same_life(each, episode) for each in dealt):
                     dealt_with = replace(present, seen={**present.seen, con_id: episode})
                     self._opened(place, dealt_with, position, rule)
 
@@ -184,7 +188,7 @@ class Cooldowns:
         return ""
 
     def _is_known(self, position: Position, cooling: Cooling) -> bool:
-        return self._episode(position) == cooling.known.get(position.instrument.con_id)
+        return same_life(cooling.known.get(position.instrument.con_id, ""), self._episode(position))
 
     def _held(self, place: Place) -> list[Position]:
         held = self._desk.guard.positions.values()

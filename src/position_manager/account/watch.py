@@ -31,6 +31,7 @@ from position_manager.account.stops import (
 from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
+from position_manager.journal.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position
 from position_manager.orders.closer import Closer
@@ -297,7 +298,7 @@ class AccountWatch:
         targets = {
             con_id: episode
             for con_id, episode in memory.targets.items()
-            if con_id in present and (not episode or present[con_id] in ("", episode))
+            if con_id in present and (not episode or not present[con_id] or same_life(episode, present[con_id]))
         }
         units = [
             unit
@@ -308,7 +309,7 @@ class AccountWatch:
         rule, text = (RULE + by.rule.replace("_", " "), by.text) if by else (f"{RULE}stop", "an account stop has fired")
         for unit in in_order(units):
             closing = self._closer.of(unit)
-            if closing is not None and (closing.unit != unit.key or not closing.leaves):
+            if closing is not None and not closing.leaves:
                 continue
             if self._closer.wings.holds(unit):
                 targets.pop(unit.legs[0].instrument.con_id, None)
@@ -321,7 +322,7 @@ class AccountWatch:
                 self._waiting[unit.key] = other.name
                 continue
             if closing is not None:
-                # Only a part of it is being closed.
+                # Only a part of it is being closed, or of the group that it is a leg of.
                 self._closer.widen(closing, unit, rule, text)
                 continue
             self._closer.decide(unit, rule, text)

@@ -460,6 +460,7 @@ class Engine:
                     yield True
             self.accounts.step(desk.clock.now())
             self.cooldowns.step(desk.clock.now())
+            self.closer.cancel_the_unwanted()
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
                     self.closer.advance(closing)
