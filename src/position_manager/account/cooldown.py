@@ -152,7 +152,8 @@ class Cooldowns:
         data = {"underlying": symbol, "stop": cooling.rule, "ends": ends, "why": spared or "it is closed"}
         with desk.journal.transaction():
             desk.journal.append("opened in a cooldown", *position.key, data)
-            self._store(place, cooling)
+            desk.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
+        self._cooling[place] = cooling
         desk.say(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared

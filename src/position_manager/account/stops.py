@@ -122,21 +122,10 @@ class AccountMemory:
             sightings={name: each for name, each in self.sightings.items() if name != rule},
         )
 
-    def rearmed(self, values: AccountValues) -> AccountMemory:
-        """A person accepts the account as it is: the day and the best value start again at its present value."""
-        return replace(
-            self,
-            day_start=None if self.day_start is None else values.net_liquidation,
-            day_start_at=values.time,
-            best=values.net_liquidation,
-            best_at=values.time,
-            day_transfer=ZERO,
-            best_transfer=ZERO,
-            fired={},
-            targets={},
-            sightings={},
-            unarmed=frozenset({"margin_cushion"}),
-        )
+    def rearmed(self) -> AccountMemory:
+        """A person accepts the account as it is: the day and the best value start again at its next two answers, as the
+        last one may be an odd one."""
+        return AccountMemory(currency=self.currency, day=self.day, unarmed=frozenset({"margin_cushion"}))
 
 
 _MEMORY = TypeAdapter(AccountMemory)

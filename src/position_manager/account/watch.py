@@ -136,9 +136,11 @@ class AccountWatch:
         said = []
         for account in desk.accounts:
             before = self._memory(account)
+            rearmed = before.rearmed()
             with desk.journal.transaction():
                 desk.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
-                self._store(account, before.rearmed(self._values[account]))
+                desk.journal.remember(account, 0, _STORED, rearmed.to_json())
+            self._memories[account] = rearmed
             for rule in before.fired:
                 desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
@@ -264,7 +266,8 @@ class AccountWatch:
                     desk.journal.append("account stop", account, 0, _evidence(fired, values, memory))
                 for rule in outcome.over:
                     desk.journal.append("account stop over", account, 0, {"rule": rule})
-                self._store(account, memory)
+                desk.journal.remember(account, 0, _STORED, memory.to_json())
+            self._memories[account] = memory
         elif not desk.busy:
             if memory.day_start is not None and before.day_start != memory.day_start:
                 desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})

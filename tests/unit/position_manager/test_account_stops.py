@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -31,6 +32,7 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.brokers.ib_account import ask_values
 from position_manager.config import Config
 from position_manager.engine.engine_status import status_of
+from position_manager.journal.journal import JournalError
 from position_manager.model import Hours, Instrument, Kind, Right
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Fill, Side
@@ -689,6 +691,52 @@ def test_a_connection_that_is_lost_before_the_question_is_no_fault_of_the_manage
 def test_a_fraction_in_place_of_a_percentage_is_refused(name: str, percent: str) -> None:
     with pytest.raises(ValidationError, match=rf"account_stops\.{name}\.percent"):
         Config.model_validate(config(**{name: {"percent": Decimal(percent), "action": "close"}}))
+
+
+@pytest.mark.parametrize("odd", ["900000", "30000"])
+def test_a_person_who_rearms_right_after_an_odd_answer_accepts_the_next_two(tmp_path: Path, odd: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, odd)
+        while status_of(manager.engine, "f").account_stops[0].net_liquidation != Decimal(odd):
+            assert at.clock.now() < BEGIN + timedelta(seconds=120)
+            await wait(at, 1)
+        manager.engine.rearm("account", by="ann")
+        worth(at, "100000")
+        await wait(at, 60)
+        assert at.received == []
+        worth(at, "90000")
+        await wait(at, 45)
+        assert at.received
+
+    play(tmp_path, account(), story, DAILY)
+
+
+def test_a_stop_that_could_not_be_written_down_at_the_end_has_not_fired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        journal = manager.engine.desk.journal
+        whole = journal.transaction
+
+        @contextmanager
+        def full() -> Iterator[None]:
+            with whole():
+                yield
+                if any(event.kind == "account stop" for event in journal.events(instrument=(ACCOUNT, 0))):
+                    raise JournalError("disk full")
+
+        worth(at, "90000")
+        with monkeypatch.context() as disk:
+            disk.setattr(journal, "transaction", full)
+            await wait(at, 40)
+        assert of_kind(manager, "account_stop") == []
+        await wait(at, 180, fills=True)
+        assert len(of_kind(manager, "account_stop")) == 1
+        assert at.positions == {42: 0, 90: 0}
+
+    play(tmp_path, account(), story, DAILY)
 
 
 @pytest.mark.parametrize("seed", range(12))
