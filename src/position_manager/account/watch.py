@@ -161,6 +161,21 @@ class AccountWatch:
             left = {key: episode for key, episode in memory.targets.items() if key not in closing.legs}
             self._store(closing.account, replace(memory, targets=left))
 
+    def release(self, what: str) -> list[str]:
+        """A person takes units out of what a stop has yet to close, as one that is locked or waits for another; what
+        was done."""
+        desk, said = self._desk, list[str]()
+        for unit in desk.guard.units:
+            memory = self._memory(unit.account)
+            named = unit.name == what or any(desk.names(leg.position.key, what) for leg in unit.legs)
+            legs = {leg.instrument.con_id for leg in unit.legs}
+            if named and legs & memory.targets.keys():
+                left = {key: episode for key, episode in memory.targets.items() if key not in legs}
+                self._store(unit.account, replace(memory, targets=left))
+                self._waiting.pop(unit.key, None)
+                said.append(f"The account stop leaves {unit.name} alone; its rules hold.")
+        return said
+
     def moved(self, account: str, con_id: int, before: Decimal, quantity: Decimal) -> None:
         """Somebody else than the manager has changed a position: alert if it grew although a stop has fired."""
         fired = [each.rule for each in self._memory(account).fired.values() if each.action is not Action.NOTIFY]

@@ -460,6 +460,25 @@ def test_a_unit_that_a_person_releases_is_left_alone(tmp_path: Path) -> None:
     play(tmp_path, account(), story, DAILY)
 
 
+@pytest.mark.parametrize("why", ["waits", "locked"])
+def test_a_unit_that_a_stop_has_yet_to_close_can_be_released(tmp_path: Path, why: str) -> None:
+    """Otherwise the end of its lock would be followed by an order at once, days after the stop."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        if why == "locked":
+            manager.engine.desk.journal.add_lock(ACCOUNT, 90, "nothing explains it")
+            manager.engine.desk.read_locks()
+        worth(at, "90000")
+        await wait(at, 45, fills=why == "locked")
+        assert "The account stop leaves SPY alone" in manager.engine.release("90", by="ann")
+        await wait(at, 120, fills=True)
+        assert manager.engine.desk.locks == {}
+        assert at.positions == {42: 0, 90: 100}
+
+    play(tmp_path, account(), story, DAILY)
+
+
 def test_a_trade_by_hand_does_not_call_the_close_off(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
