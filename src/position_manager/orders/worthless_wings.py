@@ -84,6 +84,8 @@ class Wings:
         """Which of the held legs of a decision are closed, and which are left."""
         if not closing.leave or any(leg.quantity < 0 for leg in held):
             return Split(held, [], undecided=False)
+        if self._lacks_a_short_leg(closing, held):
+            return Split([], [], undecided=True)
         to_close, left, undecided = list[Position](), list[Position](), False
         now = self._desk.clock.now()
         for leg in held:
@@ -100,6 +102,12 @@ class Wings:
                 undecided = True
                 self._desk.advance_by(since + HOLDS_FOR)
         return Split(to_close, left, undecided)
+
+    def _lacks_a_short_leg(self, closing: Closing, held: Iterable[Position]) -> bool:
+        """Whether one is held as far as the journal knows: a list of positions that lacks it proves nothing."""
+        listed = {leg.instrument.con_id for leg in held}
+        holdings = (self._desk.journal.holding(closing.account, each) for each in closing.legs if each not in listed)
+        return any(holding is not None and holding.quantity < 0 for holding in holdings)
 
     def _worth(self, con_id: int, now: datetime) -> Decimal | None:
         """The middle of a live quote; without a bid it is half of the ask. None if no quote may be believed."""
