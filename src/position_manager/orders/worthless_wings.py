@@ -82,10 +82,12 @@ class Wings:
 
     def split(self, closing: Closing, held: list[Position], intents: Mapping[int, Intent | None]) -> Split:
         """Which of the held legs of a decision are closed, and which are left."""
-        if not closing.leave or any(leg.quantity < 0 for leg in held):
+        if any(leg.quantity < 0 for leg in held):
             return Split(held, [], undecided=False)
         if self._lacks_a_short_leg(closing, held):
             return Split([], [], undecided=True)
+        if not closing.leave:
+            return Split(held, [], undecided=False)
         to_close, left, undecided = list[Position](), list[Position](), False
         now = self._desk.clock.now()
         for leg in held:
