@@ -253,6 +253,8 @@ class Engine:
             self.accounts.spare(closing)
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
+        # Without this a lock that ends days after the stop would be followed by an order at once.
+        said += self.accounts.release(what)
         for key in locked:
             held = None if key in self._absent else desk.guard.positions.get(key)
             quantity = Decimal(0) if held is None else held.quantity

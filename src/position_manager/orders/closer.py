@@ -447,6 +447,8 @@ class Closer:
         if not legs and not split.undecided and not any(intents.values()):
             self._closed(closing, split.left)
             return
+        if not legs and split.undecided:
+            return
         if closing.combo:
             one_by_one = self._combos.step(closing, legs)
             if one_by_one is None:
@@ -481,7 +483,7 @@ class Closer:
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
                         continue
-                    if self._foreign.wanted and self._waits_for_exits(closing, leg, price):
+                    if self._foreign.wanted and not closing.leaves and self._waits_for_exits(closing, leg, price):
                         continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
