@@ -60,6 +60,22 @@ def test_an_exit_of_the_user_is_cancelled_at_a_stop_and_then_the_position_is_clo
     play(tmp_path, at, story, CANCEL)
 
 
+def test_an_exit_of_the_user_stays_when_only_a_part_is_closed(tmp_path: Path) -> None:
+    """It guards the rest; cancelled for a partial target, the rest would have no stop of the user."""
+    at, (theirs,) = shares((Side.SELL, 4))
+    parts = {"levels": [{"percent_of_premium": 10, "close_percent": 50}]}
+
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(6):
+            at.quote(42, "112.00", "112.02")
+            await at.clock.advance(1)
+        assert not at.foreign_cancels
+        assert not theirs.over
+        assert [order.quantity for order in at.received] == [5]
+
+    play(tmp_path, at, story, {**CANCEL, "defaults": {"partial_targets": parts}})
+
+
 def test_by_default_exits_of_the_user_stay(tmp_path: Path) -> None:
     at, (theirs,) = shares((Side.SELL, 4))
 
