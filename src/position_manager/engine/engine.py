@@ -532,6 +532,7 @@ class Engine:
                 self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
+                self.closer.link_lost()
                 self.orders.out_of_sight(action.why)
             case link.SyncLater():
                 self.why = action.why
