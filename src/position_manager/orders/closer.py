@@ -724,6 +724,8 @@ class Closer:
                 self._again(leg, TRY_AGAIN)
         except WithdrawnError:
             _log.info("%s was not sent: the decision was withdrawn meanwhile", label)
+            # Another one may have been made meanwhile.
+            desk.advance_by(desk.clock.now())
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
             desk.sync_soon()

@@ -14,6 +14,7 @@ from tests.unit.position_manager import test_partial_targets as parts
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
     COMBO,
+    DISASTER,
     Manager,
     World,
     breach,
@@ -102,6 +103,28 @@ def test_a_combination_that_is_withdrawn_while_the_broker_is_asked_is_not_sent(
         assert not manager.engine.desk.busy
 
     play(tmp_path, vertical(), story, COMBO)
+
+
+def test_a_disaster_stop_makes_way_for_a_stop_that_fires_while_the_broker_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the close would wait for the cancel of an order that nobody needs."""
+
+    async def whole() -> None:
+        at = short_puts()
+        manager = Manager(at, tmp_path, DISASTER)
+        answer = answers_late(manager, monkeypatch, "read_again")
+        await manager.start()
+        await at.clock.advance(3)
+        assert manager.engine.desk.busy and not at.received
+        await breach(at)
+        assert manager.engine.closer.closings
+        answer()
+        await settle()
+        assert [order.stop for order in at.received] == [0], "the close, and nothing before it"
+        await manager.end()
+
+    asyncio.run(whole())
 
 
 def test_an_order_of_a_decision_that_was_widened_meanwhile_still_leaves(
