@@ -3,7 +3,7 @@
 Only what would close the same position and no more is cancelled: same account, contract and side, and not larger than
 what is held. While a cancel is requested and not proven, nothing is sent for that contract. The proof is a full sync
 that started after the cancel, in which the order is no longer open and is among the completed ones. A restarted gateway
-may not list it any more: the order is over too once full syncs have not found it for as long as an own order is searched.
+may not list it any more: it is over too once full syncs have not found it for as long as they search an own order.
 """
 
 from __future__ import annotations
