@@ -532,6 +532,7 @@ class Engine:
                 self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
+                self.closer.link_lost()
                 self.orders.out_of_sight(action.why)
             case link.SyncLater():
                 self.why = action.why
@@ -641,7 +642,8 @@ class Engine:
         elif before is not None and rival is None:
             desk.say(desk.author.rival_gone())
             desk.sync_soon()
-            desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
+            if not desk.journal.empty:
+                desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
 
     async def _connect(self) -> None:
         """Attempts until one succeeds; the connection decides what follows a failed one."""

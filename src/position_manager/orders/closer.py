@@ -23,7 +23,7 @@ from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.foreign_exits import ForeignExits
-from position_manager.orders.gates import Limits
+from position_manager.orders.gates import Limits, closable
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
 from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
@@ -364,6 +364,10 @@ class Closer:
 
     # ----- steps
 
+    def link_lost(self) -> None:
+        """What the broker shows from now on is counted anew."""
+        self._foreign.link_lost()
+
     def advance_all(self) -> None:
         for closing in list(self.closings.values()):
             self.advance(closing)
@@ -503,6 +507,11 @@ class Closer:
             min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
         )
         if too_large or self._would_bar(leg, approved=approved):
+            return False
+        others = self._resting_of_others().get(leg.key, ())
+        covered = resting(others, *leg.key, closing_side(leg.quantity))
+        if closing.leaves and closable(leg.quantity, covered) >= closing.surplus(leg):
+            # They protect what is left.
             return False
         self.write_decided()
         waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
@@ -715,6 +724,8 @@ class Closer:
                 self._again(leg, TRY_AGAIN)
         except WithdrawnError:
             _log.info("%s was not sent: the decision was withdrawn meanwhile", label)
+            # Another one may have been made meanwhile.
+            desk.advance_by(desk.clock.now())
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
             desk.sync_soon()
