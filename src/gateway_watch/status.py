@@ -66,10 +66,11 @@ class Status:
     @property
     def ok(self) -> bool:
         """Whether every tier that was asked is reached, and IB still lets the version log in."""
-        return all(tier.ok is not False for tier in self.tiers) and not self._ended
+        return all(tier.ok is not False for tier in self.tiers) and not self.image_ended
 
     @property
-    def _ended(self) -> bool:
+    def image_ended(self) -> bool:
+        """Whether IB does not let the image's version log in any more, and nobody has allowed it all the same."""
         return self.support is not None and self.support.over and self.support_matters
 
 

@@ -59,14 +59,16 @@ def parse_secret(text: str) -> Totp:
 
     Raises `SecretError`.
     """
-    if "otpauth:" in text:
+    if "otpauth:" in text.lower():
         raise SecretError("is the whole otpauth address. Use the value of its parameter secret only.")
-    letters = "".join(text.split()).replace("-", "").rstrip("=").upper()
+    written = "".join(text.split()).replace("-", "").rstrip("=")
+    letters = written.upper()
     if not letters:
         raise SecretError("is empty.")
     if letters.isdigit() and len(letters) <= 8:
         raise SecretError("is a code of digits, not the secret that the codes are computed from.")
-    if not set(letters) <= _ALPHABET:
+    # Upper case has made ASCII of some letters that are not.
+    if not written.isascii() or not set(letters) <= _ALPHABET:
         raise SecretError("has a character that base32 does not know. It consists of A to Z and 2 to 7.")
     if len(letters) < SHORTEST:
         raise SecretError(f"has {len(letters)} characters. IBKR's secrets have at least {SHORTEST}: copy all of it.")

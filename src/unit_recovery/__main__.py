@@ -27,8 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     releases = Path(os.environ.get("RELEASES", RELEASES))
 
     def report(message: dict[str, object]) -> bool:
-        lines = message["lines"]
-        _log(" ".join((str(message["title"]), *(lines if isinstance(lines, tuple) else ()))))
+        _log(recovery.log_line(message))
         return _send(message, directory / "notifications.sqlite3", targets.address_files(_text(unit)), releases)
 
     actions = recovery.Actions(

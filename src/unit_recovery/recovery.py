@@ -150,6 +150,12 @@ def recovered(unit: str, now: datetime) -> dict[str, object]:
     return _message("unit_recovered", INFO, f"{unit} runs again", now, (), recovery_of=f"unit/{unit}")
 
 
+def log_line(message: dict[str, object]) -> str:
+    """A message as one line of the journal."""
+    lines = message["lines"]
+    return " ".join((f"{message['title']}.", *(lines if isinstance(lines, tuple) else ())))
+
+
 def _message(
     kind: str,
     severity: int,

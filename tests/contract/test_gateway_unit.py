@@ -141,6 +141,16 @@ def test_a_unit_that_cannot_start_is_reported_and_recovered() -> None:
     assert "Restart=always\nRestartSec=5\n" in service
 
 
+@pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])
+def test_a_restart_is_not_refused_by_the_start_limit(role: str) -> None:
+    """A deploy that writes what was missing comes within the minute in which systemd refuses each start."""
+    tasks = yaml.safe_load((ROLE.parent / role / "tasks/restart.yml").read_text())
+    names = [task["name"] for task in tasks]
+    reset = tasks[names.index("Reset the count of failed starts")]
+    assert reset["ansible.builtin.command"]["argv"][:2] == ["systemctl", "reset-failed"]
+    assert names.index("Stop the instance") < names.index(reset["name"]) < names.index("Start the instance")
+
+
 def test_the_back_off_of_the_program_stays_below_the_start_limit() -> None:
     """Starts that fail at once after their back-off, as systemd counts them: at most six within a minute."""
     at, starts = 0.0, []

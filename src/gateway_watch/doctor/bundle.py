@@ -22,7 +22,14 @@ _ADDRESS = re.compile(r"(?<![\w+.-])([a-z][a-z0-9+.-]*://)(?!127\.0\.0\.1)[^\s\"
 _SHORTEST_SECRET = 3
 _ASSIGNMENT = re.compile(r"^[A-Z_]+=(.+)$", re.MULTILINE)
 
-STATE_FILES = ("breaker.json", "session.json", "login-gate.json", "login-asked.json", "link-restart.json")
+STATE_FILES = (
+    "breaker.json",
+    "session.json",
+    "login-gate.json",
+    "login-asked.json",
+    "link-restart.json",
+    "second-factor.json",
+)
 
 
 def secrets_of(instance: Instance) -> frozenset[str]:

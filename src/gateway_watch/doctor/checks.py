@@ -159,7 +159,12 @@ def _image(facts: Facts) -> Check:
         return check(Verdict.UNKNOWN, _why(facts))
     if not image.present:
         return check(Verdict.FAILED, f"{image.reference} is not on this host", "Run site.yml, which pulls it.")
-    return check(Verdict.OK, f"{image.reference} ({image.id.removeprefix('sha256:')[:12]})")
+    found = f"{image.reference} ({image.id.removeprefix('sha256:')[:12]})"
+    support = facts.status.support if facts.status is not None else None
+    if support is not None:
+        over = facts.status is not None and facts.status.image_ended
+        return check(Verdict.FAILED if over else Verdict.WARNING, f"{found}: {support.text}", support.remedy)
+    return check(Verdict.OK, found)
 
 
 def _settings(facts: Facts) -> Check:
@@ -220,6 +225,8 @@ def _unit(facts: Facts) -> Check:
     if unit is None:
         return check(Verdict.FAILED, f"systemd has no unit {status.unit_name}", "Run site.yml, which installs it.")
     found = f"{unit.active} ({unit.sub}){': ' if unit.status_text else ''}{unit.status_text}"
+    if unit.cause is not None:
+        return check(Verdict.FAILED, f"{unit.active} ({unit.sub}): {unit.cause.text}", unit.cause.remedy)
     if unit.failed:
         return check(Verdict.FAILED, f"{found}, result {unit.result}", f"journalctl -eu {unit.name}")
     if unit.active == "inactive":
@@ -263,6 +270,9 @@ def _login(facts: Facts) -> Check:
     found = f"{login.state}: {login.text}"
     if login.cause is not None:
         return check(Verdict.FAILED, f"{found} - {login.cause.text}", login.cause.remedy)
+    if login.state is LoginState.AWAITING_2FA and status is not None and status.totp:
+        remedy = f"Wait: the code of the authenticator app is entered. If it is not: journalctl -eu {status.unit_name}"
+        return check(Verdict.WARNING, found, remedy)
     if login.state is LoginState.AWAITING_2FA:
         remedy = f"Approve the login in IBKR Mobile ({login.twofa_seconds_left} s left)."
         return check(Verdict.FAILED, found, remedy)

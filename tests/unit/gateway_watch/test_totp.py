@@ -73,7 +73,10 @@ def test_padding_is_no_part_of_a_secret() -> None:
         ("GEZDGNBVGY3TQOJ1", "base32 does not know"),
         ("GEZDGNBVGY3TQOJ", "15 characters"),
         ("GEZDGNBVGY3TQOJQG", "one is missing"),
+        # Upper case turns this letter into an S.
+        ("GEZDGNBVGY3TQOJ\u017f", "base32 does not know"),
         (f"otpauth://totp/IBKR?secret={SECRET}", "whole otpauth address"),
+        (f"OTPAUTH://TOTP/IBKR?SECRET={SECRET}", "whole otpauth address"),
     ],
 )
 def test_what_is_no_secret_is_refused_and_not_shown(text: str, why: str) -> None:

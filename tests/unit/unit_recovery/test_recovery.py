@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from notifications.message import Message, Severity
 from unit_recovery.causes import KINDS, LastStart, StartCause
-from unit_recovery.recovery import Actions, Memory, MemoryFile, recover
+from unit_recovery.recovery import Actions, Memory, MemoryFile, failed, log_line, recover, recovered
 
 UNIT = "ib-gateway.service"
 FAILED = LastStart("loaded", "failed", "failed", "exit-code", 243)
@@ -67,15 +68,22 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "failures.json"
 
 
+def test_a_message_in_the_journal_consists_of_whole_sentences() -> None:
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    line = log_line(failed(UNIT, CAUSE, now, 15))
+    assert line.startswith(f"{UNIT} cannot start: missing credential file: /x. {CAUSE.remedy} It is started again at")
+    assert log_line(recovered(UNIT, now)) == f"{UNIT} runs again."
+
+
 def test_a_failed_unit_is_reported_and_runs_again_once_the_cause_is_gone(file: Path) -> None:
     world = World([FAILED, FAILED], starts=[True])
     assert world.run(file) == ["credential_missing", "15 s", "start", "unit_recovered"]
-    failed, recovered = world.messages
-    assert failed.severity is Severity.ALERT
-    assert failed.title == "ib-gateway.service cannot start: missing credential file: /x"
-    assert failed.lines[0] == CAUSE.remedy
-    assert "started again at" in failed.lines[1]
-    assert failed.dedupe_key.startswith(f"{recovered.recovery_of}/")
+    first, last = world.messages
+    assert first.severity is Severity.ALERT
+    assert first.title == "ib-gateway.service cannot start: missing credential file: /x"
+    assert first.lines[0] == CAUSE.remedy
+    assert "started again at" in first.lines[1]
+    assert first.dedupe_key.startswith(f"{last.recovery_of}/")
 
 
 def test_the_pauses_grow_over_separate_runs_and_start_again_after_an_hour(file: Path) -> None:

@@ -25,6 +25,8 @@ def instance(tmp_path: Path) -> Instance:
     (secrets / "tws_password").write_text("Tr0ub4dor&3", encoding="utf-8")
     (secrets / "notify_urls").write_text("tgram://123456:abcdef/789\n", encoding="utf-8")
     (state / "breaker.json").write_text('{"text": "edmund77 refused"}', encoding="utf-8")
+    (secrets / "totp_secret").write_text("gezd gnbv gy3t qojq\n", encoding="utf-8")
+    (state / "second-factor.json").write_text('{"last_step": 58000000, "typed": []}', encoding="utf-8")
     (tmp_path / "instance.json").write_text(json.dumps(DOCUMENT), encoding="utf-8")
     return parse({**DOCUMENT, "secrets_dir": str(secrets), "state_dir": str(state)}, tmp_path / "instance.json")
 
@@ -32,6 +34,7 @@ def instance(tmp_path: Path) -> Instance:
 def test_every_text_is_masked_and_the_archive_is_private(instance: Instance, tmp_path: Path) -> None:
     path = tmp_path / "ib-gateway-20261123T120000Z.tar.gz"
     log = "user edmund77, password Tr0ub4dor&3, account DU1234567 and U7654321, post to tgram://123456:abcdef/789"
+    log += ", gezd gnbv gy3t qojq"
     mask = bundle.masker(bundle.secrets_of(instance))
     bundle.write(path, bundle.state_texts(instance) | {"log": log}, mask, AT)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -41,8 +44,8 @@ def test_every_text_is_masked_and_the_archive_is_private(instance: Instance, tmp
             content = archive.extractfile(member)
             assert content is not None
             texts[member.name.partition("/")[2]] = content.read().decode()
-    assert set(texts) == {"state/instance.json", "state/breaker.json", "log"}
-    for secret in ("edmund77", "Tr0ub4dor", "DU1234567", "U7654321", "abcdef"):
+    assert set(texts) == {"state/instance.json", "state/breaker.json", "state/second-factor.json", "log"}
+    for secret in ("edmund77", "Tr0ub4dor", "DU1234567", "U7654321", "abcdef", "gezd"):
         assert not any(secret in text for text in texts.values()), secret
     assert "DU*****67" in texts["log"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from gateway_watch.doctor.checks import Check, Verdict, examine, first_failure
 from gateway_watch.doctor.facts import Clock, Credentials, Facts, FileFacts, ImageFacts, Outbox, Server, Space
 from gateway_watch.doctor.report import conclusion, render, to_json
 from gateway_watch.engine import NEVER, Container, Version
+from gateway_watch.gateway_versions import Support
 from gateway_watch.instance import parse
 from gateway_watch.login import LoginState, Snapshot
 from gateway_watch.session import Session
@@ -21,6 +22,7 @@ from gateway_watch.signatures import load
 from gateway_watch.status import Status
 from gateway_watch.systemd_unit import UnitState
 from gateway_watch.tiers import Tier
+from unit_recovery.causes import StartCause
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECRETS = Path("/etc/ib-gateway/ib-gateway/secrets")
@@ -97,6 +99,7 @@ CREDENTIALS = GOOD.credentials
 assert CREDENTIALS is not None
 BAD_PASSWORD = load("ibc").causes["bad_credentials"]
 OPENING = Opening("bad_credentials", "IBKR does not accept them.", "Correct them.", AT)
+ENDED = Support("10.45.1j", date(2026, 12, 15), 0, "10.50.1", None)
 FAULTS: dict[str, tuple[Facts, str, str]] = {
     "no configuration": (Facts("ib-gateway", instance_error="instance.json is missing"), "configuration", "missing"),
     "no password": (replace(GOOD, credentials=replace(CREDENTIALS, password_files=())), "credentials", "no password"),
@@ -139,6 +142,19 @@ FAULTS: dict[str, tuple[Facts, str, str]] = {
     "no unit": (status(unit=None), "unit", "has no unit"),
     "unit failed": (status(unit=replace(UNIT, active="failed", result="exit-code")), "unit", "exit-code"),
     "unit stopped": (status(unit=replace(UNIT, active="inactive", sub="dead")), "unit", "inactive"),
+    "credential file missing": (
+        status(
+            unit=replace(
+                UNIT,
+                active="activating",
+                sub="auto-restart",
+                cause=StartCause("credential_missing", f"missing credential file: {SECRETS}/vnc_password", "Deploy."),
+            )
+        ),
+        "unit",
+        "vnc_password",
+    ),
+    "version ended": (status(support=ENDED), "image", "does not log in any more"),
     "no container": (status(container=None), "container", "there is none"),
     "container ended": (status(container=replace(CONTAINER, status="exited", exit_code=1107)), "container", "1107"),
     "password refused": (
@@ -226,6 +242,12 @@ WARNINGS: dict[str, tuple[Facts, str]] = {
     "a hold": (status(hold="Waiting for a person: nobody approved the login."), "breaker"),
     "yielded": (status(hold="The user is logged in elsewhere, and that session is left alone."), "session"),
     "still logging in": (status(login=replace(LOGIN, state=LoginState.LOGGING_IN)), "login"),
+    "version ends soon": (status(support=replace(ENDED, days_left=16)), "image"),
+    "ended version, allowed": (status(support=ENDED, support_matters=False), "image"),
+    "a code is entered": (
+        status(totp=True, login=replace(LOGIN, state=LoginState.AWAITING_2FA, twofa_seconds_left=170)),
+        "login",
+    ),
     "messages failed": (replace(GOOD, outbox=Outbox(1, failed=2)), "notifications"),
     "a wrong address": (replace(GOOD, outbox=Outbox(0, faults=("address 1 is wrong",))), "notifications"),
 }
@@ -255,3 +277,7 @@ def test_the_json_names_the_first_failure() -> None:
 def test_the_titles_fit_their_column() -> None:
     titles = [check.title for check in examine(GOOD)]
     assert max(map(len, titles)) < 15
+
+
+def test_nobody_is_asked_for_an_approval_while_a_code_is_entered() -> None:
+    assert "IBKR Mobile" not in found(WARNINGS["a code is entered"][0], "login").remedy
