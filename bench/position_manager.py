@@ -81,7 +81,7 @@ class Cost:
 async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
     """A ready simulator without a limit of messages or quotes: its port, and that of its control interface.
 
-    Unless its market is ``moving``, its clock stands at the hour at which positions are bought, and only what is set
+    Unless its market is ``moving``, its clock is held at the hour at which positions are bought, and only what is set
     moves: what is measured is the position manager, not how fast the simulator prices a thousand options.
     """
     port, control = free_port(), free_port()
@@ -145,7 +145,7 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
             await ib.updateEvent
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     if not moving:
-        # With nobody who would be told the value of each holding every three minutes.
+        # Without a subscriber to the value of each holding every three minutes.
         await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     return [option.conId for option in options]
 
@@ -308,7 +308,7 @@ def report(costs: list[Cost], seconds: float, day: str) -> str:
             "Quote to order: median / 99th percentile in ms (and how many), from the arrival of the bytes of a quote",
             "beyond the stop to the bytes of the order on the socket, the journal on the disk in between. All",
             "positions have live quotes. Orders fill: each before the next quote. Orders rest: none of them fills, and",
-            "the last is sent while all before it are followed; the look just before sending hears each of them.",
+            "the last is sent while all before it are followed; the check just before sending processes each of them.",
             "READY: after the first start, when nothing is known of the contracts, and after a restart.",
             f"Memory and shares of a core: of the service, over {seconds:g} s, when it has had all quotes for as long;",
             "idle while no quote changes, moving while all change several times a second.",

@@ -98,7 +98,7 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int, client_id: int) -> Client:
-        """Connect and wait for the next valid id, with which a client begins."""
+        """Connect and wait for the next valid id, with which a client starts."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         version = b"v157..178"
         client._writer.write(b"API\0" + struct.pack(">I", len(version)) + version)
@@ -196,7 +196,7 @@ async def simulator(*options: str) -> AsyncIterator[tuple[int, int]]:
         env=kept | {"PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None  # noqa: S101  # it was asked for; this tells the type checker
+    assert process.stdout is not None  # noqa: S101  # it was requested; this is for the type checker
     try:
         async with asyncio.timeout(PATIENCE):
             while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
@@ -340,7 +340,7 @@ def describe(seconds: Sequence[float]) -> str:
 
 
 def report(results: Results, sizes: Sizes, day: str) -> str:
-    """Return the page that tells of a run."""
+    """Return the report of a run."""
     first, base = results.streams[0], results.round_trips[0]
     cores = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
     lines = [
@@ -351,7 +351,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
         f"{results.connects:.0f} connects per second, one after the other ({sizes.connects} of them).",
         f"Memory before the first client: {results.idle_memory:.0f} MiB.",
         "",
-        f"Each client hears of {len(CONTRACTS)} stocks, whose quotes move at most four times a second; "
+        f"Each client receives {len(CONTRACTS)} stocks, whose quotes move at most four times a second; "
         f"{sizes.seconds:g} s each:",
         "",
         "| clients | ticks/s to all | relative to the first row | share of a core | memory, MiB |",
@@ -364,7 +364,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     lines += [
         "",
         f"Market orders one after the other ({sizes.orders}), ib_insync, median / 99th percentile in ms.",
-        "Filled includes the 50 ms that an order takes to the market unless `LATENCY_MS` says otherwise:",
+        "Filled includes the 50 ms that an order takes to the market unless `LATENCY_MS` differs:",
         "",
         "| orders at work | place to openOrder | place to Filled | openOrder, median relative to the first row |",
         "|---|---|---|---|",

@@ -1,6 +1,6 @@
 """What is wrong with the settings of the ib_gateway role, found before the first change to a host.
 
-Each problem is one sentence group: the variable, the value (never a secret one), and the mend.
+Each problem names the variable, the value (never a secret one), and the remedy.
 """
 
 from __future__ import annotations
@@ -414,7 +414,7 @@ def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> 
 def problems(
     instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = (), today: date | None = None
 ) -> list[str]:
-    """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
+    """Return all problems of the resolved settings; needs no host. Empty when a deploy may start."""
     found: list[str] = []
     for instance in instances:
         if not INSTANCE_NAME.fullmatch(instance["name"]):
