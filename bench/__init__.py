@@ -1,1 +1,1 @@
-"""Measurements of the programs in this repository, each run by hand."""
+"""Benchmarks of the programs in this repository, each run manually."""

@@ -30,7 +30,7 @@ class FastClock(SystemClock):
 
 def main() -> None:
     factor = float(sys.argv.pop(1))
-    # The only place at which the service makes a clock.
+    # The only place at which the service creates a clock.
     vars(service).update(SystemClock=lambda: FastClock(factor))
     cli.main()
 

@@ -26,7 +26,7 @@ class MovedClock(SystemClock):
 
 def main() -> None:
     by = timedelta(seconds=float(sys.argv.pop(1)))
-    # The only place at which the service makes a clock.
+    # The only place at which the service creates a clock.
     vars(service).update(SystemClock=lambda: MovedClock(by))
     cli.main()
 

@@ -151,7 +151,7 @@ async def rest_orders(port: int, control: int, count: int) -> None:
 
 
 async def ready(engine: Engine, broker: IbBroker) -> None:
-    while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine tells nobody of its quotes
+    while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine has no event for its quotes
         await asyncio.sleep(0.2)
     await asyncio.sleep(2)
     # As the service does when it is READY.

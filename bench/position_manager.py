@@ -1,7 +1,7 @@
 """How fast the position manager acts, and what it costs: ``python -m bench.position_manager``, from the root.
 
 The real engine and its real connection to a gateway simulator in another process, few positions and many side by side.
-From the bytes of a quote beyond the stop to the bytes of the order: rules, the look at the broker's books, the gates,
+From the bytes of a quote beyond the stop to the bytes of the order: rules, the check of the broker's books, the gates,
 the journal on the disk, ib_insync. Then the service as a process of its own. The table goes to
 bench/position_manager.md.
 """
@@ -81,8 +81,8 @@ class Cost:
 async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
     """A ready simulator without a limit of messages or quotes: its port, and that of its control interface.
 
-    Unless its market is ``moving``, its clock is held at the hour at which positions are bought, and only what is set
-    moves: what is measured is the position manager, not how fast the simulator prices a thousand options.
+    Unless its market is ``moving``, its clock is held at the hour at which positions are bought, and only prices that
+    are set change: the benchmark measures the position manager, not how fast the simulator prices a thousand options.
     """
     port, control = free_port(), free_port()
     clock = (
@@ -111,8 +111,8 @@ async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
 
 
 async def buy_options(port: int, control: int, count: int, *, moving: bool = False) -> list[int]:
-    """Buy one of each of so many options by hand, for a few cents; their contract ids. In a market that stands still
-    it is MOMENT afterwards."""
+    """Buy one of each of so many options manually, for a few cents; return their contract ids. In a market that does
+    not move, the clock is MOMENT afterwards."""
     ib = IB()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     await ib.connectAsync("127.0.0.1", port, clientId=7, timeout=PATIENCE)
     # ib_insync would keep below 45 messages a second.
@@ -145,7 +145,7 @@ async def buy_options(port: int, control: int, count: int, *, moving: bool = Fal
             await ib.updateEvent
     ib.disconnect()  # type: ignore[no-untyped-call]  # ib_insync leaves it untyped
     if not moving:
-        # Without a subscriber to the value of each holding every three minutes.
+        # No recipient, so the value of each holding is not reported every three minutes.
         await asyncio.to_thread(ctl.request, control, "advance", [str(HELD_FOR.total_seconds() - 5)])
     return [option.conId for option in options]
 
@@ -179,7 +179,7 @@ class Stopwatch:
 
 
 async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
-    """Let positions run through their stop, one after the other; the orders rest, or the bid comes up to them."""
+    """Move positions past their stop, one after the other; the orders rest, or the bid comes up to them."""
     config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
     clock, watch = MovedClock(MOMENT - datetime.now(UTC)), Stopwatch()
     broker = IbBroker(config, clock, answer_within=PATIENCE)
@@ -209,7 +209,7 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
     stop = asyncio.Event()
     running = asyncio.create_task(engine.run(stop))
     async with asyncio.timeout(PATIENCE):
-        while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine tells nobody of its quotes
+        while not engine.ready or broker._to_watch:  # noqa: ASYNC110 - the engine has no event for its quotes
             await asyncio.sleep(0.2)
         await asyncio.sleep(2)
         # As the service does when it is READY.

@@ -98,7 +98,7 @@ class Client:
 
     @classmethod
     async def connect(cls, port: int, client_id: int) -> Client:
-        """Connect and wait for the next valid id, with which a client starts."""
+        """Connect and wait for the next valid id, which completes a client's start."""
         client = cls(*await asyncio.open_connection("127.0.0.1", port))
         version = b"v157..178"
         client._writer.write(b"API\0" + struct.pack(">I", len(version)) + version)
@@ -118,7 +118,7 @@ class Client:
         return (await self._reader.readexactly(length)).split(b"\0", 1)[0].decode()
 
     async def subscribe(self) -> None:
-        """Ask for the market of all CONTRACTS and wait for the first tick."""
+        """Subscribe to the market of all CONTRACTS and wait for the first tick."""
         for number, (con_id, symbol) in enumerate(CONTRACTS, start=1):
             contract = (con_id, symbol, "STK", "", "0", "", "", "SMART", "", "USD", "", "")
             self.send(1, 11, number, *contract, 0, "", 0, 0, "")
@@ -196,7 +196,7 @@ async def simulator(*options: str) -> AsyncIterator[tuple[int, int]]:
         env=kept | {"PYTHONPATH": str(ROOT / "simulator/src")},
         stdout=asyncio.subprocess.PIPE,
     )
-    assert process.stdout is not None  # noqa: S101  # it was requested; this is for the type checker
+    assert process.stdout is not None  # noqa: S101  # requested above; narrows the type
     try:
         async with asyncio.timeout(PATIENCE):
             while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
@@ -277,7 +277,7 @@ async def round_trip(port: int, working: int, count: int) -> RoundTrip:
 
 
 async def traders(port: int, process: int, count: int, seconds: float) -> Traders:
-    """Let so many clients stream and trade at the same time."""
+    """Run so many clients that stream and trade at the same time."""
     clients = [await Client.connect(port, 5000 + 100 * count + number) for number in range(count)]
     try:
         await asyncio.gather(*(client.subscribe() for client in clients))
@@ -340,7 +340,7 @@ def describe(seconds: Sequence[float]) -> str:
 
 
 def report(results: Results, sizes: Sizes, day: str) -> str:
-    """Return the report of a run."""
+    """Return the page that reports a run."""
     first, base = results.streams[0], results.round_trips[0]
     cores = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}"
     lines = [
