@@ -1,16 +1,16 @@
 """A stand-in for AWS on 127.0.0.1: moto's own server, with faults at will and a record of every call.
 
 `python tests/aws_endpoint.py --port 5005` serves until it is ended, and prints its address in its first line. Tests use
-`AwsEndpoint`, which runs just that. Whoever is given its `environment` talks to it instead of AWS.
+`AwsEndpoint`, which runs just that. Programs that get its `environment` connect to it instead of AWS.
 
-What it is told and tells is one JSON document at `/_endpoint`. GET reads it, POST changes the members that it names:
+Its state is one JSON document at `/_endpoint`. GET reads it, POST changes the members that it names:
 
 - `calls`: every call so far, such as `ec2:RunInstances`, in order; POST `[]` forgets them.
 - `fault`: null, or `{"action": "ec2:RunInstances", "nth": 1, "code": "UnauthorizedOperation", "after": false,
   "lasting": false}`. Without `action`, the nth call from now that changes something is meant. With `after`, the call
   takes effect and the connection is dropped instead of an answer. With `lasting`, every later call is refused as well,
   as for a run that died.
-- `address`: the public address that every instance is said to have; null leaves moto's.
+- `address`: the public address reported for every instance; null leaves moto's.
 - `console`: the text of every instance's console; null: there is none yet.
 - `vcpus`: the quota of running on-demand standard instances, in vCPUs.
 """
@@ -78,7 +78,7 @@ _Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _RestOperations:
-    """Finds the operation of a service whose calls are told by method and path."""
+    """Finds the operation of a service whose calls are identified by method and path."""
 
     def __init__(self, service: str) -> None:
         model = botocore.session.get_session().get_service_model(service)
@@ -101,7 +101,7 @@ class _RestOperations:
 
 
 class Endpoint:
-    """The WSGI application: tells what is called, fails what is to fail, and answers what moto cannot."""
+    """The WSGI application: records the calls, fails those that are to fail, and handles what moto cannot."""
 
     def __init__(self, aws: _Application) -> None:
         self._aws = aws
@@ -136,7 +136,7 @@ class Endpoint:
             # So AWS answers for a vault that is not there.
             answer = _refusal(service, request, "AccessDeniedException")
         elif action == "backup:DescribeBackupVault":
-            # AWS tells the number always, and moto none: it takes no snapshots.
+            # AWS always returns the number, and moto none: it takes no snapshots.
             answer.set_data(json.dumps(json.loads(answer.get_data()) | {"NumberOfRecoveryPoints": 0}))
         if self.told["address"] and action == "ec2:DescribeInstances":
             answer.set_data(
@@ -332,7 +332,7 @@ class AwsEndpoint:
 
 class _Quiet(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Says nothing of calls that went well."""
+        """Logs nothing about successful calls."""
 
 
 def main() -> None:

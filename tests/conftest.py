@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-# The accounts of tests are made up, and the same in all of them: two runs on a machine must not see each other.
+# The accounts of tests are invented, and the same in all of them: two runs on a machine must not see each other.
 os.environ.setdefault("POSITION_MANAGER_CLAIM_SCOPE", f"tests of process {os.getpid()}")
 
 

@@ -21,7 +21,7 @@ SOON = 5.0
 
 
 class HeldPace:
-    """A clock of the machine that stands still and whose sleepers wake when told; a sleep of 0 is none."""
+    """A machine clock that does not run and whose sleepers wake on request; a sleep of 0 is none."""
 
     def __init__(self) -> None:
         self.sleeping = asyncio.Event()
@@ -44,7 +44,7 @@ class HeldPace:
 
 
 def held_clock() -> ServerClock:
-    """The servers' clock, which stands at NOW until it is advanced."""
+    """The servers' clock, which remains at NOW until it is advanced."""
     return ServerClock(start=NOW, held=True)
 
 
@@ -147,7 +147,7 @@ class RawClient:
             return await self.reader.read()
 
     async def silent(self, seconds: float = 0.3) -> bool:
-        """Tell whether nothing comes, not even an end, for a while."""
+        """Return whether nothing arrives, not even an end, for a while."""
         try:
             async with asyncio.timeout(seconds):
                 await self.reader.read(1)

@@ -1,8 +1,8 @@
 """Requests as the clients themselves encode them, fields separated by a bar.
 
-Recorded from the encoders of ib_async 2.1.0, IB's own ibapi 10.50 and @stoqey/ib 1.6.10, told the server version that
-each request is filed under, and given the same contract and order each time. Between 177 and 178 none of them makes
-a difference.
+Recorded from the encoders of ib_async 2.1.0, IB's own ibapi 10.50 and @stoqey/ib 1.6.10 for the server version that
+each request is filed under, with the same contract and order each time. The requests do not differ between 177 and
+178.
 """
 
 CAPTURED: dict[str, dict[int, dict[str, str]]] = {

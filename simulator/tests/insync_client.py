@@ -1,4 +1,4 @@
-"""ib_insync as a client of the simulated API, and waiting for what it is to hear."""
+"""ib_insync as a client of the simulated API, and helpers that wait for its events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway_simulator.api.server import ApiServer
 
 
 class Client:
-    """An ib_insync client that keeps the errors it was told."""
+    """An ib_insync client that stores the errors it received."""
 
     def __init__(self) -> None:
         self.ib = IB()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
@@ -33,13 +33,13 @@ class Client:
         return self.ib
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something that the client hears makes a condition true."""
+        """Wait until an event that the client receives makes a condition true."""
         async with asyncio.timeout(SOON):
             while not condition():
                 await self.ib.updateEvent
 
     async def caught_up(self) -> None:
-        """Wait until the client has heard everything that was sent to it so far."""
+        """Wait until the client has handled everything that was sent to it so far."""
         await asyncio.wait_for(self.ib.reqCurrentTimeAsync(), SOON)
 
     async def __aenter__(self) -> Client:

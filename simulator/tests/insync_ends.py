@@ -15,7 +15,7 @@ SERVER_VERSION = 176
 
 
 class _Calls:
-    """A wrapper that notes what it is told."""
+    """A wrapper that records the calls it receives."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, tuple[Any, ...]]] = []
@@ -68,7 +68,7 @@ class InsyncEncoder(Client):
 
 
 def read_by_insync(frame: bytes) -> list[tuple[str, tuple[Any, ...]]]:
-    """The calls that ib_insync's decoder makes for one of the gateway's frames."""
+    """The calls by ib_insync's decoder for one of the gateway's frames."""
     calls = _Calls()
     decoder: Any = Decoder(cast(Any, calls), SERVER_VERSION)
     decoder.logger = _Strict()

@@ -1,4 +1,4 @@
-"""Plays the login script without a clock: each step is answered at once."""
+"""Plays the login script without a clock: each step is handled at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that misbehave cost only themselves, and dead modes look like the real dead gateway."""
+"""Clients that misbehave cost only themselves, and dead modes resemble the real dead gateway."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_garbage_is_an_error_and_a_close_for_that_client_only(garbage: byt
 
 
 def noise(seed: str, length: int) -> bytes:
-    """Bytes that look random and are the same in every run."""
+    """Bytes that appear random and are the same in every run."""
     return hashlib.shake_128(seed.encode()).digest(length)
 
 

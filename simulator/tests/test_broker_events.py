@@ -1,4 +1,4 @@
-"""What happens at the broker by command: trades by hand, splits, hours, data that stop, cancels that never arrive."""
+"""Events at the broker by command: manual trades, splits, hours, data that stop, cancels that never arrive."""
 
 from __future__ import annotations
 

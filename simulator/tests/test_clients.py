@@ -1,7 +1,7 @@
 """Four API clients, one of them in two versions and in text too, each in its own environment and process, against the
 program.
 
-What they show is what it did. The programs are in simulator/clients, the environments are made by scripts/clients.
+What they show is what it did. The programs are in simulator/clients; scripts/clients creates the environments.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Day:
 
     @property
     def realized(self) -> float:
-        """Profit that the commission reports told of."""
+        """The profit in the commission reports."""
         return sum(float(each["realized_pnl"] or 0) for each in self.of("CommissionCharged"))
 
 
 async def trade(command: list[str], journal: Path, newest: int = 213) -> Day:
-    """Let a client trade its day with a simulator of its own, which offers a server version."""
+    """Run a client's trading day against a simulator of its own, which offers a server version."""
     day = ("--clock", "held", "--clock-start", HALF_PAST_THREE, "--trading-hours", "exchange", "--seed", "5")
     options = (*day, "--server-version", str(newest))
     async with program(*options, "--journal-file", str(journal)) as (

@@ -197,7 +197,7 @@ def test_a_combination_at_work_outlives_a_restart() -> None:
 
 
 async def vertical(client: Client) -> Contract:
-    """A vertical of calls on AAPL as an ib_insync program builds it."""
+    """A vertical of calls on AAPL as an ib_insync program creates it."""
     chain = await client.ib.reqContractDetailsAsync(Contract(secType="OPT", symbol="AAPL", right="C", exchange="SMART"))
     found = [each.contract for each in chain if each.contract is not None]
     ids = {each.strike: each.conId for each in found}

@@ -64,7 +64,7 @@ async def shown(views: asyncio.Queue[View], state: LoginState) -> None:
 
 
 async def ask(control: ControlServer, command: str, *arguments: str, mode: str | None = None) -> dict[str, Any]:
-    """Ask over the socket, as the command line does."""
+    """Send a request over the socket, as the command line does."""
     return await asyncio.to_thread(ctl.request, control.port, command, arguments, mode)
 
 
@@ -232,7 +232,7 @@ def test_command_line_prints_answers_and_errors(tmp_path: Path, capsys: pytest.C
 
 
 async def done(control: ControlServer, command: str, *arguments: str) -> Any:
-    """Ask for something that must work; return the result."""
+    """Send a request that must succeed; return the result."""
     answer = await ask(control, command, *arguments)
     assert answer["ok"], answer
     return answer["result"]["paper"]

@@ -356,7 +356,7 @@ def test_dialog_after_the_login_holds_the_api_until_it_is_dismissed(tmp_path: Pa
 
 
 class Ends:
-    """A login controller's process that is ended when the test says so."""
+    """A login controller's process that ends when the test requests it."""
 
     def __init__(self) -> None:
         self.end: asyncio.Future[ControllerEnd] = asyncio.get_running_loop().create_future()
@@ -465,7 +465,7 @@ def test_taken_port_is_a_clear_error(tmp_path: Path) -> None:
 
 
 class HurriedClock(SystemClock):
-    """A clock whose waits of a minute and more end when the test says so, at the time they were for."""
+    """A clock whose waits of a minute and more end when the test requests it, at the time they were for."""
 
     def __init__(self, now: datetime) -> None:
         super().__init__(UTC)

@@ -38,7 +38,7 @@ D = Decimal
         ([(STOCK, 150, "100"), (CALL, -2, "5")], "100", "10000", "6250"),
         ([(STOCK, 200, "100"), (CALL, -2, "5")], "100", "10000", "5000"),
         ([(FUTURE, -1, "6000")], "0", "18000", "15000"),
-        # A spread needs its width at most; what is left over stands alone, and so does one whose cover ends sooner.
+        # A spread needs at most its width; what is left over counts alone, and so does one whose cover ends sooner.
         ([(CALL, -1, "5"), (HIGHER, 1, "2")], "100", "1000", "1000"),
         ([(CALL, 1, "5"), (HIGHER, -1, "2")], "100", "0", "0"),
         ([(CALL, -2, "5"), (HIGHER, 1, "2")], "100", "3500", "3500"),

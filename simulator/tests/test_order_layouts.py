@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
 
 
 def asked(contract: Contract = APPLE, **terms: Any) -> Order:
-    """The order that a client asks for: what it says, and the defaults for the rest."""
+    """Create the order that a client asks for: the terms it gives, and the defaults for the rest."""
     given: dict[str, Any] = {"order_id": 5, "client_id": 0, "perm_id": 0, "account": "", "contract": contract}
     return Order(**given | terms)
 
@@ -204,7 +204,7 @@ def test_every_client_means_the_same_order(client: str, server_version: int) -> 
         placed = decode_request(text.split("|"), server_version)
         assert isinstance(placed, PlaceOrder)
         expected = EXPECTED[name]
-        if client == "ib_async":  # fills in what is not said, and takes volatility out of any order but VOL
+        if client == "ib_async":  # fills in what is not given, and takes volatility out of any order but VOL
             expected = PlaceOrder(
                 replace(expected.order, open_close="O"),
                 tuple(each for each in expected.unsupported if each != "volatility"),
@@ -332,7 +332,7 @@ UNPLAYED = {
 }
 
 LET_GO = {
-    # ib_insync's name: what may be in it; nothing of it is told on
+    # ib_insync's name: its possible values; none of it is passed on
     "algoParams": PARAMETERS,
     "orderMiscOptions": PARAMETERS,
     "clearingIntent": st.sampled_from(["", "IB", "Away"]),
@@ -570,8 +570,8 @@ def test_a_completed_order_is_read_with_all_its_terms(order: Order) -> None:
     assert state.completedTime == "20261123 15:04:05 UTC"
 
 
-# What a real gateway said of two orders, recorded by the public project ibkr-go at server version 200. From then on
-# further fields follow a completed order's, and others stand within an open order's state.
+# Two orders as a real gateway sent them, recorded by the public project ibkr-go at server version 200. From then on
+# further fields follow a completed order's, and others are inside an open order's state.
 REAL_COMPLETED = (
     "101|265598|AAPL|STK||0|?||SMART|USD|AAPL|NMS|BUY|1|TRAIL LIMIT|2000.05|1.0|DAY||DU9000001||0||1426085924|0|0|0|"
     "|||||||||0||-1||||||2147483647|0|0||3|0||0|None||0|0|0||0|0|2000.0|||0|0|0|2147483647|2147483647||||IB|0|0||0|"
@@ -637,7 +637,7 @@ def test_an_open_order_is_told_as_a_real_gateway_tells_it() -> None:
 
 @pytest.mark.parametrize("order", [HELD, BARE, COMBINED, replace(HELD, order_type="STP", limit_price=None)])
 def test_an_open_order_sent_back_by_ib_insync_is_the_same_order(order: Order) -> None:
-    """So do clients change an order: they send what they were told with one term changed."""
+    """Clients change an order this way: they send back what they received with one term changed."""
     ((_, (order_id, contract, read, _)),) = read_by_insync(messages.open_order(order, SERVER_VERSION))
     placed = decode_request(InsyncEncoder().fields_of("placeOrder", order_id, contract, read), SERVER_VERSION)
     assert placed == PlaceOrder(

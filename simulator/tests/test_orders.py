@@ -577,7 +577,7 @@ def test_a_what_if_order_tells_its_impact_and_places_nothing() -> None:
 
 
 def expired(right: str, strike: int, quantity: int, price: str) -> tuple[Desk, list[str]]:
-    """A desk that held options into their expiry with AAPL at a price, and what it told then."""
+    """Create a desk that held options into their expiry with AAPL at a price; return it and what it reported then."""
     desk = Desk()
     option = desk.option(right, strike)
     desk.hold(option, quantity, "300")

@@ -1,6 +1,6 @@
 """The API in protobuf: IB's own client encodes and decodes it, and must see what it sees in text.
 
-The client is that of the environment that scripts/clients makes; it runs in a process of its own.
+The client is that of the environment that scripts/clients creates; it runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ORACLE = [str(ROOT / ".sandbox/clients/ibapi/bin/python"), str(ROOT / "simulator
 TEXT, PROTOBUF = 178, 213
 START = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
 UNSET = (1.7976931348623157e308, "1.7976931348623157E308", 2147483647.0, 9223372036854775807.0, None)
-"""What the client shows for a value that text says is not set; in protobuf it is absent."""
+"""What the client shows for a value that text marks as not set; in protobuf it is absent."""
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -105,7 +105,7 @@ class Gateway:
             wire = wire[4 + length :]
 
     def do(self, step: bytes | float | Happening) -> None:
-        """Serve a payload, move the clock, or let something happen at the broker."""
+        """Handle a payload, move the clock, or trigger an event at the broker."""
         if isinstance(step, bytes):
             assert not self.session.handle(step).close
         elif callable(step):
@@ -116,7 +116,7 @@ class Gateway:
 
 
 def difference(text: Any, protobuf: Any) -> str:
-    """Say where what was read from protobuf is not what was read from text; what text has not set is absent there.
+    """Return where values read from protobuf and from text differ; what text has not set is absent in protobuf.
 
     The client shows margins as the text in which they came, so that numbers in text are compared as numbers.
     """
@@ -148,7 +148,7 @@ def _normal(name: str, values: list[Any]) -> list[Any]:
 
 
 def both(oracle: Oracle, history: list[Call | float] | list[Call | float | Happening]) -> list[Any]:
-    """Let the client live through a history in text and in protobuf; return the callbacks, which must be alike."""
+    """Run the client through a history in text and in protobuf; return the callbacks, which must be alike."""
     calls = [each for each in history if isinstance(each, tuple)]
     results = []
     for version in (TEXT, PROTOBUF):

@@ -344,7 +344,7 @@ async def test_a_long_advance_drowns_no_client() -> None:
 
 
 async def one_second(server: ApiServer, good: RawClient) -> None:
-    """Go a second on; the client that reads gets it all."""
+    """Advance by a second; the client that reads gets it all."""
     server.floor.move(1)
     good.send(49, 1)
     assert len(await good.until("49")) > TICKERS

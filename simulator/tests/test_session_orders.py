@@ -1,4 +1,4 @@
-"""Orders through the API: who hears of them, what a lost connection does to them, and what outlives one."""
+"""Orders through the API: who is notified of them, how a lost connection affects them, and what outlives one."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_open_orders_and_fills_are_there_after_a_reconnect() -> None:
             trade = ib.placeOrder(APPLE, MarketOrder("SELL", 4))
             await client.until(lambda: trade.orderStatus.status == "Submitted")
         await journaled(server, "disconnected")
-        server.floor.move(1)  # filled while nobody looks
+        server.floor.move(1)  # filled while no client is connected
         async with Client() as again:
             ib = await again.connect(server)
             assert [(t.order.totalQuantity, t.orderStatus.status) for t in ib.openTrades()] == [(3, "Submitted")]

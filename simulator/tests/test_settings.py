@@ -1,4 +1,4 @@
-"""What the variables mean, and that bad ones are refused with their name, value and mend."""
+"""What the variables mean, and that bad ones are rejected with their name, value and remedy."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ LEGAL = {
     "Filled": {"Filled"},
     "Inactive": {"Inactive"},
 }
-"""Which status may follow which; None is an order nobody has heard of. The last three are final:
-openOrder and orderStatus both tell of them."""
+"""Which status may follow which; None is an order that was never reported. The last three are final:
+both openOrder and orderStatus report them."""
 SYMBOLS = {AAPL: "AAPL", MSFT: "MSFT"}
 TYPES = ("MKT", "LMT", "STP", "STP LMT", "TRAIL", "TRAIL LIMIT", "MIT", "LIT", "MOC", "LOC")
 
@@ -88,7 +88,7 @@ BOUNDED = settings(
 
 @dataclass
 class Witness:
-    """Hears every event, as a client would, and complains of what cannot be."""
+    """Receives every event, as a client would, and fails on impossible ones."""
 
     brokerage: Brokerage
     restarts: bool = False
@@ -109,7 +109,7 @@ class Witness:
         return position.quantity if position is not None else Decimal(0)
 
     def do(self, step: Step) -> None:
-        """Do a step, hear what is told, and look at the accounts."""
+        """Do a step, handle its events, and check the accounts."""
         if self.restarts:
             self.restart()
         kind, what = step
@@ -234,7 +234,7 @@ class Witness:
             assert len(working) == 1
 
     def restart(self) -> None:
-        """Go on with another brokerage that has nothing but this one's document."""
+        """Continue with another brokerage that has nothing but this one's document."""
         document = json.loads(json.dumps(to_document(self.brokerage)))
         fresh = sample_brokerage(now=MONDAY_MORNING, settings=self.brokerage.settings)
         restore(fresh, document)

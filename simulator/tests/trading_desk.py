@@ -1,4 +1,4 @@
-"""A brokerage at a moment of one's choosing, and short words for orders and for what it tells."""
+"""A brokerage at a chosen moment, and short words for orders and for its reports."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ class Desk:
         return position.quantity if position is not None else Decimal(0)
 
     def price(self, bid: str, ask: str, last: str | None = None, name: str = "AAPL") -> None:
-        """Let a price stand from now on; the last one is the bid unless given."""
+        """Set a price from now on; the last one is the bid unless given."""
         self.brokerage.market.set_price(name, self.now, bid=Decimal(bid), ask=Decimal(ask), last=Decimal(last or bid))
 
     def place(self, *orders: Order, client_id: int = 1) -> list[str]:
-        """Place orders now; return what is told."""
+        """Place orders now; return what is reported."""
         return [line for each in orders for line in told(self.brokerage.place(client_id, each, self.now))]
 
     def cancel(self, order_id: int, client_id: int = 1) -> list[str]:
         return told(self.brokerage.cancel(client_id, order_id, self.now))
 
     def wait(self, seconds: float = 1) -> list[str]:
-        """Let time pass; return what is told."""
+        """Advance the time; return what is reported."""
         return self.until(self.now + timedelta(seconds=seconds))
 
     def until(self, moment: datetime) -> list[str]:
@@ -82,7 +82,7 @@ class Desk:
         return min(self.brokerage.find_instruments(query), key=lambda each: each.contract.expiry)
 
     def hold(self, instrument: Instrument, quantity: int, average_cost: str) -> None:
-        """Put a position into the account without a trade."""
+        """Add a position to the account without a trade."""
         contract = instrument.contract
         price = Decimal(average_cost) / contract.unit_multiplier
         self.account.hold(Position(contract, Decimal(quantity), Decimal(average_cost), price))
@@ -90,12 +90,12 @@ class Desk:
 
 
 def accepted(order_id: int) -> list[str]:
-    """What is told of an order that will trade: PreSubmitted first."""
+    """The reports of an order that will trade: PreSubmitted first."""
     return [line for status in ("PreSubmitted", "Submitted") for line in _of_both_kinds(order_id, status, "")]
 
 
 def waiting(order_id: int, why_held: str = "") -> list[str]:
-    """What is told of an order that is held: PreSubmitted twice."""
+    """The reports of an order that is held: PreSubmitted twice."""
     return 2 * _of_both_kinds(order_id, "PreSubmitted", f" {why_held}" if why_held else "")
 
 

@@ -21,7 +21,7 @@ CONNECT_SECONDS = 10.0
 """Until the gateway has accepted the session with its next order id."""
 
 QUIET_SECONDS = 20.0
-"""After so long without a frame the gateway is asked for its time."""
+"""After so long without a frame the session requests the gateway's time."""
 
 ANSWER_SECONDS = 10.0
 """The answer to that question arrives within this time, or the session is dead."""
@@ -30,7 +30,7 @@ MOST_BYTES = 1 << 20
 """A longer frame comes from no gateway."""
 
 MOST_REFUSALS = 5
-"""So many refusals in a row are asked for; a gateway whose settings are applied refuses no more after one or two."""
+"""Repetition ends after so many rejections; a gateway whose settings are applied rejects at most one or two."""
 
 CLIENT_ID_IN_USE = 326
 
@@ -90,8 +90,8 @@ class Limits:
 class ApiSession:
     """One session; `events` opens it, `close` ends it from outside.
 
-    With `ask_orders` it also asks for its own open orders, which a read-only API refuses (321). A gateway that has
-    just logged in can refuse until its settings are applied, so the question is repeated; it ends after some refusals
+    With `ask_orders` it also requests its own open orders, which a read-only API rejects (321). A gateway that has
+    just logged in can reject until its settings are applied, so the request is repeated; it ends after some rejections
     in a row, since the gateway asks on its screen about clients that want to write.
     """
 

@@ -12,8 +12,8 @@ _PATIENT = frozenset({"rate_limited"})
 def failures_since_stable(restarts: int, stable_at: int | None) -> int:
     """Starts that failed in a row.
 
-    `restarts` is systemd's count of automatic restarts (NRestarts), which goes on over successes; `stable_at` is
-    what it was when a start last lasted. A count that decreased was reset by hand.
+    `restarts` is systemd's count of automatic restarts (NRestarts), which continues over successes; `stable_at` is
+    what it was when a start last lasted. A count that decreased was reset manually.
     """
     if stable_at is None or restarts <= stable_at:
         return restarts if stable_at is None or restarts < stable_at else 0

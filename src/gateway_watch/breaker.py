@@ -42,7 +42,7 @@ class Breaker:
 
     @property
     def since(self) -> datetime | None:
-        """Of when the last trouble is that a correction must be newer than."""
+        """When the last fault occurred; a correction must be newer."""
         return self.opening.at if self.opening else self.last_bad_at
 
     @property
@@ -66,7 +66,7 @@ class Breaker:
         return replace(self, opening=Opening(cause, text, remedy, now))
 
     def mended(self, corrected_at: datetime | None) -> Breaker:
-        """Closed and back at zero if something was corrected since the trouble, otherwise unchanged."""
+        """Return a closed breaker at zero if something was corrected since the fault, otherwise the same one."""
         if self.since is not None and corrected_at is not None and corrected_at > self.since:
             return Breaker()
         return self
@@ -99,7 +99,7 @@ class BreakerFile:
         write_json(self.path, _encode(breaker))
 
     def reset(self) -> bool:
-        """Close it and forget the refused logins; whether there was anything to forget."""
+        """Close it and discard the rejected logins; return whether there was anything to discard."""
         try:
             self.path.unlink()
         except FileNotFoundError:

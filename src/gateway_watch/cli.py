@@ -1,6 +1,6 @@
-"""`gateway-watch`: run one gateway under systemd, and look at it or mend it by hand.
+"""`gateway-watch`: run one gateway under systemd, and inspect or repair it manually.
 
-Exit status: 0 in order, 1 not (or failed, to be tried again), 78 a person must mend something first.
+Exit status: 0 OK, 1 not OK (or failed, to be retried), 78 needs manual intervention first.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def parse_tracking(output: str) -> ClockError:
 
 
 async def read_clock_error() -> ClockError:
-    """Ask chrony."""
+    """Query chrony."""
     try:
         process = await asyncio.create_subprocess_exec(
             *COMMAND, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT

@@ -1,6 +1,6 @@
-"""How one dialog of the second factor is answered with a code: a state machine without any I/O.
+"""Handles one dialog of the second factor by entering a code: a state machine without any I/O.
 
-It is asked with each picture of the screen what to do next. No code is typed unless the log says that the dialog is
+It is asked with each screenshot what to do next. No code is typed unless the log shows that the dialog is
 open (and has the focus, where the controller logs that), the picture shows exactly one empty field that belongs to no
 form, that field shows the caret, and the code is fresh. What was typed is confirmed only once the field shows it.
 """
@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.3
 
 @dataclass(frozen=True)
 class Dialog:
-    """What the log says: whether the dialog is open, and whether it has the focus (None: it does not say)."""
+    """The dialog as the log shows it: whether it is open, and whether it has the focus (None: the log omits it)."""
 
     open: bool
     focused: bool | None
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
     """How an answer ended."""
 
     CLOSED = "closed"
-    """The dialog has closed; the login tells why."""
+    """The dialog has closed; the login shows why."""
     NOT_ACCEPTED = "not_accepted"
     NO_FIELD = "no_field"
     SEVERAL_FIELDS = "several_fields"
@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Wait:
-    """Take the next picture after so many seconds."""
+    """Take the next screenshot after so many seconds."""
 
     seconds: float
 
@@ -114,7 +114,7 @@ class _Phase(Enum):
 
 
 class CodeEntry:
-    """Answers one dialog. `mended` is when a person last changed the secret or asked for a login."""
+    """Handles one dialog. `mended` is when a person last changed the secret or requested a login."""
 
     def __init__(self, ledger: Ledger, mended: datetime | None, now: datetime) -> None:
         self.ledger = ledger

@@ -47,7 +47,7 @@ class Place:
 @dataclass(frozen=True)
 class Sight:
     """What a picture shows: `candidates` empty fields for a code, `place` the only one, None if there is not exactly
-    one. Of the field at the place that was asked about: `caret` (it has the focus), `empty`, `glyphs` (characters in
+    one. Of the field at the place that was given: `caret` (it has the focus), `empty`, `glyphs` (characters in
     it), `holds_code` (these can be the characters of the code)."""
 
     candidates: int

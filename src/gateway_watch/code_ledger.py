@@ -18,12 +18,12 @@ from host_service.statefile import write_json
 MOST_CODES = 2
 WRONG_CLOCK_STEPS = 10
 FORGET = timedelta(hours=1)
-"""After this time a code that IBKR did not refuse counts no more: its login failed for another reason."""
+"""After this time a code that IBKR did not reject counts no more: its login failed for another reason."""
 
 
 @dataclass(frozen=True)
 class Typed:
-    """A code that was typed for a login that is not reached yet; `refused`: the gateway asked for another one."""
+    """A code that was typed for a login that is not reached yet; `refused`: the gateway requested another one."""
 
     at: datetime
     refused: bool = False

@@ -38,7 +38,7 @@ VNC_ERRORS = (TimeoutError, asyncio.IncompleteReadError, OSError, ValueError)
 
 @dataclass(frozen=True)
 class Typist:
-    """Answers one dialog. `dialog` is what the log says at the moment, `title` that of its window, `x_stream` the way
+    """Handles one dialog. `dialog` is its current state in the log, `title` that of its window, `x_stream` the way
     to the X server."""
 
     vnc: Vnc
@@ -53,7 +53,7 @@ class Typist:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def answer(self, entry: CodeEntry) -> Outcome:
-        """Answer the dialog; how it ended."""
+        """Handle the dialog; return how it ended."""
         failures = 0
         while self.dialog().open:
             try:

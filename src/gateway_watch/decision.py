@@ -52,8 +52,8 @@ class End:
 class Progress:
     """Since when the gateway has been in its present condition.
 
-    `unsettled` since when it has neither been in order nor waited for something, None if it does; `waiting` since
-    when it has waited without a word; `failed` since when its login has failed, its controller's end included.
+    `unsettled` since when it has neither been healthy nor waited for something, None if it does; `waiting` since
+    when it has waited without a log line; `failed` since when its login has failed, its controller's end included.
     """
 
     unsettled: float | None = None

@@ -34,7 +34,7 @@ _NANOSECONDS = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|
 
 
 class EngineError(Exception):
-    """Docker could not do what was asked; `kind` is for programs, the message and `remedy` are for people."""
+    """Docker could not do what was requested; `kind` is for programs, the message and `remedy` are for people."""
 
     kind = "engine_error"
     remedy = "Run the same docker command by hand on the host and mend what it says."
@@ -334,7 +334,7 @@ class Engine:
             raise explain(" ".join(rest), "docker logs")
 
     async def stop(self, name: str, seconds: int = 90) -> None:
-        """Ask the container to end and kill it after `seconds`."""
+        """Request the container's end and kill it after `seconds`."""
         # The long form was --time, which newer engines call deprecated, and is --timeout there, which older ones lack.
         await self.run("stop", "-t", str(seconds), name)
 

@@ -20,7 +20,7 @@ from host_service.statefile import write_json
 from notifications.message import Message, Severity
 
 POLL_SECONDS = 1.0
-"""How soon a waiting supervisor sees that a person asked."""
+"""How soon a waiting supervisor notices a person's request."""
 
 _ASKS_AGAIN = (LoginState.RELOGIN_WAIT, LoginState.RESTARTING, LoginState.STARTING)
 _IN = (LoginState.LOGGED_IN, LoginState.READY)
@@ -62,7 +62,7 @@ def write_gate(path: Path, gate: Gate) -> None:
 
 
 def read_asked(path: Path) -> Asked | None:
-    """When a person last asked; None if nobody has, or if the file cannot be read."""
+    """When a person last requested a login; None if nobody has, or if the file cannot be read."""
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())
         return Asked(datetime.fromisoformat(document["at"]), document["yielded"] is True)
@@ -71,7 +71,7 @@ def read_asked(path: Path) -> Asked | None:
 
 
 def ask(instance: Instance, now: datetime, *, yielded: bool) -> Hold | None:
-    """Ask for the login; the hold that this ends, None if there is none. Raises OSError."""
+    """Request the login; return the hold that this ends, None if there is none. Raises OSError."""
     asked = Asked(now, yielded)
     write_json(asked_file(instance), {"at": now.isoformat(), "yielded": yielded})
     hold = read_gate(gate_file(instance)).hold
@@ -120,7 +120,7 @@ class Gatekeeper:
         self._instance = instance
         self._now = now
         self._say = say
-        # An authenticator app's code wakes nobody.
+        # An authenticator app's code needs no approval on a phone at night.
         quiet = None if instance.totp else instance.twofa_quiet_hours
         self._rules = Rules(instance.twofa_pushes_per_hour, quiet, timedelta(minutes=instance.yield_minutes))
         self._gate = read_gate(gate_file(instance))
@@ -153,9 +153,9 @@ class Gatekeeper:
         return why
 
     def on_change(self, change: Change) -> Hold | None:
-        """The hold that ends this run, if the gateway is about to ask for an approval that must not be asked for."""
+        """The hold that ends this run, if the gateway is about to request an approval that must not be requested."""
         if change.cause is not None and change.cause.id == SESSION_YIELDED:
-            # What was asked for before is not a request to take the session back.
+            # An earlier request is not a request to take the session back.
             self._forget_request()
         if change.state is LoginState.AWAITING_2FA:
             if change.mode not in self._awaiting:
@@ -182,7 +182,7 @@ class Gatekeeper:
         return read_asked(asked_file(self._instance))
 
     def _logged_in(self) -> None:
-        """A login has been reached: what was asked for is done, and asks for nothing later on."""
+        """A login has been reached: the request is done, and does not apply later."""
         if self._gate != Gate():
             self._keep(self._gate.logged_in())
         self._forget_request()

@@ -19,7 +19,7 @@ SEVERED = frozenset({1100, 2110})
 RESTORED = frozenset({1101, 1102})
 FARM_DOWN = frozenset({2103, 2105, 2157})
 FARM_UP = frozenset({2104, 2106, 2107, 2108, 2158})
-"""2107 and 2108 report a farm that is inactive until it is asked: nothing is wrong with it."""
+"""2107 and 2108 report a farm that is inactive until it is queried: this is no fault."""
 
 FLICKER = timedelta(seconds=60)
 """A shorter outage outside of the known windows is in the log only."""
@@ -119,7 +119,7 @@ def outage_after(before: Outage | None, state: LinkState, now: datetime) -> Outa
 
 
 class Action(Enum):
-    """What an outage asks for."""
+    """What an outage requires."""
 
     NONE = "none"
     NOTIFY = "notify"

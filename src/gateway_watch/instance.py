@@ -24,7 +24,7 @@ _MODES = ("paper", "live", "both")
 
 
 class InstanceError(ValueError):
-    """instance.json is missing or wrong; the message names the file, every fault in it, and the mend."""
+    """instance.json is missing or wrong; the message names the file, every fault in it, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Vnc:
 
 @dataclass(frozen=True)
 class Instance:
-    """One gateway. Durations are in seconds unless their name says minutes.
+    """One gateway. Durations are in seconds unless the field's name contains minutes.
 
     `auto_restart_time` and `cold_restart_time` (Sundays only) are wall clock times in `timezone`, None for none.
     `watch_client_id` is that of the watch's own API session; `link_lost_minutes` after which people are notified of a
@@ -201,7 +201,7 @@ def parse(document: object, path: Path) -> Instance:
 
 
 class _Reader:
-    """Takes values out of a mapping and gathers what is wrong with them."""
+    """Reads values from a mapping and collects the faults in them."""
 
     def __init__(self, document: Mapping[str, Any], prefix: str = "") -> None:
         self._document = document

@@ -141,7 +141,7 @@ class _Dialog:
 
 @dataclass
 class _Text:
-    """A text of IBKR's that may go on in further lines."""
+    """A text of IBKR's that may continue in further lines."""
 
     login: _Login
     signature: Signature
@@ -296,7 +296,7 @@ class LoginTracker:
             candidates = [login for login in candidates if login.session is signature.in_session]
         fitting = [login for login in candidates if login.state in signature.expects] or candidates
         preferred = [login for login in fitting if login.mode == signature.mode] or fitting
-        # Of two that fit equally the one with the latest line goes on.
+        # Of two that fit equally the one with the latest line continues.
         return max(preferred, key=lambda login: login.last_line.timestamp() if login.last_line else 0.0, default=None)
 
     def _apply(
@@ -327,7 +327,7 @@ class LoginTracker:
             self._warn(cause)
             return self._report(login, time, text, signature, line, cause)
         if state is LoginState.READY and login.state is not LoginState.LOGGED_IN:
-            # The settings can be done before the login is: then the login makes it ready.
+            # The settings can be complete before the login is: then the login marks it as ready.
             login.configured = True
             return []
         if state is LoginState.LOGGED_IN and (login.configured or login.misconfigured):

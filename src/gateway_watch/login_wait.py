@@ -233,7 +233,7 @@ class LoginWait:
         return lines
 
     async def _find(self) -> Failure | None:
-        """Find the container; the failure that makes it useless to wait for one."""
+        """Find the container; return the failure if it is useless to wait for one."""
         container = await self._engine.find(self._name)
         now = self._monotonic()
         memory = notice(self._memory.container, container, self._unit_state, self._limits, now)

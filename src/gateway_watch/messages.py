@@ -102,7 +102,7 @@ def maintenance_wait(instance: Instance, cause: str, until: datetime, now: datet
 
 
 def orders_refused(instance: Instance, reason: Reason, now: datetime) -> Message:
-    """What to report when a restart has not made the API accept orders."""
+    """What to report when the API still rejects orders after a restart."""
     title = f"{instance.name}: {reason.text}"
     key = f"notice/{reason.cause}"
     return Message(reason.cause, Severity.ALERT, title, now, (reason.remedy,), _fields(instance), dedupe_key=key)

@@ -46,7 +46,7 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
 
 
 async def save(instance: Instance, password: Path, reason: str, now: datetime, seconds: float) -> Path:
-    """Keep a picture of the instance's screen in its state directory; its path. Raises `ScreenshotError`."""
+    """Store a picture of the instance's screen in its state directory; return its path. Raises `ScreenshotError`."""
     if instance.vnc is None:
         raise ScreenshotError("VNC is off for this instance, so nobody can look at its screen.")
     picture = await capture(instance.vnc.host, instance.vnc.port, password, seconds)

@@ -1,4 +1,4 @@
-"""Answers the second factor with the codes of an authenticator app: when, and what becomes of it.
+"""Handles the second factor with the codes of an authenticator app, and the outcome of each code.
 
 Off unless the instance has a secret. `code_entry` decides, `code_typist` types, the ledger outlasts this process.
 """
@@ -113,7 +113,7 @@ class SecondFactor:
         return self._attempts == attempts and self._entry is not None and self._entry.typed
 
     def _refuse(self) -> None:
-        """The login asks again after a code."""
+        """The login requests another code."""
         self._say("gateway-watch: the code was not accepted")
         self._store(self._ledger().with_refused())
 
@@ -124,7 +124,7 @@ class SecondFactor:
             self._store(self._ledger().logged_in())
 
     async def answers(self) -> AsyncGenerator[Answered, None]:
-        """Answer the dialog that is open."""
+        """Handle the dialog that is open."""
         outcome = await self._answer()
         while outcome is Outcome.CLOSED and self._dialog().open:
             # The next dialog opened before this one's end was noticed.
@@ -189,7 +189,7 @@ class SecondFactor:
         return self._ledger().exhausted(self._now(), self._mended())
 
     def _mended(self) -> datetime | None:
-        """When a person last changed the secret or asked for a login."""
+        """When a person last changed the secret or requested a login."""
         asked = read_asked(asked_file(self._instance))
         moments = [newest_change([self._instance.secrets_dir / SECRET]), asked.at if asked else None]
         return max((moment for moment in moments if moment is not None), default=None)

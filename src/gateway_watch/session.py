@@ -31,7 +31,7 @@ class Session:
     read_only_restarted: bool = False
 
     def became_ready(self, now: datetime, *, full_login: bool, twofa: bool) -> Session:
-        """After a login; one that was not full goes on with the session that there was."""
+        """After a login; one that was not full continues the session that there was."""
         session = replace(self, last_restart=now, last_cause=None)
         return replace(session, since=now, twofa=twofa) if full_login or self.since is None else session
 

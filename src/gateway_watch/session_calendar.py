@@ -49,7 +49,7 @@ def next_full_login(now: datetime, cold: time | None, zone: ZoneInfo) -> datetim
 
 def in_restart_window(now: datetime, daily: time | None, cold: time | None, zone: ZoneInfo) -> bool:
     """Whether a planned restart or the week's end explains that nothing answers at `now`."""
-    # The next event seen from AFTER ago is one whose window is not over; what remains is whether it has begun.
+    # The next event after AFTER ago is one whose window is not over; what remains is whether the window has started.
     now = now.astimezone(UTC)
     earliest = now - AFTER
     moments = [next_session_end(earliest)]

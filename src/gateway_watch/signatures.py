@@ -34,7 +34,7 @@ class LoginState(StrEnum):
 
 
 class NextStep(StrEnum):
-    """What the gateway does by itself after a failure. `waits`: it goes on as soon as a person acts, and a restart
+    """What the gateway does by itself after a failure. `waits`: it continues as soon as a person acts, and a restart
     would not help; `hangs`: it does nothing more."""
 
     HANGS = "hangs"
@@ -58,7 +58,7 @@ class Cause:
 
     `tries` is how many times in a row it may occur before no further login is tried (None: no limit of its own).
     `interrupt`: the controller's own next try must be prevented, because it comes too soon or is of no use.
-    `maintenance`: IBKR's maintenance can look like this although the credentials are right.
+    `maintenance`: IBKR's maintenance can have the same symptoms although the credentials are right.
     """
 
     id: str
@@ -121,7 +121,7 @@ class Refusal:
 class Dialogs:
     """How windows appear in the log: `pattern` has the groups title and event; `opened` and `closed` are the events,
     `closed` is empty if the controller does not log it; `known` are the titles that the controller or a signature
-    deals with; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
+    handles; `seconds` is how long another one may be open before it blocks the gateway, reported as `cause`;
     `text_follows`: the line after an unknown one holds its text; `second_factor` is the title of the second factor's
     dialog, `focused` and `unfocused` are the events that it gets and loses the focus, empty if they are not logged."""
 

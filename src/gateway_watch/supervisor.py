@@ -1,6 +1,6 @@
-"""Runs one gateway container under systemd: starts it attached, follows its login, tells systemd, and ends it.
+"""Runs one gateway container under systemd: starts it attached, follows its login, notifies systemd, and ends it.
 
-The decisions are in `gateway_watch.decision`; here is what they are made from and what is done about them.
+The decisions are in `gateway_watch.decision`; this module collects their input and carries them out.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _Stopped:
 
 @dataclass(frozen=True)
 class _Probed:
-    """All published APIs have been asked for their version."""
+    """All published APIs have been queried for their version."""
 
     answered: bool
     detail: str
@@ -209,7 +209,7 @@ class Supervisor:
         return False
 
     async def _await_turn(self, feed: Feed[_Item]) -> bool:
-        """Wait without a login while the login gate is closed; whether to go on."""
+        """Wait without a login while the login gate is closed; return whether to continue."""
         hold, new = self._gate.at_start(self._session)
         if hold is None:
             if self._session.last_cause == SESSION_YIELDED:
@@ -235,7 +235,7 @@ class Supervisor:
         self._tell(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
-        """Wait after failed starts; whether to go on."""
+        """Wait after failed starts; return whether to continue."""
         self._restarts = await self._count_restarts()
         failures = failures_since_stable(self._restarts, self._session.stable_restarts)
         seconds = pause(failures, self._session.last_cause)
@@ -261,7 +261,7 @@ class Supervisor:
         return True
 
     async def _create(self, feed: Feed[_Item]) -> bool:
-        """Create the container, which takes long if its image must be fetched; whether to go on."""
+        """Create the container, which takes long if its image must be fetched; return whether to continue."""
         if not self.create:
             return True
         feed.add(self._creation())
@@ -331,7 +331,7 @@ class Supervisor:
             self._beat()
 
     def _hear(self, changes: list[Change]) -> bool:
-        """Take changes of the login in; whether there were any."""
+        """Handle changes of the login; return whether there were any."""
         for noted in changes:
             self._note(noted)
             change = noted
@@ -353,7 +353,7 @@ class Supervisor:
             if self._end is None:
                 refusals = self._breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
-                # The end of a run is told with its picture when it is carried out.
+                # The end of a run is reported with its screenshot when it is carried out.
                 if (
                     self._end is None
                     and not automatic
@@ -375,14 +375,14 @@ class Supervisor:
         self._publish(message.lines[0])
 
     def _hear_link(self, news: LinkNews) -> bool:
-        """Take in what the API reports of the connection to IBKR."""
+        """Handle what the API reports of the connection to IBKR."""
         changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
         if not self._hear(changes):
             self._publish(self._login_text)
         return bool(changes)
 
     def _publish(self, text: str) -> None:
-        """Tell those who use the gateway how its login stands."""
+        """Report the state of the login to the gateway's users."""
         self._login_text = text
         snapshot = self._snapshot()
         awaited = snapshot.state is LoginState.AWAITING_2FA and not self._second_factor.in_charge
@@ -398,7 +398,7 @@ class Supervisor:
             self.say(f"gateway-watch: the state of the login could not be told: {error}")
 
     def _set_aside(self, hold: Hold) -> None:
-        """End the run before the gateway asks once more for an approval; the next one waits. That is no failure."""
+        """End the run before the gateway requests another approval; the next run waits. That is no failure."""
         text = gatekeeper.describe(hold, self.instance)
         self._end = End(decision.OK, Reason(f"login_held_{hold.kind.value}", text, ""))
         self._held = True
@@ -492,7 +492,7 @@ class Supervisor:
             self.say(f"gateway-watch: {error}")
             return
         if event.action == "start" and self._stopping:
-            # The stop was asked before the engine had begun the start.
+            # The stop was requested before the engine had started the container.
             self._stopped_at = None
             feed.add(self._stop_container())
         if self._container is not None and self._container.running and self._container.health is None:
@@ -552,7 +552,7 @@ class Supervisor:
         )
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
-        """Begin to end the run. What must not be lost comes first."""
+        """Start to end the run. What must not be lost comes first."""
         if self._held:
             self._tell(end.reason.text)
             self._stop(feed)
@@ -573,7 +573,7 @@ class Supervisor:
         self._stop(feed)
 
     async def _notify_with_picture(self, message: Message) -> AsyncGenerator[_Item, None]:
-        """What is on the screen says more than a title: it is attached, if it can be taken."""
+        """Notify with a screenshot, if one can be taken: it shows more than a title."""
         self.notify(replace(message, attachment=await self._picture(message.kind)))
         yield _Notified()
 
@@ -590,7 +590,7 @@ class Supervisor:
         return taken
 
     async def _remove_kept_files(self) -> None:
-        """Remove what announces a session that IBKR refuses, so that the next start is a full login."""
+        """Remove the files of a session that IBKR rejects, so that the next start is a full login."""
         for path in self._tracker.kept_files:
             try:
                 await self.engine.remove_file(self.instance.container, path)
@@ -660,7 +660,7 @@ class Supervisor:
         yield _Created()
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
-        # One at a time: the controller that logs out is not asked twice.
+        # One at a time: the controller that logs out is not signalled twice.
         async with self._stop_lock:
             await self._link.close()
             await container_stop.stop(self.engine, self.instance.container, self._signatures.process, say=self.say)
@@ -719,7 +719,7 @@ class Supervisor:
         return max(0.0, seconds)
 
     def _beat(self) -> None:
-        """Tell systemd that all goes on as it should, at most once in a period."""
+        """Notify systemd that the unit is healthy, at most once in a period."""
         if self.monotonic() < self._next_beat:
             return
         self._next_beat = self.monotonic() + self._beat_period
@@ -745,7 +745,7 @@ class Supervisor:
         try:
             send()
         except OSError as error:
-            # A gateway that trades is not ended because systemd could not be told something.
+            # A gateway that trades is not ended because systemd could not be notified.
             self.say(f"gateway-watch: systemd could not be told: {error}")
 
     def _keep_breaker(self) -> None:

@@ -76,7 +76,7 @@ async def show(name: str, systemctl: str = "systemctl") -> UnitState:
         return state
     text = await _answer(systemctl, "cat", "--", name)
     cause = await asyncio.to_thread(causes.find, name, text, start, host.HOST)
-    # What its program reported says more than its exit status.
+    # What its program reported is more precise than its exit status.
     return (
         state if cause is None or (cause.id == "program_failed" and state.status_text) else replace(state, cause=cause)
     )

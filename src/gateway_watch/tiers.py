@@ -1,6 +1,6 @@
 """The four tiers of readiness: the gateway listens, its API answers, a connection is verified, IBKR is connected.
 
-A tier that cannot be reached because the one before it failed is not asked.
+A tier that cannot be reached because the one before it failed is not queried.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Tier:
-    """One tier: `name` is listening, answering, verified or connected; `ok` None if it was not asked."""
+    """One tier: `name` is listening, answering, verified or connected; `ok` None if it was not queried."""
 
     name: str
     ok: bool | None

@@ -29,7 +29,7 @@ OpenStream: TypeAlias = Callable[[], AbstractAsyncContextManager[Stream]]
 
 
 class XError(Exception):
-    """The X server cannot be asked, or refused a request."""
+    """The X server cannot be queried, or rejected a request."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class XServer:
         return None
 
     async def raise_window(self, window: Window) -> None:
-        """Put a window before all others. Raises `XError`."""
+        """Raise a window above all others. Raises `XError`."""
         self._writer.write(struct.pack("<BxHIHxxI", 12, 4, window.id, _STACK_MODE, _ABOVE))
         # A request with a reply: the window is in front when it comes.
         await self._ask(struct.pack("<BxH", 43, 1))

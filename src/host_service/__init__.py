@@ -1,1 +1,1 @@
-"""What every service on the host needs: talk with systemd, and files of state that are always whole."""
+"""What every service on the host needs: notifications to systemd, and state files that are always complete."""

@@ -30,7 +30,7 @@ class IbkrLink:
 @dataclass(frozen=True)
 class GatewayLogin:
     """``state`` is a `gateway_watch.signatures.LoginState`, or ``waiting`` while no login is tried; ``needs_person``
-    whether it goes on only when a person acts; ``text`` one line for people; ``ibkr`` the connection to IBKR, None from
+    whether it needs a person to continue; ``text`` one line for people; ``ibkr`` the connection to IBKR, None from
     a service that does not report it."""
 
     state: str

@@ -1,6 +1,6 @@
-"""`position-manager`: run the service, look at it, ask why, and step in by hand.
+"""`position-manager`: run and inspect the service, explain its decisions, and intervene manually.
 
-Exit status: 0 in order, 1 not (or refused), 2 a faulty command or configuration, 78 a person must mend something first.
+Exit status: 0 OK, 1 not OK (or refused), 2 a faulty command or configuration, 78 manual intervention is required first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from position_manager.sessions.fallback_calendar import CalendarError, check_nam
 OK, NOT_OK, FAULTY = 0, 1, 2
 
 FOLLOW_SECONDS = 0.5
-"""How often a followed journal is looked at: SQLite tells other processes nothing."""
+"""How often a followed journal is read: SQLite sends no notifications to other processes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -178,7 +178,7 @@ def halt(paths: Paths, options: argparse.Namespace) -> int:
 
 
 def _give_to_the_service(file: Path) -> None:
-    """A file that root has made must be readable for the service, whose directory it is in."""
+    """A file created by root must be readable for the service, whose directory it is in."""
     if os.geteuid() == 0:
         owner = file.parent.stat()
         os.chown(file, owner.st_uid, owner.st_gid)

@@ -1,4 +1,4 @@
-"""Time, as something that is handed in."""
+"""Time, as an injected dependency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time and waits."""
+    """Returns the time and waits."""
 
     def now(self) -> datetime:
         """The time, with a zone."""

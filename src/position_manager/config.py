@@ -1,8 +1,8 @@
 """The configuration: readable YAML, checked as a whole, frozen.
 
 `load` reads a file or raises ConfigError with everything that is wrong in it; `reload` keeps the old configuration
-unless all of the new one is right. What the rules mean is told in `position_manager.rules.rule_set`, which of several
-rules holds in `position_manager.rules.precedence`. A file with every key is example.yml beside this module.
+unless all of the new one is right. The meaning of the rules is documented in `position_manager.rules.rule_set`, which
+of several rules holds in `position_manager.rules.precedence`. A file with every key is example.yml beside this module.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ ZoneName = Annotated[str, AfterValidator(_zone)]
 class Gateway(Section):
     """Where the gateway listens. ``client_id`` is never 0, and no other program may use it: orders belong to it.
     Without a ``port`` it is IB's own: 4001 in mode live, else 4002. ``login_file``: where the service that watches the
-    gateway tells how its login stands, so that a person who must act is named as the reason. ``restart_time``: when
-    the gateway restarts daily, in its ``restart_timezone``; nothing is sent shortly before, and nobody is paged.
+    gateway reports the state of its login, so that a required manual action is named as the reason. ``restart_time``:
+    when the gateway restarts daily, in its ``restart_timezone``; nothing is sent shortly before, and nobody is paged.
     ``cold_restart_time``: likewise the restart with a full login on Sundays, None for none."""
 
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
@@ -103,8 +103,8 @@ class Quotes(Section):
     least, each at most ``confirm_within_seconds`` after the one before. Price rules rest for ``opening_grace_seconds``
     after each opening. A decision is withdrawn before its first fill if the price stays ``recovery_percent`` of the
     level on the good side of it for ``recovery_seconds``. A quote that does not change is still valid while its data
-    farm is connected and nothing says otherwise, but no longer than ``quiet_seconds`` after its last tick; it is asked
-    for again after half of that.
+    farm is connected and no report contradicts it, but no longer than ``quiet_seconds`` after its last tick; it is
+    requested again after half of that.
     """
 
     max_age_seconds: Annotated[Number, Field(gt=0, le=300)] = Decimal(10)
@@ -236,7 +236,7 @@ class Group(RuleSet):
 
 class Escalation(Section):
     """What a close may do that is still not filled ``after_seconds``: go as far as ``max_slippage_percent`` from the
-    middle at the beginning."""
+    middle at the start."""
 
     after_seconds: Annotated[Number, Field(ge=10, le=86400)] = Decimal(600)
     max_slippage_percent: Fraction
@@ -245,12 +245,11 @@ class Escalation(Section):
 class Orders(Section):
     """How closing orders are priced: from the middle to the far side in ``steps``, ``step_seconds`` each; none while
     the spread is above both ``max_spread_percent`` of the middle and ``max_spread_ticks`` increments, none further than
-    ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the beginning. The ladder begins at a quote
-    whose spread is allowed, and again in a new session or when its slippage has been used up for
-    ``reanchor_seconds``. A position that is still held ``still_held_seconds`` after the decision is alerted about,
-    again and again; ``escalation`` then allows more. ``foreign_exits``: whether exit orders of yours or of other
-    programs that rest for a position are cancelled before it is closed. ``outside_rth``: whether they may trade outside
-    the regular hours.
+    ``max_slippage_percent`` and ``max_slippage_ticks`` from the middle at the start. The ladder starts at a quote whose
+    spread is allowed, and again in a new session or when its slippage has been used up for ``reanchor_seconds``. A
+    position that is still held ``still_held_seconds`` after the decision is alerted about, repeatedly; ``escalation``
+    then allows more. ``foreign_exits``: whether exit orders of yours or of other programs that rest for a position are
+    cancelled before it is closed. ``outside_rth``: whether they may trade outside the regular hours.
     """
 
     steps: Annotated[Whole, Field(ge=1, le=50)] = 4
@@ -318,8 +317,8 @@ def _zone_of_rules(name: str) -> str:
 
 
 class TradingHours(Section):
-    """Regular hours come from the broker with each contract; ``fallback_calendar`` (a name of exchange_calendars,
-    such as XNYS) is asked where it tells none. ``timezone`` is that of the rules: of ``at`` and of what day it is;
+    """Regular hours come from the broker with each contract; ``fallback_calendar`` (a name of exchange_calendars, such
+    as XNYS) is used where it reports none. ``timezone`` is that of the rules: of ``at`` and of what day it is;
     ``exchange``: that of each contract's own exchange. Days to expiry are always those of the exchange."""
 
     timezone: Annotated[str, AfterValidator(_zone_of_rules)] = NEW_YORK
@@ -427,7 +426,7 @@ def load(path: Path) -> Config:
                 and not (detail["type"] == "too_short" and detail["input"])
             ]
             faults += [fault_of(detail, document, Config) for detail in real]
-            # Without what is wrong, the rest is looked at again: one fault must not hide another.
+            # The rest is checked again without the faulty keys: one fault must not hide another.
             keys = [_to_remove(key, detail["type"]) for detail, key in wrong]
             pruned = _without(values, keys)
             if pruned == values:
@@ -453,8 +452,9 @@ def _related(one: Key, other: Key) -> bool:
 
 
 def reload(old: Config, path: Path) -> Config | ConfigError:
-    """The new configuration, or why the old one must stay: all or nothing. What only a new start can change (mode,
-    accounts, the gateway, the simulated broker, the calendar, who is told) is refused as a fault."""
+    """The new configuration, or why the old one must stay: all or nothing. Whatever only a new start can change (mode,
+    accounts, the gateway, the simulated broker, the calendar, the recipients of notifications) is refused as a
+    fault."""
     try:
         new = load(path)
     except ConfigError as error:
@@ -504,7 +504,7 @@ def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
 
 
 def _short_options_possible(rules: RuleSet) -> bool:
-    """Whether a unit of this level can hold a short option, as far as the level itself says what it is for."""
+    """Whether a unit of this level can hold a short option, as far as the level itself states what it applies to."""
     if isinstance(rules, Group):
         return any(leg.ratio < 0 and leg.kind not in (Kind.STOCK, Kind.FUTURE) for leg in rules.legs)
     if isinstance(rules, PositionRules):
@@ -547,7 +547,7 @@ def _simulated(config: Config) -> Iterator[tuple[Key, str]]:
 
 
 def _stop_and_target(key: Key, rules: RuleSet, side: str | None) -> Iterator[tuple[Key, str]]:
-    """Within one level, as far as it can be told without the position; the rest is told when rules are evaluated."""
+    """Within one level, as far as this is known without the position; the rest is reported when rules are evaluated."""
     stop, target = rules.stop, rules.target
     if not isinstance(stop, Stop):
         return

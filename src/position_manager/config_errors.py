@@ -62,7 +62,7 @@ class Document:
 
 
 def key_text(key: Key) -> str:
-    """A key as people write it: ``groups.condor.legs[1].strike``."""
+    """A key in readable form: ``groups.condor.legs[1].strike``."""
     text = ""
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

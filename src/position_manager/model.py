@@ -33,7 +33,7 @@ class Right(StrEnum):
 
 @dataclass(frozen=True)
 class Hours:
-    """One stretch of regular trading, begin included, end excluded."""
+    """One stretch of regular trading, start included, end excluded."""
 
     begin: datetime
     end: datetime
@@ -44,7 +44,7 @@ class Instrument:
     """A contract as the broker knows it; ``con_id`` names it for ever.
 
     ``increments``: pairs of a price and the tick that holds from it on, ascending, the first price 0.
-    ``liquid_hours``: the regular sessions that the broker has told, ascending; empty if it has told none.
+    ``liquid_hours``: the regular sessions that the broker has reported, ascending; empty if it has reported none.
     ``trading_hours``: all sessions in which an order may trade, at night too; likewise.
     ``magnifier``: how many units of the broker's quotes are one unit of ``currency`` (100 for pence and cents), 0 if it
     is not known. Only the broker adapter uses it: every price here, strikes and increments too, is in ``currency``.
@@ -77,7 +77,7 @@ class Instrument:
 
     @cached_property
     def label(self) -> str:
-        """The instrument in a few words, as people say it."""
+        """The readable name of the instrument, in a few words."""
         if self.is_option and self.expiry is not None and self.right is not None:
             return f"{self.symbol} {self.expiry:%Y-%m-%d} {self.strike.normalize():f}{self.right.value}"
         return self.local_symbol or self.symbol
@@ -119,10 +119,10 @@ class QuoteProblem(StrEnum):
 
 @dataclass(frozen=True)
 class Quote:
-    """The market of one instrument as last heard.
+    """The market of one instrument as last received.
 
-    ``live`` is False for delayed and frozen data. ``delta`` and ``underlying`` are known for options, from the
-    broker's model; ``underlying`` is the price of what the option is written on.
+    ``live`` is False for delayed and frozen data. ``delta`` and ``underlying`` are known for options, from the broker's
+    model; ``underlying`` is the price of the option's underlying.
     """
 
     time: datetime
@@ -142,14 +142,15 @@ class Quote:
         return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
 
     def standing_at(self, time: datetime) -> Quote:
-        """The same quote, heard of again. It is done at each look; `dataclasses.replace` takes three times as long."""
+        """The same quote, received again. It runs at each evaluation; `dataclasses.replace` takes three times as
+        long."""
         return Quote(
             time, self.bid, self.ask, self.last, self.bid_size, self.ask_size, self.live, self.halted, self.delta,
             self.underlying,
         )  # fmt: skip
 
     def shows_the_same_as(self, other: Quote) -> bool:
-        """Whether all that rules look at is the same, but for the time."""
+        """Whether everything that rules evaluate is the same, apart from the time."""
         return (
             self.bid == other.bid
             and self.ask == other.ask

@@ -28,7 +28,7 @@ class Paths:
         return cls(CONFIG_ROOT / f"{name}.yml", STATE_ROOT / name, RUNTIME_ROOT / name)
 
     def journal(self, mode: str) -> Path:
-        """The journal of a mode: what was done in one says nothing about another."""
+        """The journal of a mode: what was done in one gives no information about another."""
         return self.state / f"journal-{mode}.db"
 
     @property

@@ -1,7 +1,7 @@
-"""The error that answers a person's wish."""
+"""The error that rejects a person's request."""
 
 from __future__ import annotations
 
 
 class RefusedError(Exception):
-    """What a person asked for is not done; the text says why, and what to do."""
+    """A person's request is refused; the text states why, and what to do."""

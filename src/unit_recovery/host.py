@@ -1,4 +1,4 @@
-"""What is on this host, and what its systemd says: all that `causes` is decided from."""
+"""The state of this host and of its systemd: the only input of `causes`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ANSWER_SECONDS = 30
 
 
 class SystemdError(Exception):
-    """systemd does not answer; the message says why."""
+    """systemd does not answer; the message states why."""
 
 
 def show(unit: str) -> LastStart:
@@ -30,7 +30,7 @@ def unit_text(unit: str) -> str:
 
 def start(unit: str) -> bool:
     """Start it and wait until it is ready, or until the start fails; whether it is ready."""
-    # What failed too often within a minute is refused until its count is reset.
+    # A start that failed too often within a minute is rejected until its count is reset.
     subprocess.run([SYSTEMCTL, "reset-failed", "--", unit], check=False)  # noqa: S603 - a fixed program
     return subprocess.run([SYSTEMCTL, "start", "--", unit], check=False).returncode == 0  # noqa: S603
 

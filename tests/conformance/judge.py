@@ -79,7 +79,7 @@ class Judge:
         return self.seen(line.at)
 
     def silence(self, seconds: float) -> Seen:
-        """Let time pass without a line."""
+        """Advance the time without a line."""
         until = self._last + seconds
         self._pass_time(until)
         return self.seen(until)

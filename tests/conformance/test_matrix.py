@@ -49,7 +49,7 @@ def judge_of(controller: str, flow: Flow, refusals: Mapping[str, int] | None = N
 
 
 def check(controller: str, flow: Flow, row: Row, lines: tuple[Line, ...], exit_code: int | None) -> None:
-    """The row holds, and as many runs in a row as it says lead to a stop."""
+    """Check that the row holds, and that the number of runs in a row that it sets leads to a stop."""
     what, cause = row.outcome
     outcome = conclude(flow, row, lines, exit_code, judge_of(controller, flow))
     assert (outcome.what, outcome.cause) == (what, cause)

@@ -1,4 +1,4 @@
-"""The generated parts of the documentation are what the code says now."""
+"""The generated parts of the documentation match the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the modules' documentation says is what they take, what they return, and what `ansible-doc` shows."""
+"""The modules' documentation matches what they take, what they return, and what `ansible-doc` shows."""
 
 from __future__ import annotations
 

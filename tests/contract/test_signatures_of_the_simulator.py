@@ -1,7 +1,7 @@
 """Every signature of the gateway's log is produced by the simulator, and each failure is recognised from its log.
 
 So a word that only one of the two knows is found: the simulator's, which nobody would recognise, or the file's, which
-nothing would ever say.
+no gateway would ever log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small real container that says what a gateway says, and `gateway-watch run` as a process under a fake systemd."""
+"""A small real container that logs what a gateway logs, and `gateway-watch run` as a process under a fake systemd."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ class Gateway:
             os.utime(file, (long_ago, long_ago))
 
     def create(self, program: str, *options: str) -> str:
-        """Make the container, as an earlier run left it; its id."""
+        """Create the container, as an earlier run left it; return its id."""
         for old in self.containers:
             docker("rm", "--force", old)
         health = ["--health-cmd", "test -e /tmp/listening", "--health-interval", "1s"]
@@ -289,7 +289,7 @@ class Gateway:
         return document
 
     def change_password(self) -> None:
-        """Write a new one, as a deploy does; newer than whatever there is."""
+        """Write a new password, as a deploy does; its file is newer than all others."""
         self.password.write_text("corrected")
         now = time.time()
         os.utime(self.password, (now, now))
@@ -311,7 +311,7 @@ NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
 
 
 def notify(gateway: Gateway, server: Webhook, more: str = "") -> None:
-    """Give the gateway the address of a real server, as a deploy does."""
+    """Configure the gateway's notifications for a real server, as a deploy does."""
     file = gateway.secrets / "notify_urls"
     file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n{more}")
     file.chmod(0o600)

@@ -128,12 +128,12 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
     code, output = account.provision("--check")
     assert code == 0, output
     assert "ib-gateway-prod-gateway would be created in us-east-1 as t3.medium" in output
-    # What is rehearsed is made by a dry run.
+    # A dry run makes these calls to rehearse them.
     rehearsed = {"ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateSecurityGroup"}
     assert {call for call in account.endpoint.ask()["calls"] if not READING.match(call)} <= rehearsed
     assert account.inventory() == nothing
 
-    # Each run dies as it has made one of the things that take more than one call, and what comes before it.
+    # Each run dies as it has created one of the things that take more than one call, and what comes before it.
     for action in BROKEN_AFTER:
         account.endpoint.tell(fault={"action": action, "after": True, "lasting": True, "code": "UnauthorizedOperation"})
         code, output = account.provision()
@@ -215,7 +215,7 @@ def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:
     code, output = account.provision(without=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
     assert code != 0
     assert "Unable to locate credentials Nothing has been changed. Check the credentials" in output
-    # Whether a role may be made is not told beforehand: so it is made first.
+    # IAM does not report in advance whether a role may be created: so it is created first.
     account.endpoint.tell(fault={"action": "iam:CreateRole", "code": "AccessDenied"})
     code, output = account.provision()
     assert code != 0

@@ -1,4 +1,4 @@
-"""Secrets by lookup from AWS, as docs/security.md says: each variable by itself, and a refusal comes early."""
+"""Secrets by lookup from AWS, as docs/security.md describes: each variable alone, and a rejection comes early."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ class Process:
         self.running = asyncio.create_task(self.engine.run(self.stop))
 
     async def until(self, word: str, seconds: float = 40) -> None:
-        """Until people were told something."""
+        """Wait until a message of this kind was sent."""
         async with asyncio.timeout(seconds):
             while not any(message.kind == word for message in self.told):
                 assert not self.running.done(), self.running

@@ -228,7 +228,7 @@ def test_a_failed_login_has_its_cause(start: Start, call: Call, script: str, cau
     assert answer["cause"] == cause
     assert f"[{cause}]" in answer["msg"]
     assert answer["remedy"]
-    # What the gateway mends by itself is waited for; the rest is not.
+    # Faults that the gateway fixes by itself are waited for; the rest are not.
     assert (answer["waited"] >= 4) is (cause in {"server_down", "timeout"})
 
 

@@ -134,7 +134,7 @@ async def test_a_drill_that_is_interrupted_tells_what_it_holds(tmp_path: Path) -
 
 
 class NextMonth(SystemClock):
-    """A time for which no hours are told yet."""
+    """A time for which no hours are reported yet."""
 
     def now(self) -> datetime:
         return super().now() + timedelta(days=31)

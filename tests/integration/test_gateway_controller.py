@@ -30,7 +30,7 @@ Build = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[Build]:
-    """Build an image: `script` is its start script, the rest are instructions of a Dockerfile."""
+    """Create an image: `script` is its start script, the rest are instructions of a Dockerfile."""
     tags: list[str] = []
 
     def build(*instructions: str, script: str = "#!/bin/sh\n") -> str:

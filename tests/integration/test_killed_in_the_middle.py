@@ -68,7 +68,7 @@ class Manager:
                 assert line, "the manager ended"
 
     async def kill(self) -> str:
-        """End it at once; what it said that was not read yet."""
+        """Kill it at once; return the output that was not read yet."""
         if self.process is None:
             return ""
         if self.process.returncode is None:
@@ -123,7 +123,7 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
 
 
 async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: Path) -> None:
-    # The person is the master client, who hears of the manager's orders.
+    # The person is the master client, which receives the events of the manager's orders.
     async with desk(tmp_path, "--cancel-seconds", "2", "--master-client-id", "7") as (gateway, by_hand, manager):
         option = await an_option(by_hand)
         await manager.start()

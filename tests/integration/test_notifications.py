@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """All that is logged, at the level that tells most; no test may find the secret in it."""
+    """Collect the whole log at the most verbose level; no test may find the secret in it."""
     with caplog.at_level(logging.DEBUG):
         yield caplog
     assert not [record for record in caplog.get_records("call") if SECRET in record.getMessage()]

@@ -51,7 +51,7 @@ def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 class Systemd:
-    """Receives what a service tells systemd."""
+    """Receives a service's notifications to systemd."""
 
     def __init__(self, path: Path) -> None:
         self.heard: list[str] = []

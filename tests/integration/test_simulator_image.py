@@ -18,7 +18,7 @@ START_SCRIPT_LINES = {
     "X_SCRIPTS": ".> API_PORT set to: 4002",
     "IBC_SCRIPTS": "Login has completed",
 }
-"""What the log says after each kind of script has run."""
+"""What the log shows after each kind of script has run."""
 
 
 FIND_CONTROLLER = r"""

@@ -136,7 +136,7 @@ def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make:
         assert (status, gateway.run(refused)[0]) == (1, 78)
         assert [post.json["type"] for post in server.taken] == ["warning", "failure"]
         assert "2 times in a row; no further login is tried" in server.taken[1].json["title"]
-        # A start by hand is the same trouble, and not told again.
+        # A manual start has the same fault, and does not notify again.
         assert gateway.run(NORMAL)[0] == 78
         gateway.change_password()
         gateway.create(NORMAL)
@@ -358,7 +358,7 @@ def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> N
     lines = iter(process.stdout or ())
     # What a restart of the engine does to its clients: the attached one and the stream of events end. Then once more.
     for number, client in enumerate((b"start", b"logs")):
-        # A look at the container, or the stream that starts again, may be under way.
+        # A check of the container, or the stream that starts again, may be under way.
         until = time.monotonic() + 30
         while set(found := clients(process)) != {client, b"events"}:
             assert time.monotonic() < until, found

@@ -1,6 +1,6 @@
-"""What the supervisor does about links, refusals, kept sessions and dialogs: real engine, real container.
+"""How the supervisor handles links, refusals, kept sessions and dialogs: real engine, real container.
 
-Each test is a story that users reported, told by the lines that the real login controller prints.
+Each test is a story that users reported, replayed with the lines that the real login controller prints.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from host_service import gateway_login
 
 
 def notify(gateway: Gateway, server: Webhook) -> None:
-    """Give the gateway the address of a real server, as a deploy does."""
+    """Configure the gateway's notifications for a real server, as a deploy does."""
     file = gateway.secrets / "notify_urls"
     file.write_text(f"json://watch:{SECRET}@127.0.0.1:{server.port}/\n")
     file.chmod(0o600)
@@ -124,7 +124,7 @@ def test_spent_approvals_end_the_login_and_a_person_starts_the_next(make: MakeGa
 
 
 def held(gateway: Gateway) -> None:
-    """Let one request be missed, and stop the unit while it waits for a person."""
+    """Leave one request unanswered, and stop the unit while it waits for a person."""
     gateway.create(script(says(START, *LOGIN), ASK_AGAIN, STAY))
     process = gateway.start()
     gateway.systemd.wait_status("login_held_approval")

@@ -118,7 +118,7 @@ async def resting(ib: IB, contract: Any, side: str, quantity: int, limit: float)
 
 @dataclass
 class Ears:
-    """All that a broker told, in order, and a way to wait for more."""
+    """All events of a broker, in order, and a way to wait for more."""
 
     heard: list[BrokerEvent] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -128,7 +128,7 @@ class Ears:
         self._news.set()
 
     async def until(self, found: Callable[[BrokerEvent], bool]) -> BrokerEvent:
-        """The first event that fits, of those that were told and of those to come."""
+        """Return the first event that fits, of those received and those to come."""
         async with asyncio.timeout(DEADLINE):
             seen = 0
             while True:

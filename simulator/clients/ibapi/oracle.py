@@ -1,4 +1,4 @@
-"""What IB's own Python client makes of frames, and which frames it makes of calls: one JSON line in, one out.
+"""How IB's own Python client decodes frames and encodes calls: one JSON line in, one out.
 
     {"decode": [[SERVER_VERSION, PAYLOAD_IN_HEX], …]}       the callbacks of its decoder, in order
     {"encode": [[METHOD, [ARGUMENT, …]], …], "version": N}  the payloads that its client sends, in hex

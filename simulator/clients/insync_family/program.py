@@ -43,7 +43,7 @@ class Day:
         self.ib.connect("127.0.0.1", self.port, clientId=client_id, timeout=10)
 
     def until(self, reached: Callable[[], Any], what: str) -> None:
-        """Let the client hear of things until a condition holds."""
+        """Let the client process messages until a condition holds."""
         deadline = time.monotonic() + DEADLINE
         while not reached():
             if time.monotonic() > deadline:
@@ -57,7 +57,7 @@ class Day:
         self.control.price("AAPL", bid, ask)
 
     def order(self, order: Any, *statuses: str, contract: Any = None) -> Any:
-        """Place an order and wait until it stands as it must."""
+        """Place an order and wait until it reaches the expected status."""
         trade = self.ib.placeOrder(contract or self.stock, order)
         self.trades.append(trade)
         self.until(lambda: trade.orderStatus.status in statuses, f"{order.orderType} {statuses}")

@@ -1,4 +1,4 @@
-"""Commands of the control interface about what happens at the broker: trades by hand, splits, hours, market data that
+"""Commands of the control interface for events at the broker: manual trades, splits, hours, market data that
 stop, and cancels that never arrive.
 
 Each takes the gateway and the command's arguments and returns what was done; a MarketError has the reason why not.
@@ -95,7 +95,7 @@ def _next_stretch(stretches: list[str], moment: str) -> str:
 
 
 async def feed(gateway: Gateway, arguments: Sequence[str]) -> str:
-    """Let market data stop, or come again."""
+    """Stop or resume market data."""
     name, word, *more = arguments
     server = gateway.api
     con_id = 0 if name == ALL else server.brokerage.market.named(name).contract.con_id
@@ -113,7 +113,7 @@ async def feed(gateway: Gateway, arguments: Sequence[str]) -> str:
 
 
 async def pending_cancel(gateway: Gateway, arguments: Sequence[str]) -> str:
-    """Let cancels stay on their way for ever, or take effect."""
+    """Leave cancels pending for ever, or let them take effect."""
     word = arguments[0]
     if word not in ("on", "off"):
         raise MarketError(f"{word!r} is neither on nor off")

@@ -1,7 +1,7 @@
 """The clocks the simulator reads and sleeps by, injected so that tests can drive them.
 
 The login goes by the machine's clock. Everything behind the API goes by one :class:`ServerClock`, which may start
-anywhere, run faster, or stand still until it is advanced.
+anywhere, run faster, or pause until it is advanced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 MAX_TIMER_SECONDS = 60.0
-"""Machine seconds after which a timer looks at the clock again, so that a suspended machine costs no more."""
+"""Machine seconds after which a timer checks the clock again, so that a suspended machine costs no more."""
 
 
 class Clock(Protocol):
@@ -46,7 +46,7 @@ class SystemClock:
 
 
 class HeldClockError(Exception):
-    """What was asked of the clock only works on one that is held."""
+    """The requested operation needs a clock that is held."""
 
 
 @dataclass(order=True)
@@ -60,7 +60,7 @@ class Alarm:
     timer: asyncio.TimerHandle | asyncio.Handle | None = field(default=None, compare=False)
 
     def cancel(self) -> None:
-        """Give the alarm up; does nothing once it has gone off."""
+        """Cancel the alarm; does nothing once it has gone off."""
         self.cancelled = True
         if self.timer is not None:
             self.timer.cancel()
@@ -69,8 +69,8 @@ class Alarm:
 class ServerClock:
     """The time of the simulated servers, shown in one zone.
 
-    ``start`` (aware) is the moment it shows when it is made; None: the present. ``speed`` is how many of its
-    seconds pass in one of the machine's. ``held``: it stands still until :meth:`advance`, and then goes from alarm
+    ``start`` (aware) is the moment it shows when it is created; None: the present. ``speed`` is how many of its
+    seconds pass in one of the machine's. ``held``: it is paused until :meth:`advance`, and then goes from alarm
     to alarm in the order of their moments.
     """
 
@@ -152,7 +152,7 @@ class ServerClock:
 
 
 def gateway_time(moment: datetime) -> str:
-    """Write a moment as the gateway does: ``YYYYMMDD HH:MM:SS <zone>``.
+    """Format a moment as the gateway does: ``YYYYMMDD HH:MM:SS <zone>``.
 
     The zone is its IANA name where the time zone has one (``America/New_York``), so that a client
     can read it back; an unnamed zone is converted to UTC first.

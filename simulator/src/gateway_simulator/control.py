@@ -38,14 +38,14 @@ Action = Callable[[Gateway, Sequence[str]], Awaitable[Result]]
 
 
 class ControlError(Exception):
-    """A request that cannot be carried out; the text is for the one who asked."""
+    """A request that cannot be handled; the text is for the requester."""
 
 
 @dataclass(frozen=True)
 class Command:
     """A command: what it does in one line, the names of its arguments, and the action.
 
-    ``[NAME]`` may be left out, ``[--name]`` is a word to be given or not, ``NAME...`` stands for one or more.
+    ``[NAME]`` is optional, ``[--name]`` is a flag, ``NAME...`` represents one or more.
     """
 
     help: str
@@ -53,7 +53,7 @@ class Command:
     action: Action
 
     def takes(self, count: int) -> bool:
-        """Tell whether a number of arguments is possible."""
+        """Return whether a number of arguments is possible."""
         least = sum(not name.startswith("[") for name in self.arguments)
         return least <= count and (count <= len(self.arguments) or any(name.endswith("...") for name in self.arguments))
 
@@ -368,7 +368,7 @@ def describe(gateway: Gateway) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Answers control requests for the gateways of this process."""
+    """Handles control requests for the gateways of this process."""
 
     def __init__(self, gateways: Sequence[Gateway]) -> None:
         self._gateways = gateways

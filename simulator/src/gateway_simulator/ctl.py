@@ -18,7 +18,7 @@ TIMEOUT = 120.0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Build the command line: one subcommand for each control command."""
+    """Create the command line: one subcommand for each control command."""
     top = argparse.ArgumentParser(prog="gateway-simulatorctl", description="Controls a running gateway simulator.")
     top.add_argument("--port", type=int, help="control port (default: GATEWAY_SIMULATOR_CONTROL_PORT or 4010)")
     top.add_argument("--mode", choices=("live", "paper"), help="only this gateway (default: all that run)")

@@ -29,7 +29,7 @@ from gateway_simulator.settings import (
 
 BAD_USAGE = 2
 ALONE = {"TWS_USERID": "demo", "TWS_PASSWORD": "demo", "READ_ONLY_API": "no", f"{PREFIX}START_SECONDS": "0"}
-"""What the variables say where they are not set, on a laptop: any user, ready at once, and orders are taken."""
+"""The variables' defaults on a laptop: any user, ready at once, and orders are accepted."""
 SCENARIO_OPTIONS = {
     "seed": "seed of the market",
     "accounts": "accounts, separated by commas",
@@ -63,7 +63,7 @@ def say(line: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
+    """Create the command line."""
     top = argparse.ArgumentParser(
         prog="gateway-simulator",
         description="Simulates an IB Gateway under IBC. Scenarios: GATEWAY_SIMULATOR_ variables, see README.md.",

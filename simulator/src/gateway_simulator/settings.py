@@ -1,4 +1,4 @@
-"""What the simulator is told: the image's own variables and the GATEWAY_SIMULATOR_ ones.
+"""The simulator's settings: the image's own variables and the GATEWAY_SIMULATOR_ ones.
 
 The image's variables are those of ghcr.io/gnzsnz/ib-gateway. The scenario is read from variables with
 the prefix ``GATEWAY_SIMULATOR_`` and can be changed while the simulator runs, one key at a time.
@@ -32,11 +32,11 @@ class SettingsError(Exception):
 
 
 class Credentials(Enum):
-    """What the simulated login server says to a user name and a password."""
+    """How the simulated login server answers a user name and a password."""
 
     GOOD = "good"
     WRONG = "wrong"
-    """The dialog "Unrecognized Username or Password", which IBC does not know: the login hangs."""
+    """The dialog "Unrecognized Username or Password", which IBC does not recognize: the login hangs."""
     BAD_A = "bad_a"
     """The same as WRONG."""
     BAD_B = "bad_b"
@@ -44,11 +44,11 @@ class Credentials(Enum):
     LOCKED = "locked"
     """The dialog "Login Error" with a text that names a lock."""
     RATE_LIMITED = "rate_limited"
-    """The first attempt of a start is refused for a while; an attempt after that wait succeeds."""
+    """The first attempt of a start is rejected for a while; an attempt after that wait succeeds."""
 
 
 class Refusal(Enum):
-    """A refused login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
+    """A rejected login that does not concern the credentials; REFUSAL_TEXT is what IBKR writes."""
 
     NONE = "none"
     LOGIN_FAILED = "login_failed"
@@ -60,7 +60,7 @@ class Refusal(Enum):
     CONNECTION_FAILED_HTML = "connection_failed_html"
     """The same as HTML in a dialog titled Gateway, which IBC does not recognize: the login hangs."""
     UPGRADE = "upgrade"
-    """A dialog "… needs to be upgraded", which IBC does not know: the login hangs."""
+    """A dialog "… needs to be upgraded", which IBC does not recognize: the login hangs."""
 
 
 class TokenRefused(Enum):
@@ -162,7 +162,7 @@ class LoginWindow(Enum):
 
 
 class TwoFaKind(Enum):
-    """How the second factor is answered."""
+    """How the second factor is handled."""
 
     NONE = "none"
     APPROVE_AFTER = "approve_after"
@@ -187,7 +187,7 @@ class UnknownSymbols(Enum):
 
 
 class AccountCurrency(Enum):
-    """In which currency the accounts are kept; nothing else can be held in them."""
+    """The currency of the accounts; nothing else can be held in them."""
 
     USD = "USD"
     GBP = "GBP"
@@ -320,7 +320,7 @@ class GatewaySettings:
     RELOGIN_AFTER_TWOFA_TIMEOUT. ``twofa_restart`` TWOFA_TIMEOUT_ACTION is restart. ``settings_path``
     where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process. ``settings_last``
     False: it goes when the program ends, so keeping the trading's state in it would be work for nothing.
-    ``master_client_id`` the client that hears of every client's orders, TWS_MASTER_CLIENT_ID.
+    ``master_client_id`` the client that receives the events of every client's orders, TWS_MASTER_CLIENT_ID.
     """
 
     mode: str = "paper"
@@ -418,7 +418,7 @@ def settings_path(environ: Mapping[str, str], mode: str, *, dual: bool) -> Path 
 
 
 def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -> GatewaySettings:
-    """Read what the image's variables say of one gateway.
+    """Read the settings of one gateway from the image's variables.
 
     With ``dual`` (TRADING_MODE=both) the paper gateway takes its credentials from the _PAPER variables.
     """

@@ -50,7 +50,7 @@ async def _inspect(host: str, port: int, seconds: float, *, tls: bool) -> Server
         async with asyncio.timeout(seconds):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, TimeoutError, UnicodeError):
-        # UnicodeError: a name that no query can be made of.
+        # UnicodeError: a name from which no query can be created.
         return Server(host, port)
     addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
     try:

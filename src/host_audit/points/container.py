@@ -73,7 +73,7 @@ def check(host: Host) -> Iterator[Point]:
 
 
 def _sockets(host: Host) -> Iterator[str]:
-    """Addresses beside the local socket that the engine's own processes are told to listen at."""
+    """Addresses beside the local socket that the engine's own processes are configured to listen on."""
     for process in host.matching("/proc", "[0-9]*"):
         try:
             arguments = host.read(process / "cmdline").split("\0")

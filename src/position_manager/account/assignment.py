@@ -30,10 +30,10 @@ class DividendDay(Section):
 
 
 class AssignmentWarnings(Section):
-    """Warnings about early assignment of short options. ``time_value_below``: per unit. ``ex_dividend_days``: so many
-    calendar days before an ex-dividend date warnings about short calls begin. ``dividends``: by underlying, what you
-    know; these go before what the broker reports. ``european``: underlyings whose options cannot be exercised early.
-    ``ask_broker``: ask for the next dividend of underlyings that are not listed."""
+    """Warnings about early assignment of short options. ``time_value_below``: per unit. ``ex_dividend_days``: how many
+    calendar days before an ex-dividend date warnings about short calls start. ``dividends``: by underlying, what you
+    know; these take precedence over what the broker reports. ``european``: underlyings whose options cannot be
+    exercised early. ``ask_broker``: ask for the next dividend of underlyings that are not listed."""
 
     time_value_below: Annotated[Number, Field(ge=0)] = Decimal("0.05")
     ex_dividend_days: Annotated[Whole, Field(ge=0, le=60)] = 3
@@ -53,7 +53,7 @@ class AssignmentWarnings(Section):
 
 @dataclass(frozen=True)
 class Dividend:
-    """The next dividend of an underlying; ``source``: who reports it, as people are told."""
+    """The next dividend of an underlying; ``source``: who reports it, as shown in notifications."""
 
     ex_date: date
     amount: Decimal | None

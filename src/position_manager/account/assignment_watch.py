@@ -63,7 +63,7 @@ class AssignmentWatch:
         return self._desk.config.assignment_warnings
 
     def exposures(self) -> tuple[Exposure, ...]:
-        """How each short option stands, for `status`."""
+        """The state of each short option, for `status`."""
         settings = self._settings
         if settings is None:
             return ()
@@ -117,7 +117,7 @@ class AssignmentWatch:
         return now.astimezone(self._desk.config.hours.zone).date()
 
     def _notify(self, position: Position, warning: RiskSeen, now: datetime) -> None:
-        """Once a day for each risk of a position, and only while somebody could act on it."""
+        """Once a day for each risk of a position, and only while it can be acted on."""
         desk = self._desk
         hours = open_hours(desk.calendar, position.instrument, now, outside_rth=desk.config.orders.outside_rth)
         if session_at(hours, now) is None:

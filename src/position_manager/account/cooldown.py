@@ -1,8 +1,8 @@
 """The time after a stop: what is opened again on the same underlying is alerted about, or closed.
 
-The manager opens nothing, so it cannot keep anybody from trading. It recognises an opening by its episode: every
-position that was not held when the stop was filled, as soon as a full sync has counted it. What was assigned is not
-opened by anybody, and what may cover a short position is never closed.
+The manager opens nothing, so it cannot prevent trading. It recognises an opening by its episode: every position that
+was not held when the stop was filled, as soon as a full sync has counted it. An assignment is not an opening, and what
+may cover a short position is never closed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _COOLING = TypeAdapter(Cooling)
 
 
 class Cooldowns:
-    """All that are under way. They are in the journal."""
+    """All active ones. They are in the journal."""
 
     def __init__(self, desk: Desk, closer: Closer) -> None:
         self._desk = desk

@@ -1,4 +1,4 @@
-"""Whether an account's value stands still although what it holds does not. Pure."""
+"""Whether an account's value does not change although the value of its positions does. Pure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def since_change(before: LastChange | None, values: AccountValues, marks: Decima
 
 
 def frozen(last: LastChange, values: AccountValues, marks: Decimal) -> str | None:
-    """Why the value is not believed; None if it is."""
+    """Why the value is not trusted; None if it is."""
     if last.moved_since is None or values.time - last.moved_since < AFTER:
         return None
     minutes = (values.time - last.moved_since).total_seconds() / 60

@@ -15,7 +15,7 @@ ZERO = Decimal(0)
 
 
 def obligation(unit: Unit) -> Decimal:
-    """What the short legs of a unit could come to: strike or price, times quantity, times multiplier."""
+    """The maximum obligation of the short legs of a unit: strike or price, times quantity, times multiplier."""
     return sum(
         (
             abs(leg.position.quantity)

@@ -113,9 +113,9 @@ class CooldownAction(StrEnum):
 
 
 class Cooldown(Section):
-    """For so many ``minutes`` after an order of a stop was filled, what is opened on the same underlying in the same
-    account is dealt with by ``action``. Stops are stop, trailing, breakeven, delta, the disaster stop and stops of the
-    account; not targets, time rules and closes by hand."""
+    """For ``minutes`` after an order of a stop was filled, ``action`` handles what is opened on the same underlying in
+    the same account. Stops are stop, trailing, breakeven, delta, the disaster stop and stops of the account; not
+    targets, time rules and manual closes."""
 
     minutes: Annotated[Number, Field(gt=0, le=10080)]
     action: CooldownAction = CooldownAction.NOTIFY

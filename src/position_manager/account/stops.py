@@ -4,8 +4,8 @@
   likewise. One odd answer is neither a start, nor a best, nor a reason to fire.
 - A rule that has fired does not fire again in the same episode: `daily_loss` until the next day, `drawdown` until a new
   best, `margin_cushion` until the cushion is a fifth above its bound again; each until a person rearms it.
-- A change of the value that the cash explains, with the positions unchanged and no future held, looks like a transfer.
-  When only the transfer decides whether a loss rule holds, the rule decides nothing and reports that.
+- A change of the value that the cash explains, with the positions unchanged and no future held, counts as a probable
+  transfer. When only the transfer decides whether a loss rule holds, the rule decides nothing and reports that.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ TRANSFER_PART = Decimal("0.005")
 TRANSFER_ERROR = Decimal("0.1")
 """So far cash and value may differ in a transfer."""
 RECOVERED = Decimal("1.2")
-"""So many times the bound, and a margin cushion has recovered."""
+"""A margin cushion has recovered at this multiple of the bound."""
 CLOCK_SKEW = timedelta(seconds=2)
 
 
 class Verdict(StrEnum):
-    """How a rule of an account stands."""
+    """The state of an account's rule."""
 
     GUARDED = "guarded"
     PENDING = "pending"
@@ -43,7 +43,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class RuleState:
-    """How one rule stands, with the numbers."""
+    """The state of one rule, with the numbers."""
 
     rule: str
     verdict: Verdict
@@ -74,7 +74,7 @@ class Sighting:
 class AccountMemory:
     """What must outlast a restart, for one account. ``held``: the positions at the last answer, as a text.
 
-    ``day_transfer``, ``best_transfer``: what looked like transfers since the day's start and the best value.
+    ``day_transfer``, ``best_transfer``: probable transfers since the day's start and the best value.
     ``targets``: the contracts that a fired rule still has to close, each with the episode that it was in.
     ``unarmed``: rules that a person rearmed while they held; they fire again once they have not held.
     """
@@ -240,7 +240,7 @@ def _counted(
 
 
 def _transfer(memory: AccountMemory, values: AccountValues, at: Circumstances) -> Decimal:
-    """What looks like money paid in (or out, negative) since the last answer; 0 if nothing does."""
+    """The amount probably paid in (or out, negative) since the last answer; 0 if there is none."""
     if memory.last is None or memory.last_cash is None or values.cash is None:
         return ZERO
     if at.futures or memory.held != at.held:
@@ -253,7 +253,7 @@ def _transfer(memory: AccountMemory, values: AccountValues, at: Circumstances) -
 
 @dataclass(frozen=True)
 class _Seen:
-    """Whether a rule holds, with the numbers; ``blind``: why nobody can tell."""
+    """Whether a rule holds, with the numbers; ``blind``: why this is unknown."""
 
     holds: bool
     text: str

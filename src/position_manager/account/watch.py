@@ -42,15 +42,15 @@ from position_manager.sessions.hours import open_hours, session_at
 _log = logging.getLogger(__name__)
 
 ALERT_AFTER = timedelta(seconds=60)
-"""So long a rule may be unprotected before people are notified."""
+"""How long a rule may be unprotected before people are notified."""
 RULE = "account "
-"""What the rule of a decision to close begins with if a stop of the account has taken it."""
+"""Prefix of the rule of a decision to close that a stop of the account has taken."""
 _STORED = "account stops"
 
 
 @dataclass(frozen=True)
 class AccountPicture:
-    """How the rules of one account stand, for `status`. ``values``: the last usable answer."""
+    """The state of the rules of one account, for `status`. ``values``: the last usable answer."""
 
     account: str
     values: AccountValues | None
@@ -108,7 +108,7 @@ class AccountWatch:
         )
 
     def pictures(self) -> tuple[AccountPicture, ...]:
-        """How each account stands."""
+        """The state of each account."""
         rules, now = self._rules, self._desk.clock.now()
         if rules is None:
             return ()
@@ -250,7 +250,7 @@ class AccountWatch:
         return session is not None and now - session.begin >= grace
 
     def _carry_out(self, account: str, outcome: Outcome, values: AccountValues) -> None:
-        """Write down what an answer means, then notify. What cannot be written down has not happened."""
+        """Record the result of an answer, then notify. Nothing takes effect before it is recorded."""
         desk, memory = self._desk, outcome.memory
         before = self._memory(account)
         if any(fired.action is Action.CLOSE for fired in outcome.fired):
@@ -267,7 +267,7 @@ class AccountWatch:
                 desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})
             self._store(account, memory)
         else:
-            # An order under way must not wait for the disk; the next answer is written down.
+            # An order in progress must not wait for the disk; the next answer is recorded.
             self._memories[account] = memory
         for fired in outcome.fired:
             desk.say(self._author.account_fired(account, fired, shadow=not desk.config.mode.sends))
@@ -282,7 +282,7 @@ class AccountWatch:
         return {key[1]: guard.episodes.get(key, "") for key in guard.positions if key[0] == account}
 
     def step(self, now: datetime) -> None:
-        """Decide to close what a fired rule still has to close, as far as its turn has come."""
+        """Decide to close what a fired rule still has to close, in its order of priority."""
         desk = self._desk
         self._waiting.clear()
         if not desk.ready or desk.fault is not None or desk.halted:

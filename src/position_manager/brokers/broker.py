@@ -1,7 +1,7 @@
-"""The broker as the position manager needs it: one port, whatever stands behind it.
+"""The broker as the position manager needs it: one port with several implementations.
 
-`IbBroker` (a gateway, over ib_insync) and `SimBroker` (a market of its own, no gateway) both keep this contract. What
-the broker says comes as events through `listen`, in the order in which it was said; what is asked for is answered by
+`IbBroker` (a gateway, over ib_insync) and `SimBroker` (a market of its own, no gateway) both fulfil this contract. The
+broker's reports arrive as events through `listen`, in the order in which they were sent; requests are answered by
 coroutines. Nothing here decides anything.
 """
 
@@ -31,7 +31,7 @@ class Session:
 
 @dataclass(frozen=True)
 class QuoteHeard:
-    """A new quote of a watched instrument. ``quote.time`` is when it was heard."""
+    """A new quote of a watched instrument. ``quote.time`` is when it was received."""
 
     con_id: int
     quote: Quote
@@ -65,7 +65,7 @@ class OrderHeard:
 
 @dataclass(frozen=True)
 class ExecutionHeard:
-    """An execution, of any client that this one hears of. ``order_id`` is 0 unless the order is this client's."""
+    """An execution, of any client that is reported to this one. ``order_id`` is 0 unless the order is this client's."""
 
     execution: Execution
     order_id: int
@@ -94,7 +94,7 @@ class CodeSaid:
 
 @dataclass(frozen=True)
 class DetailsHeard:
-    """The broker told more of contracts that are held: the next answer of `positions` has it."""
+    """The broker reported more details of contracts that are held: the next answer of `positions` contains them."""
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class LeftOutHeard:
-    """All holdings that `positions` leaves out, told just before its answer."""
+    """All holdings that `positions` leaves out, reported just before its answer."""
 
     held: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True)
 class Disconnected:
-    """The session is over; nothing more will be heard of it."""
+    """The session is over; it delivers no further events."""
 
     why: str
 
@@ -139,8 +139,8 @@ BrokerEvent = (
 
 @dataclass(frozen=True)
 class Reread:
-    """A position and what live orders of ANY client there are, as the broker tells them at ``time``, when the request
-    was made."""
+    """A position and the live orders of ANY client, as the broker reports them at ``time``, when the request was
+    sent."""
 
     time: datetime
     quantity: Decimal
@@ -158,11 +158,11 @@ def ends_quotes(code: int) -> bool:
 
 
 class BrokerError(Exception):
-    """A question was not answered: in time, or at all. The message says which and why."""
+    """A question was not answered: in time, or at all. The message states which and why."""
 
 
 class ConnectError(BrokerError):
-    """A session could not be had. ``cause`` is what the deploy would have said too."""
+    """A session could not be established. ``cause`` is the same one that a deploy would report."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(f"{cause.text} ({detail})")
@@ -175,20 +175,20 @@ class Broker(Protocol):
 
     client_id: int
     name: str
-    """Where it is, as people say it: ``IB at 127.0.0.1:4002``."""
+    """Its location in readable form: ``IB at 127.0.0.1:4002``."""
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        """Whom to tell. To be called once, before anything else."""
+        """Register the receiver of events. Must be called once, before anything else."""
 
     def know(self, instruments: Collection[Instrument]) -> None:
-        """What was told before, perhaps to a process before this one: `positions` need not wait until it is told again.
-        Hours count if they are there."""
+        """What was reported before, perhaps to a process before this one: `positions` need not wait until it is
+        reported again. Hours count if they are there."""
 
     async def connect(self) -> Session:
         """One attempt, with nothing left over from a session before. Raises ConnectError."""
 
     async def close(self) -> None:
-        """End the session, if there is one; nothing is heard of it any more, not even `Disconnected`."""
+        """End the session, if there is one; it delivers no further events, not even `Disconnected`."""
 
     async def positions(self) -> tuple[Position, ...]:
         """All of the session's accounts, zero ones left out, with the details of each instrument."""
@@ -197,14 +197,14 @@ class Broker(Protocol):
         """Of all clients."""
 
     async def completed_orders(self) -> tuple[CompletedOrder, ...]:
-        """Of all clients, as far back as the broker tells them."""
+        """Of all clients, as far back as the broker reports them."""
 
     async def executions(self) -> tuple[Execution, ...]:
-        """Of all clients, as far back as the broker tells them."""
+        """Of all clients, as far back as the broker reports them."""
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        """A position and all open orders, for the moment just before sending: from an answer to a question that left
-        after this call, never from one that was already under way. Several calls may share one answer."""
+        """A position and all open orders, for the moment just before sending: from an answer to a question that was
+        sent after this call, never from one that was already pending. Several calls may share one answer."""
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         """What the session's accounts are worth now. A question that is not answered does not end the session."""
@@ -220,7 +220,7 @@ class Broker(Protocol):
         """A question that any living session answers at once."""
 
     def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
-        """Hear the quotes of exactly these from now on. ``anew``: all subscriptions were lost, begin them again."""
+        """Receive the quotes of exactly these from now on. ``anew``: all subscriptions were lost, subscribe again."""
 
     def renew(self, con_ids: Collection[int]) -> None:
         """Replace the quote subscriptions of these watched contracts by new ones: their quotes are reported again, or
@@ -230,17 +230,17 @@ class Broker(Protocol):
         """The lowest order id that the broker would still take from this client."""
 
     def send(self, order: OrderToSend, instrument: Instrument, *, tif: str, outside_rth: bool) -> None:
-        """Hand a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
+        """Pass a limit order, or a stop-limit if it has a ``stop``, to the socket, at once. Raises BrokerError if there
         is no session: nothing was sent."""
 
     def send_combo(
         self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
     ) -> None:
-        """Hand one limit order for several contracts to the socket, at once. Raises BrokerError if there is no session,
-        or if the contracts make no combination: nothing was sent."""
+        """Pass one limit order for several contracts to the socket, at once. Raises BrokerError if there is no session,
+        or if the contracts form no combination: nothing was sent."""
 
     def cancel(self, order_id: int) -> None:
-        """Hand the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
+        """Pass the cancel of an order of this client to the socket. Raises BrokerError if there is no session."""
 
     async def cancel_of_other(self, order: OpenOrder) -> None:
         """Ask for the cancel of an order of another client, which the broker takes from that client alone: so as that

@@ -11,7 +11,7 @@ from position_manager.sessions.fallback_calendar import FallbackCalendar
 
 
 class BrokerFaultError(Exception):
-    """The broker cannot be had until a person mends something; the message says what."""
+    """The broker is unavailable until a person fixes something; the message states what."""
 
 
 def broker_of(config: Config, paths: Paths, clock: Clock) -> Broker:
@@ -30,6 +30,6 @@ def broker_of(config: Config, paths: Paths, clock: Clock) -> Broker:
 
 
 def fallback_of(config: Config) -> FallbackCalendar | None:
-    """The calendar of an exchange for where the broker tells no hours; it has to be kept loaded."""
+    """The calendar of an exchange for which the broker reports no hours; it must be kept loaded."""
     name = config.hours.fallback_calendar
     return None if name is None else FallbackCalendar(name)

@@ -1,7 +1,7 @@
-"""Account values over ib_insync: one summary of all accounts, asked for anew each time.
+"""Account values over ib_insync: one summary of all accounts, requested again each time.
 
 A subscription to account values is silent while nothing changes, so its silence proves nothing. An answer to a question
-is whole and has an age of its own. How old IB's own figures in it are is not reported: IB documents an update every
+is complete and has an age of its own. How old IB's own figures in it are is not reported: IB documents an update every
 three minutes, and after each change of a position.
 """
 
@@ -31,7 +31,7 @@ async def ask_values(ib: IB, now: datetime, within: float) -> tuple[AccountValue
             found[account][tag] = (value, currency)
 
     answered = wrapper.startReq(request)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
-    # The decoder looks it up at each message.
+    # The decoder reads it at each message.
     vars(wrapper)["accountSummary"] = on_value
     try:
         ib.client.reqAccountSummary(request, "All", f"{NET},{EXCESS},{CASH}")  # type: ignore[no-untyped-call]  # as above

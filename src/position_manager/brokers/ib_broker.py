@@ -1,11 +1,11 @@
 """A gateway as the broker, over ib_insync 0.9.86, which only the modules ib_* and the drill use.
 
-What ib_insync concludes by itself is not used: it calls live orders cancelled after 10148 and 10349, keeps the state of
-a session that is over, and falls back to stale prints. So each session has an `IB` of its own, made and verified by
-the code that the deploy verifies with, and what is told here comes from the messages and from whole answers.
+The conclusions of ib_insync are not used: it marks live orders as cancelled after 10148 and 10349, keeps the state of a
+session that is over, and falls back to stale prints. So each session has an `IB` of its own, created and verified by
+the code that the deploy verifies with, and the events reported here come from the messages and from complete answers.
 
-An answer that does not come in time ends the session: ib_insync keeps one list for each kind of answer, and a late
-one would end the next question with a part of it.
+An answer that does not come in time ends the session: ib_insync keeps one list for each kind of answer, and a late one
+would end the next question with a part of it.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ _T = TypeVar("_T")
 ORDER_STATUS = "3"
 """Message id of orderStatus: ``3|orderId|status|filled|remaining|avgFillPrice|permId|parentId|…|clientId|…``."""
 FIRST_QUESTION = 1_000_000_000
-"""Questions are numbered from here: what the gateway says about a number must never be taken for a word about an order,
-and orders are numbered from what the gateway told at the begin of the session."""
+"""Questions are numbered from here: a message of the gateway about a question must never be taken for one about an
+order, and orders are numbered from the id that the gateway reported at the start of the session."""
 REFRESHED_AT_ONCE = 100
-"""Details of so many contracts are asked for before the next positions have them; of 1000 it takes half a minute."""
+"""The details of this many contracts are requested before the next positions have them; 1000 of them take half a
+minute."""
 RETIRED_FOR = 60.0
 """Seconds after which no tick of a cancelled subscription can arrive any more."""
 LIVE = 1
@@ -159,7 +160,7 @@ class IbBroker:
             self._watching.cancel()
             self._watching = None
         if self._refreshing is not None:
-            # What it asked may be what ended the session; that is still to be told.
+            # Its own question may be what ended the session; that must still be reported.
             if self._refreshing is not asyncio.current_task():
                 self._refreshing.cancel()
             self._refreshing = None
@@ -177,7 +178,7 @@ class IbBroker:
             await close(ib)
 
     def _attach(self, ib: IB) -> None:
-        """Hear the messages of this session. Each hook asks whether the session is still the present one."""
+        """Receive the messages of this session. Each hook checks whether the session is still the present one."""
 
         def tell(event: BrokerEvent) -> None:
             if self._ib is ib:
@@ -271,7 +272,7 @@ class IbBroker:
                 self._ib = None
                 self._hear(Disconnected(message or "the gateway closed the connection"))
 
-        # The decoder looks these up at each message.
+        # The decoder reads these at each message.
         vars(wrapper).update(
             openOrder=on_open_order, execDetails=on_execution, position=on_position, completedOrder=on_completed_order
         )
@@ -399,7 +400,7 @@ class IbBroker:
             self._book.rules[rule] = steps or ()
 
     async def _refresh(self, ib: IB, contracts: list[Contract]) -> None:
-        """Ask again for the details of contracts of which enough is known to go on meanwhile."""
+        """Request again the details of contracts whose known details are sufficient in the meantime."""
         try:
             for first in range(0, len(contracts), REFRESHED_AT_ONCE):
                 await self._details(contracts[first : first + REFRESHED_AT_ONCE])
@@ -451,16 +452,17 @@ class IbBroker:
         return tuple(execution for execution in found if execution is not None)
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        """Positions are a subscription, and one socket keeps the order of what is said: all that the gateway had to
-        say about the position before it answered with the open orders has been read when that answer is there. One
-        answer serves all that is asked before its question leaves."""
+        """Positions are a subscription, and one socket preserves the order of its messages: everything that the gateway
+        had to report about the position before it answered with the open orders has been read when that answer arrives.
+        One answer serves all requests that arrive before its question is sent."""
         time = self._clock.now()
         await self._pace.order_turn()
         orders = await self._next_open_orders()
         return Reread(time, self._held.get((account, con_id), Decimal(0)), orders)
 
     async def account_values(self) -> tuple[AccountValues, ...]:
-        """Beside all other questions: an order must not wait for it, and its number tells its answer from others."""
+        """Apart from all other questions: an order must not wait for it, and its number distinguishes its answer from
+        others."""
         await self._pace.turn()
         self._pace.note()
         return await ask_values(self._session(), self._clock.now(), self._answer_within)
@@ -598,7 +600,7 @@ class IbBroker:
             made = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        # Not over IB.placeOrder: its books are not used, and they cost more than the order. They begin with openOrder.
+        # Not over IB.placeOrder: its books are not used, and they cost more than the order. They start with openOrder.
         ib.client.placeOrder(order.order_id, contract, made)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     def send_combo(
@@ -635,7 +637,7 @@ class IbBroker:
         self._session()
         if order.client_id == self.client_id:
             raise BrokerError(f"order {order.order_id} is one of this client")
-        # A new session of client 0 is shown the orders that were made by hand, with ids to cancel them by.
+        # A new session of client 0 is shown the orders that were entered by hand, with ids to cancel them by.
         result, ib = await connect(self._target, order.client_id, timeout=self._answer_within)
         if ib is None:
             cause = "no session" if result.cause is None else result.cause.text
@@ -661,7 +663,7 @@ async def _market_rule(rule: int, ib: IB) -> Any:
 
 
 def _fail_questions(ib: IB) -> None:
-    """Nobody will answer what a session that is being closed was asked; ib_insync leaves it open."""
+    """Pending questions of a session that is being closed will not be answered; ib_insync leaves them open."""
     for future in list(ib.wrapper._futures.values()):
         if not future.done():
             future.set_exception(ConnectionError("the session is over"))

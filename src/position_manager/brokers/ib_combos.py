@@ -1,7 +1,7 @@
-"""Combinations in IB's words: a contract of type BAG with legs, and one order for all of them.
+"""Combinations in IB's terms: a contract of type BAG with legs, and one order for all of them.
 
-IB shows such an order once, with the contract id that every combination has. What it rests for is told by its legs, and
-executions of it are reported for each leg beside those of the whole.
+IB shows such an order once, with the contract id that every combination has. Only its legs show what it rests for, and
+executions of it are reported for each leg in addition to those of the whole.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What IB tells of contracts, as instruments; and what of it is known already."""
+"""IB's contract details, as instruments; and which of them are known already."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def per_unit(contract: Contract) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What matters of the details of a contract: they are long, and there may be a thousand. ``rule``: the market rule
-    of the exchange that orders are sent to; ``tick``: the smallest increment in the currency, 0 if it was not told;
+    """The relevant details of a contract: they are long, and there may be a thousand. ``rule``: the market rule of the
+    exchange that orders are sent to; ``tick``: the smallest increment in the currency, 0 if it was not reported;
     ``magnifier``: how many units of the quotes are one of the currency."""
 
     contract: Contract
@@ -45,7 +45,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What IB told of a contract, None if it has no details; ``asked`` is when."""
+    """What IB reported of a contract, None if it has no details; ``asked`` is when."""
 
     told: _Told | None
     hours: tuple[Hours, ...]
@@ -63,8 +63,8 @@ class ContractBook:
         self._made: dict[int, tuple[_Known | None, Instrument]] = {}
 
     def recall(self, instruments: Collection[Instrument], now: datetime) -> None:
-        """What is known of contracts from before, with their hours as far as they still hold. It counts until IB tells
-        the details again."""
+        """What is known of contracts from before, with their hours as far as they are still valid. It counts until IB
+        reports the details again."""
         for instrument in instruments:
             if instrument.con_id in self._made or instrument.con_id in self._known:
                 continue
@@ -75,7 +75,7 @@ class ContractBook:
             self._made[instrument.con_id] = known, instrument
 
     def lacks(self, contract: Contract) -> bool:
-        """Whether too little is known of a contract to make an instrument of it without asking IB first."""
+        """Whether too little is known of a contract to create an instrument from it without asking IB first."""
         made = self._made.get(contract.conId)
         if made is None:
             return True
@@ -99,7 +99,7 @@ class ContractBook:
         return not lasting and now - known.asked >= AGAIN
 
     def unknown(self, contract: Contract, now: datetime) -> None:
-        """IB did not tell the details of a contract; those known before stay."""
+        """IB did not report the details of a contract; those known before stay."""
         before = self._known.get(contract.conId)
         if before is None:
             self._known[contract.conId] = _Known(None, (), now)
@@ -158,7 +158,7 @@ class ContractBook:
             increments=self._increments(told),
             liquid_hours=() if known is None else known.hours,
             trading_hours=() if known is None else known.trading,
-            # Without details nobody knows whether its prices are in pence: none of them is used.
+            # Without details it is unknown whether its prices are in pence: none of them is used.
             magnifier=0 if told is None else magnifier,
         )
         self._made[held.conId] = known, made
@@ -179,7 +179,7 @@ class ContractBook:
 
 
 def _hours(text: str, details: ContractDetails) -> tuple[Hours, ...]:
-    """The sessions; none if they are not told, or not understood."""
+    """The sessions; none if they are not reported, or not understood."""
     try:
         return parse_liquid_hours(text, zone_of(details.timeZoneId)) if text else ()
     except ValueError as error:

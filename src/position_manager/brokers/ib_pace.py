@@ -1,4 +1,4 @@
-"""Keeps below IB's 50 messages a second: what is over them is refused, and that may be an order."""
+"""Stays below IB's 50 messages a second: messages above the limit are rejected, and one of them may be an order."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 
 QUESTIONS = 30
-"""So many messages in a second, and a question waits: the rest is left for orders and cancels."""
+"""From this number of messages in a second on, a question waits: the rest is reserved for orders and cancels."""
 ORDERS = 44
-"""So many, and even an order waits, before its last look at the books."""
+"""From this number on even an order waits, before its last check of the books."""
 
 
 class Pace:
-    """The messages of the last second. Whoever has something to say takes a turn first."""
+    """The messages of the last second. Every sender takes a turn first."""
 
     def __init__(self) -> None:
         self._sent: deque[float] = deque()
@@ -27,8 +27,8 @@ class Pace:
         await self._room(QUESTIONS)
 
     async def order_turn(self) -> None:
-        """For an order, before the look at the books that it follows. The question of that look, which several orders
-        may share, counts when it leaves."""
+        """For an order, before the check of the books that precedes it. The question of that check, which several
+        orders may share, counts when it is sent."""
         await self._room(ORDERS - 1)
         self.note()
 

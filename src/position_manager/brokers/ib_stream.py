@@ -1,10 +1,10 @@
 """The bytes of a session, cut into messages.
 
-In place of ib_insync's own reader, for two reasons. It copies all bytes that are left for each message that it takes
-from them: an answer with hundreds of orders costs their square. And it decodes each message anew, although answers
+This replaces ib_insync's own reader, for two reasons. That reader copies all remaining bytes for each message that it
+takes from them: an answer with hundreds of orders costs their square. And it decodes every message, although answers
 repeat what was sent before: of the orders that rest and the positions that are held, most bytes are the same each time.
-A message that repeats the last one about the same subject byte by byte is not decoded again: what it led to the first
-time is done again.
+Here a message that repeats the last one about the same subject byte by byte is not decoded again: the effects of the
+first decoding are applied again.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Stream:
                     _log.debug("<<< %s", ",".join(fields))
                 client.decoder.interpret(fields)
                 if not client.isConnected():
-                    # A message has ended the session: what follows it is nobody's.
+                    # A message has ended the session: discard what follows.
                     position = size
             del buffer[:position]
             client._tcpDataProcessed()

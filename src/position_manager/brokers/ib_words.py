@@ -41,7 +41,7 @@ def execution_of(contract: Contract, told: Any, magnifier: int) -> Execution | N
 
 
 def completed_of(trade: Trade) -> CompletedOrder:
-    """A completed order; what was filled is not told if IB leaves it out."""
+    """A completed order; the filled quantity is unknown if IB leaves it out."""
     order = trade.order
     filled = order.filledQuantity
     known = filled is not None and filled not in (UNSET_DOUBLE, UNSET_INTEGER)

@@ -12,10 +12,11 @@ STEPS = 5
 
 
 class SharedQuestion(Generic[_T]):
-    """One question at a time; who asks while one is under way waits for the next one.
+    """One question at a time; callers that ask while one is pending wait for the next one.
 
-    Nobody gets the answer to a question that was sent before he asked: what he has done or received in the meantime may
-    not be in it. ``ask`` sends the question when it is called, before it waits for anything, and returns its answer.
+    No caller receives the answer to a question that was sent before its own call: its actions and received events in
+    the meantime may not be in it. ``ask`` sends the question when it is called, before it waits for anything, and
+    returns its answer.
     """
 
     def __init__(self, ask: Callable[[], Awaitable[_T]]) -> None:
@@ -29,7 +30,7 @@ class SharedQuestion(Generic[_T]):
             self._next = asyncio.get_running_loop().create_task(self._send())
             # Those who asked may all have gone.
             self._next.add_done_callback(lambda task: task.cancelled() or task.exception())
-        # Whoever gives up must not take the answer from the others.
+        # A cancelled caller must not take the answer from the others.
         return await asyncio.shield(self._next)
 
     async def _send(self) -> _T:

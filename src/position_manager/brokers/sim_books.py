@@ -1,7 +1,7 @@
 """The books of the simulated broker: what is held, which orders there are, what was executed. Pure.
 
-Each change gives new books and what the broker says about it; whoever changes them writes the new books down before it
-says anything. An order is in the books once it is accepted, and stays there until its day is over.
+Each change returns new books and the broker's events about it; the caller stores the new books before it sends any
+event. An order is in the books once it is accepted, and stays there until its day is over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SUBMITTED, PENDING_CANCEL, FILLED, CANCELLED = "Submitted", "PendingCancel", "Fi
 COMMISSIONS = {Kind.STOCK: Decimal("0.005"), Kind.OPTION: Decimal("0.65")}
 """Of one share or contract; 2.25 for futures and options on them."""
 SESSION_DAYS = 8
-"""So many sessions are told, yesterday's first: the simulated market never closes."""
+"""How many sessions are reported, yesterday's first: the simulated market never closes."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class SimExecution:
 
 @dataclass(frozen=True)
 class Books:
-    """All that outlasts the process. ``origin``: the configuration that they began with, at ``began``; ``cash``: what
+    """All that outlasts the process. ``origin``: the configuration that they started with, at ``began``; ``cash``: what
     all trades and settlements since then have brought, commissions taken off."""
 
     origin: str
@@ -162,7 +162,7 @@ def _instrument(con_id: int, held: SimPosition, first_day: date, hours: tuple[Ho
 
 
 def opened(market: Market) -> Books:
-    """The books at the beginning."""
+    """The books at the start."""
     anchors, first_day = market.anchors(), day_of(market.began)
     holdings = {}
     known = instruments(market.sim, first_day, first_day)
@@ -235,7 +235,7 @@ def combo_executed(
     books: Books, perm_id: int, quantity: Decimal, prices: Mapping[int, Decimal], account: str, seed: int,
     instruments: Mapping[int, Instrument], now: datetime,
 ) -> Change:  # fmt: skip
-    """So many combinations of a live order trade: each leg by executions of its own, all in one step."""
+    """Trade this many combinations of a live order: each leg by executions of its own, all in one step."""
     order = next(order for order in books.live if order.perm_id == perm_id)
     said: tuple[BrokerEvent, ...] = ()
     for con_id, ratio in order.legs:

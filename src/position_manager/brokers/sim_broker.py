@@ -1,8 +1,8 @@
 """The broker of mode sim: a market and an account in this process, behind the same port as a gateway.
 
-What is sent arrives a latency later, and so do answers. An accepted order is on disk before it is acknowledged, an
-execution before it is told, so a killed process finds at its next start what a broker would have kept. What was on its
-way when the process died never arrived.
+Requests arrive after a latency, and so do answers. An accepted order is on disk before it is acknowledged, an execution
+before it is reported, so a killed process finds at its next start what a broker would have kept. What was on its way
+when the process died never arrived.
 
 The exchange works while a session is open; what is due when one opens again is done first. The same seed, and the same
 requests at the same times, give the same executions.
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class SimStateError(Exception):
-    """The file of the simulated broker cannot be used; the message says which, why, and what mends it."""
+    """The file of the simulated broker cannot be used; the message states which, why, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ _OnItsWay = _OrderOnItsWay | _CancelOnItsWay | _FirstQuotes
 
 
 class SimBroker:
-    """Keeps the contract of `position_manager.brokers.broker.Broker`. ``path``: where its books are kept."""
+    """Implements the contract of `position_manager.brokers.broker.Broker`. ``path``: where its books are stored."""
 
     def __init__(self, sim: Sim, path: Path, *, clock: Clock, client_id: int) -> None:
         """Raises SimStateError if there is a file that is not of this configuration, or is damaged."""
@@ -259,7 +259,7 @@ class SimBroker:
 
     def set_price(self, symbol: str, price: Decimal) -> None:
         """Move an underlying to a price; from there it walks on. Raises ValueError for what has no price here, OSError
-        if it cannot be written down."""
+        if the price cannot be stored."""
         if symbol not in self._books.anchors:
             raise ValueError(f"{symbol} has no simulated price; these have: {', '.join(self._books.anchors)}")
         if price <= 0:
@@ -308,7 +308,7 @@ class SimBroker:
             self._tick = tick
 
     def _arrive(self, item: _OnItsWay, tick: int, now: datetime) -> None:
-        """What was on its way takes effect. It has arrived once that is written down."""
+        """Pending requests take effect. They have arrived once that is stored."""
         match item:
             case _OrderOnItsWay(_, order, tif):
                 known = self._instruments() if order.account == self._sim.account else {}
@@ -376,7 +376,7 @@ class SimBroker:
                 self._hear(QuoteHeard(con_id, quote))
 
     def _commit(self, change: Change) -> None:
-        """Write the new books down, make them true, tell what happened: in this order."""
+        """Store the new books, put them into effect, report the events: in this order."""
         books, said = change
         if books is not self._books:
             self._keep(books)

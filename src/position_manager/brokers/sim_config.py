@@ -1,4 +1,4 @@
-"""The simulated broker in the configuration: what it holds at the beginning, and how its market moves."""
+"""The simulated broker in the configuration: what it holds at the start, and how its market moves."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OPTION_KINDS = (Kind.OPTION, Kind.FUTURE_OPTION)
 
 
 class SimUnderlying(Section):
-    """Where a simulated price begins, and how far it moves in a year (a standard deviation). Options are priced with
-    the same volatility; with 0 the price stands still."""
+    """Where a simulated price starts, and how far it moves in a year (a standard deviation). Options are priced with
+    the same volatility; with 0 the price does not move."""
 
     price: Positive
     volatility_percent: Annotated[Number, Field(ge=0, le=500)] = Decimal(20)
 
 
 class SimPosition(Section):
-    """What the simulated account holds at its beginning.
+    """What the simulated account holds at its start.
 
     An option or a future without an ``expiry`` gets the Friday that is 26 to 32 days after the first run, a position
     without an ``average_price`` (per unit, without the multiplier) the market's middle then.

@@ -42,7 +42,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Market:
-    """The market of one configuration, begun at ``began`` (tick 0)."""
+    """The market of one configuration, started at ``began`` (tick 0)."""
 
     sim: Sim
     began: datetime
@@ -55,7 +55,7 @@ class Market:
         return self.began + tick * self.sim.tick
 
     def anchors(self) -> dict[str, Anchor]:
-        """Where every underlying begins."""
+        """The initial price of every underlying."""
         return {symbol: Anchor(0, underlying.price) for symbol, underlying in self.sim.underlyings.items()}
 
     def underlying(self, symbol: str, tick: int, anchors: Mapping[str, Anchor]) -> float:
@@ -67,7 +67,7 @@ class Market:
         return float(anchor.price) * math.exp(step * moved - step * step / 2 * (tick - anchor.tick))
 
     def quote(self, instrument: Instrument, tick: int, anchors: Mapping[str, Anchor], now: datetime) -> Quote:
-        """What an instrument is quoted at, as heard ``now``. Options come with delta and the underlying's price."""
+        """The quote of an instrument, as received ``now``. Options come with delta and the underlying's price."""
         seen = self.underlying(instrument.symbol, tick, anchors)
         delta = None
         middle, part = seen, SPREAD.get(instrument.kind, OPTION_SPREAD)
@@ -142,7 +142,7 @@ def _stretch_step(name: str, stretch: int) -> float:
 
 
 def _bridge(name: str, stretch: int, bits: int, within: int) -> float:
-    """Where the walk is within a stretch, against its begin: halved, and halved again, as deep as is needed."""
+    """Where the walk is within a stretch, relative to its start: halved, and halved again, as deep as is needed."""
     begin, end, node = 0.0, _stretch_step(name, stretch), 1
     while within:
         middle = (begin + end) / 2 + math.sqrt(1 << bits) / 2 * _node(name, stretch, node)

@@ -14,7 +14,7 @@ from position_manager.orders.evidence import Execution, OpenOrder
 
 
 class DrillError(Exception):
-    """The drill cannot begin or go on; the message says why and what to do."""
+    """The drill cannot start or continue; the message states why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Bought:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the broker itself says of the contract: the signed position, live orders of any client, and the executions
-    since the case began."""
+    """The broker's own data on the contract: the signed position, live orders of any client, and the executions since
+    the case started."""
 
     position: Decimal
     open_orders: tuple[OpenOrder, ...]
@@ -53,7 +53,7 @@ class Bench(Protocol):
         """End the engine's connection at once."""
 
     async def truth(self, bought: Bought) -> Truth:
-        """What the broker itself says, asked beside the engine."""
+        """The broker's own data, requested independently of the engine."""
 
     async def left(self) -> str | None:
         """What the drill has bought and not closed, and what to do about it; None if nothing."""

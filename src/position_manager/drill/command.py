@@ -50,7 +50,7 @@ class Options:
 
 
 def run(paths: Paths, options: Options) -> int:
-    """Drill, and tell the verdict; the exit status. Raises ConfigError and DrillError."""
+    """Drill, and report the verdict; the exit status. Raises ConfigError and DrillError."""
     # The journals of a drill hold account numbers.
     os.umask(0o077)
     simulated, config = options.mode is Mode.SIM, None
@@ -129,7 +129,7 @@ async def _on_paper(paths: Paths, config: Config, options: Options, directory: P
 
 
 def _runs(paths: Paths) -> bool:
-    """Whether a position manager runs, as far as can be told."""
+    """Whether a position manager runs, as far as this is known."""
     try:
         ask(paths.socket, AskStatus())
     except NotRunningError:
@@ -140,7 +140,7 @@ def _runs(paths: Paths) -> bool:
 
 
 class _Progress:
-    """Shows how every case stands: on a terminal in place, elsewhere a line for each change. Both go to stderr."""
+    """Shows the state of every case: on a terminal in place, elsewhere a line for each change. Both go to stderr."""
 
     def __init__(self, console: Console, spinner: Spinner) -> None:
         self._console = console

@@ -1,8 +1,8 @@
 """A drill: a real engine closes one unit, and loses its connection or its life on the way; was it closed once?
 
 Each case has an engine with a journal of its own, in a directory that only the drill uses. The engine has no rules; it
-is asked to close what was bought, loses its broker at the chosen moment, comes back, and has to prove what became of
-its order. The verdict is not the engine's: the broker is asked beside it.
+is asked to close what was bought, loses its broker at the chosen moment, comes back, and has to prove the outcome of
+its order. The verdict is not the engine's: the broker is asked independently.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from position_manager.sessions.hours import BrokerCalendar
 _log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = timedelta(seconds=120)
-"""So long a case may take beyond the time after which a missing order is proven lost."""
+"""How long a case may take beyond the time after which a missing order is proven lost."""
 LOOK_EVERY = timedelta(seconds=1)
-"""How often progress is told; what happens is looked at when it happens."""
+"""How often progress is reported; events are evaluated when they happen."""
 
 Progress = Callable[[Case, str, float], None]
-"""Told about a case: how it stands, and the seconds since its begin."""
+"""Called about a case: its state, and the seconds since its start."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class _Life:
 
     @property
     def stands(self) -> str:
-        """How it stands, in a few words."""
+        """The state in a few words."""
         desk = self.engine.desk
         phase = desk.connection.phase
         if desk.opened is None:
@@ -187,7 +187,8 @@ class _Life:
         self.news.set()
 
     async def bury(self) -> None:
-        """Free what the process would have freed. A killed engine can write and say nothing while it ends."""
+        """Free what the process would have freed. A killed engine can neither write nor report anything while it
+        ends."""
         self._stop.set()
         await asyncio.gather(self.task, return_exceptions=True)
 
@@ -216,7 +217,7 @@ class CaseRun:
         return (self._on.clock.now() - self._began).total_seconds()
 
     async def run(self) -> Outcome:
-        """Raises whatever kept it from being tried or judged."""
+        """Raises any error that prevented it from being tried or judged."""
         case = self._case
         self._progress(case, "buying", 0)
         bought = await self._bench.buy()
@@ -226,7 +227,7 @@ class CaseRun:
                 await self._close(bought)
         except TimeoutError:
             trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.stands}",)
-        except Exception as error:  # an engine that fails, however, is what a drill looks for
+        except Exception as error:  # a failing engine, however, is what a drill is meant to find
             _log.exception("the case has failed")
             trouble = (f"{type(error).__name__}: {error}",)
         finally:
@@ -331,12 +332,12 @@ async def one_by_one(
         own.mkdir(mode=0o700)
         try:
             outcomes.append(await CaseRun(case, bench, own, on, progress).run())
-        except Exception as error:  # whatever it is, what is held must still be told
+        except Exception as error:  # whatever it is, what is held must still be reported
             _log.exception("the case could not be tried or judged")
             stopped = f"{case.name} could not be tried or judged: {error}"
             break
         except asyncio.CancelledError:
-            # What is held must still be told, with waits of its own that must be able to end.
+            # What is held must still be reported, with waits of its own that must be able to end.
             task = asyncio.current_task()
             while task is not None and task.uncancel():
                 pass

@@ -1,7 +1,7 @@
-"""A broker that has nothing but the one contract of a drill: whoever works with it neither sees nor trades any other.
+"""A broker that has nothing but the one contract of a drill: its user neither sees nor trades any other.
 
-What is asked, heard and watched is cut down to that contract, and an order or a cancel that is about anything else
-than closing it is an error that ends the engine, not a refusal that it could work around.
+Requests, events and watched quotes are limited to that contract, and an order or a cancel that does anything else than
+close it is an error that ends the engine, not a refusal that it could work around.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Field:
 
 
 class Fence:
-    """Keeps the contract of `position_manager.brokers.broker.Broker`. ``sent``: the ids of the drill's orders, which
-    outlast an engine."""
+    """Implements the contract of `position_manager.brokers.broker.Broker`. ``sent``: the ids of the drill's orders,
+    which outlast an engine."""
 
     def __init__(self, inner: Broker, field: Field, sent: set[int], tripwire: Tripwire) -> None:
         self.client_id = inner.client_id
@@ -64,7 +64,7 @@ class Fence:
         inner.listen(self._pass)
 
     def kill(self) -> None:
-        """Whoever works with it is dead: hears nothing any more, and reaches nobody."""
+        """Its user is dead: it receives no further events, and reaches nobody."""
         self._dead = True
 
     def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
@@ -115,7 +115,7 @@ class Fence:
         return tuple(order for order in orders if self._field.has(order.account, order.con_id))
 
     async def completed_orders(self) -> tuple[CompletedOrder, ...]:
-        # They do not tell their contract; an engine finds its own by orderRef and permId.
+        # They do not name their contract; an engine finds its own by orderRef and permId.
         return await self._living().completed_orders()
 
     async def executions(self) -> tuple[Execution, ...]:

@@ -39,7 +39,7 @@ QUANTITY = Decimal(1)
 PRICE_WITHIN = 15.0
 FILLED_WITHIN = 30.0
 SETTLE = timedelta(seconds=2)
-"""So long the account must be quiet at the end: what was sent twice may be executed twice only then."""
+"""How long the account must be quiet at the end: a duplicate order may be executed only then."""
 ANSWER_WITHIN = 10.0
 SLACK = {True: Decimal("0.10"), False: Decimal("0.01")}
 """How far beyond the other side of the quote a limit lies, for options and for the rest: it trades at once."""
@@ -80,7 +80,7 @@ def engine_config(config: Config, wish: Wish, account: str, port: int) -> Config
 
 
 class GatewayBench:
-    """Made by `opened`."""
+    """Created by `opened`."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ PLACE_ORDER = b"3"
 ORDER_STATUS, OPEN_ORDER, EXECUTION = b"3", b"5", b"11"
 """Ids of messages; those of a client and those of a gateway are counted apart."""
 LONGEST = 1 << 24
-"""Bytes. A longer frame is no frame: the two sides no longer agree on where one begins."""
+"""Bytes. A longer frame is no frame: the two sides no longer agree on where one starts."""
 _MARK = b"\0" + REF_PREFIX.encode()
 
 
@@ -134,7 +134,7 @@ def _half(frame: bytes) -> bytes:
 
 async def _requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: _Watched) -> None:
     try:
-        # Before its first frame a client says which protocol it speaks.
+        # Before its first frame a client states which protocol it uses.
         writer.write(await reader.readexactly(4))
     except (asyncio.IncompleteReadError, OSError):
         return

@@ -37,7 +37,7 @@ class CutSimBroker(SimBroker):
 
     def _tell(self, hear: Callable[[BrokerEvent], None], event: BrokerEvent) -> None:
         if self._live is None and not isinstance(event, Disconnected):
-            # The session is over; what the exchange still does in this moment is not heard.
+            # The session is over; later events of the exchange are not delivered.
             return
         shown = isinstance(event, OrderHeard)
         if shown and self._tripwire.waits_for(Moment.ARRIVED):
@@ -59,7 +59,7 @@ class CutSimBroker(SimBroker):
 
 
 class SimBench:
-    """An account of its own for each case, which holds one unit from the beginning; its books are in ``directory``."""
+    """An account of its own for each case, which holds one unit from the start; its books are in ``directory``."""
 
     name = "the simulated broker"
 

@@ -1,1 +1,1 @@
-"""The loop that hears the broker, looks at the rules and acts; the state of its connection."""
+"""The loop that handles broker events, evaluates the rules and acts; the state of its connection."""

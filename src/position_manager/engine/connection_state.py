@@ -1,10 +1,11 @@
-"""The connection as the position manager sees it: one state, and what each event makes of it.
+"""The connection as the position manager sees it: one state, and the transition for each event.
 
-DOWN → SOCKET (accepted, session not verified) → SYNCING (a full sync runs) → READY. Beside it: LINK_LOST (the
-gateway lost IB), AUTH_NEEDED (a person must log in), MAINTENANCE (the daily restart), HALTED (a configuration fault).
-Only READY may send, change or cancel an order. Data farms are degraded beside the state, never by it.
+DOWN → SOCKET (accepted, session not verified) → SYNCING (a full sync runs) → READY. In addition: LINK_LOST (the gateway
+lost IB), AUTH_NEEDED (a manual login is required), MAINTENANCE (the daily restart), HALTED (a configuration fault).
+Orders are sent, changed or cancelled only in READY. Degraded data farms are tracked separately and do not change the
+state.
 
-Pure: `after` takes a connection and an event, and returns the connection and the actions that must follow.
+Pure: `after` takes a connection and an event, and returns the connection and the required actions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SUNDAY = 6
 
 
 class Phase(StrEnum):
-    """How the connection stands."""
+    """The state of the connection."""
 
     DOWN = "DOWN"
     SOCKET = "SOCKET"
@@ -73,7 +74,7 @@ REACTIONS: Mapping[int, Reaction] = MappingProxyType(
         2103: Reaction.FARM_DOWN,
         2105: Reaction.FARM_DOWN,
         2157: Reaction.FARM_DOWN,
-        2104: Reaction.FARM_UP,  # says nothing about the link to IB
+        2104: Reaction.FARM_UP,  # no information about the link to IB
         2106: Reaction.FARM_UP,
         2107: Reaction.FARM_UP,
         2108: Reaction.FARM_UP,
@@ -108,8 +109,8 @@ _MAY_BE_ABOUT_QUOTES = frozenset({Reaction.NONE, Reaction.CONFIGURATION})
 
 @dataclass(frozen=True)
 class Span:
-    """One occurrence of a window, in UTC. ``frozen_until``: when the interruption is expected; nothing is sent from
-    the begin on. None if the window freezes nothing."""
+    """One occurrence of a window, in UTC. ``frozen_until``: when the interruption is expected; nothing is sent from the
+    start of the window. None if the window freezes nothing."""
 
     begin: datetime
     end: datetime
@@ -118,9 +119,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch around a time of day in which an interruption is expected: from ``before`` it until ``after`` it, the
-    end excluded. ``frozen``: nothing may be sent from the begin until that time. ``weekday`` (Monday is 0) is that of
-    the time, None for every day."""
+    """A period around a time of day in which an interruption is expected: from ``before`` it until ``after`` it, the
+    end excluded. ``frozen``: nothing may be sent from the start of the period until that time. ``weekday`` (Monday is
+    0) is that of the time, None for every day."""
 
     name: str
     at: time
@@ -250,7 +251,7 @@ class ServersAnswer:
 
 @dataclass(frozen=True)
 class AuthNeeded:
-    """The gateway waits for a person, e.g. for the second factor."""
+    """The gateway waits for manual action, e.g. for the second factor."""
 
     why: str
 
@@ -281,7 +282,7 @@ class FullSync:
 
 @dataclass(frozen=True)
 class Resubscribe:
-    """All subscriptions are gone: begin them again."""
+    """All subscriptions are lost: subscribe again."""
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,7 @@ class DoubtQuotes:
 
 
 class About(StrEnum):
-    """The condition that a message is about: messages about one must never stand for another."""
+    """The condition that a message reports. A message about one condition must never replace one about another."""
 
     AWAY = "away"
     FARM = "farm"
@@ -342,7 +343,7 @@ class About(StrEnum):
 
 @dataclass(frozen=True)
 class Alert:
-    """Tell once. ``subject``: the farm, for FARM."""
+    """Report once. ``subject``: the farm, for FARM."""
 
     text: str
     about: About = About.AWAY
@@ -351,7 +352,7 @@ class Alert:
 
 @dataclass(frozen=True)
 class Recovered:
-    """Tell that what was alerted is over."""
+    """Report that an alerted condition is over."""
 
     text: str
     about: About = About.AWAY
@@ -360,7 +361,7 @@ class Recovered:
 
 @dataclass(frozen=True)
 class Page:
-    """Call a person."""
+    """Page a person."""
 
     text: str
     about: About = About.AWAY
@@ -376,14 +377,14 @@ class FarmForgotten:
 @dataclass(frozen=True)
 class HaltOver:
     """End the HALT for a read-only API: a session that was opened after it has answered a full sync, which a read-only
-    API refuses. Only if the HALT that is written down is that one."""
+    API refuses. Only if the stored HALT is that one."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class HaltAll:
-    """Write down the sticky HALT."""
+    """Store the sticky HALT."""
 
     reason: str
 
@@ -398,14 +399,14 @@ Action = (
 class Connection:
     """The connection's state.
 
-    ``link``: how it stands apart from maintenance and halt. ``verified``: whether the session's accounts are checked.
+    ``link``: its phase apart from maintenance and halt. ``verified``: whether the session's accounts are checked.
     ``pending``: the steps of sync number ``sync`` that are not answered yet. ``degraded``: farms that are down.
     ``suspended``: instruments without a live quote. ``halted``: why nothing is sent until a person resumes,
     ``new_since_halt`` whether the session is newer than that.
     ``maintenance``: the freezing window whose interruption is not over, ``interrupted`` whether the link was away when
-    it was due; ``window_over``: the end of the last such window that is done with.
+    it was due; ``window_over``: the end of the last completed window of that kind.
     ``away_since``: since when it is not READY, ``told`` whether that was alerted, ``page_at`` when a person is paged
-    about it (None once that was done). ``client_id_since``: since when the client id is in use.
+    about it (None after the page). ``client_id_since``: since when the client id is in use.
     """
 
     link: Phase = Phase.DOWN
@@ -449,7 +450,8 @@ Outcome = tuple[Connection, tuple[Action, ...]]
 
 
 def begun(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
-    """The connection of a program that starts at ``now``; ``halted`` is the reason of a halt that still stands."""
+    """The connection of a program that starts at ``now``; ``halted`` is the reason of a halt that is still in
+    effect."""
     return replace(_away(Connection(), "", now, patience)[0], told=False, halted=halted)
 
 
@@ -463,7 +465,7 @@ def after(connection: Connection, event: Event, now: datetime, patience: Patienc
 
 
 def _frozen(old: Connection, now: datetime, patience: Patience) -> Connection:
-    """Freeze from the begin of a window on, before its interruption comes."""
+    """Freeze from the start of a window, before its interruption occurs."""
     span = patience.span(now)
     if span is None or span.frozen_until is None or old.maintenance is not None or old.window_over == span.end:
         return old
@@ -566,14 +568,14 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
 
 
 def _sync(old: Connection) -> Outcome:
-    """Begin a full sync. READY stays READY in a periodic one; it is lost if a step fails."""
+    """Start a full sync. A periodic one leaves the state at READY; READY is lost if a step fails."""
     link = Phase.READY if old.link is Phase.READY else Phase.SYNCING
     new = replace(old, link=link, sync=old.sync + 1, pending=STEPS)
     return new, (FullSync(new.sync),)
 
 
 def _away(old: Connection, why: str, now: datetime, patience: Patience) -> Outcome:
-    """Not READY: tell it once, unless it is expected now, and set the time of the page."""
+    """Not READY: report it once, unless it is expected now, and set the time of the page."""
     if old.away_since is not None:
         return old, ()
     span = patience.span(now)
@@ -591,7 +593,7 @@ def _lost(old: Connection, link: Phase, why: str, now: datetime, patience: Patie
 
 def _down(old: Connection, why: str, now: datetime, patience: Patience) -> Outcome:
     link = Phase.AUTH_NEEDED if old.link is Phase.AUTH_NEEDED else Phase.DOWN
-    # A session says nothing of farms once it has ended: the next one reports those that are down.
+    # An ended session no longer reports on farms: the next one reports those that are down.
     forgotten = tuple(FarmForgotten(farm) for farm in sorted(old.degraded))
     new, actions = _lost(replace(old, verified=False, degraded=frozenset()), link, why, now, patience)
     return new, (*forgotten, *actions, ConnectLater(same_id_soon=old.client_id_since is not None))

@@ -1,5 +1,5 @@
-"""What the parts of the engine share: the session, the journal, the names of things, and what must be told or waited
-for. It decides nothing."""
+"""What the parts of the engine share: the session, the journal, the names of things, pending notifications and waits.
+It decides nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Desk:
     """The present state of one process. ``tell`` must not block for long.
 
-    ``connection`` is how the link stands, ``seen`` the last full sync, ``busy`` the holdings for which an order is on
+    ``connection`` is the state of the link, ``seen`` the last full sync, ``busy`` the holdings for which an order is on
     its way to the socket, ``fault`` why the journal cannot be written (None if it can).
     """
 
@@ -97,7 +97,7 @@ class Desk:
         self.wake.set()
 
     def advance_by(self, at: datetime) -> None:
-        """Look at the decisions to close at ``at``, or before."""
+        """Check the decisions to close at ``at``, or before."""
         if self.advance_at is None or at < self.advance_at:
             self.advance_at = at
         self.wake.set()
@@ -118,7 +118,7 @@ class Desk:
         self.wake.set()
 
     async def end(self) -> None:
-        """Give up all work that is under way."""
+        """Cancel all work in progress."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -131,25 +131,25 @@ class Desk:
             self.fault = str(error)
             self.say(self.author.journal_fault(self.fault))
 
-    # ----- people
+    # ----- notifications
 
     @property
     def author(self) -> Author:
         return Author(self.config.mode.value, self.clock.now())
 
     def say(self, message: Message) -> None:
-        """Tell people, after what is urgent is done."""
+        """Notify people, after urgent work is done."""
         _log.info("%s%s", message.title, "".join(f" | {line}" for line in message.lines))
         self._messages.append(message)
         self.wake.set()
 
     def flush(self) -> None:
-        """Hand over what is to be told. It costs writes to a disk, so an order under way goes first."""
+        """Deliver the pending notifications. This writes to disk, so an order in progress goes first."""
         messages, self._messages = self._messages, []
         for message in messages:
             try:
                 self._tell(message)
-            except Exception:  # whatever it is: that people cannot be told must not end what guards their positions
+            except Exception:  # whatever it is: a failed notification must not end the guarding of positions
                 _log.exception("could not be told: %s", message.title)
 
     # ----- names
@@ -158,7 +158,7 @@ class Desk:
         self.locks = {(lock.account, lock.con_id): lock for lock in self.journal.locks()}
 
     def label(self, con_id: int) -> str:
-        """A contract as people say it."""
+        """The readable name of a contract."""
         instrument = self.instruments.get(con_id)
         return f"contract {con_id}" if instrument is None else instrument.label
 

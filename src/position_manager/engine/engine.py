@@ -1,8 +1,8 @@
-"""The engine: what the broker says and what the clock shows becomes rules looked at, orders sent, and people told.
+"""The engine: evaluates rules on broker events and clock times, sends orders, and notifies people.
 
-One loop, one thread. Events of the broker are handled at once, in the order in which they come; what needs an answer
-of the broker (a session, a full sync, the look just before sending) runs as a task beside. All that must outlast the
-process is in the journal before it takes effect.
+One loop, one thread. Broker events are handled immediately, in the order in which they arrive; whatever needs an answer
+from the broker (a session, a full sync, the check just before sending) runs in a concurrent task. All that must outlast
+the process is in the journal before it takes effect.
 
 The same engine runs in every mode; only the broker behind it and the gate for the mode differ.
 """
@@ -84,23 +84,23 @@ SYNC_AGAIN = timedelta(seconds=5)
 """After a full sync that failed."""
 LONGEST_SYNC_PAUSE = timedelta(seconds=20)
 QUOTES_AGAIN = timedelta(seconds=30)
-"""So often the quotes of a contract are asked for again while it has none that are live."""
+"""How often the quotes of a contract are requested again while it has none that are live."""
 ALERT_AFTER = timedelta(seconds=60)
-"""So long a unit may be unprotected in trading hours before a person is told."""
+"""How long a unit may be unprotected in trading hours before a person is notified."""
 PROBE_EVERY = timedelta(seconds=30)
-"""So often a lost link is probed."""
+"""How often a lost link is probed."""
 KEEP_SYNC_EVERY = timedelta(minutes=10)
 LAST_SYNC = "last sync"
 KEEP_WITHIN = timedelta(seconds=0.2)
-"""A trailing stop that has moved is written down within this time."""
+"""A trailing stop that has moved is stored within this time."""
 QUIET_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NOT_READY, BlindCause.HALTED, BlindCause.LOCKED}
 )
-"""Causes of being unprotected that people are told of in another way, or that are in the nature of markets."""
+"""Causes of being unprotected that are reported elsewhere, or that are in the nature of markets."""
 FRESH_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
 )
-"""Causes of being unprotected that say nothing about quotes."""
+"""Causes of being unprotected that give no information about quotes."""
 UNSEEN = frozenset(
     {
         BlindCause.MARKET_CLOSED,
@@ -110,14 +110,14 @@ UNSEEN = frozenset(
         BlindCause.WIDE_SPREAD,
     }
 )
-"""Causes for which nobody knows at what price a unit trades."""
+"""Causes for which the current price of a unit is unknown."""
 SLICE = 10
-"""So many units are looked at in a row before what the broker says is heard again: an order must not wait for them."""
+"""How many units are evaluated in a row before broker events are handled again: an order must not wait for them."""
 PATIENCE = evidence.Patience()
 
 
 class Engine:
-    """Guards the positions of one session's accounts until it is told to stop."""
+    """Guards the positions of one session's accounts until it is stopped."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Engine:
         """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
         ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
-        Without a ``link_patience`` the configuration says when the gateway restarts."""
+        Without a ``link_patience`` the gateway's restart time is read from the configuration."""
         now, halted = clock.now(), halts.record.read()
         gateway = config.gateway
         link_patience = link_patience or link.patience_with_restart(
@@ -165,12 +165,12 @@ class Engine:
         self.why = "starting"
         self.last_sync: datetime | None = None
         self._synced_from: datetime | None = None
-        """When the last full sync that ended well began, over restarts too."""
+        """When the last successful full sync started, across restarts too."""
         self._synced_kept: datetime | None = None
         self._same_session = False
         self.losses = 0
         self.new_accounts: tuple[str, ...] = ()
-        """Accounts of the session that nobody has accepted yet: nothing in them is guarded."""
+        """Accounts of the session that are not accepted yet: nothing in them is guarded."""
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._open_journal = open_journal
         self._jitter = jitter
@@ -198,7 +198,7 @@ class Engine:
         self._loop_again = False
         self._unprotected_since: dict[str, datetime] = {}
         self._unprotected_told: dict[str, set[str]] = {}
-        """By unit, the causes that people know of."""
+        """By unit, the causes that were reported."""
         self._unwritten_halt: str | None = None
         self._probed: set[int] = set()
         self._probe_at: datetime | None = None
@@ -240,8 +240,8 @@ class Engine:
         return self.closer.close(what, by=by, limit=limit)
 
     def release(self, what: str, *, by: str) -> str:
-        """A person has looked: locks of a contract end, and a decision to close it is withdrawn. The position counts
-        as it is shown now. Raises RefusedError."""
+        """A person has checked the position: locks of a contract end, and a decision to close it is withdrawn. The
+        position counts as it is shown now. Raises RefusedError."""
         desk = self.desk
         if not self.ready:
             raise RefusedError(f"The connection is {desk.connection.phase}: the position cannot be read. {self.why}")
@@ -296,7 +296,7 @@ class Engine:
                     "Correct the rule and reload, then release it; or close it by hand after the release."
                 )
             if isinstance(verdict, Blind) and verdict.cause in UNSEEN and grew and rules.name_prices:
-                # At night nobody can tell whether that price is of before a split; the opening would sell it all.
+                # At night it is unknown whether that price is of before a split; the opening would sell it all.
                 raise RefusedError(
                     f"{unit.name} is now {held.quantity}, a rule of it names a price, and that cannot be compared "
                     f"with the market now: {verdict.text}. Release it when it is quoted, or take the price out of "
@@ -306,8 +306,8 @@ class Engine:
     # ----- the loop
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Guard until ``stop`` is set. Raises JournalError if the journal is not for this session, and what else no
-        further attempt can mend."""
+        """Guard until ``stop`` is set. Raises JournalError if the journal is not for this session, and any error that
+        no further attempt can resolve."""
         desk = self.desk
         watching = asyncio.create_task(self._forward(stop))
         try:
@@ -349,7 +349,7 @@ class Engine:
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self._syncing else desk.sync_at
-        # While an order is being sent nothing is kept; its end wakes the loop.
+        # While an order is being sent nothing is stored; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
         write_at = self.closer.write_due if desk.fault is None else None
         others = (sync_at, self._connect_at, desk.advance_at, keep_at, write_at)
@@ -422,7 +422,7 @@ class Engine:
         self._begin_loop()
 
     def _begin_loop(self) -> None:
-        """Look at all that is guarded, a slice at a time; after the loop that is under way, if there is one."""
+        """Evaluate all that is guarded, a slice at a time; after the current loop, if one is running."""
         if self._loop is None:
             self._loop = self._whole_loop()
         else:
@@ -430,7 +430,7 @@ class Engine:
         self.desk.wake.set()
 
     def _go_on(self) -> None:
-        """The next slice of the loop that is under way: a small one while an order is on its way to the socket."""
+        """The next slice of the current loop: a small one while an order is on its way to the socket."""
         loop = self._loop
         if loop is None:
             return
@@ -445,8 +445,8 @@ class Engine:
             self.desk.wake.set()
 
     def _whole_loop(self) -> Iterator[bool]:
-        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone. Each step tells
-        whether it has taken long enough for the broker to be heard before the next one."""
+        """One rule loop, in steps: what is held, what is being closed, what rests in case we are gone. Each step
+        reports whether it has taken so long that broker events must be handled before the next one."""
         desk = self.desk
         for unit in desk.guard.units:
             if desk.guard.guards(unit):
@@ -571,7 +571,7 @@ class Engine:
         desk.wake.set()
 
     def _ask_for_the_login(self) -> None:
-        """While the gateway is away: whether it waits for a person."""
+        """While the gateway is away: whether it waits for manual action."""
         file = self.desk.config.gateway.login_file
         if file is None or self.ready or self.desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST):
             return
@@ -633,7 +633,7 @@ class Engine:
         if rival is not None and before is None:
             desk.say(desk.author.rival(rival.reason, rival.remedy))
             if not desk.journal.empty:
-                # What is held when a journal is new is no news; an event in it would make it so.
+                # Positions held when a journal is new are not a change; an event in it would turn them into one.
                 desk.journal.append("another manager", "", 0, {"why": rival.reason})
         elif before is not None and rival is None:
             desk.say(desk.author.rival_gone())
@@ -641,7 +641,7 @@ class Engine:
             desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
 
     async def _connect(self) -> None:
-        """Attempts until one succeeds; what comes after the last one is the connection's to say."""
+        """Attempts until one succeeds; the connection decides what follows a failed one."""
         desk = self.desk
         if not self._greeted:
             self._greeted = True
@@ -668,7 +668,7 @@ class Engine:
             except JournalError as error:
                 if desk.opened is None:
                     raise
-                # A session that is begun in part guards nothing: the next one begins it anew.
+                # A session that started only in part guards nothing: the next one starts from scratch.
                 desk.journal_failed(error)
                 await desk.broker.close()
                 self._hear(link.SocketDown(str(error)))
@@ -814,7 +814,7 @@ class Engine:
         shown = [position for position in positions if position.account in guarded]
         desk.guard.hold([*shown, *self._only_absent(shown)])
         for key, quantity in self._pushed.items():
-            # Told after the sync has begun: the positions of the sync may be older.
+            # Reported after the sync started: the positions of the sync may be older.
             desk.guard.push(*key, quantity)
         self.closer.withdraw_past()
         desk.broker.watch(self._watched())
@@ -823,7 +823,7 @@ class Engine:
 
     def _nothing_is_missing(self, now: datetime) -> bool:
         """Whether all executions since the last full sync are reported: within one session a position that was flat in
-        between was pushed, and else no midnight may lie between the two, wherever IB's day begins."""
+        between was pushed, and otherwise no midnight may lie between the two, wherever IB's day starts."""
         last, config = self._synced_from, self.desk.config
         if last is None or now < last:
             return False
@@ -832,15 +832,15 @@ class Engine:
         return same_day or (self._same_session and self.ready)
 
     def _keep_sync(self, began: datetime) -> None:
-        """Write down the last sync now and then: what is older than it was is only more careful."""
+        """Store the time of the last sync now and then: an older value is only more conservative."""
         if self._synced_kept is None or abs(began - self._synced_kept) >= KEEP_SYNC_EVERY:
             self._synced_kept = began
             self.desk.journal.remember("", 0, LAST_SYNC, began.isoformat())
 
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
-        """What is held as far as the journal knows, and merely lacks in one list of positions: nothing is concluded
-        from one absence. Until it is explained its rules and what they remember go on; nothing is sent for it, as the
-        position is read again before an order. With an order under way the list counts: the order could open one."""
+        """What is held according to the journal, and is only missing from one list of positions: nothing is concluded
+        from one absence. Until it is explained, its rules and their memory continue; nothing is sent for it, as the
+        position is read again before an order. With an order in progress the list counts: the order could open one."""
         journal = self.desk.journal
         listed = {position.key for position in shown}
         self._absent = {
@@ -908,7 +908,7 @@ class Engine:
             desk.sync_at = now + self._sync_pause
             self._sync_pause = min(LONGEST_SYNC_PAUSE, 2 * self._sync_pause)
 
-    # ----- what the broker says
+    # ----- broker events
 
     def hear(self, event: BrokerEvent) -> None:
         """An event of the broker. What a failing journal could not take is asked for again later."""
@@ -916,7 +916,7 @@ class Engine:
             self._heard(event)
         except JournalError as error:
             self.desk.journal_failed(error)
-        except Exception as error:  # whatever it is: an engine that misses what the broker says must not go on
+        except Exception as error:  # whatever it is: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
 
@@ -926,7 +926,7 @@ class Engine:
             try:
                 self._quote_heard(heard.con_id, heard.quote)
             except JournalError as error:
-                # The others are looked at all the same.
+                # The others are evaluated regardless.
                 self.desk.journal_failed(error)
         for heard in quotes:
             self.closer.quoted(heard.con_id)
@@ -969,7 +969,7 @@ class Engine:
             case ExecutionHeard():
                 self.orders.executed(event)
             case CommissionHeard(exec_id, _, realized, currency):
-                # Each sync tells it again.
+                # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
             case CodeSaid():
@@ -1013,7 +1013,7 @@ class Engine:
             desk.broker.renew(due)
 
     def _probe(self, now: datetime) -> None:
-        """A link that is lost for long, and whose return may not have been reported: ask for a few quotes anew. The
+        """A link that is lost for long, and whose return may not have been reported: request a few quotes again. The
         first answer shows that IB's servers are reached."""
         connection = self.desk.connection
         if connection.link is not link.Phase.LINK_LOST or connection.away_since is None:
@@ -1028,7 +1028,7 @@ class Engine:
             self.desk.broker.renew(sorted(self._probed))
 
     def _ask_for_life(self, now: datetime) -> None:
-        """A market in which nothing moves is told from a dead feed by a question that any living session answers."""
+        """A quiet market is distinguished from a dead feed by a question that any living session answers."""
         alive = self.desk.guard.alive_at
         # Sooner than after a whole period: the answer takes its time, and a quote must not grow old meanwhile.
         if self.ready and self.desk.guard.units and (alive is None or abs(now - alive) >= self._period / 2):
@@ -1047,10 +1047,10 @@ class Engine:
     def _look(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
         closing = self.closer.of(unit)
-        # The rules go on for what is left when only a part is being closed.
+        # The rules continue for the rest when only a part is being closed.
         in_part = closing is not None and bool(closing.leaves) and closing.unit == unit.key
         if closing is not None and not in_part:
-            # What keeps a close from going on counts as unprotected.
+            # Whatever blocks a close counts as unprotected.
             bar = self.closer.bar(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
@@ -1065,7 +1065,7 @@ class Engine:
             self.closer.widen(closing, unit, str(fired.rule), fired.text)
 
     def _blind(self, unit: Unit) -> Blind | None:
-        """Why nothing could be sent for a unit, whatever its rules say."""
+        """Why nothing could be sent for a unit, whatever the result of its rules."""
         desk = self.desk
         if not desk.ready:
             return Blind(BlindCause.NOT_READY, f"the connection is {desk.connection.phase}")
@@ -1080,7 +1080,7 @@ class Engine:
         return None
 
     def _watch_the_unprotected(self, now: datetime) -> None:
-        """Tell of units that have been unprotected for long while their market is open, and of the end of it."""
+        """Report units that have been unprotected for long while their market is open, and the end of that state."""
         desk, before = self.desk, self._unprotected_since
         self.left_out.look(now)
         self._unprotected_since = {}

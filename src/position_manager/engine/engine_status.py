@@ -33,7 +33,7 @@ DISTRIBUTION = "ib-gateway-ansible"
 
 
 def status_of(engine: Engine, config_path: str) -> Status:
-    """How it stands now. Raises JournalError if the journal cannot be read."""
+    """The current status. Raises JournalError if the journal cannot be read."""
     desk = engine.desk
     now = desk.clock.now()
     journal = desk.opened
@@ -137,7 +137,7 @@ def _midnight(engine: Engine, now: datetime) -> datetime:
 
 
 def realized_since(engine: Engine, begin: datetime) -> dict[str, Decimal]:
-    """What executions heard of since then realised, by currency."""
+    """The result realised by executions received since then, by currency."""
     sums: dict[str, Decimal] = defaultdict(Decimal)
     for at, currency, amount in engine.realized.values():
         if at >= begin:

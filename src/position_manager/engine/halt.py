@@ -17,7 +17,7 @@ from ib_connection.codes import is_read_only_refusal
 
 @dataclass(frozen=True)
 class Halt:
-    """Why nothing is sent, since when (None if the file does not tell), and what ends it."""
+    """Why nothing is sent, since when (None if the file does not state it), and what ends it."""
 
     reason: str
     since: datetime | None

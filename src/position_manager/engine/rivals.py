@@ -17,11 +17,11 @@ from position_manager.orders.evidence import LIVE_STATUSES, Execution, OpenOrder
 from position_manager.orders.intents import REF_PREFIX
 
 QUIET_FOR = timedelta(minutes=2)
-"""So long after its last trace another manager counts as there."""
+"""How long after its last trace another manager counts as present."""
 HOST_QUIET_FOR = timedelta(seconds=5)
-"""So long after the end of another one on this host nothing is sent: its last orders reach the broker meanwhile."""
+"""How long after the end of another one on this host nothing is sent: its last orders reach the broker meanwhile."""
 DRILL_MARK = "drill-"
-"""Ids of the drill's orders begin with it: it closes only what it has bought itself."""
+"""Prefix of the ids of the drill's orders: the drill closes only what it has bought itself."""
 REMEDY = (
     "stop one of the managers, or give each its own accounts (key accounts); it ends by itself "
     f"{QUIET_FOR.total_seconds() / 60:g} minutes after the other one's last order or execution. An order of it that "
@@ -37,7 +37,7 @@ class _Trace:
 
 
 class Rivals:
-    """What was seen of other managers. ``known`` tells whether an orderRef is in our journal; ``since`` is when the
+    """What was seen of other managers. ``known`` returns whether an orderRef is in our journal; ``since`` is when the
     journal was created: an older order of our own client id may be one of a journal that was moved away."""
 
     def __init__(self, client_id: int, known: Callable[[str], bool], since: datetime) -> None:

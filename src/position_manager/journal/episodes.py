@@ -1,6 +1,6 @@
 """The names of episodes: one life of a position, and what continues it. Pure.
 
-An episode is named by a ULID, so its name says when the position was counted first. A split or a partial assignment
+An episode is named by a ULID, so its name shows when the position was counted first. A split or a partial assignment
 ends an episode, but the position goes on: the next one is called ``NAME.1``, then ``NAME.2``. What must happen once in
 the life of a position, such as a partial target, belongs to all of them; levels and decisions to one alone. A group is
 in the episodes of its legs, joined by ``|``.

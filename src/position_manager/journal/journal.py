@@ -6,7 +6,7 @@ accounts, and refuses any other.
 
 **Cannot write = do not send.** The only way to what the broker adapter needs to send an order is
 `Journal.record_sending`, and it returns only after the order is on disk. Every failure is a `JournalError`, whose
-message names the file, the cause and the mend.
+message names the file, the cause and the remedy.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ Evidence = Mapping[str, Any]
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the message says which, why, and what mends it. Nothing may be sent."""
+    """The journal cannot be used; the message states which, why, and the remedy. Nothing may be sent."""
 
 
 class JournalAwayError(JournalError):
@@ -149,7 +149,7 @@ class OpenIntentError(JournalError):
 
 
 class UnsettledError(JournalError):
-    """The position is not what the proven executions make it."""
+    """The position does not match the proven executions."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class OrderToSend:
-    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` makes one.
+    """An order that is on disk, with all that the broker adapter needs. Only `Journal.record_sending` creates one.
 
     ``stop`` is the trigger of a stop-limit, 0 for a plain limit. ``oca_group`` with ocaType 1 (cancel the rest, with
     overfill protection) holds every close of one episode of a position together at the broker.
@@ -199,7 +199,7 @@ class LegToSend:
 
 @dataclass(frozen=True)
 class ComboToSend:
-    """A combination order that is on disk. Only `Journal.record_combo` makes one.
+    """A combination order that is on disk. Only `Journal.record_combo` creates one.
 
     ``side`` and ``limit`` are those of the combination, which consists of ``legs``: contract id and signed number of
     contracts in one combination (negative: sold when the combination is bought). ``quantity`` counts combinations.
@@ -278,7 +278,7 @@ def _failure(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 class JournalReader:
-    """The journal for looking at it; may be open while a position manager writes. Close it after use."""
+    """The journal for reading; may be open while a position manager writes. Close it after use."""
 
     def __init__(self, path: Path) -> None:
         """Raises JournalError if there is no journal that can be read."""
@@ -491,8 +491,8 @@ class JournalReader:
         )
 
     def sent_since(self, time: datetime, *, closes_only: bool = False) -> int:
-        """How many orders were written down for sending at or after a time; ``closes_only``: without those that rest
-        with a trigger. A combination is one order."""
+        """How many orders were recorded for sending at or after a time; ``closes_only``: without those that rest with a
+        trigger. A combination is one order."""
         condition = " AND stop_price = '0'" if closes_only else ""
         if self._knows_combinations:
             condition += (
@@ -556,8 +556,8 @@ class _OpenIntents:
 
 
 class Journal(JournalReader):
-    """The journal for the one process that writes it. As nobody else does, it knows open intents and holdings by heart,
-    until a change of its own fails: a quote must not wait for the disk to be asked about each of a thousand positions.
+    """The journal for the one process that writes it. As there is no other writer, open intents and holdings are cached
+    in memory, until a change of its own fails: a quote must not wait for a disk read for each of a thousand positions.
     """
 
     def __init__(
@@ -638,7 +638,7 @@ class Journal(JournalReader):
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
         self._check()
-        # Before the migration: the journal of somebody else stays as it is.
+        # Before the migration: a journal of another mode or of other accounts stays as it is.
         # An account that is new to it is not guarded before a person accepts it.
         if self.stamp.mode != stamp.mode or not self.stamp.accounts <= stamp.accounts:
             raise JournalMismatchError(
@@ -733,7 +733,7 @@ class Journal(JournalReader):
     def append(
         self, kind: str, account: str, con_id: int, evidence: Evidence, intent: str | None = None
     ) -> None:  # fmt: skip
-        """Write down something for `explain`."""
+        """Record something for `explain`."""
         self._write(
             "INSERT INTO events (time, kind, intent, account, con_id, data) VALUES (?, ?, ?, ?, ?, ?)",
             *(_text(self._clock()), kind, intent, account, con_id, json.dumps(evidence, default=_plain)),
@@ -784,7 +784,7 @@ class Journal(JournalReader):
         self, intent_id: str, *, client_id: int, next_valid_id: int, position: Decimal, quantity: Decimal,
         limit: Decimal, evidence: Evidence, stop: Decimal = ZERO,
     ) -> OrderToSend:  # fmt: skip
-        """Write down, in one transaction, the order that will be sent, and give it out.
+        """Record, in one transaction, the order that will be sent, and return it.
 
         ``position`` is the one just read, ``quantity`` what the gates allow. The order id is the greater of one above
         the last id that this journal gave out for the client, and ``next_valid_id``.
@@ -831,9 +831,9 @@ class Journal(JournalReader):
         sold: frozenset[int],
         evidence: Evidence,
     ) -> ComboToSend:
-        """Write down, in one transaction, an intent for each leg and the one order that trades them all, and give it
-        out. ``sold``: the legs that are sold when the combination is bought. Each leg blocks its instrument, and is
-        followed to an end of its own; the order carries the mark and the id of the first.
+        """Record, in one transaction, an intent for each leg and the one order that trades them all, and return it.
+        ``sold``: the legs that are sold when the combination is bought. Each leg blocks its instrument, and is followed
+        to an end of its own; the order carries the mark and the id of the first.
 
         Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
         """
@@ -864,20 +864,20 @@ class Journal(JournalReader):
         )
 
     def record(self, intent_id: str, event: Event, evidence: Evidence | None = None) -> Change:
-        """Write down what happened to an intent, and all that follows from it for fills, holding and locks, in one
-        transaction. The same execution counts once. Returns the change; its effects are the caller's to carry out."""
+        """Record an event of an intent, and all that follows from it for fills, holding and locks, in one transaction.
+        The same execution counts once. Returns the change; the caller must carry out its effects."""
         if isinstance(event, Sending):
             raise TypeError("an order is written down by record_sending")
         known = self.intent(intent_id)
         change = apply(known, event)
         if change.intent == known:
-            # The broker says most things many times: nothing is to be written, and the disk need not be asked.
+            # The broker repeats most reports many times: nothing must be written, and the disk need not be read.
             return change
         with self.transaction():
             return self._apply(known, event, evidence or {})
 
     def record_finding(self, intent_id: str, finding: Finding) -> Change:
-        """Write down all that a sync told about an intent, in one transaction."""
+        """Record everything that a sync reported about an intent, in one transaction."""
         events: list[Event] = [Executed(fill) for fill in finding.fills]
         if finding.perm_id:
             events.append(Acknowledged(finding.perm_id))
@@ -926,11 +926,11 @@ class Journal(JournalReader):
         average: Decimal | None = None,
         anew: bool = False,
     ) -> Holding:
-        """Write down what a position is, when it is first seen or its change is explained by something else than our
-        fills. ``others``: executions by other clients that are in it; they will not be counted again. A change of size
-        begins a new OCA group; a new episode begins when the position was flat or on the other side before, or with
-        ``anew``; it continues the one before (`episodes`) unless the position was closed and opened again.
-        ``average``: the average price that the broker reports for it."""
+        """Record what a position is, when it is first seen or its change is explained by something else than our fills.
+        ``others``: executions by other clients that are in it; they will not be counted again. A change of size starts
+        a new OCA group; a new episode starts when the position was flat or on the other side before, or with ``anew``;
+        it continues the one before (`episodes`) unless the position was closed and opened again. ``average``: the
+        average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
             if known is None or known.quantity != quantity or anew:
@@ -961,8 +961,8 @@ class Journal(JournalReader):
         anew: bool = False,
         reopened: bool = False,
     ) -> Holding:
-        """Write down a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one
-        of them trade; after an execution the broker would refuse further orders in the group."""
+        """Store a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one of
+        them trade; after an execution the broker would refuse further orders in the group."""
         known = self.holding(account, con_id)
         same = known is not None and known.quantity == quantity and not anew
         if known is not None and same and average in (None, known.average):
@@ -984,7 +984,7 @@ class Journal(JournalReader):
         return holding
 
     def add_lock(self, account: str, con_id: int, reason: str, intent: str | None = None) -> None:
-        """Lock an instrument; the first reason stands."""
+        """Lock an instrument; the first reason is retained."""
         with self.transaction():
             if self._write(
                 "INSERT INTO locks VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -993,9 +993,9 @@ class Journal(JournalReader):
                 self.append("locked", account, con_id, {"reason": reason}, intent)
 
     def release(self, account: str, con_id: int, position: Decimal, by: str, others: Iterable[Execution] = ()) -> bool:
-        """A person has looked: the lock ends, a locked intent is over, and the position counts as it is, with the
-        executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another episode.
-        Returns whether there was a lock. An intent that may still be at the broker stays open."""
+        """A person has checked the position: the lock ends, a locked intent is over, and the position counts as it is,
+        with the executions of ``others`` in it. If it is not what was expected (a split, an assignment), it is another
+        episode. Returns whether there was a lock. An intent that may still be at the broker stays open."""
         with self.transaction():
             if not self._write("DELETE FROM locks WHERE account = ? AND con_id = ?", account, con_id):
                 return False
@@ -1009,14 +1009,14 @@ class Journal(JournalReader):
             return True
 
     def damaged_memory(self, rule: str, error: ValueError) -> JournalError:
-        """What is raised about something remembered that nobody can read."""
+        """The error to raise for a remembered value that cannot be read."""
         first = str(error).partition("\n")[0]
         return JournalError(
             f"journal {self.path}: a row is damaged: table rule_memory, rule {rule}, column data: {first}. {_DAMAGED}"
         )
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
-        """Keep what a rule must know after a restart (anything that JSON can hold)."""
+        """Store what a rule must know after a restart (anything that JSON can hold)."""
         self._write(
             "INSERT INTO rule_memory VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET data = excluded.data",
             *(account, con_id, rule, json.dumps(data, default=_plain)),

@@ -1,5 +1,5 @@
 """Instruments in the journal: what has expired or was closed is no longer shown by the broker, and still has a name;
-what is held need not be looked up again after a restart before anything can be done."""
+details of what is held need not be requested again after a restart before anything can be done."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOURS = "hours"
 
 @dataclass(frozen=True)
 class _ToldHours:
-    """Regular sessions, all in which orders trade, and when the broker told them."""
+    """Regular sessions, all in which orders trade, and when the broker reported them."""
 
     told: datetime
     hours: tuple[Hours, ...]
@@ -29,7 +29,7 @@ class _ToldHours:
 
 @dataclass(frozen=True)
 class _Kept:
-    """An instrument, and whether its magnifier was written down with it."""
+    """An instrument, and whether its magnifier was stored with it."""
 
     instrument: Instrument
     knows_magnifier: bool
@@ -84,11 +84,11 @@ def _instruments(memory: Mapping[tuple[str, int, str], str]) -> dict[int, Instru
 
 
 def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
-    """All, by contract id, with the hours that the broker told on this very day: those of another day may have changed,
-    and a market must not be taken for open. Raises JournalError."""
+    """All, by contract id, with the hours that the broker reported on this very day: those of another day may have
+    changed, and a market must not be taken for open. Raises JournalError."""
     memory = journal.memory()
     found = _instruments(memory)
-    # Most contracts have the same hours; of a thousand they are kept once.
+    # Most contracts have the same hours; for a thousand contracts they are stored once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
     for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None

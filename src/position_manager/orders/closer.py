@@ -53,7 +53,8 @@ ANOTHER_UNIT = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """What keeps a contract from being closed: a bound of the ladder, or gates. ``told`` whether people know."""
+    """What prevents a contract from being closed: a bound of the ladder, or gates. ``told``: whether it was
+    reported."""
 
     what: str
     since: datetime
@@ -61,7 +62,7 @@ class Bar:
 
 
 class Closer:
-    """The decisions that stand. They are in the journal, so that a restart goes on with them."""
+    """The decisions in effect. They are in the journal, so that a restart continues with them."""
 
     def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
         self._desk = desk
@@ -69,7 +70,7 @@ class Closer:
         self.wings = Wings(desk)
         self.sender = Sender(desk, Unwritten(self._write_unwritten, self._are_written))
         self._unwritten: list[tuple[Closing, Mapping[str, object]]] = []
-        """Decisions that are not on disk yet, and what they were made on."""
+        """Decisions that are not on disk yet, and the data that they are based on."""
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -83,7 +84,7 @@ class Closer:
         self._rests_in: Snapshot | None = None
         self._others: dict[Key, list[OpenOrder]] = {}
         self._alerts: dict[str, int] = {}
-        """How often people were told that a position is still held after its decision."""
+        """How often people were notified that a position is still held after its decision."""
         self._escalated: set[str] = set()
         self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
         self._foreign = ForeignExits(desk)
@@ -121,7 +122,7 @@ class Closer:
             self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
     def bar(self, closing: Closing) -> str | None:
-        """What keeps a decision from being carried out."""
+        """What prevents a decision from being carried out."""
         return next((bar.what for (unit, _), bar in self.bars.items() if unit == closing.unit), None)
 
     # ----- decisions
@@ -197,7 +198,7 @@ class Closer:
             desk.say(desk.author.shadowed(closing, quotes))
             return
         if not desk.config.mode.sends:
-            # A rule that goes on holding is told once.
+            # A rule that continues to hold is reported once.
             if self._shadowed.get(unit.key) != rule:
                 self._shadowed[unit.key] = rule
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
@@ -217,7 +218,7 @@ class Closer:
             self._unwritten.append((closing, seen))
             self._stands(closing)
         if by or closing.combo:
-            # Whoever asked for it gets an answer now; a combination is written down apart from other orders.
+            # The requester gets an answer now; a combination is recorded apart from other orders.
             self.write_decided()
         desk.say(desk.author.fired(closing, quotes))
         self.advance(closing)
@@ -250,14 +251,14 @@ class Closer:
         self.advance(whole)
 
     def write_decided(self) -> None:
-        """Write down what was decided and is not on disk yet. Raises JournalError; then it is still to be written."""
+        """Store the decisions that are not on disk yet. Raises JournalError; then they must still be written."""
         if self._unwritten:
             with self._desk.journal.transaction():
                 self._write_unwritten()
             self._are_written()
 
     def write_in_time(self, now: datetime) -> None:
-        """The same, but leave it to the order that is under way for a moment: they share one write to the disk."""
+        """The same, but leave it to the order in progress for a moment: they share one write to the disk."""
         due = self.write_due
         if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
             self.write_decided()
@@ -306,8 +307,8 @@ class Closer:
             del self.bars[key]
 
     def withdraw(self, closing: Closing, why: str, *, level_left: bool = False) -> None:
-        """The decision no longer stands; the rules hold again once what rests is cancelled. ``level_left``: the partial
-        target that it is for is not done after all."""
+        """The decision is no longer in effect; the rules apply again once what rests is cancelled. ``level_left``: the
+        partial target that it is for is not done after all."""
         desk = self._desk
         self.write_decided()
         unit = desk.guard.unit(closing.unit)
@@ -327,7 +328,7 @@ class Closer:
                 self._orders.cancel(intent, why)
 
     def withdraw_changed(self, account: str, con_id: int, why: str) -> None:
-        """Somebody else has traded a position that is being closed: its rules look at it anew."""
+        """Somebody else has traded a position that is being closed: evaluate its rules again."""
         for closing in list(self.closings.values()):
             if closing.account == account and con_id in closing.legs:
                 self.withdraw(closing, why)
@@ -367,7 +368,7 @@ class Closer:
         held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
         intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
         untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
-        # Of a part, what is left is let go as well: a partial target must not sell at any price.
+        # For a part, the unfilled rest is withdrawn as well: a partial target must not sell at any price.
         ends = untouched or bool(closing.leaves)
         why = desk.guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
         if why is None:
@@ -383,7 +384,7 @@ class Closer:
         return True
 
     def _still_trading(self, closing: Closing) -> bool:
-        """Whether an order of a part may still trade: it is cancelled, and only its proven end tells whether the level
+        """Whether an order of a part may still trade: it is cancelled, and only its proven end shows whether the level
         was done."""
         desk = self._desk
         intents = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs]
@@ -433,7 +434,7 @@ class Closer:
                 self._keep(closing)
             intent = intents[con_id]
             if intent is not None and (bar := self._would_bar(leg, approved=con_id in closing.prices)):
-                # What rests stays rather than make way for an order that would be refused.
+                # What rests stays: it is not cancelled for an order that would be rejected.
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
                 desk.advance_by(now + TRY_AGAIN)
                 continue
@@ -442,7 +443,7 @@ class Closer:
                 self._within_bounds(closing, leg)
             match move:
                 case Send(price):
-                    # A clock that was set back makes nobody wait.
+                    # After a clock was set back, nothing waits.
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
                         continue
@@ -493,8 +494,8 @@ class Closer:
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
     def still_held(self, now: datetime) -> None:
-        """Tell of positions that are still held long after the decision to close them, again and again, and what each
-        waits for. While the market is closed or the connection is away nobody is told."""
+        """Report, repeatedly, the positions that are still held long after the decision to close them, and what each
+        waits for. While the market is closed or the connection is away nothing is reported."""
         desk = self._desk
         every = timedelta(seconds=float(desk.config.orders.still_held_seconds))
         if not desk.ready:
@@ -507,7 +508,7 @@ class Closer:
                 continue
             if all(self._would_bar(leg, approved=bool(closing.prices)) == CLOSED for leg in held):
                 continue
-            # After a time in which nobody could be told, once is enough.
+            # After a period without reports, one is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
             self._keep_told(closing)
             desk.say(
@@ -535,9 +536,9 @@ class Closer:
         return f"{label}: {what}{'. Cancel it in TWS or the Client Portal' if stuck else ''}"
 
     def _begun(self, closing: Closing, leg: Position, now: datetime) -> Closing:
-        """With the ladder of a contract begun, if there is a price to begin at; and begun again if the one it has is
-        of a market that is no more: of an earlier session, or out of bounds for so long that the price is an honest
-        one. A quote whose spread no order is sent at begins nothing."""
+        """With the ladder of a contract started, if there is a price to start at; and restarted if the one it has
+        belongs to a market that has passed: an earlier session, or a price that was out of bounds for so long that the
+        current one is an honest one. A quote starts no ladder if its spread is too wide for an order."""
         con_id, orders = leg.instrument.con_id, self._desk.config.orders
         quote = self._usable(con_id)
         if quote is None or not self._limits().spread.allows(leg.instrument, quote):
@@ -571,7 +572,7 @@ class Closer:
         return all(hours.end != session.begin for hours in sessions)
 
     def _would_bar(self, leg: Position, *, approved: bool) -> str:
-        """Why the gates would refuse another order now, as far as it can be told without asking the broker."""
+        """Why the gates would refuse another order now, as far as this is known without asking the broker."""
         desk, now = self._desk, self._desk.clock.now()
         if desk.read_halts():
             return "halted"
@@ -587,8 +588,9 @@ class Closer:
         return ""
 
     def blocked(self, unit: Unit, market: Market) -> str | None:
-        """Why a close of a unit would not get through the gates now, although its rules can be evaluated: a dry run of
-        those that the unit's state does not show already. It is asked for each unit at each look: it reads no disk."""
+        """Why a close of a unit would not pass the gates now, although its rules can be evaluated: a dry run of those
+        gates that the unit's state does not show already. It runs for each unit at each evaluation, so it does not read
+        from disk."""
         desk = self._desk
         if not desk.config.mode.sends:
             return None
@@ -616,14 +618,14 @@ class Closer:
         return None
 
     def _limits(self) -> Limits:
-        """Made once for each configuration."""
+        """Created once for each configuration."""
         config = self._desk.config
         if self._limits_of is None or self._limits_of[0] is not config:
             self._limits_of = config, config.limits()
         return self._limits_of[1]
 
     def _day_is_full(self) -> bool:
-        """Whether the cap of a day is reached. Looked up at most once a second."""
+        """Whether the cap of a day is reached. Read at most once a second."""
         desk, now = self._desk, self._desk.clock.now()
         if desk.opened is None or desk.fault is not None:
             return False
@@ -644,7 +646,7 @@ class Closer:
         return self._others
 
     def _settled(self, leg: Position) -> bool:
-        """Whether the position is what our executions make it: after a fill its new size is a moment behind."""
+        """Whether the position matches our executions: after a fill its new size arrives a moment later."""
         holding = self._desk.journal.holding(*leg.key)
         return holding is not None and holding.quantity == leg.quantity
 
@@ -687,7 +689,7 @@ class Closer:
             desk.wake.set()
 
     def _combo_barred(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
-        """What keeps a combination from being sent; people are told once of each."""
+        """What prevents a combination from being sent; each cause is reported once."""
         desk, key = self._desk, (closing.unit, closing.name)
         now, bar = desk.clock.now(), self.bars.get(key)
         if what is None:
@@ -711,7 +713,7 @@ class Closer:
         self._desk.advance_by(self._not_before[leg.key])
 
     def _capped(self, closing: Closing, leg: Position, cap: CapReached) -> None:
-        """Tell of a bound once. A price that is missing may come with the next tick, as after a start: it is told of
+        """Report a bound once. A price that is missing may come with the next tick, as after a start: it is reported
         when it has been missing for as long as a quote may be old."""
         desk, key = self._desk, (closing.unit, leg.instrument.label)
         now, bar = desk.clock.now(), self.bars.get(key)
@@ -795,7 +797,7 @@ class Closer:
         return self._outlook(decided, "" if limit is None else f" at {limit}")
 
     def _outlook(self, closing: Closing, at: str) -> str:
-        """What a person who has asked for a close is told: that it goes on, or what keeps it from going on."""
+        """The reply to a person who has asked for a close: that it goes on, or what prevents it."""
         desk, now = self._desk, self._desk.clock.now()
         if closing.unit not in self.closings:
             return f"{closing.name} is closed."

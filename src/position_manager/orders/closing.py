@@ -1,7 +1,7 @@
-"""What to do next about a position that is to be closed: send, cancel, wait, or say that a bound was reached. Pure.
+"""What to do next about a position that is to be closed: send, cancel, wait, or report that a bound was reached. Pure.
 
-A decision to close stands until the position is gone or a person withdraws it, over restarts too: a price that comes
-back for a moment does not call off a close of which a part may be executed already.
+A decision to close remains in effect until the position is gone or a person withdraws it, across restarts too: a price
+that comes back for a moment does not cancel a close of which a part may be executed already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LADDER_STATES = frozenset({State.WORKING, State.PARTIAL})
 
 @dataclass(frozen=True)
 class LegLadder:
-    """Where the price ladder of one contract began; ``reference`` is the middle then."""
+    """Where the price ladder of one contract started; ``reference`` is the middle at that time."""
 
     begun: datetime
     reference: Decimal
@@ -73,7 +73,7 @@ class Closing:
         return replace(self, rule=rule, text=text, decided=decided, by=by, leaves={}, level=0, ladders={})
 
     def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
-        """With a ladder for this contract that begins now, at the middle of a quote."""
+        """With a ladder for this contract that starts now, at the middle of a quote."""
         if quote.mid is None:
             return self
         return replace(self, ladders={**self.ladders, con_id: LegLadder(now, quote.mid)})
@@ -110,7 +110,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do before ``until``; None: before the broker says something."""
+    """Nothing to do before ``until``; None: before the next broker event."""
 
     until: datetime | None = None
 

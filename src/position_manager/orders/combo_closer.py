@@ -1,8 +1,8 @@
-"""Decisions to close a group by one combination order: the next step, and when it is given up for orders of the legs.
+"""Decisions to close a group by one combination order: the next step, and when orders of the legs replace it.
 
-It is given up when its time is over, when the broker has refused or ended an order of it, when the legs no longer fit,
-and when a person approves a price for a leg. Orders of the legs follow only once the combination is proven to be over:
-until then the intents of its legs block them.
+The combination is abandoned when its time is over, when the broker has refused or ended an order of it, when the legs
+no longer fit, and when a person approves a price for a leg. Orders of the legs follow only once the combination is
+proven to be over: until then the intents of its legs block them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ TRY_AGAIN = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class ComboCloser:
-    """``keep`` writes a decision down, ``usable`` is the quote of a contract that an order may be priced from,
-    ``policy`` the bounds for a decision now. ``barred`` is told what keeps a combination from being sent, None once it
-    is sent."""
+    """``keep`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
+    the bounds for a decision now. ``barred`` receives what prevents a combination from being sent, None once it is
+    sent."""
 
     desk: Desk
     orders: FollowedOrders
@@ -72,7 +72,7 @@ class ComboCloser:
             desk.advance_by(now + ASK_SOON)
             return None
         for intent in resting:
-            # A disaster stop of a leg makes way, as it does for an order of the leg.
+            # A disaster stop of a leg is removed first, as for an order of the leg.
             self.orders.cancel(intent, "a rule closes in its place")
         waits = self.not_before.get(closing.unit, now)
         if intents or not self._settled(combination) or now < waits <= now + TRY_AGAIN:
@@ -98,7 +98,7 @@ class ComboCloser:
         return ""
 
     def _ended_by_the_broker(self, closing: Closing) -> str:
-        """What the broker has made of the last order of a decision, if it has ended it without being asked to."""
+        """How the broker ended the last order of a decision, if it did so without being asked to."""
         journal = self.desk.journal
         for con_id in closing.combo:
             past = [i for i in journal.intents(closing.account, con_id) if i.created >= closing.decided and i.lead]
@@ -111,7 +111,7 @@ class ComboCloser:
     def _go_on(
         self, closing: Closing, combination: Combination | str, live: list[Intent], why: str, now: datetime
     ) -> None:
-        """What rests: keep it, or cancel it for a better price or for orders of the legs."""
+        """What rests: leave it, or cancel it for a better price or for orders of the legs."""
         desk, states = self.desk, {intent.state for intent in live}
         if not states <= LADDER_STATES:
             return
@@ -126,7 +126,7 @@ class ComboCloser:
             return
         desk.advance_by(now + policy.interval)
         if isinstance(combination, str):
-            # A part is executed, and not all of its legs are told yet.
+            # A part is executed, and not all of its legs are reported yet.
             return
         price = wanted(combination, self._quotes(combination), closing.ladders.get(LADDER), now, policy)
         if not isinstance(price, CapReached) and (price.price - first.limit) * combination.side.sign > 0:

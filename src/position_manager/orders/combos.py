@@ -1,7 +1,7 @@
 """Combinations: the legs of a group closed by one order, its price and its bounds. Pure.
 
-The combination is put together so that its price is above zero as a rule: a group that was paid for is sold at what it
-brings, one that brought a credit is bought back at what that costs. Its quote is made of those of its legs: each leg
+The combination is built so that its price is normally above zero: a group that was paid for is sold at what it brings,
+one that brought a credit is bought back at what that costs. Its quote is calculated from those of its legs: each leg
 must have a spread at which an order of its own would be sent.
 """
 
@@ -23,7 +23,7 @@ from position_manager.rules.groups import Leg, Unit
 LADDER = 0
 """The ladder of a combination among those of a decision: no contract has this id."""
 FEWEST, MOST = 2, 4
-"""So many legs one order may have."""
+"""The maximum number of legs of one order."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Combination:
 
 
 def objection(unit: Unit) -> str:
-    """Why the legs of a unit make no combination that one order can close; empty if they do."""
+    """Why the legs of a unit form no combination that one order can close; empty if they do."""
     instruments = [leg.instrument for leg in unit.legs]
     if not FEWEST <= len(instruments) <= MOST:
         return f"it has {len(instruments)} legs, not {FEWEST} to {MOST}"
@@ -122,5 +122,5 @@ def wanted(
 
 
 def contracts(combination: Combination, quantity: Decimal) -> dict[int, Decimal]:
-    """How many contracts of each leg so many combinations close."""
+    """How many contracts of each leg are closed by this many combinations."""
     return {leg.instrument.con_id: abs(leg.ratio) * quantity for leg in combination.legs}

@@ -1,4 +1,4 @@
-"""The disaster stop: a stop-limit that rests at the broker for the time in which nobody watches. Pure.
+"""The disaster stop: a stop-limit that rests at the broker while the manager is away. Pure.
 
 It is an intent like any other, so there is never more than one live order of ours for a contract: when a rule fires,
 the disaster stop is cancelled, that is proven, and then the close is sent. Both belong to the OCA group of the

@@ -1,5 +1,5 @@
-"""Keeps the disaster stops at the broker as they should be: one for each guarded position that nothing else closes,
-of a group for each short leg, if they are wanted there."""
+"""Maintains the disaster stops at the broker: one for each guarded position that nothing else closes, of a group for
+each short leg, if they are configured there."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DisasterStops:
             by_key[resting_order.account, resting_order.con_id].append(resting_order)
         for unit in desk.guard.units:
             if not desk.ready or desk.fault is not None or not desk.config.mode.sends or desk.seen is not shown:
-                # The next loop begins anew, with what is seen then.
+                # The next loop starts over, with the state at that time.
                 return
             if desk.guard.guards(unit) and self._closer.of(unit) is None:
                 left = self._closer.wings.holds(unit)

@@ -1,8 +1,8 @@
-"""What became of an order, and of a position, as far as the broker shows it.
+"""The outcome of an order, and the state of a position, as far as the broker shows it.
 
 One full sync gives a `Snapshot`: positions, open orders, completed orders and executions, read one after the other.
 Each part may be a little behind the others, so nothing is concluded from a single absence. Orders are found by their
-orderRef or permId, never by order id: a gateway that lost the last orders before a restart gives their ids again.
+orderRef or permId, never by order id: a gateway that lost the last orders before a restart assigns their ids again.
 Pure.
 """
 
@@ -45,7 +45,7 @@ class OpenOrder:
 
 @dataclass(frozen=True)
 class CompletedOrder:
-    """An order that the broker shows as over. ``filled`` is None if the broker does not tell it; of a combination it
+    """An order that the broker shows as over. ``filled`` is None if the broker does not report it; of a combination it
     counts combinations."""
 
     perm_id: int
@@ -69,7 +69,7 @@ class Execution:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one full sync showed; ``time`` is when it began."""
+    """What one full sync showed; ``time`` is when it started."""
 
     time: datetime
     positions: Mapping[tuple[str, int], Decimal] = field(default_factory=dict)
@@ -139,14 +139,14 @@ class Patience:
 class Search:
     """How often in a row the syncs did not settle a question, and since when.
 
-    A lost link ends it: the caller begins a new one, since only passes while READY count.
+    A lost link ends it: the caller creates a new one, since only passes while READY count.
     """
 
     passes: int = 0
     since: datetime | None = None
 
     def again(self, snapshot: Snapshot) -> Search:
-        """After one more sync that did not settle it. A clock that was set back begins it anew."""
+        """After one more sync that did not settle it. A clock that was set back restarts the count."""
         if self.since is None or snapshot.time < self.since:
             return Search(1, snapshot.time)
         return Search(self.passes + 1, self.since)
@@ -157,10 +157,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a sync tells about an intent.
+    """What a sync shows about an intent.
 
     ``fills`` to record first, then ``proven`` if it is not None. ``cancel``: permIds of orders of ours that must be
-    cancelled (one orderRef is live more than once). ``search`` is to be given back with the next sync.
+    cancelled (one orderRef is live more than once). ``search`` must be passed back with the next sync.
     """
 
     fills: tuple[Fill, ...]
@@ -171,12 +171,12 @@ class Finding:
 
 
 def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patience) -> Finding:
-    """What a full sync, made while READY, tells about an intent that may be at the broker.
+    """What a full sync, run while READY, shows about an intent that may be at the broker.
 
-    Live if the broker shows it open; over if it shows it completed and the executions or the position agree with what
-    it says was filled; LOST if it is nowhere, pass after pass, and the position is what the known executions explain;
-    LOCKED if it is nowhere and the position says otherwise, or if the accounts of it never come to agree.
-    A sync that began before the order was sent tells nothing by what it lacks.
+    Live if the broker shows it open; over if it shows it completed and the executions or the position agree with the
+    filled quantity it reports; LOST if it is nowhere, pass after pass, and the position is what the known executions
+    explain; LOCKED if it is nowhere and the position contradicts that, or if the accounts of it never come to agree.
+    What is absent from a sync that started before the order was sent proves nothing.
     """
     seen, over = snapshot.shown_open(intent), snapshot.shown_over(intent)
     known = {fill.exec_id for fill in intent.fills}
@@ -200,7 +200,7 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
         return finding(Proven(State.FILLED, "executed in full", after.filled))
     if live and not refused:
         return finding(_shown_live(after, seen[0].status))
-    # If the order was sent much later than the sync began, the clock was set back in between.
+    # If the order was sent much later than the sync started, the clock was set back in between.
     if after.sent is None or timedelta() < after.sent - snapshot.time < LONGEST_SYNC:
         return finding(None, search)
 
@@ -252,7 +252,7 @@ def _shown_over(intent: Intent, order: CompletedOrder, moved: Decimal) -> Proven
         return Proven(State.FILLED, f"completed as {order.status}", filled)
     if order.status == FILLED:
         return None
-    # Nobody asked for its end: the same order again would end in the same way.
+    # Its end was not requested: the same order again would end in the same way.
     refused = (intent.refused or intent.words) and not filled and not intent.lead
     state = State.REJECTED if refused else State.CANCELLED
     said = f": {intent.words}" if intent.words else ""

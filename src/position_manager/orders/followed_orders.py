@@ -33,7 +33,7 @@ ACKNOWLEDGE_WITHIN = timedelta(seconds=5)
 CANCEL_WITHIN = timedelta(seconds=10)
 """A cancel that has not come true in this time is asked for again."""
 RESTING_STATUSES = (evidence.LIVE_STATUSES | {evidence.FILLED}) - {"Inactive", "PendingCancel"}
-"""Statuses after which there is nothing to ask: it rests, or its executions prove what became of it."""
+"""Statuses after which there is nothing to ask: it rests, or its executions prove its outcome."""
 
 RESTING_STATES = frozenset({State.WORKING, State.PARTIAL})
 CANCELLABLE = RESTING_STATES | {State.CANCELLING}
@@ -84,7 +84,7 @@ class FollowedOrders:
         return reaction is None
 
     def _with_its_legs(self, intent: Intent) -> tuple[Intent, ...]:
-        """All intents that an order stands for: of a combination one for each leg."""
+        """All intents that an order represents: of a combination one for each leg."""
         return self._desk.journal.legs_of(intent.lead) if intent.lead else (intent,)
 
     def _intent_of(self, order_id: int, ref: str) -> Intent | None:
@@ -103,7 +103,7 @@ class FollowedOrders:
         self.after(intent, self._desk.journal.record(intent.id, event))
 
     def after(self, before: Intent, change: Change) -> None:
-        """Tell what is new about an order, and do what must follow."""
+        """Report what is new about an order, and take the required actions."""
         desk, intent, author = self._desk, change.intent, self._desk.author
         label = desk.label(intent.con_id)
         if intent.lead:
@@ -131,7 +131,7 @@ class FollowedOrders:
             desk.advance_by(desk.clock.now())
 
     def _lost(self, intent: Intent) -> None:
-        """An order that never arrived is made once more, but not for ever."""
+        """An order that never arrived is created once more, but not indefinitely."""
         desk = self._desk
         before = [past for past in desk.journal.intents(intent.account, intent.con_id) if past.id != intent.id][-1:]
         if before and before[0].state is State.LOST:
@@ -163,9 +163,9 @@ class FollowedOrders:
         return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
 
     def keep_within(self, *, exactly: bool = False) -> None:
-        """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the
-        order could go through zero. ``exactly``, after a full sync: also what rests for a position that is not what
-        our executions make it. Only once nothing rests can it be found out why."""
+        """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the order
+        could go through zero. ``exactly``, after a full sync: also what rests for a position that does not match our
+        executions. The cause can only be determined once nothing rests."""
         desk = self._desk
         if not desk.ready or desk.fault is not None:
             return
@@ -177,7 +177,7 @@ class FollowedOrders:
                 self.cancel(intent, f"it is for {intent.remaining} of {intent.expected_position}, {quantity} are held")
 
     def cancel(self, intent: Intent, why: str) -> None:
-        """Ask the broker to cancel; a full sync proves what became of it. Only READY may."""
+        """Ask the broker to cancel; a full sync proves the outcome. Only READY may."""
         desk = self._desk
         if not desk.ready:
             return

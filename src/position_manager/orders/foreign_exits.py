@@ -1,8 +1,8 @@
 """Exit orders of other clients that rest where the manager closes: `orders.foreign_exits: cancel` cancels them first.
 
 Only what would close the same position and no more is cancelled: same account, contract and side, and not larger than
-what is held. As long as a cancel is asked for and not proven nothing is sent for that contract; proven is it by a full
-sync that began after it, in which the order is no longer open and is among the completed ones.
+what is held. While a cancel is requested and not proven, nothing is sent for that contract. The proof is a full sync
+that started after the cancel, in which the order is no longer open and is among the completed ones.
 """
 
 from __future__ import annotations

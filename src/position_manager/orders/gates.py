@@ -1,6 +1,6 @@
 """The checks just before an order is sent, each with its numbers.
 
-All gates are always looked at, so that `explain` shows the whole picture; an order is sent only if every one of them
+All gates are always evaluated, so that `explain` shows the whole picture; an order is sent only if every one of them
 passes, and with the quantity that they allow. Pure.
 """
 
@@ -31,17 +31,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the gates look at, as it is at ``now``.
+    """The input of the gates, as it is at ``now``.
 
-    ``ready``: whether the connection may send (`Connection.may_send`); ``link`` says how it stands. ``halts``: the
-    kill switch's and the sticky one's. ``sending_mode``: whether the mode sends orders at all (shadow does not).
+    ``ready``: whether the connection may send (`Connection.may_send`); ``link`` is its state. ``halts``: the kill
+    switch's and the sticky one's. ``sending_mode``: whether the mode sends orders at all (shadow does not).
     ``lock``: why the instrument is locked. ``open_intent``: the state of another open intent of the instrument.
-    ``decided``: the signed position that the decision saw; ``position`` the one just read, at ``read_at``;
-    ``expected`` what the journal counts (None: not counted yet). ``resting``: what live orders of any client may
-    still trade on the closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what
-    was sent already. ``hours``: the sessions in which the order may trade, empty if they are not known. ``approved``:
-    whether a person has approved the limit price: then the quote is not asked. ``waits``: a stop that rests at the
-    broker, which needs neither quote nor open market to be sent.
+    ``decided``: the signed position that the decision saw; ``position`` the one just read, at ``read_at``; ``expected``
+    what the journal counts (None: not counted yet). ``resting``: what live orders of any client may still trade on the
+    closing side. ``wanted``: the quantity that the decision asks for, above zero. ``sent``: what was sent already.
+    ``hours``: the sessions in which the order may trade, empty if they are not known. ``approved``: whether a person
+    has approved the limit price: then the quote is not checked. ``waits``: a stop that rests at the broker, which needs
+    neither quote nor open market to be sent.
     """
 
     now: datetime
@@ -72,7 +72,7 @@ class Facts:
 
     @property
     def needs_no_quote(self) -> str:
-        """Why the quote is not looked at; empty if it is."""
+        """Why the quote is not checked; empty if it is."""
         if self.approved:
             return f"a person has approved the price {self.limit}"
         return "it rests until it triggers" if self.waits else ""
@@ -89,7 +89,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Clearance:
-    """What the gates say. ``quantity`` is what may be sent: 0 unless all of them passed."""
+    """The result of the gates. ``quantity`` is what may be sent: 0 unless all of them passed."""
 
     checks: tuple[Check, ...]
     quantity: Decimal
@@ -116,7 +116,7 @@ def closable(position: Decimal, resting: Decimal) -> Decimal:
 
 
 def check(facts: Facts, limits: Limits) -> Clearance:
-    """Look at every gate."""
+    """Evaluate every gate."""
     caps = limits.caps.of_resting if facts.waits else limits.caps
     whole = min(facts.wanted, closable(facts.position, facts.resting))
     # A close that is larger than a cap goes out in slices, one after the other.
@@ -146,7 +146,7 @@ def _not_halted(facts: Facts) -> Check:
 def _same_position(facts: Facts, limits: Limits) -> Check:
     same = facts.position * facts.decided > 0
     age = facts.now - facts.read_at
-    fresh = abs(age) <= limits.position_age  # a clock that was set back makes nothing fresh
+    fresh = abs(age) <= limits.position_age  # after a clock was set back, nothing is fresh
     detail = (
         f"decided at {facts.decided}, now {facts.position}, read {age.total_seconds():.1f} s ago"
         f" (at most {limits.position_age.total_seconds():g} s)"

@@ -1,11 +1,11 @@
-"""The life of a closing intent: which state it is in, what the broker's evidence makes of it.
+"""The life of a closing intent: its state, and how the broker's evidence changes it.
 
-An intent is one order: it is written down before it is sent, and it blocks its instrument until the broker has proven
-what became of it. A new price is a new intent after the old one is proven over; an order is never changed in place.
+An intent is one order: it is recorded before it is sent, and it blocks its instrument until the broker has proven its
+outcome. A new price is a new intent after the old one is proven over; an order is never changed in place.
 Pure: nothing here sends, stores or reads a clock.
 
-Only what the broker says counts. A client library that calls an order cancelled is no evidence, so there is no event
-for it: codes that sound like an end lead to UNKNOWN, and `position_manager.orders.evidence` proves the rest.
+Only the broker's reports count. A client library that calls an order cancelled is no evidence, so there is no event for
+it: codes that suggest an end lead to UNKNOWN, and `position_manager.orders.evidence` proves the rest.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def closing_side(position: Decimal) -> Side:
 
 
 class State(StrEnum):
-    """Where an intent stands."""
+    """The state of an intent."""
 
     PLANNED = "PLANNED"
     """Decided, nothing was sent."""
     SENDING = "SENDING"
-    """Written down; the order may or may not have left."""
+    """Recorded; the order may or may not have been sent."""
     WORKING = "WORKING"
     """The broker has acknowledged it by a permId."""
     PARTIAL = "PARTIAL"
@@ -54,15 +54,15 @@ class State(StrEnum):
     CANCELLING = "CANCELLING"
     """We have asked to cancel it."""
     UNKNOWN = "UNKNOWN"
-    """Only the broker can tell: ask."""
+    """Only the broker knows: ask."""
     FILLED = "FILLED"
     CANCELLED = "CANCELLED"
     """Proven over; a part may have been executed."""
     REJECTED = "REJECTED"
     LOST = "LOST"
-    """The broker has never heard of it, and the position shows the same."""
+    """The broker never received it, and the position shows the same."""
     LOCKED = "LOCKED"
-    """The evidence contradicts itself; a person must look."""
+    """The evidence contradicts itself; a person must check it."""
 
 
 TERMINAL = frozenset({State.FILLED, State.CANCELLED, State.REJECTED, State.LOST})
@@ -91,7 +91,7 @@ LEGAL: Mapping[State, frozenset[State]] = MappingProxyType(
 
 
 class Meaning(StrEnum):
-    """What an error code says about the order that it names."""
+    """What an error code means for the order that it names."""
 
     REJECTED = "rejected"
     LIVE = "the order is live"
@@ -180,7 +180,7 @@ class Intent:
 
     @property
     def words(self) -> str:
-        """What the broker said against the order: after a refusal, or an error that is not expected; else empty."""
+        """The broker's objection to the order: after a refusal, or an error that is not expected; otherwise empty."""
         code, _, _ = self.reason.partition(" ")
         unexpected = self.state is State.UNKNOWN and code.isdecimal() and int(code) > 0 and int(code) not in MEANINGS
         return self.reason if self.refused or unexpected else ""
@@ -197,7 +197,7 @@ class Intent:
 
     @property
     def follows_a_lead(self) -> bool:
-        """Whether another intent stands for the order at the broker."""
+        """Whether another intent represents the order at the broker."""
         return bool(self.lead) and self.lead != self.id
 
     @property
@@ -217,7 +217,7 @@ class Intent:
 
 @dataclass(frozen=True)
 class Sending:
-    """The order is about to be handed to the socket. ``position`` was read again just before."""
+    """The order is about to be passed to the socket. ``position`` was read again just before."""
 
     order_id: int
     client_id: int
@@ -260,7 +260,7 @@ class Said:
 
 @dataclass(frozen=True)
 class CancelSent:
-    """A cancel is about to be handed to the socket."""
+    """A cancel is about to be passed to the socket."""
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class Proven:
 
 @dataclass(frozen=True)
 class Released:
-    """A person has looked at a locked intent, and answers for the position."""
+    """A person has checked a locked intent, and answers for the position."""
 
     by: str
 
@@ -313,8 +313,8 @@ _LOCK = (Effect.LOCK, Effect.PAGE)
 
 
 def apply(intent: Intent, event: Event) -> Change:
-    """The intent after an event. Evidence may come late, twice and in any order; an event that tells nothing new
-    changes nothing. Raises IllegalTransitionError for a step of ours that the state forbids."""
+    """The intent after an event. Evidence may come late, twice and in any order; an event that adds nothing new changes
+    nothing. Raises IllegalTransitionError for a step of ours that the state forbids."""
     change = _after(intent, event)
     old, new = intent.state, change.intent.state
     if new is not old and new not in LEGAL[old]:

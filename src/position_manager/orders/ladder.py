@@ -1,6 +1,6 @@
 """Bounded limit prices for closing: from the middle to the far side, never past a cap.
 
-Each rung is its own order: the one before is cancelled and proven over first. A market order is never made: what the
+Each rung is its own order: the one before is cancelled and proven over first. A market order is never created: what the
 bounds forbid is reported as `CapReached`, and a person may approve an emergency order. Pure.
 """
 
@@ -21,11 +21,11 @@ from position_manager.orders.spread import SpreadBound, spread_of
 class LadderPolicy:
     """How a price is walked.
 
-    ``steps`` rungs above the first: rung 0 is the middle, rung ``steps`` the far side. ``interval`` is how long a
-    rung rests. No order is sent while the spread is wider than ``spread``, and no price is further from the middle at
-    the beginning than ``max_slippage`` (a fraction of it: 0.10 is 10 %) or ``slippage_ticks``, whichever is more.
+    ``steps`` rungs above the first: rung 0 is the middle, rung ``steps`` the far side. ``interval`` is how long a rung
+    rests. No order is sent while the spread is wider than ``spread``, and no price is further from the middle at the
+    start than ``max_slippage`` (a fraction of it: 0.10 is 10 %) or ``slippage_ticks``, whichever is more.
 
-    Raises ValueError, naming the field, for values that make no ladder.
+    Raises ValueError, naming the field, for values that define no valid ladder.
     """
 
     steps: int = 4
@@ -45,7 +45,7 @@ class LadderPolicy:
             raise ValueError(f"max_slippage_ticks is {self.slippage_ticks}; it must be 0 or more")
 
     def cap(self, instrument: Instrument, side: Side, reference: Decimal) -> Decimal:
-        """The worst price allowed, when the middle was ``reference`` at the beginning."""
+        """The worst price allowed, when the middle was ``reference`` at the start."""
         slip = max(abs(reference) * self.max_slippage, self.slippage_ticks * instrument.increment_at(reference))
         return reference + side.sign * slip
 
@@ -83,7 +83,7 @@ class CapReached:
 
 
 def step_at(begun: datetime, now: datetime, policy: LadderPolicy) -> int:
-    """The rung that is due; a clock that went back begins at 0, the last rung stays."""
+    """The rung that is due; a clock that went back starts at 0, the last rung stays."""
     return max(0, min(policy.steps, (now - begun) // policy.interval))
 
 
@@ -91,7 +91,7 @@ def rung(
     instrument: Instrument, side: Side, quote: Quote, reference: Decimal, begun: datetime, now: datetime,
     policy: LadderPolicy,
 ) -> Rung | CapReached:  # fmt: skip
-    """The price to rest at now. ``reference`` is the middle when the ladder began, at ``begun``.
+    """The price to rest at now. ``reference`` is the middle when the ladder started, at ``begun``.
 
     The price follows the quote and is rounded away from the cap: up for a sale, down for a purchase, so the far side,
     which is on a tick, is reached exactly.
@@ -123,7 +123,7 @@ def legs_to_send(legs: Iterable[Position]) -> tuple[Position, ...]:
 
     Legs are closed by orders of their own and not by one combination order: the rules about sizes, about one open
     intent for each instrument and about evidence then hold for each leg as for any position. Short legs go first, so
-    that a short option never stands without the long one that covers it; in return the group may be long, and only
+    that a short option is never left without the long one that covers it; in return the group may be long, and only
     long, for a moment, which can lose no more than that leg is worth.
     """
     held = tuple(leg for leg in legs if leg.quantity)

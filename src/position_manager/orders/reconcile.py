@@ -1,7 +1,7 @@
-"""A full sync, brought into the journal: what became of our orders, and what explains each change in position.
+"""A full sync, brought into the journal: the outcome of our orders, and what explains each change in position.
 
-Only a whole sync made while the session lived is given here. What it found is written down at once; what must be told
-or cancelled because of it comes back as findings.
+Only a complete sync that ran while the session lived is passed in here. Its results are recorded at once; notifications
+and cancels that follow from it are returned as findings.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Expired:
 
 
 DELIVERED_WITHIN = timedelta(days=5)
-"""So long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
+"""How long after an option has expired a change of its underlying may be its delivery: over a long weekend."""
 _EXPIRED = "expired option"
 MOST_COMBINED = 12
 
@@ -87,7 +87,7 @@ class Searches:
 
 @dataclass(frozen=True)
 class IntentMoved:
-    """A sync told something new about an order of ours."""
+    """A sync reported something new about an order of ours."""
 
     before: Intent
     change: Change
@@ -138,9 +138,9 @@ Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
 
 @dataclass(frozen=True)
 class Sync:
-    """What one full sync showed, and what it is looked at with. ``accounts``: the guarded ones; ``zone``: of days, for
-    contracts whose exchange's is not known; ``instruments``: also of what is gone. ``client_id``: ours, whose orders
-    must all be known; None if this mode sends none."""
+    """What one full sync showed, and the data it is evaluated with. ``accounts``: the guarded ones; ``zone``: of days,
+    for contracts whose exchange's is not known; ``instruments``: also of what is gone. ``client_id``: ours, whose
+    orders must all be known; None if this mode sends none."""
 
     snapshot: Snapshot
     instruments: Mapping[int, Instrument]
@@ -158,7 +158,7 @@ class Sync:
 
 
 def reconcile(journal: Journal, sync: Sync, searches: Searches) -> tuple[Finding, ...]:
-    """Write down what a sync tells about the guarded accounts.
+    """Record what a sync shows about the guarded accounts.
 
     Raises JournalError; then the same sync may be brought in once more, nothing counts twice.
     """
@@ -197,7 +197,7 @@ def _strays(journal: Journal, sync: Sync) -> Iterator[Finding]:
             continue
         ended = journal.intent_of_ref(order.ref)
         if ended is not None and journal.events(intent=ended.id)[-1].time >= sync.snapshot.time:
-            # It was executed while the sync was under way: the next one tells whether it is over.
+            # It was executed while the sync was in progress: the next one shows whether it is over.
             continue
         journal.add_lock(order.account, order.con_id, f"order {order.ref} is live, but no open intent knows it")
         yield Stray((order.account, order.con_id), order.order_id, order.ref)
@@ -207,7 +207,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     counted = {key: holding for key, holding in journal.holdings().items() if key[0] in sync.accounts}
     expected = {key: holding.quantity for key, holding in counted.items()}
     reported = {key: quantity for key, quantity in sync.snapshot.positions.items() if key[0] in sync.accounts}
-    # While an order is under way its executions and the position may be told in any order.
+    # While an order is in progress its executions and the position may be reported in any order.
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
     keys = sorted((expected.keys() | reported.keys()) - busy)
     others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
@@ -270,7 +270,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
 LISTED_WITHIN = timedelta(seconds=5)
 """By so much the broker's clock may differ from ours."""
 BESIDE = timedelta(seconds=5)
-"""An execution of somebody else so near to an order of ours was meant for the same position."""
+"""An execution of somebody else this close to an order of ours was meant for the same position."""
 
 
 def crosses(ours: Intent, now: Decimal, others: Iterable[Execution]) -> bool:
@@ -312,7 +312,7 @@ def _is_another(
 
 
 def _split(holding: Holding | None, now: Decimal, average: Decimal | None) -> str:
-    """The split that a change of size looks like; empty if it looks like none."""
+    """The split that would explain a change of size; empty if there is none."""
     if holding is None or holding.average is None or average is None or holding.quantity * now <= 0:
         return ""
     before, after = holding.quantity * holding.average, now * average

@@ -1,8 +1,8 @@
-"""The last step before an order leaves: look again, ask every gate, write it down, hand it to the socket.
+"""The last step before an order is sent: check again, evaluate every gate, record the order, pass it to the socket.
 
 Nothing else in the position manager calls `Broker.send`. Between the answer of the broker and the socket there is no
-waiting, so what the gates saw is what holds when the order leaves. Orders that wait for the same answer go through the
-gates one after the other, are written down together, and leave once all of them are on disk.
+waiting, so what the gates saw still holds when the order is sent. Orders that wait for the same answer go through the
+gates one after the other, are recorded together, and are sent once all of them are on disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from position_manager.sessions.hours import open_hours
 
 
 class NotSentError(Exception):
-    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just told."""
+    """The gates refuse; ``clearance`` has all their numbers, ``reread`` what the broker has just reported."""
 
     def __init__(self, clearance: Clearance, reread: Reread) -> None:
         super().__init__("; ".join(f"{check.gate}: {check.detail}" for check in clearance.refusals))
@@ -37,9 +37,9 @@ class NotSentError(Exception):
 
 @dataclass(frozen=True)
 class Wish:
-    """An order that somebody wants: ``decided`` is the signed position that the decision saw, ``limit`` the price per
-    unit. ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit. ``leaves``: so much of the position is not closed."""
+    """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
+    ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
+    market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed."""
 
     leg: Position
     decided: Decimal
@@ -57,8 +57,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class _Due:
-    """An order that somebody wants, with what the broker has just told; ``sent`` gets the intent, or why there is
-    none."""
+    """A requested order, with what the broker has just reported; ``sent`` receives the intent, or why there is none."""
 
     wish: Wish
     reread: Reread
@@ -90,7 +89,7 @@ class Sender:
         """Send one order; the intent it belongs to.
 
         Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-        written down: in each case nothing was sent.
+        recorded: in each case nothing was sent.
         """
         reread = await self._desk.broker.read_again(*wish.leg.key)
         due = _Due(wish, reread, asyncio.get_running_loop().create_future())
@@ -106,12 +105,12 @@ class Sender:
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
         if not self._send_together(due) and len(due) > 1:
-            # Nothing of them is on disk. One that cannot be written must not keep the others from being sent.
+            # Nothing of them is on disk. One that cannot be written must not block the others.
             for one in due:
                 self._send_together([one])
 
     def _send_together(self, due: list[_Due]) -> bool:
-        """Whether they were written down. If not, one that was alone has got the error, several have not yet."""
+        """Whether they were recorded. If not, one that was alone has received the error, several have not yet."""
         refused: list[tuple[_Due, NotSentError]] = []
         written: list[_Written] = []
         try:
@@ -145,7 +144,7 @@ class Sender:
                 desk.rivals.see(desk.accounts, open_orders, (), desk.clock.now())
 
     def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
-        """What the gates say now, and what the journal must know of it."""
+        """The result of the gates now, and what the journal must record of it."""
         desk, wish, reread = self._desk, due.wish, due.reread
         journal, config = desk.journal, desk.config
         leg, decided = wish.leg, wish.decided
@@ -217,11 +216,11 @@ class Sender:
                     outside_rth=orders.outside_rth or wish.approved,
                 )
             except BrokerError as error:
-                # It says that nothing was sent; the journal believes only what the broker's books show.
+                # The error states that nothing was sent; the journal believes only what the broker's books show.
                 due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
             else:
                 due.sent.set_result(desk.journal.intent(intent.id))
-        except Exception as error:  # whatever it is: the others are on disk, and must be handed over too
+        except Exception as error:  # whatever it is: the others are on disk, and must be passed on too
             due.sent.set_exception(error)
 
 

@@ -25,8 +25,8 @@ from position_manager.sessions.hours import open_hours
 
 @dataclass(frozen=True)
 class ComboWish:
-    """A combination order that somebody wants, at a ``limit`` for one combination. ``decided``: the signed position of
-    each leg that the decision saw; ``leaves``: how much of each is left."""
+    """A requested combination order, at a ``limit`` for one combination. ``decided``: the signed position of each leg
+    that the decision saw; ``leaves``: how much of each is left."""
 
     combination: Combination
     decided: Mapping[int, Decimal]
@@ -38,7 +38,7 @@ class ComboWish:
 
 async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
     """Send one order that closes all legs. Raises NotSentError if a gate refuses for any leg, BrokerError if the broker
-    does not answer, JournalError if it cannot be written down: in each case nothing was sent."""
+    does not answer, JournalError if it cannot be recorded: in each case nothing was sent."""
     broker, journal, config = desk.broker, desk.journal, desk.config
     combination = wish.combination
     account = combination.legs[0].position.account
@@ -101,13 +101,13 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
             outside_rth=config.orders.outside_rth,
         )
     except BrokerError as error:
-        # It says that nothing was sent; the journal believes only what the broker's books show.
+        # The error states that nothing was sent; the journal believes only what the broker's books show.
         for intent in journal.legs_of(order.ref.removeprefix("pm:")):
             journal.record(intent.id, OutOfSight(str(error)))
 
 
 def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread]) -> Facts:
-    """What the gates look at for one leg; the price is that of the side it trades on."""
+    """The input of the gates for one leg; the price is that of the side it trades on."""
     journal, config, now, link = desk.journal, desk.config, desk.clock.now(), desk.connection
     (account, con_id), reread = leg.position.key, rereads[leg.instrument.con_id]
     lock, blocking, holding = (

@@ -20,7 +20,7 @@ def spread_of(quote: Quote) -> Decimal | None:
 class SpreadBound:
     """A spread is allowed up to ``fraction`` of the middle (0.20 is 20 %) or up to ``ticks`` increments, whichever is
     more: an option at 0.04 by 0.05 has a spread of 22 % and cannot have less. Raises ValueError, naming the field, for
-    values that make no bound."""
+    values that define no valid bound."""
 
     fraction: Decimal = Decimal("0.20")
     ticks: int = 3

@@ -1,4 +1,4 @@
-"""How the configuration says which long legs of a group are left to expire."""
+"""The configuration of which long legs of a group are left to expire."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Long options that a group's close leaves to expire, since selling them brings next to nothing.
 
 Only once no short leg of the decision is left, and only while the middle of a live quote has been at or below a bound
-for some seconds: a bad print does not make a wing worthless. The bound is fixed with the decision. What is left is held
-as before, its rules rest, and they hold again if it is worth a good deal more than the bound.
+for some seconds: one bad print does not prove a wing worthless. The bound is fixed with the decision. What is left is
+held as before, its rules rest, and they apply again if it is worth a good deal more than the bound.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from position_manager.rules.guard import Key
 
 HOLDS_FOR = timedelta(seconds=5)
 WORTH_AGAIN = 5
-"""So many times the bound, and the rules of what was left hold again."""
+"""At this multiple of the bound the rules of what was left apply again."""
 _STORED = "left to expire"
 
 
@@ -102,7 +102,7 @@ class Wings:
         return Split(to_close, left, undecided)
 
     def _worth(self, con_id: int, now: datetime) -> Decimal | None:
-        """The middle of a live quote; without a bid it is half of the ask. None if no quote may be believed."""
+        """The middle of a live quote; without a bid it is half of the ask. None if no quote is trusted."""
         quote = self._desk.guard.quote(con_id)
         if quote is None:
             return None
@@ -110,7 +110,7 @@ class Wings:
         return None if quote.problem(now, self._desk.config.quotes.max_age) is not None else quote.mid
 
     def leave(self, closing: Closing, legs: Iterable[Position]) -> None:
-        """Write down what is left; within the transaction in which the decision ends."""
+        """Record what is left; within the transaction in which the decision ends."""
         desk = self._desk
         for leg in legs:
             con_id, worth = leg.instrument.con_id, self._worth(leg.instrument.con_id, desk.clock.now())

@@ -1,7 +1,7 @@
 """The stops of an account, and early assignment, over recorded quotes. Pure.
 
-A tape knows positions, not accounts: the account is worth what it is said to be worth at the first quote of all units,
-and from then on moves with their profit alone. There is no margin in it, so a margin cushion is never evaluated.
+A tape knows positions, not accounts: the account has the given value at the first quote of all units, and from then on
+moves with their profit alone. There is no margin in it, so a margin cushion is never evaluated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from position_manager.replay.tape import ACCOUNT, Tick
 
 
 class ReplayedAccount:
-    """An account that is worth ``net`` at the beginning. ``fired``: the stops that have fired, in order."""
+    """An account that is worth ``net`` at the start. ``fired``: the stops that have fired, in order."""
 
     def __init__(self, config: Config, net: Decimal, currency: str = "USD") -> None:
         self.fired: list[Fired] = []

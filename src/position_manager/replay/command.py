@@ -1,4 +1,4 @@
-"""`position-manager replay`: read a tape, play it, show what became of each unit."""
+"""`position-manager replay`: read a tape, play it, show the outcome of each unit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(
     net_liquidation: Decimal | None = None,
 ) -> int:
     """Exit status 0. A tape needs the file of ``positions``, a journal has its own. ``net_liquidation``: what the
-    account is worth at the beginning; without it stops of the account are not replayed.
+    account is worth at the start; without it stops of the account are not replayed.
 
     Raises ConfigError for a bad file, JournalError, RefusedError without positions or the calendar, OSError.
     """

@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class PartClosed:
-    """So many units that a partial target closed, at which price and profit."""
+    """How many units a partial target closed, at which price and profit."""
 
     time: datetime
     close: Close
@@ -52,7 +52,7 @@ class PartClosed:
 
 @dataclass
 class Outcome:
-    """What became of a unit. ``exit``: its price when a rule closed it (``closed``, at ``closed_at``), else the last
+    """The outcome of a unit. ``exit``: its price when a rule closed it (``closed``, at ``closed_at``), else the last
     one; None if it never had one. ``parts``: what partial targets closed before. ``profit`` is in money, that of the
     parts included; ``unprotected`` in seconds by cause."""
 
@@ -121,7 +121,7 @@ class _Run:
                 self._look(outcome, market, replace(self._policy, max_age=max_age))
 
     def evaluate_account(self, account: ReplayedAccount, now: datetime) -> None:
-        """What is still open is closed at its present price if a stop of the account says so."""
+        """Close what is still open at its present price if a stop of the account fires."""
         fired = account.evaluate_at(now, (outcome.profit for outcome in self.outcomes))
         if fired is None:
             return

@@ -1,1 +1,1 @@
-"""What people are told and shown: messages, status, explanations, the summary of a day."""
+"""Output for people: messages, status, explanations, the summary of a day."""

@@ -1,4 +1,4 @@
-"""What can be told of a position manager that does not run: from its journal and the files beside it."""
+"""What is known of a position manager that does not run: from its journal and the files beside it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Why something was done: the journal's events about an order or a position, in order of time and in words.
 
-It needs the journal alone, so it tells of a service that is down, and of positions that are long gone, as well.
+It needs the journal alone, so it also covers a service that is down, and positions that are long gone.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ DECISIONS = frozenset({"rule fired", "would close"})
 
 
 class NotFoundError(Exception):
-    """The journal has nothing by this name, or several things; the text says what to name instead."""
+    """The journal has nothing by this name, or several things; the text states what to name instead."""
 
 
 def label_of(known: Mapping[int, Instrument], con_id: int) -> str:
-    """A contract as people say it."""
+    """The readable name of a contract."""
     return known[con_id].label if con_id in known else f"contract {con_id}"
 
 
@@ -34,8 +34,8 @@ def explain(reader: JournalReader, what: str) -> str:
     """The story of an order (its intent, orderRef, order id or permId) or of a position (contract id, local symbol,
     symbol, unit).
 
-    A number that is several of these must say which: ``order:12``, ``perm:12``, ``contract:12``. Raises NotFoundError,
-    and JournalError if the journal cannot be read.
+    A number that matches several of these needs a prefix: ``order:12``, ``perm:12``, ``contract:12``. Raises
+    NotFoundError, and JournalError if the journal cannot be read.
     """
     known = kept_instruments.read(reader)
     subject = _Finder(reader, known).find(" ".join(what.split()))
@@ -205,7 +205,7 @@ def words(record: Record) -> list[str]:
 
 
 def _trigger(stop: Decimal | str | int) -> str:
-    """At which price an order begins to trade, if it does not at once."""
+    """The price at which an order starts to trade, if it does not do so at once."""
     return f" once {stop} is reached" if Decimal(stop) else ""
 
 

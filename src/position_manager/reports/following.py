@@ -1,6 +1,6 @@
-"""Whether a deploy may go on: the service is READY with its positions synced, or it has no open order.
+"""Whether a deploy may continue: the service is READY with its positions synced, or it has no open order.
 
-`judge` decides from what is known at one moment and touches nothing; `look` finds that out, from systemd and over the
+`judge` decides from what is known at one moment and touches nothing; `look` collects that, from systemd and over the
 control socket. The Ansible module manager_wait calls them in turn.
 """
 
@@ -46,7 +46,7 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the unit, and the service's own status, or why there is none. ``runs``: it listens at its socket."""
+    """One check: the unit, and the service's own status, or why there is none. ``runs``: it listens at its socket."""
 
     unit: UnitState
     status: Status | None
@@ -65,7 +65,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``line`` is how it stands, for the operator."""
+    """``line`` is the state, for the operator."""
 
     done: bool
     line: str
@@ -81,7 +81,7 @@ def open_orders(status: Status) -> tuple[str, ...]:
 
 
 def judge(goal: Goal, seen: Seen, waited: float, timeout: float) -> Verdict:
-    """What one look means after so many seconds of waiting."""
+    """The result of one check after so many seconds of waiting."""
     return _ready(seen, waited, timeout) if goal is Goal.READY else _idle(seen, waited, timeout)
 
 
@@ -129,7 +129,7 @@ def _ended(unit: UnitState) -> Verdict:
 
 def _idle(seen: Seen, waited: float, timeout: float) -> Verdict:
     if seen.status is None:
-        # What does not answer cannot be waited for, and a restart is what mends it.
+        # A service that does not answer cannot be waited for, and a restart fixes it.
         return Verdict(True, f"nothing to wait for: {seen.silence}" if not seen.runs else f"not asked: {seen.silence}")
     orders = open_orders(seen.status)
     if not orders:
@@ -150,7 +150,7 @@ def _idle(seen: Seen, waited: float, timeout: float) -> Verdict:
 
 
 async def look(unit: str, socket: Path) -> Seen:
-    """How it stands now. Raises UnitError."""
+    """The current state. Raises UnitError."""
     state = await systemd_unit.show(unit)
     try:
         answer = await asyncio.to_thread(ask, socket, AskStatus(), ANSWER_SECONDS)

@@ -1,8 +1,8 @@
-"""What people are told, message by message: words only, nothing is decided or sent here.
+"""The notifications, message by message: words only, nothing is decided or sent here.
 
-Messages with the same dedupe key are told once; one with ``recovery_of`` ends the trouble of that key, and of all keys
+Messages with the same dedupe key are sent once; one with ``recovery_of`` ends the incident of that key, and of all keys
 below it (``key/…``). Each key names one condition, so that no message is left out because of another one: a loss of the
-connection, a farm, each call for a person, each gate that refuses, each cause of being unprotected has its own.
+connection, a farm, each request for manual action, each gate that refuses, each cause of being unprotected has its own.
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ class Author:
             f"Fired, still held: {closing.name} after {minutes:.0f} min ({closing.rule})",
             *phases,
             f"To approve a price: position-manager close '{closing.name}' --emergency --limit PRICE",
-            # Each repetition has a key of its own, or it would be counted and not told.
+            # Each repetition has a key of its own, or it would be counted and not sent.
             dedupe_key=f"held/{closing.unit}/{closing.decided.isoformat()}/{since.total_seconds():.0f}",
         )
 

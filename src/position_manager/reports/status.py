@@ -1,6 +1,6 @@
-"""How the position manager stands, as one picture: what `position-manager status` shows and metrics count.
+"""The state of the position manager, as one picture: what `position-manager status` shows and metrics count.
 
-The engine makes it, the control socket carries it as JSON. Accounts in it are masked.
+The engine creates it, the control socket carries it as JSON. Accounts in it are masked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from position_manager.rules.evaluation import Distance
 
 @dataclass(frozen=True)
 class LegStatus:
-    """One contract of a unit; prices per unit, as last heard. ``age``: seconds since the quote was heard."""
+    """One contract of a unit; prices per unit, as last received. ``age``: seconds since the quote was received."""
 
     con_id: int
     label: str
@@ -30,7 +30,7 @@ class LegStatus:
 class UnitStatus:
     """A guarded unit. ``price`` and ``entry`` as in `rule_set`; ``profit`` in money of ``currency`` at that price.
 
-    ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` says why, with numbers.
+    ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` states why, with numbers.
     ``rules``: each as `name: wording (key in the file)`. ``stop`` and ``target``: the nearest of each kind.
     ``unprotected_seconds``: in trading hours, since the position was first seen; ``unprotected_since``: None now.
     """
@@ -138,10 +138,9 @@ class Status:
     """All of it at ``time``. ``phase`` is a `connection_state.Phase`; ``why`` the last reason for not being READY.
 
     ``halts``: why nothing is sent, each with what ends it. ``degraded``: data farms that are down. ``last_sync``: when
-    the last full sync ended well. ``orders_today``: written down for sending in the last 24 hours. ``realized``: the
-    profit that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of
-    the session that nobody has accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has
-    none.
+    the last full sync ended well. ``orders_today``: recorded for sending in the last 24 hours. ``realized``: the profit
+    that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of the
+    session that are not accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has none.
     """
 
     time: datetime

@@ -23,7 +23,7 @@ _STYLES = {"guarded": "green", "unprotected": "bold red", "closing": "yellow", "
 
 
 def in_order(status: Status) -> bool:
-    """Whether orders may be sent and nothing waits for a person."""
+    """Whether orders may be sent and no manual action is required."""
     blocked = status.halts or status.locks or status.new_accounts or _stopped(status)
     return status.phase == Phase.READY and not blocked
 
@@ -153,7 +153,7 @@ def _units(units: Sequence[UnitStatus], *, wide: bool) -> Table:
 
 
 def _closed(unit: UnitStatus) -> bool:
-    """Whether it is unprotected only because its market is closed: nobody could do anything about that."""
+    """Whether it is unprotected only because its market is closed: no action is possible then."""
     return unit.text.startswith(Cause.MARKET_CLOSED)
 
 
@@ -162,7 +162,7 @@ def _style(unit: UnitStatus) -> str:
 
 
 def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
-    """What the numbers do not say: the verdict, and the rules with their keys in the file."""
+    """What the numbers do not show: the verdict, and the rules with their keys in the file."""
     since = f" for {_ago(unit.unprotected_since, now)}" if unit.unprotected_since else ""
     loud = unit.verdict == "unprotected" and not _closed(unit)
     verdict = f"{unit.verdict.upper() if loud else unit.verdict}{since}"
@@ -174,7 +174,7 @@ def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
 
 
 def _account_lines(console: Console, account: AccountStatus) -> None:
-    """What an account is worth, and how each of its stops stands."""
+    """What an account is worth, and the state of each of its stops."""
     worth = "value not known"
     if account.net_liquidation is not None:
         worth = f"{_money(account.net_liquidation)} {account.currency}, asked {account.age or 0:.0f} s ago"

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 120.0
 
 
 class SummaryError(Exception):
-    """The day could not be summed up; the message says why."""
+    """The summary of the day could not be created; the message states why."""
 
 
 def fills_of(reader: JournalReader, day: date, zone: ZoneInfo) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ def _held(unit: UnitStatus) -> str:
 
 
 def make(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
-    """The message, with its plot in the directory of days if one can be made. Raises JournalError."""
+    """The message, with its plot in the directory of days if one can be created. Raises JournalError."""
     with JournalReader(journal) as reader:
         fills = fills_of(reader, day, zone)
     return message(status, day, fills, _plot(days, day, zone))
@@ -111,7 +111,7 @@ def _plot(days: Path, day: date, zone: ZoneInfo) -> Path | None:
 
 
 async def ask(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
-    """Have a process of its own make the message. Raises SummaryError."""
+    """Create the message in a process of its own. Raises SummaryError."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", __name__, str(journal), str(days), f"{day}", zone.key),
         stdin=asyncio.subprocess.PIPE,

@@ -1,1 +1,1 @@
-"""What the rules say about what is held: pure decisions, and the guard that keeps what they need."""
+"""Rules applied to what is held: pure decisions, and the guard that stores their input."""

@@ -1,4 +1,4 @@
-"""Which contracts a data farm of IB quotes, as far as its name says it. Pure.
+"""Which contracts a data farm of IB quotes, as far as its name shows it. Pure.
 
 IB reports that a farm is down by its name alone, and never which contracts it quotes. The names are not documented;
 these are the ones seen in public logs. A name that is not known blinds every contract.
@@ -17,7 +17,7 @@ ASIAN = frozenset({"JPY", "HKD", "AUD", "SGD", "CNH", "CNY", "INR", "KRW", "TWD"
 
 _BY_PREFIX: MappingProxyType[str, Callable[[Instrument], bool]] = MappingProxyType(
     {
-        # Options first: their name begins like that of the stocks.
+        # Options first: their name starts like that of the stocks.
         "usopt": lambda each: each.currency in AMERICAN and each.is_option,
         "usfuture": lambda each: each.currency in AMERICAN and each.kind in (Kind.FUTURE, Kind.FUTURE_OPTION),
         # An option's delta and underlying come from the farm of the underlying.

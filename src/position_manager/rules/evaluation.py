@@ -4,11 +4,11 @@
 explained in `position_manager.rules.rule_set`.
 
 - A price rule acts only on live, two-sided, fresh quotes of every leg, at the side each leg would trade on; a last
-  price is never looked at. It must hold on several different quotes in a row (`QuotePolicy`). For a group a quote is
-  different when every leg has been quoted anew.
+  price is never used. It must hold on several different quotes in a row (`QuotePolicy`). For a group a quote is
+  different when every leg has been quoted again.
 - A time rule needs no quote to decide.
 - What cannot be evaluated is `Blind` and counts as unprotected, a closed market too: no order could be sent. The
-  cause tells the kinds apart.
+  cause distinguishes the kinds.
 - Rules that contradict each other for this unit, or a stop that it can never reach, close nothing: Blind as well.
 """
 
@@ -57,11 +57,11 @@ from position_manager.sessions.hours import (
 )
 
 UNDERLYING = "underlying"
-"""The subject of a condition that looks at the price of what an option is written on."""
+"""The subject of a condition on the price of an option's underlying."""
 LEAST_TICKS = 2
-"""A condition is plainly gone only so many increments away from its level."""
+"""A condition is plainly gone only at this many increments from its level."""
 CLOCK_SKEW = timedelta(seconds=2)
-"""A quote may be so far in the future, as clocks differ; further, and its age cannot be told."""
+"""How far a quote may be in the future, as clocks differ; further, and its age is unknown."""
 
 
 class Rule(StrEnum):
@@ -106,8 +106,8 @@ class QuotePolicy:
     """Which quotes count: at most ``max_age`` old, ``confirmations`` in a row, each at most ``confirm_within`` after
     the one before. ``zone``: of days and times of day in time rules. ``outside_rth``: whether orders may trade outside
     the regular hours; price rules then act there too, time rules do not. ``confirm_span``: from the first to the last
-    of those quotes it is at least that long, unless one is enough. ``grace``: so long after an opening price rules
-    rest. ``spread``: wider quotes are not believed (None: any is)."""
+    of those quotes it is at least that long, unless one is enough. ``grace``: how long after an opening price rules
+    rest. ``spread``: wider quotes are not trusted (None: any is)."""
 
     zone: ZoneInfo
     max_age: timedelta = timedelta(seconds=10)
@@ -129,7 +129,7 @@ class QuotePolicy:
 @dataclass(frozen=True)
 class Distance:
     """How far a rule is from closing: ``seen`` must still move by ``distance`` to ``level``; ``percent`` of what was
-    seen (None if that is 0). ``subject`` is what is looked at: a price of the unit, the underlying's, the delta."""
+    seen (None if that is 0). ``subject`` is the evaluated value: a price of the unit, the underlying's, the delta."""
 
     rule: Rule
     subject: str
@@ -151,8 +151,8 @@ class Hold:
 
 @dataclass(frozen=True)
 class Close:
-    """A rule says: close the unit. ``text`` has the numbers. ``part``: only so many units of it, None for all; it may
-    be 0. ``level``: the number of the partial target that was reached, else 0."""
+    """A rule decides to close the unit. ``text`` has the numbers. ``part``: only so many units of it, None for all; it
+    may be 0. ``level``: the number of the partial target that was reached, else 0."""
 
     rule: Rule
     text: str
@@ -162,8 +162,8 @@ class Close:
 
 @dataclass(frozen=True)
 class Blind:
-    """The unit is unprotected: the rules cannot be evaluated, or a close could not be sent. ``hold``: what the rules
-    say all the same."""
+    """The unit is unprotected: the rules cannot be evaluated, or a close could not be sent. ``hold``: the result of the
+    rules nevertheless."""
 
     cause: Cause
     text: str
@@ -214,7 +214,7 @@ class Memory:
         return Memory(episode=episode, levels=self.levels if same_life(self.episode, episode) else ())
 
     def seen(self, recent: tuple[Decimal, ...], at: datetime, best: Decimal | None) -> Memory:
-        """After other quotes. It is done for each unit at each look; `replace` takes three times as long."""
+        """After other quotes. It runs for each unit at each evaluation; `replace` takes three times as long."""
         return Memory(
             self.direction, recent, at, best, self.trail, self.trail_rule, self.breakeven, self.sightings, self.episode,
             self.levels,
@@ -283,7 +283,7 @@ class _View(NamedTuple):
 
     @property
     def delta(self) -> Decimal | None:
-        """None if the broker does not tell it of each leg."""
+        """None if the broker does not report it for each leg."""
         total = ZERO
         for leg in self.unit.legs:
             delta = self.quotes[leg.instrument.con_id].delta if leg.instrument.is_option else 1.0
@@ -299,7 +299,7 @@ class _View(NamedTuple):
         return "net price" if self.unit.direction > 0 else "net cost to close"
 
     def is_its_price(self, subject: str) -> bool:
-        """Whether a condition looks at what the unit itself is quoted at."""
+        """Whether a condition uses the unit's own quote."""
         return subject == self.subject or (subject == UNDERLYING and not self.unit.has_option)
 
     def at_gain(self, gain: Decimal) -> Decimal:
@@ -395,8 +395,8 @@ def clearly_gone(
     level: int = 0,
 ) -> str | None:
     """Why a rule that has fired (``name``, of partial targets the ``level``) plainly holds no longer: on quotes that
-    are believed, what it looks at is more than ``margin`` (a fraction) of its level on the good side. None if it still
-    may hold, or nobody can tell."""
+    are trusted, the value it checks is more than ``margin`` (a fraction) of its level on the good side. None if it may
+    still hold, or if that is unknown."""
     if name not in set(Rule) or name == Rule.TIME or _quote_problem(unit, market, policy) is not None:
         return None
     view = _view(unit, market.quotes)
@@ -419,8 +419,8 @@ def clearly_gone(
 
 
 def _too_wide(view: _View, policy: QuotePolicy) -> str | None:
-    """Why the price is not believed: the spread of a leg. One that matters little to the unit's price is no reason: a
-    wing that is worth nothing must not keep a stop from acting."""
+    """Why the price is not trusted: the spread of a leg. One that matters little to the unit's price is no reason: a
+    wing that is worth nothing must not prevent a stop from acting."""
     bound = policy.spread
     if bound is None:
         return None
@@ -437,8 +437,9 @@ def _too_wide(view: _View, policy: QuotePolicy) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A unit at rest: at the same prices, `evaluate` would say ``hold`` again and remember nothing new. Most units of a
-    quiet market are, and each is looked at every few seconds. It holds for one unit, its rules and its memory."""
+    """A unit at rest: at the same prices, `evaluate` would return ``hold`` again and remember nothing new. Most units
+    of a quiet market are, and each is evaluated every few seconds. It is valid for one unit, its rules and its
+    memory."""
 
     unit: Unit
     hold: Hold
@@ -446,7 +447,8 @@ class Rest:
     session: Hours
 
     def goes_on(self, market: Market, memory: Memory, policy: QuotePolicy) -> Memory | None:
-        """The memory after another look, the same that `evaluate` gives; None if it must be asked."""
+        """The memory after another evaluation, identical to the result of `evaluate`; None if `evaluate` must be
+        called."""
         at = memory.recent_at
         if at is None or not self.session.begin <= market.now < self.session.end:
             return None
@@ -477,8 +479,8 @@ def at_rest(
     policy: QuotePolicy,
     calendar: Calendar,
 ) -> Rest | None:
-    """What an evaluation has come to, if nothing but other prices or the end of the session can change it. What time
-    rules say changes by itself."""
+    """The result of an evaluation, if nothing but other prices or the end of the session can change it. The result of
+    time rules changes by itself."""
     if not isinstance(verdict, Hold) or isinstance(rules.time, TimeRule):
         return None
     # Confirmations are counted at moments of their own: a rule that holds is evaluated until it has all of its quotes,
@@ -488,7 +490,7 @@ def at_rest(
     counted = after.recent_at is not None and after.recent_at != before.recent_at
     if not counted or replace(before, recent_at=after.recent_at) != after:
         return None
-    # Of several legs the one that was quoted last says where the underlying is, so the times matter too.
+    # Of several legs the one that was quoted last shows where the underlying is, so the times matter too.
     if len({quote.underlying for quote in market.quotes.values()} - {None}) > 1:
         return None
     session = session_at(_open_sessions(unit, market.now, policy, calendar), market.now)
@@ -576,7 +578,7 @@ def _moment(rule: TimeRule, session: Hours, close: datetime, zone: ZoneInfo) -> 
         return datetime.fromtimestamp(close.timestamp() - rule.before_close.total_seconds(), zone)
     if rule.at is None:
         return session.begin
-    # A session may begin the evening before.
+    # A session may start the evening before.
     days = sorted({session.begin.astimezone(zone).date(), close.astimezone(zone).date()})
     moments = [datetime.combine(day, rule.at, zone) for day in days]
     inside = [moment for moment in moments if session.begin <= moment < close]
@@ -702,7 +704,7 @@ def _gain(view: _View, percent: Decimal | None, amount: Decimal | None) -> Decim
 
 
 def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condition | Blind]:
-    """What closes, in the order of precedence, and what cannot be looked at."""
+    """What closes, in the order of precedence, and what cannot be evaluated."""
     unit, best = view.unit, memory.best or ZERO
     below = unit.direction > 0
     if unit.entry <= 0 and any(_needs_premium(rule) for rule in rules.own_rules.values()):
@@ -812,7 +814,7 @@ def _needs_premium(rule: object) -> bool:
 
 
 def _objection(view: _View, conditions: list[_Condition]) -> str | None:
-    """Why the rules make no sense for this unit; None if they do."""
+    """Why the rules are inconsistent for this unit; None if they are consistent."""
     stops = [c for c in conditions if c.rule is Rule.STOP]
     targets = [c for c in conditions if c.rule in (Rule.TARGET, Rule.PARTIAL)]
     for stop in stops:
@@ -835,5 +837,5 @@ def _given(rule: BaseModel) -> dict[str, object]:
 
 
 def _plain(number: Decimal) -> str:
-    """As people write it, to four places."""
+    """In readable form, to four places."""
     return f"{round(number, 4).normalize():f}"

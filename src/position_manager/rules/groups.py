@@ -62,7 +62,7 @@ class Unit:
 
     @property
     def shown_key(self) -> str:
-        """The key as people see it."""
+        """The key in readable form."""
         return self.key.replace(self.account, masked(self.account))
 
     @cached_property

@@ -1,7 +1,7 @@
-"""What is held, what it is quoted at, and what the rules say about it now.
+"""What is held, its quotes, and the current result of the rules.
 
-The guard keeps the positions of the last full sync (and what was pushed since), the newest quotes, and what rules
-remember. It sends nothing: a rule that closes is handed back.
+The guard stores the positions of the last full sync (and what was pushed since), the newest quotes, and what rules
+remember. It sends nothing: a rule that closes is returned to the caller.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Key = tuple[str, int]
 _MEMORY = "memory of "
 _COUNT = "unprotected of "
 PART = 25
-"""Units of which the memory is written down in a row."""
+"""The number of units whose memory is stored in a row."""
 
 
 class Guard:
-    """The guarded units. ``calendar`` knows regular sessions, ``patience`` is how long a unit may go without a look
-    before it counts as not watched."""
+    """The guarded units. ``calendar`` knows regular sessions, ``patience`` is how long a unit may go without an
+    evaluation before it counts as not watched."""
 
     def __init__(self, config: Config, calendar: Calendar, patience: timedelta) -> None:
         self._calendar = calendar
@@ -107,7 +107,7 @@ class Guard:
         self._regroup()
 
     def restore(self, journal: Journal) -> None:
-        """Take up what a former run has remembered. What cannot be read is begun anew."""
+        """Load what a former run has remembered. Whatever cannot be read starts over."""
         for (_, _, rule), data in journal.memory().items():
             try:
                 if rule.startswith(_MEMORY):
@@ -115,19 +115,19 @@ class Guard:
                     memory = replace(memory, episode=_together(memory.episode.split("|")))
                     self._memories[rule.removeprefix(_MEMORY)] = memory
                 elif rule.startswith(_COUNT):
-                    # Nobody has watched since, however short it was.
+                    # It was not watched since then, however short that was.
                     count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
                     self.counts[rule.removeprefix(_COUNT)] = count
             except (ValueError, TypeError) as error:
                 journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
 
     def keep(self, journal: Journal) -> None:
-        """Write down what must outlast a restart, as far as it has changed."""
+        """Store what must outlast a restart, as far as it has changed."""
         for _ in self.keep_in_parts(journal, len(self.units)):
             pass
 
     def keep_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
-        """The same, a part at a time: a thousand in a row would keep an order waiting. What is gone meanwhile is left
+        """The same, a part at a time: a thousand in a row would delay an order. Units that are gone meanwhile are left
         out."""
         keys = [unit.key for unit in self.units]
         for first in range(0, len(keys), max(1, size)):
@@ -139,7 +139,7 @@ class Guard:
         changed = []
         for unit in units:
             memory, count = self._memories.get(unit.key), self.counts.get(unit.key)
-            # Sightings and recent prices are begun anew after a restart: they need quotes in a row.
+            # Sightings and recent prices start over after a restart: they need quotes in a row.
             marks = "" if memory is None else replace(memory, recent=(), recent_at=None, sightings=()).to_json()
             texts = (marks, "" if count is None else count.to_json())
             if self._kept.get(unit.key) != texts:
@@ -154,7 +154,7 @@ class Guard:
         self._kept.update((unit.key, texts) for unit, texts in changed)
 
     def keep_moved(self, journal: Journal, most: int = PART) -> None:
-        """Write down trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
+        """Store trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
         keys = list(self.moved)[:most]
         units = (self._by_key.get(key) for key in keys)
         self._keep_these(journal, [unit for unit in units if unit is not None])
@@ -162,13 +162,13 @@ class Guard:
             del self.moved[key]
 
     def keep_new(self, journal: Journal) -> None:
-        """Write down that units are guarded from now on, so that the time in which nobody does is counted too."""
+        """Record that units are guarded from now on, so that the time in which they are not is counted too."""
         if any(unit.key not in self._kept for unit in self.units):
             self.keep(journal)
 
     def count(self, episodes: Mapping[Key, str]) -> None:
-        """Which episode each holding is in, as the journal counts them. To be called before what is held is looked at:
-        what was remembered in another episode counts no longer."""
+        """Which episode each holding is in, as the journal counts them. Must be called before what is held is
+        evaluated: what was remembered in another episode counts no longer."""
         if episodes != self.episodes:
             self.episodes = episodes
             self._name_episodes()
@@ -217,12 +217,12 @@ class Guard:
         self._drop_others(self.verdicts)
 
     def _resolved(self) -> dict[str, Resolved]:
-        """The rules of each unit; most units have the same, and of a thousand they are kept once."""
+        """The rules of each unit; most units have the same, so that for a thousand units they are stored once."""
         shared: dict[tuple[object, ...], Resolved] = {}
         found = {}
         for unit in self.units:
             resolved = resolve(unit, self._config)
-            # Where each rule was written says which it is.
+            # The places where the rules were written identify them.
             found[unit.key] = shared.setdefault((*resolved.origins.values(), resolved.ignored), resolved)
         return found
 
@@ -276,9 +276,9 @@ class Guard:
         )
 
     def quiet_contracts(self, now: datetime) -> Iterator[int]:
-        """Contracts whose quotes should be asked for again before they are too old to be believed: those that were
-        not quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm
-        is down."""
+        """Contracts whose quotes should be requested again before they are too old to be trusted: those that were not
+        quoted for half of the time allowed, or at all, or that are suspended or unproven; not while their data farm is
+        down."""
         half = self._quiet / 2
         for _, con_id in self.positions:
             quote = self.quotes.get(con_id)
@@ -287,14 +287,15 @@ class Guard:
                 yield con_id
 
     def forget_quotes(self) -> None:
-        """The subscriptions are new ones: what was heard before them stands no longer, however alive the broker is."""
+        """The subscriptions are new ones: quotes received before them are no longer valid, however alive the broker
+        is."""
         self.quotes.clear()
         self.unproven.clear()
         self.alive_at = None
 
     def quote(self, con_id: int) -> Quote | None:
-        """The newest quote, at the time at which it was still valid. Its age is its own: that the broker answers makes
-        it no younger once it is suspended, unproven, or quiet for too long."""
+        """The newest quote, at the time at which it was still valid. Its age is its own: an answer of the broker does
+        not renew it once it is suspended, unproven, or quiet for too long."""
         quote = self.quotes.get(con_id)
         if quote is None or self.alive_at is None or quote.time >= self.alive_at:
             return quote
@@ -319,8 +320,8 @@ class Guard:
         blind: Callable[[Unit], Blind | None],
         blocked: Callable[[Unit, Market], str | None] = lambda _unit, _market: None,
     ) -> Close | None:
-        """What the rules say about a unit now; a Close is for the caller to carry out. ``blind`` tells why nothing
-        could be sent anyway: then nothing fires, and the unit counts as unprotected. ``blocked`` tells why a close
+        """The result of the rules for a unit now; a Close is for the caller to carry out. ``blind`` states why nothing
+        could be sent anyway: then nothing fires, and the unit counts as unprotected. ``blocked`` states why a close
         would not get through: rules fire all the same, but until then the unit counts as unprotected too."""
         memory, episode = self._memories.get(unit.key, Memory()), self._episode_of[unit.key]
         if episode and memory.episode != episode:
@@ -358,7 +359,7 @@ class Guard:
         return self._memories.get(unit.key, Memory()).levels
 
     def level_done(self, journal: Journal, unit: Unit, level: int, *, done: bool = True) -> Callable[[], None]:
-        """Write down that a partial target is done, or is not after all. What is returned makes it true in memory, once
+        """Record that a partial target is done, or is not after all. The returned function applies it in memory, once
         all that belongs to it is on disk."""
         memory = self._memories.get(unit.key, Memory())
         memory = memory.in_episode(self._episode_of.get(unit.key, memory.episode))
@@ -378,7 +379,7 @@ class Guard:
         return self._by_key.get(key)
 
     def at_first_sight(self, unit: Unit, now: datetime) -> Verdict:
-        """What the rules say of a unit on its present quotes, with nothing remembered and one quote enough."""
+        """The result of the rules for a unit on its present quotes, with nothing remembered and one quote enough."""
         policy = replace(self._policy, confirmations=1)
         rules = self.rules[unit.key].rules
         memory = self._memories.get(unit.key, Memory())
@@ -387,7 +388,7 @@ class Guard:
         return verdict
 
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
-        """Count the time since the last look."""
+        """Count the time since the last evaluation."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)
 

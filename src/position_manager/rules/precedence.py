@@ -14,8 +14,8 @@ from position_manager.rules.rule_set import RuleSet
 @dataclass(frozen=True)
 class Resolved:
     """The rules of one unit. ``origins``: for each rule that holds, or that is switched off, the key in the file that
-    says so. ``ignored``: keys of entries for single contracts that do not count, as the contract is a leg of a group
-    of several."""
+    sets it. ``ignored``: keys of entries for single contracts that do not count, as the contract is a leg of a group of
+    several."""
 
     rules: RuleSet
     origins: Mapping[str, str]

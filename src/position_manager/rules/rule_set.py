@@ -15,7 +15,7 @@ How rules count, with numbers. A *unit* is what is guarded: one position, or a g
 | stop percent_of_premium 50 | bid <= 1.25 (half of what was paid is lost) | ask >= 3.75 |
 | stop percent_of_premium 100 | bid <= 0 (all of it is lost) | ask >= 5.00 (the whole credit is lost once) |
 | stop loss_amount 80 | bid <= 1.70 | ask >= 3.30 |
-| stop price 1.00 | bid <= 1.00 | ask >= 1.00 (such a stop only makes sense above the price) |
+| stop price 1.00 | bid <= 1.00 | ask >= 1.00 (such a stop is only useful above the price) |
 | target percent_of_premium 60 | bid >= 4.00 | ask <= 1.00 (60 % of the credit is kept) |
 | target profit_amount 80 | bid >= 3.30 | ask <= 1.70 |
 | breakeven after_percent 40, once 40 % were gained | bid <= 2.50 | ask >= 2.50 |
@@ -53,7 +53,7 @@ class Section(BaseModel):
 
     @cached_property
     def wording(self) -> str:
-        """In one line, without what is not given: what tells a rule from another."""
+        """In one line, without what is not given: it distinguishes a rule from another."""
         return self.model_dump_json(exclude_none=True)
 
 
@@ -391,7 +391,7 @@ class RuleSet(Section):
 
     @cached_property
     def own_rules(self) -> Mapping[str, Section | Literal["off"]]:
-        """What this level itself says, by the rule's name."""
+        """The settings of this level itself, by the rule's name."""
         return {name: value for name in RULE_NAMES if (value := getattr(self, name)) is not None}
 
     def names_a_price(self, name: str) -> bool:

@@ -18,7 +18,7 @@ def sessions_zone(sessions: Iterable[Hours], fallback: tzinfo) -> tzinfo:
 
 
 def next_midnight(now: datetime, zone: tzinfo) -> datetime:
-    """When the next day begins in a zone."""
+    """When the next day starts in a zone."""
     return datetime.combine(now.astimezone(zone).date() + timedelta(days=1), time(), zone)
 
 
@@ -41,7 +41,7 @@ def in_force(rules: RuleSet, unit: Unit, today: date, opened: date | None) -> Ru
 
 
 def step_of(steps: Iterable[TargetStep], unit: Unit, today: date, opened: date) -> TargetStep | None:
-    """The last step that has begun; None before the first, and for days to an expiry that there is not."""
+    """The last step that has started; None before the first, and for days to an expiry that there is not."""
     found = None
     for step in steps:
         if step.from_dte is not None:

@@ -1,7 +1,8 @@
 """How long units were unprotected, counted from verdicts and the clock. Pure.
 
-The time between two looks belongs to the verdict before it: what is known at 10:00:00 holds until the next look.
-When the next look comes too late, the whole stretch counts as unprotected, because nobody looked.
+The time between two evaluations belongs to the verdict before it: what is known at 10:00:00 holds until the next
+evaluation.
+When the next evaluation comes too late, the whole period counts as unprotected, because nothing was evaluated.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ NOT_WATCHED = "not watched"
 @dataclass(frozen=True)
 class Unprotected:
     """The count of one unit: seconds by cause (a Cause's value, or NOT_WATCHED). ``state``: the cause since the last
-    look, empty while protected; ``looked_at``: that look; ``since``: when the present unprotected stretch began."""
+    evaluation, empty while protected; ``looked_at``: that evaluation; ``since``: when the present unprotected period
+    started."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     state: str = ""
@@ -38,8 +40,8 @@ class Unprotected:
         return self.total - self.seconds.get(Cause.MARKET_CLOSED.value, 0.0)
 
     def look(self, verdict: Verdict, now: datetime, patience: timedelta) -> Unprotected:
-        """The count after a look. ``patience``: the longest stretch between two looks that counts as watched. A clock
-        that went back adds nothing."""
+        """The count after an evaluation. ``patience``: the longest period between two evaluations that counts as
+        watched. A clock that went back adds nothing."""
         state = verdict.cause.value if isinstance(verdict, Blind) else ""
         passed = timedelta() if self.looked_at is None else max(timedelta(), now - self.looked_at)
         seconds = self.seconds

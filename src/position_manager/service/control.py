@@ -26,7 +26,7 @@ MOST_BYTES = 4096
 """A longer request is refused."""
 
 REQUEST_SECONDS = 5.0
-"""Whoever connects has so long to say what it wants."""
+"""How long a client has, once connected, to send its request."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ControlError(Exception):
-    """The service could not be asked, or did not answer as it should; the text says what to do."""
+    """The service could not be asked, or did not answer as it should; the text states what to do."""
 
 
 class NotRunningError(ControlError):
@@ -47,7 +47,7 @@ class Actions(Protocol):
     def status(self) -> Status: ...
 
     async def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
-        """Close a position now; what was begun."""
+        """Close a position now; what was started."""
 
     def release(self, what: str, *, by: str) -> str:
         """End a lock; what was done."""
@@ -59,7 +59,7 @@ class Actions(Protocol):
         """Guard a new account of the session too; what was done."""
 
     def reload(self) -> str:
-        """Read the configuration anew; what was done."""
+        """Read the configuration again; what was done."""
 
     def move_price(self, symbol: str, price: Decimal) -> str:
         """Move an underlying of the simulated market; what was done."""
@@ -70,7 +70,7 @@ class _Request(BaseModel):
 
 
 class AskStatus(_Request):
-    """How it stands."""
+    """The state of the service."""
 
     ask: Literal["status"] = "status"
 
@@ -109,7 +109,7 @@ class AskAccept(_Request):
 
 
 class AskReload(_Request):
-    """Read the configuration anew."""
+    """Read the configuration again."""
 
     ask: Literal["reload"] = "reload"
 
@@ -233,7 +233,7 @@ def _bound(path: Path) -> socket.socket:
 
 
 def _clear(path: Path) -> None:
-    """Remove a socket at which nobody listens any more."""
+    """Remove a socket that no process listens at any more."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -252,7 +252,7 @@ def _clear(path: Path) -> None:
 
 def ask(path: Path, request: Request, seconds: float = 30.0) -> Answer:
     """Ask the service that listens at a path. Raises NotRunningError if none does, ControlError if it does not answer
-    within so many seconds, and RefusedError with the service's own text."""
+    within the timeout, and RefusedError with the service's own text."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(seconds)

@@ -1,4 +1,5 @@
-"""The dead man's switch: an address that is asked as long as all is well, so that its owner hears when it is not.
+"""The dead man's switch: an address that is requested as long as all is well, so that its owner is notified when it is
+not.
 
 The address is a secret. It is in no log and no error, only the kind of a failure is.
 """
@@ -68,7 +69,7 @@ class Heartbeat:
         self._failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set. A failure is logged when it begins and when it ends."""
+        """Until ``stop`` is set. A failure is logged when it starts and when it ends."""
         while not stop.is_set():
             if self._well():
                 self._note(await self._beat())

@@ -18,7 +18,8 @@ from ib_connection.accounts import masked
 _log = logging.getLogger(__name__)
 
 SCOPE = "POSITION_MANAGER_CLAIM_SCOPE"
-"""Environment variable: managers with different scopes do not see each other. For tests, whose accounts are made up."""
+"""Environment variable: managers with different scopes do not see each other. For tests, whose accounts are
+invented."""
 
 
 class HostClaim:
@@ -41,7 +42,7 @@ class HostClaim:
                     channel.close()
                     if error.errno == errno.EADDRINUSE:
                         return f"{_holder(name)} on this host guards {masked(account)}"
-                    # A host that cannot do it must not keep a position from being closed.
+                    # A host that does not support it must not prevent a close.
                     _log.error("account %s cannot be claimed on this host: %s", masked(account), error)
                     continue
                 self._held[account] = channel

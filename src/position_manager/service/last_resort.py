@@ -1,7 +1,7 @@
 """Alerts that need no disk: what the outbox cannot take, as its disk is full, goes to the targets directly.
 
 Direct delivery is one attempt after another from a thread with a bounded queue; nothing of it outlasts the process.
-Once the outbox takes messages again, the alerts that it missed are handed to it, so that they arrive for certain.
+Once the outbox takes messages again, the alerts that it missed are passed to it, so that they arrive for certain.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from notifications.message import Message, Severity
 from notifications.target import Result, Target
 
 MOST = 50
-"""So many alerts wait for direct delivery, and are remembered for the outbox: the first ones, which name the cause."""
+"""The maximum number of alerts that wait for direct delivery, and are remembered for the outbox: the first ones, which
+name the cause."""
 ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
 
 
 class People(Protocol):
-    """Who is told."""
+    """The recipients of notifications."""
 
     def tell(self, message: Message) -> Verdict | None: ...
 
@@ -33,7 +34,7 @@ class People(Protocol):
 
 
 class LastResort:
-    """Tells people through an outbox, and alerts without it if it cannot be used. For one thread."""
+    """Notifies people through an outbox, and sends alerts without it if it cannot be used. For one thread."""
 
     def __init__(self, people: People, targets: Sequence[Target], pause: Callable[[float], None] = time.sleep) -> None:
         """``targets`` are for this object alone. ``pause`` waits between two attempts, in seconds."""
@@ -58,7 +59,7 @@ class LastResort:
         return verdict
 
     def _directly(self, message: Message) -> None:
-        # The outbox would have told each condition once.
+        # The outbox would have sent each condition once.
         name = message.dedupe_key or f"{message.kind} {message.title}"
         if name in self._missed or len(self._missed) >= MOST:
             return
@@ -74,7 +75,7 @@ class LastResort:
             self._thread.start()
 
     def _repeat(self) -> None:
-        """Hand what was missed to the outbox, which works again."""
+        """Pass the missed alerts to the outbox, which works again."""
         missed, self._missed = self._missed, {}
         for name, message in missed.items():
             if self._people.tell(message) is None:

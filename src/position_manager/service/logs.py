@@ -1,8 +1,9 @@
 """Where the log goes, and in which form: one place for it, so that every module only asks for its own logger.
 
-Modules write with `logging.getLogger(__name__)` and put what a program may look for into ``extra`` (``con_id``,
-``intent``, ``account``, …). On a terminal the log is for people; anywhere else each line is a JSON object with
-``event``, ``level``, ``logger``, ``time`` and those fields. Account numbers are masked in all of it, whoever wrote it.
+Modules write with `logging.getLogger(__name__)` and put the fields that a program may filter by into ``extra``
+(``con_id``, ``intent``, ``account``, …). On a terminal the log is for people; anywhere else each line is a JSON object
+with ``event``, ``level``, ``logger``, ``time`` and those fields. Account numbers are masked in all of it, whoever wrote
+it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from notifications.message import clean
 
 QUIET = ("ib_insync", "apprise", "urllib3", "asyncio")
-"""Libraries that tell too much, some of them addresses that are secret: only their warnings are kept."""
+"""Libraries that log too much, including secret addresses: only their warnings are retained."""
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
@@ -53,7 +54,7 @@ def configure(stream: IO[str], environment: Mapping[str, str], level: int = logg
 
 
 def mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """A structlog processor: what people may not read is taken out of every text, however deep."""
+    """A structlog processor: masks what must not be shown in every text, however deep."""
     return {name: _masked(value) for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, on 127.0.0.1: made from a `Status` when they are asked for, not counted beside it."""
+"""Numbers for Prometheus, on 127.0.0.1: created from a `Status` on request, not counted separately."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAME = "position_manager"
 
 
 class MetricsError(Exception):
-    """The numbers cannot be served; the message says why."""
+    """The numbers cannot be served; the message states why."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ class Sample:
 
 
 class StatusCollector(Collector):
-    """Turns samples into metrics. Accounts stay masked, so units that look alike are added up."""
+    """Turns samples into metrics. Accounts stay masked, so units with identical labels are added up."""
 
     def __init__(self, sample: Callable[[], Sample]) -> None:
         """``sample`` is called in the server's thread."""
         self._sample = sample
 
     def describe(self) -> list[Metric]:
-        """Nothing: names are not checked at registration, as nobody can be asked for a sample yet."""
+        """Nothing: names are not checked at registration, as no sample is available yet."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -75,7 +75,7 @@ def _accounts(status: Status) -> Iterator[Metric]:
     stops = GaugeMetricFamily(
         f"{_NAME}_account_stop", "Stops of accounts by verdict.", labels=["account", "rule", "verdict"]
     )
-    # Two accounts may look alike once masked.
+    # Two accounts may be identical once masked.
     sums: dict[tuple[str, ...], float] = defaultdict(float)
     counts: dict[tuple[str, ...], int] = defaultdict(int)
     for account in status.account_stops:

@@ -1,7 +1,7 @@
-"""The service: puts the engine together from a configuration and its directories, and runs it under systemd.
+"""The service: assembles the engine from a configuration and its directories, and runs it under systemd.
 
-Nothing beside the engine may end it: what cannot be served, told or plotted is logged, and the positions stay guarded.
-Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 a person must mend something first.
+Only the engine may end it: what cannot be served, reported or plotted is logged, and the positions stay guarded.
+Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 manual intervention is required first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from position_manager.sessions.hours import BrokerCalendar, day_close
 OK, RETRY, MEND = 0, 1, 78
 
 STOP_SECONDS = 15.0
-"""The last messages get so long to leave; what does not is sent by the next run."""
+"""How long the last messages may take to be sent; the next run sends the rest."""
 
 SAMPLE_EVERY = timedelta(seconds=60)
 ANSWER_SECONDS = 5.0
@@ -132,7 +132,7 @@ def _targets(config: Config) -> tuple[Target, ...]:
 
 
 def safely(tell_systemd: Callable[[], None]) -> None:
-    """Tell systemd something; that it cannot be told ends nothing."""
+    """Notify systemd; a failed notification ends nothing."""
     try:
         tell_systemd()
     except OSError as error:
@@ -250,7 +250,7 @@ class Service:
     # ----- what the command line asks
 
     def status(self) -> Status:
-        """How it stands. Raises RefusedError if the journal cannot be read."""
+        """The current status. Raises RefusedError if the journal cannot be read."""
         try:
             return status_of(self.engine, str(self._paths.config))
         except JournalError as error:
@@ -330,13 +330,13 @@ class Service:
             safely(lambda: self._notifier.status(text))
         if self.engine.synced and not self._ready_told:
             self._ready_told = True
-            # What has been made so far stays: the collector would go through all of it while an order waits.
+            # Objects created so far stay: the collector would go through all of them while an order waits.
             gc.collect()
             gc.freeze()
             safely(self._notifier.ready)
 
     def _line(self) -> str:
-        """How it stands, in one line."""
+        """The state in one line."""
         desk = self.engine.desk
         left_out = len(self.engine.left_out.present)
         blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())

@@ -26,11 +26,11 @@ AHEAD = timedelta(days=42)
 LEFT = timedelta(days=28)
 """With fewer days than these ahead, `load` asks again."""
 NOTICE = timedelta(days=30)
-"""So long before the end of what is known of a calendar it is reported."""
+"""How long before the end of the known calendar it is reported."""
 DAY = timedelta(days=1)
 AGAIN = timedelta(minutes=1)
 TOLD = 10
-"""So many stretches are returned at once, those of the last day first."""
+"""The maximum number of stretches that are returned at once, those of the last day first."""
 
 _MODULE = "position_manager.sessions.calendar_sessions"
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class FallbackCalendar:
         return self._hours.sessions(instrument, now)
 
     async def load(self, now: datetime) -> None:
-        """Have the sessions of the next weeks at hand. What is known stays if it raises CalendarError."""
+        """Load the sessions of the next weeks. What is known stays if it raises CalendarError."""
         if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
             return
         told = await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date())

@@ -38,7 +38,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def exchange_zone(instrument: Instrument) -> ZoneInfo | None:
-    """The zone in which the broker has told the hours of a contract; None if it has told none."""
+    """The zone in which the broker has reported the hours of a contract; None if it has reported none."""
     told = instrument.liquid_hours or instrument.trading_hours
     zone = told[-1].end.tzinfo if told else None
     return zone if isinstance(zone, ZoneInfo) else None
@@ -60,7 +60,7 @@ def is_past_expiry(instrument: Instrument, now: datetime, zone: ZoneInfo) -> boo
 
 
 ROUND_THE_CLOCK = timedelta(minutes=1)
-"""Sessions with a gap of no more than that belong together: one that ends at 23:59 goes on at midnight."""
+"""Sessions with a gap of at most this length belong together: one that ends at 23:59 continues at midnight."""
 
 
 @lru_cache(maxsize=256)
@@ -206,4 +206,4 @@ def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
 
 
 EARLY_CLOSE = timedelta(minutes=15)
-"""So long before a close that comes before the time that a rule names, the rule fires."""
+"""How long before an early close the rule fires, if the session ends before the time that the rule names."""

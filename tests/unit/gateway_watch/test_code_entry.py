@@ -34,7 +34,7 @@ OPEN = Dialog(open=True, focused=True)
 
 
 class Course:
-    """One dialog; each look comes some seconds after the one before."""
+    """One dialog; each screenshot comes some seconds after the one before."""
 
     def __init__(self, ledger: Ledger | None = None, now: datetime = NOW, mended: datetime | None = None) -> None:
         self.now = now

@@ -92,7 +92,7 @@ def test_only_a_connection_ends_an_outage() -> None:
         (DAY, 1, Action.NOTIFY),
         (NIGHT, 14.9, Action.NONE),
         (NIGHT, 15, Action.NOTIFY),
-        # It began in the window: its end alone is no reason.
+        # It started in the window: its end alone is no reason.
         (NIGHT + timedelta(minutes=40), 6, Action.NONE),
         (NIGHT + timedelta(minutes=40), 15, Action.NOTIFY),
     ],

@@ -1,4 +1,4 @@
-"""instance.json: what is taken from it, and that each fault is named with its place and its mend."""
+"""instance.json: what is taken from it, and that each fault is named with its place and its remedy."""
 
 from __future__ import annotations
 

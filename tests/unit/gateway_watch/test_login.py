@@ -279,7 +279,7 @@ def test_a_daily_restart_keeps_the_session() -> None:
 
     changes = replay(tracker, stamped(restart, START + timedelta(hours=1)))
     assert changes[0].state is LoginState.RESTARTING
-    # What was set before the restart does not make the new session ready.
+    # What was set before the restart does not count as ready in the new session.
     assert tracker.snapshot(START).state is LoginState.LOGGED_IN
 
     replay(tracker, stamped(CONFIGURED, START + timedelta(hours=1, minutes=1)))

@@ -1,4 +1,4 @@
-"""What people are told of a gateway, and what ends it."""
+"""Which notifications a gateway sends, and what ends them."""
 
 from __future__ import annotations
 

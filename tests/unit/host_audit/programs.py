@@ -1,4 +1,4 @@
-"""A host of files in a directory, whose programs print what a test says."""
+"""A host of files in a directory, whose programs print what a test sets."""
 
 from __future__ import annotations
 

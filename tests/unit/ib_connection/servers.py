@@ -81,5 +81,5 @@ async def simulated_api(behaviour: ApiBehaviour | None = None, *, mode: str = "p
 
 
 def requests_seen(server: ApiServer) -> list[str]:
-    """What clients of the simulator asked for, as its journal tells it."""
+    """What clients of the simulator requested, as its journal records it."""
     return [entry.detail for entry in server.journal if entry.event == "request"]

@@ -1,4 +1,4 @@
-"""A position manager for the module manager_wait: a real control socket, and a systemctl that says what it is told."""
+"""A position manager for the module manager_wait: a real control socket, and a systemctl with a set answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENDED = {
 
 @dataclass
 class Manager:
-    """What the socket tells, one status a look, the last one for ever."""
+    """What the socket returns, one status per poll, the last one for ever."""
 
     statuses: list[Status]
 
@@ -60,7 +60,7 @@ class Manager:
 def call(
     directory: Path, unit: Mapping[str, str], *, log: tuple[str, ...] = ("a line", "the last line"), **arguments: Any
 ) -> dict[str, Any]:
-    """Run the module on a host where systemctl says this of the unit, and the journal has these lines."""
+    """Run the module on a host where systemctl returns this for the unit, and the journal has these lines."""
     programs = directory / "programs"
     programs.mkdir(exist_ok=True)
     said = "\n".join(f"{key}={value}" for key, value in unit.items())
@@ -86,7 +86,7 @@ def call(
 def call_with(
     directory: Path, statuses: list[Status], unit: Mapping[str, str] = RUNNING, **arguments: Any
 ) -> dict[str, Any]:
-    """Run the module beside a manager that runs and tells these."""
+    """Run the module beside a manager that runs and returns these."""
 
     async def answered() -> dict[str, Any]:
         async with Server(directory / "control.sock", Manager(statuses)):

@@ -28,7 +28,7 @@ def endpoint() -> Iterator[AwsEndpoint]:
 
 
 def instance(endpoint: AwsEndpoint, name: str, *, good: bool) -> str:
-    """An instance as provision.yml makes it, or with every fault."""
+    """An instance as provision.yml creates it, or with every fault."""
     ec2, iam = endpoint.client("ec2"), endpoint.client("iam")
     group = ec2.create_security_group(GroupName=name, Description=name)["GroupId"]
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}

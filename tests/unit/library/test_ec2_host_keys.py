@@ -33,7 +33,7 @@ def block(*keys: str) -> str:
 
 
 class Ec2:
-    """Answers GetConsoleOutput with one text after another, the last one for ever; None: the type knows no Latest."""
+    """Handles GetConsoleOutput with one text after another, the last one for ever; None: the type knows no Latest."""
 
     def __init__(self) -> None:
         self.consoles: list[str | None] = [""]
@@ -69,7 +69,7 @@ def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
             self.wfile.write(text.encode())
 
         def log_message(self, *_: Any) -> None:
-            """Keep the test's output for the test."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -96,7 +96,7 @@ def call(file: Path, **arguments: Any) -> dict[str, Any]:
 
 
 def test_keys_are_pinned_under_the_instance_and_then_aws_is_not_asked_again(ec2: Ec2, tmp_path: Path) -> None:
-    # The console is looked at while the block is being printed.
+    # The console is read while the block is being printed.
     ec2.consoles = [block(ED25519)[:-60], block(ED25519)]
     file = tmp_path / "ssh" / "known_hosts"
     pinned = call(file, timeout=30)
@@ -106,11 +106,11 @@ def test_keys_are_pinned_under_the_instance_and_then_aws_is_not_asked_again(ec2:
     assert (ec2.asked[0]["InstanceId"], ec2.asked[0]["Latest"]) == (ID, "true")
     asked = len(ec2.asked)
     assert asked == 2
-    # Even another key on the console, which who got into the host could print, is not looked at.
+    # Another key on the console is not even read: an intruder on the host could print it.
     ec2.consoles = [block(OTHER)]
     again = call(file, timeout=30)
     assert (again["changed"], again["added"], len(ec2.asked)) == (False, [], asked)
-    # What ssh makes of the file.
+    # How ssh reads the file.
     found = subprocess.run(["ssh-keygen", "-F", ID, "-f", file], capture_output=True, text=True, check=True)
     assert ED25519 in found.stdout
 

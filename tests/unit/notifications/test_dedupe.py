@@ -1,4 +1,4 @@
-"""When a trouble and its end are told."""
+"""When an incident and its end are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that stands where a webhook is, and answers as a test tells it."""
+"""A real HTTP server on 127.0.0.1 in place of a webhook, which answers as a test configures it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "s3cretWebhookTokenThatNobodyMaySee"
 
 @dataclass(frozen=True)
 class Answer:
-    """``delay`` is in seconds. A ``reset`` closes the connection instead of answering; ``stored`` says whether the
+    """``delay`` is in seconds. A ``reset`` closes the connection instead of answering; ``stored`` is whether the
     server has taken the message even so."""
 
     status: int = 200
@@ -93,7 +93,7 @@ class Webhook:
                     self.close_connection = True
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._stopped = threading.Event()
         self._server = _Server(("127.0.0.1", port), Handler)

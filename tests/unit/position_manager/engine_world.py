@@ -1,6 +1,6 @@
-"""A broker in memory behind the real engine, a clock that only a test moves, and what people were told.
+"""A broker in memory behind the real engine, a clock that only a test moves, and the notifications sent.
 
-The broker knows the truth about several contracts, shows it late if it is told to, and checks each order as it comes:
+The broker knows the truth about several contracts, shows it late if set so, and checks each order as it arrives:
 it must close, must be the only live one of ours, and with all other live orders must not be able to go through zero.
 """
 
@@ -95,13 +95,13 @@ class Order:
 
 
 class ManualClock:
-    """Time passes when a test says so."""
+    """A clock that only a test moves."""
 
     def __init__(self, now: datetime) -> None:
         self._now = now
         self._waiting: list[tuple[datetime, asyncio.Event]] = []
         self.passing: Callable[[timedelta], None] = lambda _span: None
-        """Told of each stretch of time before it is over; nothing happens within one."""
+        """Called with each stretch of time before it is over; nothing happens within one."""
 
     def now(self) -> datetime:
         return self._now
@@ -129,7 +129,7 @@ class ManualClock:
         self._waiting = [(until + span, over) for until, over in self._waiting]
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and all that happens in it happen in order."""
+        """Advance the time, and have all events in it happen in order."""
         end = self._now + timedelta(seconds=seconds)
         await settle()
         while True:
@@ -154,7 +154,7 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let everything run that can run without time passing."""
+    """Run everything that can run without time passing."""
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]  # asyncio has no public word for it
     for _ in range(200):
         await asyncio.sleep(0)
@@ -178,7 +178,7 @@ class World:
     quotes: dict[int, Quote] = field(default_factory=dict)
     up: bool = True
     deaf: bool = False
-    """Whether nothing that happens is told to the engine (a lost link)."""
+    """Whether the engine is notified of nothing that happens (a lost link)."""
     swallow: bool = False
     """Whether orders vanish on their way."""
     tells_acks: bool = True
@@ -191,9 +191,9 @@ class World:
     """Why there is no session while it is not up."""
     on_ask: Callable[[str], None] = lambda _question: None
     first_quotes: bool = True
-    """Whether a new subscription is answered with the quote that stands."""
+    """Whether a new subscription is answered with the present quote."""
     quoted: set[int] = field(default_factory=set)
-    """Contracts of which the present subscriptions have told a quote."""
+    """Contracts of which the present subscriptions have delivered a quote."""
     status: str = "Submitted"
     """The status in which orders rest."""
     refused_quotes: dict[int, tuple[int, str]] = field(default_factory=dict)
@@ -658,7 +658,7 @@ async def breach(at: World, bid: str = "3.75", ask: str = "3.85", times: int = 2
 
 
 class Manager:
-    """One process: the engine, its journal, and what it told. What is not in the directory dies with it."""
+    """One process: the engine, its journal, and its notifications. What is not in the directory dies with it."""
 
     def __init__(
         self, world: World, directory: Path, config: Mapping[str, object] | None = None, seed: int = 0
@@ -729,7 +729,7 @@ class Manager:
         await self.running
 
     async def kill(self) -> None:
-        """kill -9: nothing more is said, written or sent; the kernel frees the lock of the journal."""
+        """kill -9: nothing more is logged, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
         self.broker._hear = None
         journal, engine = self.engine.desk.opened, self.engine

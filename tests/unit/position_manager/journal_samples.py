@@ -1,4 +1,4 @@
-"""A real journal of one day: a stop of two short puts that was refused, sent, filled in part, cancelled and sent anew;
+"""A real journal of one day: a stop of two short puts that was refused, sent, filled in part, cancelled and resent;
 a rejected close of a stock, which is locked now; a call that was bought and is still held."""
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Day:
 
 
 def write(path: Path) -> tuple[Intent, Intent, Intent]:
-    """Write the day; the intents in their order: cancelled in part, filled, rejected."""
+    """Create the day; return the intents in their order: cancelled in part, filled, rejected."""
     day = Day(path)
     journal = day.journal
     day.hold(PUT, -2)

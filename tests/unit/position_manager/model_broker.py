@@ -49,7 +49,7 @@ class Trade:
 
 @dataclass(frozen=True)
 class Message:
-    """What the broker tells a connected client about an order: ack, fill, or an error code."""
+    """What the broker reports to a connected client about an order: ack, fill, or an error code."""
 
     kind: str
     order: Order
@@ -81,7 +81,7 @@ class Broker:
                 self.receive(order)
 
     def receive(self, sent: OrderToSend) -> None:
-        """Take an order of ours. Raises AssertionError if it could close the position a second time."""
+        """Accept an order of ours. Raises AssertionError if it could close the position a second time."""
         assert not self.live(ours=True), f"a second live order of ours: {sent}, {self.live(ours=True)}"
         assert all(order.ref != sent.ref for order in self.orders), f"sent twice: {sent}"
         assert sent.side is closing_side(self.position), f"{sent} does not close {self.position}"

@@ -1,4 +1,4 @@
-"""A position manager as it may stand: one of each kind of unit, a lock, an open intent, a halt."""
+"""A possible state of a position manager: one of each kind of unit, a lock, an open intent, a halt."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ STRICT = QuotePolicy(NEW_YORK, spread=SpreadBound())
 
 
 async def bad_print(at: World, messages: int, bid: str, ask: str) -> None:
-    """It stands for 0.15 s, with so many tick messages."""
+    """It lasts 0.15 s, with so many tick messages."""
     for _ in range(messages):
         at.quote(42, bid, ask)
         await at.clock.advance(0.15 / messages)

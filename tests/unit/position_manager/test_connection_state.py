@@ -1,4 +1,4 @@
-"""What each event makes of the connection, and that only READY may send."""
+"""How each event changes the connection, and that only READY may send."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PATIENCE = Patience()
 
 
 class Line:
-    """A connection that is led through events; ``did`` tells the actions of the last one."""
+    """A connection that is led through events; ``did`` holds the actions of the last one."""
 
     def __init__(self, now: datetime = NOON, patience: Patience = PATIENCE) -> None:
         self.now = now
@@ -360,7 +360,7 @@ def test_windows_in_the_nights_when_clocks_change() -> None:
     assert span is not None
     assert (span.begin, span.end) == (spring - timedelta(minutes=1), spring + timedelta(minutes=9))
     assert RESTART.span(datetime(2026, 3, 8, 7, 8, tzinfo=UTC)) is None
-    reset = RESET.span(datetime(2026, 11, 24, 5, 30, tzinfo=UTC))  # 00:30, begun the day before
+    reset = RESET.span(datetime(2026, 11, 24, 5, 30, tzinfo=UTC))  # 00:30, started the day before
     assert reset is not None
     assert reset.begin == datetime(2026, 11, 24, 4, 45, tzinfo=UTC)
 
@@ -449,7 +449,7 @@ def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tup
         (time(23, 45), "Europe/Berlin", datetime(2026, 11, 24, 22, 45, tzinfo=UTC)),
         (time(0, 1), "Europe/Berlin", datetime(2026, 11, 23, 23, 1, tzinfo=UTC)),
         (time(2), "America/New_York", datetime(2026, 11, 24, 7, tzinfo=UTC)),
-        # 02:30 does not exist on the day that summer time begins; the gateway restarts an hour later by the clock.
+        # 02:30 does not exist on the day that summer time starts; the gateway restarts an hour later by the clock.
         (time(2, 30), "America/New_York", datetime(2026, 3, 8, 7, 30, tzinfo=UTC)),
         # Two minutes before 03:00 do not exist either, and are two minutes all the same.
         (time(3), "America/New_York", datetime(2026, 3, 8, 7, tzinfo=UTC)),

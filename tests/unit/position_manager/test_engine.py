@@ -163,7 +163,7 @@ def test_killed_around_the_send_it_closes_once(tmp_path: Path, moment: str) -> N
 
 
 def play(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
-    """A story that begins with a manager that guards what is held, and ends with its orderly stop."""
+    """A story that starts with a manager that guards what is held, and ends with its orderly stop."""
 
     async def whole() -> None:
         manager = Manager(at, directory, config)
@@ -290,7 +290,7 @@ def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_kill_switch_that_appears_while_an_order_is_on_its_way_stops_it(tmp_path: Path) -> None:
-    """The file is looked at in the last moment, not at the next loop."""
+    """The file is checked in the last moment, not at the next loop."""
 
     async def story(at: World, manager: Manager) -> None:
         def touch(question: str) -> None:

@@ -40,7 +40,7 @@ TRAILING: Mapping[str, object] = {
 
 
 def play(directory: Path, at: World, story: Story, config: Mapping[str, object] = CONFIG) -> None:
-    """A story that begins with a manager that guards what is held."""
+    """A story that starts with a manager that guards what is held."""
 
     async def whole() -> None:
         manager = Manager(at, directory, config)
@@ -80,7 +80,7 @@ def test_what_rests_goes_when_a_user_closes_by_hand(tmp_path: Path, config: Mapp
 
 
 def test_what_rests_goes_when_the_position_is_gone_without_a_trade(tmp_path: Path) -> None:
-    """Assigned while our order rests: no execution tells of it."""
+    """Assigned while our order rests: no execution reports it."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
@@ -129,7 +129,7 @@ def test_the_disaster_stop_beside_a_users_order_is_not_sent_again_and_again(tmp_
 
 @pytest.mark.parametrize("config", [CONFIG, DISASTER], ids=["ladder", "disaster stop"])
 def test_a_trade_by_hand_is_counted_while_our_order_rests(tmp_path: Path, config: Mapping[str, object]) -> None:
-    """As long as an order of ours rested no change of its position was looked into, be it for weeks."""
+    """As long as an order of ours rested no change of its position was examined, even for weeks."""
 
     async def story(at: World, manager: Manager) -> None:
         if config is CONFIG:
@@ -193,7 +193,7 @@ def test_a_cancel_that_was_lost_is_asked_for_again_on_a_clock_that_was_set_back(
 
 @pytest.mark.parametrize("code", [0, 1101], ids=["new session", "1101"])
 def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, code: int) -> None:
-    """The first sign of life after a gap made the last quote before it count as one of now: an order was sent at the
+    """After a gap, the first sign of life validated the last quote before it as a current one: an order was sent at the
     price of minutes ago."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -219,7 +219,7 @@ def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, 
 
 
 def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Path) -> None:
-    """A price that stood for 20 ms closed a group, because the other leg ticked meanwhile."""
+    """A price that lasted 20 ms closed a group, because the other leg ticked meanwhile."""
 
     async def story(at: World, manager: Manager) -> None:
         at.quote(42, "3.00", "3.20")
@@ -236,11 +236,11 @@ def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Pat
     play(tmp_path, vertical(), story, GROUP)
 
 
-# ----- what people are told, and what is counted
+# ----- what is reported, and what is counted
 
 
 def test_no_all_clear_is_told_because_the_connection_is_lost_too(tmp_path: Path) -> None:
-    """It was told that a unit is guarded again when what had kept a unit unprotected gave way to something worse."""
+    """A unit was reported as guarded again when what had kept a unit unprotected gave way to something worse."""
 
     async def story(at: World, manager: Manager) -> None:
         at.quote(42, None, "2.55")
@@ -309,7 +309,7 @@ def test_the_time_after_an_early_kill_is_counted(tmp_path: Path, away: int) -> N
 
 
 def test_the_time_in_which_the_journal_fails_is_counted(tmp_path: Path) -> None:
-    """A failing journal ended each loop before it came to look at what is held: without quotes nobody looked."""
+    """A failing journal ended each loop before the evaluation of what is held: without quotes nothing was evaluated."""
 
     async def story(at: World, manager: Manager) -> None:
         other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)

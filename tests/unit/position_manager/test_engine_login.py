@@ -1,4 +1,4 @@
-"""A gateway that waits for a person is a state with a name, told once."""
+"""A gateway that waits for a person is a state with a name, reported once."""
 
 from __future__ import annotations
 

@@ -530,7 +530,7 @@ class Histories(RuleBasedStateMachine):
         if not self.counted or self.since is None or self.kind.startswith("group") or not units:
             return
         guard, key = engine.desk.guard, units[0].key
-        # With the stretch since the last look.
+        # With the stretch since the last evaluation.
         count = guard.counts[key].look(guard.verdicts[key], clock.now(), guard._patience)
         assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"
         assert count.total <= (clock.now() - self.since).total_seconds() + 0.001, f"more than has passed: {count}"

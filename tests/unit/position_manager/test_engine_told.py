@@ -1,4 +1,4 @@
-"""What people are told of a close, and what it is said to have earned."""
+"""What is reported of a close, and what it is reported to have earned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the journal tells of an order and of a position, read from a real one."""
+"""What the journal reports about an order and about a position, read from a real one."""
 
 from __future__ import annotations
 

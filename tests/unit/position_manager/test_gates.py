@@ -1,4 +1,4 @@
-"""Each gate, alone: one fact wrong is enough, and the numbers are told."""
+"""Each gate, alone: one fact wrong is enough, and the numbers are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guard spares itself at units that are at rest, and that it says the same for all that."""
+"""What the guard skips for units that are at rest, and that its verdicts are the same for all that."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_group_whose_legs_tell_different_underlyings_is_never_at_rest() -> Non
     low: dict[str, Any] = {"bid": "0.90", "ask": "1.10", "underlying": Decimal(449)}
     for second in range(0, 60, 5):
         now = NOW + timedelta(seconds=second)
-        # The newest quote says where the underlying is: that of the leg which tells more, and in the end the other.
+        # The newest quote decides where the underlying is: at first that of the higher leg, in the end the other.
         last = second == 55
         guard.quotes = {
             1: quote(at=now - timedelta(seconds=int(last)), **high),
@@ -193,7 +193,7 @@ QUOTES = st.builds(
 STEPS = st.lists(
     st.tuples(
         # Mostly quiet, with a broker that is alive.
-        # Also several looks within the time that one confirmation takes.
+        # Also several evaluations within the time that one confirmation takes.
         st.sampled_from([5, 5, 5, 5, 1, 20, -3, 0.4, 0.4]),
         st.sampled_from([True, True, True, False]),
         st.one_of(st.just({}), st.just({}), st.just({}), st.dictionaries(st.sampled_from([1, 2]), QUOTES)),

@@ -1,4 +1,4 @@
-"""What the broker's evidence makes of an intent; and that nothing else can end one."""
+"""How the broker's evidence changes an intent; and that nothing else can end one."""
 
 from __future__ import annotations
 

@@ -371,7 +371,7 @@ def test_a_damaged_journal_is_refused(journal: Journal, path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(JournalError, match="it is damaged"):
         opened(path)
-    with pytest.raises(JournalError, match="it is damaged"):  # and the lock was let go
+    with pytest.raises(JournalError, match="it is damaged"):  # and the lock was released
         opened(path)
 
 

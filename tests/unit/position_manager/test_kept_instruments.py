@@ -1,4 +1,4 @@
-"""What is known of contracts outlasts a restart; hours do only on the day on which they were told."""
+"""What is known of contracts outlasts a restart; hours do only on the day on which they were reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people are told: no message is left out because of another condition."""
+"""Notifications: no message is left out because of another condition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSING = Closing("DU1 contract 42", "SPY", "DU1", "stop", "text", NOW, {42: Dec
 
 
 def troubles() -> list[Message]:
-    """One message for each condition that is told once."""
+    """One message for each condition that is reported once."""
     author = Author("paper", NOW)
     return [
         author.lost("1100"),

@@ -91,7 +91,7 @@ def test_an_account_that_the_configuration_names_is_accepted_by_that(tmp_path: P
 
 
 def test_a_journal_that_cannot_take_it_now_takes_it_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The disk is full when the session with the new account begins."""
+    """The disk is full when the session with the new account starts."""
     accept, full = Journal.accept, [True]
 
     def accept_later(journal: Journal, accounts: Iterable[str], by: str) -> None:

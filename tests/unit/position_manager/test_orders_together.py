@@ -1,4 +1,4 @@
-"""Stops that fire in one piece of the stream: one look, one write to the disk, and each order still on its own."""
+"""Stops that fire in one piece of the stream: one evaluation, one write to the disk, and each order on its own."""
 
 from __future__ import annotations
 

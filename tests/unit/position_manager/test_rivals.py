@@ -1,4 +1,4 @@
-"""Two managers on one account: who sees the other sends nothing, says what to do, and goes on when it is alone."""
+"""Two managers on one account: each that sees the other sends nothing, reports what to do, and resumes when alone."""
 
 from __future__ import annotations
 
@@ -84,11 +84,10 @@ def test_one_that_appears_while_running_is_seen_before_the_next_order(tmp_path: 
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(5)
 
-        def it_comes(_question: str) -> None:
-            if not at.orders:
-                of_another_manager(at, 43)
-
-        at.on_ask = it_comes
+        # After the last sync, and before the quote that confirms the stop.
+        await breach(at, times=1)
+        assert not at.received
+        of_another_manager(at, 43)
         await breach(at, times=7)
         assert not at.received
         assert halts(manager)

@@ -302,7 +302,7 @@ def test_unknown_hours_are_blind() -> None:
     assert isinstance(verdict, Blind) and verdict.cause is Cause.HOURS_UNKNOWN
 
 
-# ----- rules that make no sense
+# ----- rules that cannot be evaluated
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_a_trailing_stop_never_loosens(
 @given(RULES.filter(lambda given_rules: "price" not in given_rules.get("stop", {})), PATHS)
 @settings(deadline=None, max_examples=200)
 def test_long_and_short_mirror_each_other(given_rules: Any, path: list[Decimal]) -> None:
-    """Prices mirrored at the premium of 25 make a short position do what a long one did."""
+    """Prices mirrored at the premium of 25 let a short position behave like a long one."""
     mirrored = [50 - price for price in path]
     long = run(held(1, "25"), rules(**given_rules), path)
     short = run(held(-1, "25"), rules(**given_rules), mirrored)

@@ -95,7 +95,7 @@ def test_a_day_is_summed_up_once_when_its_session_is_over(tmp_path: Path) -> Non
             await run.minutes(3)
 
         assert run.during(day) == 0
-        # A restart in the evening does not tell it again.
+        # A restart in the evening does not report it again.
         run.broker = PortBroker(run.world)
         assert run.during(lambda: run.minutes(3)) == 0
         (told,) = run.summaries()
@@ -121,7 +121,7 @@ def test_the_heartbeat_ends_with_the_quotes(tmp_path: Path, listener: Listener) 
         async def day() -> None:
             await asked(2)
             before = len(listener.paths)
-            # The broker lives, and says nothing of the price.
+            # The broker lives, and sends no price.
             run.world.fail.add("time")
             await run.clock.advance(60)
             silent = len(listener.paths)

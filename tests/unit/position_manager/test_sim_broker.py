@@ -53,7 +53,7 @@ def order(con_id: int, side: Side, quantity: int, limit: str, order_id: int = 1,
 
 
 class Desk:
-    """A client of the broker that writes down what it hears. What is not in the directory dies with it."""
+    """A client of the broker that records what it receives. What is not in the directory dies with it."""
 
     def __init__(self, directory: Path, sim: Sim, clock: ManualClock) -> None:
         self.sim, self.clock = sim, clock
@@ -332,7 +332,7 @@ async def test_what_expires_is_settled_in_cash(tmp_path: Path) -> None:
 
 
 class Witness(Desk):
-    """Looks into the file whenever it is told something, and keeps a copy of what is there."""
+    """Reads the file whenever it receives an event, and stores a copy of its content."""
 
     copies: list[Path]
 

@@ -83,7 +83,7 @@ class Run:
         self.running = asyncio.create_task(self.engine.run(self.stop))
 
     async def kill(self) -> None:
-        """kill -9: nothing more is written or said; the kernel frees the journal's lock."""
+        """kill -9: nothing more is written or logged; the kernel frees the journal's lock."""
         self.broker.listen(lambda _event: None)
         await self.broker.close()
         self.engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do

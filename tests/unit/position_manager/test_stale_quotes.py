@@ -187,7 +187,7 @@ def test_no_history_makes_an_unproven_quote_count(events: list[tuple[str, int]])
                     guard.alive_at = answered = now
             guard.look(unit, now, lambda _unit: None)
             verdict = guard.verdicts[unit.key]
-            # The specification, told in another way than the code does.
+            # The specification, expressed in another way than the code does.
             good = proven_by is not None and (
                 now - tick <= limit
                 or (valid and answered is not None and now - answered <= limit and answered - tick <= quiet)

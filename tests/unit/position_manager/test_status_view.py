@@ -1,4 +1,4 @@
-"""The screen as a person sees it, at two widths, for a manager at work, in trouble, and away."""
+"""The screen as a person sees it, at two widths, for a manager at work, with a fault, and away."""
 
 from __future__ import annotations
 

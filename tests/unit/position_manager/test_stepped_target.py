@@ -69,7 +69,7 @@ def test_a_step_fires_like_a_target() -> None:
 
 
 def test_the_step_changes_at_midnight_although_the_price_does_not(tmp_path: Path) -> None:
-    """A market around the clock at a price that does not move: nothing but the day says that the target is another."""
+    """A market around the clock at a price that does not move: only the day shows that the target is another."""
 
     async def story() -> None:
         at = World(ManualClock(datetime(2026, 11, 23, 23, 59, 0, tzinfo=UTC)))

@@ -1,4 +1,4 @@
-"""A rule that has fired and whose position is still held: people are told, again and again, what it waits for."""
+"""A rule that has fired and whose position is still held: repeated notifications report what it waits for."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def only_intent(manager: Manager) -> State:
 
 @pytest.mark.parametrize("code", [10349, 399])
 def test_an_order_that_only_sounds_cancelled_is_not_sent_again(tell: Callable[..., None], code: int) -> None:
-    """pst-group/pysystemtrade#1580: 10349 looked like a cancel; 15 orders were sent again, and all were filled."""
+    """pst-group/pysystemtrade#1580: 10349 seemed to be a cancel; 15 orders were sent again, and all were filled."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
@@ -150,7 +150,7 @@ def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -
 
 
 def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., None]) -> None:
-    """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it looked healthy."""
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it seemed healthy."""
 
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(120)
@@ -210,7 +210,7 @@ def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
 
 
 def test_a_gateway_that_stays_away_calls_a_person(tell: Callable[..., None]) -> None:
-    """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor told nobody."""
+    """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor notified nobody."""
 
     async def story(at: World, manager: Manager) -> None:
         at.up = False

@@ -1,4 +1,4 @@
-"""The message at the end of a day, and the process that makes it."""
+"""The message at the end of a day, and the process that creates it."""
 
 from __future__ import annotations
 

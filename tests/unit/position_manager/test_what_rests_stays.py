@@ -1,4 +1,4 @@
-"""What rests at the broker makes way only for an order that the gates would let pass, and shadow touches nothing."""
+"""Resting orders are cancelled only for an order that the gates would let pass, and shadow touches nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preflight of the ib_gateway role: each wrong setting is named with its value and its mend."""
+"""The preflight of the ib_gateway role: each wrong setting is named with its value and its remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preflight of the position_manager role: each wrong setting is named with its mend, rules included."""
+"""The preflight of the position_manager role: each wrong setting is named with its remedy, rules included."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ WRITE_SECRETS = {
 
 
 def render(directory: Path, name: str, *arguments: str, tasks: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """What the roles make of settings that are given as arguments of ansible-playbook."""
+    """How the roles handle settings that are given as arguments of ansible-playbook."""
     out = directory / f"{name}.json"
     (directory / "rendered.j2").write_text(RENDERED)
     play = {

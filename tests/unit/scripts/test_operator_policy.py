@@ -18,7 +18,7 @@ operator_policy = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(operator_policy)
 
 OPERATOR = json.loads((ROOT / "docs/operator-policy.json").read_text())
-# What the templates fill in stands for itself here.
+# A placeholder replaces what the templates fill in.
 HOST = json.loads(re.sub(r"\{\{.*?\}\}", "X", (ROOT / "roles/ec2_host/templates/policy.json.j2").read_text()))
 
 

@@ -1,4 +1,4 @@
-"""scripts/start_engine.py tells a living engine from what a killed one left behind."""
+"""scripts/start_engine.py distinguishes a living engine from the remains of a killed one."""
 
 from __future__ import annotations
 

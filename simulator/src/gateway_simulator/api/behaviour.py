@@ -24,10 +24,10 @@ class ConnectMode(Enum):
     SILENT_ONCE = "silent_once"
     """The next client gets a connection and silence; after it the mode is NORMAL again."""
     SILENT = "silent"
-    """Every new client gets a connection and silence; clients already served go on."""
+    """Every new client gets a connection and silence; clients already served continue."""
     ACCEPT_AND_CLOSE = "accept_and_close"
     SILENT_AFTER_VERSION = "silent_after_version"
-    """The version handshake is answered and nothing after it."""
+    """The gateway handles the version handshake and nothing after it."""
     STALLED = "stalled"
     """A dead API behind an open port: nothing is read, from old clients either, and a connection
     that its client closes stays in CLOSE_WAIT. A client once stalled stays so for its lifetime."""
@@ -62,10 +62,10 @@ class ApiBehaviour:
     ``farm_down`` data farms are reported broken (2103, 2105, 2157) instead of connected, and no
     market data comes.
     ``market_data`` what market data the user has.
-    ``market_data_lines`` tickers that a client may have at a time, beyond which they are refused (101).
-    ``master_client_id`` the client that hears of every client's orders; None: no one does.
-    ``messages_per_second`` from a client, beyond which they are refused (100); 0: no limit.
-    ``historical_pacing`` too many requests for history are refused (162).
+    ``market_data_lines`` tickers that a client may have at a time, beyond which they are rejected (101).
+    ``master_client_id`` the client that receives the events of every client's orders; None: no client does.
+    ``messages_per_second`` from a client, beyond which they are rejected (100); 0: no limit.
+    ``historical_pacing`` too many requests for history are rejected (162).
     """
 
     server_version: int = PROTOBUF_VERSION
@@ -84,7 +84,7 @@ class ApiBehaviour:
     historical_pacing: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values no simulated gateway can have, with a ValueError that names the field."""
+        """Reject values no simulated gateway can have, with a ValueError that names the field."""
         if self.server_version not in SERVER_VERSIONS:
             raise ValueError(
                 f"server_version is {self.server_version}; it must be one of {', '.join(map(str, SERVER_VERSIONS))}"

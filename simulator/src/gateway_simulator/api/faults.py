@@ -2,7 +2,7 @@
 
 A rule is written in words, for example ``disconnect before out:openOrder`` or ``delay 2 out:orderStatus:Filled nth=2
 client=7``. It fires once. Messages have the names of the API's functions; ``in:`` is what a client sends, ``out:``
-what the gateway sends. A third part compares the message's telling field: the status of an orderStatus, the code of
+what the gateway sends. A third part is compared with the message's key field: the status of an orderStatus, the code of
 an error, the request's or order's id of everything that has one.
 """
 
@@ -77,11 +77,11 @@ OUTGOING = {
 }
 """The messages a gateway sends, by their ids."""
 _DETAILS = {3: 2, 4: 3, 5: 1, 11: 2, 55: 2, 57: 2, 59: 2, 63: 2, 64: 2}
-"""Where a message's telling field stands, if not right behind the message id."""
+"""The position of a message's key field, unless it follows the message id."""
 
 
 class FaultError(Exception):
-    """A rule that cannot be read; the text says what is wrong and how to write it."""
+    """A rule that cannot be parsed; the text states what is wrong and how to write it."""
 
 
 class Kind(StrEnum):
@@ -126,7 +126,7 @@ class Rule:
     client_id: int | None = None
 
     def matches(self, message: Message) -> bool:
-        """Tell whether a message is of the kind the rule waits for."""
+        """Return whether a message is of the kind the rule waits for."""
         return (
             (self.direction, self.name) == (message.direction, message.name)
             and self.detail in ("", message.detail)
@@ -197,7 +197,7 @@ def _options(words: Sequence[str]) -> dict[str, int]:
 
 
 def incoming(name: str, fields: Sequence[str], client_id: int) -> Message:
-    """Describe a request; its telling field is the order id of placeOrder and cancelOrder, else none."""
+    """Describe a request; its key field is the order id of placeOrder and cancelOrder, else none."""
     at = {"placeOrder": 1, "cancelOrder": 2}.get(name, len(fields))
     return Message("in", name, fields[at] if at < len(fields) else "", client_id)
 
@@ -228,11 +228,11 @@ class FaultBook:
         return [rule for rule, _ in self._waiting]
 
     def add(self, rule: Rule) -> None:
-        """Let a rule wait for its message."""
+        """Arm a rule: it waits for its message."""
         self._waiting.append((rule, rule.nth))
 
     def clear(self) -> int:
-        """Forget every rule; return how many there were."""
+        """Discard every rule; return how many there were."""
         count = len(self._waiting)
         self._waiting.clear()
         return count

@@ -37,11 +37,11 @@ class Listener(Protocol):
         ...
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Take what happened, in order."""
+        """Handle events, in order."""
         ...
 
     def tick(self, now: datetime) -> None:
-        """Send what the present asks for."""
+        """Send what is due now."""
         ...
 
     def next_due(self, now: datetime) -> datetime | None:
@@ -49,7 +49,7 @@ class Listener(Protocol):
         ...
 
     def lose_data(self) -> None:
-        """Forget the subscriptions to market data: the servers have."""
+        """Discard the subscriptions to market data: the servers have."""
         ...
 
 
@@ -64,10 +64,10 @@ class _Unsent:
 
 
 class Floor:
-    """One server's view of a brokerage. ``keep`` is called after each batch of events, before anyone hears of it,
+    """One server's view of a brokerage. ``keep`` is called after each batch of events, before any session gets them,
     when something was set in the market, and at the end.
 
-    While the connection to the servers is lost the brokerage goes on, but nobody hears of it; new orders and
+    While the connection to the servers is lost the brokerage continues, but no session receives events; new orders and
     cancels wait and are sent when it is back.
     """
 
@@ -103,31 +103,31 @@ class Floor:
         return [each.order for each in self._unsent if each.order is not None]
 
     def join(self, listener: Listener) -> None:
-        """Let a session hear of everything from now on."""
+        """Send everything from now on to a session."""
         self._listeners.append(listener)
 
     def leave(self, listener: Listener) -> None:
-        """Let a session hear no more."""
+        """Send a session nothing more."""
         self._listeners.remove(listener)
         self.arm()
 
     def close(self) -> None:
-        """Wake up no more, and keep everything as it is at the end."""
+        """Cancel the alarm and store the final state."""
         self._cancel_alarm()
         self._keep()
 
     def keep(self) -> None:
-        """Keep everything as it is now."""
+        """Store everything in its current state."""
         self._keep()
 
     def advance(self) -> datetime:
-        """Bring the brokerage up to the present and return that."""
+        """Advance the brokerage to the present and return that."""
         now = self.clock.utc()
         self.publish(self.brokerage.advance(now))
         return now
 
     def publish(self, events: Sequence[Event]) -> None:
-        """Tell every session what happened."""
+        """Notify every session of the events."""
         if events or self._kept_revision != self.brokerage.market.revision:
             self._kept_revision = self.brokerage.market.revision
             self._keep()
@@ -139,9 +139,9 @@ class Floor:
             self._unheard.extend(events)
 
     def _tell(self, events: Sequence[Event]) -> None:
-        """Let each session have what is about accounts and its own orders; the master client everything.
+        """Send each session the events about accounts and its own orders; the master client all of them.
 
-        Sorted here once, because a session would have to look at every event of all the others.
+        Sorted here once, because a session would have to check every event of all the others.
         """
         owners = [client_of(each) for each in events]
         for listener in list(self._listeners):
@@ -172,7 +172,7 @@ class Floor:
             self._alarm = None
 
     def tick(self) -> None:
-        """Do everything that is due, and let every session send what the present asks for."""
+        """Do everything that is due, and have every session send what is due now."""
         now = self.advance()
         for listener in list(self._listeners):
             listener.tick(now)
@@ -236,7 +236,7 @@ class Floor:
         self.connected = False
 
     def reconnect(self, *, data_lost: bool) -> None:
-        """Have it back: everything unheard is told, then what waited is sent."""
+        """Restore the connection: deliver the missed events, then send what waited."""
         if data_lost:
             for listener in list(self._listeners):
                 listener.lose_data()

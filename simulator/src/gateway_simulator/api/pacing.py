@@ -24,7 +24,7 @@ class Verdict(Enum):
 
     SERVE = auto()
     REJECT = auto()
-    """It is one too many; the client was told in this second."""
+    """The message is over the limit; the client has been notified in this second."""
     WARN = auto()
     """It is the first one too many in this second."""
     DISCONNECT = auto()
@@ -33,8 +33,8 @@ class Verdict(Enum):
 class MessagePacer:
     """Limits one client's messages with a token bucket: ``limit`` at once, refilled at ``limit`` per second; 0: none.
 
-    A client that throttles itself to less than the limit is never refused, whatever the bursts in which its messages
-    arrive. ``received`` counts the messages of the last second, those that were refused too.
+    A client that throttles itself to less than the limit is never rejected, whatever the bursts in which its messages
+    arrive. ``received`` counts the messages of the last second, rejected ones included.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class HistoryPacer:
         self._asked: deque[HistoryAsked] = deque()
 
     def violation(self, asked: HistoryAsked) -> str:
-        """Count a request; return why it comes too soon, or nothing. One that is refused does not count."""
+        """Count a request; return why it comes too soon, or nothing. A rejected one does not count."""
         while self._asked and asked.time - self._asked[0].time >= HISTORY_WINDOW:
             self._asked.popleft()
         if len(self._asked) >= MAX_HISTORY_REQUESTS:

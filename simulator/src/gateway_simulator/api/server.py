@@ -1,7 +1,7 @@
 """The API's socket: accepts clients, feeds their bytes to sessions, and bounds what each may cost.
 
 A client that misbehaves (bytes that are no API, an endless frame, a reader that never reads) costs
-only itself: it is answered with an error where one can be sent, and its connection is closed.
+only itself: it gets an error where one can be sent, and its connection is closed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TRUSTED_PEER = "127.0.0.1"
 MAX_CONNECTIONS = 128
 JOURNAL_LENGTH = 1000
 READ_LIMIT = MAX_FRAME_LENGTH + 64 * 1024
-"""Bytes of unserved requests kept for a client before reading from it is paused."""
+"""Bytes of unhandled requests buffered for a client before reading from it is paused."""
 WRITE_PAUSE = 256 * 1024
 """Bytes unsent to a client from which its requests wait."""
 WRITE_LIMIT = 1024 * 1024
@@ -58,7 +58,7 @@ class ApiServer:
     """The API on one port. It can be stopped and started again, with the same brokerage.
 
     ``clock`` is the servers' time, ``pace`` the time in which answers are held back. ``keep`` is called after each
-    batch of events of the brokerage, before any client hears of it. ``behaviour`` may be changed in place at any time.
+    batch of events of the brokerage, before any client receives it. ``behaviour`` may be changed in place at any time.
 
     ``journal`` holds the last events: listening, connected, untrusted_peer, silence, closed_on_accept,
     stalled, too_many_connections, handshake, started, request, error, bad_bytes, input_full,
@@ -136,19 +136,19 @@ class ApiServer:
         self._broadcast(messages.error(-1, code, text))
 
     def broadcast_bulletin(self, bulletin: Bulletin) -> None:
-        """Publish a news bulletin: kept for the day, and sent to the sessions that subscribed."""
+        """Publish a news bulletin: stored for the day, and sent to the sessions that subscribed."""
         self.brokerage.bulletins.append(bulletin)
         for connection in self._started():
             if connection.session.wants_bulletins:
                 connection.send(messages.bulletin(bulletin))
 
     def lose_connection(self) -> None:
-        """Lose the connection to the servers, as every client is told: orders wait, nothing is heard."""
+        """Lose the connection to the servers and notify every client: orders wait, and no events arrive."""
         self.floor.disconnect()
         self.broadcast_system(*CONNECTION_LOST)
 
     def restore_connection(self, *, data_lost: bool) -> None:
-        """Have the connection back; with ``data_lost`` clients must subscribe to market data again."""
+        """Restore the connection; with ``data_lost`` clients must subscribe to market data again."""
         if data_lost:
             text = "Connectivity between IBKR and Trader Workstation has been restored - data lost."
             self.broadcast_system(1101, text)
@@ -161,14 +161,14 @@ class ApiServer:
         self.floor.reconnect(data_lost=data_lost)
 
     def set_farms(self, *, down: bool) -> None:
-        """Break the connections to the data farms or mend them, as every client is told."""
+        """Break or restore the connections to the data farms and notify every client."""
         self.behaviour.farm_down = down
         for code, text in FARMS_BROKEN if down else FARMS_CONNECTED:
             self.broadcast_system(code, text)
         self.floor.tick()
 
     def set_market_data(self, access: MarketDataAccess) -> None:
-        """Change what market data the user has; what a competing session takes is told at once."""
+        """Change what market data the user has; clients are notified at once of data that a competing session takes."""
         taken = access is MarketDataAccess.COMPETING and self.behaviour.market_data is not access
         self.behaviour.market_data = access
         if taken:
@@ -177,7 +177,7 @@ class ApiServer:
         self.floor.tick()
 
     def silence(self, con_id: int, code: int) -> None:
-        """Let market data stop, of one contract or (0) all, with an error or (0) without a word."""
+        """Stop the market data of one contract or (0) all, with an error or (0) silently."""
         self.brokerage.market.silence(con_id, Silence(self.clock.utc(), code))
         if code:
             for connection in self._started():
@@ -242,7 +242,7 @@ class _Connection(asyncio.Protocol):
         self.session = Session(server.floor, server.client_ids, line)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server makes no other
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a TCP server creates no other
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_PAUSE)
         if not self._server.admit(self):
@@ -320,7 +320,7 @@ class _Connection(asyncio.Protocol):
             self._write(frame)
 
     def _write(self, data: bytes) -> None:
-        """Send bytes, or keep them while sending is held; a client with too much unsent is given up."""
+        """Send bytes, or buffer them while sending is held; a client with too much unsent data is disconnected."""
         unread = self.transport.get_write_buffer_size() + len(self._held or b"")
         if unread + len(data) > WRITE_LIMIT:
             self._note("slow_reader", f"{unread} bytes unread")
@@ -331,7 +331,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(data)
 
     def hold(self, seconds: float, *, reading: bool) -> None:
-        """Keep what is to be sent for some seconds; with ``reading`` serve no request for so long either."""
+        """Buffer what is to be sent for some seconds; with ``reading`` also handle no request meanwhile."""
         if self._held is None:
             self._held = bytearray()
         if reading:
@@ -341,7 +341,7 @@ class _Connection(asyncio.Protocol):
         task.add_done_callback(self._released)
 
     def _released(self, task: asyncio.Task[None]) -> None:
-        """Go on once the last hold is over."""
+        """Continue once the last hold is over."""
         self._holds.discard(task)
         if self._holds or self._held is None or task.cancelled():
             return
@@ -362,7 +362,7 @@ class _Connection(asyncio.Protocol):
             self.transport.close()
 
     async def _serve(self) -> None:
-        """Answer the client's frames one after the other, as fast as it reads the answers."""
+        """Handle the client's frames one after the other, as fast as it reads the answers."""
         while not self.transport.is_closing():
             await self._writable.wait()
             try:
@@ -388,7 +388,7 @@ class _Connection(asyncio.Protocol):
             await self._serving.wait()
 
     def _handle(self, payload: bytes) -> Outcome:
-        """Give the session a payload, unless a fault is to happen at it."""
+        """Let the session handle a payload, unless a fault is to happen at it."""
         faults = self._server.faults
         rule = faults.strike(self._describe(payload)) if faults.armed else None
         if rule is None:

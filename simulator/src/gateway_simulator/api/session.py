@@ -1,6 +1,6 @@
-"""One client's session with the API: handshake, START_API, then its requests, and what it hears unasked.
+"""One client's session with the API: handshake, START_API, its requests, and the events it receives unrequested.
 
-No I/O: a payload goes in, frames go out through ``send``. What a started session serves stands in ``serving``.
+No I/O: a payload goes in, frames go out through ``send``. ``serving`` holds what a started session serves.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class SessionState(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a payload leads to beside its answer: the connection ends, or the session just began."""
+    """The effect of a payload beside its answer: the connection ends, or the session just started."""
 
     close: bool = False
     started: bool = False
@@ -87,20 +87,20 @@ class ClientIds:
         self._held: set[int] = set()
 
     def take(self, client_id: int) -> bool:
-        """Take an id; False if a session holds it."""
+        """Acquire an id; False if a session holds it."""
         if client_id in self._held:
             return False
         self._held.add(client_id)
         return True
 
     def release(self, client_id: int) -> None:
-        """Give an id back."""
+        """Release an id."""
         self._held.remove(client_id)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` tells whether frames are read."""
+    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` is whether frames are read."""
 
     send: Callable[[bytes], None]
     note: Note
@@ -131,7 +131,7 @@ class Session:
         return self._service is not None and self._service.wants_bulletins
 
     def handle(self, payload: bytes) -> Outcome:
-        """Answer one frame's payload."""
+        """Handle one frame's payload."""
         malformed: MalformedRequestError | None = None
         try:
             if self.state is SessionState.VERSION:
@@ -205,12 +205,12 @@ class Session:
         return self._end(error.code, error.reason)
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
-        """Tell a started client by an error that market data have ended: of one contract, or all."""
+        """Notify a started client by an error that market data have ended: of one contract, or all."""
         if self._service is not None:
             self._service.tell_of_interruption(code, con_id)
 
     def end(self) -> None:
-        """Give back what the session holds; to be called once its connection is gone."""
+        """Release what the session holds; to be called once its connection is gone."""
         self.state = SessionState.CLOSED
         if self._service is not None:
             self._floor.leave(self._service)
@@ -318,7 +318,7 @@ class Service:
         self._send_all(messages.error(-1, code, text) for code, text in farms)
 
     def serve(self, request: Request) -> None:
-        """Answer a request."""
+        """Handle a request."""
         try:
             self._send_all(self._handlers[type(request)](request))
         except RefusalError as refusal:
@@ -343,9 +343,9 @@ class Service:
         return self._market.streams and self._keeps_up()
 
     def tick(self, now: datetime) -> None:
-        """Send what the present asks for.
+        """Send what is due now.
 
-        A client that does not read misses steps: the next one that it gets tells of everything that has changed.
+        A client that does not read misses steps: the next one that it gets reports everything that has changed.
         """
         if not self._keeps_up():
             return
@@ -361,12 +361,12 @@ class Service:
         return min((each for each in due if each is not None), default=None)
 
     def lose_data(self) -> None:
-        """Forget the subscriptions to market data."""
+        """Discard the subscriptions to market data."""
         self._market.lose_data()
         self._history.lose_data()
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
-        """Tell the client by an error that market data it subscribed to have ended: of one contract, or all."""
+        """Notify the client by an error that market data it subscribed to have ended: of one contract, or all."""
         self._send_all(self._market.tell_of_interruption(code, con_id))
 
     def _send_all(self, frames: Iterable[bytes]) -> None:

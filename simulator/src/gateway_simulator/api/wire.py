@@ -24,7 +24,7 @@ _VERSION_OFFER = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.ASCII 
 
 
 class WireError(Exception):
-    """The bytes are not the TWS API. ``code`` is the IB message code that says so."""
+    """The bytes are not the TWS API. ``code`` is the IB message code that reports it."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ class FrameReader:
         self._buffer += data
 
     def next_frame(self) -> bytes | None:
-        """Take the next complete frame's payload, or None until more bytes arrive.
+        """Return the next complete frame's payload, or None until more bytes arrive.
 
         Raises WireError on a wrong preface, an empty frame or one longer than allowed; the stream
         cannot be read any further after that.
@@ -121,7 +121,7 @@ def decode_fields(payload: bytes) -> list[str]:
 
 
 def field_text(value: FieldValue) -> str:
-    """Write one value as a field: None is empty, a bool is 1 or 0, a Decimal has no exponent.
+    """Encode one value as a field: None is empty, a bool is 1 or 0, a Decimal has no exponent.
 
     Raises ValueError for text with a NUL in it, which would shift every field after it, and for a number that is
     infinite or none at all.
@@ -141,6 +141,6 @@ def field_text(value: FieldValue) -> str:
 
 
 def encode_frame(fields: Iterable[FieldValue]) -> bytes:
-    """Write fields as one frame, header included."""
+    """Encode fields as one frame, header included."""
     payload = "".join(field_text(value) + "\0" for value in fields).encode("utf-8")
     return struct.pack(">I", len(payload)) + payload

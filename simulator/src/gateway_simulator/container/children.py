@@ -126,14 +126,14 @@ class ControllerProcess:
         return await stream.readline() if stream is not None else b""
 
     async def ended(self) -> ControllerEnd:
-        """Wait until somebody terminates the process (it goes on until :meth:`stop`) or kills it."""
+        """Wait until somebody terminates the process (it continues until :meth:`stop`) or kills it."""
         line = await self._line()
         if line == TERMINATED or await self._process.wait() == -signal.SIGTERM:
             return ControllerEnd.TERMINATED
         return ControllerEnd.KILLED
 
     async def stop(self) -> None:
-        """Let the process end, and wait for that."""
+        """End the process and wait for its exit."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -143,13 +143,13 @@ class ControllerProcess:
 
 
 class Window:
-    """The gateway's window: a process of its own, told each view of the gateway."""
+    """The gateway's window: a process of its own that receives each view of the gateway."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     async def read_codes(self, enter: Callable[[str], None]) -> None:
-        """Hand over each code that is entered into the window, until it is closed."""
+        """Yield each code that is entered into the window, until it is closed."""
         stream = self._process.stdout
         while stream is not None and (line := await stream.readline()):
             enter(line.decode().strip())
@@ -176,7 +176,7 @@ class Window:
 
 
 def view_message(view: View) -> dict[str, object]:
-    """Return what the window process is told; ``approval_until`` in seconds since 1970."""
+    """Return what is sent to the window process; ``approval_until`` in seconds since 1970."""
     return {
         "mode": view.mode,
         "state": view.state.value,

@@ -73,7 +73,7 @@ class Container:
         self._deaf_until = 0.0
 
     def stop(self) -> None:
-        """Ask for the end; the signal handler. The image's run script is deaf until it has started everything."""
+        """Handle the signal to end. The image's run script ignores it until it has started everything."""
         if asyncio.get_running_loop().time() >= self._deaf_until:
             self._stopping.set()
 
@@ -139,7 +139,7 @@ class Container:
         scripts = sorted(directory.glob("*.sh")) or [directory / "*.sh"]
         for script in scripts:
             self._say(f"> Running {script}")
-            # The image says the same of a script that failed and of one that is not there, and goes on.
+            # The image logs the same for a script that failed and one that is missing, and continues.
             if not script.is_file() or await run_script(script, {**os.environ, "DISPLAY": DISPLAY}) != 0:
                 self._say(f"File {script} not found.")
 
@@ -206,7 +206,7 @@ class Container:
         return start
 
     def _apply_settings(self, settings: GatewaySettings, *, dual: bool) -> None:
-        """Write IBC's config.ini and the settings directory, where the image does."""
+        """Create IBC's config.ini and the settings directory, where the image does."""
         self._say(".> Appling settings to IBC's config.ini")
         ini = self._ini(settings, dual=dual)
         action = settings.existing_session_action

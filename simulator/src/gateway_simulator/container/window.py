@@ -76,7 +76,7 @@ class CodeDialog:
 
 
 class GatewayWindow:
-    """Draws what it is told."""
+    """Draws the views it receives."""
 
     def __init__(self, slot: int) -> None:
         self._root = tkinter.Tk()

@@ -27,7 +27,7 @@ def find(settings_path: Path | None) -> Path | None:
 
 
 def write(settings_path: Path, user: str, *, stale: bool = False) -> Path:
-    """Write the file for a user and return its path; OSError where the directory cannot be written.
+    """Create the file for a user and return its path; OSError where the directory cannot be written.
 
     A ``stale`` one names a session that the gateway cannot use.
     """

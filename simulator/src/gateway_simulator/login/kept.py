@@ -29,7 +29,7 @@ class KeptScenario:
     def apply(self, scenario: Scenario) -> tuple[Scenario, tuple[str, ...]]:
         """Return the scenario with the stored changes, and their names.
 
-        Changes made under other variables are deleted.
+        Changes stored under other variables are deleted.
         """
         document = _read(self._path)
         changes = document.get("changes")
@@ -83,7 +83,7 @@ class Slot:
     def is_taken(self, now: datetime, seconds: float) -> bool:
         """Whether IBKR still counts an earlier session.
 
-        One whose gateway was killed ends for IBKR when it is first asked about.
+        One whose gateway was killed ends for IBKR at the first query.
         """
         if self._path is None or not self._path.exists():
             return False

@@ -78,12 +78,12 @@ class Controller(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Let the process end."""
+        """End the process."""
         ...
 
 
 class GatewayError(Exception):
-    """What was asked cannot be done: the port is taken, or the gateway is not in the state for it."""
+    """The request cannot be handled: the port is taken, or the gateway is in the wrong state."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Gateway:
             end = await self._one_run(restart=restart)
             found = autorestart.find(self.settings.settings_path)
             lines, again = after_run(end, self.settings, str(found) if found else None)
-            # The script forgets the file it found at a cold restart only.
+            # The script discards the file it found at a cold restart only.
             if end.cold_restart:
                 restart = False
             elif end.code != EXIT_NO_LOGIN_DIALOG:
@@ -280,7 +280,7 @@ class Gateway:
         return None
 
     def _broadcast(self, step: Broadcast) -> None:
-        """Tell every client; the loss of the connection to the servers, and its return, have their effects too."""
+        """Notify every client; the loss of the connection to the servers, and its return, take effect too."""
         if self._server is None:
             return
         match step.code:
@@ -345,7 +345,7 @@ class Gateway:
             self._slot.take()
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
-        """Return what is traded on: made when the gateway first opens, and kept over its runs."""
+        """Return the trading: created when the gateway first opens, and retained over its runs."""
         if self._trading is None or tuple(self._trading.brokerage.accounts) != accounts:
             zone = self._clock.now().tzinfo or UTC
             try:
@@ -397,7 +397,7 @@ class Gateway:
             self._happenings.put_nowait(Happening.COLD_RESTART)
 
     def apply_behaviour(self) -> None:
-        """Give the scenario's settings to the open API at once; without an open API nothing happens."""
+        """Apply the scenario's settings to the open API at once; without an open API nothing happens."""
         if self._behaviour is None:
             return
         scenario = self.scenario
@@ -434,7 +434,7 @@ class Gateway:
         self._approved.set()
 
     def enter_code(self, code: str) -> None:
-        """Take what was entered into the dialog's field: the right code approves, a wrong one empties the field.
+        """Handle the entry in the dialog's field: the right code approves, a wrong one empties the field.
 
         As IBKR does, a code is taken for some seconds longer than it is shown.
         """
@@ -460,7 +460,7 @@ class Gateway:
             raise GatewayError(f"{key} is changed, but not stored for the next container: {error}") from error
 
     def happen(self, happening: Event) -> None:
-        """Let something come over the gateway; all but a crash need it to be logged in (GatewayError)."""
+        """Trigger an event of the gateway; all but a crash need it to be logged in (GatewayError)."""
         if happening is Happening.CRASH:
             self._crashed.set()
             return
@@ -473,7 +473,7 @@ class Gateway:
         self._happenings.put_nowait(happening)
 
     def set_server(self, server: Server, *, data_lost: bool = False) -> None:
-        """Take IBKR's servers down or up: for the next login, and at once if the gateway is logged in."""
+        """Stop or start IBKR's servers: for the next login, and at once if the gateway is logged in."""
         self.change("SERVER", server.value)
         if self._server is None:
             return
@@ -483,7 +483,7 @@ class Gateway:
             self.happen(Happening.SERVER_UP_DATA_LOST if data_lost else Happening.SERVER_UP)
 
     def set_competing_session(self, *, on: bool) -> None:
-        """Let another session of the user take the market data, or give it back (GatewayError without an open API)."""
+        """Start or end another session of the user that takes the market data (GatewayError without an open API)."""
         own = self.scenario.market_data
         without = MarketDataAccess.LIVE if own is MarketDataAccess.COMPETING else own
         self.api.set_market_data(MarketDataAccess.COMPETING if on else without)

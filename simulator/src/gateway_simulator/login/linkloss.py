@@ -10,7 +10,7 @@ FIRST_ATTEMPT = 5.0
 NEXT_ATTEMPT = 10.0
 """Seconds between two attempts."""
 COUNTDOWN = 60.0
-"""Seconds for which an attempt goes on by its own words."""
+"""Seconds for which an attempt lasts by its own log line."""
 
 
 class LinkLoss:

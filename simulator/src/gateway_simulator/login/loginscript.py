@@ -184,7 +184,7 @@ def _await_configuration(run: Run) -> Lines:
 
 
 def _resume(run: Run) -> Part:
-    """Go on with the session of the autorestart file; IBC leaves the login form alone."""
+    """Continue the session of the autorestart file; IBC does not use the login form."""
     if not (yield ReadSession()):
         return (yield from run.hang("The autorestart file cannot be used", LOGIN_WINDOW))
     yield Show(LoginState.LOGGING_IN, "Continuing the session")
@@ -212,7 +212,7 @@ def _relogin(run: Run) -> Lines:
 
 
 def _log_in(run: Run) -> Part:
-    """Log in with user name, password and, where asked for, the second factor."""
+    """Log in with user name, password and, where requested, the second factor."""
     settings, scenario = run.settings, run.scenario
     if not settings.user or not settings.password:
         yield Show(LoginState.LOGGING_IN, "Login attempt 1")
@@ -300,7 +300,7 @@ class Session:
         self._dialog = ""
 
     def serve(self) -> Script:
-        """Go on until something ends the run."""
+        """Continue until something ends the run."""
         run = self._run
         first, after = self._first_event()
         if run.scenario.dialog:

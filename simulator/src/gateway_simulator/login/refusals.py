@@ -1,4 +1,4 @@
-"""Logins that IBKR refuses, and what IBC makes of each dialog."""
+"""Logins that IBKR rejects, and how IBC handles each dialog."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEXTS = {
 
 
 def refused(run: Run) -> Part:
-    """The login server's answer to a full login; None: it goes on."""
+    """The login server's answer to a full login; None: it continues."""
     scenario = run.scenario
     if scenario.server is Server.DOWN:
         return (yield from _refusal(run, Refusal.CONNECTION_FAILED, scenario.refusal_text or DISCONNECTED))
@@ -43,7 +43,7 @@ def refused(run: Run) -> Part:
 
 
 def unrecognized(run: Run) -> Script:
-    """The dialog that IBC does not know: the login hangs."""
+    """The dialog that IBC does not recognize: the login hangs."""
     yield from _connected(run)
     yield from run.screen.open("dialog", UNRECOGNIZED)
     return (yield from run.hang("IBC does not know this dialog", UNRECOGNIZED))

@@ -67,7 +67,7 @@ class Run:
         return min(seconds for seconds, _ in self.timers) if self.timers else None
 
     def passed(self, seconds: float) -> None:
-        """Let time pass for the timers."""
+        """Advance the timers."""
         self.timers = [(left - seconds, timer) for left, timer in self.timers]
 
     def fire(self) -> Part:
@@ -155,7 +155,7 @@ class Run:
         return self.screen.open("dialog", SHUTDOWN)
 
     def cold_restart(self) -> Script:
-        """IBC ends the gateway for a new login, as it does after a refusal that it knows."""
+        """IBC ends the gateway for a new login, as it does after a rejection that it recognizes."""
         yield Ibc("Cold restart in progress")
         yield Ibc("Click button: OK")
         yield Ibc("Login has not completed: exiting immediately")

@@ -15,7 +15,7 @@ LIMIT = 180.0
 
 
 def second_factor(run: Run) -> Part:
-    """Ask for the second factor; None: ``run.approved`` decides whether the login goes on or IBC logs in again."""
+    """Request the second factor; None: ``run.approved`` decides whether the login continues or IBC logs in again."""
     scenario, screen = run.scenario, run.screen
     started = 2 * run.step
     complaint = _complaint(run)

@@ -136,7 +136,7 @@ class Broadcast:
 
 @dataclass(frozen=True)
 class Serve:
-    """Go on until something happens, at most ``seconds`` (None: no limit); reply: an :data:`Event`
+    """Continue until something happens, at most ``seconds`` (None: no limit); reply: an :data:`Event`
     or None when the time is over."""
 
     seconds: float | None = None
@@ -182,5 +182,5 @@ Lines = Generator[Step, Reply, None]
 
 
 def stamp(moment: datetime, text: str) -> str:
-    """Put IBC's time before a line: ``2026-11-23 01:10:50:123 IBC: text``."""
+    """Prefix a line with IBC's time: ``2026-11-23 01:10:50:123 IBC: text``."""
     return f"{moment:%Y-%m-%d %H:%M:%S}:{moment.microsecond // 1000:03d} IBC: {text}"

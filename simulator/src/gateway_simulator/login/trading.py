@@ -1,4 +1,4 @@
-"""The trading behind one gateway as its scenario wants it: the clock, the brokerage, and what is kept of it."""
+"""The trading behind one gateway as its scenario configures it: the clock, the brokerage, and the stored state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STATE_FILE = "simulator-state.json"
 
 
 def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
-    """Make the servers' clock; it starts when this is called."""
+    """Create the servers' clock; it starts when this is called."""
     held = scenario.clock is ClockKind.HELD
     return ServerClock(zone, start=scenario.clock_start, speed=scenario.clock_speed, held=held)
 
@@ -27,7 +27,7 @@ def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
 class Keeper:
     """Writes what outlives the process: the state after each change, and the journal's new lines.
 
-    A file that cannot be written is told of once, and trading goes on without it.
+    A file that cannot be written is reported once, and trading continues without it.
     """
 
     def __init__(self, brokerage: Brokerage, state_file: Path | None, journal_file: Path | None) -> None:
@@ -72,10 +72,10 @@ class Trading:
 
 
 def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[str, ...], zone: tzinfo) -> Trading:
-    """Make the trading of some accounts, as it was left if its state was kept.
+    """Create the trading of some accounts, restored if its state was stored.
 
-    A clock that would begin before the state was kept begins at that moment. A state in the settings directory that
-    is of other accounts, or of accounts in another currency, is left behind; one in a file that was named is refused.
+    A clock that would start before the state was stored starts at that moment. A state in the settings directory that
+    is of other accounts, or of accounts in another currency, is ignored; one in a file that was named is rejected.
     Raises OSError or TapeError for a tape that cannot be played, StateFileError for a state that is damaged or of
     another brokerage.
     """
@@ -114,7 +114,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
             counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
             brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
-            # IBKR gives no number twice; clients keep them.
+            # IBKR assigns no number twice; clients store them.
             brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)

@@ -27,7 +27,7 @@ class Screen:
         self._windows: list[_Window] = []
 
     def open(self, kind: str, title: str, *handled: Step) -> list[Step]:
-        """Open a frame or dialog on top; ``handled`` is what IBC does about it, before the focus moves."""
+        """Open a frame or dialog on top; ``handled`` is how IBC handles it, before the focus moves."""
         window = _Window(kind, title)
         before = self._windows[-1] if self._windows else None
         self._windows.append(window)
@@ -54,7 +54,7 @@ class Screen:
         return [successor.event("Opened"), *_leave(window), *_enter(successor), window.event("Closed")]
 
     def retitle(self, old: str, new: str) -> None:
-        """Give an open window another title, which IBC does not notice."""
+        """Rename an open window, which IBC does not notice."""
         self._find(old).title = new
 
     def has(self, title: str) -> bool:

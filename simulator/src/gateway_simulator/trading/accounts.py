@@ -18,7 +18,7 @@ RATE_UNIT = Decimal("0.0000001")
 CURRENCY_RATE = Decimal("0.03")
 """Margin of a balance in another currency, as a share of it."""
 COST_UNIT = Decimal("0.0000000001")
-"""Average costs are kept to this unit."""
+"""Average costs are rounded to this unit."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Profit:
 class Account:
     """One account: its cash and its holdings in ``currency``, and its ``balances`` in other currencies.
 
-    The mappings are by contract id: the day's realized profit, the value of each holding when the day began, the
+    The mappings are by contract id: the day's realized profit, the value of each holding at the start of the day, the
     money that the day's trades took (negative) or brought, and the price of each held option's underlying.
     ``exchange_rates`` has what one unit of another currency is worth. A trade in currencies moves two balances; the
-    position in the pair only tells what was traded and at which cost, as IB's virtual positions do.
+    position in the pair only shows what was traded and at which cost, as IB's virtual positions do.
     """
 
     account_id: str
@@ -121,7 +121,7 @@ class Account:
         return position.market_value * self.rate(position.contract.currency)
 
     def begin_day(self) -> None:
-        """Start the day's profit anew, from the values as they are."""
+        """Reset the day's profit to start from the current values."""
         self.realized.clear()
         self.day_flows.clear()
         self.positions = {key: replace(each, realized_pnl=ZERO) for key, each in self.positions.items()}

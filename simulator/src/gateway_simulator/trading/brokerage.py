@@ -1,8 +1,8 @@
 """The brokerage: everything behind the API that outlives a connection.
 
-Time is told with each call and only moves forward. ``advance`` does what was due until then in order of time, so the
+Time is passed with each call and only moves forward. ``advance`` does what was due until then in order of time, so the
 same requests at the same moments give the same journal, however often it is called between them. After a pause of
-more than an hour with orders at work the market is looked at once a minute for the rest of the pause.
+more than an hour with orders at work the market is evaluated once a minute for the rest of the pause.
 
 | what | rule |
 |---|---|
@@ -13,7 +13,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | IOC | what is left is cancelled (PendingCancel first) |
 | FOK | ends as Inactive if it cannot be filled at once |
 | cancel | ends the order after ``cancel_latency``; until then it is at work as PendingCancel, and may fill |
-| conditions | the order rests as PreSubmitted until they are met once; or, if it says so, is cancelled then |
+| conditions | the order rests as PreSubmitted until they are met once; or, if it is set so, is cancelled then |
 | REL, MIDPRICE, PEG MID, PEG MKT | the price follows the quote (``matching``) |
 | OPG | all at the first price of the next regular session, or cancelled |
 | parent | its children wait (``child``) until all of it is filled; if it ends otherwise, they are cancelled |
@@ -29,7 +29,7 @@ more than an hour with orders at work the market is looked at once a minute for 
 | currency pair | two balances change; below the minimum of IDEALPRO it is warned (399) and traded all the same |
 | cash quantity (currency pairs) | whole units that it pays for at the limit, or at the far side |
 | index | not traded |
-| midnight in New York | executions and completed orders are forgotten, the daily profit starts anew |
+| midnight in New York | executions and completed orders are discarded, the daily profit is reset |
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _part(
 
 
 def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
-    """Tell whether an order, filled in whole, only reduces holdings."""
+    """Return whether an order, filled in whole, only reduces holdings."""
     legs = instrument.legs or (Leg(instrument, 1),)
     for leg in legs:
         held = account.positions.get(leg.instrument.contract.con_id)
@@ -187,7 +187,7 @@ class Brokerage:
 
     @property
     def orders(self) -> list[Order]:
-        """The working orders of all clients, as they stand, oldest first."""
+        """The working orders of all clients in their current state, oldest first."""
         return [each.order for each in self.working.values() if each.transmitted]
 
     def add_account(self, account: Account) -> None:
@@ -283,7 +283,7 @@ class Brokerage:
         return self._drain()
 
     def hold_cancels(self, now: datetime, *, held: bool) -> list[events.Event]:
-        """Let cancels stay on their way for ever from now on, the order PendingCancel and at work; or let all of those
+        """Leave cancels pending for ever from now on, the order PendingCancel and at work; or let all of those
         take effect, and new ones too."""
         self._run_until(now)
         self.cancels_held = held
@@ -322,7 +322,7 @@ class Brokerage:
         return self._drain()
 
     def adopt(self, order: Order) -> None:
-        """Set up an order that is at work already, with its ids, as a scenario begins with it."""
+        """Set up an order that is at work already, with its ids, for the start of a scenario."""
         self.working[order.client_id, order.order_id] = WorkingOrder(
             order,
             self.known_instrument(order.contract.con_id),
@@ -334,9 +334,9 @@ class Brokerage:
         self._known_agenda = None
 
     def forget_derived(self, *, market_changed: bool) -> None:
-        """Look everything up again that follows from the state, after the state was replaced.
+        """Recompute everything that follows from the state, after the state was replaced.
 
-        ``market_changed`` tells that something was set in the market that orders have not met yet.
+        ``market_changed`` means that something was set in the market that orders have not met yet.
         """
         self._sessions.clear()
         self._known_agenda = None
@@ -412,7 +412,7 @@ class Brokerage:
         return parent
 
     def _times_of(self, order: Order, instrument: Instrument) -> tuple[datetime | None, datetime | None]:
-        """When an order may begin to trade, and when it ends by itself."""
+        """When an order may start to trade, and when it ends by itself."""
         begins = validation.good_after(order, self._moment, instrument)
         ends = validation.good_till(order, self._moment, instrument)
         start = max(self._moment, begins) if begins is not None else self._moment
@@ -428,7 +428,7 @@ class Brokerage:
         return begins, min((each for each in (ends, expiry) if each is not None), default=None)
 
     def _transmit(self, last: WorkingOrder) -> None:
-        """Hand in an order and those of its family that were held back: parents first."""
+        """Transmit an order and those of its family that were held back: parents first."""
         family = [last]
         while (parent := self.working.get((last.order.client_id, family[0].order.parent_id))) is not None:
             family.insert(0, parent)
@@ -441,7 +441,7 @@ class Brokerage:
                 self._accept(each)
 
     def _group_children(self, family: list[WorkingOrder]) -> None:
-        """Make the children of one parent an OCA group; those that are at work already are told again."""
+        """Create an OCA group of one parent's children; those that are at work already are reported again."""
         for child in [each for each in family if each.order.parent_id]:
             siblings = [each for each in self.working.values() if contingency.are_siblings(each, child)]
             for each in [child, *siblings] if siblings else []:
@@ -523,7 +523,7 @@ class Brokerage:
         )
 
     def _change(self, known: WorkingOrder, asked: Order) -> None:
-        """Give an order new terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
+        """Change an order's terms. Its permanent id and fills stay; it keeps its place only if it gets smaller."""
         before = known.order
         validation.check_change(before, asked)
         begins, ends = self._times_of(asked, known.instrument)
@@ -677,7 +677,7 @@ class Brokerage:
 
     @property
     def _agenda(self) -> Agenda:
-        """What is to be done next, as it follows from the orders; looked up again after each event."""
+        """What is to be done next, as it follows from the orders; recomputed after each event."""
         if self._known_agenda is None:
             books: dict[int, Book] = {}
             conditional = []
@@ -721,7 +721,7 @@ class Brokerage:
                 yield expiry
 
     def _do_due(self) -> set[WorkingOrder]:
-        """Do what is due at this moment: endings, expiries, the new day, openings; return the orders that arrive."""
+        """Handle what is due now: endings, expiries, the new day, openings; return the orders that arrive."""
         now = self._moment
         for each in list(self.working.values()):
             if each.cancelled_at is not None and each.cancelled_at <= now and each.key in self.working:
@@ -765,7 +765,7 @@ class Brokerage:
         self._cancel(working, "The order's time in force has ended")
 
     def _expire(self, instrument: Instrument, expiry: datetime) -> None:
-        """Turn every holding of an expired contract into what it is worth."""
+        """Convert every holding of an expired contract into what it is worth."""
         underlying = instrument.underlying
         if underlying is None:
             raise ValueError(f"{instrument.contract.local_symbol} expires but names no underlying")
@@ -782,7 +782,7 @@ class Brokerage:
             self._tell(events.AccountChanged(account.account_id))
 
     def _standing(self, working: WorkingOrder) -> tuple[OrderStatus, str]:
-        """Where an order stands that is not done, and what holds it."""
+        """The status of an order that is not done, and what holds it."""
         held, why = True, ""
         if working.cancelled_at is not None:
             return OrderStatus.PENDING_CANCEL, why
@@ -795,7 +795,7 @@ class Brokerage:
         return (OrderStatus.PRE_SUBMITTED if held else OrderStatus.SUBMITTED), why
 
     def _restate(self, working: WorkingOrder) -> None:
-        """Tell an order's status if it is no longer what it was."""
+        """Report an order's status if it has changed."""
         if not working.transmitted or self.working.get(working.key) is not working:
             return
         if self._standing(working) != (working.order.status, working.order.why_held):
@@ -820,7 +820,7 @@ class Brokerage:
         return session.extended if working.order.outside_rth else session.regular
 
     def _session_of(self, working: WorkingOrder) -> Session:
-        """The instrument's session at this moment, looked up once between two changes."""
+        """The instrument's session at this moment, cached between two changes."""
         now = self._moment
         session = self._sessions.get(working.con_id)
         if session is None or not session.since <= now < session.until:
@@ -835,7 +835,7 @@ class Brokerage:
     # The market.
 
     def _match(self, only: set[WorkingOrder] | None = None) -> None:
-        """Let orders that have arrived meet the market as it is now; all of them unless told which."""
+        """Match orders that have arrived against the market as it is now; by default all of them."""
         for con_id in list(self._agenda.books):
             book = self._book(con_id)
             if not self._stirs(book):
@@ -872,7 +872,7 @@ class Brokerage:
         self._cancel(working, NOT_AT_ONCE)
 
     def _stirs(self, book: Book) -> bool:
-        """Whether the market may do something with the orders of a book now: a look at its prices only."""
+        """Whether the market may affect the orders of a book now: a check of its prices only."""
         if book.at_once or book.pegged or book.at_opening:
             return True
         point = self.market.point(book.con_id, step_at(self._moment))
@@ -1100,7 +1100,7 @@ class Brokerage:
                 self._tell(events.OrderOpened(order), events.OrderStatusChanged(order))
 
     def _refresh(self) -> None:
-        """Bring the prices of holdings to this moment."""
+        """Update the prices of holdings to this moment."""
         state = ((self._moment - EPOCH) // STEP, self.market.revision)
         if state != self._refreshed:
             self._refreshed = state
@@ -1119,7 +1119,7 @@ class Brokerage:
         return impact_of(order, instrument, account, self.market, self.settings.commissions, self._moment)
 
     def _rate_currencies(self, account: Account, instrument: Instrument) -> None:
-        """Let an account know what the currencies of a pair are worth now."""
+        """Update an account's exchange rates for the currencies of a pair."""
         contract = instrument.contract
         if contract.sec_type == "CASH":
             both = (contract.symbol, contract.currency)

@@ -1,18 +1,18 @@
 """The contracts that the simulated brokerage knows, and how a client's description finds them.
 
-Stocks, an index, index futures, a currency pair and option chains. Options are not kept: an option's contract id says
-which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the same
-contract in every run.
+Stocks, an index, index futures, a currency pair and option chains. Options are not stored: an option's contract id
+encodes which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the
+same contract in every run.
 
 Contract ids: what is listed by name has IB's own id. A future's or another derived id comes from a hash of what it is,
 in [2**29, 2**30). An option's is 2**30 plus its class, week of expiry, strike and right, packed into 29 bits; that of
 a symbol that was added to the sample is 2**29 more, and its class the place of the symbol among those that were added.
 The last 32 of these classes are one that has daily expiries: day, strike and right.
 
-A stock or ETF that nobody listed is invented when it is asked for (``invented``), unless the catalog refuses it.
+A stock or ETF that nobody listed is invented on request (``invented``), unless the catalog rejects it.
 
 Increments: ``Instrument.market_rule_id`` names a rule of MARKET_RULES, a tuple of (low edge, increment) in which the
-last edge at or below a price gives the increment there; ``increment_at`` looks it up. The classes of the penny
+last edge at or below a price gives the increment there; ``increment_at`` returns it. The classes of the penny
 program trade in cents on SMART, and in steps of 0.01 and 0.05 when routed to an exchange; the others in 0.05 and 0.10.
 """
 
@@ -155,7 +155,7 @@ class OptionClass:
         return tuple(each for each in days if self.has_expiry(each))
 
     def has_expiry(self, day: date) -> bool:
-        """Tell whether options of this class can end on a day, be it listed now or not."""
+        """Return whether options of this class can end on a day, be it listed now or not."""
         if self.cycle == DAILY:
             return holidays.last_trading_day(day) == day
         if self.cycle == VOLATILITY:
@@ -197,7 +197,7 @@ class OptionClass:
         return ADDED_IDS, self.code - ADDED_CODE, ADDED_WEEK_BITS, ADDED_STRIKE_BITS
 
     def decode(self, con_id: int) -> tuple[date, Decimal, str] | None:
-        """The option that a contract id of this class stands for, or None if there is no such option."""
+        """The option that a contract id of this class represents, or None if there is no such option."""
         base, _, place_bits, strike_bits = self._numbering
         packed, is_put = divmod(con_id - base, 2)
         packed, index = divmod(packed, 1 << strike_bits)
@@ -374,7 +374,7 @@ class Catalog:
         self.roll(today)
 
     def roll(self, today: date) -> None:
-        """Make this the catalog of a day: add expiries that are new, and keep those that have passed."""
+        """Advance the catalog to a day: add expiries that are new, and keep those that have passed."""
         self.today = today
         for each in self._future_classes:
             self._instruments.update((future.contract.con_id, future) for future in each.listed(today))
@@ -429,12 +429,12 @@ class Catalog:
         return None
 
     def restore_added(self, symbols: Iterable[str]) -> None:
-        """Invent what another catalog had invented, in the same order, so that contract ids mean the same."""
+        """Invent the stocks that another catalog has invented, in the same order, so that contract ids are the same."""
         for symbol in list(symbols)[len(self.added) :]:
             self.invent(symbol)
 
     def options_known(self, underlying_con_id: int) -> list[Instrument]:
-        """Return the options on an underlying that were asked for since the start, those held among them."""
+        """Return the options on an underlying that were requested since the start, those held among them."""
         return [
             each
             for each in self._options.values()
@@ -442,7 +442,7 @@ class Catalog:
         ]
 
     def apply_split(self, split: Split) -> None:
-        """Make this the catalog after a split: options have their new terms, and chains new strikes."""
+        """Apply a split to the catalog: options have their new terms, and chains new strikes."""
         for contract in split.adjusted:
             known = self.get(contract.con_id)
             if known is None:
@@ -456,7 +456,7 @@ class Catalog:
         self.split_ratios[split.con_id] = self.split_ratios.get(split.con_id, 1.0) * float(split.ratio)
 
     def _invent_for(self, wanted: ContractQuery) -> bool:
-        """Invent the stock that a description means, itself or through its options; tell whether it was one."""
+        """Invent the stock that a description means, itself or through its options; return whether it was one."""
         plausible = (
             self.invents
             and is_plausible(wanted.symbol)
@@ -486,7 +486,7 @@ class Catalog:
         return self._pairs.get((symbol, currency))
 
     def remember(self, combination: Instrument) -> None:
-        """Let ``get`` find a combination by its key."""
+        """Register a combination, so that ``get`` finds it by its key."""
         self._combinations[combination.key] = combination
 
     def reference(self, con_id: int) -> Reference | None:
@@ -519,7 +519,7 @@ class Catalog:
         ]
 
     def search(self, pattern: str) -> list[SymbolMatch]:
-        """Return the underlyings whose symbol begins with a pattern or whose name contains it, best first.
+        """Return the underlyings whose symbol starts with a pattern or whose name contains it, best first.
 
         Upper and lower case are alike; an empty pattern finds nothing.
         """
@@ -677,7 +677,7 @@ def derived_id(*facts: str) -> int:
 
 
 def sample_catalog(today: date, *, invents: bool = False, listings: Iterable[Listing] = ()) -> Catalog:
-    """Build the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
+    """Create the catalog of the simulator as it is on a day, with listings that add to it or replace some of it.
 
     ``invents``: a stock or ETF that is asked for and not listed is invented.
     """

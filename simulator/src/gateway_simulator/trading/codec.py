@@ -1,7 +1,7 @@
 """Plain data as JSON values and back: dataclasses, decimals, moments, enumerations, and collections of them.
 
 Decimals and moments are text; a moment is ISO 8601 with its offset from UTC. Reading follows the types that a
-dataclass declares and refuses whatever is not exactly of that shape; a field with a default may be missing.
+dataclass declares and rejects whatever is not exactly of that shape; a field with a default may be missing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(kind: type[T], value: Any, field: str) -> T:
-    """Return the value of a declared type that a JSON value stands for. Raises DecodeError, which names the field."""
+    """Return the value of a declared type that a JSON value represents. Raises DecodeError, which names the field."""
     result: T = _decode(kind, value, field)
     return result
 

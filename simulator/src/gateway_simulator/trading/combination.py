@@ -2,7 +2,7 @@
 
 A combination's price is what its legs cost for each unit of the largest multiplier among them: for options the sum of
 their prices, for shares against options the price for each share. It may be 0 or negative. To buy one is to buy what
-its legs buy and to sell what they sell, so its ask is made of the asks of the former and the bids of the latter.
+its legs buy and to sell what they sell, so its ask consists of the asks of the former and the bids of the latter.
 
 A gateway gives every combination the same contract id, and no contract details.
 """
@@ -28,7 +28,7 @@ KEY_BYTES = 6
 
 
 class CombinationError(Exception):
-    """Legs that make no combination: the API's code and text."""
+    """Legs that form no combination: the API's code and text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -111,7 +111,7 @@ def _key(legs: Sequence[Leg]) -> int:
 
 
 def same_legs(one: Contract, other: Contract) -> bool:
-    """Tell whether two contracts have the same legs, or none."""
+    """Return whether two contracts have the same legs, or none."""
     return [(each.con_id, each.ratio, each.action) for each in one.combo_legs] == [
         (each.con_id, each.ratio, each.action) for each in other.combo_legs
     ]

@@ -1,8 +1,8 @@
 """Conditions of orders: what has to be so before an order trades, or for it to be cancelled.
 
-| kind | it is so while |
+| kind | it holds while |
 |---|---|
-| price | the price of a contract is at or above (below) the value; which price, the trigger method says |
+| price | the price of a contract is at or above (below) the value; the trigger method selects the price |
 | time | the moment is at or after (before) it |
 | margin | the cushion of the account, in percent of its value, is at or above (below) it |
 | execution | the account had one of the symbol and kind today, after the order was placed; SMART is any exchange |
@@ -11,7 +11,7 @@
 
 The default price is the last one, of options and pairs the bid for a rise and the ask for a fall. Methods that ask for
 two prices in a row take one. Each condition is joined to the next by "a" (and) or "o" (or); "and" binds first. Prices
-and volumes count during regular hours only, unless the order says otherwise. Decisions only: no accounts, no market.
+and volumes count during regular hours only, unless the order sets otherwise. Decisions only: no accounts, no market.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Present:
 
 
 def are_met(order: Order, present: Present) -> bool:
-    """Tell whether the conditions of an order, all together, are met now."""
+    """Return whether the conditions of an order, all together, are met now."""
     groups: list[list[bool]] = [[]]
     for each in order.conditions:
         groups[-1].append(_is_met(each, order, present))

@@ -12,12 +12,12 @@ CANCEL_WITH_BLOCK = 1
 
 
 def is_child(child: WorkingOrder, parent: WorkingOrder) -> bool:
-    """Tell whether an order is attached to another."""
+    """Return whether an order is attached to another."""
     return child.order.parent_id != 0 and (child.order.client_id, child.order.parent_id) == parent.key
 
 
 def are_siblings(one: WorkingOrder, other: WorkingOrder) -> bool:
-    """Tell whether two orders are attached to the same parent."""
+    """Return whether two orders are attached to the same parent."""
     return (
         one is not other
         and one.order.parent_id != 0
@@ -26,7 +26,7 @@ def are_siblings(one: WorkingOrder, other: WorkingOrder) -> bool:
 
 
 def share_a_group(one: WorkingOrder, other: WorkingOrder) -> bool:
-    """Tell whether two transmitted orders are of one OCA group: of one account, whoever placed them."""
+    """Return whether two transmitted orders are of one OCA group: of one account, whoever placed them."""
     return (
         one is not other
         and one.transmitted
@@ -37,7 +37,7 @@ def share_a_group(one: WorkingOrder, other: WorkingOrder) -> bool:
 
 
 def is_spent(other: Order, joining: Order) -> bool:
-    """Tell whether another order has used up the OCA group that an order wants to join."""
+    """Return whether another order has used up the OCA group that an order wants to join."""
     if not joining.oca_group or (other.account, other.oca_group) != (joining.account, joining.oca_group):
         return False
     if (other.client_id, other.order_id) == (joining.client_id, joining.order_id):

@@ -1,7 +1,7 @@
-"""What happens in the brokerage, for those who tell clients and write the journal of it.
+"""The brokerage's events, for those that notify clients and write the journal.
 
 An event holds the facts as they were when it happened. The order of events is the order in which a client must
-hear of them.
+receive them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from gateway_simulator.trading.model import Execution, Order, OrderImpact, Posit
 
 @dataclass(frozen=True)
 class OrderOpened:
-    """An order was taken, changed, or its terms are to be told again (openOrder)."""
+    """An order was accepted, changed, or its terms are to be sent again (openOrder)."""
 
     order: Order
 
@@ -60,7 +60,7 @@ class OrderPreviewed:
 
 @dataclass(frozen=True)
 class PositionChanged:
-    """A holding changed, by a fill or by expiry; a quantity of 0 tells that it is gone."""
+    """A holding changed, by a fill or by expiry; a quantity of 0 means that it is gone."""
 
     account_id: str
     position: Position

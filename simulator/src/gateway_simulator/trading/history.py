@@ -1,10 +1,10 @@
-"""Bars and ticks of the past, made from the same market that quotes the present.
+"""Bars and ticks of the past, created from the same market that quotes the present.
 
 A bar's open and close are the market's at its first and last step, high and low its true extremes; so the bars of any
 size agree with each other and with what was quoted live. Of an option, high and low are its prices when the
 underlying was at its extremes. Prices that were set show from when they were set.
 
-Bars lie on the clock of the exchange's time zone (hours from its midnight) and are cut off where a session begins.
+Bars lie on the clock of the exchange's time zone (hours from its midnight) and are cut off where a session starts.
 A bar that is not over yet ends now. Daily, weekly and monthly bars are named by their (last) trading day, at its
 midnight. A duration in seconds counts open time; days are trading days, the present one included; weeks, months and
 years go back by the calendar.
@@ -12,7 +12,7 @@ years go back by the calendar.
 Volatilities are shares of 1 a year: the historical one of a day is that of the last 30 closes of the regular session,
 the implied one that of options at the money. Both are of underlyings only.
 
-History reaches back to the beginning of the fifth year before the catalog's day.
+History reaches back to the start of the fifth year before the catalog's day.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BAD_REQUEST, NO_DATA = 321, 162
 YEARS = 5
 """How many calendar years before the present one have data."""
 MOST_BARS, MOST_LONG_BARS, MOST_TICKS = 11_000, 3000, 1000
-"""The most that is answered at once; long bars are those of an hour and more."""
+"""The most that is returned at once; long bars are those of an hour and more."""
 
 DAY = 86400
 SECONDS = {"sec": 1, "min": 60, "hour": 3600}
@@ -66,7 +66,7 @@ AVERAGE_UNIT = Decimal("0.00001")
 
 
 class HistoryError(Exception):
-    """A request for history that is refused, with IB's code (321 bad request, 162 no data) and text."""
+    """A rejected request for history, with IB's code (321 bad request, 162 no data) and text."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -217,7 +217,7 @@ class History:
         return found
 
     def head(self, con_id: int, what: str, use_rth: bool) -> datetime:
-        """Return the moment at which a contract's history begins. Raises HistoryError and UnknownContractError."""
+        """Return the moment at which a contract's history starts. Raises HistoryError and UnknownContractError."""
         instrument = self._instrument(con_id)
         self._what(instrument, what)
         day = self._first_day(instrument)
@@ -301,7 +301,7 @@ class History:
     def _spans(
         self, instrument: Instrument, number: int, unit: str, until: int, bar_seconds: int, *, use_rth: bool
     ) -> list[_Span]:
-        """The open time that a duration covers, in order of time; one in seconds begins with a whole bar."""
+        """The open time that a duration covers, in order of time; one in seconds starts with a whole bar."""
         bar_steps = bar_seconds * STEPS_PER_SECOND
         spans: list[_Span] = []
         left = number * STEPS_PER_SECOND
@@ -480,7 +480,7 @@ def _bar_size(text: str) -> str:
 
 
 def _seconds_of(size: str) -> int:
-    """The length of a bar; a day for the longer ones too, which are made of days."""
+    """The length of a bar; a day for the longer ones too, which consist of days."""
     if size in ("1 day", "1W", "1M"):
         return DAY
     number, unit = size.split()
@@ -488,7 +488,7 @@ def _seconds_of(size: str) -> int:
 
 
 def _calendar_start(last: date, number: int, unit: str) -> date:
-    """The day after which weeks, months or years before a day begin."""
+    """The day after which weeks, months or years before a day start."""
     if unit == "W":
         return last - timedelta(weeks=number)
     months = last.year * 12 + last.month - 1 - number * (12 if unit == "Y" else 1)

@@ -45,7 +45,7 @@ def nth_weekday(year: int, month: int, weekday: int, number: int) -> date:
 
 
 def new_york(day: date) -> DayKind:
-    """Tell how the New York exchanges trade on a day."""
+    """Return how the New York exchanges trade on a day."""
     if day.weekday() >= SATURDAY or day in _new_york_holidays(day.year):
         return DayKind.CLOSED
     thanksgiving = nth_weekday(day.year, 11, THURSDAY, 4)
@@ -54,7 +54,7 @@ def new_york(day: date) -> DayKind:
 
 
 def chicago_futures(day: date) -> DayKind:
-    """Tell how equity index futures trade on a day: on most holidays of New York for half of it."""
+    """Return how equity index futures trade on a day: on most holidays of New York for half of it."""
     if day.weekday() >= SATURDAY:
         return DayKind.CLOSED
     kind = new_york(day)
@@ -65,25 +65,25 @@ def chicago_futures(day: date) -> DayKind:
 
 
 def currencies(day: date) -> DayKind:
-    """Tell how currencies trade on a day: from Monday to Friday, but not on Christmas and New Year."""
+    """Return how currencies trade on a day: from Monday to Friday, but not on Christmas and New Year."""
     closed = day.weekday() >= SATURDAY or (day.month, day.day) in ((1, 1), (12, 25))
     return DayKind.CLOSED if closed else DayKind.FULL
 
 
 def frankfurt(day: date) -> DayKind:
-    """Tell how Xetra trades on a day."""
+    """Return how Xetra trades on a day."""
     fixed = (day.month, day.day) in ((1, 1), (5, 1), (12, 24), (12, 25), (12, 26), (12, 31))
     moving = day in (_good_friday(day.year), easter(day.year) + timedelta(days=1))
     return DayKind.CLOSED if day.weekday() >= SATURDAY or fixed or moving else DayKind.FULL
 
 
 def new_york_without_halves(day: date) -> DayKind:
-    """Tell how grain futures trade on a day: as New York, but never for half of it."""
+    """Return how grain futures trade on a day: as New York, but never for half of it."""
     return DayKind.CLOSED if new_york(day) is DayKind.CLOSED else DayKind.FULL
 
 
 def london(day: date) -> DayKind:
-    """Tell how the London exchange trades on a day; bank holidays for a special reason are not known here."""
+    """Return how the London exchange trades on a day; bank holidays for a special reason are not known here."""
     if day.weekday() >= SATURDAY or day in _london_holidays(day.year):
         return DayKind.CLOSED
     eves = (date(day.year, 12, 24), date(day.year, 12, 31))
@@ -97,7 +97,7 @@ def every_day(day: date) -> DayKind:
 
 
 def is_trading_day(day: date) -> bool:
-    """Tell whether the New York exchanges trade on a day."""
+    """Return whether the New York exchanges trade on a day."""
     return new_york(day) is not DayKind.CLOSED
 
 

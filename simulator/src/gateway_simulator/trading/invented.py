@@ -57,12 +57,12 @@ class Listing:
 
 
 def is_plausible(symbol: str) -> bool:
-    """Tell whether a symbol may be that of a stock or ETF in the United States."""
+    """Return whether a symbol may be that of a stock or ETF in the United States."""
     return US_SYMBOL.fullmatch(symbol) is not None
 
 
 def invented(symbol: str) -> Listing:
-    """Invent the listing of a symbol."""
+    """Create the listing of a symbol."""
     drawn = blake2b(f"listing {symbol}".encode(), digest_size=16).digest()
     price = Decimal(1000 + int.from_bytes(drawn[:4], "big") % 39_000) / 100
     return Listing(

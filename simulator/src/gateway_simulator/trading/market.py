@@ -18,7 +18,7 @@ the price:
 An index has a last price only, a currency none. An option whose bid would not be above 0 has none.
 
 Prices can be set (a tape sets them at its times, ``set_price`` at once and above the tape). A price that was set
-stands until it is changed or released, and derivatives follow it, but for those that were set themselves. A halt
+remains until it is changed or released, and derivatives follow it, except those that were set themselves. A halt
 of an underlying halts its derivatives.
 """
 
@@ -61,7 +61,7 @@ class MarketError(ValueError):
 
 @dataclass(frozen=True)
 class Silence:
-    """From when on a contract's market data does not come any more, and the code of the error that says so; 0: none."""
+    """When a contract's market data ended, and the code of the error that reports it; 0: none."""
 
     since: datetime
     code: int
@@ -80,7 +80,7 @@ class Point(NamedTuple):
 
 
 class Hours(NamedTuple):
-    """A session in steps, the last step of the regular hours before, and the step at which the next begins."""
+    """A session in steps, the last step of the regular hours before, and the first step of the next."""
 
     day: date
     start: int
@@ -241,7 +241,7 @@ class Market:
         ask: Decimal | None = None,
         last: Decimal | None = None,
     ) -> None:
-        """Let prices stand for a contract from now on. Those not given are derived; none given means a market
+        """Set prices for a contract from now on. Those not given are derived; none given means a market
         without bid and ask. Raises MarketError."""
         listing = self._listing(self.named(name).contract.con_id)
         given = {key: price for key, price in (("bid", bid), ("ask", ask), ("last", last)) if price is not None}
@@ -254,7 +254,7 @@ class Market:
         self._changed(listing.con_id)
 
     def release(self, name: str, now: datetime | None = None) -> None:
-        """Let a contract move by itself again from now on; without ``now`` as if nothing had ever been set.
+        """Resume a contract's own movement from now on; without ``now`` as if nothing had ever been set.
 
         Raises MarketError for an unknown name or a contract whose price is not set.
         """
@@ -285,12 +285,12 @@ class Market:
         self._changed(con_id)
 
     def silence(self, con_id: int, silence: Silence) -> None:
-        """Let a contract's data come no more; 0: those of all. The market itself goes on, and orders trade in it."""
+        """Stop a contract's data; 0: those of all. The market itself continues, and orders trade in it."""
         self.silences[con_id] = silence
         self.revision += 1
 
     def end_silence(self, con_id: int) -> None:
-        """Let a contract's data come again; 0: those of all. Raises MarketError where they come."""
+        """Resume a contract's data; 0: those of all. Raises MarketError where they are not stopped."""
         if con_id not in self.silences:
             raise MarketError("these market data are not interrupted")
         del self.silences[con_id]
@@ -301,7 +301,7 @@ class Market:
         return (self.silences.get(con_id) or self.silences.get(0)) if self.silences else None
 
     def set_hours(self, name: str, kind: SetHours | None, now: datetime) -> Instrument:
-        """Let a contract's hours be of a kind from now on; None: its usual ones. Raises MarketError."""
+        """Set the kind of a contract's hours from now on; None: its usual ones. Raises MarketError."""
         instrument = self.named(name)
         con_id = instrument.contract.con_id
         if kind is not None:
@@ -312,7 +312,7 @@ class Market:
         return instrument
 
     def split(self, split: Split) -> None:
-        """Let prices that were set follow a split that the catalog has applied, those of before too (but no tape's)."""
+        """Adjust set prices to a split that the catalog has applied, those of before too (but no tape's)."""
         for con_id in (split.con_id, *(each.con_id for each in split.adjusted)):
             self._forget_listing(con_id)
             timeline = self._scripted.get(con_id)
@@ -382,7 +382,7 @@ class Market:
         self._set_ranges.clear()
         self._changed(*self._listings)
 
-    # What bars are made of
+    # What bars are created from
 
     def point(self, con_id: int, step: int) -> Point:
         """Return a contract's prices at a step. Raises UnknownContractError."""
@@ -428,7 +428,7 @@ class Market:
         return steps
 
     def volume(self, con_id: int, hours: Hours, step: int) -> int:
-        """Return how many units have traded in a session before a step begins; it is highest at both ends of a day."""
+        """Return how many units have traded in a session before a step starts; it is highest at both ends of a day."""
         listing = self._listing(con_id)
         most = {"FUT": FUTURES_VOLUME, "OPT": OPTIONS_VOLUME * (listing.key % 1000) // 1000}.get(
             listing.kind, listing.reference.daily_volume
@@ -513,7 +513,7 @@ class Market:
         return opened, max(known, default=None), min(known, default=None), close
 
     def _value(self, listing: _Listing, step: int) -> Decimal | None:
-        """``point(…).value``, remembered: the day's open, extremes and close are asked for at every step."""
+        """``point(…).value``, cached: the day's open, extremes and close are requested at every step."""
         known = self._values.setdefault(listing.con_id, {})
         if step not in known:
             if self._values_kept >= VALUES_KEPT:
@@ -767,7 +767,7 @@ class Market:
         return found
 
     def _forget_listing(self, con_id: int) -> None:
-        """Look up again what a contract is, its hours among it."""
+        """Discard the cached description of a contract, its hours among it."""
         self._changed(con_id)
         self._listings.pop(con_id, None)
 

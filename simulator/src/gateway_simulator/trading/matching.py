@@ -81,7 +81,7 @@ class ShownSizes:
         return known.left if known is not None and replace(known, left=fresh.left) == fresh else fresh.left
 
     def take(self, con_id: int, quote: Quote, quantity: Decimal, *, buys: bool, step: int) -> None:
-        """Take a quantity of what is left."""
+        """Subtract a quantity from what is left."""
         left = self.left(con_id, quote, buys=buys, step=step) - quantity
         self._known[con_id, buys] = replace(_shown(con_id, quote, buys=buys, step=step), left=left)
 
@@ -125,7 +125,7 @@ def trailed_limit(order: Order, stop: Decimal | None) -> Decimal | None:
 
 
 def is_reached(working: WorkingOrder, quote: Prices) -> bool:
-    """Tell whether a quote reaches an order's trigger price."""
+    """Return whether a quote reaches an order's trigger price."""
     order = working.order
     trigger = order.trail_stop_price if order.order_type in TRAILING else order.aux_price
     if trigger is None:
@@ -163,7 +163,7 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
 
 
 def is_marketable(working: WorkingOrder, quote: Prices) -> bool:
-    """Tell whether the far side of a quote is at an order's limit or better."""
+    """Return whether the far side of a quote is at an order's limit or better."""
     price, limit = (quote.ask if working.buys else quote.bid), working.limit
     if price is None or (price <= 0 and not working.instrument.legs):
         return False

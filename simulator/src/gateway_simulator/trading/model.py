@@ -58,7 +58,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class ContractQuery:
-    """What a client gives to look a contract up; an empty field (0 for ``con_id``) matches anything."""
+    """What a client gives to find a contract; an empty field (0 for ``con_id``) matches anything."""
 
     con_id: int = 0
     symbol: str = ""
@@ -75,7 +75,7 @@ class ContractQuery:
 
     @classmethod
     def of(cls, contract: Contract) -> ContractQuery:
-        """The query that a contract, as a client gave it with a request, stands for."""
+        """The query that a contract, as a client gave it with a request, represents."""
         return cls(
             con_id=contract.con_id,
             symbol=contract.symbol,
@@ -102,7 +102,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Instrument:
-    """A contract the brokerage knows, with what contract details tell about it."""
+    """A contract the brokerage knows, with what contract details report about it."""
 
     contract: Contract
     long_name: str
@@ -154,7 +154,7 @@ class Instrument:
         return self.direct_rule_id
 
     def matches(self, query: ContractQuery) -> bool:
-        """Tell whether this is an instrument the query asks for."""
+        """Return whether this is an instrument the query asks for."""
         own = self.contract
         if query.con_id:
             return query.con_id == own.con_id
@@ -194,7 +194,7 @@ class OptionComputation:
 
 
 class Halted(IntEnum):
-    """Whether an instrument trades, as tick 49 tells it."""
+    """Whether an instrument trades, as tick 49 reports it."""
 
     NO = 0
     GENERAL = 1
@@ -205,7 +205,7 @@ class Halted(IntEnum):
 class Quote:
     """The market of one contract at one moment (aware). A price is None where there is none.
 
-    ``open`` tells whether the regular session runs, ``extended`` whether any session does (orders with
+    ``open`` is whether the regular session runs, ``extended`` whether any session does (orders with
     outsideRth trade in it); ``halted`` stops both. ``close`` is the previous session's last price, ``day_*``
     and ``volume`` belong to the present session. Computations exist for options only.
     """
@@ -234,7 +234,7 @@ class Quote:
 
 @dataclass(frozen=True)
 class Bar:
-    """Prices and volume of one stretch of time that begins at ``time`` (aware); ``average`` is the bar's VWAP."""
+    """Prices and volume of one stretch of time that starts at ``time`` (aware); ``average`` is the bar's VWAP."""
 
     time: datetime
     open: Decimal
@@ -315,7 +315,7 @@ class Condition:
 
 
 class OrderStatus(StrEnum):
-    """Where an order stands, in IB's words."""
+    """The status of an order, in IB's words."""
 
     PENDING_SUBMIT = "PendingSubmit"
     PRE_SUBMITTED = "PreSubmitted"
@@ -328,7 +328,7 @@ class OrderStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order and where it stands. None for a price means that the order has none."""
+    """An order and its state. None for a price means that the order has none."""
 
     order_id: int
     client_id: int
@@ -427,7 +427,7 @@ class ExecutionFilter:
     side: str = ""
 
     def admits(self, execution: Execution) -> bool:
-        """Tell whether the execution is one of those asked for. BUY and SELL mean BOT and SLD."""
+        """Return whether the execution is one of those asked for. BUY and SELL mean BOT and SLD."""
         side = {"BUY": "BOT", "SELL": "SLD"}.get(self.side, self.side)
         wanted = (
             (self.client_id, execution.client_id),

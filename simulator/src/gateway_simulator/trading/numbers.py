@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 FIRST_PERM_ID, PERM_IDS = 10**9, 10**8
-"""Permanent ids begin at a place in this range that depends on the seed."""
+"""Permanent ids start at a place in this range that depends on the seed."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Counters:
 
 
 class Numbers:
-    """The next one of each kind. ``counters`` is all that has to be kept."""
+    """The next one of each kind. ``counters`` is all that must be stored."""
 
     def __init__(self, seed: int) -> None:
         self.counters = Counters()

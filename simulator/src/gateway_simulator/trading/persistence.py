@@ -109,7 +109,7 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
 
 
 def restore(brokerage: Brokerage, document: Any, source: str = "the document") -> None:
-    """Put a brokerage into the state of a document; its own accounts, orders and fills are replaced.
+    """Restore a brokerage from the state of a document; its own accounts, orders and fills are replaced.
 
     The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and changes nothing then.
     """
@@ -147,7 +147,7 @@ def restore(brokerage: Brokerage, document: Any, source: str = "the document") -
 
 
 def save(path: Path, brokerage: Brokerage, token: str = "") -> None:
-    """Write a brokerage's state: for its owner only (0600), and whole or not at all.
+    """Write a brokerage's state: for its owner only (0600), and atomically.
 
     ``token`` names this snapshot to the log that follows it; without one a log beside the file is not read.
     """
@@ -230,7 +230,7 @@ def _read(brokerage: Brokerage, document: Any) -> tuple[BrokerageState, dict[str
 
 
 def _check_references(brokerage: Brokerage, state: BrokerageState) -> None:
-    """Refuse what cannot be: an account twice, a holding under a wrong id or of an unknown contract, an order of no
+    """Reject impossible states: an account twice, a holding under a wrong id or of an unknown contract, an order of no
     account."""
     accounts = set()
     for at, account in enumerate(state.accounts):

@@ -64,7 +64,7 @@ def price(terms: Terms, volatility: float) -> float:
 
 
 def compute(terms: Terms, volatility: float, option_price: float | None = None) -> OptionComputation:
-    """Return price and greeks at a volatility; ``option_price`` is told in place of the model's where it is known."""
+    """Return price and greeks at a volatility; ``option_price`` replaces the model's price where it is known."""
     years = max(terms.years, LEAST_YEARS)
     sign, spread = terms.sign, volatility * sqrt(years)
     worth, d1, d2 = _european(terms, volatility)

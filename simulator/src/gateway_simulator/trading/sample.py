@@ -1,4 +1,4 @@
-"""The brokerage that the simulator begins with."""
+"""The brokerage that the simulator starts with."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def sample_brokerage(
     listings: Iterable[Listing] = (),
     currency: str = "USD",
 ) -> Brokerage:
-    """Build a brokerage to begin with: each account has 100000 USD, 100 AAPL and 50 MSFT, and no orders.
+    """Create the initial brokerage: each account has 100000 USD, 100 AAPL and 50 MSFT, and no orders.
 
     With the ``currency`` GBP it has pounds and 1000 VOD instead, with EUR euros only.
 
     ``mode`` is ``paper`` or ``live`` and names the account when ``accounts`` does not. Accounts are taken as given,
     so that one of the wrong kind for the mode can be simulated. ``now`` is when a tape with times in seconds starts;
-    the brokerage itself begins with the first moment it is told. ``invents`` and ``listings`` are the catalog's.
-    Raises ValueError for an unknown mode, an account id that cannot stand in a list, or unknown ``hours``.
+    the brokerage itself starts at the first moment it receives. ``invents`` and ``listings`` are the catalog's.
+    Raises ValueError for an unknown mode, an account id that is invalid in a list, or unknown ``hours``.
     """
     if mode not in DEFAULT_ACCOUNTS:
         raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(DEFAULT_ACCOUNTS)}")

@@ -1,4 +1,4 @@
-"""What a split makes of a stock, of the options on it, and of what is held of them. Decisions only.
+"""How a split changes a stock, the options on it, and the holdings in them. Decisions only.
 
 | | becomes |
 |---|---|

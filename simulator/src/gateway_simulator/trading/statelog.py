@@ -57,7 +57,7 @@ class _Known:
 
 
 class StateLog:
-    """One brokerage's state in a file, kept by its changes."""
+    """One brokerage's state in a file, stored as a log of its changes."""
 
     def __init__(self, path: Path, brokerage: Brokerage) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class StateLog:
             self._append(change)
 
     def compact(self) -> None:
-        """Write everything as a snapshot and start the log again. Raises OSError."""
+        """Write everything as a snapshot and restart the log. Raises OSError."""
         token = secrets.token_hex(8)
         persistence.save(self._path, self._brokerage, token)
         self.close()
@@ -91,7 +91,7 @@ class StateLog:
         self._append({"format": FORMAT, "follows": token})
 
     def close(self) -> None:
-        """Close the log; what was kept stays."""
+        """Close the log; what was stored remains."""
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -223,7 +223,7 @@ def load(path: Path, brokerage: Brokerage) -> bool:
 
 
 def read_log(path: Path, document: Any, token: str) -> None:
-    """Bring a snapshot's document up to its log. Raises StateFileError for a log that is damaged.
+    """Update a snapshot's document from its log. Raises StateFileError for a log that is damaged.
 
     A log of another snapshot is older than this one, which contains it. A last line that is cut off was never
     reported to anyone.

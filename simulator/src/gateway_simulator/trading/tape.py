@@ -11,9 +11,9 @@ The first line names the columns: ``time`` and ``name``, and any of ``bid``, ``a
 
 ``time`` is in seconds from the simulator's start, or an ISO 8601 date and time with its zone
 (``2026-11-23T14:30:00Z``), one kind in a file; it never goes back. ``name`` is a symbol, a local symbol or a contract
-id. A row stands until the contract's next row. An empty cell keeps what the row before said; a price that no row has
-said yet is derived from the others. ``none`` means that there is no such price. ``halted`` is 0, 1 (halted) or 2
-(halted for its volatility). Lines that are empty or begin with # are left out.
+id. A row is valid until the contract's next row. An empty cell repeats the row before; a price that no row has
+given yet is derived from the others. ``none`` means that there is no such price. ``halted`` is 0, 1 (halted) or 2
+(halted for its volatility). Lines that are empty or start with # are skipped.
 
 A recorded option chain has ``symbol``, ``expiry``, ``strike`` and ``right`` in place of ``name``, and ``class`` where a
 symbol has options of several (the last ones are left empty for the underlying itself)::
@@ -26,7 +26,7 @@ symbol has options of several (the last ones are left empty for the underlying i
 ``expiry`` is YYYYMMDD or YYYY-MM-DD, ``right`` C, P, CALL or PUT; a bid of 0 means that there is none. An expiry or a
 strike that the catalog does not list is listed with the first row that has it.
 
-Before its first row, a contract moves as without a tape; after its last row that row stands.
+Before its first row, a contract moves as without a tape; after its last row that row remains valid.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class TapedOption:
 
 @dataclass(frozen=True)
 class TapeRow:
-    """What stands for a contract from a moment on: the prices and sizes said so far (None: there is no such price)."""
+    """What is valid for a contract from a moment on: prices and sizes given so far (None: there is no such price)."""
 
     line: int
     time: timedelta | datetime
@@ -105,12 +105,12 @@ class Tape:
 
     @property
     def is_relative(self) -> bool:
-        """Tell whether times are counted from the simulator's start."""
+        """Return whether times are counted from the simulator's start."""
         return bool(self.rows) and isinstance(self.rows[0].time, timedelta)
 
 
 class _Reader:
-    """Reads one tape, and keeps what each contract's rows have said so far."""
+    """Reads one tape, and stores what each contract's rows have given so far."""
 
     def __init__(self, source: str) -> None:
         self._source = source

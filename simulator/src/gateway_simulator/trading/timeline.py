@@ -1,4 +1,4 @@
-"""Prices that were set by hand or by a tape, and from which step on each of them stands."""
+"""Prices that were set manually or by a tape, and the step from which each of them is valid."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class SetPrice:
 
 @dataclass
 class Timeline:
-    """What was set for one contract, in order of steps; None stands for a release."""
+    """What was set for one contract, in order of steps; None represents a release."""
 
     steps: list[int] = field(default_factory=list)
     values: list[SetPrice | None] = field(default_factory=list)
 
     def add(self, step: int, value: SetPrice | None) -> None:
-        """Let a value stand from a step on. What was set for this step or a later one is forgotten."""
+        """Set a value from a step on. What was set for this step or a later one is discarded."""
         while self.steps and self.steps[-1] >= step:
             self.steps.pop()
             self.values.pop()
@@ -51,7 +51,7 @@ class Timeline:
         del self.steps[:-CHANGES_KEPT], self.values[:-CHANGES_KEPT]
 
     def at(self, step: int) -> SetPrice | None:
-        """Return what stands at a step, or None where the market moves by itself."""
+        """Return the value at a step, or None where the market moves by itself."""
         index = bisect_right(self.steps, step)
         return self.values[index - 1] if index else None
 

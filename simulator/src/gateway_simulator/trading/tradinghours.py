@@ -1,6 +1,6 @@
 """When instruments trade.
 
-A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless said
+A trading day has one session and, within it, the regular (IB: liquid) hours. Times are New York's unless stated
 otherwise; ``holidays`` knows the days.
 
 | instrument | session | regular hours | half day |
@@ -14,7 +14,7 @@ otherwise; ``holidays`` knows the days.
 | stock on Xetra (Berlin's time) | 09:00-17:30 | the same | none |
 | stock in London (London's time) | 08:00-16:30 | the same | 12:30 |
 
-Only stocks heed outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
+Only stocks respect outsideRth: futures and currencies trade in their whole session. ``always`` is a market that never
 closes: every day of the calendar is a trading day from midnight to midnight in New York. A derivative's last session
 ends with its expiry in both.
 
@@ -72,7 +72,7 @@ class Session:
         return tuple(sorted({self.start, self.end, self.regular_start, self.regular_end, *(self.pause or ())}))
 
     def trades(self, now: datetime) -> bool:
-        """Tell whether the session runs now, and is not in its pause."""
+        """Return whether the session runs now, and is not in its pause."""
         pauses = self.pause is not None and self.pause[0] <= now < self.pause[1]
         return self.start <= now < self.end and not pauses
 
@@ -85,7 +85,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The daily times of one kind of instrument; a session that ends before it starts began the day before."""
+    """The daily times of one kind of instrument; a session that ends before it starts started the day before."""
 
     zone: str
     calendar: Callable[[date], DayKind]
@@ -130,7 +130,7 @@ ALWAYS = Schedule(NEW_YORK, holidays.every_day, (time(0), time(0)), (time(0), ti
 
 
 def zone_of(instrument: Instrument) -> ZoneInfo:
-    """The time zone in which an instrument's expiry and hours are told."""
+    """The time zone in which an instrument's expiry and hours are reported."""
     return ZoneInfo(ZONES.get(instrument.time_zone, instrument.time_zone))
 
 
@@ -187,7 +187,7 @@ def set_schedule(kind: SetHours, moment: datetime, usual: Schedule) -> Schedule:
     """Return the schedule under which a contract is as it was set at a moment, every day of the calendar.
 
     The days are those of the index futures, in a zone without summer time in which it is 19, 10 or 17 o'clock then: so
-    a night goes on for 14 hours at least, regular hours for 5. A closed one opens after 12 hours at the earliest.
+    a night lasts for 14 hours at least, regular hours for 5. A closed one opens after 12 hours at the earliest.
     """
     hour = {SetHours.NIGHT: 19, SetHours.REGULAR: 10, SetHours.CLOSED: 20}[kind]
     # From 12 hours before UTC to 11 after it; the names of these zones have the sign of the other side.
@@ -218,7 +218,7 @@ class TradingHours:
         return ALWAYS if self.kind == "always" else schedule_of(instrument)
 
     def is_open(self, instrument: Instrument, now: datetime, *, outside_rth: bool) -> bool:
-        """Tell whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
+        """Return whether orders trade now; ``outside_rth`` asks for those that may trade outside regular hours."""
         session = self.session(instrument, now)
         if session is None:
             return False
@@ -227,14 +227,14 @@ class TradingHours:
         return session.regular_start <= now < session.regular_end
 
     def is_regular(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether regular hours run, as bars with useRTH mean it."""
+        """Return whether regular hours run, as bars with useRTH mean it."""
         session = self.session(instrument, now)
         return session is not None and session.regular_start <= now < session.regular_end
 
     def next_change(self, instrument: Instrument, now: datetime) -> datetime:
         """Return the next moment at which a session or its regular hours open or close.
 
-        An instrument that has expired has no more sessions; for it the sessions go on as for the others of its kind.
+        An instrument that has expired has no more sessions; for it the sessions continue as for the others of its kind.
         """
         for session in self._sessions_from(instrument, now):
             for moment in session.boundaries():
@@ -243,7 +243,7 @@ class TradingHours:
         raise AssertionError("a session from now on ends after now")
 
     def next_opening(self, instrument: Instrument, now: datetime) -> datetime:
-        """Return when regular hours begin next."""
+        """Return when regular hours start next."""
         return next(each.regular_start for each in self._sessions_from(instrument, now) if each.regular_start > now)
 
     def day_end(self, instrument: Instrument, now: datetime, *, outside_rth: bool = False) -> datetime:
@@ -261,7 +261,7 @@ class TradingHours:
         return expiry_moment(instrument)
 
     def has_expired(self, instrument: Instrument, now: datetime) -> bool:
-        """Tell whether a derivative has ended."""
+        """Return whether a derivative has ended."""
         expiry = expiry_moment(instrument)
         return expiry is not None and expiry <= now
 
@@ -281,7 +281,7 @@ class TradingHours:
     def session(self, instrument: Instrument, now: datetime) -> Session | None:
         """Return the session that runs now or, between sessions, the last one before.
 
-        None is returned only for a derivative of which no session has begun within the last days.
+        None is returned only for a derivative of which no session has started within the last days.
         """
         day = self._local_day(instrument, now) + timedelta(days=1)
         for _ in range(LONGEST_PAUSE_DAYS):

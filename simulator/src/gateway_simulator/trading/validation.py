@@ -59,7 +59,7 @@ class OrderRejectedError(OrderRefusedError):
 
 
 def invalid(cause: str) -> OrderRefusedError:
-    """Return the refusal of a request that does not make sense."""
+    """Return the rejection of an invalid request."""
     return OrderRefusedError(321, f"Error validating request.-'bW' : cause - {cause}")
 
 
@@ -111,7 +111,7 @@ def normalized(order: Order) -> Order:
 
 
 def check_terms(order: Order, instrument: Instrument) -> None:
-    """Refuse an order whose terms no order on this instrument can have."""
+    """Reject an order whose terms no order on this instrument can have."""
     if not 0 < order.order_id <= MAX_ORDER_ID:
         raise invalid(f"The order id {order.order_id} must be between 1 and {MAX_ORDER_ID}")
     if order.action not in ("BUY", "SELL"):
@@ -134,7 +134,7 @@ def check_terms(order: Order, instrument: Instrument) -> None:
 
 
 def check_change(before: Order, after: Order) -> None:
-    """Refuse a change of what makes an order this order."""
+    """Reject a change of the terms that identify an order."""
     same = (
         before.contract.con_id == after.contract.con_id
         and combination.same_legs(before.contract, after.contract)
@@ -286,7 +286,7 @@ def odd_lot_warning(order: Order) -> str:
 
 
 def check_conditions(order: Order, instrument: Instrument, catalog: Catalog, now: datetime) -> None:
-    """Refuse conditions that can never be evaluated."""
+    """Reject conditions that can never be evaluated."""
     for each in order.conditions:
         if each.kind not in conditions.FIELDS:
             raise invalid(f"Invalid condition type {each.kind}")

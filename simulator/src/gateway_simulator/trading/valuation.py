@@ -12,7 +12,7 @@ from gateway_simulator.trading.market import Market
 
 
 def revalue(accounts: Iterable[Account], catalog: Catalog, market: Market, now: datetime) -> None:
-    """Bring the prices of the accounts' holdings, and of what they are derived from, to a moment."""
+    """Update the prices of the accounts' holdings, and of what they are derived from, to a moment."""
     for account in accounts:
         revalue_currencies(account, account.balances, catalog, market, now)
         for con_id, held in account.positions.items():
@@ -29,7 +29,7 @@ def revalue(accounts: Iterable[Account], catalog: Catalog, market: Market, now: 
 def revalue_currencies(
     account: Account, currencies: Iterable[str], catalog: Catalog, market: Market, now: datetime
 ) -> None:
-    """Bring the rates of currencies in an account to a moment: the middle of the pair with the account's currency."""
+    """Update the rates of currencies in an account to a moment: the middle of the pair with the account's currency."""
     for currency in currencies:
         if currency == account.currency:
             continue

@@ -1,12 +1,12 @@
 """Prices as a pure function of seed, name and moment: a random walk that can be asked at any step, in any order.
 
 Time is cut into steps of a quarter of a second, counted from 1970. Over each block of 2**25 steps (97 days) the
-logarithm of the price is a bridge that begins and ends at the base price. Its middle is displaced at random by half
+logarithm of the price is a bridge that starts and ends at the base price. Its middle is displaced at random by half
 the deviation that the volatility gives for the block, then the middles of both halves, and so on down to the single
 step. A displacement is a hash of where it is, so that any step is found in 25 halvings, and nothing is ever stored.
 
 Displacements are uniform within sqrt(3) standard deviations. That they are bounded gives each stretch a highest and
-lowest value it can reach, and so the true extremes of a stretch are found without looking at all its steps.
+lowest value it can reach, and so the true extremes of a stretch are found without checking all its steps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def step_at(moment: datetime) -> int:
 
 
 def moment_of(step: int) -> datetime:
-    """Return the moment, in UTC, at which a step begins."""
+    """Return the moment, in UTC, at which a step starts."""
     return EPOCH + step * STEP
 
 
@@ -42,7 +42,7 @@ def key_of(*facts: object) -> int:
 
 
 def scramble(key: int, number: int) -> int:
-    """Return 64 bits that look random but depend on key and number only (the finalizer of SplitMix64)."""
+    """Return 64 bits that appear random but depend on key and number only (the finalizer of SplitMix64)."""
     bits = (key + number * 0x9E3779B97F4A7C15) & _MASK
     bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -108,7 +108,7 @@ class _Bridge:
         self._key = key
         self._amplitudes = amplitudes
         self._reach = tuple(sum(amplitudes[: level + 1]) for level in range(len(amplitudes)))
-        # The way down to what was asked for last: the next is mostly its neighbour.
+        # The path to the last point requested: the next is mostly its neighbour.
         self._path = [_Stretch(0, BLOCK_LEVELS, 0.0, 0.0, 1)]
 
     def value(self, step: int) -> float:
@@ -124,7 +124,7 @@ class _Bridge:
         return _Point(-low.value, low.step), high
 
     def _descend(self, first: int, last: int) -> _Stretch:
-        """Go to the smallest stretch that holds both steps; a single step is then one of its ends."""
+        """Descend to the smallest stretch that holds both steps; a single step is then one of its ends."""
         path = self._path
         while not (path[-1].start <= first and last <= path[-1].start + (1 << path[-1].level)):
             path.pop()
@@ -148,7 +148,7 @@ class _Bridge:
     def _highest(self, stretch: _Stretch, first: int, last: int, found: _Point, sign: int) -> _Point:
         """The highest of the steps strictly within a stretch and in range, or what was found before.
 
-        With ``sign`` -1 the bridge is turned upside down. A half is only looked into if it can reach higher.
+        With ``sign`` -1 the bridge is turned upside down. A half is only searched if it can reach higher.
         """
         best, best_step = found
         reach, amplitudes, uniform = self._reach, self._amplitudes, self._uniform
@@ -165,7 +165,7 @@ class _Bridge:
                 best, best_step = value, middle
             if not level:
                 continue
-            # Only a half that can reach higher and has steps in range is kept. The one that begins higher comes off
+            # Only a half that can reach higher and has steps in range is kept. The one that starts higher comes off
             # the stack first: a good find early spares the other's halves.
             worth = best - reach[level]
             before = (left > worth or value > worth) and start < last and first < middle

@@ -1,4 +1,4 @@
-"""An order at work: what the brokerage keeps about it besides what clients see."""
+"""An order at work: what the brokerage stores about it besides what clients see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway says: the TWS API's messages, written for one server version (176, 177 or 178).
+"""What the gateway sends: the TWS API's messages, written for one server version (176, 177 or 178).
 
 Each function returns one frame. Those that differ between the versions take the one that the session
 agreed on.

@@ -29,7 +29,7 @@ def epoch(moment: datetime) -> int:
 
 
 def ascii7(text: str) -> str:
-    """Write free text in ASCII: clients undo escapes in it, so that a backslash must be one as well."""
+    """Write free text in ASCII: clients decode escapes in it, so that a backslash must be escaped as well."""
     return "".join(each if " " <= each <= "~" and each != "\\" else _escape(ord(each)) for each in text)
 
 

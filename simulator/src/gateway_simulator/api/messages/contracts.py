@@ -95,7 +95,7 @@ def _last_trade(instrument: Instrument) -> str:
 
 
 def contract_details_end(request_id: int) -> bytes:
-    """The end of the contracts asked for."""
+    """The end of the requested contracts."""
     return encode_frame([52, 1, request_id])
 
 
@@ -129,7 +129,7 @@ def option_parameters(request_id: int, chain: OptionChain) -> bytes:
 
 
 def option_parameters_end(request_id: int) -> bytes:
-    """The end of the option classes asked for."""
+    """The end of the requested option classes."""
     return encode_frame([76, request_id])
 
 

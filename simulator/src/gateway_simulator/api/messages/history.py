@@ -70,7 +70,7 @@ def historical_data(
 ) -> bytes:
     """The bars between two moments.
 
-    Times are written on the clock of their own zone. ``daily`` bars (those of a day or longer) tell a date alone,
+    Times are written on the clock of their own zone. ``daily`` bars (those of a day or longer) carry a date alone,
     in either format.
     """
     fields: list[FieldValue] = [17, request_id, gateway_time(start), gateway_time(end), len(bars)]
@@ -100,7 +100,7 @@ def head_timestamp(request_id: int, moment: datetime, format_date: int) -> bytes
 
 
 def historical_ticks_midpoint(request_id: int, ticks: Sequence[PastMidpoint], *, done: bool = True) -> bytes:
-    """Midpoints of the past; ``done`` tells that no more will follow."""
+    """Midpoints of the past; ``done`` marks the last batch."""
     fields: list[FieldValue] = [96, request_id, len(ticks)]
     for each in ticks:
         fields += [epoch(each.time), "", each.price, 0]
@@ -108,7 +108,7 @@ def historical_ticks_midpoint(request_id: int, ticks: Sequence[PastMidpoint], *,
 
 
 def historical_ticks_bid_ask(request_id: int, ticks: Sequence[PastBidAsk], *, done: bool = True) -> bytes:
-    """Quotes of the past; ``done`` tells that no more will follow."""
+    """Quotes of the past; ``done`` marks the last batch."""
     fields: list[FieldValue] = [97, request_id, len(ticks)]
     for each in ticks:
         fields += [epoch(each.time), 0, each.bid, each.ask, each.bid_size, each.ask_size]
@@ -116,7 +116,7 @@ def historical_ticks_bid_ask(request_id: int, ticks: Sequence[PastBidAsk], *, do
 
 
 def historical_ticks_last(request_id: int, ticks: Sequence[PastTrade], *, done: bool = True) -> bytes:
-    """Trades of the past; ``done`` tells that no more will follow."""
+    """Trades of the past; ``done`` marks the last batch."""
     fields: list[FieldValue] = [98, request_id, len(ticks)]
     for each in ticks:
         fields += [epoch(each.time), 0, each.price, each.size, each.exchange, each.conditions]

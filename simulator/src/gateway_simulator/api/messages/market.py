@@ -10,7 +10,7 @@ from gateway_simulator.api.wire import FieldValue, encode_frame
 from gateway_simulator.trading.model import Bar, OptionComputation
 
 _NOT_COMPUTED = (-1, -2, -1, -1, -2, -2, -2, -1)
-"""What stands for no volatility, delta, price, dividend, gamma, vega, theta and underlying's price."""
+"""The values that represent no volatility, delta, price, dividend, gamma, vega, theta and underlying's price."""
 
 
 def tick_price(
@@ -58,7 +58,7 @@ def tick_option_computation(request_id: int, tick_type: int, computation: Option
 
 
 def tick_request_params(request_id: int, min_tick: Decimal, bbo_exchange: str, snapshot_permissions: int) -> bytes:
-    """What a subscription to ticks begins with: the price increment and the map of exchange letters."""
+    """The first answer to a subscription to ticks: the price increment and the map of exchange letters."""
     return encode_frame([81, request_id, min_tick, bbo_exchange, snapshot_permissions])
 
 
@@ -83,7 +83,7 @@ def tick_by_tick_last(
     attributes: int = 0,
     conditions: str = "",
 ) -> bytes:
-    """A trade; ``all_last`` if also those are told that do not move the last price.
+    """A trade; ``all_last`` if trades that do not move the last price are reported too.
 
     ``attributes`` is a sum of 1 (past the limit) and 2 (unreported).
     """

@@ -26,7 +26,7 @@ from gateway_simulator.trading.model import ComboLeg, Execution, Order, OrderImp
 
 
 def executions_end(request_id: int) -> bytes:
-    """The end of the executions asked for."""
+    """The end of the requested executions."""
     return encode_frame([55, 1, request_id])
 
 
@@ -68,7 +68,7 @@ def commission(fill: Execution) -> bytes:
 
 
 def order_status(order: Order) -> bytes:
-    """Where an order stands."""
+    """The status of an order."""
     return order_status_of(
         order.order_id,
         order.status,
@@ -126,7 +126,7 @@ def completed_orders_end() -> bytes:
 
 
 def open_order(order: Order, server_version: int, *, impact: OrderImpact | None = None) -> bytes:
-    """An open order as it stands: 136 fields at 176, one fewer from 177 on.
+    """An open order in its current state: 136 fields at 176, one fewer from 177 on.
 
     With ``impact`` it answers a what-if order.
     """
@@ -193,7 +193,7 @@ def open_order(order: Order, server_version: int, *, impact: OrderImpact | None 
 
 
 def completed_order(order: Order, server_version: int) -> bytes:
-    """An order that is done. Its order id and client id are not told: the permanent id names it."""
+    """An order that is done. It carries no order id or client id: the permanent id identifies it."""
     return encode_frame(
         [
             101,

@@ -1,4 +1,4 @@
-"""Messages about the session itself, its user, and what the gateway tells all."""
+"""Messages about the session itself, its user, and the notices that every client receives."""
 
 from __future__ import annotations
 

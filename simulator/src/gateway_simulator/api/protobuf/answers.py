@@ -31,7 +31,7 @@ PROTOBUF_IDS = 200
 ERROR, HISTORICAL_DATA, TICK_BY_TICK, HISTORICAL_DATA_END = 4, 17, 99, 108
 ERROR_TIME = 2
 IGNORE_RTH, CANCEL = 102, 101
-"""The fields of an order that say how its conditions count."""
+"""The fields of an order that define how its conditions count."""
 
 _BAR = "1s 2d 3d 4d 5d 6s 7s 8i"
 _HEAD = "3.5s 3.6s 3.8s 3.9d 3.10d 3.11s 3.27s 3.12s 3.68s 3.69i 3.28s"
@@ -158,7 +158,7 @@ _Step = Callable[[Message, _Take], None]
 
 
 def rewrite(fields: Sequence[str], milliseconds: int) -> Iterator[tuple[int, bytes]]:
-    """Return the protobuf messages that stand for a text message of version 178: their ids and bodies.
+    """Return the protobuf messages equivalent to a text message of version 178: their ids and bodies.
 
     ``milliseconds`` since 1970 is the moment that an error names, which text does not.
     Raises UnknownAnswerError if there is no table for it.
@@ -210,7 +210,7 @@ def _flags(text: str) -> bytes:
 
 
 def _compiled(signs: str) -> tuple[_Step, ...]:
-    """Turn a table entry into steps, each of which takes its text fields and adds to the message."""
+    """Compile a table entry into steps, each of which reads its text fields and adds to the message."""
     words = iter(signs.split())
     return tuple(_steps(words))
 

@@ -52,7 +52,7 @@ class Fields:
     values: dict[int, list[int | float | bytes]] = field(default_factory=dict)
 
     def has(self, number: int) -> bool:
-        """Tell whether a field is present."""
+        """Return whether a field is present."""
         return number in self.values
 
     def integer(self, number: int) -> int | None:

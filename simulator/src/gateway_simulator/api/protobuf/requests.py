@@ -14,7 +14,7 @@ the message in field 3, ``3.105.1s`` one level further down.
 | ``a`` | a name and, if there is one, its parameters, which come from the next field |
 | ``q`` | the conditions of an order |
 
-placeOrder is made of blocks, some of which are there only if a term of the order asks for them.
+placeOrder consists of blocks, some of which are there only if a term of the order asks for them.
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ def _compiled(signs: str) -> tuple[_Step, ...]:
 
 
 def _step(sign: str) -> _Step:
-    """Turn one sign of a table into what takes the text fields out of a message."""
+    """Compile one sign of a table into a reader of its text fields from a message."""
     if sign.startswith("="):
         return lambda _: [sign[1:]]
     found = _SIGN.fullmatch(sign)

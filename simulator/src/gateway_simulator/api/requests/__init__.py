@@ -1,7 +1,7 @@
 """What clients ask: the TWS API's request messages, read from their fields.
 
-A request is decoded only when the simulator serves it; the others are known by name and by where
-their request id stands, which is enough to refuse them properly. Layouts are those of server
+A request is decoded only when the simulator serves it; the others are known by name and by the position
+of their request id, which is enough to reject them properly. Layouts are those of server
 versions 176 to 178; of the requests read in full only placeOrder differs between them.
 """
 
@@ -227,7 +227,7 @@ def _plain(result: Request) -> _Read:
 
 
 def _versioned(result: Request) -> _Read:
-    """A request that says nothing but its version, which is 1."""
+    """A request that contains nothing but its version, which is 1."""
 
     def read(take: Reader) -> Request:
         take.version(1)
@@ -242,7 +242,7 @@ def _identified(kind: Callable[[int], Request]) -> _Read:
 
 
 def _versioned_and_identified(kind: Callable[[int], Request], *versions: int) -> _Read:
-    """A request of its version, 1 unless told otherwise, and its id."""
+    """A request of its version, by default 1, and its id."""
 
     def read(take: Reader) -> Request:
         take.version(*(versions or (1,)))

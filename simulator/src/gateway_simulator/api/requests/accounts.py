@@ -9,7 +9,7 @@ from gateway_simulator.api.requests.reader import Reader
 
 @dataclass(frozen=True)
 class StartApi:
-    """Begin the session under a client id."""
+    """Start the session under a client id."""
 
     client_id: int
     capabilities: str

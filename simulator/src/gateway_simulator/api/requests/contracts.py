@@ -19,7 +19,7 @@ class ContractDetails:
 
 @dataclass(frozen=True)
 class MatchingSymbols:
-    """Report the contracts whose symbol or name begins with a pattern."""
+    """Report the contracts whose symbol or name starts with a pattern."""
 
     request_id: int
     pattern: str

@@ -11,7 +11,7 @@ from gateway_simulator.trading.model import Contract
 
 @dataclass(frozen=True)
 class HistoricalData:
-    """Report bars up to ``end`` (now if None), and go on with each new one if ``keep_up_to_date``.
+    """Report bars up to ``end`` (now if None), and continue with each new one if ``keep_up_to_date``.
 
     ``format_date`` is 1 for text, 2 for seconds since 1970.
     """

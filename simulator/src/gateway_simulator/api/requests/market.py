@@ -33,7 +33,7 @@ class CancelMarketData:
 
 @dataclass(frozen=True)
 class MarketDataType:
-    """Say which kind of market data to send from now on: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
+    """Set the kind of market data to send from now on: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen."""
 
     kind: int
 
@@ -86,7 +86,7 @@ class CalculateImpliedVolatility:
 
 @dataclass(frozen=True)
 class CancelCalculateImpliedVolatility:
-    """Give up a computation of implied volatility."""
+    """Cancel a computation of implied volatility."""
 
     request_id: int
 
@@ -103,7 +103,7 @@ class CalculateOptionPrice:
 
 @dataclass(frozen=True)
 class CancelCalculateOptionPrice:
-    """Give up a computation of an option's price."""
+    """Cancel a computation of an option's price."""
 
     request_id: int
 
@@ -180,7 +180,7 @@ def read_option_price(take: Reader) -> CalculateOptionPrice:
 
 
 def _skip_options(take: Reader) -> None:
-    """Take the internal options of a computation: some clients write their number before them."""
+    """Read the internal options of a computation: some clients write their number before them."""
     for _ in range(_MAX_OPTION_FIELDS):
         if take.peek() is not None:
             take.text("options")

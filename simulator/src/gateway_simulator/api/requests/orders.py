@@ -12,7 +12,7 @@ from gateway_simulator.trading.model import ExecutionFilter, Order
 class PlaceOrder:
     """Place or change an order, which has the client's order id and no client id or permanent id yet.
 
-    ``unsupported`` names what the order asks for and the simulator does not play (an order type it does not know
+    ``unsupported`` names what the order asks for and the simulator does not support (an order type it does not know
     is in the order itself).
     """
 
@@ -44,7 +44,7 @@ class AllOpenOrders:
 
 @dataclass(frozen=True)
 class AutoOpenOrders:
-    """Bind orders made by hand to this client (client 0 only)."""
+    """Bind orders entered manually to this client (client 0 only)."""
 
     bind: bool
 

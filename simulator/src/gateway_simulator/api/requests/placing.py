@@ -1,8 +1,8 @@
 """Reading placeOrder, the longest request: an order's terms and the blocks that some of them bring along.
 
 Every field is read. Terms that the simulator plays are in the order; those that would change how an order trades
-and that it does not play are named, so that the order can be refused for them. The rest (clearing, regulatory marks,
-overrides of the desktop's own checks) says nothing about how an order trades and is let go.
+and that it does not support are named, so that the order can be rejected. The rest (clearing, regulatory marks,
+overrides of the desktop's own checks) does not affect how an order trades and is discarded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UP_TO_MID = ("Infinite", "Infinity")
 """What clients write for the offset that competes up to the midpoint; two offsets follow it."""
 _PLAYED_ALGORITHMS = ("Adaptive", "Twap", "Vwap")
 _NONE = ("", "None")
-"""An order type that is not given; the gateway itself says "None", and clients send it back."""
+"""An order type that is not given; the gateway itself sends "None", and clients send it back."""
 
 _Name = Callable[[str], None]
 """Adds to the names of what the simulator does not play."""
@@ -84,7 +84,7 @@ def _head(take: Reader, contract: Contract, name: _Name) -> Order:
         quantity=quantity,
         order_type=order_type,
         limit_price=None if not limit_price and not order_type.endswith(_LIMIT_TYPES) else limit_price,
-        aux_price=aux_price or None,  # the gateway says 0.0 for none, and clients send it back
+        aux_price=aux_price or None,  # the gateway sends 0.0 for none, and clients send it back
         time_in_force=time_in_force or "DAY",
         oca_group=oca_group,
         open_close=take.text("open or close"),
@@ -223,7 +223,7 @@ def _hedge_and_clearing(take: Reader, name: _Name) -> None:
 
 
 def _algorithm(take: Reader, order: Order, name: _Name) -> Order:
-    """Take the algorithm: some are played as the plain order, and echoed with their parameters."""
+    """Read the algorithm: some are simulated as the plain order, and echoed with their parameters."""
     strategy = take.text("algorithm")
     parameters: list[tuple[str, str]] = []
     if strategy:
@@ -322,7 +322,7 @@ def _closing_terms(take: Reader, order: Order, name: _Name) -> Order:
 
 
 def _competing(take: Reader, order: Order, name: _Name) -> None:
-    """Take what pegged orders and those to IB's own ATS end with."""
+    """Read the last fields of pegged orders and of those to IB's own ATS."""
     if order.contract.exchange == "IBKRATS" and take.integer_or_none("minimum trade quantity") is not None:
         name("minimum trade quantity")
     up_to_mid = order.order_type in _PEG_MID

@@ -35,7 +35,7 @@ class MalformedRequestError(Exception):
 
 
 class Reader:
-    """Takes a request's fields one after the other.
+    """Reads a request's fields one after the other.
 
     ``name`` is the request's, for its errors; ``server_version`` is the one the session agreed on.
     Every method raises MalformedRequestError if the field is missing or not of its kind.
@@ -49,46 +49,46 @@ class Reader:
         self._next = 1
 
     def text(self, what: str) -> str:
-        """Take a field as it is."""
+        """Read a field unchanged."""
         if self._next >= len(self._fields):
             raise self.error(f"field {self._next} ({what}) is missing")
         self._next += 1
         return self._fields[self._next - 1]
 
     def integer(self, what: str) -> int:
-        """Take an integer that must be there."""
+        """Read a required integer."""
         text = self.text(what)
         if not INTEGER.fullmatch(text):
             raise self.error(f"{what} {text[:40]!r} is not an integer")
         return int(text)
 
     def integer_or_none(self, what: str) -> int | None:
-        """Take an integer; None if it is empty or the number that stands for none."""
+        """Read an integer; None if it is empty or the number that represents none."""
         if self.peek() in _UNSET_INTEGERS:
             self.text(what)
             return None
         return self.integer(what)
 
     def optional_integer(self, what: str) -> int:
-        """Take an integer; 0 if there is none."""
+        """Read an integer; 0 if there is none."""
         return self.integer_or_none(what) or 0
 
     def count(self, what: str) -> int:
-        """Take the number of entries that follow; none if it is empty."""
+        """Read the number of entries that follow; none if it is empty."""
         number = self.optional_integer(what)
         if number < 0:
             raise self.error(f"{what} {number} is below 0")
         return number
 
     def flag(self, what: str) -> bool:
-        """Take a yes or no; some clients leave empty what they have not set, which means no."""
+        """Read a yes or no; some clients leave empty what they have not set, which means no."""
         text = self.text(what)
         if text not in ("0", "1", ""):
             raise self.error(f"{what} {text[:40]!r} is neither 0 nor 1")
         return text == "1"
 
     def decimal_or_none(self, what: str) -> Decimal | None:
-        """Take a number; None if it is empty or the number that stands for none."""
+        """Read a number; None if it is empty or the number that represents none."""
         text = self.text(what)
         if text in _UNSET_DECIMALS:
             return None
@@ -97,11 +97,11 @@ class Reader:
         return Decimal(text)
 
     def decimal(self, what: str) -> Decimal:
-        """Take a number; 0 if there is none."""
+        """Read a number; 0 if there is none."""
         return self.decimal_or_none(what) or ZERO
 
     def moment(self, what: str) -> datetime | None:
-        """Take a date and time, in UTC unless it names its zone; None if it is empty."""
+        """Read a date and time, in UTC unless it names its zone; None if it is empty."""
         text = self.text(what)
         if not text:
             return None
@@ -116,7 +116,7 @@ class Reader:
             raise self.error(f"{what} {text[:40]!r}: {error}") from error
 
     def contract(self) -> Contract:
-        """Take the twelve fields that name a contract; what a client leaves out is empty or 0."""
+        """Read the twelve fields that name a contract; what a client leaves out is empty or 0."""
         con_id, symbol, sec_type, expiry = (
             self.optional_integer("contract id"),
             self.text("symbol"),
@@ -144,11 +144,11 @@ class Reader:
         )
 
     def query(self) -> ContractQuery:
-        """Take the twelve fields that name a contract, as a query for those they fit."""
+        """Read the twelve fields that name a contract, as a query for those they fit."""
         return ContractQuery.of(self.contract())
 
     def delta_neutral_contract(self) -> bool:
-        """Take the block of a contract that keeps another one neutral; tell whether it is there."""
+        """Read the block of a contract that hedges another one to delta neutral; return whether it is present."""
         present = self.flag("delta neutral contract")
         if present:
             self.integer("delta neutral contract id")
@@ -157,11 +157,11 @@ class Reader:
         return present
 
     def combo_legs(self) -> tuple[ComboLeg, ...]:
-        """Take the legs of a combination as data requests give them."""
+        """Read the legs of a combination as data requests give them."""
         return tuple(self.combo_leg() for _ in range(self.count("number of combo legs")))
 
     def combo_leg(self) -> ComboLeg:
-        """Take the four fields with which every leg begins."""
+        """Read the four fields that every leg starts with."""
         return ComboLeg(
             self.optional_integer("leg's contract id"),
             self.optional_integer("leg's ratio"),
@@ -170,20 +170,20 @@ class Reader:
         )
 
     def identify(self) -> int:
-        """Take the request id, which errors will name from here on."""
+        """Read the request id, which errors will name from here on."""
         self.request_id = self.integer("request id")
         return self.request_id
 
     def peek(self) -> str | None:
-        """Look at the next field, or None at the end."""
+        """Return the next field without reading past it, or None at the end."""
         return self._fields[self._next] if self._next < len(self._fields) else None
 
     def version(self, *allowed: int) -> None:
-        """Take the request's own version, which must be one of those allowed."""
+        """Read the request's own version, which must be one of those allowed."""
         given = self.integer("version")
         if given not in allowed:
             raise self.error(f"version {given} is not the one in use ({', '.join(map(str, allowed))})")
 
     def error(self, reason: str) -> MalformedRequestError:
-        """Make the error that says what is wrong with the field just taken."""
+        """Create the error that states what is wrong with the field just read."""
         return MalformedRequestError(f"{self.name}: {reason}", self.request_id)

@@ -1,4 +1,4 @@
-"""Accounts: values, positions and profit, at once when asked for and again when they change."""
+"""Accounts: values, positions and profit, at once on request and again when they change."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ MAX_ACCOUNT_SUMMARIES = 2
 REFRESH = timedelta(minutes=3)
 """How often values are sent again that follow the market only; after a trade they are sent at once."""
 PROFIT_INTERVAL = timedelta(seconds=1)
-"""How often profit and loss is looked at."""
+"""How often profit and loss is evaluated."""
 
 _ValueKey = tuple[str, str, str, bool]
 
 
 class _Changes:
-    """Which of the values of accounts a subscriber has not been told."""
+    """The account values that a subscriber has not received yet."""
 
     def __init__(self) -> None:
         self._told: dict[_ValueKey, str] = {}
 
     def of(self, account: Account, values: Iterable[AccountValue]) -> list[AccountValue]:
-        """Return the values that are new or other than when last told, as told from now on."""
+        """Return the values that are new or have changed since they were last sent, and record them as sent."""
         news = []
         for value in values:
             key = (account.account_id, value.key, value.currency, value.is_ledger)
@@ -203,7 +203,7 @@ class Accounts:
         return ()
 
     def hear(self, event: Event) -> Iterable[bytes]:
-        """Tell the client of a changed position; changed values follow with :meth:`settle`."""
+        """Notify the client of a changed position; changed values follow with :meth:`settle`."""
         match event:
             case PositionChanged(account_id, position):
                 yield from self._position(account_id, position)
@@ -220,7 +220,7 @@ class Accounts:
             yield messages.portfolio_value(held, account_id)
 
     def settle(self) -> Iterable[bytes]:
-        """Send what the events just heard have changed of accounts."""
+        """Send the account values that the events just received have changed."""
         if self._changed:
             changed, self._changed = self._changed, set()
             yield from self._refresh(changed)
@@ -263,10 +263,10 @@ class Accounts:
 
 
 def _is_summarized(value: AccountValue, account: Account, tags: tuple[str, ...]) -> bool:
-    """Tell whether an account summary of these tags contains a value.
+    """Return whether an account summary of these tags contains a value.
 
-    ``$LEDGER`` stands for the ledger in the account's currency, ``$LEDGER:EUR`` for that currency's
-    and ``$LEDGER:ALL`` for all of them.
+    ``$LEDGER`` represents the ledger in the account's currency, ``$LEDGER:EUR`` that currency's
+    and ``$LEDGER:ALL`` all of them.
     """
     if not value.is_ledger:
         return value.key in tags

@@ -17,7 +17,7 @@ from gateway_simulator.trading.model import Contract, ContractQuery, Instrument
 READ_ONLY = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."
 
 Handler = Callable[[Any], Iterable[bytes]]
-"""Answers one kind of request with frames, or raises :class:`RefusalError`."""
+"""Handles one kind of request by returning frames, or raises :class:`RefusalError`."""
 
 
 class RefusalError(Exception):
@@ -32,7 +32,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Desk:
-    """One client of one server. ``error`` makes an error's frame of request id, code and text, and notes it."""
+    """One client of one server. ``error`` creates an error's frame of request id, code and text, and records it."""
 
     floor: Floor
     client_id: int
@@ -54,7 +54,7 @@ class Desk:
         return self.floor.clock.utc()
 
     def may_order(self, request_id: int = -1) -> None:
-        """Refuse (321) while the API is read-only."""
+        """Reject (321) while the API is read-only."""
         if self.behaviour.read_only:
             raise RefusalError(321, READ_ONLY, request_id)
 
@@ -69,7 +69,7 @@ class Desk:
         return accounts[account_id]
 
     def instrument(self, contract: Contract, *, include_expired: bool = False) -> Instrument:
-        """The one instrument that a client describes; refuses (200) none and several."""
+        """The one instrument that a client describes; rejects (200) none and several."""
         found = self.brokerage.catalog.find(ContractQuery.of(contract), include_expired=include_expired)
         if not found:
             raise RefusalError(200, "No security definition has been found for the request")
@@ -79,7 +79,7 @@ class Desk:
         return found[0]
 
     def quoted(self, contract: Contract) -> Instrument:
-        """The one instrument or combination that a client describes to see its quotes; refuses any other."""
+        """The one instrument or combination that a client describes to see its quotes; rejects any other."""
         if contract.sec_type != "BAG":
             return self.instrument(contract)
         try:

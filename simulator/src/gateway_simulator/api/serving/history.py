@@ -1,4 +1,4 @@
-"""The past: bars, the first of them, ticks, and bars that go on."""
+"""The past: bars, the first of them, ticks, and bars that are kept up to date."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class History:
         }
 
     def lose_data(self) -> None:
-        """Forget every subscription."""
+        """Discard every subscription."""
         self._kept.clear()
 
     def _bars(self, request: requests.HistoricalData) -> Iterable[bytes]:
@@ -112,7 +112,7 @@ class History:
             raise RefusalError(error.code, error.text) from error
 
     def _need_service(self, instrument: Instrument, request: object, subject: object) -> None:
-        """Refuse while the service is away, does not serve this user, or is asked too often."""
+        """Reject while the service is away, does not serve this user, or gets too many requests."""
         floor = self._desk.floor
         if not floor.connected or floor.behaviour.farm_down:
             raise RefusalError(162, f"{SERVICE}HMDS server disconnect occurred.  Attempting reconnection...")
@@ -180,11 +180,11 @@ class History:
             yield messages.historical_ticks_last(request_id, past)
 
     def next_due(self, now: datetime) -> datetime | None:
-        """Return when bars that are kept up to date are looked at next."""
+        """Return when bars that are kept up to date are evaluated next."""
         return bar_mark(now) + BAR if self._kept else None
 
     def tick(self, now: datetime) -> Iterable[bytes]:
-        """Send the bar that is being formed, and the one before it when a new one has begun."""
+        """Send the bar that is being formed, and the one before it when a new one has started."""
         mark = bar_mark(now)
         if not self._desk.floor.data_flows:
             return
@@ -210,7 +210,7 @@ class History:
 
 
 def is_daily(bar_size: str) -> bool:
-    """Tell whether bars of a size are dated by the day."""
+    """Return whether bars of a size are dated by the day."""
     return bar_size.split()[-1:] in (["day"], ["days"], ["week"], ["weeks"], ["month"], ["months"], ["W"], ["M"])
 
 

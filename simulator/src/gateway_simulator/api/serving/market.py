@@ -37,8 +37,8 @@ INTERRUPTIONS = {
 
 @dataclass
 class _Ticker:
-    """A subscription to ticks; ``told`` the last of each kind, ``seen`` the quote they were of. A frozen one is told
-    nothing more."""
+    """A subscription to ticks; ``told`` the last value sent of each kind, ``seen`` the quote they were of. A frozen one
+    receives nothing more."""
 
     request_id: int
     instrument: Instrument
@@ -101,7 +101,7 @@ class Market:
         return bool(self._every_tick) or any(not each.frozen for each in self._tickers.values())
 
     def lose_data(self) -> None:
-        """Forget every subscription."""
+        """Discard every subscription."""
         self._tickers.clear()
         self._every_tick.clear()
         self._bars.clear()
@@ -155,7 +155,7 @@ class Market:
                 pass
 
     def _need_data(self, instrument: Instrument) -> None:
-        """Refuse data that are interrupted with an error; those that stop without a word are subscribed to."""
+        """Reject data that are interrupted with an error; those that stop silently are subscribed to."""
         silence = self._silence_of(instrument)
         if silence is not None and silence.code:
             raise RefusalError(silence.code, INTERRUPTIONS[silence.code])
@@ -164,7 +164,7 @@ class Market:
         return self._desk.brokerage.market.silence_of(instrument.contract.con_id)
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> Iterable[bytes]:
-        """Tell the client that the data of its subscriptions have ended: those of one contract, or all."""
+        """Notify the client that the data of its subscriptions have ended: those of one contract, or all."""
         for subscriptions in (self._tickers, self._every_tick, self._bars):
             for request_id, each in subscriptions.items():
                 if con_id in (0, each.instrument.contract.con_id):
@@ -176,7 +176,7 @@ class Market:
         return self._desk.brokerage.market.quote(instrument.key, now - DELAY if delayed else now)
 
     def _ticks(self, ticker: _Ticker, quote: Quote) -> Iterator[bytes]:
-        # The market keeps a quote until it changes: a thousand that stand still must not delay the one that moves.
+        # The market caches a quote until it changes: a thousand unchanged ones must not delay the one that moves.
         if quote is ticker.seen:
             return
         for tick in ticks_of(quote, ticker.instrument, ticker.generic, delayed=ticker.delayed):
@@ -206,7 +206,7 @@ class Market:
             yield from self._next_tick(every, self._quote(instrument, delayed=False))
 
     def _next_tick(self, every: _EveryTick, quote: Quote) -> Iterator[bytes]:
-        """Send a tick if the quote is another one than the last told."""
+        """Send a tick if the quote differs from the last one sent."""
         request_id, kind, moment = every.request.request_id, every.request.kind, quote.time
         if kind in ("Last", "AllLast"):
             told: tuple[Decimal | None, ...] = (quote.last, quote.volume)

@@ -59,7 +59,7 @@ class Orders:
         yield messages.open_order_end()
 
     def _auto_open_orders(self, _: requests.AutoOpenOrders) -> Iterable[bytes]:
-        """Take the wish to be bound to orders made by hand, of which there are none."""
+        """Handle the request to be bound to orders entered manually, of which there are none."""
         self._desk.may_order()
         if self._desk.client_id != 0:
             raise RefusalError(
@@ -112,11 +112,11 @@ class Orders:
         return messages.next_valid_id(self._desk.brokerage.next_order_id(self._desk.client_id))
 
     def _concerns(self, client_id: int) -> bool:
-        """Whether what happens to a client's order is told to this one: its own, and all to the master."""
+        """Whether this client is notified of a client's order: every client of its own, the master of all."""
         return self._desk.client_id in (client_id, self._desk.behaviour.master_client_id)
 
     def hear(self, event: Event) -> Iterable[bytes]:
-        """Tell the client what happened to an order that concerns it; a read-only API tells of executions only."""
+        """Notify the client of an event of an order that concerns it; a read-only API reports executions only."""
         tells_orders = not self._desk.behaviour.read_only
         match event:
             case OrderOpened(order) if tells_orders and self._concerns(order.client_id):

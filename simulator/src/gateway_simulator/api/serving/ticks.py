@@ -1,4 +1,4 @@
-"""The ticks that tell of a quote: pure, and the same for a stream and a snapshot."""
+"""The ticks that report a quote: pure, and the same for a stream and a snapshot."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PriceTick:
     attributes: int = 0
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_price(request_id, self.kind, self.price, self.size, self.attributes)
 
 
@@ -71,7 +71,7 @@ class SizeTick:
     size: Decimal
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_size(request_id, self.kind, self.size)
 
 
@@ -83,7 +83,7 @@ class GenericTick:
     value: float
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_generic(request_id, self.kind, self.value)
 
 
@@ -95,7 +95,7 @@ class StringTick:
     value: str
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_string(request_id, self.kind, self.value)
 
 
@@ -107,7 +107,7 @@ class ComputationTick:
     computation: OptionComputation
 
     def frame(self, request_id: int) -> bytes:
-        """Write the tick for a request."""
+        """Create the tick's frame for a request."""
         return messages.tick_option_computation(request_id, self.kind, self.computation)
 
 
@@ -115,7 +115,7 @@ Tick = PriceTick | SizeTick | GenericTick | StringTick | ComputationTick
 
 
 def ticks_of(quote: Quote, instrument: Instrument, generic: frozenset[int], *, delayed: bool) -> Iterator[Tick]:
-    """Yield everything a quote tells, each tick with a type of its own.
+    """Yield everything a quote contains, each tick with a type of its own.
 
     ``generic`` are the generic ticks asked for.
     """
