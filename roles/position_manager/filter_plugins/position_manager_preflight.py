@@ -76,7 +76,7 @@ def _live(instance: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{_variable(instance, 'mode')} is 'live', which sends orders with real money, and "
             f"position_manager_live_confirmed is {instance['live_confirmed']!r}. "
-            "Set it to true to say that it is meant."
+            "Set it to true to confirm it."
         )
     elif instance["mode"] == "live" and not instance["expected_accounts"]:
         yield (
