@@ -50,7 +50,6 @@ EXAMPLES = r"""
   ec2_host_audit:
     region: us-east-1
     instance_id: i-0123456789abcdef0
-  delegate_to: localhost
   register: audit
 """
 

@@ -46,14 +46,24 @@ async def test_the_version_agreed_on_is_the_lower_maximum(own: int, offer: str, 
         client.close()
 
 
-async def test_a_client_too_old_for_the_gateway_is_closed_without_a_frame(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("opening", "named"),
+    [
+        (b"API\0" + frame(b"v100..157"), "100 to 157"),
+        (b"62\0", "client version is 62"),  # as the npm package ib 0.2.9 opens
+        (b"66\x003\0", "client version is 66"),
+    ],
+)
+async def test_a_client_too_old_for_the_gateway_is_closed_without_a_frame(
+    opening: bytes, named: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with running_server() as server:
         client = await RawClient.connect(server.port)
-        client.writer.write(b"API\0" + frame(b"v100..157"))
+        client.writer.write(opening)
         assert await client.closed() == b""
         assert await journaled(server, "client_too_old")
     [line] = [each.getMessage() for each in caplog.records if "API client" in each.getMessage()]
-    assert "100 to 157" in line and "176" in line
+    assert named in line and "176" in line
 
 
 async def test_surplus_fields_of_a_request_are_ignored() -> None:

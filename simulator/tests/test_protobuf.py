@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from simulator.tests.api_client import RawClient, frame, running_server
+from simulator.tests.captured_protobuf import CAPTURED
 
 from gateway_simulator.api.behaviour import ApiBehaviour
 from gateway_simulator.api.floor import Floor
 from gateway_simulator.api.protobuf import answers, encoding
 from gateway_simulator.api.protobuf.requests import REQUESTS, rewrite
-from gateway_simulator.api.requests import SERVED_IDS
+from gateway_simulator.api.requests import SERVED_IDS, decode_request
 from gateway_simulator.api.session import ClientIds, Line, Session
 from gateway_simulator.clock import ServerClock
 from gateway_simulator.trading.events import Event
 from gateway_simulator.trading.market import Silence
-from gateway_simulator.trading.model import ContractQuery
+from gateway_simulator.trading.model import ComboLeg, Condition, ContractQuery
 from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.tradinghours import SetHours
 
@@ -431,6 +433,56 @@ def test_any_history_of_orders_is_the_same_in_text_and_in_protobuf(oracle: Oracl
 
 def test_every_request_that_is_served_in_text_is_served_in_protobuf() -> None:
     assert set(REQUESTS) | {3} == set(SERVED_IDS)
+
+
+CAPTURED_TERMS: dict[str, dict[str, Any]] = {
+    "market data: mdoff and news": {"generic_ticks": (292,), "quotes": False, "news_feeds": ("BZ",)},
+    "market data: option": {"request_id": 9005, "generic_ticks": (), "snapshot": False},
+    "contract details: chain": {
+        "query": ContractQuery(symbol="AAPL", sec_type="OPT", expiry="20270115", exchange="SMART", currency="USD"),
+        "include_expired": False,
+    },
+    "historical data: option": {
+        "end": None,
+        "bar_size": "1 hour",
+        "duration": "2 D",
+        "what": "MIDPOINT",
+        "use_rth": True,
+        "format_date": 2,
+        "keep_up_to_date": False,
+    },
+    "executions": {"request_id": 9010},
+    "place order: market": {"action": "BUY", "quantity": 100, "order_type": "MKT", "limit_price": None},
+    "place order: stop child": {"parent_id": 6, "order_type": "STP", "aux_price": 154, "transmit": True},
+    "place order: combination": {
+        "quantity": 3,
+        "limit_price": 4,
+        "combo_params": (("NonGuaranteed", "1"),),
+        "contract.combo_legs": (
+            ComboLeg(1085292690, 1, "BUY", "SMART"),
+            ComboLeg(1085292692, 1, "SELL", "SMART"),
+        ),
+    },
+    "place order: price condition": {
+        "limit_price": 186,
+        "conditions": (Condition(1, "a", is_more=True, value=Decimal(1), con_id=265598, exchange="SMART"),),
+    },
+    "place order: adaptive": {"algo_strategy": "Adaptive", "algo_params": (("adaptivePriority", "Normal"),)},
+    "place order: trail": {"order_type": "TRAIL", "trail_stop_price": 179, "trailing_percent": 2},
+    "place order: currency pair": {"quantity": 25000, "contract.sec_type": "CASH", "contract.exchange": "IDEALPRO"},
+    "cancel order": {"order_id": 3},
+    "global cancel": {},
+}
+"""What each captured request asks for."""
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+def test_requests_of_a_client_in_another_language_are_read(name: str) -> None:
+    message_id, body = CAPTURED[name]
+    request = decode_request(rewrite(message_id - 200, bytes.fromhex(body)), TEXT)
+    assert getattr(request, "unsupported", ()) == ()
+    terms = getattr(request, "order", request)
+    assert {each: attrgetter(each)(terms) for each in CAPTURED_TERMS[name]} == CAPTURED_TERMS[name]
 
 
 def test_an_unset_number_is_absent_and_an_escape_is_undone() -> None:

@@ -24,7 +24,7 @@ STOCK = Contract(265598, "AAPL", primary_exchange="NASDAQ")
 OPTION = Contract(0, "AAPL", "OPT", expiry="20261218", strike=Decimal("187.5"), right="C", multiplier="100")
 
 EXPECTED = {
-    "reqMktData": requests.MarketData(1, STOCK, (100, 233), snapshot=True),
+    "reqMktData": requests.MarketData(1, STOCK, (100, 233), snapshot=True, generic_list="100,233"),
     "reqHistoricalData": requests.HistoricalData(
         request_id=2,
         contract=OPTION,
@@ -202,7 +202,8 @@ def test_the_ways_to_write_a_moment(text: str, read: datetime | None) -> None:
     ("name", "at", "text", "complaint"),
     [
         ("reqMktData", 1, "10", r"version 10 is not the one in use \(11\)"),
-        ("reqMktData", 16, "233,mdoff", "generic tick 'mdoff' is not a number"),
+        ("reqMktData", 16, "233,mdon", "generic tick 'mdon' is not a number"),
+        ("reqMktData", 16, "233:BZ", "generic tick '233:BZ' is not a number"),
         ("reqMktData", 15, "2", "delta neutral contract '2' is neither 0 nor 1"),
         ("reqHistoricalData", 15, "20260231 10:00:00", "end '20260231 10:00:00'"),
         ("reqHistoricalData", 15, "20261120 21:00:00 ../../etc/passwd", "end '20261120 21:00:00 ../../etc/pass"),

@@ -15,6 +15,7 @@ from simulator.tests.insync_client import Client
 
 from gateway_simulator.api.behaviour import ApiBehaviour, MarketDataAccess
 from gateway_simulator.api.server import WRITE_LIMIT, ApiServer
+from gateway_simulator.trading.model import ContractQuery
 from gateway_simulator.trading.sample import sample_brokerage
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
@@ -84,6 +85,62 @@ async def test_a_snapshot_ends_and_leaves_nothing_behind() -> None:
         (ticker,) = await asyncio.wait_for(ib.reqTickersAsync(APPLE), SOON)
         assert ticker.bid == float(server.brokerage.market.quote(265598, NOW).bid)  # type: ignore[arg-type]
         assert not any(each.streams for each in server.floor._listeners)
+
+
+async def answer_to(client: RawClient, contract: Contract, generic: str) -> list[list[str]]:
+    """What comes on a subscription to generic ticks, up to the answer to a later request."""
+    terms = (contract.conId, "", contract.secType, "", "0", "", "", contract.exchange, "", "USD", "", "")
+    client.send(1, 11, 7, *terms, 0, generic, 0, 0, "")
+    client.send(49, 1)
+    return await client.until("49")
+
+
+async def test_mdoff_leaves_only_the_generic_ticks() -> None:
+    async with running_server() as server:
+        client = await RawClient.started(server.port)
+        first = ticks(await answer_to(client, APPLE, "mdoff, 233,236"))
+        assert first.keys() == {46, 48, 89}
+        server.floor.move(1)
+        client.send(49, 1)
+        assert ticks(await client.until("49")).keys() == {48}
+        client.close()
+
+
+ASKED_FOR = (
+    "100,101,104,105,106,165,221,220,225,232,233,236,258,292,293,294,295,318,375,411,456,460,577,586,587,588,595,614,"
+    "619,623"
+)
+"""What clients ask for at once, of every type of contract."""
+
+
+@pytest.mark.parametrize(
+    ("symbol", "sec_type", "generic", "codes"),
+    [
+        ("AAPL", "STK", ASKED_FOR + ",576,578", []),
+        ("AAPL", "OPT", ASKED_FOR, []),
+        ("ES", "FUT", ASKED_FOR, []),
+        ("AAPL", "OPT", "100,576", ["321"]),
+        ("AAPL", "STK", "100,999", ["321"]),
+        ("AAPL", "STK", "mdoff,292:BZ", ["10276"]),
+        ("AAPL", "STK", "292:BZ+FLY,233", ["10276"]),
+    ],
+)
+async def test_generic_ticks_are_those_of_the_type_of_contract(
+    symbol: str, sec_type: str, generic: str, codes: list[str]
+) -> None:
+    async with running_server() as server:
+        instrument = server.brokerage.catalog.find(ContractQuery(symbol=symbol, sec_type=sec_type))[-1]
+        contract = Contract(sec_type, conId=instrument.contract.con_id, exchange=instrument.contract.exchange)
+        client = await RawClient.started(server.port)
+        frames = await answer_to(client, contract, generic)
+        errors = [each for each in frames if each[0] == "4"]
+        assert [each[3] for each in errors] == codes
+        assert bool(ticks(frames)) is not bool(codes)
+        if codes == ["321"]:
+            assert (
+                f"Incorrect generic tick list of {generic}.  Legal ones for ({sec_type}) are: 100(Opt" in errors[0][4]
+            )
+        client.close()
 
 
 async def test_an_option_has_greeks() -> None:

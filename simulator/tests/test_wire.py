@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway_simulator.api.wire import (
     MAX_FRAME_LENGTH,
     FrameReader,
+    OldHandshakeError,
     VersionOffer,
     WireError,
     decode_fields,
@@ -67,13 +68,25 @@ def test_frames_come_out_as_they_went_in_however_the_bytes_arrive(frames: list[l
     assert reader.buffered == 0
 
 
-@pytest.mark.parametrize("start", [b"GET ", b"\x16\x03\x01\x02", b"AP\0"])
+@pytest.mark.parametrize("start", [b"GET ", b"\x16\x03\x01\x02", b"AP\0", b"62x\0", b"2026"])
 def test_a_wrong_preface_is_refused(start: bytes) -> None:
     reader = FrameReader()
     reader.feed(start)
     with pytest.raises(WireError, match="a client starts with") as caught:
         reader.next_frame()
     assert caught.value.code == 508
+
+
+def test_the_opening_before_version_100_is_recognised_when_it_is_complete() -> None:
+    reader = FrameReader()
+    reader.feed(b"6")
+    assert reader.next_frame() is None
+    reader.feed(b"2")
+    assert reader.next_frame() is None
+    reader.feed(b"\0")
+    with pytest.raises(OldHandshakeError) as caught:
+        reader.next_frame()
+    assert caught.value.client_version == 62
 
 
 def test_a_preface_may_arrive_in_parts() -> None:

@@ -18,6 +18,7 @@ from position_manager.account.priority import waits_for
 from position_manager.account.settings import Cooldown, CooldownAction
 from position_manager.account.watch import RULE as ACCOUNT_RULE
 from position_manager.engine.desk import Desk
+from position_manager.journal.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Position
 from position_manager.orders import disaster
@@ -27,7 +28,9 @@ from position_manager.rules.evaluation import Rule
 from position_manager.rules.groups import Unit
 
 RULE = "cooldown"
-STOPS = frozenset({Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, disaster.RULE})
+STOPS = frozenset(
+    {Rule.STOP.value, Rule.TRAILING.value, Rule.BREAKEVEN.value, Rule.DELTA.value, Rule.STRIKE.value, disaster.RULE}
+)
 _STORED = "cooldown of "
 Place = tuple[str, str]
 """Account and underlying."""
@@ -36,13 +39,15 @@ Place = tuple[str, str]
 @dataclass(frozen=True)
 class Cooling:
     """One underlying in one account, from the fill of a stop (``rule``, at ``since``) on. ``known``: the episodes of
-    what was held then, by contract; ``seen``: those of what was opened since and was dealt with."""
+    what was held then, by contract; ``seen``: those of what was opened since and was dealt with. ``since`` moves with
+    each further fill, ``begun`` does not."""
 
     since: datetime
     rule: str
     label: str
     known: Mapping[int, str] = field(default_factory=dict)
     seen: Mapping[int, str] = field(default_factory=dict)
+    begun: datetime | None = None
 
     def to_json(self) -> str:
         return _COOLING.dump_json(self).decode()
@@ -105,11 +110,14 @@ class Cooldowns:
             return
         if now >= since + self._rule.span:
             return
-        known = {position.instrument.con_id: self._episode(position) for position in self._held(place)}
+        known = {
+            **self._counted(place),
+            **{position.instrument.con_id: self._episode(position) for position in self._held(place)},
+        }
         known[intent.con_id] = desk.guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
         with desk.journal.transaction():
             desk.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
-            self._store(place, Cooling(since, intent.rule, label, known))
+            self._store(place, Cooling(since, intent.rule, label, known, begun=since))
 
     def rearm(self, symbol: str, by: str) -> str | None:
         """A person ends the cooldowns of an underlying; what was done, None if there is none."""
@@ -130,7 +138,8 @@ class Cooldowns:
             for position in self._held(place):
                 episode, con_id = self._episode(position), position.instrument.con_id
                 present = self._cooling[place]
-                if episode and episode not in (present.known.get(con_id), present.seen.get(con_id)):
+                dealt = (present.known.get(con_id, ""), present.seen.get(con_id, ""))
+                if episode and not any(same_life(each, episode) for each in dealt):
                     dealt_with = replace(present, seen={**present.seen, con_id: episode})
                     self._opened(place, dealt_with, position, rule)
 
@@ -147,7 +156,8 @@ class Cooldowns:
         data = {"underlying": symbol, "stop": cooling.rule, "ends": ends, "why": spared or "it is closed"}
         with desk.journal.transaction():
             desk.journal.append("opened in a cooldown", *position.key, data)
-            self._store(place, cooling)
+            desk.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
+        self._cooling[place] = cooling
         desk.say(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
@@ -172,10 +182,12 @@ class Cooldowns:
         traded = (
             execution.fill
             for execution in desk.seen.executions
-            if (execution.account, execution.con_id) == position.key and not execution.ref.startswith(REF_PREFIX)
+            if (execution.account, execution.con_id) == position.key
+            and not execution.ref.startswith(REF_PREFIX)
+            and execution.fill.time >= (cooling.begun or cooling.since)
         )
         if not any(traded):
-            return "no execution shows that it was bought or sold: it may have been assigned"
+            return "no execution since the stop shows that it was bought or sold: it may have been assigned"
         if any(leg.instrument.con_id in cooling.known and self._is_known(leg.position, cooling) for leg in unit.legs):
             return f"{unit.name} has legs that were held before"
         others = [each for each in desk.guard.units if each.account == unit.account]
@@ -184,11 +196,23 @@ class Cooldowns:
         return ""
 
     def _is_known(self, position: Position, cooling: Cooling) -> bool:
-        return self._episode(position) == cooling.known.get(position.instrument.con_id)
+        return same_life(cooling.known.get(position.instrument.con_id, ""), self._episode(position))
 
     def _held(self, place: Place) -> list[Position]:
         held = self._desk.guard.positions.values()
         return [position for position in held if (position.account, position.instrument.symbol) == place]
+
+    def _counted(self, place: Place) -> dict[int, str]:
+        """What the journal knows to be held, which is more than the guard knows before the first full sync."""
+        desk = self._desk
+        return {
+            con_id: holding.episode
+            for (account, con_id), holding in desk.journal.holdings().items()
+            if holding.quantity
+            and account == place[0]
+            and (instrument := desk.instruments.get(con_id)) is not None
+            and instrument.symbol == place[1]
+        }
 
     def _episode(self, position: Position) -> str:
         return self._desk.guard.episodes.get(position.key, "")

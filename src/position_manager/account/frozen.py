@@ -1,4 +1,4 @@
-"""Whether an account's value does not change although the value of its positions does. Pure."""
+"""Whether an account's value can be that of what it holds: it does not change, or lacks the positions. Pure."""
 
 from __future__ import annotations
 
@@ -44,3 +44,11 @@ def frozen(last: LastChange, values: AccountValues, marks: Decimal) -> str | Non
         f"the broker has reported the same value for {minutes:.0f} min, while the positions moved by "
         f"{abs(marks - last.marks):,.2f} on live quotes"
     )
+
+
+def lacks_positions(values: AccountValues, marks: Decimal, *, futures: bool) -> str | None:
+    """Why the value is not believed: it is the cash alone, although positions are worth something on live quotes.
+    Futures may be all gain and loss, which is cash."""
+    if futures or values.cash != values.net_liquidation or abs(marks) < MOVED * abs(values.net_liquidation):
+        return None
+    return f"the broker reports the cash alone as the value, without the positions, worth {marks:,.2f} on live quotes"

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from position_manager.rules.rule_set import Number, Positive, Section, Whole
 
-Percent = Annotated[Number, Field(gt=0, lt=100)]
+Percent = Annotated[Number, Field(ge=Decimal("0.5"), lt=100)]
+"""Less is a fraction that was meant as a percentage: it would close everything at the first tick."""
 
 
 class Action(StrEnum):

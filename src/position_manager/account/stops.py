@@ -27,6 +27,10 @@ TRANSFER_PART = Decimal("0.005")
 """Smaller changes of the value are never taken for a transfer."""
 TRANSFER_ERROR = Decimal("0.1")
 """So far cash and value may differ in a transfer."""
+TRANSFER_ERROR_AWAY = Decimal("0.5")
+"""The same after a time without answers, in which the market has moved the positions as well."""
+LONG_AWAY = timedelta(days=4)
+"""After so long without an answer nobody can tell a loss from a transfer."""
 RECOVERED = Decimal("1.2")
 """A margin cushion has recovered at this multiple of the bound."""
 CLOCK_SKEW = timedelta(seconds=2)
@@ -77,6 +81,7 @@ class AccountMemory:
     ``day_transfer``, ``best_transfer``: probable transfers since the day's start and the best value.
     ``targets``: the contracts that a fired rule still has to close, each with the episode that it was in.
     ``unarmed``: rules that a person rearmed while they held; they fire again once they have not held.
+    ``other_currency``: in which the last answer was, if it is another one than before.
     """
 
     currency: str = ""
@@ -94,6 +99,7 @@ class AccountMemory:
     fired: Mapping[str, Fired] = field(default_factory=dict)
     targets: Mapping[int, str] = field(default_factory=dict)
     unarmed: frozenset[str] = frozenset()
+    other_currency: str = ""
     sightings: Mapping[str, Sighting] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -116,21 +122,10 @@ class AccountMemory:
             sightings={name: each for name, each in self.sightings.items() if name != rule},
         )
 
-    def rearmed(self, values: AccountValues) -> AccountMemory:
-        """A person accepts the account as it is: the day and the best value start again at its present value."""
-        return replace(
-            self,
-            day_start=None if self.day_start is None else values.net_liquidation,
-            day_start_at=values.time,
-            best=values.net_liquidation,
-            best_at=values.time,
-            day_transfer=ZERO,
-            best_transfer=ZERO,
-            fired={},
-            targets={},
-            sightings={},
-            unarmed=frozenset({"margin_cushion"}),
-        )
+    def rearmed(self) -> AccountMemory:
+        """A person accepts the account as it is: the day and the best value start again at its next two answers, as the
+        last one may be an odd one."""
+        return AccountMemory(currency=self.currency, day=self.day, unarmed=frozenset({"margin_cushion"}))
 
 
 _MEMORY = TypeAdapter(AccountMemory)
@@ -168,6 +163,8 @@ def unusable(values: AccountValues | None, now: datetime, max_age: timedelta) ->
         return f"the account's values are {age.total_seconds():.0f} s old (at most {max_age.total_seconds():g} s)"
     if age < -CLOCK_SKEW:
         return "the account's values are from the future: the clock was set back"
+    if not values.currency:
+        return "the broker reports no currency of the account's values"
     if values.net_liquidation == 0:
         return "the broker reports a net liquidation value of 0"
     return None
@@ -185,7 +182,10 @@ def blind(rules: AccountRules, memory: AccountMemory, why: str) -> tuple[RuleSta
 
 def evaluate(rules: AccountRules, values: AccountValues, memory: AccountMemory, at: Circumstances) -> Outcome:
     """What one new answer means. Each answer is evaluated once; the caller has checked that it is usable."""
-    memory, over = _counted(memory, values, rules, at)
+    if values.currency != memory.currency and memory.currency and values.currency != memory.other_currency:
+        why = f"the broker reports {values.currency} in place of {memory.currency}; not confirmed by two answers yet"
+        return Outcome(replace(memory, other_currency=values.currency, sightings={}), blind(rules, memory, why))
+    memory, over = _counted(replace(memory, other_currency=""), values, rules, at)
     states: list[RuleState] = []
     fired: list[Fired] = []
     for name, rule in rules.own_rules.items():
@@ -216,7 +216,7 @@ def _counted(
     recent = memory.last_at is not None and timedelta() <= values.time - memory.last_at <= rules.max_age
     last = memory.last
     if last is not None:
-        moved = _transfer(memory, values, at)
+        moved = _transfer(memory, values, rules, at)
         memory = replace(memory, day_transfer=memory.day_transfer + moved, best_transfer=memory.best_transfer + moved)
         lower = min(net, last)
         same_day = memory.last_at is not None and memory.last_at.astimezone(at.zone).date() == day
@@ -239,16 +239,21 @@ def _counted(
     )
 
 
-def _transfer(memory: AccountMemory, values: AccountValues, at: Circumstances) -> Decimal:
+def _transfer(memory: AccountMemory, values: AccountValues, rules: AccountRules, at: Circumstances) -> Decimal:
     """The amount probably paid in (or out, negative) since the last answer; 0 if there is none."""
-    if memory.last is None or memory.last_cash is None or values.cash is None:
+    if memory.last is None or memory.last_at is None:
+        return ZERO
+    change, away = values.net_liquidation - memory.last, values.time - memory.last_at
+    small = abs(change) < TRANSFER_PART * abs(memory.last)
+    if away > LONG_AWAY:
+        return ZERO if small else change
+    if memory.last_cash is None or values.cash is None:
         return ZERO
     if at.futures or memory.held != at.held:
         # The gains of futures are cash, and a trade moves cash before the position is valued.
         return ZERO
-    change, cash = values.net_liquidation - memory.last, values.cash - memory.last_cash
-    small = abs(change) < TRANSFER_PART * abs(memory.last)
-    return ZERO if small or abs(change - cash) > TRANSFER_ERROR * abs(change) else cash
+    cash, error = values.cash - memory.last_cash, TRANSFER_ERROR if away <= rules.max_age else TRANSFER_ERROR_AWAY
+    return ZERO if small or abs(change - cash) > error * abs(change) else cash
 
 
 @dataclass(frozen=True)
@@ -316,6 +321,8 @@ def _seen(name: str, rule: DailyLoss | Drawdown | MarginCushion, values: Account
         cushion = values.cushion_percent
         if cushion is None:
             return _Seen(False, "", "the broker does not report ExcessLiquidity")
+        if values.excess_liquidity == 0 and values.net_liquidation > 0:
+            return _Seen(False, "", "the broker reports an ExcessLiquidity of 0")
         text = f"the margin cushion is {cushion:.2f} % of {_money(values.net_liquidation, values)}"
         return _Seen(cushion <= rule.below_percent, f"{text}, bound {rule.below_percent} %")
     if isinstance(rule, DailyLoss):

@@ -7,15 +7,15 @@ is decided on as by a rule of its own, and passes the same gates.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from ib_connection.accounts import masked
-from position_manager.account.frozen import LastChange, frozen, since_change
+from position_manager.account.frozen import LastChange, frozen, lacks_positions, since_change
 from position_manager.account.messages import AccountAuthor
-from position_manager.account.priority import in_order, waits_for
+from position_manager.account.priority import covers, in_order, waits_for
 from position_manager.account.settings import AccountRules, Action
 from position_manager.account.stops import (
     AccountMemory,
@@ -31,6 +31,7 @@ from position_manager.account.stops import (
 from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
+from position_manager.journal.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position
 from position_manager.orders.closer import Closer
@@ -136,9 +137,11 @@ class AccountWatch:
         said = []
         for account in desk.accounts:
             before = self._memory(account)
+            rearmed = before.rearmed()
             with desk.journal.transaction():
                 desk.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
-                self._store(account, before.rearmed(self._values[account]))
+                desk.journal.remember(account, 0, _STORED, rearmed.to_json())
+            self._memories[account] = rearmed
             for rule in before.fired:
                 desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
@@ -158,6 +161,21 @@ class AccountWatch:
         if memory is not None and memory.targets.keys() & closing.legs.keys():
             left = {key: episode for key, episode in memory.targets.items() if key not in closing.legs}
             self._store(closing.account, replace(memory, targets=left))
+
+    def release(self, what: str) -> list[str]:
+        """A person takes units out of what a stop has yet to close, as one that is locked or waits for another; what
+        was done."""
+        desk, said = self._desk, list[str]()
+        for unit in desk.guard.units:
+            memory = self._memory(unit.account)
+            named = unit.name == what or any(desk.names(leg.position.key, what) for leg in unit.legs)
+            legs = {leg.instrument.con_id for leg in unit.legs}
+            if named and legs & memory.targets.keys():
+                left = {key: episode for key, episode in memory.targets.items() if key not in legs}
+                self._store(unit.account, replace(memory, targets=left))
+                self._waiting.pop(unit.key, None)
+                said.append(f"The account stop leaves {unit.name} alone; its rules hold.")
+        return said
 
     def moved(self, account: str, con_id: int, before: Decimal, quantity: Decimal) -> None:
         """Somebody else than the manager has changed a position: alert if it grew although a stop has fired."""
@@ -210,7 +228,8 @@ class AccountWatch:
         if (marks := self._marks(account, now)) is not None:
             last = since_change(self._changed.get(account), values, marks, at.held)
             self._changed[account] = last
-            if (why := frozen(last, values, marks)) is not None:
+            why = frozen(last, values, marks) or lacks_positions(values, marks, futures=at.futures)
+            if why is not None:
                 self._states[account] = blind(rules, self._memory(account), why)
                 return
         outcome = evaluate(rules, values, self._memory(account), at)
@@ -235,19 +254,21 @@ class AccountWatch:
         return Circumstances(
             now,
             desk.config.hours.zone,
-            any(self._is_open(position, now) for position in held),
+            self._may_close(held, now),
             " ".join(sorted(f"{position.instrument.con_id}:{position.quantity}" for position in held)),
             any(position.instrument.kind is Kind.FUTURE for position in held),
             f"halted: {halt[0].reason}; to end it: {halt[0].remedy}" if halt else "",
         )
 
-    def _is_open(self, position: Position, now: datetime) -> bool:
-        """Whether it could be sold or bought now; not in the grace after an opening, when its marks are odd."""
+    def _may_close(self, held: Iterable[Position], now: datetime) -> bool:
+        """Whether something of it could be sold or bought now, and nothing is in the grace after an opening: then its
+        marks are odd, and they count for the whole account."""
         config = self._desk.config
-        sessions = open_hours(self._desk.calendar, position.instrument, now, outside_rth=config.orders.outside_rth)
-        session = session_at(sessions, now)
+        rth, calendar = config.orders.outside_rth, self._desk.calendar
         grace = timedelta(seconds=float(config.quotes.opening_grace_seconds))
-        return session is not None and now - session.begin >= grace
+        sessions = (session_at(open_hours(calendar, each.instrument, now, outside_rth=rth), now) for each in held)
+        since = [now - session.begin for session in sessions if session is not None]
+        return bool(since) and min(since) >= grace
 
     def _carry_out(self, account: str, outcome: Outcome, values: AccountValues) -> None:
         """Record the result of an answer, then notify. Nothing takes effect before it is recorded."""
@@ -261,7 +282,8 @@ class AccountWatch:
                     desk.journal.append("account stop", account, 0, _evidence(fired, values, memory))
                 for rule in outcome.over:
                     desk.journal.append("account stop over", account, 0, {"rule": rule})
-                self._store(account, memory)
+                desk.journal.remember(account, 0, _STORED, memory.to_json())
+            self._memories[account] = memory
         elif not desk.busy:
             if memory.day_start is not None and before.day_start != memory.day_start:
                 desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})
@@ -288,7 +310,12 @@ class AccountWatch:
         if not desk.ready or desk.fault is not None or desk.halted:
             return
         for account, memory in list(self._memories.items()):
-            if memory.targets:
+            if memory.targets and self._rules is None:
+                # Nobody could rearm it any more, and it would go on whenever there are such rules again.
+                with desk.journal.transaction():
+                    desk.journal.append("account stop over", account, 0, {"rule": "what it still had to close"})
+                    self._store(account, replace(memory, targets={}))
+            elif memory.targets:
                 self._close_targets(account, memory, now)
 
     def _close_targets(self, account: str, memory: AccountMemory, now: datetime) -> None:
@@ -297,7 +324,8 @@ class AccountWatch:
         targets = {
             con_id: episode
             for con_id, episode in memory.targets.items()
-            if con_id in present and (not episode or present[con_id] in ("", episode))
+            if (not episode or not present.get(con_id, "") or same_life(episode, present[con_id]))
+            and (con_id in present or self._is_counted(account, con_id))
         }
         units = [
             unit
@@ -306,9 +334,10 @@ class AccountWatch:
         ]
         by = next((each for each in memory.fired.values() if each.action is Action.CLOSE), None)
         rule, text = (RULE + by.rule.replace("_", " "), by.text) if by else (f"{RULE}stop", "an account stop has fired")
+        others = [unit for unit in guard.units if unit.account == account and unit not in units]
         for unit in in_order(units):
             closing = self._closer.of(unit)
-            if closing is not None and (closing.unit != unit.key or not closing.leaves):
+            if closing is not None and not closing.leaves:
                 continue
             if self._closer.wings.holds(unit):
                 targets.pop(unit.legs[0].instrument.con_id, None)
@@ -316,12 +345,13 @@ class AccountWatch:
             if any((account, leg.instrument.con_id) in desk.locks for leg in unit.legs):
                 self._waiting[unit.key] = "a person: it is locked"
                 continue
-            other = waits_for(unit, units)
+            # What a person has released, or opened since, must not lose its cover.
+            other = waits_for(unit, units) or covers(unit, others)
             if other is not None and desk.config.mode.sends:
                 self._waiting[unit.key] = other.name
                 continue
             if closing is not None:
-                # Only a part of it is being closed.
+                # Only a part of it is being closed, or of the group that it is a leg of.
                 self._closer.widen(closing, unit, rule, text)
                 continue
             self._closer.decide(unit, rule, text)
@@ -330,6 +360,11 @@ class AccountWatch:
                     targets.pop(leg.instrument.con_id, None)
         if targets != dict(memory.targets):
             self._store(account, replace(self._memory(account), targets=targets))
+
+    def _is_counted(self, account: str, con_id: int) -> bool:
+        """Whether it is held as far as the journal knows: a list that lacks it proves nothing."""
+        holding = self._desk.journal.holding(account, con_id)
+        return holding is not None and bool(holding.quantity)
 
     def watch_the_unprotected(self, now: datetime) -> None:
         """Notify of rules that could not be evaluated for long, and of the end of it."""

@@ -22,7 +22,10 @@ NET, EXCESS, CASH = "NetLiquidation", "ExcessLiquidity", "TotalCashValue"
 async def ask_values(ib: IB, now: datetime, within: float) -> tuple[AccountValues, ...]:
     """Raises BrokerError. The subscription that IB starts with the answer is cancelled: it allows two only."""
     wrapper = ib.wrapper
-    request = ib.client.getReqId()
+    try:
+        request = ib.client.getReqId()
+    except ConnectionError as error:
+        raise BrokerError(f"account values: {error}") from error
     found: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
 
     def on_value(number: int, account: str, tag: str, value: str, currency: str) -> None:

@@ -253,6 +253,8 @@ class Engine:
             self.accounts.spare(closing)
             self.closer.withdraw(closing, f"by {by}")
             said.append(f"{closing.name} is no longer being closed; its rules hold again.")
+        # Without this a lock that ends days after the stop would be followed by an order at once.
+        said += self.accounts.release(what)
         for key in locked:
             held = None if key in self._absent else desk.guard.positions.get(key)
             quantity = Decimal(0) if held is None else held.quantity
@@ -460,6 +462,7 @@ class Engine:
                     yield True
             self.accounts.step(desk.clock.now())
             self.cooldowns.step(desk.clock.now())
+            self.closer.cancel_the_unwanted()
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
                     self.closer.advance(closing)
@@ -529,6 +532,7 @@ class Engine:
                 self._same_session = False
                 # No pass counts across a lost link.
                 self._searches.clear()
+                self.closer.link_lost()
                 self.orders.out_of_sight(action.why)
             case link.SyncLater():
                 self.why = action.why
@@ -638,7 +642,8 @@ class Engine:
         elif before is not None and rival is None:
             desk.say(desk.author.rival_gone())
             desk.sync_soon()
-            desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
+            if not desk.journal.empty:
+                desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
 
     async def _connect(self) -> None:
         """Attempts until one succeeds; the connection decides what follows a failed one."""

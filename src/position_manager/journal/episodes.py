@@ -3,7 +3,7 @@
 An episode is named by a ULID, so its name shows when the position was counted first. A split or a partial assignment
 ends an episode, but the position goes on: the next one is called ``NAME.1``, then ``NAME.2``. What must happen once in
 the life of a position, such as a partial target, belongs to all of them; levels and decisions to one alone. A group is
-in the episodes of its legs, joined by ``|``.
+in the episodes of its legs, joined by ``|`` in the order of the legs, which means nothing.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ def opened_at(episode: str) -> datetime | None:
 
 
 def _roots(episode: str) -> list[str]:
-    return [part.partition(".")[0] for part in episode.split(LEGS)]
+    return sorted(part.partition(".")[0] for part in episode.split(LEGS))

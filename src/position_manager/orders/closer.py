@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import BrokerError
@@ -22,10 +23,10 @@ from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.foreign_exits import ForeignExits
-from position_manager.orders.gates import Limits
+from position_manager.orders.gates import Limits, closable
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, quote_evidence
+from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
 from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
@@ -86,7 +87,17 @@ class Closer:
         self._alerts: dict[str, int] = {}
         """How often people were notified that a position is still held after its decision."""
         self._escalated: set[str] = set()
-        self._combos = ComboCloser(desk, orders, self._keep, self._usable, self._policy, self._combo_barred, {})
+        self._combos = ComboCloser(
+            desk,
+            orders,
+            self._keep,
+            self._usable,
+            self._policy,
+            self._combo_barred,
+            self._would_bar,
+            self._stands_still,
+            {},
+        )
         self._foreign = ForeignExits(desk)
         self._gone_since: dict[str, datetime] = {}
         """Since when the condition of a decision is plainly gone."""
@@ -239,11 +250,13 @@ class Closer:
         desk, now = self._desk, self._desk.clock.now()
         self.write_decided()
         whole = closing.whole(rule, text, now)
+        if (wings := desk.config.worthless_wings) is not None and unit.group is not None:
+            whole = replace(whole, worthless=bounds(wings, unit))
         quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
         shown = {label: quote_evidence(quote) for label, quote in quotes.items()}
         with desk.journal.transaction():
             for con_id in whole.legs:
-                seen = {"unit": unit.name, "rule": rule, "text": text, "quotes": shown}
+                seen = {"unit": whole.name, "rule": rule, "text": text, "quotes": shown}
                 desk.journal.append("rule fired", unit.account, con_id, seen)
             self._write(whole)
         self._stands(whole)
@@ -290,6 +303,12 @@ class Closer:
     def _keep(self, closing: Closing) -> None:
         self._write(closing)
         self._stands(closing)
+
+    def _stands_still(self, closing: Closing) -> bool:
+        """Whether what a decision wanted is still wanted: it may have been withdrawn since, or become one to close all;
+        of another decision about a part it means nothing."""
+        now = self.closings.get(closing.unit)
+        return now is not None and (now.decided == closing.decided or not now.leaves)
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
@@ -345,9 +364,24 @@ class Closer:
 
     # ----- steps
 
+    def link_lost(self) -> None:
+        """What the broker shows from now on is counted anew."""
+        self._foreign.link_lost()
+
     def advance_all(self) -> None:
         for closing in list(self.closings.values()):
             self.advance(closing)
+
+    def cancel_the_unwanted(self) -> None:
+        """Cancel what rests to close but belongs to no decision: it was on its way, or the process ended, when the
+        decision was withdrawn."""
+        desk = self._desk
+        if not desk.ready or desk.fault is not None:
+            return
+        for intent in desk.journal.open_intents():
+            wanted = bool(intent.stop) or (intent.account, intent.con_id) in self._unit_of
+            if intent.state in RESTING_STATES and not wanted:
+                self._orders.cancel(intent, "no decision wants it any more")
 
     def quoted(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
@@ -397,6 +431,10 @@ class Closer:
     def _has_traded(self, closing: Closing) -> bool:
         """Whether any order of a decision was executed, in part or in full."""
         journal, account = self._desk.journal, closing.account
+        held = {con_id: self._desk.guard.positions.get((account, con_id)) for con_id in closing.legs}
+        if any(held_now is None or held_now.quantity != closing.legs[con_id] for con_id, held_now in held.items()):
+            # Whatever a clock says that was set back since.
+            return True
         past = (intent for con_id in closing.legs for intent in journal.intents(account, con_id))
         return any(intent.filled for intent in past if intent.created >= closing.decided)
 
@@ -412,6 +450,8 @@ class Closer:
         legs = split.to_close
         if not legs and not split.undecided and not any(intents.values()):
             self._closed(closing, split.left)
+            return
+        if not legs and split.undecided:
             return
         if closing.combo:
             one_by_one = self._combos.step(closing, legs)
@@ -447,7 +487,7 @@ class Closer:
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
                         desk.advance_by(self._not_before[leg.key])
                         continue
-                    if self._foreign.wanted and self._waits_for_exits(closing, leg, price):
+                    if self._foreign.wanted and not closing.leaves and self._waits_for_exits(closing, leg, price):
                         continue
                     desk.busy.add(leg.key)
                     desk.spawn(self._send(closing, leg, price))
@@ -467,6 +507,11 @@ class Closer:
             min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
         )
         if too_large or self._would_bar(leg, approved=approved):
+            return False
+        others = self._resting_of_others().get(leg.key, ())
+        covered = resting(others, *leg.key, closing_side(leg.quantity))
+        if closing.leaves and closable(leg.quantity, covered) >= closing.surplus(leg):
+            # They protect what is left.
             return False
         self.write_decided()
         waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
@@ -662,7 +707,8 @@ class Closer:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
             leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
-            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves)
+            stands = partial(self._stands_still, closing)
+            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves, stands=stands)
             intent = await self.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
@@ -676,6 +722,10 @@ class Closer:
                 self._again(leg, ASKED)
             else:
                 self._again(leg, TRY_AGAIN)
+        except WithdrawnError:
+            _log.info("%s was not sent: the decision was withdrawn meanwhile", label)
+            # Another one may have been made meanwhile.
+            desk.advance_by(desk.clock.now())
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
             desk.sync_soon()

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
@@ -21,7 +22,7 @@ from position_manager.orders.combos import LADDER, Combination, combination_of, 
 from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.intents import Intent, State
 from position_manager.orders.ladder import CapReached, LadderPolicy
-from position_manager.orders.sending import NotSentError
+from position_manager.orders.sending import NotSentError, WithdrawnError
 from position_manager.orders.sending_combo import ComboWish, clear_and_send_combo
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ TRY_AGAIN = timedelta(seconds=5)
 class ComboCloser:
     """``keep`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
     the bounds for a decision now. ``barred`` receives what prevents a combination from being sent, None once it is
-    sent."""
+    sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``stands`` whether a decision does."""
 
     desk: Desk
     orders: FollowedOrders
@@ -42,6 +43,8 @@ class ComboCloser:
     usable: Callable[[int], Quote | None]
     policy: Callable[[Closing, datetime], LadderPolicy]
     barred: Callable[[Closing, CapReached | NotSentError | None], None]
+    would_bar: Callable[..., str]
+    stands: Callable[[Closing], bool]
     not_before: dict[str, datetime]
 
     def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
@@ -59,7 +62,10 @@ class ComboCloser:
         if why and not live:
             return self._leg_by_leg(closing, why)
         if live:
-            self._go_on(closing, combination, live, why, now)
+            if not isinstance(combination, str):
+                # It is begun again where a part has become all, or a person has asked for it.
+                closing = self._begun(closing, combination, now)
+            self._go_on(closing, combination, live, why, now, self._bar(closing, legs))
             return None
         if isinstance(combination, str) or any(leg.key in desk.locks for leg in legs):
             return None
@@ -71,6 +77,10 @@ class ComboCloser:
             self.barred(closing, price)
             desk.advance_by(now + ASK_SOON)
             return None
+        if resting and (bar := self._bar(closing, legs)):
+            _log.info("the disaster stops of %s rest as they are: %s", closing.name, bar)
+            desk.advance_by(now + TRY_AGAIN)
+            return None
         for intent in resting:
             # A disaster stop of a leg is removed first, as for an order of the leg.
             self.orders.cancel(intent, "a rule closes in its place")
@@ -79,7 +89,15 @@ class ComboCloser:
             desk.advance_by(now + ASK_SOON)
             return None
         desk.busy.update(leg.position.key for leg in combination.legs)
-        wish = ComboWish(combination, closing.legs, closing.leaves, price.price, closing.rule, closing.text)
+        wish = ComboWish(
+            combination,
+            closing.legs,
+            closing.leaves,
+            price.price,
+            closing.rule,
+            closing.text,
+            partial(self.stands, closing),
+        )
         desk.spawn(self._send(closing, wish))
         return None
 
@@ -109,13 +127,18 @@ class ComboCloser:
         return ""
 
     def _go_on(
-        self, closing: Closing, combination: Combination | str, live: list[Intent], why: str, now: datetime
+        self, closing: Closing, combination: Combination | str, live: list[Intent], why: str, now: datetime, bar: str
     ) -> None:
-        """What rests: leave it, or cancel it for a better price or for orders of the legs."""
+        """What rests: leave it, or cancel it for a better price or for orders of the legs; leave it if there is a
+        ``bar`` to what would follow."""
         desk, states = self.desk, {intent.state for intent in live}
         if not states <= LADDER_STATES:
             return
         first = live[0]
+        if bar:
+            _log.info("the combination of %s rests as it is: %s", closing.name, bar)
+            desk.advance_by(now + TRY_AGAIN)
+            return
         if why:
             self.orders.cancel(first, f"leg by leg from now on: {why}")
             return
@@ -131,6 +154,11 @@ class ComboCloser:
         price = wanted(combination, self._quotes(combination), closing.ladders.get(LADDER), now, policy)
         if not isinstance(price, CapReached) and (price.price - first.limit) * combination.side.sign > 0:
             self.orders.cancel(first, f"{price.price} instead of {first.limit}")
+
+    def _bar(self, closing: Closing, legs: list[Position]) -> str:
+        """Why nothing could be sent in place of what rests."""
+        approved = bool(closing.prices)
+        return next((bar for leg in legs if (bar := self.would_bar(leg, approved=approved))), "")
 
     def _quotes(self, combination: Combination) -> dict[int, Quote]:
         ids = [leg.instrument.con_id for leg in combination.legs]
@@ -173,6 +201,8 @@ class ComboCloser:
             self.barred(closing, error)
             self.not_before[closing.unit] = now + TRY_AGAIN
             desk.sync_soon()
+        except WithdrawnError:
+            _log.info("the combination of %s was not sent: it was withdrawn meanwhile", closing.name)
         except (UnsettledError, BrokerError) as error:
             _log.warning("the combination of %s was not sent: %s", closing.name, error)
             self.not_before[closing.unit] = now + ASK_SOON

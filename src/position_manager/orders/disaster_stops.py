@@ -17,7 +17,7 @@ from position_manager.orders.evidence import OpenOrder, resting
 from position_manager.orders.followed_orders import FollowedOrders
 from position_manager.orders.gates import closable
 from position_manager.orders.intents import closing_side
-from position_manager.orders.sending import NotSentError, Wish
+from position_manager.orders.sending import NotSentError, Wish, WithdrawnError
 from position_manager.rules.groups import Unit
 from position_manager.rules.guard import Key
 
@@ -70,7 +70,11 @@ class DisasterStops:
         elif order is not None and not desk.halted:
             desk.busy.add(position.key)
             text = f"{disaster.RULE}: triggers at {order.trigger}, limit {order.limit}"
-            wish = Wish(position, position.quantity, order.limit, disaster.RULE, text, stop=order.trigger)
+            wish = Wish(
+                *(position, position.quantity, order.limit, disaster.RULE, text),
+                stop=order.trigger,
+                stands=lambda: self._closer.of(unit) is None,
+            )
             desk.spawn(self._send(unit, wish))
 
     async def _send(self, unit: Unit, wish: Wish) -> None:
@@ -83,6 +87,8 @@ class DisasterStops:
                 self._refused[wish.leg.key] = gates
                 name = unit.name if unit.group is None else f"{wish.leg.instrument.label} of {unit.name}"
                 desk.say(desk.author.notice(f"{name} has no disaster stop: {error}"))
+        except WithdrawnError:
+            _log.info("no disaster stop for %s: it is being closed", unit.name)
         except (UnsettledError, BrokerError) as error:
             _log.warning("the disaster stop of %s was not sent: %s", unit.name, error)
         else:
@@ -90,3 +96,6 @@ class DisasterStops:
         finally:
             desk.busy.discard(wish.leg.key)
             desk.wake.set()
+            if self._closer.of(unit) is not None:
+                # It has waited for this.
+                desk.advance_by(desk.clock.now())

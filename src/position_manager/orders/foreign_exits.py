@@ -2,20 +2,21 @@
 
 Only what would close the same position and no more is cancelled: same account, contract and side, and not larger than
 what is held. While a cancel is requested and not proven, nothing is sent for that contract. The proof is a full sync
-that started after the cancel, in which the order is no longer open and is among the completed ones.
+that started after the cancel, in which the order is no longer open and is among the completed ones. A restarted gateway
+may not list it any more: it is over too once full syncs have not found it for as long as they search an own order.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
 from position_manager.model import Position
-from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder
+from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder, Patience, Search
 from position_manager.orders.intents import REF_PREFIX, closing_side
 from position_manager.rules.guard import Key
 
@@ -43,11 +44,14 @@ def exits(orders: Iterable[OpenOrder], held: Position, client_id: int) -> tuple[
 
 @dataclass
 class _Asked:
-    """A cancel that is not proven; ``sent``: whether it was asked for, which it is from ``at`` on."""
+    """A cancel that is not proven; ``sent``: whether it was asked for, which it is from ``at`` on. ``absent``: the full
+    syncs that found the order nowhere, up to that of ``seen``."""
 
     order: OpenOrder
     at: datetime
     sent: bool = False
+    absent: Search = field(default_factory=Search)
+    seen: datetime | None = None
 
 
 class ForeignExits:
@@ -70,6 +74,12 @@ class ForeignExits:
             return ()
         found = exits(self._desk.seen.open_orders, held, self._desk.broker.client_id)
         return tuple(order for order in found if order.perm_id not in self._refused)
+
+    def link_lost(self) -> None:
+        """No absence counts across a lost link."""
+        for of_holding in self._asked.values():
+            for one in of_holding.values():
+                one.absent = Search()
 
     def clear(self, held: Position, why: str) -> str:
         """Have them cancelled before a close; what it still waits for, in words, empty if nothing is in the way."""
@@ -97,8 +107,15 @@ class ForeignExits:
 
     def _is_over(self, one: _Asked) -> bool:
         seen = self._desk.seen
-        still_open = any(order.perm_id == one.order.perm_id for order in seen.open_orders)
-        return seen.time >= one.at and not still_open and any(c.perm_id == one.order.perm_id for c in seen.completed)
+        if seen.time < one.at:
+            return False
+        if any(order.perm_id == one.order.perm_id for order in seen.open_orders):
+            one.absent = Search()
+            return False
+        if one.seen != seen.time:
+            one.seen, one.absent = seen.time, one.absent.again(seen)
+        completed = any(order.perm_id == one.order.perm_id for order in seen.completed)
+        return completed or one.absent.exhausted(seen.time, Patience())
 
     async def _cancel(self, key: Key, one: _Asked) -> None:
         desk, order = self._desk, one.order

@@ -215,6 +215,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     delivered = _delivered(changes, sync.instruments, expected.keys())
     for key in searches.sights.keys() - reported.keys():
         del searches.sights[key]
+        searches.holdings.pop(key, None)
     delivered |= _delivered_late(journal, changes, delivered, sync, searches)
     for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
@@ -222,12 +223,18 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             # Positions are read before executions: one that was executed in between is not in the quantity yet.
             explained = not others[key] or _sum(others[key]) == now
             if not explained and not searches.seen_twice(key, now, others[key]):
-                continue
+                # Somebody who trades it all the time must not keep it uncounted: then it could not be closed.
+                search = searches.holdings[key] = searches.holdings.get(key, Search()).again(sync.snapshot)
+                listed = all(each.fill.time < sync.snapshot.time - LISTED_WITHIN for each in others[key])
+                if not listed or not search.exhausted(sync.snapshot.time, sync.patience):
+                    continue
             searches.sights.pop(key, None)
+            searches.holdings.pop(key, None)
             journal.count_holding(*key, now, "first seen", others[key], average=sync.averages.get(key))
             yield HoldingSeen(key, now, first)
             continue
-        if now == before and _sum(others[key]):
+        searches.sights.pop(key, None)
+        if now == before and _sum(others[key]) and key not in delivered:
             # Positions are asked for first: these executions are younger, and not in this one yet. If they counted now,
             # nothing would explain the position of the next sync.
             search = searches.holdings.get(key, Search()).again(sync.snapshot)

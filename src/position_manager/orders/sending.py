@@ -35,11 +35,20 @@ class NotSentError(Exception):
         self.reread = reread
 
 
+class WithdrawnError(Exception):
+    """The decision was withdrawn while the gates were asked; nothing was sent."""
+
+
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class Wish:
     """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
     ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
-    market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed."""
+    market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed.
+    ``stands``: whether the order is still requested."""
 
     leg: Position
     decided: Decimal
@@ -49,6 +58,7 @@ class Wish:
     approved: bool = False
     stop: Decimal = ZERO
     leaves: Decimal = ZERO
+    stands: Callable[[], bool] = _always
 
     @property
     def resting(self) -> bool:
@@ -89,7 +99,7 @@ class Sender:
         """Send one order; the intent it belongs to.
 
         Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
-        recorded: in each case nothing was sent.
+        recorded, WithdrawnError if the order is no longer requested: in each case nothing was sent.
         """
         reread = await self._desk.broker.read_again(*wish.leg.key)
         due = _Due(wish, reread, asyncio.get_running_loop().create_future())
@@ -102,6 +112,9 @@ class Sender:
     async def _send_all(self) -> None:
         """In one step: it waits for nothing."""
         every, self._due = self._due, []
+        for one in every:
+            if not one.sent.done() and not one.wish.stands():
+                one.sent.set_exception(WithdrawnError())
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
         if not self._send_together(due) and len(due) > 1:

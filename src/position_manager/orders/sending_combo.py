@@ -5,7 +5,7 @@ As in `position_manager.orders.sending`, nothing waits between the answer of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Decimal
 
@@ -18,7 +18,7 @@ from position_manager.orders.combos import Combination
 from position_manager.orders.evidence import resting
 from position_manager.orders.gates import Check, Clearance, Facts, check
 from position_manager.orders.intents import OutOfSight, closing_side
-from position_manager.orders.sending import NotSentError, quote_evidence
+from position_manager.orders.sending import NotSentError, WithdrawnError, quote_evidence
 from position_manager.rules.groups import Leg
 from position_manager.sessions.hours import open_hours
 
@@ -26,7 +26,8 @@ from position_manager.sessions.hours import open_hours
 @dataclass(frozen=True)
 class ComboWish:
     """A requested combination order, at a ``limit`` for one combination. ``decided``: the signed position of each leg
-    that the decision saw; ``leaves``: how much of each is left."""
+    that the decision saw; ``leaves``: how much of each is left. ``stands``: whether the order is still
+    requested."""
 
     combination: Combination
     decided: Mapping[int, Decimal]
@@ -34,15 +35,19 @@ class ComboWish:
     limit: Decimal
     rule: str
     text: str
+    stands: Callable[[], bool]
 
 
 async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
     """Send one order that closes all legs. Raises NotSentError if a gate refuses for any leg, BrokerError if the broker
-    does not answer, JournalError if it cannot be recorded: in each case nothing was sent."""
+    does not answer, JournalError if it cannot be recorded, WithdrawnError if the order is no longer requested: in each
+    case nothing was sent."""
     broker, journal, config = desk.broker, desk.journal, desk.config
     combination = wish.combination
     account = combination.legs[0].position.account
     rereads = await broker.read_legs_again(account, [leg.instrument.con_id for leg in combination.legs])
+    if not wish.stands():
+        raise WithdrawnError
     if desk.rivals is not None:
         desk.rivals.see(desk.accounts, next(iter(rereads.values())).open_orders, (), desk.clock.now())
     found = {

@@ -82,7 +82,11 @@ class Wings:
 
     def split(self, closing: Closing, held: list[Position], intents: Mapping[int, Intent | None]) -> Split:
         """Which of the held legs of a decision are closed, and which are left."""
-        if not closing.worthless or any(leg.quantity < 0 for leg in held):
+        if any(leg.quantity < 0 for leg in held):
+            return Split(held, [], undecided=False)
+        if self._lacks_a_short_leg(closing):
+            return Split([], [], undecided=True)
+        if not closing.worthless:
             return Split(held, [], undecided=False)
         to_close, left, undecided = list[Position](), list[Position](), False
         now = self._desk.clock.now()
@@ -100,6 +104,13 @@ class Wings:
                 undecided = True
                 self._desk.advance_by(since + HOLDS_FOR)
         return Split(to_close, left, undecided)
+
+    def _lacks_a_short_leg(self, closing: Closing) -> bool:
+        """Whether one is held as far as the journal knows, but not listed: such a list proves nothing."""
+        positions, journal = self._desk.guard.positions, self._desk.journal
+        missing = (each for each in closing.legs if not positions.get((closing.account, each)))
+        holdings = (journal.holding(closing.account, each) for each in missing)
+        return any(holding is not None and holding.quantity < 0 for holding in holdings)
 
     def _worth(self, con_id: int, now: datetime) -> Decimal | None:
         """The middle of a live quote; without a bid it is half of the ask. None if no quote is trusted."""

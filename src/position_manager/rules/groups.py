@@ -57,8 +57,9 @@ class Unit:
     @cached_property
     def key(self) -> str:
         """Names the unit in the journal."""
-        what = f"group {self.group}" if self.group is not None else f"contract {self.legs[0].instrument.con_id}"
-        return f"{self.account} {what}"
+        if self.group is not None:
+            return group_key(self.account, self.group)
+        return f"{self.account} contract {self.legs[0].instrument.con_id}"
 
     @property
     def shown_key(self) -> str:
@@ -118,6 +119,11 @@ class Unit:
 
     def _net(self, price_of: Callable[[Leg], Decimal]) -> Decimal:
         return sum((leg.weight * price_of(leg) for leg in self.legs), Decimal()) / self.multiplier
+
+
+def group_key(account: str, name: str) -> str:
+    """The key of a group that an account holds."""
+    return f"{account} group {name}"
 
 
 def exit_price(leg: Leg, quotes: Mapping[int, Quote]) -> Decimal:

@@ -30,7 +30,7 @@ from position_manager.rules.evaluation import (
     clearly_gone,
     evaluate,
 )
-from position_manager.rules.groups import GroupProblem, Unit, group_positions
+from position_manager.rules.groups import GroupProblem, Unit, group_key, group_positions
 from position_manager.rules.precedence import Resolved, resolve
 from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
 from position_manager.sessions.hours import Calendar
@@ -232,8 +232,13 @@ class Guard:
                 del known_of[key]
 
     def _forget_what_is_gone(self) -> None:
-        """A position that is gone takes with it what was remembered about it. New rules alone take nothing."""
-        self._drop_others(self._memories, self.counts, self._kept, spared=self.closing_in_part)
+        """A position that is gone takes with it what was remembered about it. New rules alone take nothing; nor do legs
+        that do not fit for a while, as when a part of a group is traded leg by leg: what they were is told by their
+        episodes."""
+        broken = {group_key(problem.account, problem.group) for problem in self.problems}
+        spared = self.closing_in_part | broken
+        self._drop_others(self._memories, self._kept, spared=spared)
+        self._drop_others(self.counts, spared=self.closing_in_part)
 
     def guards(self, unit: Unit) -> bool:
         """Whether a unit is still as it was."""

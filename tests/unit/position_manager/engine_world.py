@@ -373,6 +373,8 @@ class World:
     dividends_asked: list[int] = field(default_factory=list)
     worth: dict[str, tuple[str, str, str]] = field(default_factory=dict)
     """Net liquidation value, excess liquidity and cash of each account that the broker reports."""
+    currency: str = "USD"
+    """Of those values."""
     worth_at: datetime | None = None
     """Since when the broker repeats the same answer; None: each answer is of now."""
 
@@ -493,7 +495,7 @@ class PortBroker:
         time = self.world.clock.now()
         await self._ask("account values")
         return tuple(
-            AccountValues(account, self.world.worth_at or time, "USD", *map(_decimal, worth))
+            AccountValues(account, self.world.worth_at or time, self.world.currency, *map(_decimal, worth))
             for account, worth in self.world.worth.items()
         )
 

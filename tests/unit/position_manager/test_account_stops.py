@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.unit.position_manager.engine_world import (
     ACCOUNT,
+    ALWAYS,
     BEGIN,
     CONFIG,
     SECOND,
@@ -22,12 +26,19 @@ from tests.unit.position_manager.engine_world import (
 )
 from tests.unit.position_manager.test_engine import drive, play, play_without_end
 
+from ib_connection.ib_library import IB
 from notifications.message import Severity
+from position_manager.brokers.broker import BrokerError
+from position_manager.brokers.ib_account import ask_values
+from position_manager.config import Config
 from position_manager.engine.engine_status import status_of
-from position_manager.model import Instrument, Kind
-from position_manager.orders.intents import Side
+from position_manager.journal.journal import JournalError
+from position_manager.model import Hours, Instrument, Kind, Right
+from position_manager.orders.evidence import Execution
+from position_manager.orders.intents import Fill, Side
 from position_manager.refused import RefusedError
 from position_manager.reports.explain import explain
+from position_manager.reports.status import AccountRuleStatus
 from position_manager.reports.status_view import in_order, next_step
 
 STOCK = Instrument(90, "SPY", Kind.STOCK, local_symbol="SPY", liquid_hours=put(1).liquid_hours)
@@ -449,6 +460,25 @@ def test_a_unit_that_a_person_releases_is_left_alone(tmp_path: Path) -> None:
     play(tmp_path, account(), story, DAILY)
 
 
+@pytest.mark.parametrize("why", ["waits", "locked"])
+def test_a_unit_that_a_stop_has_yet_to_close_can_be_released(tmp_path: Path, why: str) -> None:
+    """Otherwise the end of its lock would be followed by an order at once, days after the stop."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        if why == "locked":
+            manager.engine.desk.journal.add_lock(ACCOUNT, 90, "nothing explains it")
+            manager.engine.desk.read_locks()
+        worth(at, "90000")
+        await wait(at, 45, fills=why == "locked")
+        assert "The account stop leaves SPY alone" in manager.engine.release("90", by="ann")
+        await wait(at, 120, fills=True)
+        assert manager.engine.desk.locks == {}
+        assert at.positions == {42: 0, 90: 100}
+
+    play(tmp_path, account(), story, DAILY)
+
+
 def test_a_trade_by_hand_does_not_call_the_close_off(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
@@ -502,6 +532,228 @@ def test_a_journal_that_fails_fires_later_and_not_twice(tmp_path: Path) -> None:
         assert at.positions == {42: 0, 90: 0}
         assert len(of_kind(manager, "account_stop")) == 1
         assert all(message.severity is Severity.ALERT for message in manager.told if message.kind == "account_stop")
+
+    play(tmp_path, account(), story, DAILY)
+
+
+@pytest.mark.parametrize("when", ["released", "opened since"])
+def test_the_cover_of_a_short_call_that_stays_is_not_sold(tmp_path: Path, when: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, "90000")
+        await wait(at, 45)
+        if when == "released":
+            manager.engine.release("42", by="ann")
+        else:
+            at.hold(replace(put(43, 460), right=Right.CALL), -1)
+            fill = Fill("by hand", Decimal(1), Decimal("2.50"), at.clock.now())
+            at.executions.append(Execution(ACCOUNT, 43, Side.SELL, fill, at.new_perm_id(), ""))
+            at.quote(43, "2.45", "2.55")
+            manager.engine.desk.sync_soon()
+            await wait(at, 2)
+        await wait(at, 120, fills=True)
+        assert at.positions[90] == 100
+        (unit,) = [unit for unit in status_of(manager.engine, "f").units if unit.name == "SPY"]
+        assert "an account stop closes it after SPY" in unit.text
+
+    at = World(ManualClock(BEGIN))
+    at.hold(replace(put(42), right=Right.CALL), -1)
+    at.quote(42, "2.45", "2.55")
+    at.hold(STOCK, 100, "450")
+    at.quote(90, "449.99", "450.01")
+    worth(at, "100000")
+    play(tmp_path, at, story, DAILY)
+
+
+@pytest.mark.parametrize("how", ["reload", "restart"])
+def test_without_its_rules_a_stop_closes_nothing_more_and_does_not_go_on_later(tmp_path: Path, how: str) -> None:
+    without = {key: value for key, value in DAILY.items() if key != "account_stops"}
+
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, "90000")
+        await wait(at, 45)
+        assert at.live(42)
+        if how == "restart":
+            await manager.kill()
+            manager = Manager(at, tmp_path, without, 1)
+            await manager.start()
+        manager.engine.reload(Config.model_validate(without))
+        await wait(at, 60, fills=True)
+        assert at.positions == {42: 0, 90: 100}
+        manager.engine.reload(Config.model_validate(DAILY))
+        await wait(at, 60, fills=True)
+        assert at.positions == {42: 0, 90: 100}
+        await manager.end()
+
+    play_without_end(tmp_path, account(), story, DAILY)
+
+
+def test_a_first_list_after_a_restart_that_lacks_a_position_does_not_end_its_close(tmp_path: Path) -> None:
+    async def first(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, "90000")
+        await wait(at, 45)
+        await manager.kill()
+
+    async def second(at: World, manager: Manager) -> None:
+        await wait(at, 2)
+        at.unlisted.clear()
+        await wait(at, 120, fills=True)
+        assert at.positions == {42: 0, 90: 0}
+
+    at = account()
+    play_without_end(tmp_path, at, first, DAILY)
+    at.unlisted = {90}
+    play(tmp_path, at, second, DAILY)
+
+
+def test_the_odd_marks_of_an_opening_count_for_the_whole_account(tmp_path: Path) -> None:
+    """The stock has traded for an hour when the options open."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 70)
+        worth(at, "90000")
+        await wait(at, 25)
+        worth(at, "100000")
+        await wait(at, 60)
+        assert of_kind(manager, "account_stop") == []
+        worth(at, "90000")
+        await wait(at, 45)
+        assert at.received
+
+    at = account()
+    opens = at.clock.now() + timedelta(seconds=70)
+    at.instruments[42] = replace(at.instruments[42], liquid_hours=(Hours(opens, opens + timedelta(hours=6)),))
+    play(tmp_path, at, story, DAILY)
+
+
+@pytest.mark.parametrize("other", ["EUR", ""])
+def test_one_answer_in_another_currency_forgets_nothing(tmp_path: Path, other: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        at.currency = other
+        for _ in range(40):
+            if any("currency" in rule.text or "in place of" in rule.text for rule in shown(manager)):
+                break
+            await wait(at, 1)
+        at.currency = "USD"
+        worth(at, "90000")
+        await wait(at, 45)
+        assert at.received
+
+    def shown(manager: Manager) -> list[AccountRuleStatus]:
+        return [rule for each in status_of(manager.engine, "f").account_stops for rule in each.rules]
+
+    play(tmp_path, account(), story, DAILY)
+
+
+@pytest.mark.parametrize("what", ["the cash alone", "no excess liquidity"])
+def test_an_answer_that_lacks_a_part_of_the_account_closes_nothing(tmp_path: Path, what: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        if what == "the cash alone":
+            worth(at, "20000")
+        else:
+            worth(at, "100000", excess="0")
+        await wait(at, 120)
+        assert at.received == []
+        assert any(
+            ("without the positions" if what == "the cash alone" else "an ExcessLiquidity of 0") in told
+            for told in of_kind(manager, "account_unprotected")
+        )
+
+    both = config(daily_loss={"percent": 5, "action": "close"}, margin_cushion={"below_percent": 5, "action": "close"})
+    play(tmp_path, account(), story, both)
+
+
+@pytest.mark.parametrize("away", ["an hour", "a week", "an hour without a withdrawal"])
+def test_a_withdrawal_while_the_manager_was_away_closes_nothing(tmp_path: Path, away: str) -> None:
+    """The market has moved as well, and after a week nobody knows what was traded."""
+
+    async def first(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        await manager.kill()
+
+    async def second(at: World, manager: Manager) -> None:
+        await wait(at, 120)
+        told = of_kind(manager, "account_unprotected")
+        if away == "an hour without a withdrawal":
+            assert at.received
+        else:
+            assert at.received == []
+            assert "look as if they were paid out" in told[0]
+
+    at = account()
+    at.instruments = {con_id: replace(each, liquid_hours=ALWAYS) for con_id, each in at.instruments.items()}
+    best = config(drawdown={"percent": 10, "action": "close"})
+    play_without_end(tmp_path, at, first, best)
+    if away == "a week":
+        at.clock.jump(timedelta(days=6))
+        del at.positions[42]
+        worth(at, "50000", cash="0")
+    else:
+        at.clock.jump(timedelta(hours=1))
+        worth(at, "88000", cash="20000" if away == "an hour without a withdrawal" else "10000")
+    play(tmp_path, at, second, best)
+
+
+def test_a_connection_that_is_lost_before_the_question_is_no_fault_of_the_manager() -> None:
+    async def story() -> None:
+        with pytest.raises(BrokerError, match="account values: Not connected"):
+            await ask_values(IB(), BEGIN, 1)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+
+    drive(story)
+
+
+@pytest.mark.parametrize(("name", "percent"), [("daily_loss", "0.05"), ("drawdown", "0.1")])
+def test_a_fraction_in_place_of_a_percentage_is_refused(name: str, percent: str) -> None:
+    with pytest.raises(ValidationError, match=rf"account_stops\.{name}\.percent"):
+        Config.model_validate(config(**{name: {"percent": Decimal(percent), "action": "close"}}))
+
+
+@pytest.mark.parametrize("odd", ["900000", "30000"])
+def test_a_person_who_rearms_right_after_an_odd_answer_accepts_the_next_two(tmp_path: Path, odd: str) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, odd)
+        while status_of(manager.engine, "f").account_stops[0].net_liquidation != Decimal(odd):
+            assert at.clock.now() < BEGIN + timedelta(seconds=120)
+            await wait(at, 1)
+        manager.engine.rearm("account", by="ann")
+        worth(at, "100000")
+        await wait(at, 60)
+        assert at.received == []
+        worth(at, "90000")
+        await wait(at, 45)
+        assert at.received
+
+    play(tmp_path, account(), story, DAILY)
+
+
+def test_a_stop_that_could_not_be_written_down_at_the_end_has_not_fired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        journal = manager.engine.desk.journal
+        whole = journal.transaction
+
+        @contextmanager
+        def full() -> Iterator[None]:
+            with whole():
+                yield
+                if any(event.kind == "account stop" for event in journal.events(instrument=(ACCOUNT, 0))):
+                    raise JournalError("disk full")
+
+        worth(at, "90000")
+        with monkeypatch.context() as disk:
+            disk.setattr(journal, "transaction", full)
+            await wait(at, 40)
+        assert of_kind(manager, "account_stop") == []
+        await wait(at, 180, fills=True)
+        assert len(of_kind(manager, "account_stop")) == 1
+        assert at.positions == {42: 0, 90: 0}
 
     play(tmp_path, account(), story, DAILY)
 

@@ -195,6 +195,45 @@ def test_it_outlasts_a_kill_and_what_was_opened_meanwhile_is_found(tmp_path: Pat
     play(tmp_path, at, third, config("close"))
 
 
+@pytest.mark.parametrize("when", ["before the first list", "while away"])
+def test_what_was_held_before_a_stop_that_is_filled_around_a_restart_is_not_closed(tmp_path: Path, when: str) -> None:
+    """It was bought on the same day, and is not known to the manager again when it hears of the fill."""
+
+    async def first(at: World, manager: Manager) -> None:
+        await breach(at)
+        await at.clock.advance(1)
+        await manager.kill()
+        if when == "while away":
+            at.hold(put(43, 440), -1)
+            sold(at)
+            await at.clock.advance(5)
+            at.fill(at.live(42)[0], 2)
+
+    async def second(at: World, manager: Manager) -> None:
+        await at.clock.advance(60)
+        assert at.positions[42] == 0
+        assert manager.engine.cooldowns.under_way()
+        assert sent(at, 43) == 0
+
+    def sold(at: World) -> None:
+        fill = Fill("hand", Decimal(1), Decimal("2.50"), at.clock.now())
+        at.executions.append(Execution(ACCOUNT, 43, Side.SELL, fill, at.new_perm_id(), ""))
+
+    def fill_now(question: str) -> None:
+        if question == "positions" and (resting := at.live(42)):
+            at.fill(resting[0], 2)
+
+    at = short_puts()
+    if when == "before the first list":
+        at.hold(put(43, 440), -1)
+        sold(at)
+    at.quote(43, "2.45", "2.55")
+    play_without_end(tmp_path, at, first, config("close"))
+    if when == "before the first list":
+        at.on_ask = fill_now
+    play_without_end(tmp_path, at, second, config("close"))
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_happens_what_was_held_before_is_never_closed(tmp_path: Path, seed: int) -> None:
     """Random histories. What a cooldown closes was opened in it, and is closed once (`World.take`)."""

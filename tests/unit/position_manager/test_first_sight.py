@@ -12,9 +12,18 @@ import pytest
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, put
 
 from position_manager.journal.journal import Journal, Stamp
-from position_manager.orders.evidence import Execution, Patience, Snapshot
+from position_manager.model import Instrument, Kind
+from position_manager.orders.evidence import Cause, Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side
-from position_manager.orders.reconcile import Finding, HoldingSeen, HoldingUnexplained, Searches, Sync, reconcile
+from position_manager.orders.reconcile import (
+    Finding,
+    HoldingMoved,
+    HoldingSeen,
+    HoldingUnexplained,
+    Searches,
+    Sync,
+    reconcile,
+)
 
 KEY = (ACCOUNT, 42)
 
@@ -85,3 +94,47 @@ def test_one_that_is_gone_again_leaves_no_question_open(journal: Journal) -> Non
 def test_one_that_nobody_traded_today_is_counted_at_once(journal: Journal) -> None:
     (seen,) = sync(journal, Searches(), 600, (), 0)
     assert isinstance(seen, HoldingSeen)
+
+
+def both(
+    journal: Journal,
+    searches: Searches,
+    at: int,
+    positions: dict[tuple[str, int], Decimal],
+    executions: tuple[Execution, ...],
+) -> list[Finding]:
+    """A sync with a put and its underlying, contract 50."""
+    snapshot = Snapshot(BEGIN + timedelta(seconds=at), positions, (), (), executions)
+    known = {42: put(42), 50: Instrument(50, "SPY", Kind.STOCK, Decimal(1))}
+    seen = Sync(snapshot, known, frozenset({ACCOUNT}), Patience(), ZoneInfo("America/New_York"), 100)
+    return list(reconcile(journal, seen, searches))
+
+
+def test_a_holding_that_is_delivered_at_its_second_sight_leaves_no_question(journal: Journal) -> None:
+    """Shares that a short put delivers while somebody buys more of them: what explains them is the put that is gone."""
+    searches, shares, short_put = Searches(), (ACCOUNT, 50), (ACCOUNT, 42)
+    bought_more = Execution(ACCOUNT, 50, Side.BUY, Fill("s1", Decimal(5), Decimal(450), BEGIN), 0)
+    both(journal, searches, 0, {short_put: Decimal(-1)}, ())
+    assert both(journal, searches, 60, {short_put: Decimal(-1), shares: Decimal(100)}, (bought_more,)) == []
+    found = both(journal, searches, 61, {shares: Decimal(105)}, (bought_more,))
+    assert {each.cause for each in found if isinstance(each, HoldingMoved)} == {Cause.ASSIGNMENT}
+    assert not searches.pending, "else it is asked for again for ever"
+
+
+def test_a_holding_that_somebody_trades_all_the_time_is_counted_in_the_end(journal: Journal) -> None:
+    """Held since yesterday, and another execution in each sync: uncounted it could never be closed."""
+    searches, executions = Searches(), bought(*[1] * 12)
+    for number in range(12):
+        sync(journal, searches, 600 + number, executions[: number + 1], 10 * number)
+    assert journal.holding(*KEY) is not None
+
+
+def test_shares_that_are_sold_and_delivered_at_once_count_as_delivered(journal: Journal) -> None:
+    """A hundred held, sold, and a hundred delivered: the size is as before, and all of it is explained in one sync."""
+    searches, shares, short_put = Searches(), (ACCOUNT, 50), (ACCOUNT, 42)
+    sold = Execution(ACCOUNT, 50, Side.SELL, Fill("s1", Decimal(100), Decimal(450), BEGIN), 0)
+    before = {short_put: Decimal(-1), shares: Decimal(100)}
+    both(journal, searches, 0, before, ())
+    found = both(journal, searches, 60, {shares: Decimal(100)}, (sold,))
+    assert {each.key: each.cause for each in found if isinstance(each, HoldingMoved)}.keys() == before.keys()
+    assert not searches.pending

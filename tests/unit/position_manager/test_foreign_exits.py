@@ -60,6 +60,22 @@ def test_an_exit_of_the_user_is_cancelled_at_a_stop_and_then_the_position_is_clo
     play(tmp_path, at, story, CANCEL)
 
 
+def test_an_exit_of_the_user_stays_when_only_a_part_is_closed(tmp_path: Path) -> None:
+    """It guards the rest; cancelled for a partial target, the rest would have no stop of the user."""
+    at, (theirs,) = shares((Side.SELL, 4))
+    parts = {"levels": [{"percent_of_premium": 10, "close_percent": 50}]}
+
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(6):
+            at.quote(42, "112.00", "112.02")
+            await at.clock.advance(1)
+        assert not at.foreign_cancels
+        assert not theirs.over
+        assert [order.quantity for order in at.received] == [5]
+
+    play(tmp_path, at, story, {**CANCEL, "defaults": {"partial_targets": parts}})
+
+
 def test_by_default_exits_of_the_user_stay(tmp_path: Path) -> None:
     at, (theirs,) = shares((Side.SELL, 4))
 
@@ -105,6 +121,49 @@ def test_an_order_that_vanishes_without_a_proof_is_waited_for(tmp_path: Path) ->
         await falls(at, 20)
         assert at.foreign_cancels
         assert not at.received
+
+    play(tmp_path, at, story, CANCEL)
+
+
+def test_an_exit_that_leaves_room_for_a_part_stays(tmp_path: Path) -> None:
+    """A partial target sells five of ten, and an exit of the user for four protects the rest."""
+    at, (theirs,) = shares((Side.SELL, 4))
+    levels = {"levels": [{"percent_of_premium": 10, "close_percent": 50}]}
+    config = {
+        **CANCEL,
+        "defaults": {**KEEP["defaults"], "target": {"percent_of_premium": 50}, "partial_targets": levels},  # type: ignore[dict-item]
+    }
+
+    async def story(at: World, manager: Manager) -> None:
+        for _ in range(4):
+            at.quote(42, "115.00", "115.02")
+            await at.clock.advance(1)
+        assert [order.quantity for order in at.received] == [5]
+        assert not theirs.over and not at.foreign_cancels
+
+    play(tmp_path, at, story, config)
+
+
+@pytest.mark.parametrize("link", ["stays", "is lost in between"])
+def test_an_order_that_is_found_nowhere_for_a_minute_is_not_waited_for_any_longer(tmp_path: Path, link: str) -> None:
+    """Completed orders of another day are not listed: the position must not stay open for ever."""
+    at, (theirs,) = shares((Side.SELL, 10))
+
+    def gone(question: str) -> None:
+        if question == "open orders" and theirs.over and theirs in at.orders:
+            at.orders.remove(theirs)
+
+    async def story(at: World, manager: Manager) -> None:
+        at.on_ask = gone
+        await falls(at, 55)
+        assert at.foreign_cancels and not at.received
+        if link == "is lost in between":
+            assert at.port is not None
+            at.port.drop()
+            await falls(at, 55)
+            assert manager.engine.ready and not at.received, "the absences of before do not count"
+        await falls(at, 40)
+        assert at.received[0].quantity == 10
 
     play(tmp_path, at, story, CANCEL)
 

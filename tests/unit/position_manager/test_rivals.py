@@ -147,6 +147,30 @@ def test_a_claim_of_another_process_on_this_host_holds_until_it_ends(tmp_path: P
     ours.close()
 
 
+def test_another_manager_that_ends_before_the_first_sync_makes_no_news_of_what_is_held(tmp_path: Path) -> None:
+    """What is held when a journal is new is no news, whatever happened before it was first seen."""
+    theirs = ["another process guards it"]
+
+    async def story() -> None:
+        at = short_puts()
+        at.fail.add("positions")
+        manager = Manager(at, tmp_path)
+        manager.engine._claim = lambda _accounts: theirs[0]
+        await manager.start()
+        await at.clock.advance(20)
+        assert "another_manager" in manager.kinds
+        theirs[0] = ""
+        await at.clock.advance(20)
+        assert "manager_alone" in manager.kinds
+        at.fail.clear()
+        await at.clock.advance(60)
+        assert manager.engine.synced
+        assert "position_opened" not in manager.kinds
+        await manager.end()
+
+    asyncio.run(story())
+
+
 def test_a_claim_is_for_one_account_and_ends_with_its_process(tmp_path: Path) -> None:
     first, second = HostClaim(str(tmp_path)), HostClaim(str(tmp_path))
     assert first([ACCOUNT]) == ""

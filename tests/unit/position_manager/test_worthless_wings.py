@@ -92,6 +92,32 @@ def test_the_short_leg_is_always_bought_back_first(tmp_path: Path) -> None:
     play(tmp_path, vertical(), story, WINGS)
 
 
+@pytest.mark.parametrize("settings", [WINGS, GROUP], ids=["wings", "no wings"])
+@pytest.mark.parametrize("quote", [WORTHLESS, ("1.45", "1.55")], ids=["worthless", "worth something"])
+def test_a_list_without_the_short_leg_after_a_restart_ends_no_decision(
+    tmp_path: Path, quote: tuple[str, str], settings: Mapping[str, object]
+) -> None:
+    async def first(at: World, manager: Manager) -> None:
+        await breach_of_the_group(at)
+        await wait(at, 3, *quote, fills=False)
+        await manager.kill()
+
+    async def second(at: World, manager: Manager) -> None:
+        await wait(at, 12, *quote, fills=False)
+        assert manager.engine.closer.closings
+        assert wing_orders(at) == [], "it covers the short leg"
+        at.unlisted = set()
+        await wait(at, 120, *quote)
+        assert at.positions == {42: 0, 43: 1 if (quote, settings) == (WORTHLESS, WINGS) else 0}
+
+    at = vertical()
+    play_without_end(tmp_path, at, first, settings)
+    for order in at.live(42):
+        at.end(order)
+    at.unlisted = {42}
+    play(tmp_path, at, second, settings)
+
+
 def test_a_percentage_is_one_of_the_group_s_premium(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach_of_the_group(at)

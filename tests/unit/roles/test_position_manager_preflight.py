@@ -101,7 +101,7 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
         ("config", {"gateway": {"client_id": 9100}}, "position_manager_config", "the supervisor of ib-gateway"),
         ("config", {"notifications": {"discord_url_file": "/x"}}, "position_manager_config", "discord_url"),
         ("config", {"defaults": {"stopp": {"price": 1}}}, "defaults.stopp", "did you mean stop"),
-        ("config", {"defaults": {"stop": {"price": -1}}}, "defaults.stop.price", "greater than 0"),
+        ("config", {"defaults": {"stop": {"loss_amount": -1}}}, "defaults.stop.loss_amount", "greater than 0"),
         ("config", {"underlyings": {"SPY": {"stop": False}}}, "underlyings.SPY.stop", '"off", in quotes'),
         ("expected_accounts", ["U1234567"], "expected_accounts[0]", "paper"),
     ],
@@ -136,7 +136,7 @@ def test_an_expiry_may_have_the_broker_s_form(expiry: str) -> None:
 
 
 def test_every_fault_of_the_rules_is_told_at_once() -> None:
-    found = problems(config={"defaults": {"stop": {"price": -1}}, "caps": {"quantity": 0}, "polls": 3})
+    found = problems(config={"defaults": {"stop": {"loss_amount": -1}}, "caps": {"quantity": 0}, "polls": 3})
     assert len(found) == 3
 
 

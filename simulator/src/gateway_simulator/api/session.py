@@ -35,7 +35,7 @@ from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
 from gateway_simulator.api.serving.history import History
 from gateway_simulator.api.serving.market import Market
 from gateway_simulator.api.serving.orders import Orders
-from gateway_simulator.api.wire import HEADER_LENGTH, WireError, decode_fields, parse_version_offer
+from gateway_simulator.api.wire import HEADER_LENGTH, OldHandshakeError, WireError, decode_fields, parse_version_offer
 from gateway_simulator.trading.events import Event
 
 LOG = logging.getLogger(__name__)
@@ -202,6 +202,10 @@ class Session:
 
     def refuse(self, error: WireError) -> Outcome:
         """End the session over bytes that are not the API's."""
+        if isinstance(error, OldHandshakeError):
+            return self._close_too_old(
+                f"a protocol older than version 100 (its client version is {error.client_version})"
+            )
         return self._end(error.code, error.reason)
 
     def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
@@ -224,19 +228,23 @@ class Session:
             f"({self._pacer.breaches})"
         )
 
+    def _close_too_old(self, spoken: str) -> Outcome:
+        """End the session without a frame, with one line of the log."""
+        text = (
+            f"An API client speaks {spoken}, this gateway {MIN_SERVER_VERSION} and newer: upgrade the client. "
+            "Its connection is closed."
+        )
+        self._line.note("client_too_old", text)
+        LOG.warning(text)
+        self.state = SessionState.CLOSED
+        return Outcome(close=True)
+
     def _shake_hands(self, payload: bytes) -> Outcome:
         offer = parse_version_offer(payload)
         version = agreed_version(self._behaviour.server_version, offer.maximum)
         if version < MIN_SERVER_VERSION:
             # Any frame would be read by the layout of a version that this gateway does not speak.
-            text = (
-                f"An API client speaks versions {offer.minimum} to {offer.maximum}, this gateway {MIN_SERVER_VERSION} "
-                "and newer: upgrade the client. Its connection is closed."
-            )
-            self._line.note("client_too_old", text)
-            LOG.warning(text)
-            self.state = SessionState.CLOSED
-            return Outcome(close=True)
+            return self._close_too_old(f"versions {offer.minimum} to {offer.maximum}")
         # A client that needs a newer version than it is offered closes by itself.
         self.server_version = version
         mute = self._behaviour.connect is ConnectMode.SILENT_AFTER_VERSION

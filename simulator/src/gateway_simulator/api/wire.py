@@ -20,6 +20,7 @@ MAX_FRAME_LENGTH = 256 * 1024
 
 FieldValue = str | int | float | bool | Decimal | None
 
+_OLD_OPENING = re.compile(rb"(\d{1,3})(\0?)", re.ASCII)
 _VERSION_OFFER = re.compile(r"v(\d{1,5})(?:\.\.(\d{1,5}))?(?: (.*))?", re.ASCII | re.DOTALL)
 
 
@@ -30,6 +31,14 @@ class WireError(Exception):
         super().__init__(reason)
         self.code = code
         self.reason = reason
+
+
+class OldHandshakeError(WireError):
+    """A client opens with its own version, as clients did before server version 100."""
+
+    def __init__(self, client_version: int) -> None:
+        super().__init__(508, f"Bad message: a client of version {client_version} without a version offer")
+        self.client_version = client_version
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ class FrameReader:
 
     def _take_preface(self) -> bool:
         start = bytes(self._buffer[: len(PREFACE)])
+        if old := _OLD_OPENING.match(start):
+            if old[2]:
+                raise OldHandshakeError(int(old[1]))
+            if old.end() == len(start):
+                return False
         if not PREFACE.startswith(start):
             raise WireError(508, f"Bad message: a client starts with {PREFACE!r}, this one with {start!r}")
         if len(start) < len(PREFACE):

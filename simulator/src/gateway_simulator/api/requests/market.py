@@ -10,18 +10,27 @@ from gateway_simulator.api.requests.reader import Reader
 from gateway_simulator.trading.model import Contract
 
 _GENERIC_TICK = re.compile(r"\d{1,4}", re.ASCII)
+_NEWS_TICK = re.compile(r"292:(?P<feeds>[A-Z][A-Z0-9_+-]{0,39})", re.ASCII)
+_NO_QUOTES = "mdoff"
 _MAX_OPTION_FIELDS = 2
 
 
 @dataclass(frozen=True)
 class MarketData:
-    """Subscribe to a contract's ticks, or have one snapshot of them."""
+    """Subscribe to a contract's ticks, or have one snapshot of them.
+
+    ``generic_list`` is the list of generic ticks as it was sent; ``quotes`` is false where it contains mdoff, which
+    leaves only the generic ticks. ``news_feeds`` are the providers named after 292.
+    """
 
     request_id: int
     contract: Contract
     generic_ticks: tuple[int, ...] = ()
     snapshot: bool = False
     regulatory_snapshot: bool = False
+    generic_list: str = ""
+    quotes: bool = True
+    news_feeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,14 +124,27 @@ def read_market_data(take: Reader) -> MarketData:
     if contract.sec_type == "BAG":
         contract = replace(contract, combo_legs=take.combo_legs())
     take.delta_neutral_contract()
-    ticks = take.text("generic ticks")
-    generic_ticks = tuple(_generic_tick(take, each.strip()) for each in ticks.split(",") if each.strip())
+    generic_list = take.text("generic ticks")
+    entries = [each.strip() for each in generic_list.split(",") if each.strip()]
+    feeds = [news["feeds"] for each in entries if (news := _NEWS_TICK.fullmatch(each))]
+    numbers = tuple(_generic_tick(take, each) for each in entries if each != _NO_QUOTES)
     snapshot, regulatory = take.flag("snapshot"), take.flag("regulatory snapshot")
     take.text("options")
-    return MarketData(request_id, contract, generic_ticks, snapshot, regulatory)
+    return MarketData(
+        request_id,
+        contract,
+        numbers,
+        snapshot,
+        regulatory,
+        generic_list,
+        quotes=_NO_QUOTES not in entries,
+        news_feeds=tuple(feeds),
+    )
 
 
 def _generic_tick(take: Reader, text: str) -> int:
+    if _NEWS_TICK.fullmatch(text):
+        return 292
     if not _GENERIC_TICK.fullmatch(text):
         raise take.error(f"generic tick {text[:40]!r} is not a number")
     return int(text)

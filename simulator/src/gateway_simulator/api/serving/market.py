@@ -6,11 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import chain
 
 from gateway_simulator.api import messages, requests
 from gateway_simulator.api.behaviour import MarketDataAccess
 from gateway_simulator.api.serving.desk import Desk, Handler, RefusalError
-from gateway_simulator.api.serving.ticks import CUSTOM_OPTION, LEGAL_GENERIC_TICKS, OTHER_GENERIC_TICKS, Tick, ticks_of
+from gateway_simulator.api.serving.ticks import (
+    CUSTOM_OPTION,
+    GENERIC_TICKS,
+    Tick,
+    generic_ticks_of,
+    illegal_generic_ticks,
+    legal_generic_ticks,
+    ticks_of,
+)
 from gateway_simulator.trading.history import HistoryError
 from gateway_simulator.trading.market import MarketError, Silence
 from gateway_simulator.trading.model import Instrument, Quote
@@ -45,6 +54,7 @@ class _Ticker:
     generic: frozenset[int]
     delayed: bool
     frozen: bool
+    quotes: bool = True
     told: dict[int, Tick] = field(default_factory=dict)
     seen: Quote | None = None
 
@@ -132,7 +142,7 @@ class Market:
         quote = self._quote(instrument, delayed=delayed)
         closed = not quote.extended and self._kind in (FROZEN, DELAYED_FROZEN)
         frozen = access is MarketDataAccess.FROZEN
-        ticker = _Ticker(request_id, instrument, generic, delayed, frozen)
+        ticker = _Ticker(request_id, instrument, generic, delayed, frozen, request.quotes)
         yield messages.tick_request_params(request_id, instrument.min_tick, _bbo_exchange(instrument), 3)
         yield messages.market_data_type(request_id, LIVE + (frozen or closed) + 2 * delayed)
         if self._desk.floor.data_flows:
@@ -179,7 +189,10 @@ class Market:
         # The market caches a quote until it changes: a thousand unchanged ones must not delay the one that moves.
         if quote is ticker.seen:
             return
-        for tick in ticks_of(quote, ticker.instrument, ticker.generic, delayed=ticker.delayed):
+        ticks: Iterator[Tick] = generic_ticks_of(quote, ticker.instrument, ticker.generic)
+        if ticker.quotes:
+            ticks = chain(ticks_of(quote, delayed=ticker.delayed), ticks)
+        for tick in ticks:
             if ticker.told.get(tick.kind) != tick:
                 ticker.told[tick.kind] = tick
                 yield tick.frame(ticker.request_id)
@@ -321,13 +334,13 @@ def _generic_ticks(request: requests.MarketData, instrument: Instrument, *, snap
     if generic and snapshot:
         cause = "Snapshot market data subscription is not applicable to generic ticks"
         raise RefusalError(321, f"Error validating request.-'bQ' : cause - {cause}")
-    legal = LEGAL_GENERIC_TICKS.get(instrument.contract.sec_type, OTHER_GENERIC_TICKS)
-    if wrong := sorted(generic - legal):
-        cause = (
-            f"Incorrect generic tick list of {','.join(map(str, wrong))}.  "
-            f"Legal ones for ({instrument.contract.sec_type}) are: {','.join(map(str, sorted(legal)))}"
-        )
+    sec_type = instrument.contract.sec_type
+    if illegal_generic_ticks(generic, sec_type):
+        legal = ",".join(GENERIC_TICKS[each] for each in sorted(legal_generic_ticks(sec_type)))
+        cause = f"Incorrect generic tick list of {request.generic_list}.  Legal ones for ({sec_type}) are: {legal}"
         raise RefusalError(321, f"Error validating request.-'bQ' : cause - {cause}")
+    if request.news_feeds:
+        raise RefusalError(10276, "News feed is not allowed.")
     return generic
 
 

@@ -37,12 +37,54 @@ DELAYED = {
 }
 """The types that ticks of delayed data have; those without one of their own stay as they are."""
 
-LEGAL_GENERIC_TICKS = {
-    "STK": frozenset({100, 101, 104, 106, 165, 221, 225, 232, 233, 236, 258, 292, 293, 294, 295, 318, 375, 411, 456}),
-    "OPT": frozenset({100, 101, 104, 106, 221, 225, 232, 233, 293, 294, 295, 318, 375, 411}),
+GENERIC_TICKS = {
+    100: "100(Option Volume)",
+    101: "101(Option Open Interest)",
+    105: "105(Average Opt Volume)",
+    106: "106(impvolat)",
+    165: "165(Misc. Stats)",
+    221: "221/220(Creditman Mark Price)",
+    225: "225(Auction)",
+    232: "232/221(Pl Price)",
+    233: "233(RTVolume)",
+    236: "236(inventory)",
+    258: "258/47(Fundamentals)",
+    292: "292(Wide_news)",
+    293: "293(TradeCount)",
+    294: "294(TradeRate)",
+    295: "295(VolumeRate)",
+    318: "318(LastRTHTrade)",
+    375: "375(RTTrdVolume)",
+    411: "411(rthistvol)",
+    456: "456/59(IBDividends)",
+    460: "460(Bond Factor Multiplier)",
+    576: "576(EtfNavBidAsk(navbidask))",
+    577: "577(EtfNavLast(navlast))",
+    578: "578(EtfNavClose(navclose))",
+    586: "586(IPOHLMPRC)",
+    587: "587(Pl Price Delayed)",
+    588: "588(Futures Open Interest)",
+    595: "595(Short-Term Volume X Mins)",
+    614: "614(EtfNavMisc(high/low))",
+    619: "619(Creditman Slow Mark Price)",
+    623: "623(EtfFrozenNavLast(fznavlast))",
 }
-OTHER_GENERIC_TICKS = frozenset({100, 101, 104, 106, 165, 221, 225, 232, 233, 293, 294, 295, 318, 375, 411})
-"""Those that may be asked for; of them 100, 101, 104, 106, 221, 232, 233 and 236 bring ticks here."""
+"""Those that may be asked for, as a refusal lists them; of them 100, 101, 104, 106, 221, 232, 233 and 236 bring ticks
+here."""
+_ALIASES = frozenset({47, 59, 104, 162, 220})
+"""Numbers that are accepted and not listed."""
+_OF_STOCKS = frozenset({576, 578})
+
+
+def legal_generic_ticks(sec_type: str) -> frozenset[int]:
+    """Return the generic ticks that may be asked for of contracts of a type, without their other numbers."""
+    return frozenset(GENERIC_TICKS) if sec_type == "STK" else frozenset(GENERIC_TICKS) - _OF_STOCKS
+
+
+def illegal_generic_ticks(generic: frozenset[int], sec_type: str) -> bool:
+    """Decide whether any of the generic ticks is refused for contracts of a type."""
+    return not generic <= legal_generic_ticks(sec_type) | _ALIASES
+
 
 AUTO_EXECUTION = 1
 """The attribute of a price at which an order would execute at once."""
@@ -114,11 +156,8 @@ class ComputationTick:
 Tick = PriceTick | SizeTick | GenericTick | StringTick | ComputationTick
 
 
-def ticks_of(quote: Quote, instrument: Instrument, generic: frozenset[int], *, delayed: bool) -> Iterator[Tick]:
-    """Yield everything a quote contains, each tick with a type of its own.
-
-    ``generic`` are the generic ticks asked for.
-    """
+def ticks_of(quote: Quote, *, delayed: bool) -> Iterator[Tick]:
+    """Yield everything a quote contains without a request, each tick with a type of its own."""
 
     def kind(each: int) -> int:
         return DELAYED.get(each, each) if delayed else each
@@ -147,10 +186,10 @@ def ticks_of(quote: Quote, instrument: Instrument, generic: frozenset[int], *, d
     ):
         if computation is not None:
             yield ComputationTick(kind(own), computation)
-    yield from _generic_ticks(quote, instrument, generic)
 
 
-def _generic_ticks(quote: Quote, instrument: Instrument, generic: frozenset[int]) -> Iterator[Tick]:
+def generic_ticks_of(quote: Quote, instrument: Instrument, generic: frozenset[int]) -> Iterator[Tick]:
+    """Yield the ticks that the generic ticks asked for bring."""
     if generic & {221, 232} and quote.mark is not None:
         yield PriceTick(MARK, quote.mark)
     is_call, is_put = instrument.contract.right == "C", instrument.contract.right == "P"
