@@ -308,7 +308,7 @@ def report(costs: list[Cost], seconds: float, day: str) -> str:
             "Quote to order: median / 99th percentile in ms (and how many), from the arrival of the bytes of a quote",
             "beyond the stop to the bytes of the order on the socket, the journal on the disk in between. All",
             "positions have live quotes. Orders fill: each before the next quote. Orders rest: none of them fills, and",
-            "the last is sent while all before it are followed; the look just before sending hears each of them.",
+            "the last is sent while all before it are followed; the check just before sending processes each of them.",
             "READY: after the first start, when nothing is known of the contracts, and after a restart.",
             f"Memory and shares of a core: of the service, over {seconds:g} s, when it has had all quotes for as long;",
             "idle while no quote changes, moving while all change several times a second.",

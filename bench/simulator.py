@@ -351,7 +351,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
         f"{results.connects:.0f} connects per second, one after the other ({sizes.connects} of them).",
         f"Memory before the first client: {results.idle_memory:.0f} MiB.",
         "",
-        f"Each client hears of {len(CONTRACTS)} stocks, whose quotes move at most four times a second; "
+        f"Each client receives {len(CONTRACTS)} stocks, whose quotes move at most four times a second; "
         f"{sizes.seconds:g} s each:",
         "",
         "| clients | ticks/s to all | relative to the first row | share of a core | memory, MiB |",
@@ -364,7 +364,7 @@ def report(results: Results, sizes: Sizes, day: str) -> str:
     lines += [
         "",
         f"Market orders one after the other ({sizes.orders}), ib_insync, median / 99th percentile in ms.",
-        "Filled includes the 50 ms that an order takes to the market unless `LATENCY_MS` says otherwise:",
+        "Filled includes the 50 ms that an order takes to the market unless `LATENCY_MS` differs:",
         "",
         "| orders at work | place to openOrder | place to Filled | openOrder, median relative to the first row |",
         "|---|---|---|---|",

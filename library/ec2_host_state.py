@@ -157,7 +157,7 @@ def by_name(instances: list[dict[str, Any]], key_name: str) -> dict[str, dict[st
         raise UnfitError(
             f"The hosts with key pair {key_name} are named {names}; each must have a Name tag of its own that "
             f"starts with {key_name}-. Set it on {', '.join(instance['InstanceId'] for instance in instances)}, or a "
-            f"second host would be made in place of the one that lost it."
+            f"second host would be created in place of the one that lost it."
         )
     return dict(zip(names, instances, strict=True))
 

@@ -1,7 +1,7 @@
 """Write the generated parts of docs/: the variables of all roles, every failure with its remedy, the flows of the real
 login controllers.
 
-`generate_docs.py` writes them; `generate_docs.py --check` says which are out of date and exits with 1.
+`generate_docs.py` writes them; `generate_docs.py --check` reports outdated ones and exits with 1.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# Shared by the scripts: where things are, how to speak, how to become root. Sourced by bash with set -euo pipefail.
+# Shared by the scripts: paths, messages, running commands as root. Sourced by bash with set -euo pipefail.
 # shellcheck shell=bash disable=SC2034
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STATE=$ROOT/.sandbox
@@ -9,13 +9,13 @@ ENGINE_DATA=/var/lib/ib-gateway-ansible/engine
 ENGINE_RUN=/run/ib-gateway-ansible
 ENGINE_SOCKET=$ENGINE_RUN/docker.sock
 
-say() { printf '==> %s\n' "$*" >&2; }
+info() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'ERROR: %s\n' "$*" >&2; exit 1; }
 
 # Run a command as root: directly, or through sudo.
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# Write stdin to a file only if that changes it, so that a rerun leaves everything alone.
+# Write stdin to a file only if that changes it, so that a rerun changes nothing.
 write_if_changed() {
   local file=$1 text
   text=$(cat)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Start the project's own Docker engine in a session of its own and wait until it says that it is ready.
+"""Start the project's own Docker engine in a session of its own and wait until it reports that it is ready.
 
 Run as root where no systemd runs services. The engine announces its readiness with systemd's notification protocol
 (sd_notify(3)), which needs no systemd: a datagram socket named in NOTIFY_SOCKET is enough.
@@ -19,7 +19,7 @@ LOG_LINES = 15
 
 
 def living(pid_file: Path, argument: Path) -> int | None:
-    """Return the pid in the file if that process has the argument on its command line, which tells it from others.
+    """Return the pid in the file if that process has the argument on its command line, which identifies it.
 
     A killed engine leaves its pid files, and their numbers may belong to another process by now: then, and if the
     process is gone, the file is removed, because the engine would take it for its own and refuse to start.

@@ -37,7 +37,7 @@ class EngineError(Exception):
     """Docker could not do what was requested; `kind` is for programs, the message and `remedy` are for people."""
 
     kind = "engine_error"
-    remedy = "Run the same docker command by hand on the host and mend what it says."
+    remedy = "Run the same docker command manually on the host and fix the error that it reports."
 
     def __init__(self, message: str, remedy: str | None = None) -> None:
         super().__init__(message)

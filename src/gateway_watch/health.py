@@ -25,11 +25,11 @@ REMEDIES = {
     "no_such_container": "Start the unit that creates it, or correct the name (docker ps --all lists them).",
     "no_health_check": "Create the container with --health-cmd: without one nobody knows when it listens.",
     "exited": "Read its last lines; its exit code and they say why it ended.",
-    "start_failed": "Mend what the engine says (a port in use, a missing mount), then start the unit again.",
+    "start_failed": "Fix what the engine reports (a port in use, a missing mount), then start the unit again.",
     "restarting_loop": "Stop it, and read its last lines: it ends soon after each start.",
     "unhealthy": "Look whether the gateway logged in: its port opens after the login only.",
     "timeout": "Look at the state it stands in; if it only needs longer, raise the timeout.",
-    "unit_failed": "Mend what the unit's status says, then start the unit again (systemctl status shows it).",
+    "unit_failed": "Fix what the unit's status reports, then start the unit again (systemctl status shows it).",
 }
 
 

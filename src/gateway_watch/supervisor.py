@@ -612,7 +612,7 @@ class Supervisor:
             return self._leave("")
         if container is not None and not container.has_started:
             text = f"The engine could not start the container: {container.error or 'see the lines above'}."
-            return self._fail(Reason("start_failed", text, "Mend what it names; systemd tries again."))
+            return self._fail(Reason("start_failed", text, "Fix the reported error; systemd tries again."))
         if container is not None and container.running:
             text = "The engine ended the connection to the container, which still runs."
             return self._fail(Reason("detached", text, "systemd replaces the container."))

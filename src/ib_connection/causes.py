@@ -60,7 +60,7 @@ NATIVE_PORT_PUBLISHED = Cause(
     "Publish the relay: 127.0.0.1:4002:4004 for paper, 127.0.0.1:4001:4003 for live. With 4002:4002 every "
     "client gets a connection and then silence. Remove such a mapping (ib_gateway_api_port_paper and _live name "
     "the host's side only) and restart the gateway; if `docker port ib-gateway` shows the relay already, the API is "
-    "dead and the restart mends it.",
+    "dead and the restart fixes it.",
 )
 CLIENT_ID_IN_USE = Cause(
     "client_id_in_use",
@@ -88,7 +88,7 @@ READ_ONLY = Cause(
 WRONG_ACCOUNT_KIND = Cause(
     "wrong_account_kind",
     "the account is not of the kind of the trading mode",
-    "Do not trade here. Compare ib_gateway_trading_mode with the user that logged in: paper accounts begin with D, "
+    "Do not trade here. Compare ib_gateway_trading_mode with the user that logged in: paper accounts start with D, "
     "live accounts do not. Correct ib_gateway_trading_mode, ib_gateway_userid or the port, and run site.yml.",
     waiting_helps=False,
 )

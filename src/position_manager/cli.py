@@ -398,7 +398,7 @@ def _parser() -> argparse.ArgumentParser:
     writes.add_argument("--json", action="store_true", help="one object a line, with all of the evidence")
     halts = add("halt", halt, "Send nothing any more until a person resumes; works with the service down, too.")
     halts.add_argument("--reason", default="by hand", metavar="TEXT", help="shown wherever the halt is")
-    add("resume", resume, "End a halt, once its cause is mended.")
+    add("resume", resume, "End a halt, once its cause is fixed.")
     closes = add("close", close, "Close a position now, through the same gates as a rule's close.")
     closes.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
     closes.add_argument("--limit", type=_limit, metavar="PRICE", help="with --emergency: the limit price to approve")

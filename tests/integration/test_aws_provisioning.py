@@ -127,7 +127,7 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
     account.endpoint.tell(calls=[])
     code, output = account.provision("--check")
     assert code == 0, output
-    assert "ib-gateway-prod-gateway would be made in us-east-1 as t3.medium" in output
+    assert "ib-gateway-prod-gateway would be created in us-east-1 as t3.medium" in output
     # A dry run makes these calls to rehearse them.
     rehearsed = {"ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateSecurityGroup"}
     assert {call for call in account.endpoint.ask()["calls"] if not READING.match(call)} <= rehearsed
@@ -263,4 +263,4 @@ def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: 
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     assert "was made of another public key" in refusal(public_key=other.with_suffix(".pub").read_text())
     account.ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, KeyName="ib-gateway-prod")
-    assert "or a second host would be made in place of the one that lost it" in refusal()
+    assert "or a second host would be created in place of the one that lost it" in refusal()

@@ -1,6 +1,6 @@
 """What is wrong with the settings of the ib_gateway role, found before the first change to a host.
 
-Each problem is one sentence group: the variable, the value (never a secret one), and the mend.
+Each problem names the variable, the value (never a secret one), and the remedy.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _mode(instance: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{_variable(instance, 'trading_mode')} is {instance['trading_mode']!r}, which can trade real money, and "
             f"ib_gateway_live_confirmed is {instance['live_confirmed']!r}. "
-            "Set ib_gateway_live_confirmed: true to say that it is meant."
+            "Set ib_gateway_live_confirmed: true to confirm it."
         )
 
 
@@ -368,7 +368,7 @@ def _extra_ports(instance: Mapping[str, Any]) -> Iterator[str]:
             relay, mode = NATIVE_TARGETS[parts[2]]
             yield (
                 f"{variable} has {mapping!r}, which publishes the gateway's native port {parts[2]}: it answers only "
-                f"127.0.0.1 inside the container, so every client would connect and then hear nothing. "
+                f"127.0.0.1 inside the container, so every client would connect and then receive nothing. "
                 f"Publish the relay port {relay} instead; ib_gateway_api_port_{mode} does it for you."
             )
         if parts[0] != "127.0.0.1":
@@ -414,7 +414,7 @@ def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> 
 def problems(
     instances: Sequence[Mapping[str, Any]], removed: Sequence[str] = (), today: date | None = None
 ) -> list[str]:
-    """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
+    """Return all problems of the resolved settings; needs no host. Empty when a deploy may start."""
     found: list[str] = []
     for instance in instances:
         if not INSTANCE_NAME.fullmatch(instance["name"]):

@@ -40,7 +40,7 @@ def api_of(instance: Mapping[str, Any], gateways: Iterable[Mapping[str, Any]]) -
 
 
 def _fitting(gateway: Mapping[str, Any], mode: str) -> list[str]:
-    """The gateway's expected accounts of a kind; those of paper trading begin with D."""
+    """The gateway's expected accounts of a kind; those of paper trading start with D."""
     return [account for account in gateway["expected_accounts"] if str(account).startswith("D") == (mode == "paper")]
 
 
@@ -60,7 +60,7 @@ def _restart(gateway: Mapping[str, Any]) -> dict[str, str]:
 
 
 def derived(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the configuration that the role's own settings say."""
+    """Return the part of the configuration that the role's own settings define."""
     document: dict[str, Any] = {"mode": instance["mode"]}
     if instance["live_confirmed"]:
         document["live_confirmed"] = True

@@ -1,6 +1,6 @@
 """What is wrong with the settings of the position_manager role, found before the first change to a host.
 
-Each problem is one sentence group: the variable, the value (never a secret one), and the mend. The rules are checked by
+Each problem names the variable, the value (never a secret one), and the remedy. The rules are checked by
 the very code that the release to be installed holds.
 """
 
@@ -76,7 +76,7 @@ def _live(instance: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"{_variable(instance, 'mode')} is 'live', which sends orders with real money, and "
             f"position_manager_live_confirmed is {instance['live_confirmed']!r}. "
-            "Set it to true to say that it is meant."
+            "Set it to true to confirm it."
         )
     elif instance["mode"] == "live" and not instance["expected_accounts"]:
         yield (
@@ -173,7 +173,7 @@ def _changed_by_yaml(instance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
-    """What the position manager's own check says."""
+    """Return the result of the position manager's own check."""
     if str(SOURCES) not in sys.path:
         sys.path.insert(0, str(SOURCES))
     from position_manager.config import load
@@ -244,7 +244,7 @@ def _removed(instances: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> 
 def problems(
     instances: Sequence[Mapping[str, Any]], gateways: Sequence[Mapping[str, Any]] = (), removed: Sequence[str] = ()
 ) -> list[str]:
-    """All that is wrong with the resolved settings; needs no host. Empty when a deploy may begin."""
+    """Return all problems of the resolved settings; needs no host. Empty when a deploy may start."""
     by_name = {gateway["name"]: gateway for gateway in gateways}
     found: list[str] = []
     for instance in instances:
@@ -260,7 +260,7 @@ def problems(
             *_port(instance),
             *_changed_by_yaml(instance),
         ]
-        # With these mended it may be another configuration: its own check comes after them.
+        # Correcting these changes the configuration, so its own check follows after them.
         found += own or _rules(instance)
     found.extend(_clashes(instances, by_name))
     found.extend(_removed(instances, removed))

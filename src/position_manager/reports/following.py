@@ -33,7 +33,7 @@ REMEDIES = {
     Phase.LINK_LOST: "The gateway has lost IBKR's servers, and waits for them. Nothing is to be done but to wait.",
     Phase.AUTH_NEEDED: "Approve the gateway's login, then deploy again. See: ansible-playbook status.yml",
     Phase.MAINTENANCE: "The gateway restarts as planned. Deploy again in 15 minutes.",
-    Phase.HALTED: "Mend the cause, then end the halt on the host: sudo position-manager resume",
+    Phase.HALTED: "Fix the cause, then end the halt on the host: sudo position-manager resume",
 }
 
 
@@ -121,7 +121,7 @@ def _ended(unit: UnitState) -> Verdict:
     said = unit.status_text.rstrip(".") or "it said nothing"
     text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
     if unit.exit_status == PERSON_NEEDED:
-        remedy = "Mend what its last lines say, then deploy again: it does not start by itself any more."
+        remedy = "Fix what its last lines report, then deploy again: it does not start by itself any more."
     else:
         remedy = "Read its last lines; systemd starts it again."
     return Verdict(True, f"{unit.active}: ended", Failure("ended", text, remedy))

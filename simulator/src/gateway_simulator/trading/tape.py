@@ -172,7 +172,7 @@ class _Reader:
                 sizes[column] = self._number(column, cells[column], least_exclusive=False)
         bid, ask = prices.get("bid"), prices.get("ask")
         if bid is not None and ask is not None and bid > ask:
-            raise self._error("bid", f"{bid} is above the ask {ask}; swap them or mend one")
+            raise self._error("bid", f"{bid} is above the ask {ask}; swap them or correct one")
         halted = cells.get("halted", "")
         if halted:
             if halted not in ("0", "1", "2"):
