@@ -263,5 +263,5 @@ def test_nothing_is_typed_by_a_clock_that_is_wrong(tmp_path: Path) -> None:
 def test_of_two_gateways_the_one_that_asks_gets_the_code(tmp_path: Path) -> None:
     # The second one's windows take the focus again and again while the code is awaited.
     paper = Flow("paper", "", (("pause 1", *OPEN, *CONNECT, *LOAD, "idle"),), (), Settings())
-    stage = Stage(tmp_path).run(flow(totp()), paper, until=ready)
+    stage = Stage(tmp_path).run(flow(totp()), paper, until=ready, seconds=180)
     assert stage.codes == ["right"]
