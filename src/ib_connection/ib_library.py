@@ -6,26 +6,9 @@ stay below 80, and a quarter of the time that a handshake takes to load. Elsewhe
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from host_service.spared_imports import spared
 
-
-@contextmanager
-def _without(name: str) -> Iterator[None]:
-    """Let imports of a module that is not loaded find an empty one meanwhile."""
-    if name in sys.modules:
-        yield
-        return
-    sys.modules[name] = ModuleType(name)
-    try:
-        yield
-    finally:
-        del sys.modules[name]
-
-
-with _without("numpy"):
+with spared("numpy"):
     from ib_insync import (
         IB,
         ComboLeg,

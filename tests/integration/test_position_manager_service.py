@@ -303,7 +303,7 @@ def test_the_service_is_small(manager: Manager, tmp_path: Path) -> None:
         manager.write(GUARDED + notified)
         process = manager.ready()
         kilobytes = Path(f"/proc/{process.pid}/status").read_text().partition("VmRSS:")[2].split()[0]
-        assert int(kilobytes) < 88 * 1024
+        assert int(kilobytes) < 80 * 1024
         maps = Path(f"/proc/{process.pid}/maps").read_text()
         assert "matplotlib" not in maps and "pandas" not in maps
 

@@ -13,10 +13,13 @@ import os
 from collections.abc import Mapping
 from typing import IO, Any
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
-
+from host_service.spared_imports import spared
 from notifications.message import clean
+
+# structlog.dev loads rich for tracebacks that are not used here: 5 MB.
+with spared("rich"):
+    import structlog
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 QUIET = ("ib_insync", "apprise", "urllib3", "asyncio")
 """Libraries that log too much, including secret addresses: only their warnings are retained."""

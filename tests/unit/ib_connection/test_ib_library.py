@@ -26,6 +26,12 @@ def test_numpy_is_not_loaded(module: str) -> None:
     assert run(f"import sys, {module}; print('eventkit' in sys.modules, 'numpy' in sys.modules)") == "True False"
 
 
+def test_the_logs_load_no_rich_and_leave_it_whole() -> None:
+    program = "import sys; from position_manager.service import logs; print('rich' in sys.modules)"
+    assert run(program) == "False"
+    assert run("from position_manager.service import logs; from rich.text import Text; print(Text('a'))") == "a"
+
+
 def test_numpy_can_be_loaded_afterwards() -> None:
     assert run("import ib_connection.ib_library, numpy; print(numpy.arange(3).sum())") == "3"
 
