@@ -18,6 +18,8 @@ ORDER_STATUS, OPEN_ORDER, EXECUTION = b"3", b"5", b"11"
 """Ids of messages; those of a client and those of a gateway are counted apart."""
 LONGEST = 1 << 24
 """Bytes. A longer frame is no frame: the two sides no longer agree on where one starts."""
+LINGER_SECONDS = 2.0
+"""The time after a cut in which a peer notices the end and closes its own side."""
 _MARK = b"\0" + REF_PREFIX.encode()
 
 
@@ -56,11 +58,12 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
-        far: asyncio.StreamWriter | None = None
+        sides = [(reader, writer)]
         pumps: list[asyncio.Task[None]] = []
         try:
             answers, far = await asyncio.open_connection(*self._upstream)
             self._writers.add(far)
+            sides.append((answers, far))
             watched = _Watched(lambda: self.tripwire)
             pumps = [
                 asyncio.create_task(_requests(reader, far, watched)),
@@ -74,11 +77,8 @@ class Proxy:
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            for one in (writer, far):
-                if one is not None:
-                    # What was written before still arrives.
-                    one.close()
-                    self._writers.discard(one)
+            await asyncio.gather(*(_end(*side) for side in sides))
+            self._writers.difference_update(side[1] for side in sides)
 
 
 class _Watched:
@@ -130,6 +130,20 @@ def _whole(frame: bytes) -> bytes:
 def _half(frame: bytes) -> bytes:
     whole = _whole(frame)
     return whole[: len(whole) // 2]
+
+
+async def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """End one side so that what was written before still arrives: a socket that is closed with bytes nobody has read is
+    reset, and the peer's next write then discards what it has not read itself."""
+    try:
+        writer.write_eof()
+        async with asyncio.timeout(LINGER_SECONDS):
+            while await reader.read(LONGEST):
+                pass
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        writer.close()
 
 
 async def _requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: _Watched) -> None:
