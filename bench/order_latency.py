@@ -20,32 +20,24 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ib_insync import IB, LimitOrder, Stock
 
-from bench.moved_clock import MovedClock
 from bench.position_manager import (
-    MOMENT,
     PATIENCE,
     PLACE_ORDER,
-    SETTINGS,
     SUBSCRIBED_IN_A_SECOND,
     buy_options,
+    engine_at,
     gateway,
     service,
 )
 from bench.simulator import ROOT
 from gateway_simulator import ctl
 from position_manager.brokers.ib_broker import IbBroker
-from position_manager.config import Config
 from position_manager.engine.engine import Engine
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import Journal, Stamp
-from position_manager.journal.ulid import ulid
-from position_manager.sessions.hours import BrokerCalendar
 
 TRAILING: dict[str, Any] = {"trailing": {"activate_percent": 100, "distance_percent": 50}}
 
@@ -110,28 +102,6 @@ class Gate:
         held, self._held = b"".join(self._held or []), None
         self.begun = time.perf_counter()
         self._read(held)
-
-
-def engine_at(port: int, directory: Path, settings: dict[str, Any]) -> tuple[Engine, IbBroker]:
-    config = Config.model_validate({**SETTINGS, **settings, "gateway": {"port": port}})
-    clock = MovedClock(MOMENT - datetime.now(UTC))
-    broker = IbBroker(config, clock, answer_within=PATIENCE)
-    engine = Engine(
-        config,
-        broker,
-        open_journal=lambda accounts: Journal(
-            directory / "journal.db",
-            Stamp("paper", accounts),
-            clock=clock.now,
-            new_id=lambda: ulid(clock.now(), os.urandom),
-        ),
-        tell=lambda _message: None,
-        clock=clock,
-        calendar=BrokerCalendar(),
-        halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
-        jitter=lambda: 1.0,
-    )
-    return engine, broker
 
 
 async def rest_orders(port: int, control: int, count: int) -> None:

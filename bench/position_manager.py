@@ -178,10 +178,10 @@ class Stopwatch:
     triggered = 0.0
 
 
-async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
-    """Move positions past their stop, one after the other; the orders rest, or the bid comes up to them."""
-    config = Config.model_validate({**SETTINGS, "gateway": {"port": port}})
-    clock, watch = MovedClock(MOMENT - datetime.now(UTC)), Stopwatch()
+def engine_at(port: int, directory: Path, settings: dict[str, Any]) -> tuple[Engine, IbBroker]:
+    """An engine with its journal in a directory, and its broker."""
+    config = Config.model_validate({**SETTINGS, **settings, "gateway": {"port": port}})
+    clock = MovedClock(MOMENT - datetime.now(UTC))
     broker = IbBroker(config, clock, answer_within=PATIENCE)
     engine = Engine(
         config,
@@ -198,6 +198,13 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
         halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
         jitter=lambda: 1.0,
     )
+    return engine, broker
+
+
+async def closes(port: int, control: int, con_ids: list[int], directory: Path, *, fill: bool) -> tuple[float, ...]:
+    """Move positions past their stop, one after the other; the orders rest, or the bid comes up to them."""
+    engine, broker = engine_at(port, directory, {})
+    watch = Stopwatch()
     decide = engine.closer.decide
 
     def decided(*values: Any, **more: Any) -> None:
