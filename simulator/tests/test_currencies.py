@@ -106,6 +106,11 @@ def test_a_cash_quantity_of_shares_is_refused() -> None:
     assert dealer().place(order(1, quantity=0, cash_quantity=D(500))) == ["error 1 10244"]
 
 
+@pytest.mark.parametrize("amount", ["-5", "1e60", "Infinity"])
+def test_a_cash_quantity_that_no_account_has_is_refused(amount: str) -> None:
+    assert dealer().place(order(1, quantity=0, cash_quantity=D(amount), contract=EUR_USD)) == ["error 1 321"]
+
+
 def test_borrowed_currency_needs_margin_and_too_much_is_rejected() -> None:
     desk = dealer()
     desk.place(order(1, "SELL", 100_000, contract=EUR_USD))

@@ -354,6 +354,7 @@ class Brokerage:
             contract=replace(instrument.contract, exchange=exchange),
         )
         if order.cash_quantity and instrument.contract.sec_type == "CASH":
+            validation.check_cash_quantity(order)
             order = replace(order, quantity=self._quantity_for(order))
         validation.check_terms(order, instrument)
         validation.check_conditions(order, instrument, self.catalog, self._moment)
@@ -369,7 +370,7 @@ class Brokerage:
         """How much of a pair's first currency an amount of the second pays for, in whole units."""
         quote = self.market.quote(order.contract.con_id, self._moment)
         price = order.limit_price or (quote.ask if order.action == "BUY" else quote.bid) or quote.mark
-        if price is None or price <= 0 or not order.cash_quantity.is_finite():
+        if price is None or price <= 0:
             return order.quantity
         return order.cash_quantity // price
 
