@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ib_insync import Forex, LimitOrder, MarketOrder
 from simulator.tests.api_client import running_server
 from simulator.tests.insync_client import Client
-from simulator.tests.trading_desk import Desk, accepted, order
+from simulator.tests.trading_desk import MONDAY_MORNING, Desk, accepted, order
 
 from gateway_simulator.trading import events
 from gateway_simulator.trading.commissions import CommissionSchedule
@@ -67,6 +68,19 @@ def test_a_pair_quoted_in_yen_is_counted_in_dollars() -> None:
     [closing] = [each for each in desk.brokerage.executions if each.order_id == 2]
     assert closing.commission_currency == "USD"
     assert closing.realized_pnl == pytest.approx(D(299_700) / D("140.005"), abs=D(5))
+
+
+def test_a_pair_without_the_currency_of_the_account_is_counted_by_the_dollar() -> None:
+    brokerage = sample_brokerage(now=MONDAY_MORNING, currency="GBP")
+    for name, bid, ask in (("GBP.USD", "1.25000", "1.25010"), ("USD.JPY", "150.000", "150.010")):
+        brokerage.market.set_price(name, MONDAY_MORNING, bid=D(bid), ask=D(ask), last=D(bid))
+    brokerage.advance(MONDAY_MORNING)
+    worth = brokerage.accounts["DU1234567"].net_liquidation
+    brokerage.place(1, order(1, "SELL", 30_000, contract=USD_JPY), MONDAY_MORNING)
+    brokerage.advance(MONDAY_MORNING + timedelta(seconds=1))
+    account = brokerage.accounts["DU1234567"]
+    assert account.balances == {"USD": D(-30_000), "JPY": D(4_500_000)}
+    assert account.net_liquidation == pytest.approx(worth, abs=D(10))
 
 
 @pytest.mark.parametrize(("price", "taken"), [("1.05005", True), ("1.050050", True), ("1.05001", False)])
