@@ -659,12 +659,16 @@ class Brokerage:
 
     def _present(self, working: WorkingOrder) -> conditions.Present:
         account, now = self.accounts[working.order.account], self._moment
-        net = account.net_liquidation
+
+        def cushion() -> Decimal | None:
+            net = account.net_liquidation
+            return (net - account.margin().maintenance) / net * 100 if net > 0 else None
+
         return conditions.Present(
             now,
             lambda con_id: (self.known_instrument(con_id).contract.sec_type, self.market.quote(con_id, now)),
             lambda text: validation.parse_moment(text, now, working.instrument.time_zone),
-            (net - account.margin().maintenance) / net * 100 if net > 0 else None,
+            cushion,
             self.executions,
         )
 
