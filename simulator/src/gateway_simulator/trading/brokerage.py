@@ -58,7 +58,6 @@ from gateway_simulator.trading.model import (
     ExecutionFilter,
     Halted,
     Instrument,
-    Leg,
     Order,
     OrderImpact,
     OrderStatus,
@@ -119,8 +118,7 @@ def _part(
 
 def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
     """Return whether an order, filled in whole, only reduces holdings."""
-    legs = instrument.legs or (Leg(instrument, 1),)
-    for leg in legs:
+    for leg in instrument.parts:
         held = account.positions.get(leg.instrument.contract.con_id)
         quantity = held.quantity if held is not None else ZERO
         signed = leg.ratio * (order.remaining if order.action == "BUY" else -order.remaining)
@@ -763,7 +761,7 @@ class Brokerage:
     def _end_of_time(self, working: WorkingOrder) -> None:
         if working.order.order_type in ON_CLOSE and working.arrived and not self._waits_for_parent(working):
             quote = self.market.quote(working.con_id, (working.ends or self._moment) - STEP)
-            fill = matching.closing_fill(working, quote)
+            fill = matching.auction_fill(working, quote)
             if fill is not None:
                 self._fill(working, fill)
                 return
@@ -863,7 +861,7 @@ class Brokerage:
                     self._end_at_once(each)
 
     def _trade_at_opening(self, working: WorkingOrder, quote: Quote) -> None:
-        if self._is_at_work(working) and (fill := matching.opening_fill(working, quote)) is not None:
+        if self._is_at_work(working) and (fill := matching.auction_fill(working, quote)) is not None:
             self._fill(working, fill)
 
     def _end_at_once(self, working: WorkingOrder) -> None:
