@@ -1,6 +1,6 @@
 """The contracts that the simulated brokerage knows, and how a client's description finds them.
 
-Stocks, an index, index futures, a currency pair and option chains. Options are not stored: an option's contract id
+Stocks, indices, futures, currency pairs and option chains. Options are not stored: an option's contract id
 encodes which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the
 same contract in every run.
 

@@ -30,7 +30,7 @@ from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"
 VERSION = 1
-REMEDY = "Move the file away to begin with a new brokerage, or put back the file that this simulator wrote."
+REMEDY = "Move the file away to start with a new brokerage, or put back the file that this simulator wrote."
 
 
 class StateFileError(Exception):
@@ -112,7 +112,8 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
 def restore(brokerage: Brokerage, document: Any, source: str = "the document") -> None:
     """Restore a brokerage from the state of a document; its own accounts, orders and fills are replaced.
 
-    The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and changes nothing then.
+    The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and then changes nothing but
+    the contracts that the catalog knows.
     """
     try:
         brokerage.catalog.restore_added(_added(document))
