@@ -34,6 +34,21 @@ def dealer() -> Desk:
     return desk
 
 
+@pytest.mark.parametrize(
+    ("pair", "con_id"),
+    [
+        *(("EUR.USD", EURO), ("GBP.USD", 12087797), ("AUD.USD", 14433401), ("NZD.USD", 39453441)),
+        *(("USD.CAD", 15016062), ("USD.CHF", 12087820), ("USD.JPY", YEN)),
+    ],
+)
+def test_the_major_pairs_have_the_ids_of_ib_and_trade(pair: str, con_id: int) -> None:
+    desk = Desk()
+    symbol, currency = pair.split(".")
+    desk.place(order(1, quantity=35_000, contract=Contract(0, symbol, "CASH", exchange="IDEALPRO", currency=currency)))
+    desk.wait()
+    assert desk.held(con_id) == 35_000
+
+
 def ledger(desk: Desk, currency: str) -> dict[str, str]:
     return {each.key: each.value for each in desk.account.values() if each.is_ledger and each.currency == currency}
 

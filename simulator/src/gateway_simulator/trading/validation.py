@@ -34,7 +34,7 @@ TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE, AT_OPENING)
 OPENED = ("STK", "OPT", "FUT")
 """What has an opening that an order can be for."""
 TRADED = ("STK", "OPT", "FUT", "CASH", "BAG")
-IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "USD": 25_000}
+IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "NZD": 35_000, "USD": 25_000}
 """What an order in a currency pair must have at least, in its first currency, not to be an odd lot."""
 NOT_FOUND = "No security definition has been found for the request"
 MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
