@@ -154,18 +154,18 @@ async def test_a_split_outlives_the_program(tmp_path: Path) -> None:
     ("kind", "trades", "liquid"),
     [("night", True, False), ("regular", True, True), ("closed", False, False)],
 )
-async def test_a_contract_is_at_night_or_closed_when_it_is_said(
+async def test_a_contract_is_at_night_or_closed_as_it_is_set(
     kind: str, trades: bool, liquid: bool, tmp_path: Path
 ) -> None:
     file = str(tmp_path / "state.json")
     async with desk(tmp_path, STATE_FILE=file) as it:
-        said = {
+        spans = {
             "night": ("20261123:0800-20261124:0700", "20261123:2330-20261124:0700"),
             "regular": ("20261122:1700-20261123:1600", "20261123:0830-20261123:1600"),
             "closed": ("20261123:2200-20261124:0630", "20261123:2200-20261124:0630"),
         }
         text = "ESZ6: trading hours {}, liquid hours {} US/Central"
-        assert await it.do("hours", "ESZ6", kind) == text.format(*said[kind])
+        assert await it.do("hours", "ESZ6", kind) == text.format(*spans[kind])
     async with desk(tmp_path, STATE_FILE=file) as it:
         (details,) = await it.ib.reqContractDetailsAsync(Future("ES", "202612", "CME"))
         now = "20261123:0900"  # Chicago's

@@ -205,7 +205,7 @@ async def vertical(client: Client) -> Contract:
         ComboLeg(conId=ids[190.0], ratio=1, action="BUY", exchange="SMART"),
         ComboLeg(conId=ids[195.0], ratio=1, action="SELL", exchange="SMART"),
     ]
-    return Bag(symbol="AAPL", exchange="SMART", currency="USD", comboLegs=legs)  # type: ignore[no-untyped-call]
+    return Bag(symbol="AAPL", exchange="SMART", currency="USD", comboLegs=legs)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
 
 @pytest.mark.asyncio

@@ -110,7 +110,7 @@ def holds(*conditions: Condition, ignore: bool = False, open_now: bool = True, *
         order(1, conditions=conditions, conditions_ignore_rth=ignore, account="DU1234567"), submitted_at=desk.now
     )
     given: dict[str, Any] = {
-        "cushion": D(50),
+        "cushion": lambda: D(50),
         "executions": [],
         "quote_of": lambda con_id: ("STK", quote),
         "moment_of": lambda _: desk.now,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ib_insync import Forex, LimitOrder, MarketOrder
 from simulator.tests.api_client import running_server
 from simulator.tests.insync_client import Client
-from simulator.tests.trading_desk import Desk, accepted, order
+from simulator.tests.trading_desk import MONDAY_MORNING, Desk, accepted, order
 
 from gateway_simulator.trading import events
 from gateway_simulator.trading.commissions import CommissionSchedule
@@ -31,6 +32,21 @@ def dealer() -> Desk:
     desk.price("1.09990", "1.10000", name="EUR.USD")
     desk.price("150.000", "150.010", name="USD.JPY")
     return desk
+
+
+@pytest.mark.parametrize(
+    ("pair", "con_id"),
+    [
+        *(("EUR.USD", EURO), ("GBP.USD", 12087797), ("AUD.USD", 14433401), ("NZD.USD", 39453441)),
+        *(("USD.CAD", 15016062), ("USD.CHF", 12087820), ("USD.JPY", YEN)),
+    ],
+)
+def test_the_major_pairs_have_the_ids_of_ib_and_trade(pair: str, con_id: int) -> None:
+    desk = Desk()
+    symbol, currency = pair.split(".")
+    desk.place(order(1, quantity=35_000, contract=Contract(0, symbol, "CASH", exchange="IDEALPRO", currency=currency)))
+    desk.wait()
+    assert desk.held(con_id) == 35_000
 
 
 def ledger(desk: Desk, currency: str) -> dict[str, str]:
@@ -69,6 +85,19 @@ def test_a_pair_quoted_in_yen_is_counted_in_dollars() -> None:
     assert closing.realized_pnl == pytest.approx(D(299_700) / D("140.005"), abs=D(5))
 
 
+def test_a_pair_without_the_currency_of_the_account_is_counted_by_the_dollar() -> None:
+    brokerage = sample_brokerage(now=MONDAY_MORNING, currency="GBP")
+    for name, bid, ask in (("GBP.USD", "1.25000", "1.25010"), ("USD.JPY", "150.000", "150.010")):
+        brokerage.market.set_price(name, MONDAY_MORNING, bid=D(bid), ask=D(ask), last=D(bid))
+    brokerage.advance(MONDAY_MORNING)
+    worth = brokerage.accounts["DU1234567"].net_liquidation
+    brokerage.place(1, order(1, "SELL", 30_000, contract=USD_JPY), MONDAY_MORNING)
+    brokerage.advance(MONDAY_MORNING + timedelta(seconds=1))
+    account = brokerage.accounts["DU1234567"]
+    assert account.balances == {"USD": D(-30_000), "JPY": D(4_500_000)}
+    assert account.net_liquidation == pytest.approx(worth, abs=D(10))
+
+
 @pytest.mark.parametrize(("price", "taken"), [("1.05005", True), ("1.050050", True), ("1.05001", False)])
 def test_limits_lie_on_half_pips(price: str, taken: bool) -> None:
     told = dealer().place(order(1, quantity=20_000, order_type="LMT", limit_price=price, contract=EUR_USD))
@@ -104,6 +133,11 @@ def test_a_cash_quantity_buys_what_it_pays_for(terms: dict[str, Any], quantity: 
 
 def test_a_cash_quantity_of_shares_is_refused() -> None:
     assert dealer().place(order(1, quantity=0, cash_quantity=D(500))) == ["error 1 10244"]
+
+
+@pytest.mark.parametrize("amount", ["-5", "1e60", "Infinity"])
+def test_a_cash_quantity_that_no_account_has_is_refused(amount: str) -> None:
+    assert dealer().place(order(1, quantity=0, cash_quantity=D(amount), contract=EUR_USD)) == ["error 1 321"]
 
 
 def test_borrowed_currency_needs_margin_and_too_much_is_rejected() -> None:

@@ -121,8 +121,8 @@ def test_slippage_grows_with_each_step_and_never_touches_a_limit() -> None:
 
 def test_without_a_far_side_nothing_fills() -> None:
     assert matching.fill_of(working(), replace(QUOTE, ask=None), D(100), CENT, 1) is None
-    assert matching.closing_fill(working(order_type="MOC"), replace(QUOTE, last=None)) is None
-    assert matching.closing_fill(working(order_type="MOC"), replace(QUOTE, halted=Halted.GENERAL)) is None
+    assert matching.auction_fill(working(order_type="MOC"), replace(QUOTE, last=None)) is None
+    assert matching.auction_fill(working(order_type="MOC"), replace(QUOTE, halted=Halted.GENERAL)) is None
 
 
 def test_a_size_is_shown_once_a_step_and_again_with_a_new_quote() -> None:

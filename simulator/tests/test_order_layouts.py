@@ -300,6 +300,31 @@ CONDITIONS = st.sampled_from(
         ib_insync.PercentChangeCondition(changePercent=2.5, conId=265598, exch="SMART"),
     ]
 )
+CONDITION_FIELDS = {
+    "condType": "kind",
+    "conjunction": "conjunction",
+    "isMore": "is_more",
+    "price": "value",
+    "percent": "value",
+    "volume": "value",
+    "changePercent": "value",
+    "conId": "con_id",
+    "exch": "exchange",
+    "triggerMethod": "trigger_method",
+    "time": "time",
+    "secType": "sec_type",
+    "symbol": "symbol",
+}
+
+
+def condition_of(given: Any) -> Condition:
+    """The condition that one of ib_insync's means."""
+    terms = {CONDITION_FIELDS[name]: value for name, value in vars(given).items()}
+    if "value" in terms:
+        terms["value"] = Decimal(str(terms["value"]))
+    return Condition(**terms)
+
+
 PARAMETERS = st.lists(st.builds(ib_insync.TagValue, WORDS, WORDS), max_size=3)
 
 UNPLAYED = {
@@ -397,8 +422,7 @@ def test_any_order_of_ib_insync_is_read_as_it_was_meant(
     if legs is not None:
         sent = replace(APPLE, sec_type="BAG", combo_legs=tuple(ComboLeg(number, 1, "BUY") for number in range(legs)))
         terms["combo_params"] = (("NonGuaranteed", "1"),) * legs
-    terms["conditions"] = placed.order.conditions
-    assert [each.kind for each in placed.order.conditions] == [each.condType for each in conditions]
+    terms["conditions"] = tuple(map(condition_of, conditions))
     assert placed.order == asked(sent, action="BUY", order_type=order_type, **terms)
     names = {UNPLAYED[name][0] for name in unplayed} | ({"leg prices"} if legs else set())
     assert set(placed.unsupported) == names

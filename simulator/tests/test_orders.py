@@ -493,6 +493,8 @@ def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
         ({"order_type": "FEELINGS"}, 321),
         ({"order_type": "LMT"}, 321),
         ({"order_type": "LMT", "limit_price": "0"}, 321),
+        ({"order_type": "LMT", "limit_price": "1e40"}, 321),
+        ({"order_type": "PEG MID", "aux_price": "1e40"}, 321),
         ({"order_type": "LMT", "limit_price": "-1"}, 321),
         ({"order_type": "LMT", "limit_price": "1.001"}, 110),
         ({"order_type": "STP"}, 321),

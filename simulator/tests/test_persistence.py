@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import json
 import stat
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import pytest
 from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, told
 
 from gateway_simulator.trading.brokerage import Brokerage
-from gateway_simulator.trading.model import Bulletin, Halted
+from gateway_simulator.trading.conditions import PRICE
+from gateway_simulator.trading.model import Bulletin, ComboLeg, Condition, Contract, Halted
 from gateway_simulator.trading.persistence import StateFileError, restore, save, to_document
 from gateway_simulator.trading.sample import sample_brokerage
 from gateway_simulator.trading.statelog import StateLog, load, log_of
@@ -188,12 +192,36 @@ def test_a_stop_that_was_triggered_stays_so_over_a_restart(tmp_path: Path) -> No
 def test_a_file_of_an_older_simulator_is_read(tmp_path: Path) -> None:
     desk, path, other = busy_desk(), tmp_path / "state.json", fresh()
     document = json.loads(json.dumps(to_document(desk.brokerage)))
-    del document["added"]
+    del document["added"], document["splits"], document["cancels_held"]
+    del document["market"]["silences"], document["market"]["hours"]
+    for account in document["accounts"]:
+        del account["balances"], account["exchange_rates"]
+    for execution in document["executions"]:
+        del execution["commission_currency"]
+    for working in document["working"]:
+        del working["conditions_met"]
     for each in (*(each["order"] for each in document["working"]), *document["completed_orders"]):
-        del each["algo_strategy"], each["algo_params"]
+        del each["algo_strategy"], each["algo_params"], each["combo_params"], each["leg_averages"]
+        del each["conditions"], each["conditions_ignore_rth"], each["conditions_cancel"], each["contract"]["combo_legs"]
     path.write_text(json.dumps(document))
     assert load(path, other)
-    assert to_document(other) == to_document(desk.brokerage)
+    expected = to_document(desk.brokerage)
+    for execution in expected["executions"]:
+        execution["commission_currency"] = ""  # the contract's
+    assert to_document(other) == expected
+
+
+def test_a_condition_on_a_contract_that_is_gone_is_refused_by_its_place(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "state.json"
+    condition = Condition(PRICE, value=Decimal(1), con_id=AAPL)
+    desk.place(order(1, order_type="LMT", limit_price="180", conditions=(condition,)))
+    save(path, desk.brokerage)
+    document = json.loads(path.read_text())
+    document["working"][0]["order"]["conditions"][0]["con_id"] = 999
+    path.write_text(json.dumps(document))
+    with pytest.raises(StateFileError, match="999, which is not in the catalog") as caught:
+        load(path, fresh())
+    assert caught.value.field == "state.working[0].order.conditions[0].con_id"
 
 
 # The log of what has changed since a snapshot.
@@ -234,6 +262,22 @@ def test_a_log_that_has_grown_becomes_a_snapshot(tmp_path: Path, monkeypatch: py
     assert to_document(other) == to_document(desk.brokerage)
 
 
+def test_a_line_that_the_file_takes_in_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Parts(io.FileIO):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data)[:100])
+
+    desk, path, other = Desk(), tmp_path / "state.json", fresh()
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    log.close()
+    monkeypatch.setattr(log, "_log", Parts(log_of(path), "ab"))
+    desk.place(order(1, order_type="LMT", limit_price="180"))
+    log.keep()
+    assert load(path, other)
+    assert to_document(other) == to_document(desk.brokerage)
+
+
 def test_a_line_that_was_cut_off_and_a_log_of_another_snapshot_are_not_read(tmp_path: Path) -> None:
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
@@ -250,6 +294,48 @@ def test_a_line_that_was_cut_off_and_a_log_of_another_snapshot_are_not_read(tmp_
     save(path, desk.brokerage, "another")
     assert load(path, other)
     assert to_document(other) == to_document(desk.brokerage)
+
+
+def facts(brokerage: Brokerage) -> tuple[Any, ...]:
+    """What a fill and a split change, as it is now."""
+    changed = brokerage.accounts, brokerage.executions, brokerage.orders, brokerage.completed_orders
+    return copy.deepcopy((*changed, brokerage.catalog.splits))
+
+
+def test_a_kill_leaves_a_combination_and_a_split_whole_or_undone(tmp_path: Path) -> None:
+    desk, path = Desk(), tmp_path / "state.json"
+    near, far = (desk.option(strike=strike).contract for strike in (190, 195))
+    for contract, bid, ask in ((near, "3.00", "3.10"), (far, "1.00", "1.20")):
+        desk.price(bid, ask, name=str(contract.con_id))
+    legs = ComboLeg(near.con_id, 1, "BUY", "SMART"), ComboLeg(far.con_id, 1, "SELL", "SMART")
+    log = StateLog(path, desk.brokerage)
+    log.keep()
+    written, states = [log_of(path).stat().st_size], [facts(desk.brokerage)]
+    for act in (
+        lambda: desk.place(
+            order(1, quantity=2, contract=Contract(0, "AAPL", "BAG", combo_legs=legs, exchange="SMART"))
+        ),
+        desk.wait,
+        lambda: desk.place(order(2, order_type="LMT", limit_price="180")),
+        lambda: desk.brokerage.split(AAPL, 4, 1, desk.now),
+    ):
+        act()
+        log.keep()
+        written.append(log_of(path).stat().st_size)
+        states.append(facts(desk.brokerage))
+    assert desk.held(near.con_id) == 8
+    text = log_of(path).read_bytes()
+    for (before, after), (undone, whole) in zip(pairwise(written), pairwise(states), strict=True):
+        for size, expected in (
+            (before + 1, undone),
+            ((before + after) // 2, undone),
+            (after - 1, undone),
+            (after, whole),
+        ):
+            log_of(path).write_bytes(text[:size])
+            other = fresh()
+            assert load(path, other)
+            assert facts(other) == expected
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,8 @@ def test_taped_underlying_moves_its_options() -> None:
         ([CHAIN, "0,AAPL,20261204,190,,1"], "line 2, column right: is empty; an option has a symbol"),
         ([CHAIN, "0,,20261204,190,C,1"], "line 2, column symbol: is empty; an option has a symbol"),
         ([CHAIN, "0,AAPL,20261304,190,C,1"], "line 2, column expiry: '20261304' must be a date like"),
+        ([CHAIN, "0,AAPL,2026-1-24,190,C,1"], "line 2, column expiry: '2026-1-24' must be a date like"),
+        ([CHAIN, "0,AAPL,2026124,190,C,1"], "line 2, column expiry: '2026124' must be a date like"),
         ([CHAIN, "0,AAPL,4 Dec,190,C,1"], "line 2, column expiry: '4 Dec' must be a date like"),
         ([CHAIN, "0,AAPL,20261204,-5,C,1"], "line 2, column strike: '-5' must be a number above 0$"),
         ([CHAIN, "0,AAPL,20261204,190,X,1"], "line 2, column right: 'X' must be C, P, CALL or PUT"),

@@ -127,7 +127,9 @@ def test_the_state_of_other_accounts_is_left_behind(tmp_path: Path) -> None:
             await trade(made)
         async with gateway(tmp_path, ACCOUNTS="DU7654321") as (made, _, lines):
             assert made.api.brokerage.orders == []
-            assert any("is the state of DU1234567" in line and "begins anew" in line for line in lines)
+            assert any(
+                "is the state of DU1234567" in line and "starting with a new brokerage" in line for line in lines
+            )
 
     asyncio.run(scene())
 
@@ -159,7 +161,7 @@ def test_a_state_file_that_was_named_must_fit(
 
 def test_a_tape_that_is_not_there_is_told(tmp_path: Path) -> None:
     async def scene() -> None:
-        with pytest.raises(GatewayError, match=r"cannot begin to trade.*none\.csv"):
+        with pytest.raises(GatewayError, match=r"cannot start to trade.*none\.csv"):
             async with gateway(tmp_path, TAPE=str(tmp_path / "none.csv")):
                 pass
 

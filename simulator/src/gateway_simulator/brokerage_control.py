@@ -103,7 +103,7 @@ async def feed(gateway: Gateway, arguments: Sequence[str]) -> str:
     if word == "live" and not more:
         server.brokerage.market.end_silence(con_id)
         server.floor.tick()
-        return f"{whose} come again"
+        return f"{whose} resume"
     text = more[0] if more else NO_ERROR
     codes = {str(code): code for code in INTERRUPTIONS} | {NO_ERROR: 0}
     if word != "stale" or text not in codes:

@@ -351,7 +351,7 @@ class Gateway:
             try:
                 self._trading = open_trading(self.scenario, self.settings, accounts, zone)
             except (StateFileError, TapeError, CatalogFileError, OSError) as error:
-                raise GatewayError(f"the gateway cannot begin to trade: {error}") from error
+                raise GatewayError(f"the gateway cannot start to trade: {error}") from error
             if self._trading.note:
                 self._say(self._trading.note)
         return self._trading

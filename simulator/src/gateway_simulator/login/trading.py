@@ -113,7 +113,7 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
             if scenario.state_file is not None:
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
             counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
-            brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: trading begins anew"
+            brokerage, note = make(), f"gateway-simulator: {state_file} {reason}: starting with a new brokerage"
             # IBKR assigns no number twice; clients store them.
             brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():

@@ -58,7 +58,6 @@ from gateway_simulator.trading.model import (
     ExecutionFilter,
     Halted,
     Instrument,
-    Leg,
     Order,
     OrderImpact,
     OrderStatus,
@@ -119,8 +118,7 @@ def _part(
 
 def _only_closes(order: Order, instrument: Instrument, account: Account) -> bool:
     """Return whether an order, filled in whole, only reduces holdings."""
-    legs = instrument.legs or (Leg(instrument, 1),)
-    for leg in legs:
+    for leg in instrument.parts:
         held = account.positions.get(leg.instrument.contract.con_id)
         quantity = held.quantity if held is not None else ZERO
         signed = leg.ratio * (order.remaining if order.action == "BUY" else -order.remaining)
@@ -354,6 +352,7 @@ class Brokerage:
             contract=replace(instrument.contract, exchange=exchange),
         )
         if order.cash_quantity and instrument.contract.sec_type == "CASH":
+            validation.check_cash_quantity(order)
             order = replace(order, quantity=self._quantity_for(order))
         validation.check_terms(order, instrument)
         validation.check_conditions(order, instrument, self.catalog, self._moment)
@@ -369,7 +368,7 @@ class Brokerage:
         """How much of a pair's first currency an amount of the second pays for, in whole units."""
         quote = self.market.quote(order.contract.con_id, self._moment)
         price = order.limit_price or (quote.ask if order.action == "BUY" else quote.bid) or quote.mark
-        if price is None or price <= 0 or not order.cash_quantity.is_finite():
+        if price is None or price <= 0:
             return order.quantity
         return order.cash_quantity // price
 
@@ -658,12 +657,16 @@ class Brokerage:
 
     def _present(self, working: WorkingOrder) -> conditions.Present:
         account, now = self.accounts[working.order.account], self._moment
-        net = account.net_liquidation
+
+        def cushion() -> Decimal | None:
+            net = account.net_liquidation
+            return (net - account.margin().maintenance) / net * 100 if net > 0 else None
+
         return conditions.Present(
             now,
             lambda con_id: (self.known_instrument(con_id).contract.sec_type, self.market.quote(con_id, now)),
             lambda text: validation.parse_moment(text, now, working.instrument.time_zone),
-            (net - account.margin().maintenance) / net * 100 if net > 0 else None,
+            cushion,
             self.executions,
         )
 
@@ -758,7 +761,7 @@ class Brokerage:
     def _end_of_time(self, working: WorkingOrder) -> None:
         if working.order.order_type in ON_CLOSE and working.arrived and not self._waits_for_parent(working):
             quote = self.market.quote(working.con_id, (working.ends or self._moment) - STEP)
-            fill = matching.closing_fill(working, quote)
+            fill = matching.auction_fill(working, quote)
             if fill is not None:
                 self._fill(working, fill)
                 return
@@ -858,7 +861,7 @@ class Brokerage:
                     self._end_at_once(each)
 
     def _trade_at_opening(self, working: WorkingOrder, quote: Quote) -> None:
-        if self._is_at_work(working) and (fill := matching.opening_fill(working, quote)) is not None:
+        if self._is_at_work(working) and (fill := matching.auction_fill(working, quote)) is not None:
             self._fill(working, fill)
 
     def _end_at_once(self, working: WorkingOrder) -> None:

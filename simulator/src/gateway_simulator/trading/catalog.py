@@ -1,6 +1,6 @@
 """The contracts that the simulated brokerage knows, and how a client's description finds them.
 
-Stocks, an index, index futures, a currency pair and option chains. Options are not stored: an option's contract id
+Stocks, indices, futures, currency pairs and option chains. Options are not stored: an option's contract id
 encodes which one it is, so that chains of thousands cost nothing until a contract is asked for, and an id means the
 same contract in every run.
 
@@ -876,6 +876,7 @@ def _listed() -> Iterator[tuple[Instrument, Reference]]:
         (12087792, "EUR", "USD", "European Monetary Union Euro", "1.08500", 0.07),
         (12087797, "GBP", "USD", "British pound", "1.27000", 0.08),
         (14433401, "AUD", "USD", "Australian dollar", "0.65000", 0.10),
+        (39453441, "NZD", "USD", "New Zealand dollar", "0.59000", 0.10),
         (15016062, "USD", "CAD", "United States dollar", "1.40000", 0.06),
         (12087820, "USD", "CHF", "United States dollar", "0.88500", 0.07),
         (15016059, "USD", "JPY", "United States dollar", "154.500", 0.10),

@@ -43,12 +43,12 @@ QUOTED = ("OPT", "CASH")
 @dataclass(frozen=True)
 class Present:
     """What conditions are compared with. ``quote_of`` gives a contract's kind and quote, ``moment_of`` reads a time;
-    ``cushion`` is in percent, None for an account that is worth nothing."""
+    ``cushion`` returns the account's in percent, None for an account that is worth nothing."""
 
     now: datetime
     quote_of: Callable[[int], tuple[str, Quote]]
     moment_of: Callable[[str], datetime | None]
-    cushion: Decimal | None
+    cushion: Callable[[], Decimal | None]
     executions: Iterable[Execution]
 
 
@@ -69,7 +69,7 @@ def _is_met(condition: Condition, order: Order, present: Present) -> bool:
         moment = present.moment_of(condition.time)
         return moment is not None and (present.now >= moment if condition.is_more else present.now <= moment)
     if condition.kind == MARGIN:
-        return _reaches(condition, present.cushion)
+        return _reaches(condition, present.cushion())
     kind, quote = present.quote_of(condition.con_id)
     if not quote.open and not order.conditions_ignore_rth:
         return False

@@ -10,7 +10,7 @@ from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.combination import net, unit_of
 from gateway_simulator.trading.commissions import CommissionSchedule
 from gateway_simulator.trading.market import Market
-from gateway_simulator.trading.model import ZERO, Instrument, Leg, Order, OrderImpact, Quote
+from gateway_simulator.trading.model import ZERO, Instrument, Order, OrderImpact, Quote
 from gateway_simulator.trading.working import TRAILING, TRIGGERED
 
 
@@ -23,7 +23,7 @@ def impact_of(
     now: datetime,
 ) -> OrderImpact:
     """Return what an order would do if it were filled at its limit or, without one, at the far side."""
-    legs = instrument.legs or (Leg(instrument, 1),)
+    legs = instrument.parts
     quotes = [market.quote(each.instrument.contract.con_id, now) for each in legs]
     signed = order.remaining if order.action == "BUY" else -order.remaining
     prices = [

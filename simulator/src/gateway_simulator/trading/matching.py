@@ -154,11 +154,16 @@ def fill_of(working: WorkingOrder, quote: Quote, left: Decimal, increment: Decim
     if working.limit is None and not working.instrument.legs:
         worse = working.slips * slippage * increment
         price = price + worse if working.buys else max(price - worse, min(price, increment))
+    return _part_of(order, left, price)
+
+
+def _part_of(order: Order, left: Decimal, price: Decimal) -> Fill | None:
+    """A fill of at most what is left, or None if the order takes no part so small."""
     quantity = min(order.remaining, left)
-    whole = order.all_or_none or order.time_in_force == "FOK"
-    least = (
-        order.remaining if whole else ZERO if order.filled else min(Decimal(order.min_quantity or 0), order.quantity)
-    )
+    if order.all_or_none or order.time_in_force == "FOK":
+        least = order.remaining
+    else:
+        least = ZERO if order.filled else min(Decimal(order.min_quantity or 0), order.quantity)
     return Fill(quantity, price) if quantity >= least else None
 
 
@@ -170,19 +175,14 @@ def is_marketable(working: WorkingOrder, quote: Prices) -> bool:
     return limit is None or (price <= limit if working.buys else price >= limit)
 
 
-def closing_fill(working: WorkingOrder, quote: Quote) -> Fill | None:
-    """Return what an order for the close trades at the session's last price: all of it, or nothing."""
+def auction_fill(working: WorkingOrder, quote: Quote) -> Fill | None:
+    """Return what an order for the opening or the close trades at the session's first or last price: all or nothing."""
     price, limit = quote.last, working.limit
     if price is None or quote.halted:
         return None
     if limit is not None and (price > limit if working.buys else price < limit):
         return None
     return Fill(working.order.remaining, price)
-
-
-def opening_fill(working: WorkingOrder, quote: Quote) -> Fill | None:
-    """Return what an order for the opening trades at the session's first price: all of it, or nothing."""
-    return closing_fill(working, quote)
 
 
 def pegged_price(working: WorkingOrder, quote: Prices) -> Decimal | None:
@@ -215,9 +215,7 @@ def pegged_fill(working: WorkingOrder, quote: Quote, left: Decimal) -> Fill | No
     middle = (quote.bid + quote.ask) / 2
     if price < middle if working.buys else price > middle:
         return None
-    order, quantity = working.order, min(working.order.remaining, left)
-    least = order.remaining if order.all_or_none else ZERO if order.filled else Decimal(order.min_quantity or 0)
-    return Fill(quantity, price) if quantity >= min(least, order.remaining) else None
+    return _part_of(working.order, left, price)
 
 
 def _rising(working: WorkingOrder) -> bool:

@@ -140,6 +140,11 @@ class Instrument:
         return self.combination_key or self.contract.con_id
 
     @property
+    def parts(self) -> tuple[Leg, ...]:
+        """What an order in this trades: the legs of a combination, or the instrument itself."""
+        return self.legs or (Leg(self, 1),)
+
+    @property
     def leading(self) -> Instrument:
         """The instrument whose sessions and expiry hold for this one: of a combination the leg that ends first."""
         ending = [each.instrument for each in self.legs if each.instrument.contract.expiry]

@@ -19,6 +19,7 @@ from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import NEVER, NEW_YORK, Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.combination import CombinationError, resolve
+from gateway_simulator.trading.conditions import OF_CONTRACTS
 from gateway_simulator.trading.invented import is_plausible
 from gateway_simulator.trading.market import MarketError
 from gateway_simulator.trading.matching import ShownSize, ShownSizes
@@ -29,7 +30,7 @@ from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"
 VERSION = 1
-REMEDY = "Move the file away to begin with a new brokerage, or put back the file that this simulator wrote."
+REMEDY = "Move the file away to start with a new brokerage, or put back the file that this simulator wrote."
 
 
 class StateFileError(Exception):
@@ -111,7 +112,8 @@ def to_document(brokerage: Brokerage) -> dict[str, Any]:
 def restore(brokerage: Brokerage, document: Any, source: str = "the document") -> None:
     """Restore a brokerage from the state of a document; its own accounts, orders and fills are replaced.
 
-    The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and changes nothing then.
+    The brokerage must be of the same mode, seed and trading hours. Raises StateFileError, and then changes nothing but
+    the contracts that the catalog knows.
     """
     try:
         brokerage.catalog.restore_added(_added(document))
@@ -250,6 +252,10 @@ def _check_references(brokerage: Brokerage, state: BrokerageState) -> None:
             raise DecodeError(f"state.working[{at}].order.account", f"is {each.order.account!r}, which is no account")
         if each.order.remaining <= 0:
             raise DecodeError(f"state.working[{at}].order.filled", "leaves nothing to work on")
+        for number, condition in enumerate(each.order.conditions):
+            if condition.kind in OF_CONTRACTS and brokerage.catalog.get(condition.con_id) is None:
+                where = f"state.working[{at}].order.conditions[{number}].con_id"
+                raise DecodeError(where, f"is {condition.con_id}, which is not in the catalog")
     if state.now is None and state.working:
         raise DecodeError("state.now", "is missing although orders are at work")
     if state.now is not None and state.day != state.now.astimezone(NEW_YORK).date():

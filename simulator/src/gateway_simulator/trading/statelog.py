@@ -100,7 +100,9 @@ class StateLog:
         if self._log is None:
             raise ValueError("the log is not open")
         line = json.dumps(change, separators=(",", ":")).encode() + b"\n"
-        self._log.write(line)
+        rest = memoryview(line)
+        while rest:  # an unbuffered file may take a part only
+            rest = rest[self._log.write(rest) :]
         self._written += len(line)
 
     def _change(self) -> Change:

@@ -47,6 +47,7 @@ OPTION = ("expiry", "strike", "right")
 COLUMNS = ("time", "name", *PRICES, *SIZES, "halted", "symbol", *OPTION, "class")
 RIGHTS = {"C": "C", "CALL": "C", "P": "P", "PUT": "P"}
 NO_PRICE = "none"
+DATE = re.compile(r"\d{8}|\d{4}-\d\d-\d\d", re.ASCII)
 ZERO_PRICE = re.compile(r"0+(\.0*)?|\.0+")
 
 
@@ -207,11 +208,9 @@ class _Reader:
                 raise self._error(column, "is empty; an option has a symbol, an expiry, a strike and a right")
         if cells.get("name"):
             raise self._error("name", "is given beside an option's symbol; leave one of them empty")
-        text = cells["expiry"]
-        try:
-            expiry = datetime.strptime(text.replace("-", "") if "-" in text else text, "%Y%m%d").date()
-        except ValueError:
-            raise self._error("expiry", f"{text!r} must be a date like 20261204 or 2026-12-04") from None
+        expiry = _date(cells["expiry"])
+        if expiry is None:
+            raise self._error("expiry", f"{cells['expiry']!r} must be a date like 20261204 or 2026-12-04")
         right = RIGHTS.get(cells["right"].upper())
         if right is None:
             raise self._error("right", f"{cells['right']!r} must be C, P, CALL or PUT")
@@ -263,3 +262,13 @@ class _Reader:
 
 def _seconds(moment: timedelta | datetime) -> float:
     return moment.total_seconds() if isinstance(moment, timedelta) else moment.timestamp()
+
+
+def _date(text: str) -> date | None:
+    """Read a date; None for anything else, a date with fewer digits included: it could be another one."""
+    if not DATE.fullmatch(text):
+        return None
+    try:
+        return datetime.strptime(text.replace("-", ""), "%Y%m%d").date()
+    except ValueError:
+        return None

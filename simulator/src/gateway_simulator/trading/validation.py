@@ -34,12 +34,14 @@ TIMES_IN_FORCE = ("DAY", "GTC", "GTD", *AT_ONCE, AT_OPENING)
 OPENED = ("STK", "OPT", "FUT")
 """What has an opening that an order can be for."""
 TRADED = ("STK", "OPT", "FUT", "CASH", "BAG")
-IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "USD": 25_000}
+IDEALPRO_MINIMUMS = {"EUR": 20_000, "GBP": 20_000, "AUD": 25_000, "NZD": 35_000, "USD": 25_000}
 """What an order in a currency pair must have at least, in its first currency, not to be an odd lot."""
 NOT_FOUND = "No security definition has been found for the request"
 MOMENT = re.compile(r"(?:(\d{8})([ -]))?(\d\d:\d\d:\d\d)(?: +(\S+))?")
 MAX_ORDER_ID = 2**31 - 1
 MAX_QUANTITY = Decimal(10**9)
+MAX_PRICE = Decimal(10**12)
+MAX_CASH = Decimal(10**15)
 
 
 class OrderRefusedError(Exception):
@@ -131,6 +133,12 @@ def check_terms(order: Order, instrument: Instrument) -> None:
         raise invalid(f"Invalid trigger method {order.trigger_method}")
     if order.oca_group and order.oca_type not in (1, 2, 3):
         raise invalid(f"The OCA type is {order.oca_type}; it must be 1, 2 or 3")
+
+
+def check_cash_quantity(order: Order) -> None:
+    """Reject an amount of money from which no size follows."""
+    if not order.cash_quantity.is_finite() or not ZERO < order.cash_quantity <= MAX_CASH:
+        raise invalid(f"The cash quantity {order.cash_quantity} must be above 0 and at most {MAX_CASH}")
 
 
 def check_change(before: Order, after: Order) -> None:
@@ -263,6 +271,8 @@ def _check_prices(order: Order, instrument: Instrument) -> None:
             continue
         if not price.is_finite() or (price <= 0 and not instrument.legs):
             raise invalid(f"The {name} price {price} must be above 0")
+        if abs(price) > MAX_PRICE:
+            raise invalid(f"The {name} price {price} must be at most {MAX_PRICE}")
         if price % increment_at(instrument, price):
             raise OrderRefusedError(110, "The price does not conform to the minimum price variation for this contract.")
 
