@@ -149,7 +149,7 @@ class SecondFactor:
         if clock.too_large:
             self._say(f"gateway-watch: the clock is wrong by {clock.seconds:.1f} s; no code is entered")
             return Outcome.CLOCK
-        if clock.seconds is None:
+        if clock.reason:
             self._say(f"gateway-watch: the clock's error is not known: {clock.reason}")
         # Imported here: with numpy and cryptography it costs 40 MB that a gateway without codes never needs.
         from gateway_watch.code_typist import Typist
