@@ -81,7 +81,9 @@ class SecondFactor:
             return
         match event["event"]:
             case self._dialogs.opened:
-                self._open, self._focused = True, False
+                # The focus may be logged first. While another dialog was open, it was that one's.
+                self._focused = self._focused is True and self._open is not True
+                self._open = True
             case self._dialogs.closed:
                 self._open, self._focused = False, False
             case self._dialogs.focused:
@@ -126,7 +128,7 @@ class SecondFactor:
     async def answers(self) -> AsyncGenerator[Answered, None]:
         """Handle the dialog that is open."""
         outcome = await self._answer()
-        while outcome is Outcome.CLOSED and self._dialog().open:
+        while outcome is Outcome.CLOSED and self.dialog().open:
             # The next dialog opened before this one's end was noticed.
             if self._typed_in(self._attempts):
                 self._refuse()
@@ -160,7 +162,7 @@ class SecondFactor:
             password_file(self._instance, self._environment),
             totp,
             self._file,
-            self._dialog,
+            self.dialog,
             self._title,
             self._x_stream,
             self._now,
@@ -169,7 +171,8 @@ class SecondFactor:
         )
         return await typist.answer(self._entry)
 
-    def _dialog(self) -> Dialog:
+    def dialog(self) -> Dialog:
+        """The dialog's present state in the log."""
         return Dialog(
             bool(self._awaiting) and self._open is not False, self._focused if self._dialogs.focused else None
         )
