@@ -47,7 +47,7 @@ class Typist:
     title: Pattern[str]
     x_stream: OpenStream
     now: Callable[[], datetime]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def answer(self, entry: CodeEntry) -> Outcome:
@@ -59,7 +59,7 @@ class Typist:
                     return await self._answer(entry, client, await XServer.connect(reader, writer))
             except (*vnc_screen.ERRORS, ScreenshotError, XError) as error:
                 failures += 1
-                self.say(f"gateway-watch: the gateway's screen cannot be read: {error or type(error).__name__}")
+                self.log(f"gateway-watch: the gateway's screen cannot be read: {error or type(error).__name__}")
                 if failures >= MOST_FAILURES:
                     return Outcome.NO_SCREEN
                 await self.sleep(RETRY_SECONDS)
@@ -89,17 +89,17 @@ class Typist:
                     if not self._store(ledger):
                         return Outcome.NO_LEDGER
                     client.keyboard.write(self.totp.code(step))
-                    self.say("gateway-watch: a code of the authenticator app is typed")
+                    self.log("gateway-watch: a code of the authenticator app is typed")
                 case Confirm():
                     client.keyboard.press("Return")
-                    self.say("gateway-watch: the code is confirmed")
+                    self.log("gateway-watch: the code is confirmed")
                 case Erase():
-                    self.say("gateway-watch: what was typed does not show as the code, and is removed")
+                    self.log("gateway-watch: what was typed does not show as the code, and is removed")
                     for _ in range(DIGITS):
                         client.keyboard.press("BackSpace")
                 case Store(ledger):
                     refused = bool(ledger.typed) and ledger.typed[-1].refused
-                    self.say(f"gateway-watch: the code {'was not accepted' if refused else 'does not show'}")
+                    self.log(f"gateway-watch: the code {'was not accepted' if refused else 'does not show'}")
                     if not self._store(ledger):
                         return Outcome.NO_LEDGER
                 case End(outcome):
@@ -111,7 +111,7 @@ class Typist:
         try:
             code_ledger.write(self.ledger_file, ledger)
         except OSError as error:
-            self.say(f"gateway-watch: the typed codes cannot be recorded, so none is typed: {error}")
+            self.log(f"gateway-watch: the typed codes cannot be recorded, so none is typed: {error}")
             return False
         return True
 

@@ -21,7 +21,7 @@ _MISSING = "(not available)"
 
 
 def run(
-    name: str, config_root: Path, say: Callable[[str], None], *, as_json: bool, reach_out: bool, directory: Path | None
+    name: str, config_root: Path, show: Callable[[str], None], *, as_json: bool, reach_out: bool, directory: Path | None
 ) -> bool:
     """Diagnose an instance, with `directory` also into a bundle there; whether no check failed. Raises OSError."""
     facts = asyncio.run(collect(name, config_root, reach_out=reach_out))
@@ -33,9 +33,9 @@ def run(
         secrets = bundle.secrets_of(facts.instance) if facts.instance is not None else ()
         bundle.write(path, asyncio.run(_texts(facts, at, checks)), bundle.masker(secrets), at)
     if as_json:
-        say(json.dumps(report.to_json(name, at, checks) | {"bundle": str(path) if path else None}, indent=2))
+        show(json.dumps(report.to_json(name, at, checks) | {"bundle": str(path) if path else None}, indent=2))
     else:
-        say(report.render(name, at, checks) + (f"\n\nBundle: {path}" if path else ""))
+        show(report.render(name, at, checks) + (f"\n\nBundle: {path}" if path else ""))
     return first_failure(checks) is None
 
 
