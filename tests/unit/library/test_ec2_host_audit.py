@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.aws_endpoint import AwsEndpoint
+from tests.module_process import answer_of
 
 ROOT = Path(__file__).parents[3]
 TRUST = {
@@ -55,18 +54,8 @@ def instance(endpoint: AwsEndpoint, name: str, *, good: bool) -> str:
 
 
 def audit(endpoint: AwsEndpoint, instance_id: str) -> dict[str, Any]:
-    ended = subprocess.run(
-        [sys.executable, ROOT / "library/ec2_host_audit.py"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"region": "us-east-1", "instance_id": instance_id}}),
-        env=endpoint.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    given = {"region": "us-east-1", "instance_id": instance_id}
+    return answer_of("ec2_host_audit", given, endpoint.environment)
 
 
 def test_a_host_as_provisioned_passes(endpoint: AwsEndpoint) -> None:
