@@ -240,7 +240,7 @@ def describe(outcome: Outcome, instance: str) -> str:
         Outcome.NO_FOCUS: "The field for the code does not get the focus; another window takes it.",
         Outcome.NOT_SHOWN: "What was typed did not show in the field for the code, so it was not confirmed.",
         Outcome.NO_SCREEN: "The gateway's screen could not be read over VNC.",
-        Outcome.NO_LEDGER: "The typed codes cannot be recorded in the state directory: check the disk.",
+        Outcome.NO_LEDGER: "The typed codes cannot be read or recorded in the state directory: check the disk.",
         Outcome.CLOCK: "The host's clock is wrong by more than 5 s, and so its codes are: check chronyc tracking.",
         Outcome.NO_SECRET: "The secret of the authenticator app cannot be read: deploy again.",
     }

@@ -141,7 +141,7 @@ class SecondFactor:
         if self._instance.vnc is None:
             return Outcome.NO_SCREEN
         if self._exhausted():
-            return Outcome.NOT_ACCEPTED
+            return Outcome.NOT_ACCEPTED if self._ledger().readable else Outcome.NO_LEDGER
         try:
             totp = read_secret(self._instance.secret(SECRET, self._environment))
         except SecretError as error:
