@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    import boto3  # type: ignore[import-untyped]
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    import boto3  # type: ignore[import-untyped]  # it carries no types
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:
@@ -80,29 +80,52 @@ PROVISION = "Run provision.yml, which restores it."
 EVERYBODY = ("0.0.0.0/0", "::/0")
 
 
-def point(
-    id_: str, title: str, expected: str, faults: list[str], found: str, remedy: str = PROVISION, level: str = "must"
-) -> dict[str, Any]:
-    """A point that failed with the faults, or passed with what was found."""
-    return {
-        "id": id_,
-        "title": title,
-        "level": level,
-        "verdict": "failed" if faults else "passed",
-        "expected": expected,
-        "found": "; ".join(faults) or found,
-        "remedy": remedy if faults else "",
-        "tags": ["live-readiness"] if level == "must" else [],
-    }
+Found = tuple[list[str], str]
+"""The faults, and what was found if there is none."""
 
 
-def unknown(id_: str, title: str, expected: str, reason: str) -> dict[str, Any]:
-    """A point that could not be checked."""
-    made = point(id_, title, expected, [reason], "", "Allow the operator the call, or check it in the AWS console.")
-    return made | {"verdict": "unknown"}
+class Definition(NamedTuple):
+    """What is the same for every result of a point; all of them are musts."""
+
+    id: str
+    title: str
+    expected: str
+    remedy: str = PROVISION
+
+    def result(self, verdict: str, found: str, remedy: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "level": "must",
+            "verdict": verdict,
+            "expected": self.expected,
+            "found": found,
+            "remedy": remedy,
+            "tags": ["live-readiness"],
+        }
+
+    def of(self, faults: list[str], found: str) -> dict[str, Any]:
+        """Failed with the faults, or passed with what was found."""
+        return self.result("failed", "; ".join(faults), self.remedy) if faults else self.result("passed", found, "")
+
+    def unknown(self, reason: str) -> dict[str, Any]:
+        """It could not be checked."""
+        return self.result("unknown", reason, "Allow the operator the call, or check it in the AWS console.")
 
 
-def ingress(groups: list[dict[str, Any]]) -> dict[str, Any]:
+METADATA = Definition("aws-imds", "Instance metadata service", "tokens required (IMDSv2), hop limit 1")
+INGRESS = Definition("aws-ingress", "Security groups", "ssh only, never from everybody")
+ENCRYPTION = Definition(
+    "aws-encryption",
+    "EBS encryption",
+    "every volume is encrypted",
+    "A volume cannot be encrypted in place: create the host again from an encrypted copy of its snapshot.",
+)
+TERMINATION = Definition("aws-termination", "Termination protection", "on")
+ROLE = Definition("aws-role", "Policies of the host's role", "no wildcard action")
+
+
+def ingress(groups: list[dict[str, Any]]) -> Found:
     """No rule lets everybody in, and none opens more than ssh."""
     faults = []
     for group in groups:
@@ -110,14 +133,15 @@ def ingress(groups: list[dict[str, Any]]) -> dict[str, Any]:
             ports = f"{rule.get('FromPort', 'all')}-{rule.get('ToPort', 'all')}"
             sources = [entry["CidrIp"] for entry in rule.get("IpRanges", ())]
             sources += [entry["CidrIpv6"] for entry in rule.get("Ipv6Ranges", ())]
+            sources += [entry["PrefixListId"] for entry in rule.get("PrefixListIds", ())]
+            sources += [entry["GroupId"] for entry in rule.get("UserIdGroupPairs", ())]
             faults += [f"{group['GroupId']}: {ports} open to everybody" for source in sources if source in EVERYBODY]
-            if (rule.get("FromPort"), rule.get("ToPort")) != (22, 22) and (sources or rule.get("UserIdGroupPairs")):
+            if sources and (rule.get("FromPort"), rule.get("ToPort")) != (22, 22):
                 faults.append(f"{group['GroupId']}: {rule['IpProtocol']} {ports} is open")
-    found = f"{sum(len(group['IpPermissions']) for group in groups)} rules"
-    return point("aws-ingress", "Security groups", "ssh only, never from everybody", list(dict.fromkeys(faults)), found)
+    return list(dict.fromkeys(faults)), f"{sum(len(group['IpPermissions']) for group in groups)} rules"
 
 
-def metadata(options: dict[str, Any]) -> dict[str, Any]:
+def metadata(options: dict[str, Any]) -> Found:
     """The metadata service requires tokens, and answers no container."""
     faults = []
     if options.get("HttpTokens") != "required":
@@ -125,20 +149,17 @@ def metadata(options: dict[str, Any]) -> dict[str, Any]:
     limit = options.get("HttpPutResponseHopLimit")
     if limit != 1:
         faults.append(f"hop limit {limit}: containers reach it")
-    expected = "tokens required (IMDSv2), hop limit 1"
-    return point("aws-imds", "Instance metadata service", expected, faults, "tokens required, hop limit 1")
+    return faults, "tokens required, hop limit 1"
 
 
-def volumes(found: list[dict[str, Any]]) -> dict[str, Any]:
+def volumes(found: list[dict[str, Any]]) -> Found:
     """Every volume is encrypted."""
-    faults = [f"{volume['VolumeId']} is not encrypted" for volume in found if not volume["Encrypted"]]
-    remedy = "A volume cannot be encrypted in place: create the host anew from an encrypted copy of its snapshot."
-    return point(
-        "aws-encryption", "EBS encryption", "every volume is encrypted", faults, f"{len(found)} volumes", remedy
+    return [f"{volume['VolumeId']} is not encrypted" for volume in found if not volume["Encrypted"]], (
+        f"{len(found)} volumes"
     )
 
 
-def role(documents: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def role(documents: list[tuple[str, dict[str, Any]]]) -> Found:
     """No statement of the role's policies allows every action or everything of a service."""
     faults = []
     for name, document in documents:
@@ -148,8 +169,7 @@ def role(documents: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
             for action in actions if isinstance(actions, list) else [actions]:
                 if statement["Effect"] == "Allow" and ("NotAction" in statement or action.endswith("*")):
                     faults.append(f"{name} allows {'all but ' if 'NotAction' in statement else ''}{action}")
-    expected = "no wildcard action"
-    return point("aws-role", "Policies of the host's role", expected, faults, f"{len(documents)} policies")
+    return faults, f"{len(documents)} policies"
 
 
 class Account:
@@ -202,24 +222,18 @@ class Account:
 def points(account: Account, instance_id: str) -> Iterator[dict[str, Any]]:
     """Every point. Raises ClientError if even the instance cannot be described."""
     instance = account.instance(instance_id)
-    yield metadata(instance["MetadataOptions"])
-    try:
-        yield ingress(account.groups(instance))
-    except ClientError as error:
-        yield unknown("aws-ingress", "Security groups", "ssh only, never from everybody", str(error))
-    try:
-        yield volumes(account.volumes(instance))
-    except ClientError as error:
-        yield unknown("aws-encryption", "EBS encryption", "every volume is encrypted", str(error))
-    try:
-        faults = [] if account.protected(instance_id) else ["off"]
-        yield point("aws-termination", "Termination protection", "on", faults, "on")
-    except ClientError as error:
-        yield unknown("aws-termination", "Termination protection", "on", str(error))
-    try:
-        yield role(account.policies(instance))
-    except ClientError as error:
-        yield unknown("aws-role", "Policies of the host's role", "no wildcard action", str(error))
+    checks: tuple[tuple[Definition, Callable[[], Found]], ...] = (
+        (METADATA, lambda: metadata(instance["MetadataOptions"])),
+        (INGRESS, lambda: ingress(account.groups(instance))),
+        (ENCRYPTION, lambda: volumes(account.volumes(instance))),
+        (TERMINATION, lambda: ([] if account.protected(instance_id) else ["off"], "on")),
+        (ROLE, lambda: role(account.policies(instance))),
+    )
+    for definition, check in checks:
+        try:
+            yield definition.of(*check())
+        except ClientError as error:
+            yield definition.unknown(str(error))
 
 
 def main() -> None:
@@ -233,7 +247,10 @@ def main() -> None:
     try:
         found = list(points(Account(module.params["region"]), instance_id))
     except (ClientError, BotoCoreError) as error:
-        module.fail_json(msg=f"The instance {instance_id} cannot be inspected: {error}")
+        module.fail_json(
+            msg=f"The instance {instance_id} cannot be inspected: {error} Check the credentials (aws sts "
+            "get-caller-identity), their permissions and ec2_host_region."
+        )
     module.exit_json(changed=False, points=[each | {"subject": instance_id} for each in found])
 
 

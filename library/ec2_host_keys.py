@@ -15,8 +15,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 try:
-    import boto3  # type: ignore[import-untyped]
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    import boto3  # type: ignore[import-untyped]  # it carries no types
+    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:

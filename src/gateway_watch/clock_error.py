@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 LIMIT_SECONDS = 5.0
-"""IBKR accepts a code for about its 30 seconds; beyond this error, a code can be wrong when it is typed."""
+"""IBKR accepts a code for about its 30 seconds; beyond this error, a code can be wrong when it is typed. Session times
+and TLS suffer as well."""
 
 COMMAND = ("chronyc", "-h", "127.0.0.1", "-c", "tracking")
 """Over the loopback: the unit has no access to chrony's own socket."""
@@ -18,10 +19,17 @@ _QUERY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class ClockError:
-    """The clock's error: `seconds`, None if it is not known, and the reason."""
+    """The clock's error: `offset` in seconds, positive if the clock is ahead, None if it is not known. `reason` is why
+    it is not known, or not reliable; `synchronised` None if chrony did not state it."""
 
-    seconds: float | None
+    offset: float | None
     reason: str = ""
+    synchronised: bool | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """The amount of the error."""
+        return None if self.offset is None else abs(self.offset)
 
     @property
     def too_large(self) -> bool:
@@ -31,8 +39,9 @@ class ClockError:
 def parse_tracking(output: str) -> ClockError:
     """The clock's error from the output of `chronyc -c tracking`.
 
-    The field "System time" is the part of the error that chrony still has to correct; "Last offset" is what the last
-    measurement found. Neither has a meaning before the first synchronisation.
+    The field "System time" is the part of the error that chrony still has to correct, positive if the clock is slow;
+    "Last offset" is what the last measurement found. Before the first synchronisation both are 0 and have no meaning;
+    a correction that is left after synchronisation was lost is one.
     """
     lines = output.strip().splitlines()
     text = lines[-1].strip() if lines else ""
@@ -40,13 +49,14 @@ def parse_tracking(output: str) -> ClockError:
     if len(fields) != _FIELDS:
         return ClockError(None, f"chronyc printed no tracking data: {text or 'nothing'}")
     if fields[0] in _OWN_CLOCK:
-        return ClockError(None, "chrony follows this host's own clock, which it cannot measure")
-    if fields[13] == "Not synchronised" or fields[0] in ("00000000", ""):
-        return ClockError(None, "chrony is not synchronised with any server")
+        return ClockError(None, "chrony follows this host's own clock, which it cannot measure", synchronised=False)
     try:
-        return ClockError(abs(float(fields[4])))
+        offset = -float(fields[4])
     except ValueError:
         return ClockError(None, f"chronyc printed {fields[4]!r} as the offset")
+    if fields[13] == "Not synchronised" or fields[0] in ("00000000", ""):
+        return ClockError(offset or None, "chrony is not synchronised with any server", synchronised=False)
+    return ClockError(offset, synchronised=True)
 
 
 async def read_clock_error() -> ClockError:

@@ -30,7 +30,7 @@ SHOWN_SECONDS = 2.5
 EMPTIED_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
 """A dialog that is still open so long after a code has not accepted it."""
-LOOK_SECONDS = 0.3
+PICTURE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -114,21 +114,21 @@ class _Phase(Enum):
 
 
 class CodeEntry:
-    """Handles one dialog. `mended` is when a person last changed the secret or requested a login."""
+    """Handles one dialog. `reset_at` is when a person last changed the secret or requested a login."""
 
-    def __init__(self, ledger: Ledger, mended: datetime | None, now: datetime) -> None:
+    def __init__(self, ledger: Ledger, reset_at: datetime | None, now: datetime) -> None:
         self.ledger = ledger
         self.target: Place | None = None
         self.step: int | None = None
         """The field in use, and the step of the code that was typed into it."""
         self.typed = False
         """Whether a code was typed."""
-        self._mended = mended
+        self._reset_at = reset_at
         self._phase = _Phase.SEARCH
         self._since = now
         self._searching_since = now
         self._seen: Place | None = None
-        self._trouble = Outcome.NO_FIELD
+        self._problem = Outcome.NO_FIELD
 
     def next(self, sight: Sight, dialog: Dialog, now: datetime) -> Action:
         """What to do after a picture; it was taken with `target` and the code of `step` in mind."""
@@ -152,18 +152,18 @@ class CodeEntry:
 
     def _search(self, sight: Sight, now: datetime) -> Action:
         self.target, self.step = None, None
-        if self.ledger.exhausted(now, self._mended):
-            return End(Outcome.NOT_ACCEPTED if self._trouble is not Outcome.NOT_SHOWN else Outcome.NOT_SHOWN)
+        if self.ledger.exhausted(now, self._reset_at):
+            return End(Outcome.NOT_ACCEPTED if self._problem is not Outcome.NOT_SHOWN else Outcome.NOT_SHOWN)
         if (now - self._searching_since).total_seconds() >= SEARCH_SECONDS:
-            return End(self._trouble)
+            return End(self._problem)
         if sight.place is None:
-            self._trouble = Outcome.SEVERAL_FIELDS if sight.candidates > 1 else Outcome.NO_FIELD
+            self._problem = Outcome.SEVERAL_FIELDS if sight.candidates > 1 else Outcome.NO_FIELD
             self._seen = None
-            return Wait(LOOK_SECONDS)
+            return Wait(PICTURE_SECONDS)
         if sight.place != self._seen:
             # A form that is about to be filled in is empty for a moment.
             self._seen = sight.place
-            return Wait(LOOK_SECONDS)
+            return Wait(PICTURE_SECONDS)
         self.target = sight.place
         self._enter(_Phase.FOCUS, now)
         return Click(sight.place)
@@ -173,8 +173,8 @@ class CodeEntry:
             return self._search_again(now)
         if not sight.caret or dialog.focused is False:
             if self._elapsed(now) < FOCUS_SECONDS:
-                return Wait(LOOK_SECONDS)
-            self._trouble = Outcome.NO_FOCUS
+                return Wait(PICTURE_SECONDS)
+            self._problem = Outcome.NO_FOCUS
             return self._search_again(now)
         self._since = now
         if not self.ledger.fresh(now):
@@ -192,10 +192,10 @@ class CodeEntry:
             self._enter(_Phase.ANSWER, now)
             return Confirm()
         if self._elapsed(now) < SHOWN_SECONDS:
-            return Wait(LOOK_SECONDS)
-        self._trouble = Outcome.NOT_SHOWN
+            return Wait(PICTURE_SECONDS)
+        self._problem = Outcome.NOT_SHOWN
         if (now - self._searching_since).total_seconds() >= SEARCH_SECONDS:
-            return End(self._trouble)
+            return End(self._problem)
         if not sight.glyphs:
             # The keys went to a window that took the focus at that moment.
             self._start_search(now)
@@ -207,21 +207,21 @@ class CodeEntry:
             # A part of the code is there, and another window has the focus.
             self._enter(_Phase.CHECK, now)
             return Click(self.target)
-        return Wait(LOOK_SECONDS)
+        return Wait(PICTURE_SECONDS)
 
     def _answer(self, sight: Sight, now: datetime) -> Action:
         emptied = sight.empty and self._elapsed(now) >= EMPTIED_SECONDS
         if not emptied and self._elapsed(now) < ANSWER_SECONDS:
-            return Wait(LOOK_SECONDS)
+            return Wait(PICTURE_SECONDS)
         self.ledger = self.ledger.with_refused()
-        self._trouble = Outcome.NOT_ACCEPTED
+        self._problem = Outcome.NOT_ACCEPTED
         self._start_search(now)
         return Store(self.ledger)
 
     def _search_again(self, now: datetime) -> Action:
         self._enter(_Phase.SEARCH, now)
         self._seen = None
-        return Wait(LOOK_SECONDS)
+        return Wait(PICTURE_SECONDS)
 
     def _start_search(self, now: datetime) -> None:
         self._enter(_Phase.SEARCH, now)
@@ -240,7 +240,7 @@ def describe(outcome: Outcome, instance: str) -> str:
         Outcome.NO_FOCUS: "The field for the code does not get the focus; another window takes it.",
         Outcome.NOT_SHOWN: "What was typed did not show in the field for the code, so it was not confirmed.",
         Outcome.NO_SCREEN: "The gateway's screen could not be read over VNC.",
-        Outcome.NO_LEDGER: "The typed codes cannot be recorded in the state directory: check the disk.",
+        Outcome.NO_LEDGER: "The typed codes cannot be read or recorded in the state directory: check the disk.",
         Outcome.CLOCK: "The host's clock is wrong by more than 5 s, and so its codes are: check chronyc tracking.",
         Outcome.NO_SECRET: "The secret of the authenticator app cannot be read: deploy again.",
     }

@@ -31,22 +31,24 @@ class Typed:
 
 @dataclass(frozen=True)
 class Ledger:
-    """`last_step` is the step of the last code that was typed, `typed` are those since the last login."""
+    """`last_step` is the step of the last code that was typed, `typed` are those since the last login. `readable` is
+    False if the file cannot be read: which codes were typed is not known, so none may be typed."""
 
     last_step: int | None = None
     typed: tuple[Typed, ...] = ()
+    readable: bool = True
 
-    def counted(self, now: datetime, mended: datetime | None) -> int:
-        """How many codes count against `MOST_CODES`; those before `mended` do not: a person has acted since."""
+    def counted(self, now: datetime, reset_at: datetime | None) -> int:
+        """How many codes count against `MOST_CODES`; those before `reset_at` do not: a person has acted since."""
         return sum(
             1
             for typed in self.typed
-            if (mended is None or typed.at >= mended) and (typed.refused or now - typed.at < FORGET)
+            if (reset_at is None or typed.at >= reset_at) and (typed.refused or now - typed.at < FORGET)
         )
 
-    def exhausted(self, now: datetime, mended: datetime | None) -> bool:
+    def exhausted(self, now: datetime, reset_at: datetime | None) -> bool:
         """Whether no further code may be typed before the next login or a person's act."""
-        return self.counted(now, mended) >= MOST_CODES
+        return not self.readable or self.counted(now, reset_at) >= MOST_CODES
 
     def fresh(self, now: datetime) -> bool:
         """Whether the code of this moment was never typed."""
@@ -86,6 +88,8 @@ def read(path: Path, now: datetime) -> Ledger:
         return Ledger()
     except (ValueError, TypeError, KeyError):
         return Ledger(step_at(now))
+    except OSError:
+        return Ledger(readable=False)
 
 
 def write(path: Path, ledger: Ledger) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gateway_watch import code_ledger
+from gateway_watch import code_ledger, vnc_screen
 from gateway_watch.code_entry import Click, CodeEntry, Confirm, Dialog, End, Erase, Outcome, Store, Type, Wait
 from gateway_watch.code_field import Place, inspect
 from gateway_watch.code_ledger import Ledger
@@ -33,7 +32,6 @@ _BESIDE = 6
 """The pointer rests so far below the field, where it hides nothing of it."""
 
 NOWHERE = Place(0, 0, 0, 0)
-VNC_ERRORS = (TimeoutError, asyncio.IncompleteReadError, OSError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Typist:
     title: Pattern[str]
     x_stream: OpenStream
     now: Callable[[], datetime]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def answer(self, entry: CodeEntry) -> Outcome:
@@ -57,15 +55,18 @@ class Typist:
         failures = 0
         while self.dialog().open:
             try:
-                async with connect(self.vnc, self.password) as client, self.x_stream() as (reader, writer):
+                async with self._connect() as client, self.x_stream() as (reader, writer):
                     return await self._answer(entry, client, await XServer.connect(reader, writer))
-            except (*VNC_ERRORS, ScreenshotError, XError) as error:
+            except (*vnc_screen.ERRORS, ScreenshotError, XError) as error:
                 failures += 1
-                self.say(f"gateway-watch: the gateway's screen cannot be read: {error or type(error).__name__}")
+                self.log(f"gateway-watch: the gateway's screen cannot be read: {error or type(error).__name__}")
                 if failures >= MOST_FAILURES:
                     return Outcome.NO_SCREEN
                 await self.sleep(RETRY_SECONDS)
         return Outcome.CLOSED
+
+    def _connect(self) -> AbstractAsyncContextManager[Any]:
+        return vnc_screen.connect(self.vnc.host, self.vnc.port, read_password(self.password), STEP_SECONDS)
 
     async def _answer(self, entry: CodeEntry, client: Any, server: XServer) -> Outcome:
         client.mouse.move(client.video.width - 1, client.video.height - 1)
@@ -75,7 +76,7 @@ class Typist:
                 await server.raise_window(window)
             within = Place(window.x, window.y, window.width, window.height) if window else NOWHERE
             async with asyncio.timeout(STEP_SECONDS):
-                pixels = await _picture(client)
+                pixels = await vnc_screen.picture(client)
             code = "" if entry.step is None else self.totp.code(entry.step)
             sight = inspect(np.ascontiguousarray(pixels[:, :, :3]), entry.target, code, within)
             # The log's word must be newer than the picture.
@@ -88,17 +89,17 @@ class Typist:
                     if not self._store(ledger):
                         return Outcome.NO_LEDGER
                     client.keyboard.write(self.totp.code(step))
-                    self.say("gateway-watch: a code of the authenticator app is typed")
+                    self.log("gateway-watch: a code of the authenticator app is typed")
                 case Confirm():
                     client.keyboard.press("Return")
-                    self.say("gateway-watch: the code is confirmed")
+                    self.log("gateway-watch: the code is confirmed")
                 case Erase():
-                    self.say("gateway-watch: what was typed does not show as the code, and is removed")
+                    self.log("gateway-watch: what was typed does not show as the code, and is removed")
                     for _ in range(DIGITS):
                         client.keyboard.press("BackSpace")
                 case Store(ledger):
                     refused = bool(ledger.typed) and ledger.typed[-1].refused
-                    self.say(f"gateway-watch: the code {'was not accepted' if refused else 'does not show'}")
+                    self.log(f"gateway-watch: the code {'was not accepted' if refused else 'does not show'}")
                     if not self._store(ledger):
                         return Outcome.NO_LEDGER
                 case End(outcome):
@@ -110,62 +111,12 @@ class Typist:
         try:
             code_ledger.write(self.ledger_file, ledger)
         except OSError as error:
-            self.say(f"gateway-watch: the typed codes cannot be recorded, so none is typed: {error}")
+            self.log(f"gateway-watch: the typed codes cannot be recorded, so none is typed: {error}")
             return False
         return True
-
-
-async def _picture(client: Any) -> Any:
-    """The whole screen. asyncvnc 1.3.0 takes the clipboard's message for a bell, and cannot read what follows."""
-    client.video.data = None
-    client.video.refresh()
-    while not client.video.is_complete():
-        match int.from_bytes(await client.reader.readexactly(1), "big"):
-            case 0:
-                await client.reader.readexactly(1)
-                for _ in range(int.from_bytes(await client.reader.readexactly(2), "big")):
-                    await client.video.read()
-            case 2:
-                continue
-            case 3:
-                await client.reader.readexactly(3)
-                await client.reader.readexactly(int.from_bytes(await client.reader.readexactly(4), "big"))
-            case other:
-                raise ValueError(f"unknown message {other} of the VNC server")
-    return client.video.as_rgba()
 
 
 def _click(client: Any, place: Place) -> None:
     client.mouse.move(place.x + place.width // 2, place.y + place.height // 2)
     client.mouse.click()
     client.mouse.move(place.x + place.width // 2, place.y + place.height + _BESIDE)
-
-
-@asynccontextmanager
-async def connect(vnc: Vnc, password: Path) -> AsyncIterator[Any]:
-    """A client of the gateway's VNC server."""
-    with warnings.catch_warnings():
-        # VNC's own authentication is single DES; it crosses the loopback only.
-        warnings.simplefilter("ignore")
-        import asyncvnc  # type: ignore[import-untyped]  # it carries no types
-    secret = read_password(password)
-    writers: list[asyncio.StreamWriter] = []
-
-    async def opener(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(host, port)
-        # asyncvnc leaves the connection open if the password is refused.
-        writers.append(writer)
-        return reader, writer
-
-    try:
-        async with asyncio.timeout(STEP_SECONDS):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                context: AbstractAsyncContextManager[Any] = asyncvnc.connect(
-                    vnc.host, vnc.port, password=secret, opener=opener
-                )
-                client = await context.__aenter__()
-        yield client
-    finally:
-        for writer in writers:
-            writer.close()

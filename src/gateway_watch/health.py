@@ -133,7 +133,7 @@ def presence(
     `memory` has already noticed `container`.
     """
     if unit is not None and unit.failed:
-        said = unit.said or f"result {unit.result}, exit status {unit.exit_status}"
+        said = unit.reason or f"result {unit.result}, exit status {unit.exit_status}"
         return fail("unit_failed", f"The unit {unit.name} has failed: {said}")
     stopping = unit is not None and unit.stopping
     if stopping or container is None or container.id == memory.leftover_id:
@@ -143,7 +143,7 @@ def presence(
             # The next event is more specific: either the unit fails with a status, or it starts a new container.
             return None
         if memory.exit_code is not None:
-            said = f" The unit says: {unit.said}" if unit is not None and unit.said else ""
+            said = f" The unit says: {unit.reason}" if unit is not None and unit.reason else ""
             text = f"The container {name} ended with exit code {memory.exit_code} and is gone.{said}"
             return fail("exited", text)
         if now - memory.began >= limits.appear:

@@ -225,11 +225,11 @@ class LoginWait:
 
     def _not_started(self) -> tuple[str, ...]:
         """That the container does not run, once, and each reason that its unit gives for it."""
-        said = self._unit_state.said if self._unit_state is not None else ""
+        reason = self._unit_state.reason if self._unit_state is not None else ""
         lines = () if self._memory.waiting_told else (f"waiting for the container {self._name} to start",)
-        if said and said != self._memory.unit_text:
-            lines = (*lines, said)
-        self._memory = replace(self._memory, waiting_told=True, unit_text=said)
+        if reason and reason != self._memory.unit_text:
+            lines = (*lines, reason)
+        self._memory = replace(self._memory, waiting_told=True, unit_text=reason)
         return lines
 
     async def _find(self) -> Failure | None:
@@ -381,8 +381,8 @@ class LoginWait:
     def _too_late(self, following: bool) -> Failure:
         if following:
             return too_late(self._snapshot(), self._waited(), self._signatures)
-        said = f" {self._unit_state.said}" if self._unit_state and self._unit_state.said else ""
-        return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.{said}")
+        reason = f" {self._unit_state.reason}" if self._unit_state and self._unit_state.reason else ""
+        return fail("timeout", f"The container {self._name} does not run after {self._waited():.0f} s.{reason}")
 
     def _step(self, progress: tuple[str, ...] = (), failure: Failure | None = None, *, done: bool = False) -> LoginStep:
         return LoginStep(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from gateway_watch import vnc_screen
 from gateway_watch.instance import Instance
 from host_service.statefile import write_bytes
 
@@ -32,7 +32,7 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
     secret = read_password(password)
     try:
         async with asyncio.timeout(seconds):
-            return await _capture(host, port, secret)
+            return await _capture(host, port, secret, seconds)
     except TimeoutError as error:
         raise ScreenshotError(f"No picture came from {place} in {seconds:g} s: is the container overloaded?") from error
     except ConnectionRefusedError as error:
@@ -41,7 +41,7 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
         raise ScreenshotError(
             f"{place} refused the password in {password} ({error}): restart the gateway if the password was changed."
         ) from error
-    except (asyncio.IncompleteReadError, OSError, ValueError) as error:
+    except vnc_screen.ERRORS as error:
         raise ScreenshotError(f"{place} did not give a picture: {error or type(error).__name__}") from error
 
 
@@ -77,30 +77,12 @@ def read_password(file: Path) -> str:
         raise ScreenshotError(f"The VNC password in {file} is not ASCII, which VNC needs: change it.") from error
 
 
-async def _capture(host: str, port: int, secret: str) -> bytes:
-    # Imported here: with numpy and cryptography they cost 40 MB that a gateway in good health never needs.
-    with warnings.catch_warnings():
-        # VNC's own authentication is single DES; it crosses the loopback only.
-        warnings.simplefilter("ignore")
-        import asyncvnc  # type: ignore[import-untyped]  # it carries no types
+async def _capture(host: str, port: int, secret: str, seconds: float) -> bytes:
+    # Imported here, as asyncvnc is: a gateway in good health never needs it.
     from PIL import Image
 
-    writers: list[asyncio.StreamWriter] = []
-
-    async def opener(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(host, port)
-        # asyncvnc leaves the connection open if the password is refused.
-        writers.append(writer)
-        return reader, writer
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            async with asyncvnc.connect(host, port, password=secret, opener=opener) as client:
-                pixels = await client.screenshot()
-    finally:
-        for writer in writers:
-            writer.close()
+    async with vnc_screen.connect(host, port, secret, seconds) as client:
+        pixels = await vnc_screen.picture(client)
     output = io.BytesIO()
     Image.fromarray(pixels).convert("RGB").save(output, "PNG", optimize=True)
     return output.getvalue()

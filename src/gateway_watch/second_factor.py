@@ -46,7 +46,7 @@ class SecondFactor:
         instance: Instance,
         dialogs: Dialogs,
         environment: Mapping[str, str],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         now: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], Awaitable[ClockError]] = read_clock_error,
@@ -54,7 +54,7 @@ class SecondFactor:
     ) -> None:
         self._x_stream = x_stream or in_container(instance.container)
         self._instance, self._dialogs, self._environment = instance, dialogs, environment
-        self._say, self._now, self._sleep, self._clock = say, now, sleep, clock
+        self._log, self._now, self._sleep, self._clock = log, now, sleep, clock
         self._awaiting: set[str] = set()
         self._focused: bool | None = None
         self._answering = False
@@ -81,7 +81,9 @@ class SecondFactor:
             return
         match event["event"]:
             case self._dialogs.opened:
-                self._open, self._focused = True, False
+                # The focus may be logged first. While another dialog was open, it was that one's.
+                self._focused = self._focused is True and self._open is not True
+                self._open = True
             case self._dialogs.closed:
                 self._open, self._focused = False, False
             case self._dialogs.focused:
@@ -114,7 +116,7 @@ class SecondFactor:
 
     def _refuse(self) -> None:
         """The login requests another code."""
-        self._say("gateway-watch: the code was not accepted")
+        self._log("gateway-watch: the code was not accepted")
         self._store(self._ledger().with_refused())
 
     def logged_in(self) -> None:
@@ -126,7 +128,7 @@ class SecondFactor:
     async def answers(self) -> AsyncGenerator[Answered, None]:
         """Handle the dialog that is open."""
         outcome = await self._answer()
-        while outcome is Outcome.CLOSED and self._dialog().open:
+        while outcome is Outcome.CLOSED and self.dialog().open:
             # The next dialog opened before this one's end was noticed.
             if self._typed_in(self._attempts):
                 self._refuse()
@@ -139,37 +141,38 @@ class SecondFactor:
         if self._instance.vnc is None:
             return Outcome.NO_SCREEN
         if self._exhausted():
-            return Outcome.NOT_ACCEPTED
+            return Outcome.NOT_ACCEPTED if self._ledger().readable else Outcome.NO_LEDGER
         try:
             totp = read_secret(self._instance.secret(SECRET, self._environment))
         except SecretError as error:
-            self._say(f"gateway-watch: {error}")
+            self._log(f"gateway-watch: {error}")
             return Outcome.NO_SECRET
         clock = await self._clock()
         if clock.too_large:
-            self._say(f"gateway-watch: the clock is wrong by {clock.seconds:.1f} s; no code is entered")
+            self._log(f"gateway-watch: the clock is wrong by {clock.seconds:.1f} s; no code is entered")
             return Outcome.CLOCK
-        if clock.seconds is None:
-            self._say(f"gateway-watch: the clock's error is not known: {clock.reason}")
+        if clock.reason:
+            self._log(f"gateway-watch: the clock's error is not known: {clock.reason}")
         # Imported here: with numpy and cryptography it costs 40 MB that a gateway without codes never needs.
         from gateway_watch.code_typist import Typist
 
-        self._entry = CodeEntry(self._ledger(), self._mended(), self._now())
+        self._entry = CodeEntry(self._ledger(), self._reset_at(), self._now())
         typist = Typist(
             self._instance.vnc,
             password_file(self._instance, self._environment),
             totp,
             self._file,
-            self._dialog,
+            self.dialog,
             self._title,
             self._x_stream,
             self._now,
-            self._say,
+            self._log,
             self._sleep,
         )
         return await typist.answer(self._entry)
 
-    def _dialog(self) -> Dialog:
+    def dialog(self) -> Dialog:
+        """The dialog's present state in the log."""
         return Dialog(
             bool(self._awaiting) and self._open is not False, self._focused if self._dialogs.focused else None
         )
@@ -186,9 +189,9 @@ class SecondFactor:
         return code_ledger.read(self._file, self._now())
 
     def _exhausted(self) -> bool:
-        return self._ledger().exhausted(self._now(), self._mended())
+        return self._ledger().exhausted(self._now(), self._reset_at())
 
-    def _mended(self) -> datetime | None:
+    def _reset_at(self) -> datetime | None:
         """When a person last changed the secret or requested a login."""
         asked = read_asked(asked_file(self._instance))
         moments = [newest_change([self._instance.secrets_dir / SECRET]), asked.at if asked else None]
@@ -198,4 +201,4 @@ class SecondFactor:
         try:
             code_ledger.write(self._file, ledger)
         except OSError as error:
-            self._say(f"gateway-watch: the typed codes could not be recorded: {error}")
+            self._log(f"gateway-watch: the typed codes could not be recorded: {error}")

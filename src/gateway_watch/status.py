@@ -280,7 +280,7 @@ def _unit(status: Status) -> str:
     unit = status.unit
     if unit is None:
         return f"{status.unit_name} unknown to systemd"
-    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.said else ''}{unit.said}"
+    return f"{unit.name} {unit.active} ({unit.sub}){': ' if unit.reason else ''}{unit.reason}"
 
 
 def _container(status: Status) -> str:

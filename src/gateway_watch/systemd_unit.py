@@ -39,7 +39,7 @@ class UnitState:
     cause: StartCause | None = None
 
     @property
-    def said(self) -> str:
+    def reason(self) -> str:
         """Why it ended, in one line: the cause, or the last words of its program; empty if it gave none."""
         return self.cause.line if self.cause else self.status_text
 

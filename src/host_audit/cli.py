@@ -8,13 +8,17 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from host_audit import report
-from host_audit.host import Host
-from host_audit.point import LIVE, Point
+from host_audit.host import Host, UnreadableError
+from host_audit.point import LIVE, Point, must
 from host_audit.points import access, container, files, gateway, manager, network, units, upkeep
 
-SUBJECTS: tuple[Callable[[Host], Iterator[Point]], ...] = (
+COMPLETE = must("complete", "Completeness", "every point can be checked", "Run the audit again.", LIVE)
+
+Subject: TypeAlias = Callable[[Host], Iterator[Point]]
+SUBJECTS: tuple[Subject, ...] = (
     network.check,
     access.check,
     files.check,
@@ -28,8 +32,17 @@ SUBJECTS: tuple[Callable[[Host], Iterator[Point]], ...] = (
 
 def audit(host: Host, tag: str = "") -> tuple[Point, ...]:
     """Every point in order, only those with the tag if one is given."""
-    points = (point for subject in SUBJECTS for point in subject(host))
+    points = (point for subject in SUBJECTS for point in _complete(subject, host))
     return tuple(point for point in points if not tag or tag in point.tags)
+
+
+def _complete(subject: Subject, host: Host) -> Iterator[Point]:
+    """The subject's points; one that could not be read to its end, such as a container that has just been removed,
+    costs its further points and not the audit."""
+    try:
+        yield from subject(host)
+    except UnreadableError as error:
+        yield COMPLETE.unknown(str(error), subject.__module__.rpartition(".")[2])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

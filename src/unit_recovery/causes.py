@@ -87,7 +87,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "Run ansible-playbook site.yml: it creates the user.",
             ),
             Kind("setup_failed", "systemd could not set its process up (exit status {what})", _READ_LOG),
-            Kind("program_failed", "it ended several times within a minute, last with exit status {what}", _READ_LOG),
+            Kind("program_failed", "it ended six times within 150 s, last with exit status {what}", _READ_LOG),
             Kind("not_started", "systemd could not start it (result {what})", _READ_LOG),
         )
     }

@@ -30,9 +30,9 @@ def unit_text(unit: str) -> str:
 
 def start(unit: str) -> bool:
     """Start it and wait until it is ready, or until the start fails; whether it is ready."""
-    # A start that failed too often within a minute is rejected until its count is reset.
+    # A start that failed too often in a short time is rejected until its count is reset.
     subprocess.run([SYSTEMCTL, "reset-failed", "--", unit], check=False)  # noqa: S603 - a fixed program
-    return subprocess.run([SYSTEMCTL, "start", "--", unit], check=False).returncode == 0  # noqa: S603
+    return subprocess.run([SYSTEMCTL, "start", "--", unit], check=False).returncode == 0  # noqa: S603 - likewise
 
 
 def inspect(unit: str) -> StartCause | None:

@@ -82,15 +82,15 @@ class Stage:
     clock: ClockError = field(default_factory=lambda: ClockError(0.0))
     events: list[str] = field(default_factory=list)
     printed: list[str] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     state: LoginState = LoginState.STARTING
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.shift
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
+    def log(self, text: str) -> None:
+        self.logged.append(text)
         self.events.append(text)
         if text.endswith(("was not accepted", "does not show", "is removed")) and self.skip_after_failure:
             # The next code comes at once, not half a minute later.
@@ -144,7 +144,7 @@ class Stage:
         async def clock() -> ClockError:
             return self.clock
 
-        factor = SecondFactor(given, load("ibc").dialogs, {}, self.say, self.now, clock=clock, x_stream=x_stream)
+        factor = SecondFactor(given, load("ibc").dialogs, {}, self.log, self.now, clock=clock, x_stream=x_stream)
         lines: asyncio.Queue[str] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -182,7 +182,7 @@ class Stage:
                         if self.state is LoginState.READY:
                             factor.logged_in()
         except TimeoutError:
-            log = "\n".join((*self.printed[-25:], *self.said))
+            log = "\n".join((*self.printed[-25:], *self.logged))
             raise AssertionError(f"not reached in {seconds} s: {self.outcomes}\n{log}") from None
         finally:
             for task in answers:
@@ -208,10 +208,10 @@ def ended(stage: Stage) -> bool:
 def test_the_right_code_logs_in(tmp_path: Path) -> None:
     stage = Stage(tmp_path).run(flow(totp()), until=ready)
     assert stage.codes == ["right"]
-    assert stage.said.count(TYPED) == 1
+    assert stage.logged.count(TYPED) == 1
     assert stage.ledger.typed == (), "a login ends the count"
     assert stage.ledger.last_step is not None
-    kept = " ".join([*stage.said, (tmp_path / "state" / "second-factor.json").read_text()])
+    kept = " ".join([*stage.logged, (tmp_path / "state" / "second-factor.json").read_text()])
     assert not re.search(r"\b\d{6}\b", kept.replace(str(stage.ledger.last_step), "")), "no code is logged or stored"
 
 
@@ -234,7 +234,7 @@ def test_two_wrong_codes_are_the_last_ones(tmp_path: Path, anew: bool) -> None:
         return
     # Another supervisor and another gateway: nothing is typed until a person has acted.
     again = Stage(tmp_path, WRONG, shift=stage.shift).run(flow(totp()), until=ended)
-    assert (again.outcomes, again.codes, again.said) == ([Outcome.NOT_ACCEPTED], [], [])
+    assert (again.outcomes, again.codes, again.logged) == ([Outcome.NOT_ACCEPTED], [], [])
 
 
 def test_a_code_that_came_too_late_is_followed_by_the_next_one(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_covered_dialog_is_brought_to_the_front(tmp_path: Path) -> None:
 def test_nothing_is_typed_without_a_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_entry, "SEARCH_SECONDS", 1.5)
     stage = Stage(tmp_path).run(flow("push", "idle"), until=ended)
-    assert (stage.outcomes, stage.said) == ([Outcome.NO_FIELD], [])
+    assert (stage.outcomes, stage.logged) == ([Outcome.NO_FIELD], [])
 
 
 def test_nothing_is_typed_by_a_clock_that_is_wrong(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_it_starts_after_its_gateway_and_does_not_end_with_it() -> None:
 
 def test_a_unit_that_cannot_start_is_reported_and_recovered() -> None:
     unit, _, service = render().partition("[Service]")
-    for line in ("StartLimitIntervalSec=60", "StartLimitBurst=6", "OnFailure=unit-recovery@%N.service"):
+    for line in ("StartLimitIntervalSec=150", "StartLimitBurst=6", "OnFailure=unit-recovery@%N.service"):
         assert f"{line}\n" in unit
     assert "Restart=always\nRestartSec=5\n" in service
     # Pauses that grow by themselves would keep the unit below the limit, and nobody would be notified.

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.engine import docker, environment
+from tests.module_process import answer_of
 from tests.unit.ib_connection.servers import free_port, simulated_api
 from tests.unit.library import manager_service
 from tests.unit.position_manager.status_samples import READY
@@ -46,18 +47,7 @@ WITH_SPEC = [name for name in MODULES if "ARGUMENTS" in constants(name)]
 
 def call(name: str, /, variables: Mapping[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
     """Run the module as Ansible does: arguments on stdin, its one answer on stdout; with more variables, if given."""
-    ended = subprocess.run(
-        [sys.executable, ROOT / "library" / f"{name}.py"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        env=environment() | {"PYTHONPATH": str(ROOT / "src")} | dict(variables or {}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    return answer_of(name, arguments, environment() | {"PYTHONPATH": str(ROOT / "src")} | dict(variables or {}))
 
 
 def missing() -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import time
 import uuid
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.module_process import answer_of
 
 ROOT = Path(__file__).parents[2]
 IBC = "2026-11-23 01:00:00:123 IBC: "
@@ -81,17 +81,7 @@ def start(environment: dict[str, str], image: str) -> Iterator[Start]:
 @pytest.fixture
 def call(environment: dict[str, str]) -> Callable[..., dict[str, Any]]:
     def run(module: str, **arguments: Any) -> dict[str, Any]:
-        result = subprocess.run(
-            [sys.executable, str(ROOT / "library" / f"{module}.py")],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        answer: dict[str, Any] = json.loads(result.stdout)
-        return answer
+        return answer_of(module, arguments, environment)
 
     return run
 

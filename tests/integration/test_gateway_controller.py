@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
 import subprocess
-import sys
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.engine import ROOT, docker, environment
+from tests.module_process import answer_of
 
 RULES = {
     file.stem: yaml.safe_load(file.read_text())["detect"]
@@ -62,17 +61,7 @@ def call(images: Mapping[str, str], **arguments: Any) -> dict[str, Any]:
         "controllers": RULES,
         **arguments,
     }
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "library/gateway_controller.py")],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": asked}),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    return answer_of("gateway_controller", asked, environment())
 
 
 def containers(image: str) -> list[str]:

@@ -72,12 +72,18 @@ def state_texts(instance: Instance) -> dict[str, str]:
 
 
 def write(path: Path, texts: Mapping[str, str], mask: Callable[[str], str], at: datetime) -> None:
-    """Write the archive with mode 0600, every text masked. Raises OSError; FileExistsError if it is there already."""
+    """Write the archive with mode 0600, every text masked, completely or not at all. Raises OSError; FileExistsError if
+    it is there already."""
     with path.open("xb") as file:
         path.chmod(0o600)
-        with tarfile.open(fileobj=file, mode="w:gz") as archive:
-            for name, text in texts.items():
-                content = mask(text).encode()
-                entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
-                entry.size, entry.mode, entry.mtime = len(content), 0o600, int(at.timestamp())
-                archive.addfile(entry, io.BytesIO(content))
+        try:
+            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                for name, text in texts.items():
+                    content = mask(text).encode()
+                    entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+                    entry.size, entry.mode, entry.mtime = len(content), 0o600, int(at.timestamp())
+                    archive.addfile(entry, io.BytesIO(content))
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise

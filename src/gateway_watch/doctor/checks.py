@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway_watch.clock_error import LIMIT_SECONDS
 from gateway_watch.doctor.facts import Facts, FileFacts, Server
 from gateway_watch.login import LoginState
 from gateway_watch.status import Status
@@ -20,9 +21,6 @@ SCARCE_FREE = 3 * GIGABYTE
 LEAST_INODES = 10_000
 LEAST_MEMORY = 150 << 20
 """Available memory (bytes) beside a running gateway below which the kernel may end it."""
-
-MOST_OFFSET = 5.0
-"""Seconds. Session times, TLS and one-time codes fail with a larger clock error."""
 
 SCARCE_OFFSET = 1.0
 
@@ -129,7 +127,7 @@ def _clock(facts: Facts) -> Check:
     remedy = "See `chronyc tracking` and `timedatectl`; time synchronisation needs UDP port 123 outbound."
     if clock.offset is not None:
         found = f"{clock.offset:+.3f} s off ({clock.source})"
-        if abs(clock.offset) > MOST_OFFSET:
+        if abs(clock.offset) > LIMIT_SECONDS:
             return check(Verdict.FAILED, found, remedy)
         if abs(clock.offset) > SCARCE_OFFSET or clock.synchronised is False:
             return check(Verdict.WARNING, found if clock.synchronised else f"{found}, not synchronised", remedy)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway_watch import status
+from gateway_watch.clock_error import COMMAND, ClockError, parse_tracking
 from gateway_watch.doctor import network
 from gateway_watch.doctor.facts import Clock, Credentials, Facts, FileFacts, ImageFacts, Outbox, Space
 from gateway_watch.engine import Engine, EngineError
@@ -76,8 +77,8 @@ def memory_available(file: Path = Path("/proc/meminfo")) -> int | None:
 
 async def read_clock() -> Clock:
     """From chrony, else from systemd's own view; a container has the clock of its machine, which sets it."""
-    if (output := await output_of(["chronyc", "-c", "-n", "tracking"])) is not None:
-        return clock_of_chrony(output)
+    if (output := await output_of(COMMAND)) is not None:
+        return clock_of(parse_tracking(output))
     if await output_of(["systemd-detect-virt", "--container"]) is not None:
         return Clock("of the machine that runs this container", None)
     if (output := await output_of(["timedatectl", "show", "--property=NTPSynchronized", "--value"])) is not None:
@@ -85,14 +86,9 @@ async def read_clock() -> Clock:
     return Clock("neither chronyc nor timedatectl answers", None)
 
 
-def clock_of_chrony(output: str) -> Clock:
-    """The clock as `chronyc -c tracking` prints it: the fifth field is the system clock's error against NTP time in
-    seconds, positive if it is slow; the last one the leap status."""
-    fields = output.strip().split(",")
-    try:
-        return Clock("chrony", fields[-1] != "Not synchronised", -float(fields[4]))
-    except (IndexError, ValueError):
-        return Clock("chronyc answered something unknown", None)
+def clock_of(error: ClockError) -> Clock:
+    """The clock as chrony measures it."""
+    return Clock(error.reason if error.synchronised is None else "chrony", error.synchronised, error.offset)
 
 
 async def output_of(command: Sequence[str], *, or_failed: bool = False) -> str | None:

@@ -21,22 +21,29 @@ _MISSING = "(not available)"
 
 
 def run(
-    name: str, config_root: Path, say: Callable[[str], None], *, as_json: bool, reach_out: bool, directory: Path | None
+    name: str, config_root: Path, show: Callable[[str], None], *, as_json: bool, reach_out: bool, directory: Path | None
 ) -> bool:
-    """Diagnose an instance, with `directory` also into a bundle there; whether no check failed. Raises OSError."""
+    """Diagnose an instance, with `directory` also into a bundle there; whether no check failed and a requested bundle
+    was written: on a full disk it is not, and the checks show why. Raises OSError."""
     facts = asyncio.run(collect(name, config_root, reach_out=reach_out))
     at = datetime.now(UTC)
     checks = examine(facts)
-    path = None
+    path, failure = None, ""
     if directory is not None:
         path = directory / f"{name}-{at:%Y%m%dT%H%M%SZ}.tar.gz"
-        secrets = bundle.secrets_of(facts.instance) if facts.instance is not None else ()
-        bundle.write(path, asyncio.run(_texts(facts, at, checks)), bundle.masker(secrets), at)
+        try:
+            secrets = bundle.secrets_of(facts.instance) if facts.instance is not None else ()
+            bundle.write(path, asyncio.run(_texts(facts, at, checks)), bundle.masker(secrets), at)
+        except OSError as error:
+            failure = f"The bundle {path} was not written: {error.strerror or error}."
+            path = None
     if as_json:
-        say(json.dumps(report.to_json(name, at, checks) | {"bundle": str(path) if path else None}, indent=2))
+        written = {"bundle": str(path) if path else None, "bundle_failure": failure}
+        show(json.dumps(report.to_json(name, at, checks) | written, indent=2))
     else:
-        say(report.render(name, at, checks) + (f"\n\nBundle: {path}" if path else ""))
-    return first_failure(checks) is None
+        ending = f"Bundle: {path}" if path else failure
+        show(report.render(name, at, checks) + (f"\n\n{ending}" if ending else ""))
+    return first_failure(checks) is None and not failure
 
 
 async def _texts(facts: Facts, at: datetime, checks: tuple[Check, ...]) -> dict[str, str]:

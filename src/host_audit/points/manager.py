@@ -52,7 +52,7 @@ def sending_through(host: Host, instance: Instance) -> list[str]:
             document = _document(host, name)
         except UnreadableError:
             continue
-        if document.get("mode") in SENDING and (document.get("gateway") or {}).get("port") in ports:
+        if document.get("mode") in SENDING and _port(document) in ports:
             found.append(name)
     return found
 
@@ -66,7 +66,7 @@ def check(host: Host) -> Iterator[Point]:
             continue
         mode = str(document.get("mode"))
         yield _config(host, name)
-        yield _mode(host, name, mode, (document.get("gateway") or {}).get("port"))
+        yield _mode(host, name, mode, _port(document))
         if mode == "live":
             yield ACCOUNTS.of([] if document.get("expected_accounts") else ["none"], "set", name)
             yield HEARTBEAT.of([] if document.get("heartbeat") else ["not set"], "set", name)
@@ -89,6 +89,11 @@ def _document(host: Host, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UnreadableError(f"/etc/position-manager/{name}.yml is no mapping")
     return document
+
+
+def _port(document: dict[str, Any]) -> object:
+    gateway = document.get("gateway")
+    return gateway.get("port") if isinstance(gateway, dict) else None
 
 
 def _config(host: Host, name: str) -> Point:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from gateway_watch.doctor.checks import LEAST_FREE, MOST_OFFSET, SCARCE_FREE
-from gateway_watch.doctor.collect import clock_of_chrony
+from gateway_watch.clock_error import COMMAND, LIMIT_SECONDS, parse_tracking
+from gateway_watch.doctor.checks import LEAST_FREE, SCARCE_FREE
 from host_audit.host import Host, UnreadableError
 from host_audit.point import LIVE, Point, must, should
 
@@ -31,7 +31,7 @@ REBOOT = should(
 CLOCK = must(
     "clock",
     "Time synchronisation",
-    "chrony synchronises the clock, which is less than 5 s off",
+    f"chrony synchronises the clock, which is at most {LIMIT_SECONDS:g} s off",
     "chronyc tracking; UDP port 123 must be open outbound.",
     LIVE,
 )
@@ -92,15 +92,13 @@ def _updates(host: Host, now: datetime) -> Point:
 
 def _clock(host: Host) -> Point:
     try:
-        clock = clock_of_chrony(host.run("chronyc", "-c", "-n", "tracking"))
+        clock = parse_tracking(host.run(*COMMAND))
     except UnreadableError as error:
         return CLOCK.failed(str(error))
-    if clock.offset is None:
-        return CLOCK.failed(clock.source)
-    faults = [] if clock.synchronised else ["not synchronised"]
-    if abs(clock.offset) > MOST_OFFSET:
+    faults = [clock.reason] if clock.reason else []
+    if clock.too_large:
         faults.append(f"{clock.offset:+.3f} s off")
-    return CLOCK.of(faults, f"{clock.offset:+.6f} s off")
+    return CLOCK.of(faults, f"{clock.offset:+.6f} s off" if clock.offset is not None else "")
 
 
 def _disk(host: Host) -> Point:

@@ -1,4 +1,4 @@
-"""The clock's error as chrony prints it, and from a chronyc that is not there, fails or hangs."""
+"""The clock's error as chrony prints it, where it answers, and from a chronyc that is not there, fails or hangs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from gateway_watch import clock_error
-from gateway_watch.clock_error import ClockError, parse_tracking, read_clock_error
+from gateway_watch.clock_error import COMMAND, ClockError, parse_tracking, read_clock_error
 
+CONFIGURATION = Path(__file__).parents[3] / "roles/host_baseline/templates/chrony.conf.j2"
 SYNCHRONISED = (
     "A9FEA97B,169.254.169.123,4,1795989832.118842346,-0.000003261,-0.000001873,0.000012064,-7.318,-0.000,0.012,"
     "0.000411826,0.000306071,16.2,Normal"
@@ -56,6 +57,22 @@ def test_an_error_that_is_not_known_is_none_and_not_too_large(output: str, reaso
     error = parse_tracking(output)
     assert (error.seconds, error.too_large) == (None, False)
     assert reason in error.reason
+
+
+def test_an_error_that_was_left_when_synchronisation_was_lost_counts() -> None:
+    error = parse_tracking(FAR_OFF.replace("Normal", "Not synchronised"))
+    assert error.too_large
+    assert error.synchronised is False
+    assert "not synchronised" in error.reason
+
+
+def test_chrony_answers_over_the_loopback_and_nowhere_else() -> None:
+    """`cmdport 0` would end the answers there as well; without an address of its own it listens on ::1 too."""
+    lines = CONFIGURATION.read_text().splitlines()
+    assert [line for line in lines if line.startswith(("cmdport", "bindcmd", "cmdallow", "allow"))] == [
+        "bindcmdaddress 127.0.0.1"
+    ]
+    assert COMMAND[1:3] == ("-h", "127.0.0.1")
 
 
 def chronyc(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> ClockError:

@@ -36,9 +36,9 @@ OPEN = Dialog(open=True, focused=True)
 class Course:
     """One dialog; each screenshot comes some seconds after the one before."""
 
-    def __init__(self, ledger: Ledger | None = None, now: datetime = NOW, mended: datetime | None = None) -> None:
+    def __init__(self, ledger: Ledger | None = None, now: datetime = NOW, reset_at: datetime | None = None) -> None:
         self.now = now
-        self.entry = CodeEntry(ledger or Ledger(), mended, now)
+        self.entry = CodeEntry(ledger or Ledger(), reset_at, now)
 
     def look(self, sight: Sight, dialog: Dialog = OPEN, after: float = 0.3) -> Action:
         self.now += timedelta(seconds=after)

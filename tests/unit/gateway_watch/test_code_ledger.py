@@ -79,3 +79,9 @@ def test_a_damaged_file_rules_out_the_code_of_the_moment(tmp_path: Path) -> None
     file.write_text('{"last_step": 1')
     assert not read(file, NOW).fresh(NOW)
     assert read(file, NOW).fresh(later(20))
+
+
+def test_a_file_that_cannot_be_read_permits_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "second-factor.json"
+    file.mkdir()
+    assert read(file, NOW).exhausted(later(7200), later(3600)), "not even after a person's act"

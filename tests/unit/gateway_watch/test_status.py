@@ -4,63 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import pytest
+from tests.unit.gateway_watch.status_sample import AT, CONTAINER, LOGIN, UNIT
+from tests.unit.gateway_watch.status_sample import HEALTHY as GOOD
 
 from gateway_watch.breaker import Breaker, Opening
-from gateway_watch.engine import NEVER, Container, Version
 from gateway_watch.gateway_versions import support
-from gateway_watch.login import LoginState, Snapshot
-from gateway_watch.session import Session
+from gateway_watch.login import LoginState
 from gateway_watch.signatures import load
 from gateway_watch.status import Status, next_step, render, to_json
-from gateway_watch.systemd_unit import UnitState
 from gateway_watch.tiers import Tier
 from unit_recovery.causes import StartCause
 
-AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-UNIT = UnitState("ib-gateway.service", "active", "running", "success", "ready: logged in (paper) and listening", 0)
-CONTAINER = Container(
-    id="abc",
-    name="ib-gateway",
-    image="ib-gateway:10.50.1f",
-    status="running",
-    exit_code=0,
-    error="",
-    oom_killed=False,
-    started_at=AT - timedelta(hours=2),
-    finished_at=NEVER,
-    restart_count=0,
-    health="healthy",
-    identities=("edmund77",),
-)
-LOGIN = Snapshot(LoginState.READY, AT - timedelta(hours=2), "ready", "paper", None, None, 1, ())
-GOOD = Status(
-    name="ib-gateway",
-    unit_name="ib-gateway.service",
-    trading_mode="paper",
-    at=AT,
-    uptime_seconds=90_000.0,
-    engine=Version("20.10.24", "20.10.24", "1.41"),
-    unit=UNIT,
-    container=CONTAINER,
-    image=CONTAINER.image,
-    login=LOGIN,
-    breaker=Breaker(),
-    tiers=(
-        Tier("listening", True, "the container is healthy"),
-        Tier("answering", True, "paper 127.0.0.1:4002 in 3 ms, server version 176"),
-        Tier("verified", None, "not asked (--tiers asks)"),
-        Tier("connected", True, "connected to IBKR, since 2026-11-23 18:00:00 UTC"),
-    ),
-    session=Session(AT - timedelta(days=1), True, AT - timedelta(hours=2)),
-    next_restart=AT + timedelta(hours=19),
-    session_end=AT + timedelta(days=5, hours=18),
-    release="0.1.0",
-    faults=(),
-    next_full_login=AT + timedelta(days=6, hours=6),
-)
 OPEN = replace(
     GOOD,
     breaker=Breaker(

@@ -15,7 +15,7 @@ from position_manager.reports.following import Goal, Seen
 NAME = "ib-gateway.service"
 
 
-def systemctl(directory: Path, active: str, sub: str, status: int, said: str = "") -> str:
+def systemctl(directory: Path, active: str, sub: str, status: int, text: str = "") -> str:
     """A program that answers as systemctl does for a unit without its credential."""
     program = directory / "systemctl"
     program.write_text(
@@ -24,7 +24,7 @@ if [ "$1" = cat ]; then
   printf '[Service]\\nLoadCredential=vnc_password:{directory}/missing\\nExecStart=/bin/sh\\n'
 else
   printf 'LoadState=loaded\\nActiveState={active}\\nSubState={sub}\\nResult=exit-code\\n'
-  printf 'StatusText={said}\\nExecMainStatus={status}\\nRestart=always\\n'
+  printf 'StatusText={text}\\nExecMainStatus={status}\\nRestart=always\\n'
 fi
 """
     )
@@ -37,7 +37,7 @@ def test_what_is_missing_is_part_of_the_state(active: str, sub: str, tmp_path: P
     state = asyncio.run(systemd_unit.show(NAME, systemctl(tmp_path, active, sub, 243)))
     assert state.cause is not None
     assert state.cause.id == "credential_missing"
-    assert state.said.startswith(
+    assert state.reason.startswith(
         f"credential_missing: missing credential file: {tmp_path}/missing. Run ansible-playbook"
     )
     verdict = following.judge(Goal.READY, Seen(state, None, "it does not run", runs=False), 0, 60)
@@ -54,4 +54,4 @@ def test_a_unit_that_needs_a_person_or_runs_is_not_inspected(
 ) -> None:
     program = systemctl(tmp_path, active, sub, status, "bad_credentials: correct them")
     state = asyncio.run(systemd_unit.show(NAME, program))
-    assert (state.cause, state.said) == (None, "bad_credentials: correct them")
+    assert (state.cause, state.reason) == (None, "bad_credentials: correct them")

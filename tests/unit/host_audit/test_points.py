@@ -276,6 +276,10 @@ def _bad_manager(f: Fixture) -> None:
     f.host.write("/etc/position-manager/position-manager.yml", MANAGER + "colour: blue\n")
 
 
+def _no_gateway(f: Fixture) -> None:
+    f.host.write("/etc/position-manager/position-manager.yml", MANAGER.replace("gateway:", "gateway: here #"))
+
+
 def _other_mode(f: Fixture) -> None:
     f.host.write("/etc/position-manager/position-manager.yml", MANAGER.replace("mode: paper", "mode: live"))
 
@@ -334,6 +338,7 @@ PLANTED: tuple[tuple[Callable[[Fixture], None], str], ...] = (
     (_clock, "clock"),
     (_unlimited, "journal-limit"),
     (_bad_manager, "manager-config"),
+    (_no_gateway, "manager-config"),
     (_other_mode, "manager-mode"),
     (_no_stop, "rules"),
     (_no_journal, "manager-journal"),

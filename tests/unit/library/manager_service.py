@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.module_process import answer_of
 
 from position_manager.reports.status import Status
 from position_manager.service.control import Server
@@ -69,18 +68,8 @@ def call(
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
         program.chmod(0o755)
     given = {"unit": "position-manager.service", "socket": str(directory / "control.sock"), **arguments}
-    ended = subprocess.run(
-        [sys.executable, ROOT / "library" / "manager_wait.py"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": f"{programs}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": f"{programs}:{os.environ['PATH']}"}
+    return answer_of("manager_wait", given, environment)
 
 
 def call_with(

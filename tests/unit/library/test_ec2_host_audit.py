@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.aws_endpoint import AwsEndpoint
+from tests.module_process import answer_of
 
 ROOT = Path(__file__).parents[3]
 TRUST = {
@@ -55,18 +55,8 @@ def instance(endpoint: AwsEndpoint, name: str, *, good: bool) -> str:
 
 
 def audit(endpoint: AwsEndpoint, instance_id: str) -> dict[str, Any]:
-    ended = subprocess.run(
-        [sys.executable, ROOT / "library/ec2_host_audit.py"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"region": "us-east-1", "instance_id": instance_id}}),
-        env=endpoint.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    given = {"region": "us-east-1", "instance_id": instance_id}
+    return answer_of("ec2_host_audit", given, endpoint.environment)
 
 
 def test_a_host_as_provisioned_passes(endpoint: AwsEndpoint) -> None:
@@ -100,3 +90,13 @@ def test_a_missing_instance_is_one_error(endpoint: AwsEndpoint) -> None:
     answer = audit(endpoint, "i-0123456789abcdef0")
     assert answer["failed"]
     assert "i-0123456789abcdef0 cannot be inspected" in answer["msg"]
+    assert "ec2_host_region" in answer["msg"]
+
+
+@pytest.mark.parametrize("source", ["IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs"])
+def test_a_port_beside_ssh_is_open_whoever_may_reach_it(source: str) -> None:
+    entry = {"CidrIp": "203.0.113.7/32", "CidrIpv6": "2001:db8::7/128", "PrefixListId": "pl-1", "GroupId": "sg-2"}
+    rule = {"IpProtocol": "tcp", "FromPort": 4002, "ToPort": 4002, source: [entry]}
+    ingress = runpy.run_path(str(ROOT / "library/ec2_host_audit.py"))["ingress"]
+    faults, _ = ingress([{"GroupId": "sg-1", "IpPermissions": [rule]}])
+    assert faults == ["sg-1: tcp 4002-4002 is open"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from tests.module_process import answer_of
 
 ROOT = Path(__file__).parents[3]
 ID = "i-0123456789abcdef0"
@@ -81,18 +80,7 @@ def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ec2]:
 def call(file: Path, **arguments: Any) -> dict[str, Any]:
     keys = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true"}
     given = {"instance_ids": [ID], "known_hosts": str(file), "region": "us-east-1", "timeout": 0} | arguments
-    ended = subprocess.run(
-        [sys.executable, ROOT / "library/ec2_host_keys.py"],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
-        env=os.environ | keys,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ended.stdout, ended.stderr
-    answer: dict[str, Any] = json.loads(ended.stdout)
-    return answer
+    return answer_of("ec2_host_keys", given, os.environ | keys)
 
 
 def test_keys_are_pinned_under_the_instance_and_then_aws_is_not_asked_again(ec2: Ec2, tmp_path: Path) -> None:

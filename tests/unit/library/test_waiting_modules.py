@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from tests.module_process import answer_of
 
 ROOT = Path(__file__).parents[3]
 MODULES = ("container_health", "gateway_login")
@@ -28,17 +26,8 @@ def load_module(name: str) -> ModuleType:
 
 
 def call(name: str, arguments: dict[str, Any], *flags: str, **environment: str) -> dict[str, Any]:
-    result = subprocess.run(
-        [sys.executable, *flags, str(ROOT / "library" / f"{name}.py")],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"name": "wtest-none", **arguments}}),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(result.stdout)
-    return answer
+    given = {"name": "wtest-none", **arguments}
+    return answer_of(name, given, {**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}, *flags, seconds=30)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -78,7 +78,7 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "variable", "mend"),
+    ("setting", "value", "variable", "remedy"),
     [
         ("userid", "", "ib_gateway_userid", "vault"),
         ("password", "CHANGEME", "ib_gateway_password", "vault"),
@@ -151,9 +151,9 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
         ("twofa_timeout_action", "wait", "ib_gateway_twofa_timeout_action", "restart"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variable: str, mend: str) -> None:
+def test_a_wrong_setting_is_named_with_its_remedy(setting: str, value: Any, variable: str, remedy: str) -> None:
     found = preflight.problems(resolve(**{"login_controller": "ibc", setting: value}))
-    assert any(variable in problem and mend in problem for problem in found), found
+    assert any(variable in problem and remedy in problem for problem in found), found
 
 
 @pytest.mark.parametrize("password", ["hunter2\\", "ibgateway", "s3cr3t\nx"])

@@ -81,7 +81,7 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "variable", "mend"),
+    ("setting", "value", "variable", "remedy"),
     [
         ("mode", "demo", "position_manager_mode", "sim, shadow, paper, live"),
         ("mode", "live", "position_manager_mode", "position_manager_enabled: false"),
@@ -106,9 +106,9 @@ LIVE_GATEWAY = [gateway("ib-gateway", "live", LIVE)]
         ("expected_accounts", ["U1234567"], "expected_accounts[0]", "paper"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_mend(setting: str, value: Any, variable: str, mend: str) -> None:
+def test_a_wrong_setting_is_named_with_its_remedy(setting: str, value: Any, variable: str, remedy: str) -> None:
     found = problems(**{setting: value})
-    assert any(variable in problem and mend in problem for problem in found), found
+    assert any(variable in problem and remedy in problem for problem in found), found
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
 
-from gateway_watch.doctor import bundle
+from gateway_watch.doctor import bundle, command
 from gateway_watch.instance import Instance, parse
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -71,3 +73,30 @@ def test_an_existing_file_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         bundle.write(path, {}, str, AT)
     assert path.read_bytes() == b"mine"
+
+
+def test_a_bundle_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.gz"
+    limit, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            bundle.write(path, {"log": os.urandom(1 << 20).hex()}, str, AT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_checks_are_shown_even_if_no_bundle_can_be_written(tmp_path: Path, as_json: bool) -> None:
+    shown: list[str] = []
+    missing = tmp_path / "missing"
+    assert not command.run("ib-gateway", tmp_path, shown.append, as_json=as_json, reach_out=False, directory=missing)
+    (text,) = shown
+    if as_json:
+        document = json.loads(text)
+        assert document["checks"]
+        assert document["bundle"] is None
+        text = document["bundle_failure"]
+    assert f"The bundle {missing}/ib-gateway-" in text
+    assert "was not written: No such file or directory." in text

@@ -3,70 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
+from tests.unit.gateway_watch.status_sample import AT, CONTAINER, HEALTHY, LOGIN, UNIT
 
 from gateway_watch.breaker import Breaker, Opening
 from gateway_watch.doctor.checks import Check, Verdict, examine, first_failure
 from gateway_watch.doctor.facts import Clock, Credentials, Facts, FileFacts, ImageFacts, Outbox, Server, Space
 from gateway_watch.doctor.report import conclusion, render, to_json
-from gateway_watch.engine import NEVER, Container, Version
 from gateway_watch.gateway_versions import Support
 from gateway_watch.instance import parse
-from gateway_watch.login import LoginState, Snapshot
-from gateway_watch.session import Session
+from gateway_watch.login import LoginState
 from gateway_watch.signatures import load
-from gateway_watch.status import Status
-from gateway_watch.systemd_unit import UnitState
 from gateway_watch.tiers import Tier
 from unit_recovery.causes import StartCause
 
-AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECRETS = Path("/etc/ib-gateway/ib-gateway/secrets")
 GB = 1 << 30
-UNIT = UnitState("ib-gateway.service", "active", "running", "success", "ready", 0)
-CONTAINER = Container(
-    id="abc",
-    name="ib-gateway",
-    image="ib-gateway:1",
-    status="running",
-    exit_code=0,
-    error="",
-    oom_killed=False,
-    started_at=AT - timedelta(hours=2),
-    finished_at=NEVER,
-    restart_count=0,
-    health="healthy",
-)
-LOGIN = Snapshot(LoginState.READY, AT, "ready", "paper", None, None, 1, ())
-STATUS = Status(
-    name="ib-gateway",
-    unit_name="ib-gateway.service",
-    trading_mode="paper",
-    at=AT,
-    uptime_seconds=1.0,
-    engine=Version("28.0", "28.0", "1.48"),
-    unit=UNIT,
-    container=CONTAINER,
-    image="ib-gateway:1",
-    login=LOGIN,
-    breaker=Breaker(),
-    tiers=(
-        Tier("listening", True, "the container is healthy"),
-        Tier("answering", True, "paper 127.0.0.1:4002 in 3 ms"),
-        Tier("verified", True, "paper 127.0.0.1:4002 accounts DU*****67"),
-        Tier("connected", True, "connected to IBKR"),
-    ),
-    session=Session(),
-    next_restart=None,
-    session_end=AT,
-    next_full_login=AT,
-    release="0.1.0",
-    faults=(),
-)
+VERIFIED = Tier("verified", True, "paper 127.0.0.1:4002 accounts DU*****67")
+STATUS = replace(HEALTHY, tiers=tuple(VERIFIED if tier.name == "verified" else tier for tier in HEALTHY.tiers))
 GOOD = Facts(
     "ib-gateway",
     instance=parse(DOCUMENT, Path("/etc/ib-gateway/ib-gateway/instance.json")),
@@ -83,11 +41,11 @@ GOOD = Facts(
 
 
 def status(**values: object) -> Facts:
-    return replace(GOOD, status=replace(STATUS, **values))  # type: ignore[arg-type]
+    return replace(GOOD, status=replace(STATUS, **values))  # type: ignore[arg-type]  # any field
 
 
 def tier(name: str, **values: object) -> Facts:
-    changed = tuple(replace(tier, **values) if tier.name == name else tier for tier in STATUS.tiers)  # type: ignore[arg-type]
+    changed = tuple(replace(tier, **values) if tier.name == name else tier for tier in STATUS.tiers)  # type: ignore[arg-type]  # any field
     return status(tiers=changed)
 
 
