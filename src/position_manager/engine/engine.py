@@ -921,7 +921,7 @@ class Engine:
             self._heard(event)
         except JournalError as error:
             self.desk.journal_failed(error)
-        except Exception as error:  # whatever it is: an engine that misses broker events must not go on
+        except Exception as error:  # of any kind: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
 
