@@ -48,7 +48,7 @@ class Wish:
     """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
     ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
     market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed.
-    ``stands``: whether the order is still requested."""
+    ``is_wanted``: whether the order is still requested."""
 
     leg: Position
     decided: Decimal
@@ -58,7 +58,7 @@ class Wish:
     approved: bool = False
     stop: Decimal = ZERO
     leaves: Decimal = ZERO
-    stands: Callable[[], bool] = _always
+    is_wanted: Callable[[], bool] = _always
 
     @property
     def resting(self) -> bool:
@@ -113,7 +113,7 @@ class Sender:
         """In one step: it waits for nothing."""
         every, self._due = self._due, []
         for one in every:
-            if not one.sent.done() and not one.wish.stands():
+            if not one.sent.done() and not one.wish.is_wanted():
                 one.sent.set_exception(WithdrawnError())
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
@@ -129,7 +129,7 @@ class Sender:
         try:
             with self._desk.journal.transaction():
                 self._unwritten.write()
-                self._look_for_rivals(due)
+                self._check_for_rivals(due)
                 halts = self._desk.read_halts()
                 rests = _Rests()
                 for one in due:
@@ -149,7 +149,7 @@ class Sender:
             self._hand_over(one, intent, order)
         return True
 
-    def _look_for_rivals(self, due: list[_Due]) -> None:
+    def _check_for_rivals(self, due: list[_Due]) -> None:
         """Several orders share an answer with the open orders of all clients."""
         desk = self._desk
         if desk.rivals is not None:

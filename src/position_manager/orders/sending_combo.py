@@ -24,7 +24,7 @@ from position_manager.rules.groups import Leg
 @dataclass(frozen=True)
 class ComboWish:
     """A requested combination order, at a ``limit`` for one combination. ``decided``: the signed position of each leg
-    that the decision saw; ``leaves``: how much of each is left. ``stands``: whether the order is still
+    that the decision saw; ``leaves``: how much of each is left. ``is_wanted``: whether the order is still
     requested."""
 
     combination: Combination
@@ -33,7 +33,7 @@ class ComboWish:
     limit: Decimal
     rule: str
     text: str
-    stands: Callable[[], bool]
+    is_wanted: Callable[[], bool]
 
 
 async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
@@ -44,7 +44,7 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
     combination = wish.combination
     account = combination.legs[0].position.account
     rereads = await broker.read_legs_again(account, [leg.instrument.con_id for leg in combination.legs])
-    if not wish.stands():
+    if not wish.is_wanted():
         raise WithdrawnError
     if desk.rivals is not None:
         desk.rivals.see(desk.accounts, next(iter(rereads.values())).open_orders, (), desk.clock.now())
