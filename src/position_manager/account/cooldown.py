@@ -81,12 +81,9 @@ class Cooldowns:
         return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
 
     def restore(self, journal: Journal) -> None:
-        for (account, _, rule), data in journal.memory().items():
-            if rule.startswith(_STORED):
-                try:
-                    self._cooling[account, rule.removeprefix(_STORED)] = Cooling.from_json(data)
-                except ValueError as error:
-                    journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
+        """Raises JournalError."""
+        for account, _, symbol, cooling in journal.remembered(_STORED, Cooling.from_json):
+            self._cooling[account, symbol] = cooling
 
     def under_way(self) -> Mapping[Place, tuple[Cooling, datetime]]:
         """Each with its end."""

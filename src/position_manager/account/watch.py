@@ -85,14 +85,9 @@ class AccountWatch:
         return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
 
     def restore(self, journal: Journal) -> None:
-        """What a former run has stored. Raises JournalError if a row cannot be read: without it a stop that has fired
-        would close nothing more, and nobody would know."""
-        for (account, _, rule), data in journal.memory().items():
-            if rule == _STORED:
-                try:
-                    self._memories[account] = AccountMemory.from_json(data)
-                except ValueError as error:
-                    raise journal.damaged_memory(rule, error) from error
+        """What a former run has stored. Raises JournalError."""
+        for account, _, _, memory in journal.remembered(_STORED, AccountMemory.from_json):
+            self._memories[account] = memory
 
     # ----- what others ask
 

@@ -694,7 +694,7 @@ class Engine:
                 self.cooldowns.restore(journal)
                 self.assignments.restore(journal)
                 self._synced_from = _last_sync(journal)
-                self._searches.expired.update(restore_expired(journal.memory()))
+                self._searches.expired.update(restore_expired(journal))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()

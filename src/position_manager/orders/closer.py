@@ -103,19 +103,14 @@ class Closer:
         """Since when the condition of a decision is plainly gone."""
 
     def restore(self, journal: Journal) -> None:
-        """Decisions of former runs."""
+        """Decisions of former runs. Raises JournalError."""
         self.wings.restore(journal)
-        for (_, _, rule), data in journal.memory().items():
-            if rule.startswith(_NOTIFIED) and isinstance(data, dict):
-                unit = rule.removeprefix(_NOTIFIED)
-                self._alerts[unit] = int(data.get("alerts", 0))
-                if data.get("escalated"):
-                    self._escalated.add(unit)
-            if rule.startswith(_KEPT):
-                try:
-                    self._stands(Closing.from_json(data))
-                except ValueError as error:
-                    raise journal.damaged_memory(rule, error) from error
+        for _, _, unit, (alerts, escalated) in journal.remembered(_NOTIFIED, _notified):
+            self._alerts[unit] = alerts
+            if escalated:
+                self._escalated.add(unit)
+        for *_, closing in journal.remembered(_KEPT, Closing.from_json):
+            self._stands(closing)
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
@@ -926,3 +921,8 @@ class Closer:
         if not found:
             raise RefusedError(f"No position is called {what!r}. There are: {names or 'none'}")
         raise RefusedError(f"{what!r} means several positions: {names}. Name one by its key, see: status --json")
+
+
+def _notified(data: Mapping[str, int]) -> tuple[int, bool]:
+    """How often people were notified of a decision, and whether it was escalated."""
+    return int(data["alerts"]), bool(data["escalated"])

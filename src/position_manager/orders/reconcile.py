@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from position_manager.journal.journal import Holding, Journal
@@ -49,13 +48,13 @@ _EXPIRED = "expired option"
 MOST_COMBINED = 12
 
 
-def restore_expired(memory: Mapping[tuple[str, int, str], Any]) -> dict[Key, Expired]:
-    """Those of former runs, from what the journal remembers."""
-    return {
-        (account, con_id): Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
-        for (account, con_id, rule), data in memory.items()
-        if rule == _EXPIRED
-    }
+def restore_expired(journal: Journal) -> dict[Key, Expired]:
+    """Those of former runs. Raises JournalError."""
+    return {(account, con_id): expired for account, con_id, _, expired in journal.remembered(_EXPIRED, _expired)}
+
+
+def _expired(data: Mapping[str, str]) -> Expired:
+    return Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
 
 
 @dataclass
