@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.integration.trading_gateway import (
 )
 
 from notifications.message import Message
-from position_manager.brokers.broker import CodeSaid, ExecutionHeard, OrderHeard, PositionHeard
+from position_manager.brokers.broker import BrokerEvent, CodeSaid, ExecutionHeard, OrderHeard, PositionHeard
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
 from position_manager.config import Config
@@ -120,17 +121,16 @@ async def test_it_rests_for_each_of_its_legs_and_its_cancel_ends_it(tmp_path: Pa
         assert over.filled == 0
 
 
+def is_gone(con_id: int, event: BrokerEvent) -> bool:
+    return isinstance(event, PositionHeard) and (event.con_id, event.quantity) == (con_id, Decimal(0))
+
+
 async def test_its_executions_are_those_of_the_legs(tmp_path: Path) -> None:
     async with vertical(tmp_path) as at, connected(at) as (made, ears, held):
         order_id = made.next_order_id()
         made.send_combo(combination(at, order_id, "2.10"), held, tif="DAY", outside_rth=False)
         for con_id in (at.short, at.long):
-            await ears.until(
-                lambda event, con_id=con_id: (
-                    isinstance(event, PositionHeard)  # type: ignore[misc]
-                    and (event.con_id, event.quantity) == (con_id, Decimal(0))
-                )
-            )
+            await ears.until(partial(is_gone, con_id))
         told = [event for event in ears.all(ExecutionHeard) if event.execution.ref == "pm:TEST"]
         assert {event.order_id for event in told} == {order_id}
         listed = [execution for execution in await made.executions() if execution.ref == "pm:TEST"]

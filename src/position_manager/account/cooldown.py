@@ -40,14 +40,14 @@ Place = tuple[str, str]
 class Cooling:
     """One underlying in one account, from the fill of a stop (``rule``, at ``since``) on. ``known``: the episodes of
     what was held then, by contract; ``seen``: those of what was opened since and was dealt with. ``since`` moves with
-    each further fill, ``begun`` does not."""
+    each further fill, ``started`` does not."""
 
     since: datetime
     rule: str
     label: str
     known: Mapping[int, str] = field(default_factory=dict)
     seen: Mapping[int, str] = field(default_factory=dict)
-    begun: datetime | None = None
+    started: datetime | None = None
 
     def to_json(self) -> str:
         return _COOLING.dump_json(self).decode()
@@ -81,12 +81,9 @@ class Cooldowns:
         return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
 
     def restore(self, journal: Journal) -> None:
-        for (account, _, rule), data in journal.memory().items():
-            if rule.startswith(_STORED):
-                try:
-                    self._cooling[account, rule.removeprefix(_STORED)] = Cooling.from_json(data)
-                except ValueError as error:
-                    journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
+        """Raises JournalError."""
+        for account, _, symbol, cooling in journal.remembered(_STORED, Cooling.from_json):
+            self._cooling[account, symbol] = cooling
 
     def under_way(self) -> Mapping[Place, tuple[Cooling, datetime]]:
         """Each with its end."""
@@ -117,7 +114,7 @@ class Cooldowns:
         known[intent.con_id] = desk.guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
         with desk.journal.transaction():
             desk.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
-            self._store(place, Cooling(since, intent.rule, label, known, begun=since))
+            self._store(place, Cooling(since, intent.rule, label, known, started=since))
 
     def rearm(self, symbol: str, by: str) -> str | None:
         """A person ends the cooldowns of an underlying; what was done, None if there is none."""
@@ -184,7 +181,7 @@ class Cooldowns:
             for execution in desk.seen.executions
             if (execution.account, execution.con_id) == position.key
             and not execution.ref.startswith(REF_PREFIX)
-            and execution.fill.time >= (cooling.begun or cooling.since)
+            and execution.fill.time >= (cooling.started or cooling.since)
         )
         if not any(traded):
             return "no execution since the stop shows that it was bought or sold: it may have been assigned"

@@ -69,7 +69,7 @@ class AccountAuthor(Author):
             Severity.WARNING,
             f"{position.quantity:f} {label} may be assigned: {warning.risk}",
             warning.text,
-            "Nothing is closed for it. To close it: position-manager close '" + label + "'",
+            f"Nothing is closed for it. To close it: position-manager close '{label}'",
             fields=(("account", masked(position.account)),),
             dedupe_key=f"assignment/{position.account}/{label}/{warning.risk}/{mark}",
         )

@@ -85,13 +85,9 @@ class AccountWatch:
         return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
 
     def restore(self, journal: Journal) -> None:
-        """What a former run has stored. What cannot be read starts again, and the journal records that."""
-        for (account, _, rule), data in journal.memory().items():
-            if rule == _STORED:
-                try:
-                    self._memories[account] = AccountMemory.from_json(data)
-                except ValueError as error:
-                    journal.append("memory dropped", account, 0, {"rule": rule, "why": str(error)})
+        """What a former run has stored. Raises JournalError."""
+        for account, _, _, memory in journal.remembered(_STORED, AccountMemory.from_json):
+            self._memories[account] = memory
 
     # ----- what others ask
 
@@ -134,7 +130,7 @@ class AccountWatch:
             why = unusable(self._values.get(account), now, rules.max_age)
             if why is not None or not desk.ready:
                 raise RefusedError(f"{masked(account)} cannot be rearmed: {why or 'not connected'}.")
-        said = []
+        done = []
         for account in desk.accounts:
             before = self._memory(account)
             rearmed = before.rearmed()
@@ -145,15 +141,15 @@ class AccountWatch:
             for rule in before.fired:
                 desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
-            said.append(
+            done.append(
                 f"{masked(account)}: rearmed at {self._values[account].net_liquidation:,.2f} "
                 f"{self._values[account].currency}; {fired} had fired."
             )
         closing = [each.name for each in self._closer.closings.values() if each.rule.startswith(RULE)]
         if closing:
-            said.append(f"Still being closed: {', '.join(closing)}. To withdraw one: position-manager release NAME")
+            done.append(f"Still being closed: {', '.join(closing)}. To withdraw one: position-manager release NAME")
         self._waiting.clear()
-        return " ".join(said)
+        return " ".join(done)
 
     def spare(self, closing: Closing) -> None:
         """A person has withdrawn a decision: the account stop leaves that unit alone."""
@@ -165,7 +161,7 @@ class AccountWatch:
     def release(self, what: str) -> list[str]:
         """A person takes units out of what a stop has yet to close, as one that is locked or waits for another; what
         was done."""
-        desk, said = self._desk, list[str]()
+        desk, done = self._desk, list[str]()
         for unit in desk.guard.units:
             memory = self._memory(unit.account)
             named = unit.name == what or any(desk.names(leg.position.key, what) for leg in unit.legs)
@@ -174,8 +170,8 @@ class AccountWatch:
                 left = {key: episode for key, episode in memory.targets.items() if key not in legs}
                 self._store(unit.account, replace(memory, targets=left))
                 self._waiting.pop(unit.key, None)
-                said.append(f"The account stop leaves {unit.name} alone; its rules hold.")
-        return said
+                done.append(f"The account stop leaves {unit.name} alone; its rules hold.")
+        return done
 
     def moved(self, account: str, con_id: int, before: Decimal, quantity: Decimal) -> None:
         """Somebody else than the manager has changed a position: alert if it grew although a stop has fired."""

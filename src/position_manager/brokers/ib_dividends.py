@@ -35,16 +35,16 @@ async def ask_dividend(ib: IB, con_id: int, within: float) -> Dividend | None:
 
 
 async def _of(ib: IB, underlying: Contract) -> Dividend | None:
-    told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def on_update(ticker: Ticker) -> None:
-        if ticker.dividends is not None and not told.done():
-            told.set_result(ticker.dividends)
+        if ticker.dividends is not None and not answer.done():
+            answer.set_result(ticker.dividends)
 
     ticker = ib.reqMktData(underlying, genericTickList=DIVIDENDS)
     ticker.updateEvent += on_update
     try:
-        dividends = await told
+        dividends = await answer
     finally:
         ticker.updateEvent.clear()
         if ib.client.isConnected():  # type: ignore[no-untyped-call]  # ib_insync's, untyped

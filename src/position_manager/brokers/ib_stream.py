@@ -100,5 +100,5 @@ def _do(action: Callable[[], None]) -> None:
     """As ib_insync does with messages: one that fails must not end the reading of the others."""
     try:
         action()
-    except Exception:  # whatever it is
+    except Exception:  # of any kind: reported, and the next message is read
         _log.exception("a repeated message could not be handled")

@@ -237,7 +237,7 @@ def combo_executed(
 ) -> Change:  # fmt: skip
     """Trade this many combinations of a live order: each leg by executions of its own, all in one step."""
     order = next(order for order in books.live if order.perm_id == perm_id)
-    said: tuple[BrokerEvent, ...] = ()
+    events: tuple[BrokerEvent, ...] = ()
     for con_id, ratio in order.legs:
         side = Side.BUY if ratio * order.side.sign > 0 else Side.SELL
         part = abs(ratio) * quantity
@@ -245,12 +245,12 @@ def combo_executed(
         alone = replace(books, orders=tuple(leg if one.perm_id == perm_id else one for one in books.orders))
         alone, more = executed(alone, perm_id, part, prices[con_id], account, seed, instruments[con_id], now)
         books = replace(alone, orders=books.orders)
-        said += tuple(event for event in more if not isinstance(event, OrderHeard))
+        events += tuple(event for event in more if not isinstance(event, OrderHeard))
     filled = replace(order, filled=order.filled + quantity)
     if not filled.remaining:
         filled = replace(filled, over=FILLED, ended=now)
     books = replace(books, orders=tuple(filled if one.perm_id == perm_id else one for one in books.orders))
-    return books, (*said, _shown(filled))
+    return books, (*events, _shown(filled))
 
 
 def _refusal(books: Books, order: OrderToSend, instrument: Instrument | None, now: datetime) -> tuple[int, str] | None:

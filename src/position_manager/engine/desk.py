@@ -149,8 +149,8 @@ class Desk:
         for message in messages:
             try:
                 self._tell(message)
-            except Exception:  # whatever it is: a failed notification must not end the guarding of positions
-                _log.exception("could not be told: %s", message.title)
+            except Exception:  # of any kind: a failed notification must not end the guarding of positions
+                _log.exception("a notification failed: %s", message.title)
 
     # ----- names
 

@@ -694,7 +694,7 @@ class Engine:
                 self.cooldowns.restore(journal)
                 self.assignments.restore(journal)
                 self._synced_from = _last_sync(journal)
-                self._searches.expired.update(restore_expired(journal.memory()))
+                self._searches.expired.update(restore_expired(journal))
                 desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
@@ -921,7 +921,7 @@ class Engine:
             self._heard(event)
         except JournalError as error:
             self.desk.journal_failed(error)
-        except Exception as error:  # whatever it is: an engine that misses broker events must not go on
+        except Exception as error:  # of any kind: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
 
@@ -981,7 +981,7 @@ class Engine:
                 if not self.orders.said(event):
                     self._code(event)
             case LeftOutHeard(left_out):
-                for each in self.left_out.hear(left_out, desk.accounts, now):
+                for each in self.left_out.update(left_out, desk.accounts, now):
                     desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsHeard():
                 desk.sync_soon()
@@ -1087,7 +1087,7 @@ class Engine:
     def _watch_the_unprotected(self, now: datetime) -> None:
         """Report units that have been unprotected for long while their market is open, and the end of that state."""
         desk, before = self.desk, self._unprotected_since
-        self.left_out.look(now)
+        self.left_out.count(now)
         self._unprotected_since = {}
         for unit in desk.guard.units:
             verdict = desk.guard.verdicts.get(unit.key)

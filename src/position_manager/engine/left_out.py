@@ -45,7 +45,7 @@ class LeftOuts:
         self._patience = patience
         self.present: dict[tuple[str, int], Unguarded] = {}
 
-    def hear(self, held: Collection[LeftOut], accounts: Collection[str], now: datetime) -> list[Unguarded]:
+    def update(self, held: Collection[LeftOut], accounts: Collection[str], now: datetime) -> list[Unguarded]:
         """What the broker reports at ``now``; returns those that were not known before."""
         before, self.present = self.present, {}
         for each in held:
@@ -54,10 +54,10 @@ class LeftOuts:
                 self.present[each.account, each.con_id] = (
                     Unguarded(each, Unprotected()) if known is None else replace(known, held=each)
                 )
-        self.look(now)
+        self.count(now)
         return [unguarded for key, unguarded in self.present.items() if key not in before]
 
-    def look(self, now: datetime) -> None:
+    def count(self, now: datetime) -> None:
         """Count the time up to now."""
         for key, each in self.present.items():
             count = each.count.look(Blind(Cause.KIND, each.text), now, self._patience)

@@ -534,6 +534,25 @@ class JournalReader:
             for row in rows
         }
 
+    def remembered(self, prefix: str, read: Callable[[Any], _Value]) -> Iterator[tuple[str, int, str, _Value]]:
+        """What is stored under rules with this prefix: account, contract id, the rest of the rule's name, the value.
+
+        Raises JournalError that names the row if ``read`` cannot read one: without it a restart would forget a decision
+        or a mark, and nobody would know.
+        """
+        for (account, con_id, rule), data in self.memory().items():
+            if rule.startswith(prefix):
+                try:
+                    value = read(data)
+                except (ValueError, TypeError, KeyError, ArithmeticError) as error:
+                    name = rule.replace(account, masked(account)) if account else rule
+                    first = str(error).partition("\n")[0]
+                    raise JournalError(
+                        f"journal {self.path}: a row is damaged: table rule_memory, rule {name}, column data: {first}. "
+                        f"{_DAMAGED}"
+                    ) from error
+                yield account, con_id, rule.removeprefix(prefix), value
+
 
 class _OpenIntents:
     """Intents that are not over, oldest first; of a contract there is one at most."""
@@ -1007,13 +1026,6 @@ class Journal(JournalReader):
             anew = known is None or known.quantity != position
             self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
             return True
-
-    def damaged_memory(self, rule: str, error: ValueError) -> JournalError:
-        """The error to raise for a remembered value that cannot be read."""
-        first = str(error).partition("\n")[0]
-        return JournalError(
-            f"journal {self.path}: a row is damaged: table rule_memory, rule {rule}, column data: {first}. {_DAMAGED}"
-        )
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
         """Store what a rule must know after a restart (anything that JSON can hold)."""

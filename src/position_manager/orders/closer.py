@@ -45,7 +45,7 @@ WRITE_WITHIN = timedelta(seconds=0.1)
 ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 _KEPT = "closing "
-_TOLD = "told of closing "
+_NOTIFIED = "notified of closing "
 """Alerts and the escalation of a decision: a restart repeats neither."""
 CLOSED = "the market is closed"
 ANOTHER_UNIT = 10
@@ -54,12 +54,12 @@ ANOTHER_UNIT = 10
 
 @dataclass(frozen=True)
 class Bar:
-    """What prevents a contract from being closed: a bound of the ladder, or gates. ``told``: whether it was
-    reported."""
+    """What prevents a contract from being closed: a bound of the ladder, or gates. ``reported``: whether
+    people were notified."""
 
     what: str
     since: datetime
-    told: bool
+    reported: bool
 
 
 class Closer:
@@ -95,7 +95,7 @@ class Closer:
             self._policy,
             self._combo_barred,
             self._would_bar,
-            self._stands_still,
+            self._is_wanted,
             {},
         )
         self._foreign = ForeignExits(desk)
@@ -103,19 +103,14 @@ class Closer:
         """Since when the condition of a decision is plainly gone."""
 
     def restore(self, journal: Journal) -> None:
-        """Decisions of former runs."""
+        """Decisions of former runs. Raises JournalError."""
         self.wings.restore(journal)
-        for (_, _, rule), data in journal.memory().items():
-            if rule.startswith(_TOLD) and isinstance(data, dict):
-                unit = rule.removeprefix(_TOLD)
-                self._alerts[unit] = int(data.get("alerts", 0))
-                if data.get("escalated"):
-                    self._escalated.add(unit)
-            if rule.startswith(_KEPT):
-                try:
-                    self._stands(Closing.from_json(data))
-                except ValueError as error:
-                    raise journal.damaged_memory(rule, error) from error
+        for _, _, unit, (alerts, escalated) in journal.remembered(_NOTIFIED, _notified):
+            self._alerts[unit] = alerts
+            if escalated:
+                self._escalated.add(unit)
+        for *_, closing in journal.remembered(_KEPT, Closing.from_json):
+            self._stands(closing)
 
     def of(self, unit: Unit) -> Closing | None:
         """The decision that a contract of the unit is in."""
@@ -304,7 +299,7 @@ class Closer:
         self._write(closing)
         self._stands(closing)
 
-    def _stands_still(self, closing: Closing) -> bool:
+    def _is_wanted(self, closing: Closing) -> bool:
         """Whether what a decision wanted is still wanted: it may have been withdrawn since, or become one to close all;
         of another decision about a part it means nothing."""
         now = self.closings.get(closing.unit)
@@ -312,7 +307,7 @@ class Closer:
 
     def _drop(self, closing: Closing) -> None:
         self._desk.journal.drop(closing.account, 0, _KEPT + closing.unit)
-        self._desk.journal.drop(closing.account, 0, _TOLD + closing.unit)
+        self._desk.journal.drop(closing.account, 0, _NOTIFIED + closing.unit)
         self.closings.pop(closing.unit, None)
         self._gone_since.pop(closing.unit, None)
         self._desk.guard.closing_in_part.discard(closing.unit)
@@ -518,7 +513,7 @@ class Closer:
         if waits:
             desk.advance_by(desk.clock.now() + ASKED)
             if (bar := self.bars.get(key)) is None or bar.what != waits:
-                self.bars[key] = Bar(waits, desk.clock.now(), told=True)
+                self.bars[key] = Bar(waits, desk.clock.now(), reported=True)
         elif (bar := self.bars.get(key)) is not None and bar.what.startswith("waits for the proven cancel"):
             del self.bars[key]
         return bool(waits)
@@ -534,7 +529,7 @@ class Closer:
             data = {"unit": closing.unit, "max_slippage_percent": more.max_slippage_percent}
             with self._desk.journal.transaction():
                 self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
-                self._keep_told(closing)
+                self._store_notified(closing)
             self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
@@ -548,21 +543,21 @@ class Closer:
         for closing in self.closings.values():
             shown = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
             held = [position for position in shown if position is not None and closing.surplus(position)]
-            told = self._alerts.get(closing.unit, 0)
-            if not held or now - closing.decided < every * (told + 1):
+            count = self._alerts.get(closing.unit, 0)
+            if not held or now - closing.decided < every * (count + 1):
                 continue
             if all(self._would_bar(leg, approved=bool(closing.prices)) == CLOSED for leg in held):
                 continue
             # After a period without reports, one is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
-            self._keep_told(closing)
+            self._store_notified(closing)
             desk.say(
                 desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
             )
 
-    def _keep_told(self, closing: Closing) -> None:
-        told = {"alerts": self._alerts.get(closing.unit, 0), "escalated": closing.unit in self._escalated}
-        self._desk.journal.remember(closing.account, 0, _TOLD + closing.unit, told)
+    def _store_notified(self, closing: Closing) -> None:
+        notified = {"alerts": self._alerts.get(closing.unit, 0), "escalated": closing.unit in self._escalated}
+        self._desk.journal.remember(closing.account, 0, _NOTIFIED + closing.unit, notified)
 
     def _phase(self, closing: Closing, leg: Position) -> str:
         """What the close of a contract waits for."""
@@ -707,14 +702,14 @@ class Closer:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
             leaves = abs(closing.leaves.get(leg.instrument.con_id, ZERO))
-            stands = partial(self._stands_still, closing)
-            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves, stands=stands)
+            is_wanted = partial(self._is_wanted, closing)
+            wish = Wish(leg, decided, price, closing.rule, closing.text, approved, leaves=leaves, is_wanted=is_wanted)
             intent = await self.sender.send(wish)
         except NotSentError as error:
             gates = ", ".join(check.gate for check in error.clearance.refusals)
             bar = self.bars.get((closing.unit, label))
             if bar is None or bar.what != gates:
-                self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), told=True)
+                self.bars[closing.unit, label] = Bar(gates, desk.clock.now(), reported=True)
                 desk.journal.append("refused", *leg.key, error.clearance.evidence())
                 desk.say(desk.author.refused(closing, label, gates, str(error)))
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
@@ -749,7 +744,7 @@ class Closer:
         word = what.bound if isinstance(what, CapReached) else ", ".join(dict.fromkeys(gates))
         if bar is not None and bar.what == word:
             return
-        self.bars[key] = Bar(word, now, told=True)
+        self.bars[key] = Bar(word, now, reported=True)
         for con_id in closing.legs:
             if isinstance(what, NotSentError):
                 desk.journal.append("refused", closing.account, con_id, what.clearance.evidence())
@@ -769,9 +764,9 @@ class Closer:
         now, bar = desk.clock.now(), self.bars.get(key)
         desk.advance_by(now + TRY_AGAIN)
         if bar is None or bar.what != cap.bound:
-            bar = Bar(cap.bound, now, told=False)
-        if not bar.told and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
-            bar = replace(bar, told=True)
+            bar = Bar(cap.bound, now, reported=False)
+        if not bar.reported and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
+            bar = replace(bar, reported=True)
             self.write_decided()
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
             desk.say(desk.author.capped(closing, key[1], cap))
@@ -926,3 +921,8 @@ class Closer:
         if not found:
             raise RefusedError(f"No position is called {what!r}. There are: {names or 'none'}")
         raise RefusedError(f"{what!r} means several positions: {names}. Name one by its key, see: status --json")
+
+
+def _notified(data: Mapping[str, int]) -> tuple[int, bool]:
+    """How often people were notified of a decision, and whether it was escalated."""
+    return int(data["alerts"]), bool(data["escalated"])

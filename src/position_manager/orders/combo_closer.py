@@ -35,7 +35,8 @@ TRY_AGAIN = timedelta(seconds=5)
 class ComboCloser:
     """``keep`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
     the bounds for a decision now. ``barred`` receives what prevents a combination from being sent, None once it is
-    sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``stands`` whether a decision does."""
+    sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``is_wanted`` whether a decision is
+    still in effect."""
 
     desk: Desk
     orders: FollowedOrders
@@ -44,7 +45,7 @@ class ComboCloser:
     policy: Callable[[Closing, datetime], LadderPolicy]
     barred: Callable[[Closing, CapReached | NotSentError | None], None]
     would_bar: Callable[..., str]
-    stands: Callable[[Closing], bool]
+    is_wanted: Callable[[Closing], bool]
     not_before: dict[str, datetime]
 
     def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
@@ -96,7 +97,7 @@ class ComboCloser:
             price.price,
             closing.rule,
             closing.text,
-            partial(self.stands, closing),
+            partial(self.is_wanted, closing),
         )
         desk.spawn(self._send(closing, wish))
         return None

@@ -73,7 +73,7 @@ class DisasterStops:
             wish = Wish(
                 *(position, position.quantity, order.limit, disaster.RULE, text),
                 stop=order.trigger,
-                stands=lambda: self._closer.of(unit) is None,
+                is_wanted=lambda: self._closer.of(unit) is None,
             )
             desk.spawn(self._send(unit, wish))
 

@@ -266,17 +266,19 @@ def _doubt(intent: Intent) -> Proven | None:
 
 def _moved(intent: Intent, snapshot: Snapshot) -> Decimal:
     """How much of the order the change in position shows to be executed, others' executions since put aside."""
-    others = sum(
-        (
-            execution.side.sign * execution.fill.quantity
-            for execution in snapshot.executions_of(intent.account, intent.con_id)
-            if not _is(intent, execution.ref, execution.perm_id)
-            and intent.sent is not None
-            and execution.fill.time >= intent.sent
-        ),
-        ZERO,
+    others = net(
+        execution
+        for execution in snapshot.executions_of(intent.account, intent.con_id)
+        if not _is(intent, execution.ref, execution.perm_id)
+        and intent.sent is not None
+        and execution.fill.time >= intent.sent
     )
     return intent.side.sign * (snapshot.position(intent.account, intent.con_id) - intent.position - others)
+
+
+def net(executions: Iterable[Execution]) -> Decimal:
+    """By how much executions change a position."""
+    return sum((execution.side.sign * execution.fill.quantity for execution in executions), ZERO)
 
 
 def strays(snapshot: Snapshot, open_refs: Collection[str]) -> tuple[OpenOrder, ...]:
@@ -315,17 +317,14 @@ class Cause(StrEnum):
 class Account:
     """The account of a holding after a sync: its ``cause``, or None if the change is not explained.
 
-    ``settled`` is whether there is nothing left to wait for: an unexplained change may still be ahead of its
-    executions, and locks the instrument only when the search for them is exhausted (``unexplained``).
+    The positions of a sync may be older than its executions, and at the broker younger: what does not agree yet is
+    searched for. A change that stays unexplained locks the instrument only when the search is exhausted
+    (``unexplained``); executions that the position does not show by then count as part of it.
     """
 
     cause: Cause | None
     search: Search
     unexplained: bool = False
-
-    @property
-    def settled(self) -> bool:
-        return self.cause is not None
 
 
 def account_for(
@@ -347,9 +346,14 @@ def account_for(
     executions, in shares (None if that is not known or the instrument is no option); ``per_unit`` shares one contract
     delivers: plus for a call, minus for a put. Assignments come at night and without any event.
     """
+    traded = net(others)
     if expected == reported:
+        search = search.again(snapshot)
+        if traded and delivered is None and not search.exhausted(snapshot.time, patience):
+            # A sync reads positions before executions: these may be younger, and part of the next position only.
+            return Account(None, search)
         return Account(Cause.NONE, Search())
-    if expected + sum((e.side.sign * e.fill.quantity for e in others), ZERO) == reported:
+    if expected + traded == reported:
         return Account(Cause.USER, Search())
     gone = expected - reported
     towards_zero = abs(reported) < abs(expected) and reported * expected >= 0

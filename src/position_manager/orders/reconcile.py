@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import combinations
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from position_manager.journal.journal import Holding, Journal
@@ -25,6 +24,7 @@ from position_manager.orders.evidence import (
     Search,
     Snapshot,
     account_for,
+    net,
     resolve,
     strays,
 )
@@ -48,13 +48,13 @@ _EXPIRED = "expired option"
 MOST_COMBINED = 12
 
 
-def restore_expired(memory: Mapping[tuple[str, int, str], Any]) -> dict[Key, Expired]:
-    """Those of former runs, from what the journal remembers."""
-    return {
-        (account, con_id): Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
-        for (account, con_id, rule), data in memory.items()
-        if rule == _EXPIRED
-    }
+def restore_expired(journal: Journal) -> dict[Key, Expired]:
+    """Those of former runs. Raises JournalError."""
+    return {(account, con_id): expired for account, con_id, _, expired in journal.remembered(_EXPIRED, _expired)}
+
+
+def _expired(data: Mapping[str, str]) -> Expired:
+    return Expired(Decimal(data["quantity"]), datetime.fromisoformat(data["at"]))
 
 
 @dataclass
@@ -211,7 +211,7 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
     busy = {(intent.account, intent.con_id) for intent in journal.open_intents() if intent.state in AT_BROKER}
     keys = sorted((expected.keys() | reported.keys()) - busy)
     others = {key: journal.uncounted(*key, sync.snapshot.executions_of(*key)) for key in keys}
-    changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - _sum(others[key]) for key in keys}
+    changes = {key: reported.get(key, ZERO) - expected.get(key, ZERO) - net(others[key]) for key in keys}
     delivered = _delivered(changes, sync.instruments, expected.keys())
     for key in searches.sights.keys() - reported.keys():
         del searches.sights[key]
@@ -221,12 +221,11 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
             # Positions are read before executions: one that was executed in between is not in the quantity yet.
-            explained = not others[key] or _sum(others[key]) == now
+            explained = not others[key] or net(others[key]) == now
             if not explained and not searches.seen_twice(key, now, others[key]):
                 # Somebody who trades it all the time must not keep it uncounted: then it could not be closed.
                 search = searches.holdings[key] = searches.holdings.get(key, Search()).again(sync.snapshot)
-                listed = all(each.fill.time < sync.snapshot.time - LISTED_WITHIN for each in others[key])
-                if not listed or not search.exhausted(sync.snapshot.time, sync.patience):
+                if not search.exhausted(sync.snapshot.time, sync.patience):
                     continue
             searches.sights.pop(key, None)
             searches.holdings.pop(key, None)
@@ -234,21 +233,10 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             yield HoldingSeen(key, now, first)
             continue
         searches.sights.pop(key, None)
-        if now == before and _sum(others[key]) and key not in delivered:
-            # Positions are asked for first: these executions are younger, and not in this one yet. If they counted now,
-            # nothing would explain the position of the next sync.
-            search = searches.holdings.get(key, Search()).again(sync.snapshot)
-            if not search.exhausted(sync.snapshot.time, sync.patience):
-                searches.holdings[key] = search
-                continue
         account = _account(key, before or ZERO, now, others[key], delivered, sync, searches)
         searches.holdings[key] = account.search
         if account.cause is not None:
             del searches.holdings[key]
-            if account.cause is Cause.NONE and _sum(others[key]):
-                # Positions are listed before executions: what was executed in between is in the next sync's list.
-                before_the_list = sync.snapshot.time - LISTED_WITHIN
-                others[key] = tuple(each for each in others[key] if each.fill.time < before_the_list)
             cause, average = account.cause, sync.averages.get(key)
             holding = counted.get(key)
             if _is_another(holding, now, average, others[key], unbroken=sync.unbroken) or key in sync.flat:
@@ -274,8 +262,6 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             yield HoldingUnexplained(key, before or ZERO, now)
 
 
-LISTED_WITHIN = timedelta(seconds=5)
-"""By so much the broker's clock may differ from ours."""
 BESIDE = timedelta(seconds=5)
 """An execution of somebody else this close to an order of ours was meant for the same position."""
 
@@ -423,10 +409,6 @@ def _per_unit(instrument: Instrument) -> Decimal:
     # A future's option delivers one future, a stock's option as many shares as its multiplier.
     size = Decimal(1) if instrument.kind is Kind.FUTURE_OPTION else instrument.multiplier
     return size if instrument.right is Right.CALL else -size
-
-
-def _sum(executions: Iterable[Execution]) -> Decimal:
-    return sum((execution.side.sign * execution.fill.quantity for execution in executions), ZERO)
 
 
 def quantities(positions: Iterable[Position]) -> dict[Key, Decimal]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -48,7 +48,7 @@ class Wish:
     """A requested order: ``decided`` is the signed position that the decision saw, ``limit`` the price per unit.
     ``resting``: a stop-limit with the trigger ``stop``, which waits at the broker: it needs no quote and no open
     market. ``approved``: a person has approved the limit. ``leaves``: how much of the position is not closed.
-    ``stands``: whether the order is still requested."""
+    ``is_wanted``: whether the order is still requested."""
 
     leg: Position
     decided: Decimal
@@ -58,7 +58,7 @@ class Wish:
     approved: bool = False
     stop: Decimal = ZERO
     leaves: Decimal = ZERO
-    stands: Callable[[], bool] = _always
+    is_wanted: Callable[[], bool] = _always
 
     @property
     def resting(self) -> bool:
@@ -113,7 +113,7 @@ class Sender:
         """In one step: it waits for nothing."""
         every, self._due = self._due, []
         for one in every:
-            if not one.sent.done() and not one.wish.stands():
+            if not one.sent.done() and not one.wish.is_wanted():
                 one.sent.set_exception(WithdrawnError())
         # Whoever was cancelled meanwhile wants nothing any more.
         due = [one for one in every if not one.sent.done()]
@@ -129,7 +129,7 @@ class Sender:
         try:
             with self._desk.journal.transaction():
                 self._unwritten.write()
-                self._look_for_rivals(due)
+                self._check_for_rivals(due)
                 halts = self._desk.read_halts()
                 rests = _Rests()
                 for one in due:
@@ -138,7 +138,7 @@ class Sender:
                         written.append(self._write(one, clearance, evidence))
                     else:
                         refused.append((one, NotSentError(clearance, one.reread)))
-        except Exception as error:  # whatever it is: it is raised to whoever wants the order
+        except Exception as error:  # of any kind: each sender receives it
             if len(due) == 1:
                 due[0].sent.set_exception(error)
             return False
@@ -149,7 +149,7 @@ class Sender:
             self._hand_over(one, intent, order)
         return True
 
-    def _look_for_rivals(self, due: list[_Due]) -> None:
+    def _check_for_rivals(self, due: list[_Due]) -> None:
         """Several orders share an answer with the open orders of all clients."""
         desk = self._desk
         if desk.rivals is not None:
@@ -159,44 +159,23 @@ class Sender:
     def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
         """The result of the gates now, and what the journal must record of it."""
         desk, wish, reread = self._desk, due.wish, due.reread
-        journal, config = desk.journal, desk.config
-        leg, decided = wish.leg, wish.decided
-        account, con_id = leg.key
-        now, link = desk.clock.now(), desk.connection
-        lock, blocking = journal.lock(account, con_id), journal.open_intent(account, con_id)
-        holding = journal.holding(account, con_id)
-        minute, day = windows(now)
-        market = desk.guard.quote(con_id)
-        # At a price that a person has approved it trades whenever the market is open.
-        outside_rth = config.orders.outside_rth or wish.approved
-        facts = Facts(
-            now=now,
-            ready=link.may_send,
-            link=link.phase,
-            halts=halts,
-            mode=config.mode.value,
-            sending_mode=config.mode.sends,
-            lock=None if lock is None else lock.reason,
-            open_intent=None if blocking is None else blocking.state,
-            instrument=leg.instrument,
-            decided=decided,
-            wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - wish.leaves) if wish.leaves else abs(decided),
-            position=reread.quantity,
-            read_at=reread.time,
-            expected=None if holding is None else holding.quantity,
-            resting=resting(rests.of(reread, leg.key), account, con_id, closing_side(decided)),
+        facts = facts_of(
+            desk,
+            wish.leg,
+            wish.decided,
+            reread,
+            leaves=wish.leaves,
             limit=wish.limit,
-            sent=Sent(*(journal.sent_since(since, closes_only=not wish.resting) for since in (minute, day))),
-            quote=market,
-            hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
+            halts=halts,
+            open_orders=rests.of(reread, wish.leg.key),
             approved=wish.approved,
             waits=wish.resting,
         )
-        clearance = check(facts, config.limits())
+        clearance = check(facts, desk.config.limits())
         return clearance, {
             **clearance.evidence(),
             "rule": wish.text,
-            "quote": None if market is None else quote_evidence(market),
+            "quote": None if facts.quote is None else quote_evidence(facts.quote),
             "limit": wish.limit,
         }
 
@@ -233,7 +212,7 @@ class Sender:
                 due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
             else:
                 due.sent.set_result(desk.journal.intent(intent.id))
-        except Exception as error:  # whatever it is: the others are on disk, and must be passed on too
+        except Exception as error:  # of any kind: the other orders are on disk, and must still be passed on
             due.sent.set_exception(error)
 
 
@@ -250,6 +229,50 @@ class _Rests:
             for order in reread.open_orders:
                 answer[order.account, order.con_id].append(order)
         return answer[key]
+
+
+def facts_of(
+    desk: Desk,
+    leg: Position,
+    decided: Decimal,
+    reread: Reread,
+    *,
+    leaves: Decimal,
+    limit: Decimal,
+    halts: tuple[Halt, ...],
+    open_orders: Iterable[OpenOrder],
+    approved: bool = False,
+    waits: bool = False,
+) -> Facts:
+    """The input of the gates for an order in one contract. ``leaves``: how much of the position is not closed."""
+    journal, config, link, now = desk.journal, desk.config, desk.connection, desk.clock.now()
+    account, con_id = leg.key
+    lock, blocking, holding = journal.lock(*leg.key), journal.open_intent(*leg.key), journal.holding(*leg.key)
+    # At a price that a person has approved it trades whenever the market is open.
+    outside_rth = config.orders.outside_rth or approved
+    return Facts(
+        now=now,
+        ready=link.may_send,
+        link=link.phase,
+        halts=halts,
+        mode=config.mode.value,
+        sending_mode=config.mode.sends,
+        lock=None if lock is None else lock.reason,
+        open_intent=None if blocking is None else blocking.state,
+        instrument=leg.instrument,
+        decided=decided,
+        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - leaves) if leaves else abs(decided),
+        position=reread.quantity,
+        read_at=reread.time,
+        expected=None if holding is None else holding.quantity,
+        resting=resting(open_orders, account, con_id, closing_side(decided)),
+        limit=limit,
+        sent=Sent(*(journal.sent_since(since, closes_only=not waits) for since in windows(now))),
+        quote=desk.guard.quote(con_id),
+        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
+        approved=approved,
+        waits=waits,
+    )
 
 
 def quote_evidence(quote: Quote) -> dict[str, object]:

@@ -11,22 +11,20 @@ from decimal import ROUND_FLOOR, Decimal
 
 from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
+from position_manager.engine.halt import Halt
 from position_manager.journal.journal import LegToSend
 from position_manager.model import ZERO
-from position_manager.orders.caps import Sent, windows
 from position_manager.orders.combos import Combination
-from position_manager.orders.evidence import resting
 from position_manager.orders.gates import Check, Clearance, Facts, check
 from position_manager.orders.intents import OutOfSight, closing_side
-from position_manager.orders.sending import NotSentError, WithdrawnError, quote_evidence
+from position_manager.orders.sending import NotSentError, WithdrawnError, facts_of, quote_evidence
 from position_manager.rules.groups import Leg
-from position_manager.sessions.hours import open_hours
 
 
 @dataclass(frozen=True)
 class ComboWish:
     """A requested combination order, at a ``limit`` for one combination. ``decided``: the signed position of each leg
-    that the decision saw; ``leaves``: how much of each is left. ``stands``: whether the order is still
+    that the decision saw; ``leaves``: how much of each is left. ``is_wanted``: whether the order is still
     requested."""
 
     combination: Combination
@@ -35,7 +33,7 @@ class ComboWish:
     limit: Decimal
     rule: str
     text: str
-    stands: Callable[[], bool]
+    is_wanted: Callable[[], bool]
 
 
 async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
@@ -46,12 +44,14 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
     combination = wish.combination
     account = combination.legs[0].position.account
     rereads = await broker.read_legs_again(account, [leg.instrument.con_id for leg in combination.legs])
-    if not wish.stands():
+    if not wish.is_wanted():
         raise WithdrawnError
     if desk.rivals is not None:
         desk.rivals.see(desk.accounts, next(iter(rereads.values())).open_orders, (), desk.clock.now())
+    halts = desk.read_halts()
     found = {
-        leg.instrument.con_id: check(_facts(desk, wish, leg, rereads), config.limits()) for leg in combination.legs
+        leg.instrument.con_id: check(_facts(desk, wish, leg, rereads, halts), config.limits())
+        for leg in combination.legs
     }
     fits = (found[leg.instrument.con_id].quantity / abs(leg.ratio) for leg in combination.legs)
     quantity = min([combination.quantity, *fits]).to_integral_value(ROUND_FLOOR)
@@ -111,35 +111,18 @@ async def clear_and_send_combo(desk: Desk, wish: ComboWish) -> None:
             journal.record(intent.id, OutOfSight(str(error)))
 
 
-def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread]) -> Facts:
+def _facts(desk: Desk, wish: ComboWish, leg: Leg, rereads: Mapping[int, Reread], halts: tuple[Halt, ...]) -> Facts:
     """The input of the gates for one leg; the price is that of the side it trades on."""
-    journal, config, now, link = desk.journal, desk.config, desk.clock.now(), desk.connection
-    (account, con_id), reread = leg.position.key, rereads[leg.instrument.con_id]
-    lock, blocking, holding = (
-        journal.lock(account, con_id),
-        journal.open_intent(account, con_id),
-        journal.holding(account, con_id),
-    )
-    decided, quote = wish.decided[con_id], desk.guard.quote(con_id)
+    con_id = leg.instrument.con_id
+    quote, reread = desk.guard.quote(con_id), rereads[con_id]
     price = None if quote is None else quote.bid if leg.ratio > 0 else quote.ask
-    return Facts(
-        now=now,
-        ready=link.may_send,
-        link=link.phase,
-        halts=desk.read_halts(),
-        mode=config.mode.value,
-        sending_mode=config.mode.sends,
-        lock=None if lock is None else lock.reason,
-        open_intent=None if blocking is None else blocking.state,
-        instrument=leg.instrument,
-        decided=decided,
-        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - abs(wish.leaves.get(con_id, ZERO))),
-        position=reread.quantity,
-        read_at=reread.time,
-        expected=None if holding is None else holding.quantity,
-        resting=resting(reread.open_orders, account, con_id, closing_side(decided)),
+    return facts_of(
+        desk,
+        leg.position,
+        wish.decided[con_id],
+        reread,
+        leaves=abs(wish.leaves.get(con_id, ZERO)),
         limit=price or ZERO,
-        sent=Sent(*(journal.sent_since(since, closes_only=True) for since in windows(now))),
-        quote=quote,
-        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=config.orders.outside_rth),
+        halts=halts,
+        open_orders=reread.open_orders,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal
@@ -73,12 +73,9 @@ class Wings:
         self._since: dict[tuple[str, int], datetime] = {}
 
     def restore(self, journal: Journal) -> None:
-        for (account, con_id, rule), data in journal.memory().items():
-            if rule == _STORED:
-                try:
-                    self._left[account, con_id] = _LEFT.validate_json(data)
-                except ValidationError as error:
-                    journal.append("memory dropped", account, con_id, {"rule": rule, "why": str(error)})
+        """Raises JournalError."""
+        for account, con_id, _, left in journal.remembered(_STORED, _LEFT.validate_json):
+            self._left[account, con_id] = left
 
     def split(self, closing: Closing, held: list[Position], intents: Mapping[int, Intent | None]) -> Split:
         """Which of the held legs of a decision are closed, and which are left."""

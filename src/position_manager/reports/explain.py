@@ -119,8 +119,8 @@ def _of_intent(reader: JournalReader, known: Mapping[int, Instrument], intent: I
     around = reader.events(instrument=(intent.account, intent.con_id))
     own = [record.number for record in around if record.intent == intent.id]
     first = max((r.number for r in around if r.kind in DECISIONS and r.number < own[0]), default=own[0])
-    told = (r for r in around if first <= r.number <= own[-1] and r.intent in (None, intent.id))
-    return "\n".join([*_head(reader, intent, known), "", *_lines(told)])
+    shown = (r for r in around if first <= r.number <= own[-1] and r.intent in (None, intent.id))
+    return "\n".join([*_head(reader, intent, known), "", *_lines(shown)])
 
 
 def _of_position(reader: JournalReader, known: Mapping[int, Instrument], place: tuple[str, int]) -> str:

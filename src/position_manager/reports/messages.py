@@ -129,12 +129,12 @@ class Author:
             "The session manages an account that the journal does not know. The others are guarded as before.",
             f"To guard it too: position-manager accept-account '{masked(account)}'. To leave it out for good, name the "
             "others in the configuration (accounts).",
-            dedupe_key=f"account/{account}",
+            dedupe_key=f"new-account/{account}",
         )
 
     def account_accepted(self, account: str, by: str) -> Message:
         title = f"Account {masked(account)} was accepted by {by}: it is guarded too"
-        return self._say("account_accepted", Severity.INFO, title, recovery_of=f"account/{account}")
+        return self._say("account_accepted", Severity.INFO, title, recovery_of=f"new-account/{account}")
 
     def rival(self, reason: str, remedy: str) -> Message:
         return self._say(

@@ -107,19 +107,12 @@ class Guard:
         self._regroup()
 
     def restore(self, journal: Journal) -> None:
-        """Load what a former run has remembered. Whatever cannot be read starts over."""
-        for (_, _, rule), data in journal.memory().items():
-            try:
-                if rule.startswith(_MEMORY):
-                    memory = Memory.from_json(data)
-                    memory = replace(memory, episode=_together(memory.episode.split("|")))
-                    self._memories[rule.removeprefix(_MEMORY)] = memory
-                elif rule.startswith(_COUNT):
-                    # It was not watched since then, however short that was.
-                    count = replace(Unprotected.from_json(data), state=NOT_WATCHED)
-                    self.counts[rule.removeprefix(_COUNT)] = count
-            except (ValueError, TypeError) as error:
-                journal.append("memory dropped", "", 0, {"rule": rule, "why": str(error)})
+        """Load what a former run has remembered. Raises JournalError."""
+        for _, _, key, memory in journal.remembered(_MEMORY, Memory.from_json):
+            self._memories[key] = replace(memory, episode=_together(memory.episode.split("|")))
+        for _, _, key, count in journal.remembered(_COUNT, Unprotected.from_json):
+            # It was not watched since then, however short that was.
+            self.counts[key] = replace(count, state=NOT_WATCHED)
 
     def keep(self, journal: Journal) -> None:
         """Store what must outlast a restart, as far as it has changed."""

@@ -39,8 +39,8 @@ def zone_of(name: str) -> ZoneInfo:
 
 def exchange_zone(instrument: Instrument) -> ZoneInfo | None:
     """The zone in which the broker has reported the hours of a contract; None if it has reported none."""
-    told = instrument.liquid_hours or instrument.trading_hours
-    zone = told[-1].end.tzinfo if told else None
+    sessions = instrument.liquid_hours or instrument.trading_hours
+    zone = sessions[-1].end.tzinfo if sessions else None
     return zone if isinstance(zone, ZoneInfo) else None
 
 
@@ -54,8 +54,8 @@ def is_past_expiry(instrument: Instrument, now: datetime, zone: ZoneInfo) -> boo
     today = now.astimezone(zone).date()
     if today != expiry:
         return today > expiry
-    told = instrument.liquid_hours or instrument.trading_hours
-    ends = [hours.end for hours in told if hours.end.astimezone(zone).date() == expiry]
+    sessions = instrument.liquid_hours or instrument.trading_hours
+    ends = [hours.end for hours in sessions if hours.end.astimezone(zone).date() == expiry]
     return bool(ends) and now >= max(ends)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from ib_connection.causes import REFUSED, Cause
 from notifications.message import Message
@@ -592,7 +593,7 @@ CONFIG: Mapping[str, object] = {
     "defaults": {"stop": {"percent_of_premium": 50}, "target": {"percent_of_premium": 60}},
 }
 
-GROUP: Mapping[str, object] = {
+GROUP: Mapping[str, Any] = {
     **CONFIG,
     "groups": {
         "vertical": {
@@ -601,9 +602,9 @@ GROUP: Mapping[str, object] = {
         }
     },
 }
-COMBO: Mapping[str, object] = {
+COMBO: Mapping[str, Any] = {
     **CONFIG,
-    "groups": {"vertical": {**GROUP["groups"]["vertical"], "close": "combo", "combo_seconds": 30}},  # type: ignore[index]
+    "groups": {"vertical": {**GROUP["groups"]["vertical"], "close": "combo", "combo_seconds": 30}},
 }
 HALF: Mapping[str, object] = {"levels": [{"percent_of_premium": 40, "close_percent": 50}], "then_breakeven": True}
 PARTS: Mapping[str, object] = {
@@ -616,13 +617,13 @@ PARTS: Mapping[str, object] = {
 }
 GROUP_PARTS: Mapping[str, object] = {
     **PARTS,
-    "groups": {"vertical": {**GROUP["groups"]["vertical"], "target": {"percent_of_premium": 80}}},  # type: ignore[index]
+    "groups": {"vertical": {**GROUP["groups"]["vertical"], "target": {"percent_of_premium": 80}}},
 }
 COMBO_PARTS: Mapping[str, object] = {
     **COMBO,
     "groups": {
         "vertical": {
-            **COMBO["groups"]["vertical"],  # type: ignore[index]
+            **COMBO["groups"]["vertical"],
             "target": {"percent_of_premium": 80},
             "partial_targets": HALF,
         }

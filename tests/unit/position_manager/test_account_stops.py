@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -271,6 +273,31 @@ def test_a_close_that_has_begun_goes_on_after_a_kill_and_spares_what_was_opened_
     at = account()
     play_without_end(tmp_path, at, first, DAILY)
     play(tmp_path, at, second, DAILY)
+
+
+def test_a_stop_that_has_fired_is_not_forgotten_with_a_damaged_row(tmp_path: Path) -> None:
+    """It has yet to close what is held: the row names itself, and nothing starts until a person has decided."""
+
+    async def first(at: World, manager: Manager) -> None:
+        await wait(at, 60)
+        worth(at, "94000")
+        await wait(at, 45)
+        await manager.kill()
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+            database.execute("UPDATE rule_memory SET data = '\"{}}\"' WHERE rule = 'account stops'")
+            assert database.total_changes == 1
+
+    async def second() -> None:
+        manager = Manager(at, tmp_path, DAILY, seed=1)
+        await manager.start()
+        assert manager.running is not None
+        with pytest.raises(JournalError, match=r"table rule_memory, rule account stops, .* Keep it"):
+            async with asyncio.timeout(5):
+                await manager.running
+
+    at = account()
+    play_without_end(tmp_path, at, first, DAILY)
+    asyncio.run(second())
 
 
 def test_a_margin_cushion_fires_again_only_after_it_has_recovered(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ STOCK = Instrument(90, "SPY", Kind.STOCK, local_symbol="SPY", liquid_hours=put(1
 CALM = {42: ("2.48", "2.50"), 43: ("1.48", "1.50")}
 LEVEL = {42: ("1.40", "1.50")}
 GROUP_LEVEL = {42: ("1.38", "1.40"), 43: ("0.80", "0.82")}
-ROOMY_PARTS: Mapping[str, object] = {
+ROOMY_PARTS: Mapping[str, Any] = {
     **CONFIG,
     "groups": {
         "vertical": {
@@ -236,7 +236,7 @@ def test_the_legs_of_a_group_in_another_order_repeat_no_level(tmp_path: Path) ->
     async def story(at: World, manager: Manager) -> None:
         await go_on(at, 30, GROUP_LEVEL, fills=frozenset({42, 43}))
         assert at.positions == {42: -4, 43: 4}
-        group = ROOMY_PARTS["groups"]["vertical"]  # type: ignore[index]
+        group = ROOMY_PARTS["groups"]["vertical"]
         turned = {**ROOMY_PARTS, "groups": {"vertical": {**group, "legs": group["legs"][::-1]}}}
         manager.engine.reload(Config.model_validate(turned))
         await go_on(at, 60, GROUP_LEVEL, fills=frozenset({42, 43}))
@@ -340,7 +340,7 @@ def test_an_order_that_was_not_acknowledged_when_its_decision_was_withdrawn_is_c
 
 
 def test_a_stop_does_not_wait_at_the_price_of_a_part_by_a_combination(tmp_path: Path) -> None:
-    group = {**ROOMY_PARTS["groups"]["vertical"], "close": "combo", "combo_seconds": 600}  # type: ignore[index]
+    group = {**ROOMY_PARTS["groups"]["vertical"], "close": "combo", "combo_seconds": 600}
 
     async def story(at: World, manager: Manager) -> None:
         await go_on(at, 5, CALM)

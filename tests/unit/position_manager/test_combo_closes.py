@@ -96,18 +96,39 @@ def test_one_order_closes_all_legs(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_debit_is_sold_and_ratios_are_kept(tmp_path: Path) -> None:
-    """Long two of the 450 puts for each short one of the 440 puts: what is held is sold for what it brings."""
+RATIOS: Mapping[str, object] = {
+    **COMBO,
+    "groups": {
+        "back": {
+            "legs": [{"con_id": 42, "ratio": 2}, {"con_id": 43, "ratio": -1}],
+            "stop": {"loss_amount": 30},
+            "close": "combo",
+        }
+    },
+}
+
+
+def with_ratios() -> World:
+    """Two groups of RATIOS: two long 450 puts for each short 440 put."""
     at = World(ManualClock(BEGIN))
     at.hold(put(42), 4)
     at.hold(put(43, 440), -2, "1.50")
-    legs = [{"con_id": 42, "ratio": 2}, {"con_id": 43, "ratio": -1}]
-    config = {**COMBO, "groups": {"back": {"legs": legs, "stop": {"loss_amount": 30}, "close": "combo"}}}
+    return at
+
+
+async def fall(at: World, times: int = 3, seconds: int = 1) -> None:
+    """The stop of RATIOS fires."""
+    for _ in range(times):
+        requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
+        await at.clock.advance(seconds)
+
+
+def test_a_debit_is_sold_and_ratios_are_kept(tmp_path: Path) -> None:
+    """What is held is sold for what it brings."""
+    at = with_ratios()
 
     async def story(at: World, manager: Manager) -> None:
-        for _ in range(3):
-            requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
-            await at.clock.advance(1)
+        await fall(at)
         (sent,) = at.combos
         assert (sent.side, sent.quantity, sent.legs) == (Side.SELL, Decimal(2), ((42, Decimal(2)), (43, Decimal(-1))))
         assert sent.limit == Decimal("2.53")
@@ -115,27 +136,19 @@ def test_a_debit_is_sold_and_ratios_are_kept(tmp_path: Path) -> None:
         await at.clock.advance(8)
         closed_once(at, manager)
 
-    play(tmp_path, story, config=config, at=at)
+    play(tmp_path, story, config=RATIOS, at=at)
 
 
 def test_a_part_of_a_combination_with_ratios_is_proven_in_contracts(tmp_path: Path) -> None:
     """The completed order counts combinations, the executions of its legs contracts."""
-    at = World(ManualClock(BEGIN))
-    at.hold(put(42), 4)
-    at.hold(put(43, 440), -2, "1.50")
-    legs = [{"con_id": 42, "ratio": 2}, {"con_id": 43, "ratio": -1}]
-    config = {**COMBO, "groups": {"back": {"legs": legs, "stop": {"loss_amount": 30}, "close": "combo"}}}
+    at = with_ratios()
 
     async def story(at: World, manager: Manager) -> None:
-        for _ in range(3):
-            requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
-            await at.clock.advance(1)
+        await fall(at)
         (order,) = at.live(42)
         at.fill(order, 1)
         at.end(order)
-        for _ in range(10):
-            requote(at, ("2.00", "2.05"), ("1.50", "1.55"))
-            await at.clock.advance(2)
+        await fall(at, times=10, seconds=2)
         first = [manager.engine.desk.journal.intents(ACCOUNT, con_id)[0] for con_id in (42, 43)]
         assert [(intent.state, intent.filled) for intent in first] == [
             (State.CANCELLED, Decimal(2)),
@@ -143,7 +156,7 @@ def test_a_part_of_a_combination_with_ratios_is_proven_in_contracts(tmp_path: Pa
         ]
         assert {sent.con_id for sent in at.received} == {43}, "the short leg first"
 
-    play(tmp_path, story, config=config, at=at)
+    play(tmp_path, story, config=RATIOS, at=at)
 
 
 def test_the_price_walks_within_its_bounds_one_order_at_a_time(tmp_path: Path) -> None:

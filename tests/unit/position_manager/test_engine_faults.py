@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -25,8 +26,10 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
+from ib_connection.accounts import masked
 from position_manager.brokers.broker import CodeSaid, PositionHeard
 from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.journal.journal import JournalError
 from position_manager.model import Hours
 from position_manager.orders.intents import Side
 from position_manager.refused import RefusedError
@@ -411,3 +414,32 @@ def test_a_price_that_is_approved_for_one_leg_means_nothing_for_the_other(tmp_pa
         assert at.received[-1].limit >= Decimal("1.45")
 
     play(tmp_path, vertical(), story, GROUP)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        f"closing {ACCOUNT} contract 42",
+        f"notified of closing {ACCOUNT} contract 42",
+        f"memory of {ACCOUNT} contract 42",
+        f"unprotected of {ACCOUNT} contract 42",
+        "left to expire",
+        "expired option",
+        "account stops",
+        "cooldown of SPY",
+    ],
+)
+def test_a_restart_forgets_nothing_because_a_row_is_damaged(tmp_path: Path, rule: str) -> None:
+    async def damaged(at: World, manager: Manager) -> None:
+        manager.engine.desk.journal.remember(ACCOUNT, 42, rule, "{}}")
+        await manager.kill()
+        again = Manager(at, tmp_path, CONFIG, seed=1)
+        await again.start()
+        assert again.running is not None
+        name = rule.replace(ACCOUNT, masked(ACCOUNT))
+        with pytest.raises(JournalError, match=rf"table rule_memory, rule {re.escape(name)}, .* Keep it") as raised:
+            async with asyncio.timeout(5):
+                await again.running
+        assert ACCOUNT not in str(raised.value)
+
+    play(tmp_path, short_puts(), damaged)

@@ -247,6 +247,17 @@ def test_an_unexplained_change_locks_after_some_patience() -> None:
     search = Search()
     for number, unexplained in enumerate((False, False, True)):
         account = accounted(5, 4, search=search, time=LATER + timedelta(seconds=30 * number))
-        assert (account.settled, account.unexplained) == (False, unexplained)
+        assert (account.cause, account.unexplained) == (None, unexplained)
         search = account.search
     assert accounted(5, 5, search=search).search == Search()
+
+
+def test_executions_that_the_position_does_not_show_are_waited_for() -> None:
+    """A sync reads positions before executions: counted with the older position, nothing would explain the next one."""
+    search = Search()
+    for number, cause in enumerate((None, None, Cause.NONE)):
+        account = accounted(5, 5, executed(3), search=search, time=LATER + timedelta(seconds=30 * number))
+        assert (account.cause, account.unexplained) == (cause, False)
+        search = account.search
+    assert search == Search()
+    assert accounted(5, 5, executed(3), delivered=0).cause is Cause.NONE, "the delivery explains why it is not shown"

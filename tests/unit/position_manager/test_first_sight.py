@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -121,12 +122,22 @@ def test_a_holding_that_is_delivered_at_its_second_sight_leaves_no_question(jour
     assert not searches.pending, "else it is asked for again for ever"
 
 
-def test_a_holding_that_somebody_trades_all_the_time_is_counted_in_the_end(journal: Journal) -> None:
+@pytest.mark.parametrize("ago", [600, 0], ids=["reported late", "reported at once"])
+def test_a_holding_that_somebody_trades_all_the_time_is_counted_in_the_end(journal: Journal, ago: int) -> None:
     """Held since yesterday, and another execution in each sync: uncounted it could never be closed."""
-    searches, executions = Searches(), bought(*[1] * 12)
+    searches = Searches()
+    executions = tuple(
+        replace(each, fill=replace(each.fill, time=BEGIN + timedelta(seconds=10 * number - ago)))
+        for number, each in enumerate(bought(*[1] * 12))
+    )
     for number in range(12):
         sync(journal, searches, 600 + number, executions[: number + 1], 10 * number)
-    assert journal.holding(*KEY) is not None
+        counted = journal.holding(*KEY)
+        assert (counted is None) is (10 * number < 60), "not before the executions had time to agree with it"
+    assert counted is not None
+    assert counted.quantity == 611
+    assert journal.lock(*KEY) is None
+    assert not searches.pending
 
 
 def test_shares_that_are_sold_and_delivered_at_once_count_as_delivered(journal: Journal) -> None:

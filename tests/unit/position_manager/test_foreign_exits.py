@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,7 @@ from position_manager.orders.foreign_exits import exits
 from position_manager.orders.intents import Side
 from position_manager.reports.explain import words
 
-KEEP: Mapping[str, object] = {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 20}}}
+KEEP: Mapping[str, Any] = {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 20}}}
 CANCEL: Mapping[str, object] = {**KEEP, "orders": {"foreign_exits": "cancel"}}
 
 
@@ -131,7 +132,7 @@ def test_an_exit_that_leaves_room_for_a_part_stays(tmp_path: Path) -> None:
     levels = {"levels": [{"percent_of_premium": 10, "close_percent": 50}]}
     config = {
         **CANCEL,
-        "defaults": {**KEEP["defaults"], "target": {"percent_of_premium": 50}, "partial_targets": levels},  # type: ignore[dict-item]
+        "defaults": {**KEEP["defaults"], "target": {"percent_of_premium": 50}, "partial_targets": levels},
     }
 
     async def story(at: World, manager: Manager) -> None:

@@ -10,9 +10,12 @@ import pytest
 from tests.unit.position_manager.engine_world import CONFIG, Manager, World, breach, short_puts
 from tests.unit.position_manager.test_engine import play
 
-from notifications.dedupe import Verdict
+from notifications import dedupe
 from notifications.message import Message, Severity
 from notifications.outbox import Outbox
+from position_manager.account.messages import AccountAuthor
+from position_manager.account.settings import Action
+from position_manager.account.stops import Fired, RuleState, Verdict
 from position_manager.brokers.broker import CodeSaid
 from position_manager.engine.connection_state import About
 from position_manager.orders.closing import Closing
@@ -21,12 +24,13 @@ from position_manager.orders.ladder import Bound, CapReached
 from position_manager.reports.messages import Author
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
+FIRED = [Fired(rule, Action.CLOSE, NOW, "text") for rule in ("daily_loss", "drawdown")]
 CLOSING = Closing("DU1 contract 42", "SPY", "DU1", "stop", "text", NOW, {42: Decimal(1)})
 
 
 def troubles() -> list[Message]:
     """One message for each condition that is reported once."""
-    author = Author("paper", NOW)
+    author, accounts = Author("paper", NOW), AccountAuthor("paper", NOW)
     return [
         author.lost("1100"),
         *(author.page("text", about) for about in About),
@@ -45,6 +49,10 @@ def troubles() -> list[Message]:
         ),
         *(author.refused(CLOSING, "SPY", gates, "text") for gates in ("hours", "order quantity")),
         *(author.capped(CLOSING, "SPY", CapReached(bound)) for bound in Bound),
+        author.new_account("DU1"),
+        author.rival("reason", "remedy"),
+        *(accounts.account_fired("DU1", fired, shadow=False) for fired in FIRED),
+        *(accounts.account_blind("DU1", RuleState(each.rule, Verdict.BLIND, "", each.action), 60) for each in FIRED),
     ]
 
 
@@ -54,10 +62,25 @@ def test_every_condition_has_a_key_of_its_own() -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_a_recovery_ends_its_own_condition_only() -> None:
+    author, accounts = Author("paper", NOW), AccountAuthor("paper", NOW)
+    ended_by = {
+        author.account_accepted("DU1", "a person"): ["new_account"],
+        accounts.account_over("DU1", "drawdown", "rearmed"): ["account_stop"],
+        accounts.account_seen("DU1", "drawdown"): ["account_unprotected"],
+        author.rival_gone(): ["another_manager"],
+        author.released("SPY", "DU1", "a person"): ["locked", "locked"],
+        author.protected("SPY", "DU1 contract 42", 60): ["unprotected", "unprotected"],
+    }
+    for recovery, kinds in ended_by.items():
+        over = [m for m in troubles() if f"{m.dedupe_key}/".startswith(f"{recovery.recovery_of}/")]
+        assert [message.kind for message in over] == kinds, recovery.title
+
+
 def test_none_is_left_out_because_of_another(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.db", lambda: 0.0) as outbox:
-        assert {outbox.put(message, ["x"]) for message in troubles()} == {Verdict.TELL}
-        assert {outbox.put(message, ["x"]) for message in troubles()} != {Verdict.TELL}, "each is told once"
+        assert {outbox.put(message, ["x"]) for message in troubles()} == {dedupe.Verdict.TELL}
+        assert {outbox.put(message, ["x"]) for message in troubles()} != {dedupe.Verdict.TELL}, "each is told once"
 
 
 @pytest.mark.parametrize("first", [True, False])

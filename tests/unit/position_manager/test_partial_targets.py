@@ -70,6 +70,15 @@ async def take_the_level(at: World) -> None:
     await at.clock.advance(5)
 
 
+async def executes(at: World, bid: str, ask: str) -> None:
+    """Time in which each order is executed within three seconds."""
+    for _ in range(12):
+        at.quote(42, bid, ask)
+        await at.clock.advance(3)
+        for order in at.live(42):
+            at.fill(order, int(order.remaining), ask)
+
+
 async def stays(at: World, seconds: int = 40) -> None:
     for _ in range(seconds // 4):
         at.quote(42, "1.40", "1.50")
@@ -264,11 +273,7 @@ def test_a_stop_closes_all_while_a_part_is_being_closed(tmp_path: Path) -> None:
             at.quote(42, "3.75", "3.85")
             await at.clock.advance(1)
         assert any(message.title.endswith(": stop") for message in manager.told), "it does not wait for the part"
-        for _ in range(12):
-            at.quote(42, "3.75", "3.85")
-            await at.clock.advance(3)
-            for order in at.live(42):
-                at.fill(order, int(order.remaining), "3.85")
+        await executes(at, "3.75", "3.85")
         assert at.positions[42] == 0
         assert "position_closed" in manager.kinds
 
@@ -307,11 +312,7 @@ def test_a_person_s_close_means_all_of_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await at_the_level(at)
         await manager.engine.close("42", by="a test")
-        for _ in range(10):
-            at.quote(42, "1.40", "1.50")
-            await at.clock.advance(3)
-            for order in at.live(42):
-                at.fill(order, int(order.remaining), "1.50")
+        await executes(at, "1.40", "1.50")
         assert at.positions[42] == 0
 
     play(tmp_path, story)

@@ -8,6 +8,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.position_manager.engine_world import ManualClock
@@ -32,7 +33,7 @@ CONFIG = {
 }
 
 
-COMBO: dict[str, object] = {
+COMBO: dict[str, Any] = {
     "mode": "sim",
     "groups": {
         "vertical": {
@@ -202,7 +203,7 @@ async def test_a_combination_is_killed_at_every_third_of_a_second(tmp_path: Path
 @pytest.mark.asyncio
 async def test_a_combination_that_stays_unfilled_is_closed_leg_by_leg(tmp_path: Path) -> None:
     """The simulated books keep a combination that the market does not reach, and its cancel ends it for all legs."""
-    groups = {"vertical": {**COMBO["groups"]["vertical"], "combo_seconds": 10}}  # type: ignore[index]
+    groups = {"vertical": {**COMBO["groups"]["vertical"], "combo_seconds": 10}}
     orders = {"max_slippage_percent": 1, "max_slippage_ticks": 0, "steps": 50}
     clock = ManualClock(BEGIN)
     run = Run(tmp_path, clock, {**COMBO, "groups": groups, "orders": orders})

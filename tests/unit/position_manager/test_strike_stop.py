@@ -11,7 +11,7 @@ import pytest
 from tests.unit.position_manager.engine_world import GROUP, Manager, vertical
 from tests.unit.position_manager.rule_fixtures import ACCOUNT, held, look, option, quote, rules, stock
 
-from position_manager.model import Right
+from position_manager.model import Position, Right
 from position_manager.orders.intents import Side
 from position_manager.rules.evaluation import Blind, Cause, Close, Hold, Rule
 from position_manager.rules.groups import Leg, Unit
@@ -72,13 +72,13 @@ def test_without_a_price_of_the_underlying_the_unit_is_unprotected() -> None:
 
 
 @pytest.mark.parametrize("position", [held(1), held(-1, instrument=stock(1))])
-def test_it_does_not_apply_without_a_short_option(position: object) -> None:
-    verdict, _ = look(position, rules(strike_stop={"touched": True}), quote("2.50", "2.50"))  # type: ignore[arg-type]
+def test_it_does_not_apply_without_a_short_option(position: Position) -> None:
+    verdict, _ = look(position, rules(strike_stop={"touched": True}), quote("2.50", "2.50"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_RULES
 
 
 def test_a_group_is_closed_when_its_short_strike_is_touched(tmp_path: Path) -> None:
-    config = {**GROUP, "groups": {"vertical": {**GROUP["groups"]["vertical"], "strike_stop": {"touched": True}}}}  # type: ignore[index]
+    config = {**GROUP, "groups": {"vertical": {**GROUP["groups"]["vertical"], "strike_stop": {"touched": True}}}}
 
     async def story() -> None:
         at = vertical()
