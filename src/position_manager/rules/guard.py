@@ -108,11 +108,14 @@ class Guard:
 
     def restore(self, journal: Journal) -> None:
         """Load what a former run has remembered. Raises JournalError."""
-        for _, _, key, memory in journal.remembered(_MEMORY, Memory.from_json):
-            self._memories[key] = replace(memory, episode=_together(memory.episode.split("|")))
-        for _, _, key, count in journal.remembered(_COUNT, Unprotected.from_json):
-            # It was not watched since then, however short that was.
-            self.counts[key] = replace(count, state=NOT_WATCHED)
+        # Older journals have an empty text where there was nothing to remember, which is no damage.
+        for _, _, key, memory in journal.remembered(_MEMORY, lambda text: Memory.from_json(text) if text else None):
+            if memory is not None:
+                self._memories[key] = replace(memory, episode=_together(memory.episode.split("|")))
+        for _, _, key, count in journal.remembered(_COUNT, lambda text: Unprotected.from_json(text) if text else None):
+            if count is not None:
+                # It was not watched since then, however short that was.
+                self.counts[key] = replace(count, state=NOT_WATCHED)
 
     def keep(self, journal: Journal) -> None:
         """Store what must outlast a restart, as far as it has changed."""
@@ -142,8 +145,11 @@ class Guard:
         with journal.transaction():
             for unit, (marks, count_text) in changed:
                 place = (unit.account, unit.legs[0].instrument.con_id)
-                journal.remember(*place, _MEMORY + unit.key, marks)
-                journal.remember(*place, _COUNT + unit.key, count_text)
+                for rule, text in ((_MEMORY + unit.key, marks), (_COUNT + unit.key, count_text)):
+                    if text:
+                        journal.remember(*place, rule, text)
+                    else:
+                        journal.drop(*place, rule)
         self._kept.update((unit.key, texts) for unit, texts in changed)
 
     def keep_moved(self, journal: Journal, most: int = PART) -> None:

@@ -243,3 +243,21 @@ def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
             guard.look(unit, now, lambda _unit: None)
             assert guard.verdicts[unit.key] == verdict
             assert guard._memories[unit.key] == memories[unit.key]
+
+
+def test_a_unit_without_marks_is_no_damaged_row(tmp_path: Path) -> None:
+    stamp = Stamp("sim", frozenset({ACCOUNT}))
+    journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
+    journal.recover()
+    guard = made({})
+    guard.keep(journal)
+    assert journal.memory() == {}
+    unit = guard.units[0]
+    for rule in ("memory of", "unprotected of"):
+        # As an earlier version has stored it.
+        journal.remember(ACCOUNT, 1, f"{rule} {unit.key}", "")
+    again = made({})
+    again.restore(journal)
+    assert again.levels_done(unit) == ()
+    assert not again.counts
+    journal.close()
