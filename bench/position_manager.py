@@ -30,12 +30,12 @@ from bench.moved_clock import MovedClock
 from bench.simulator import ROOT, describe, free_port, memory, processor
 from gateway_simulator import ctl
 from position_manager.brokers.ib_broker import IbBroker
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine import Engine
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.journal.journal import Journal, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.sessions.hours import BrokerCalendar
+from position_manager.ulid import ulid
 
 SOURCE = Path(position_manager.__file__).parents[1]
 """What is measured: the position manager that the import path leads to."""

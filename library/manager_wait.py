@@ -16,14 +16,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 try:
     from gateway_watch.systemd_unit import UnitError
-    from position_manager.reports import following
+    from position_manager.service import following
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     IMPORT_ERROR = None
 
 if TYPE_CHECKING:
-    from position_manager.reports.following import Seen, Verdict
+    from position_manager.service.following import Seen, Verdict
 
 DOCUMENTATION = r"""
 module: manager_wait

@@ -21,10 +21,10 @@ from pathlib import Path
 from gateway_watch import systemd_unit
 from ib_connection.accounts import masked
 from notifications.message import clean
-from position_manager.config import Config, Mode, load
-from position_manager.config_errors import ConfigError, key_text, read_document
+from position_manager.config.errors import ConfigError, key_text, read_document
+from position_manager.config.schema import Config, Mode, load
 from position_manager.drill.cases import CASES
-from position_manager.engine.halt import HaltRecord
+from position_manager.halt import HaltRecord
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import JournalError, JournalReader, Record
 from position_manager.paths import DEFAULT_NAME, Paths

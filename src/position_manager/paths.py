@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 
 DEFAULT_NAME = "position-manager"
 

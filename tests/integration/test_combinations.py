@@ -31,15 +31,15 @@ from notifications.message import Message
 from position_manager.brokers.broker import BrokerEvent, CodeSaid, ExecutionHeard, OrderHeard, PositionHeard
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine import Engine
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.journal.journal import ComboToSend, Journal, JournalReader, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Side, State
 from position_manager.sessions.hours import BrokerCalendar
+from position_manager.ulid import ulid
 
 pytestmark = pytest.mark.asyncio
 

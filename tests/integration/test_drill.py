@@ -15,7 +15,7 @@ from tests.integration.trading_gateway import ACCOUNT, TradingGateway, order, pe
 
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
-from position_manager.config import Config, Mode
+from position_manager.config.schema import Config, Mode
 from position_manager.drill.bench import DrillError
 from position_manager.drill.cases import CASES, SIM_CASES, Case, Moment, Tripwire
 from position_manager.drill.command import Options, run

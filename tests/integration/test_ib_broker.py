@@ -43,7 +43,7 @@ from position_manager.brokers.broker import (
 )
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Kind, Position
 from position_manager.orders.intents import Side
 from position_manager.orders.ladder import to_tick

@@ -176,8 +176,8 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
     """Return the result of the position manager's own check."""
     if str(SOURCES) not in sys.path:
         sys.path.insert(0, str(SOURCES))
-    from position_manager.config import load
-    from position_manager.config_errors import ConfigError
+    from position_manager.config.errors import ConfigError
+    from position_manager.config.schema import load
     from position_manager.rules.rule_set import RULE_NAMES
 
     # A file of the owner's only, and gone at once: it holds account numbers.

@@ -97,8 +97,8 @@ def _port(document: dict[str, Any]) -> object:
 
 
 def _config(host: Host, name: str) -> Point:
-    from position_manager.config import load
-    from position_manager.config_errors import ConfigError
+    from position_manager.config.errors import ConfigError
+    from position_manager.config.schema import load
 
     try:
         load(host.path(f"/etc/position-manager/{name}.yml"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from position_manager.brokers.broker import Broker
-from position_manager.brokers.sim_config import Sim
 from position_manager.clock import Clock
-from position_manager.config import Config, Mode
+from position_manager.config.schema import Config, Mode
+from position_manager.config.sim import Sim
 from position_manager.paths import Paths
 from position_manager.sessions.fallback_calendar import FallbackCalendar
 

@@ -38,9 +38,9 @@ from position_manager.brokers.broker import (
 )
 from position_manager.brokers.sim_account import values_of
 from position_manager.brokers.sim_books import BOOKS, Books, Change, SimOrder
-from position_manager.brokers.sim_config import Sim
 from position_manager.brokers.sim_market import Anchor, Market
 from position_manager.clock import Clock
+from position_manager.config.sim import Sim
 from position_manager.journal.journal import ComboToSend, OrderToSend
 from position_manager.model import ZERO, Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder

@@ -17,7 +17,7 @@ from random import Random
 from statistics import NormalDist
 from zoneinfo import ZoneInfo
 
-from position_manager.brokers.sim_config import Sim
+from position_manager.config.sim import Sim
 from position_manager.model import ZERO, Instrument, Kind, Quote, Right
 
 EXCHANGE_ZONE = ZoneInfo("America/New_York")

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from position_manager.brokers.broker import Broker
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.drill.cases import Tripwire
 from position_manager.drill.fence import Field
 from position_manager.orders.evidence import Execution, OpenOrder

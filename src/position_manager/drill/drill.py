@@ -18,19 +18,19 @@ from pathlib import Path
 
 from notifications.message import Message
 from position_manager.clock import Clock
+from position_manager.connection_state import Phase
 from position_manager.drill.bench import Bench, Bought, DrillError, Truth
 from position_manager.drill.cases import Case, Tripwire
 from position_manager.drill.fence import Fence
-from position_manager.engine.connection_state import Phase
 from position_manager.engine.engine import Engine
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
 from position_manager.engine.rivals import DRILL_MARK
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.journal.journal import Journal, JournalError, JournalReader, Lock, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.model import ZERO
 from position_manager.orders import evidence
 from position_manager.orders.intents import TERMINAL, Intent, Side, State
 from position_manager.sessions.hours import BrokerCalendar
+from position_manager.ulid import ulid
 
 _log = logging.getLogger(__name__)
 

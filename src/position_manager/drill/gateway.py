@@ -22,7 +22,8 @@ from position_manager.brokers.ib_broker import IbBroker
 from position_manager.brokers.ib_contracts import ContractBook
 from position_manager.brokers.ib_words import quote_of
 from position_manager.clock import Clock
-from position_manager.config import Config, Mode
+from position_manager.config.precedence import resolve
+from position_manager.config.schema import Config, Mode
 from position_manager.drill.bench import Bought, DrillError, Truth
 from position_manager.drill.cases import Tripwire
 from position_manager.drill.fence import Field
@@ -32,7 +33,6 @@ from position_manager.orders.evidence import Execution, OpenOrder
 from position_manager.orders.intents import Side
 from position_manager.orders.ladder import to_tick
 from position_manager.rules.groups import single
-from position_manager.rules.precedence import resolve
 from position_manager.sessions.hours import is_open, next_open
 
 QUANTITY = Decimal(1)

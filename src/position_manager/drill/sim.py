@@ -10,9 +10,9 @@ from pathlib import Path
 from position_manager.brokers import sim_books
 from position_manager.brokers.broker import Broker, BrokerEvent, Disconnected, OrderHeard
 from position_manager.brokers.sim_broker import SimBroker
-from position_manager.brokers.sim_config import Sim
 from position_manager.clock import Clock
-from position_manager.config import Config
+from position_manager.config.schema import Config
+from position_manager.config.sim import Sim
 from position_manager.drill.bench import Bought, Truth
 from position_manager.drill.cases import Moment, Tripwire
 from position_manager.drill.fence import Field

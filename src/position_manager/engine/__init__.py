@@ -1,1 +1,1 @@
-"""The loop that handles broker events, evaluates the rules and acts; the state of its connection."""
+"""The loop that handles broker events, evaluates the rules and acts: the guard, closes, resting stops, accounts."""

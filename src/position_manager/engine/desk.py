@@ -12,15 +12,15 @@ from typing import Any
 from notifications.message import Message
 from position_manager.brokers.broker import Broker
 from position_manager.clock import Clock
-from position_manager.config import Config
-from position_manager.engine.connection_state import Connection
-from position_manager.engine.halt import Halt, Halts
+from position_manager.config.schema import Config
+from position_manager.connection_state import Connection
+from position_manager.engine.guard import Guard, Key
 from position_manager.engine.rivals import Rivals
+from position_manager.halt import Halt, Halts
 from position_manager.journal.journal import Journal, JournalError, Lock
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Snapshot
 from position_manager.reports.messages import Author
-from position_manager.rules.guard import Guard, Key
 from position_manager.sessions.hours import Calendar
 
 _log = logging.getLogger(__name__)

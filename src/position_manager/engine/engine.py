@@ -20,9 +20,7 @@ from host_service import gateway_login
 from ib_connection.accounts import masked, masked_list
 from ib_connection.causes import CLIENT_ID_IN_USE
 from notifications.message import Message
-from position_manager.account.assignment_watch import AssignmentWatch
-from position_manager.account.cooldown import Cooldowns
-from position_manager.account.watch import AccountWatch
+from position_manager import connection_state as link
 from position_manager.brokers.broker import (
     Broker,
     BrokerError,
@@ -40,22 +38,17 @@ from position_manager.brokers.broker import (
     QuotesHeard,
 )
 from position_manager.clock import Clock
-from position_manager.config import Config, Mode
-from position_manager.engine import connection_state as link
+from position_manager.config.schema import Config, Mode
+from position_manager.engine.account_watch import AccountWatch
+from position_manager.engine.assignment_watch import AssignmentWatch
+from position_manager.engine.closer import Closer
+from position_manager.engine.cooldown import Cooldowns
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halt, Halts, is_read_only_halt
+from position_manager.engine.disaster_stops import DisasterStops
+from position_manager.engine.followed_orders import FollowedOrders
+from position_manager.engine.guard import Guard, Key
 from position_manager.engine.left_out import LeftOuts
-from position_manager.engine.rivals import Rivals
-from position_manager.journal import kept_instruments
-from position_manager.journal.journal import Journal, JournalError
-from position_manager.model import Instrument, Position, Quote, Right
-from position_manager.orders import evidence
-from position_manager.orders.closer import Closer
-from position_manager.orders.disaster_stops import DisasterStops
-from position_manager.orders.evidence import Snapshot
-from position_manager.orders.followed_orders import FollowedOrders
-from position_manager.orders.intents import State
-from position_manager.orders.reconcile import (
+from position_manager.engine.reconcile import (
     Finding,
     HoldingMoved,
     HoldingSeen,
@@ -68,11 +61,18 @@ from position_manager.orders.reconcile import (
     reconcile,
     restore_expired,
 )
+from position_manager.engine.rivals import Rivals
+from position_manager.halt import Halt, Halts, is_read_only_halt
+from position_manager.journal import kept_instruments
+from position_manager.journal.journal import Journal, JournalError
+from position_manager.model import Instrument, Position, Quote, Right
+from position_manager.orders import evidence
+from position_manager.orders.evidence import Snapshot
+from position_manager.orders.intents import State
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Blind, Close, Hold
 from position_manager.rules.evaluation import Cause as BlindCause
 from position_manager.rules.groups import Unit
-from position_manager.rules.guard import Guard, Key
 from position_manager.sessions.hours import Calendar
 
 _log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class Engine:
         return self.accounts.fresh and all(cause in FRESH_CAUSES for cause in causes)
 
     def reload(self, config: Config) -> None:
-        """New rules, already checked and fit for this process (`config.reload`)."""
+        """New rules, already checked and fit for this process (`schema.reload`)."""
         self.desk.guard.config = config
         self.desk.say(self.desk.author.reloaded())
 

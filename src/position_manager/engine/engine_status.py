@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from ib_connection.accounts import masked
-from position_manager.account.watch import AccountPicture
+from position_manager.engine.account_watch import AccountPicture
 from position_manager.engine.engine import Engine
 from position_manager.engine.left_out import Unguarded
 from position_manager.model import Quote

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ib_connection.accounts import masked
-from position_manager.engine.halt import Halt
+from position_manager.halt import Halt
 from position_manager.orders.evidence import LIVE_STATUSES, Execution, OpenOrder
 from position_manager.orders.intents import REF_PREFIX
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
 from ib_connection.accounts import masked, masked_list
-from position_manager.journal.episodes import continued
+from position_manager.episodes import continued
 from position_manager.model import ZERO
 from position_manager.orders.evidence import Cause, Execution, Finding
 from position_manager.orders.intents import (

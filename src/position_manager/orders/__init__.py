@@ -1,1 +1,1 @@
-"""From the decision to close to the position that is gone: one intent for each holding, and proof of its end."""
+"""What is decided about orders: one intent for each holding, its price, its limits, the proof of its end. Pure."""

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from position_manager.model import ZERO, Position, Quote
 from position_manager.orders.intents import Intent, Side, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, Rung, rung, to_tick
-from position_manager.orders.spread import spread_of
+from position_manager.rules.spread import spread_of
 
 LADDER_STATES = frozenset({State.WORKING, State.PARTIAL})
 """States in which an order rests and may be cancelled for a better price."""

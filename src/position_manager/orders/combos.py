@@ -17,8 +17,8 @@ from position_manager.model import ZERO, Instrument, Position, Quote
 from position_manager.orders.closing import Closing, LegLadder
 from position_manager.orders.intents import Side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, Rung, step_at, to_tick
-from position_manager.orders.spread import spread_of
 from position_manager.rules.groups import Leg, Unit
+from position_manager.rules.spread import spread_of
 
 LADDER = 0
 """The ladder of a combination among those of a decision: no contract has this id."""

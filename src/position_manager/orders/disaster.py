@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from position_manager.config import DisasterStop
+from position_manager.config.schema import DisasterStop
 from position_manager.model import Position
 from position_manager.orders.intents import Intent, State, closing_side
 from position_manager.orders.ladder import to_tick

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from position_manager.engine.halt import Halt
+from position_manager.halt import Halt
 from position_manager.model import ZERO, Hours, Instrument, Quote, QuoteProblem
 from position_manager.orders.caps import Caps, Sent
 from position_manager.orders.intents import Side, State, closing_side
-from position_manager.orders.spread import SpreadBound, spread_of
+from position_manager.rules.spread import SpreadBound, spread_of
 
 
 @dataclass(frozen=True)

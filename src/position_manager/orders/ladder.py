@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from position_manager.model import ZERO, Instrument, Position, Quote
 from position_manager.orders.intents import Side, closing_side
-from position_manager.orders.spread import SpreadBound, spread_of
+from position_manager.rules.spread import SpreadBound, spread_of
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from position_manager.account.assignment import RiskSeen, is_exposed, judge, nex
 from position_manager.account.settings import Action
 from position_manager.account.stops import AccountMemory, Circumstances, Fired, evaluate
 from position_manager.account.values import AccountValues
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Position
 from position_manager.replay.tape import ACCOUNT, Tick
 

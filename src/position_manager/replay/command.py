@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from position_manager.account.stops import Fired
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.refused import RefusedError
 from position_manager.replay.account import ReplayedAccount, SeenRisk, assignment_risks
 from position_manager.replay.journal_tape import is_journal, read_journal

@@ -13,18 +13,18 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
 
-from position_manager.config import Config
-from position_manager.journal.ulid import ulid
+from position_manager.config.precedence import resolve
+from position_manager.config.schema import Config
 from position_manager.model import Hours, Market, Position, Quote
 from position_manager.replay.account import ReplayedAccount
 from position_manager.replay.tape import Tick
 from position_manager.rules.evaluation import Close, Distance, Hold, Memory, QuotePolicy, Rule, evaluate
 from position_manager.rules.groups import Unit, group_positions
 from position_manager.rules.partial_targets import left_of
-from position_manager.rules.precedence import resolve
 from position_manager.rules.rule_set import RuleSet
 from position_manager.rules.unprotected import Unprotected
 from position_manager.sessions.hours import BrokerCalendar, Calendar
+from position_manager.ulid import ulid
 
 _MOMENT = timedelta(microseconds=1)
 

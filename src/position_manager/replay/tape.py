@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from position_manager.brokers.sim_config import SimPosition
-from position_manager.config_errors import ConfigError, Fault, fault_of, read_document
+from position_manager.config.errors import ConfigError, Fault, fault_of, read_document
+from position_manager.config.sim import SimPosition
 from position_manager.model import ZERO, Instrument, Kind, Position, Quote
 from position_manager.rules.rule_set import Positive, Section
 

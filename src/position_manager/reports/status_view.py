@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from position_manager.engine.connection_state import Phase
+from position_manager.connection_state import Phase
 from position_manager.reports.absent import Absent
 from position_manager.reports.status import AccountStatus, IntentStatus, LockStatus, Status, UnitStatus
 from position_manager.rules.evaluation import Cause, Distance

@@ -1,1 +1,1 @@
-"""Rules applied to what is held: pure decisions, and the guard that stores their input."""
+"""Rules applied to what is held: pure decisions."""

@@ -25,9 +25,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from position_manager.journal.episodes import same_life
+from position_manager.episodes import same_life
 from position_manager.model import ZERO, Hours, Market, Quote, QuoteProblem
-from position_manager.orders.spread import SpreadBound
 from position_manager.rules.groups import Unit
 from position_manager.rules.partial_targets import levels_left, part_of
 from position_manager.rules.rule_set import (
@@ -43,6 +42,7 @@ from position_manager.rules.rule_set import (
     TimeRule,
     Trailing,
 )
+from position_manager.rules.spread import SpreadBound
 from position_manager.rules.stepped_target import has_steps, in_force, next_midnight, opened_on, sessions_zone
 from position_manager.rules.strike_stop import levels, short_options, words
 from position_manager.sessions.hours import (

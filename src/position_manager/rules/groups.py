@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from ib_connection.accounts import masked
-from position_manager.config import Group
+from position_manager.config.schema import Group
 from position_manager.model import Instrument, Position, Quote
 
 ONE = Decimal(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta, tzinfo
 
-from position_manager.journal.episodes import opened_at
+from position_manager.episodes import opened_at
 from position_manager.model import Hours
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import LEVEL_FIELDS, RuleSet, Target, TargetStep

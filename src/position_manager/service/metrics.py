@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from position_manager.engine.connection_state import Phase
+from position_manager.connection_state import Phase
 from position_manager.reports.status import Status, UnitStatus
 
 _NAME = "position_manager"

@@ -22,16 +22,15 @@ from host_service.notify import Notifier
 from notifications.message import Message, Severity
 from notifications.service import Notifications
 from notifications.target import Target
-from position_manager import config as configuration
 from position_manager.brokers.broker import Broker
 from position_manager.brokers.choice import BrokerFaultError, broker_of, fallback_of
 from position_manager.clock import Clock, SystemClock
-from position_manager.config import Config, Mode
-from position_manager.config_errors import ConfigError
+from position_manager.config import schema
+from position_manager.config.errors import ConfigError
+from position_manager.config.schema import Config, Mode
 from position_manager.engine.engine import Engine
 from position_manager.engine.engine_status import status_of
 from position_manager.journal.journal import Journal, JournalAwayError, JournalError, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.paths import Paths
 from position_manager.refused import RefusedError
 from position_manager.reports import day_book, summary
@@ -46,6 +45,7 @@ from position_manager.service.last_resort import LastResort, People
 from position_manager.service.metrics import MetricsError
 from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
+from position_manager.ulid import ulid
 
 OK, RETRY, MEND = 0, 1, 78
 
@@ -66,7 +66,7 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
     os.umask(0o077)
     notifier = Notifier.from_environment(environment)
     try:
-        config = configuration.load(paths.config)
+        config = schema.load(paths.config)
         paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (ConfigError, OSError) as error:
@@ -287,7 +287,7 @@ class Service:
     def reload(self) -> str:
         """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
         desk = self.engine.desk
-        new = configuration.reload(desk.config, self._paths.config)
+        new = schema.reload(desk.config, self._paths.config)
         if isinstance(new, ConfigError):
             desk.say(desk.author.reload_refused(str(new)))
             raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway_watch import systemd_unit
-from position_manager.reports import following
-from position_manager.reports.following import Goal, Seen
+from position_manager.service import following
+from position_manager.service.following import Goal, Seen
 
 NAME = "ib-gateway.service"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from position_manager.journal import kept_instruments
 from position_manager.journal.journal import Journal, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.model import Instrument, Kind, Right
 from position_manager.orders.intents import (
     Acknowledged,
@@ -24,6 +23,7 @@ from position_manager.orders.intents import (
     Side,
     State,
 )
+from position_manager.ulid import ulid
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
 ACCOUNT = "DU1234567"

@@ -32,7 +32,7 @@ from ib_connection.ib_library import IB
 from notifications.message import Severity
 from position_manager.brokers.broker import BrokerError
 from position_manager.brokers.ib_account import ask_values
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
 from position_manager.journal.journal import JournalError
 from position_manager.model import Hours, Instrument, Kind, Right

@@ -20,7 +20,7 @@ from tests.unit.position_manager.control_service import Service, served
 import position_manager
 from position_manager import cli
 from position_manager.cli import main
-from position_manager.engine.halt import HaltRecord
+from position_manager.halt import HaltRecord
 from position_manager.orders.intents import Intent
 from position_manager.paths import Paths
 

@@ -25,7 +25,7 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from position_manager.brokers.broker import OrderHeard, PositionHeard
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Instrument, Kind
 from position_manager.orders.intents import Side
 

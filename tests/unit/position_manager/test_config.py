@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import position_manager
-from position_manager.config import Config, Mode, load, reload
-from position_manager.config_errors import ConfigError
+from position_manager.config.errors import ConfigError
+from position_manager.config.schema import Config, Mode, load, reload
 from position_manager.rules.rule_set import RuleSet, Stop, TimeRule
 
 EXAMPLE = Path(position_manager.__file__).with_name("example.yml")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from position_manager.engine.connection_state import (
+from position_manager.connection_state import (
     NEW_YORK,
     REACTIONS,
     RESET,

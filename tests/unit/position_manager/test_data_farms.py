@@ -10,7 +10,7 @@ from tests.unit.position_manager.engine_world import CONFIG, HOURS, Manager, Wor
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.brokers.broker import CodeSaid
-from position_manager.engine.connection_state import farm_of
+from position_manager.connection_state import farm_of
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Instrument, Kind
 from position_manager.rules.data_farms import quotes

@@ -35,8 +35,8 @@ from tests.unit.position_manager.engine_world import (
 
 from ib_connection.causes import CLIENT_ID_IN_USE
 from position_manager.brokers.broker import CodeSaid
-from position_manager.config import Config
-from position_manager.engine.connection_state import Phase, Step
+from position_manager.config.schema import Config
+from position_manager.connection_state import Phase, Step
 from position_manager.engine.engine import SLICE
 from position_manager.model import Hours
 from position_manager.orders.intents import Side, State

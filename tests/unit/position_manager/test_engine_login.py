@@ -9,7 +9,7 @@ from tests.unit.position_manager.engine_world import BEGIN, CONFIG, Manager, Man
 
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
-from position_manager.engine.connection_state import Phase
+from position_manager.connection_state import Phase
 
 
 def test_an_approval_that_is_awaited_is_named_and_ends_with_the_next_session(tmp_path: Path) -> None:

@@ -28,11 +28,11 @@ from tests.unit.position_manager.engine_world import (
 from tests.unit.position_manager.test_engine import drive, play
 
 from position_manager.brokers.broker import CodeSaid, PositionHeard
+from position_manager.engine.reconcile import Searches, Sync, reconcile
 from position_manager.journal.journal import Journal, JournalMismatchError, JournalReader, Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side
-from position_manager.orders.reconcile import Searches, Sync, reconcile
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Memory
 

@@ -12,11 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, put
 
-from position_manager.journal.journal import Journal, Stamp
-from position_manager.model import Instrument, Kind
-from position_manager.orders.evidence import Cause, Execution, Patience, Snapshot
-from position_manager.orders.intents import Fill, Side
-from position_manager.orders.reconcile import (
+from position_manager.engine.reconcile import (
     Finding,
     HoldingMoved,
     HoldingSeen,
@@ -25,6 +21,10 @@ from position_manager.orders.reconcile import (
     Sync,
     reconcile,
 )
+from position_manager.journal.journal import Journal, Stamp
+from position_manager.model import Instrument, Kind
+from position_manager.orders.evidence import Cause, Execution, Patience, Snapshot
+from position_manager.orders.intents import Fill, Side
 
 KEY = (ACCOUNT, 42)
 

@@ -16,10 +16,10 @@ from tests.unit.position_manager.engine_world import ACCOUNT, SECOND, Manager, O
 from tests.unit.position_manager.test_blocked import SHARES, holding, shown
 from tests.unit.position_manager.test_engine import play
 
+from position_manager.engine.foreign_exits import exits
 from position_manager.journal.journal import JournalReader
 from position_manager.model import Position
 from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder
-from position_manager.orders.foreign_exits import exits
 from position_manager.orders.intents import Side
 from position_manager.reports.explain import words
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from position_manager.engine.halt import Halt
+from position_manager.halt import Halt
 from position_manager.model import Hours, Instrument, Kind, Quote
 from position_manager.orders.caps import Caps, Sent
 from position_manager.orders.gates import Facts, Limits, check, closable

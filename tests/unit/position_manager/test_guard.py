@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, NOW, held, option, quote
 
-from position_manager.config import Config
+from position_manager.config.schema import Config
+from position_manager.engine import guard as guarding
+from position_manager.engine.guard import Guard
 from position_manager.journal.journal import Journal, Stamp
 from position_manager.model import Market
-from position_manager.rules import guard as guarding
 from position_manager.rules.evaluation import Blind, Close, Hold, Memory, evaluate
-from position_manager.rules.guard import Guard
 from position_manager.sessions.hours import BrokerCalendar
 
 PATIENCE = timedelta(seconds=15)

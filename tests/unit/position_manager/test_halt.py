@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from position_manager.engine.halt import Halt, HaltRecord, KillSwitch
+from position_manager.halt import Halt, HaltRecord, KillSwitch
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 

@@ -23,7 +23,6 @@ from position_manager.journal.journal import (
     Stamp,
     UnsettledError,
 )
-from position_manager.journal.ulid import ulid
 from position_manager.orders.evidence import Execution, Finding, Search
 from position_manager.orders.intents import (
     Acknowledged,
@@ -36,6 +35,7 @@ from position_manager.orders.intents import (
     Side,
     State,
 )
+from position_manager.ulid import ulid
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 TEN = Decimal(10)

@@ -23,7 +23,7 @@ from position_manager.orders.ladder import (
     step_at,
     to_tick,
 )
-from position_manager.orders.spread import SpreadBound, spread_of
+from position_manager.rules.spread import SpreadBound, spread_of
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 POLICY = LadderPolicy(

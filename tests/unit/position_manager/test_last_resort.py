@@ -16,7 +16,7 @@ from tests.unit.notifications.webhook import Answer, Webhook
 from notifications.delivery import targets_of
 from notifications.message import Message, Severity
 from notifications.service import Notifications
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.paths import Paths
 from position_manager.service.last_resort import LastResort
 from position_manager.service.service import notifications

@@ -32,7 +32,7 @@ from tests.unit.position_manager.test_episodes import TRAILING, long_put, rise, 
 
 from position_manager.brokers.broker import BrokerEvent
 from position_manager.brokers.ib_broker import IbBroker
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Instrument, Kind, Market, Position, Quote
 from position_manager.refused import RefusedError
 from position_manager.rules.evaluation import Memory, QuotePolicy, clearly_gone

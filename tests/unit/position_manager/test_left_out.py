@@ -17,7 +17,7 @@ from tests.unit.position_manager.test_engine import play
 from ib_connection.ib_library import Contract
 from position_manager.brokers.broker import BrokerEvent, LeftOut, LeftOutHeard
 from position_manager.brokers.ib_broker import IbBroker
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Kind
 

@@ -13,14 +13,14 @@ from tests.unit.position_manager.test_engine import play
 from notifications import dedupe
 from notifications.message import Message, Severity
 from notifications.outbox import Outbox
-from position_manager.account.messages import AccountAuthor
 from position_manager.account.settings import Action
 from position_manager.account.stops import Fired, RuleState, Verdict
 from position_manager.brokers.broker import CodeSaid
-from position_manager.engine.connection_state import About
+from position_manager.connection_state import About
 from position_manager.orders.closing import Closing
 from position_manager.orders.evidence import Cause
 from position_manager.orders.ladder import Bound, CapReached
+from position_manager.reports.account_messages import AccountAuthor
 from position_manager.reports.messages import Author
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)

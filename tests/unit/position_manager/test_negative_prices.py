@@ -20,8 +20,8 @@ from position_manager.model import Instrument, Kind, Quote
 from position_manager.orders.caps import Caps
 from position_manager.orders.intents import Side
 from position_manager.orders.ladder import LadderPolicy, Rung, rung, to_tick
-from position_manager.orders.spread import SpreadBound
 from position_manager.refused import RefusedError
+from position_manager.rules.spread import SpreadBound
 
 OIL = Instrument(42, "CL", Kind.FUTURE, Decimal(1000), local_symbol="CLK0", liquid_hours=HOURS)
 STOP = {"mode": "paper", "defaults": {"stop": {"loss_amount": 5000}}}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tests.unit.position_manager.model_broker import ACCOUNT, CON_ID, PRICE, Broker, Message, Order
 
-from position_manager.engine.connection_state import (
+from position_manager.connection_state import (
     STEPS,
     CodeHeard,
     Connection,
@@ -37,7 +37,6 @@ from position_manager.engine.connection_state import (
     begun,
 )
 from position_manager.journal.journal import Journal, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.model import Hours, Instrument, Kind, Quote
 from position_manager.orders import evidence
 from position_manager.orders.caps import Caps, Sent
@@ -54,6 +53,7 @@ from position_manager.orders.intents import (
     State,
     closing_side,
 )
+from position_manager.ulid import ulid
 
 HISTORIES = int(os.environ.get("ORDER_SAFETY_HISTORIES", "1000"))
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)

@@ -22,8 +22,8 @@ from tests.unit.position_manager.engine_world import (
     settle,
 )
 
+from position_manager.engine.closer import WRITE_WITHIN
 from position_manager.journal.journal import JournalAwayError
-from position_manager.orders.closer import WRITE_WITHIN
 from position_manager.orders.intents import Side, State
 
 CONTRACTS = tuple(range(42, 57))

@@ -17,7 +17,7 @@ from tests.unit.position_manager.engine_world import BEGIN, CONFIG, Manager, Man
 from tests.unit.position_manager.rule_fixtures import held, look, option, quote, rules, run
 
 from position_manager.brokers.broker import PositionHeard
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Position
 from position_manager.orders.intents import Side

@@ -23,7 +23,7 @@ import position_manager
 from host_service.notify import Notifier
 from notifications.delivery import targets_of
 from notifications.service import Notifications
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Hours
 from position_manager.paths import Paths
 from position_manager.refused import RefusedError

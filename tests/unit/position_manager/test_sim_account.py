@@ -11,8 +11,8 @@ import pytest
 from position_manager.account.values import AccountValues
 from position_manager.brokers import sim_books
 from position_manager.brokers.sim_account import values_of
-from position_manager.brokers.sim_config import Sim
 from position_manager.brokers.sim_market import Anchor, Market
+from position_manager.config.sim import Sim
 
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 

@@ -30,7 +30,7 @@ from position_manager.brokers.broker import (
     QuoteHeard,
 )
 from position_manager.brokers.sim_broker import SimBroker, SimStateError
-from position_manager.brokers.sim_config import Sim
+from position_manager.config.sim import Sim
 from position_manager.journal.journal import OrderToSend
 from position_manager.orders.intents import Side
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import position_manager
-from position_manager.brokers.sim_config import Sim, SimPosition
-from position_manager.config import load, reload
-from position_manager.config_errors import ConfigError
+from position_manager.config.errors import ConfigError
+from position_manager.config.schema import load, reload
+from position_manager.config.sim import Sim, SimPosition
 from position_manager.model import Kind, Right
 
 EXAMPLE = Path(position_manager.__file__).with_name("example.yml")

@@ -15,14 +15,14 @@ from tests.unit.position_manager.engine_world import ManualClock
 
 from notifications.message import Message
 from position_manager.brokers.sim_broker import SimBroker
-from position_manager.brokers.sim_config import Sim
-from position_manager.config import Config
+from position_manager.config.schema import Config
+from position_manager.config.sim import Sim
 from position_manager.engine.engine import Engine
-from position_manager.engine.halt import HaltRecord, Halts, KillSwitch
+from position_manager.halt import HaltRecord, Halts, KillSwitch
 from position_manager.journal.journal import Journal, JournalReader, Stamp
-from position_manager.journal.ulid import ulid
 from position_manager.orders.intents import State
 from position_manager.sessions.hours import BrokerCalendar
+from position_manager.ulid import ulid
 
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)
 ACCOUNT, SHORT_PUT = "DU0000001", 1001

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from position_manager.brokers.sim_books import instruments
-from position_manager.brokers.sim_config import Sim
 from position_manager.brokers.sim_market import Anchor, Market, expiry_of, option_price, two_sided
+from position_manager.config.sim import Sim
 from position_manager.model import Instrument, Kind, Right
 
 BEGAN = datetime(2026, 11, 23, 15, tzinfo=UTC)

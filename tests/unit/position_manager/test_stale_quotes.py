@@ -17,11 +17,11 @@ from tests.unit.position_manager.rule_fixtures import ACCOUNT, NOW, held, option
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.brokers.broker import CodeSaid
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
+from position_manager.engine.guard import Guard
 from position_manager.model import Hours, Quote
 from position_manager.rules.evaluation import Blind, Cause, Hold
-from position_manager.rules.guard import Guard
 from position_manager.sessions.hours import BrokerCalendar
 
 STOP = {**CONFIG, "defaults": {"stop": {"percent_of_premium": 20}}}

@@ -14,14 +14,14 @@ import pytest
 from tests.unit.position_manager.engine_world import ALWAYS, BEGIN, CONFIG, Manager, ManualClock, World, put
 from tests.unit.position_manager.rule_fixtures import NOW, held, look, option, quote, rules, run
 
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.episodes import continued, opened_at
-from position_manager.journal.ulid import ulid
+from position_manager.episodes import continued, opened_at
 from position_manager.model import Hours, Instrument
 from position_manager.replay.replay import replay
 from position_manager.replay.tape import Tick
 from position_manager.rules.evaluation import Close, Hold, Memory, Rule
+from position_manager.ulid import ulid
 
 STEPS = [{"from_dte": 45, "percent_of_premium": 50}, {"from_dte": 21, "percent_of_premium": 25}]
 BY_DTE = rules(target={"steps": STEPS}, stop={"percent_of_premium": 90})

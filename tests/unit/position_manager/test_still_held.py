@@ -14,7 +14,7 @@ from tests.unit.position_manager.test_engine import play
 
 from notifications.message import Message
 from notifications.outbox import Outbox
-from position_manager.config import Config
+from position_manager.config.schema import Config
 from position_manager.model import Hours
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, CONFIG, HOURS, Manager, ManualClock, World, put
 
 from position_manager.brokers.broker import CodeSaid
-from position_manager.engine.connection_state import Phase
+from position_manager.connection_state import Phase
 from position_manager.model import Hours, Instrument, Kind
 from position_manager.orders.intents import Side, State
 from position_manager.rules.evaluation import Blind, Cause

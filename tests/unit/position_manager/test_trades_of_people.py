@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, Manager, World, breach, short_puts
 from tests.unit.position_manager.test_engine import play
 
+from position_manager.engine.reconcile import crosses
 from position_manager.journal.journal import JournalReader
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Fill, Intent, Side, State
-from position_manager.orders.reconcile import crosses
 
 
 @pytest.mark.parametrize("quantity", [1, 2])

@@ -2,7 +2,8 @@
 
 `load` reads a file or raises ConfigError with everything that is wrong in it; `reload` keeps the old configuration
 unless all of the new one is right. The meaning of the rules is documented in `position_manager.rules.rule_set`, which
-of several rules holds in `position_manager.rules.precedence`. A file with every key is example.yml beside this module.
+of several rules holds in `position_manager.config.precedence`. A file with every key is example.yml, one
+folder up.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from ib_connection.accounts import AccountKind, kind_of, masked
 from position_manager.account.assignment import AssignmentWarnings
 from position_manager.account.settings import AccountRules, Cooldown
-from position_manager.brokers.sim_config import Sim
-from position_manager.config_errors import ConfigError, Key, fault_of, found, key_text, read_document
+from position_manager.config.errors import ConfigError, Key, fault_of, found, key_text, read_document
+from position_manager.config.rule_contradictions import within
+from position_manager.config.sim import Sim
 from position_manager.model import Kind, Position, Right
 from position_manager.orders import caps as caps_module
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
-from position_manager.orders.spread import SpreadBound
 from position_manager.orders.wings_settings import WorthlessWings
-from position_manager.rules.rule_contradictions import within
 from position_manager.rules.rule_set import (
     CalendarDay,
     DayTime,
@@ -41,6 +41,7 @@ from position_manager.rules.rule_set import (
     Target,
     Whole,
 )
+from position_manager.rules.spread import SpreadBound
 
 
 class Mode(StrEnum):

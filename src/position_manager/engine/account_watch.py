@@ -14,7 +14,6 @@ from decimal import Decimal
 
 from ib_connection.accounts import masked
 from position_manager.account.frozen import LastChange, frozen, lacks_positions, since_change
-from position_manager.account.messages import AccountAuthor
 from position_manager.account.priority import covers, in_order, waits_for
 from position_manager.account.settings import AccountRules, Action
 from position_manager.account.stops import (
@@ -30,13 +29,14 @@ from position_manager.account.stops import (
 )
 from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import BrokerError
+from position_manager.engine.closer import Closer
 from position_manager.engine.desk import Desk
-from position_manager.journal.episodes import same_life
+from position_manager.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position
-from position_manager.orders.closer import Closer
 from position_manager.orders.closing import Closing
 from position_manager.refused import RefusedError
+from position_manager.reports.account_messages import AccountAuthor
 from position_manager.rules.groups import Unit
 from position_manager.sessions.hours import open_hours, session_at
 

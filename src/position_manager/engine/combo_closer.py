@@ -15,15 +15,15 @@ from functools import partial
 
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
+from position_manager.engine.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.engine.sending import NotSentError, WithdrawnError
+from position_manager.engine.sending_combo import ComboWish, clear_and_send_combo
 from position_manager.journal.journal import UnsettledError
 from position_manager.model import Position, Quote
 from position_manager.orders.closing import LADDER_STATES, Closing, LegLadder
 from position_manager.orders.combos import LADDER, Combination, combination_of, quote_of, wanted
-from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.orders.intents import Intent, State
 from position_manager.orders.ladder import CapReached, LadderPolicy
-from position_manager.orders.sending import NotSentError, WithdrawnError
-from position_manager.orders.sending_combo import ComboWish, clear_and_send_combo
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from position_manager.journal.ulid import time_of
+from position_manager.ulid import time_of
 
 LEGS = "|"
 

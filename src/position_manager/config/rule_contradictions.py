@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from position_manager.config_errors import Key
+from position_manager.config.errors import Key
 from position_manager.rules.rule_set import PartialTargets, RuleSet, Stop, StrikeStop, Target, TargetLevel
 
 

@@ -8,18 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from position_manager.brokers.broker import BrokerError
+from position_manager.engine.closer import Closer
 from position_manager.engine.desk import Desk
+from position_manager.engine.followed_orders import FollowedOrders
+from position_manager.engine.guard import Key
+from position_manager.engine.sending import NotSentError, Wish, WithdrawnError
 from position_manager.journal.journal import UnsettledError
 from position_manager.model import Position
 from position_manager.orders import disaster
-from position_manager.orders.closer import Closer
 from position_manager.orders.evidence import OpenOrder, resting
-from position_manager.orders.followed_orders import FollowedOrders
 from position_manager.orders.gates import closable
 from position_manager.orders.intents import closing_side
-from position_manager.orders.sending import NotSentError, Wish, WithdrawnError
 from position_manager.rules.groups import Unit
-from position_manager.rules.guard import Key
 
 _log = logging.getLogger(__name__)
 

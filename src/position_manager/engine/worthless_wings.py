@@ -15,13 +15,13 @@ from decimal import Decimal
 from pydantic import TypeAdapter
 
 from position_manager.engine.desk import Desk
+from position_manager.engine.guard import Key
 from position_manager.journal.journal import Journal
 from position_manager.model import ZERO, Position
 from position_manager.orders.closing import Closing
 from position_manager.orders.intents import Intent
 from position_manager.orders.wings_settings import WorthlessWings
 from position_manager.rules.groups import Unit
-from position_manager.rules.guard import Key
 
 HOLDS_FOR = timedelta(seconds=5)
 WORTH_AGAIN = 5

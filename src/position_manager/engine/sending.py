@@ -15,14 +15,14 @@ from decimal import Decimal
 
 from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halt
+from position_manager.engine.guard import Key
+from position_manager.halt import Halt
 from position_manager.journal.journal import OrderToSend
 from position_manager.model import ZERO, Position, Quote
 from position_manager.orders.caps import Sent, windows
 from position_manager.orders.evidence import OpenOrder, resting
 from position_manager.orders.gates import Clearance, Facts, check
 from position_manager.orders.intents import Intent, OutOfSight, closing_side
-from position_manager.rules.guard import Key
 from position_manager.sessions.hours import open_hours
 
 

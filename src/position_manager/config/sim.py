@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from position_manager.config_errors import Key
+from position_manager.config.errors import Key
 from position_manager.model import Kind, Right
 from position_manager.rules.rule_set import CalendarDay, Number, Positive, Section, Whole
 

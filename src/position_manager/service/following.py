@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway_watch import systemd_unit
 from gateway_watch.systemd_unit import UnitState
-from position_manager.engine.connection_state import Phase
+from position_manager.connection_state import Phase
 from position_manager.refused import RefusedError
 from position_manager.reports.status import Status
 from position_manager.service.control import AskStatus, ControlError, NotRunningError, ask

@@ -16,11 +16,11 @@ from position_manager.account.assignment import (
     judge,
     next_dividend,
 )
-from position_manager.account.messages import AccountAuthor
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position, Right
+from position_manager.reports.account_messages import AccountAuthor
 from position_manager.sessions.hours import open_hours, session_at
 
 _log = logging.getLogger(__name__)

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from position_manager import connection_state as link
 from position_manager.brokers.broker import BrokerError, CodeSaid, ExecutionHeard, OrderHeard
-from position_manager.engine import connection_state as link
 from position_manager.engine.desk import Desk
 from position_manager.model import ZERO
 from position_manager.orders import evidence

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 from position_manager.brokers.broker import ends_quotes
-from position_manager.engine.halt import is_read_only_halt
+from position_manager.halt import is_read_only_halt
 
 NEW_YORK = ZoneInfo("America/New_York")
 SUNDAY = 6

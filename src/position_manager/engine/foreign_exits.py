@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 
 from position_manager.brokers.broker import BrokerError
 from position_manager.engine.desk import Desk
+from position_manager.engine.guard import Key
 from position_manager.model import Position
 from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder, Patience, Search
 from position_manager.orders.intents import REF_PREFIX, closing_side
-from position_manager.rules.guard import Key
 
 _log = logging.getLogger(__name__)
 

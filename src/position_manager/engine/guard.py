@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from position_manager.config import EXCHANGE, Config
+from position_manager.config.precedence import Resolved, resolve
+from position_manager.config.schema import EXCHANGE, Config
 from position_manager.journal.journal import Journal
 from position_manager.model import Market, Position, Quote
 from position_manager.rules.data_farms import quotes
@@ -31,7 +32,6 @@ from position_manager.rules.evaluation import (
     evaluate,
 )
 from position_manager.rules.groups import GroupProblem, Unit, group_key, group_positions
-from position_manager.rules.precedence import Resolved, resolve
 from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
 from position_manager.sessions.hours import Calendar
 

@@ -13,17 +13,17 @@ from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
-from position_manager.account.messages import AccountAuthor
 from position_manager.account.priority import waits_for
 from position_manager.account.settings import Cooldown, CooldownAction
-from position_manager.account.watch import RULE as ACCOUNT_RULE
+from position_manager.engine.account_watch import RULE as ACCOUNT_RULE
+from position_manager.engine.closer import Closer
 from position_manager.engine.desk import Desk
-from position_manager.journal.episodes import same_life
+from position_manager.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Position
 from position_manager.orders import disaster
-from position_manager.orders.closer import Closer
 from position_manager.orders.intents import REF_PREFIX, Intent
+from position_manager.reports.account_messages import AccountAuthor
 from position_manager.rules.evaluation import Rule
 from position_manager.rules.groups import Unit
 

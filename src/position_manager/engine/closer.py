@@ -12,25 +12,25 @@ from functools import partial
 
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import BrokerError
-from position_manager.config import Config
+from position_manager.config.schema import Config
+from position_manager.engine.combo_closer import ComboCloser
 from position_manager.engine.desk import Desk
+from position_manager.engine.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.engine.foreign_exits import ForeignExits
+from position_manager.engine.guard import Key
+from position_manager.engine.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
+from position_manager.engine.worthless_wings import Wings, bounds
 from position_manager.journal.journal import Journal, UnsettledError
 from position_manager.model import ZERO, Instrument, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move
-from position_manager.orders.combo_closer import ComboCloser
 from position_manager.orders.combos import objection
 from position_manager.orders.evidence import OpenOrder, Snapshot, resting
-from position_manager.orders.followed_orders import RESTING_STATES, FollowedOrders
-from position_manager.orders.foreign_exits import ForeignExits
 from position_manager.orders.gates import Limits, closable
 from position_manager.orders.intents import REF_PREFIX, State, closing_side
 from position_manager.orders.ladder import Bound, CapReached, LadderPolicy, legs_to_send
-from position_manager.orders.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
-from position_manager.orders.worthless_wings import Wings, bounds
 from position_manager.refused import RefusedError
 from position_manager.rules.groups import Unit
-from position_manager.rules.guard import Key
 from position_manager.rules.partial_targets import left_of
 from position_manager.sessions.hours import open_hours, session_at
 

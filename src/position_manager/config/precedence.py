@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from position_manager.config import Config, PositionRules
-from position_manager.config_errors import key_text
+from position_manager.config.errors import key_text
+from position_manager.config.schema import Config, PositionRules
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import RuleSet
 

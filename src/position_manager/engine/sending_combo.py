@@ -1,6 +1,6 @@
 """The last step before a combination leaves: each leg passes every gate by itself, then one order goes for all.
 
-As in `position_manager.orders.sending`, nothing waits between the answer of the broker and the socket.
+As in `position_manager.engine.sending`, nothing waits between the answer of the broker and the socket.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from decimal import ROUND_FLOOR, Decimal
 
 from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
-from position_manager.engine.halt import Halt
+from position_manager.engine.sending import NotSentError, WithdrawnError, facts_of, quote_evidence
+from position_manager.halt import Halt
 from position_manager.journal.journal import LegToSend
 from position_manager.model import ZERO
 from position_manager.orders.combos import Combination
 from position_manager.orders.gates import Check, Clearance, Facts, check
 from position_manager.orders.intents import OutOfSight, closing_side
-from position_manager.orders.sending import NotSentError, WithdrawnError, facts_of, quote_evidence
 from position_manager.rules.groups import Leg
 
 

@@ -1,0 +1,1 @@
+"""The configuration: its sections, its faults, and which of several rules holds."""
