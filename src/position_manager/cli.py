@@ -22,7 +22,8 @@ from gateway_watch import systemd_unit
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.config.errors import ConfigError, key_text, read_document
-from position_manager.config.schema import Config, Mode, load
+from position_manager.config.loading import load
+from position_manager.config.schema import Config, Mode
 from position_manager.drill.cases import CASES
 from position_manager.halt import HaltRecord
 from position_manager.journal import kept_instruments

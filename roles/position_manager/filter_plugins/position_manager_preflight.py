@@ -177,7 +177,7 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
     if str(SOURCES) not in sys.path:
         sys.path.insert(0, str(SOURCES))
     from position_manager.config.errors import ConfigError
-    from position_manager.config.schema import load
+    from position_manager.config.loading import load
     from position_manager.rules.rule_set import RULE_NAMES
 
     # A file of the owner's only, and gone at once: it holds account numbers.

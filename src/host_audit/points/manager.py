@@ -98,7 +98,7 @@ def _port(document: dict[str, Any]) -> object:
 
 def _config(host: Host, name: str) -> Point:
     from position_manager.config.errors import ConfigError
-    from position_manager.config.schema import load
+    from position_manager.config.loading import load
 
     try:
         load(host.path(f"/etc/position-manager/{name}.yml"))

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from position_manager.config.errors import key_text
-from position_manager.config.schema import Config, PositionRules
+from position_manager.config.schema import Config
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import RuleSet
+from position_manager.rules.selectors import PositionRules
 
 
 @dataclass(frozen=True)

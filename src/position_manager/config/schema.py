@@ -1,9 +1,8 @@
-"""The configuration: readable YAML, checked as a whole, frozen.
+"""The form of the configuration: readable YAML, checked as a whole, frozen.
 
-`load` reads a file or raises ConfigError with everything that is wrong in it; `reload` keeps the old configuration
-unless all of the new one is right. The meaning of the rules is documented in `position_manager.rules.rule_set`, which
-of several rules holds in `position_manager.config.precedence`. A file with every key is example.yml, one
-folder up.
+The meaning of the rules is documented in `position_manager.rules.rule_set`, which of several rules holds in
+`position_manager.config.precedence`. It is read in `position_manager.config.loading`. A file with every key is
+example.yml in the folder above.
 """
 
 from __future__ import annotations
@@ -14,33 +13,22 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ib_connection.accounts import AccountKind, kind_of, masked
 from position_manager.account.assignment import AssignmentWarnings
 from position_manager.account.settings import AccountRules, Cooldown
-from position_manager.config.errors import ConfigError, Key, fault_of, found, key_text, read_document
-from position_manager.config.rule_contradictions import within
+from position_manager.config.errors import Key
 from position_manager.config.sim import Sim
-from position_manager.model import Kind, Position, Right
 from position_manager.orders import caps as caps_module
+from position_manager.orders.disaster_settings import DisasterStop
 from position_manager.orders.gates import Limits
 from position_manager.orders.ladder import LadderPolicy
 from position_manager.orders.wings_settings import WorthlessWings
-from position_manager.rules.rule_set import (
-    CalendarDay,
-    DayTime,
-    Number,
-    Positive,
-    RuleSet,
-    Section,
-    Stop,
-    Target,
-    Whole,
-)
+from position_manager.rules.rule_set import DayTime, Fraction, Number, Positive, RuleSet, Section, Whole
+from position_manager.rules.selectors import Group, PositionRules
 from position_manager.rules.spread import SpreadBound
 
 
@@ -77,7 +65,6 @@ def _absolute(path: Path) -> Path:
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Fraction = Annotated[Number, Field(gt=0, lt=100)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
 
@@ -148,93 +135,6 @@ class Quotes(Section):
         return timedelta(seconds=float(self.confirm_within_seconds))
 
 
-class Selector(Section):
-    """Which contracts are meant: by ``con_id``, by ``local_symbol`` (spaces count once), or by ``symbol`` and as many
-    of ``kind`` (STK, OPT, FUT, FOP), ``expiry``, ``strike`` and ``right`` (C, P) as are given."""
-
-    con_id: Annotated[Whole, Field(gt=0)] | None = None
-    local_symbol: Annotated[str, Field(min_length=1)] | None = None
-    symbol: Annotated[str, Field(min_length=1)] | None = None
-    kind: Kind | None = None
-    expiry: CalendarDay | None = None
-    strike: Positive | None = None
-    right: Right | None = None
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        ways = [name for name in ("con_id", "local_symbol", "symbol") if getattr(self, name) is not None]
-        if len(ways) != 1:
-            raise ValueError(
-                f"must have exactly one of con_id, local_symbol, symbol; it has {', '.join(ways) or 'none'}"
-            )
-        if self.symbol is None and any((self.kind, self.expiry, self.strike, self.right)):
-            raise ValueError(f"kind, expiry, strike and right go with symbol; {ways[0]} already names one contract")
-        return self
-
-    def matches(self, position: Position) -> bool:
-        """Whether a position's contract is meant."""
-        held = position.instrument
-        if self.local_symbol is not None and _collapsed(self.local_symbol) != _collapsed(held.local_symbol):
-            return False
-        asked = (self.con_id, self.symbol, self.kind, self.expiry, self.strike, self.right)
-        has = (held.con_id, held.symbol, held.kind, held.expiry, held.strike, held.right)
-        return all(wanted is None or wanted == value for wanted, value in zip(asked, has, strict=True))
-
-    @property
-    def precision(self) -> tuple[bool, bool, int]:
-        """Orders selectors: con_id before local_symbol before fields, more fields before fewer."""
-        return self.con_id is not None, self.local_symbol is not None, len(self.model_dump(exclude_none=True))
-
-    def __str__(self) -> str:
-        return " ".join(str(value) for value in self.model_dump(mode="json", exclude_none=True).values())
-
-
-def _collapsed(text: str) -> str:
-    return " ".join(text.split())
-
-
-class Match(Selector):
-    """The contracts of an entry of ``positions``; with ``side`` only those held ``long`` or ``short``."""
-
-    side: Literal["long", "short"] | None = None
-
-    def matches(self, position: Position) -> bool:
-        side = "long" if position.quantity > 0 else "short"
-        return self.side in (None, side) and super().matches(position)
-
-
-class PositionRules(RuleSet):
-    """The rules of single contracts. If several entries fit a position, the most precise one holds (con_id, then
-    local_symbol, then the most fields); of equals, the first in the file."""
-
-    match: Match
-
-
-class LegSelector(Selector):
-    """One leg of a group. ``ratio`` is how many of it one unit of the group has, negative if held short."""
-
-    ratio: Annotated[Whole, Field(ge=-1000, le=1000)]
-
-    @model_validator(mode="after")
-    def _not_none(self) -> Self:
-        if self.ratio == 0:
-            raise ValueError("ratio must not be 0: positive for a long leg, negative for a short one")
-        return self
-
-    @property
-    def contract(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"ratio"}, exclude_none=True)
-
-
-class Group(RuleSet):
-    """Legs that are valued and closed as one, in each account that holds them. ``close``: leg by leg (``legs``), or by
-    one combination order (``combo``) for ``combo_seconds`` at most, and what is left then leg by leg."""
-
-    legs: Annotated[tuple[LegSelector, ...], Field(min_length=1)]
-    close: Literal["legs", "combo"] = "legs"
-    combo_seconds: Annotated[Number, Field(ge=10, le=3600)] = Decimal(60)
-
-
 class Escalation(Section):
     """What a close may do that is still not filled ``after_seconds``: go as far as ``max_slippage_percent`` from the
     middle at the start."""
@@ -296,17 +196,6 @@ class Caps(Section):
     orders_per_day: Annotated[Whole, Field(ge=1)] = 200
     quantity: Positive = Decimal(100)
     notional: Positive = Decimal(100_000)
-
-
-class DisasterStop(Section):
-    """A stop-limit that rests at the broker while the manager is away: it triggers when ``percent_of_premium`` is
-    lost and trades down to ``limit_percent`` of the trigger price beyond it. It must lie beyond every other stop.
-    ``short_legs_percent``: in groups one rests for each short leg, at this percent of that leg's own premium; without
-    it the legs of groups have none."""
-
-    percent_of_premium: Positive
-    limit_percent: Fraction = Decimal(20)
-    short_legs_percent: Positive | None = None
 
 
 NEW_YORK = "America/New_York"
@@ -401,203 +290,3 @@ class Config(Section):
         yield from ((("underlyings", symbol), rules) for symbol, rules in self.underlyings.items())
         yield from ((("groups", name), group) for name, group in self.groups.items())
         yield from ((("positions", index), entry) for index, entry in enumerate(self.positions))
-
-
-def load(path: Path) -> Config:
-    """Read and check a file.
-
-    Raises ConfigError with every fault, each with file, line, key and what is allowed.
-    """
-    document = read_document(path)
-    faults = list(document.faults)
-    values: Any = document.values
-    removed: list[Key] = []
-    config: Config | None = None
-    while config is None:
-        try:
-            config = Config.model_validate(values)
-        except ValidationError as error:
-            wrong = [(detail, found(values, detail["loc"])) for detail in error.errors(include_url=False)]
-            # What follows only from a removal is no fault of the file.
-            real = [
-                detail
-                for detail, key in wrong
-                if not any(_related(key, gone) for gone in removed)
-                # pydantic counts only the entries that are right
-                and not (detail["type"] == "too_short" and detail["input"])
-            ]
-            faults += [fault_of(detail, document, Config) for detail in real]
-            # The rest is checked again without the faulty keys: one fault must not hide another.
-            keys = [_to_remove(key, detail["type"]) for detail, key in wrong]
-            pruned = _without(values, keys)
-            if pruned == values:
-                break
-            values, removed = pruned, removed + keys
-    if config is not None:
-        told = (item for item in contradictions(config) if not any(_related(item[0], key) for key in removed))
-        faults += [document.fault(key, text) for key, text in told]
-    if faults or config is None:
-        raise ConfigError(path, faults)
-    return config
-
-
-def _to_remove(key: Key, error: str) -> Key:
-    """What must go with an error: where a key is missing, what it is missing in; for an entry of a list the list, so
-    that the indexes of the others stay those of the file."""
-    key = key[:-1] if error == "missing" else key
-    return key[:-1] if key and isinstance(key[-1], int) else key
-
-
-def _related(one: Key, other: Key) -> bool:
-    return one[: len(other)] == other or other[: len(one)] == one
-
-
-def reload(old: Config, path: Path) -> Config | ConfigError:
-    """The new configuration, or why the old one must stay: all or nothing. Whatever only a new start can change (mode,
-    accounts, the gateway, the simulated broker, the calendar, the recipients of notifications) is refused as a
-    fault."""
-    try:
-        new = load(path)
-    except ConfigError as error:
-        return error
-    account = ("mode", "accounts", "expected_accounts", "gateway", "sim")
-    fixed = (*account, "hours", "notifications", "heartbeat", "metrics")
-    changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
-    if not changed:
-        return new
-    document = read_document(path)
-    return ConfigError(
-        path, [document.fault((name,), "cannot change while running: restart for it") for name in changed]
-    )
-
-
-def _without(values: Any, keys: list[Key]) -> Any:
-    """A copy without some keys."""
-    here = {key[0] for key in keys if len(key) == 1}
-    inner = {part: [key[1:] for key in keys if len(key) > 1 and key[0] == part] for part in {k[0] for k in keys if k}}
-    if isinstance(values, dict):
-        return {name: _without(value, inner.get(name, [])) for name, value in values.items() if name not in here}
-    if isinstance(values, list):
-        return [_without(value, inner.get(index, [])) for index, value in enumerate(values) if index not in here]
-    return values
-
-
-def contradictions(config: Config) -> Iterator[tuple[Key, str]]:
-    """What cannot be true at once, as key and text."""
-    yield from _accounts(config)
-    yield from _simulated(config)
-    for key, rules in config.rule_sets():
-        side = rules.match.side if isinstance(rules, PositionRules) else None
-        yield from _stop_and_target(key, rules, side)
-        yield from within(key, rules, side, _short_options_possible(rules))
-        yield from _disaster(key, rules, config.disaster_stop)
-    for name, group in config.groups.items():
-        if group.close == "combo" and not 2 <= len(group.legs) <= 4:
-            yield ("groups", name, "close"), f"combo needs 2 to 4 legs; there are {len(group.legs)}"
-        elif group.close == "combo" and any(leg.kind in (Kind.STOCK, Kind.FUTURE) for leg in group.legs):
-            yield ("groups", name, "close"), "combo is for groups of options only"
-        if group.close == "legs" and "combo_seconds" in group.model_fields_set:
-            yield ("groups", name, "combo_seconds"), "goes with close: combo"
-    short_leg = any(leg.ratio < 0 for group in config.groups.values() for leg in group.legs)
-    if config.disaster_stop is not None and config.disaster_stop.short_legs_percent is not None and not short_leg:
-        yield ("disaster_stop", "short_legs_percent"), "is for groups with short legs, and there is none"
-    yield from _duplicates(config)
-
-
-def _short_options_possible(rules: RuleSet) -> bool:
-    """Whether a unit of this level can hold a short option, as far as the level itself states what it applies to."""
-    if isinstance(rules, Group):
-        return any(leg.ratio < 0 and leg.kind not in (Kind.STOCK, Kind.FUTURE) for leg in rules.legs)
-    if isinstance(rules, PositionRules):
-        return rules.match.side != "long" and rules.match.kind not in (Kind.STOCK, Kind.FUTURE)
-    return True
-
-
-def _accounts(config: Config) -> Iterator[tuple[Key, str]]:
-    if config.mode is Mode.LIVE:
-        if not config.live_confirmed:
-            yield ("live_confirmed",), "must be true for mode live: it sends orders with real money"
-        if not config.expected_accounts:
-            yield ("expected_accounts",), "must name the accounts for mode live"
-    elif config.live_confirmed:
-        yield ("live_confirmed",), f"goes with mode live only; the mode is {config.mode.value}"
-    kind = {Mode.LIVE: AccountKind.LIVE, Mode.PAPER: AccountKind.PAPER}.get(config.mode)
-    for section in ("accounts", "expected_accounts"):
-        listed: tuple[str, ...] = getattr(config, section)
-        for index, account in enumerate(listed):
-            if kind is not None and kind_of(account) is not kind:
-                yield (section, index), f"{masked(account)} is no {kind.value} account, but the mode is {kind.value}"
-            if account in listed[:index]:
-                yield (section, index), f"{masked(account)} is listed twice"
-    for index, account in enumerate(config.accounts):
-        if config.expected_accounts and account not in config.expected_accounts:
-            yield ("accounts", index), f"{masked(account)} is not among expected_accounts"
-
-
-def _simulated(config: Config) -> Iterator[tuple[Key, str]]:
-    if config.mode is not Mode.SIM:
-        if config.sim is not None:
-            yield ("sim",), f"goes with mode sim only; the mode is {config.mode.value}"
-        return
-    sim = config.sim or Sim()
-    yield from ((("sim", *key), text) for key, text in sim.faults())
-    for section in ("accounts", "expected_accounts"):
-        listed: tuple[str, ...] = getattr(config, section)
-        if listed and sim.account not in listed:
-            yield (section,), f"has no {masked(sim.account)}, the account of mode sim (sim.account)"
-
-
-def _stop_and_target(key: Key, rules: RuleSet, side: str | None) -> Iterator[tuple[Key, str]]:
-    """Within one level, as far as this is known without the position; the rest is reported when rules are evaluated."""
-    stop, target = rules.stop, rules.target
-    if not isinstance(stop, Stop):
-        return
-    if side == "long" and stop.percent_of_premium is not None and stop.percent_of_premium > 100:
-        yield (*key, "stop"), "percent_of_premium must be at most 100 for a long position: it cannot lose more"
-    if not isinstance(target, Target):
-        return
-    if stop.price is not None and target.price is not None:
-        wrong = {"long": stop.price >= target.price, "short": stop.price <= target.price}
-        if stop.price == target.price:
-            yield (*key, "stop", "price"), f"is the target's price too ({target.price})"
-        elif side is not None and wrong[side]:
-            relation = "below" if side == "long" else "above"
-            yield (
-                (*key, "stop", "price"),
-                f"must be {relation} the target's price ({target.price}) for a {side} position; it is {stop.price}",
-            )
-    if stop.underlying_price is not None and target.underlying_price is not None:
-        lose, win = stop.underlying_price, target.underlying_price
-        both = [
-            name for name in ("below", "above") if getattr(lose, name) is not None and getattr(win, name) is not None
-        ]
-        if both:
-            yield (*key, "target", "underlying_price"), f"has {both[0]}, as the stop has: only one of them can have it"
-        elif (lose.below is not None and win.above is not None and lose.below >= win.above) or (
-            lose.above is not None and win.below is not None and lose.above <= win.below
-        ):
-            yield (*key, "stop", "underlying_price"), "overlaps the target's: some price would be a stop and a target"
-
-
-def _disaster(key: Key, rules: RuleSet, disaster: DisasterStop | None) -> Iterator[tuple[Key, str]]:
-    stop = rules.stop.percent_of_premium if isinstance(rules.stop, Stop) else None
-    if disaster is not None and stop is not None and stop >= disaster.percent_of_premium:
-        yield (
-            (*key, "stop", "percent_of_premium"),
-            f"must be less than that of disaster_stop ({disaster.percent_of_premium}); it is {stop}",
-        )
-
-
-def _duplicates(config: Config) -> Iterator[tuple[Key, str]]:
-    matches: dict[str, int] = {}
-    for index, entry in enumerate(config.positions):
-        first = matches.setdefault(repr(entry.match), index)
-        if first != index:
-            yield ("positions", index, "match"), f"is the same as in {key_text(('positions', first))}"
-    legs: dict[str, str] = {}
-    for name, group in config.groups.items():
-        for index, leg in enumerate(group.legs):
-            place = key_text(("groups", name, "legs", index))
-            first_place = legs.setdefault(repr(leg.contract), place)
-            if first_place != place:
-                yield ("groups", name, "legs", index), f"is the same contract as {first_place}"

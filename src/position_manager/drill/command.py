@@ -23,7 +23,8 @@ from notifications.message import clean
 from position_manager.brokers.broker import BrokerError
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
-from position_manager.config.schema import Config, Mode, load
+from position_manager.config.loading import load
+from position_manager.config.schema import Config, Mode
 from position_manager.drill.bench import DrillError
 from position_manager.drill.cases import CASES, SIM_CASES, Case
 from position_manager.drill.drill import Conditions, Outcome, Report, one_by_one, side_by_side

@@ -228,7 +228,7 @@ class Engine:
         return self.accounts.fresh and all(cause in FRESH_CAUSES for cause in causes)
 
     def reload(self, config: Config) -> None:
-        """New rules, already checked and fit for this process (`schema.reload`)."""
+        """New rules, already checked and fit for this process (`loading.reload`)."""
         self.desk.guard.config = config
         self.desk.say(self.desk.author.reloaded())
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
-from position_manager.config.schema import DisasterStop
 from position_manager.model import Position
+from position_manager.orders.disaster_settings import DisasterStop
 from position_manager.orders.intents import Intent, State, closing_side
 from position_manager.orders.ladder import to_tick
 from position_manager.rules.groups import Leg, Unit

@@ -17,8 +17,8 @@ from decimal import Decimal
 from functools import cached_property
 
 from ib_connection.accounts import masked
-from position_manager.config.schema import Group
 from position_manager.model import Instrument, Position, Quote
+from position_manager.rules.selectors import Group
 
 ONE = Decimal(1)
 

@@ -105,6 +105,7 @@ def _broker_day(value: Any) -> Any:
 
 Number = Annotated[Decimal, BeforeValidator(_no_bool)]
 Positive = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(gt=0, lt=100)]
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Span = Annotated[timedelta, BeforeValidator(_clock_span), PlainSerializer(_clock_text)]
 DayTime = Annotated[ClockTime, BeforeValidator(_day_time), AfterValidator(_without_zone)]

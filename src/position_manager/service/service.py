@@ -25,7 +25,7 @@ from notifications.target import Target
 from position_manager.brokers.broker import Broker
 from position_manager.brokers.choice import BrokerFaultError, broker_of, fallback_of
 from position_manager.clock import Clock, SystemClock
-from position_manager.config import schema
+from position_manager.config import loading
 from position_manager.config.errors import ConfigError
 from position_manager.config.schema import Config, Mode
 from position_manager.engine.engine import Engine
@@ -66,7 +66,7 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
     os.umask(0o077)
     notifier = Notifier.from_environment(environment)
     try:
-        config = schema.load(paths.config)
+        config = loading.load(paths.config)
         paths.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         paths.runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (ConfigError, OSError) as error:
@@ -287,7 +287,7 @@ class Service:
     def reload(self) -> str:
         """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
         desk = self.engine.desk
-        new = schema.reload(desk.config, self._paths.config)
+        new = loading.reload(desk.config, self._paths.config)
         if isinstance(new, ConfigError):
             desk.say(desk.author.reload_refused(str(new)))
             raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")

@@ -22,11 +22,11 @@ from tests.unit.position_manager.engine_world import (
 from tests.unit.position_manager.rule_fixtures import NEW_YORK, NOW, held, look, option, quote, rules
 from tests.unit.position_manager.test_engine import play
 
-from position_manager.config.schema import Group
 from position_manager.model import Quote
 from position_manager.orders.intents import Side
 from position_manager.rules.evaluation import Blind, Cause, Close, Hold, Memory, QuotePolicy
 from position_manager.rules.groups import Unit, group_positions
+from position_manager.rules.selectors import Group
 from position_manager.rules.spread import SpreadBound
 from position_manager.sessions.hours import parse_liquid_hours
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import position_manager
 from position_manager.config.errors import ConfigError
-from position_manager.config.schema import Config, Mode, load, reload
+from position_manager.config.loading import load, reload
+from position_manager.config.schema import Config, Mode
 from position_manager.rules.rule_set import RuleSet, Stop, TimeRule
 
 EXAMPLE = Path(position_manager.__file__).with_name("example.yml")

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tests.unit.position_manager.rule_fixtures import NOW, held, look, option, quote, rules, stock
 
 from position_manager.config.precedence import resolve
-from position_manager.config.schema import Config, Group
+from position_manager.config.schema import Config
 from position_manager.model import Position, Right
 from position_manager.rules.evaluation import Blind, Cause, Close, Hold
 from position_manager.rules.groups import Grouping, group_positions, single
+from position_manager.rules.selectors import Group
 
 LOW = option(1, "430")
 HIGH = option(2, "440")

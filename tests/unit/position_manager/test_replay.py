@@ -18,7 +18,8 @@ from tests.unit.position_manager.engine_world import BEGIN, Manager, ManualClock
 import position_manager
 from position_manager.cli import main
 from position_manager.config.errors import ConfigError
-from position_manager.config.schema import Config, load
+from position_manager.config.loading import load
+from position_manager.config.schema import Config
 from position_manager.replay.lines import line_of, stretches
 from position_manager.replay.replay import Outcome, Sample, replay
 from position_manager.replay.tape import COLUMNS, read_positions, read_tape

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from position_manager.config.errors import ConfigError
-from position_manager.config.schema import load
+from position_manager.config.loading import load
 
 VERTICAL = "legs: [{con_id: 42, ratio: -1}, {con_id: 43, ratio: 1}]"
 

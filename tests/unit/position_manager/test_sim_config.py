@@ -10,7 +10,7 @@ import pytest
 
 import position_manager
 from position_manager.config.errors import ConfigError
-from position_manager.config.schema import load, reload
+from position_manager.config.loading import load, reload
 from position_manager.config.sim import Sim, SimPosition
 from position_manager.model import Kind, Right
 

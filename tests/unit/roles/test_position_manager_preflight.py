@@ -12,7 +12,8 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 
-from position_manager.config.schema import Config, Gateway, load
+from position_manager.config.loading import load
+from position_manager.config.schema import Config, Gateway
 
 ROLE = Path(__file__).parents[3] / "roles" / "position_manager"
 
