@@ -33,7 +33,8 @@ from position_manager.brokers.ib_broker import IbBroker
 from position_manager.config.schema import Config
 from position_manager.engine.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.sessions.hours import BrokerCalendar
 from position_manager.ulid import ulid
 

@@ -27,7 +27,9 @@ from position_manager.config.schema import Config, Mode
 from position_manager.drill.cases import CASES
 from position_manager.halt import HaltRecord
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalError, JournalReader, Record
+from position_manager.journal.errors import JournalError
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Record
 from position_manager.paths import DEFAULT_NAME, Paths
 from position_manager.refused import RefusedError
 from position_manager.reports import absent

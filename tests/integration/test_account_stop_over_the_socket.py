@@ -13,7 +13,7 @@ from tests.integration.test_killed_in_the_middle import SECONDS, Manager, closed
 from tests.integration.trading_gateway import an_option, person, trade, trading_gateway
 
 import position_manager
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.reports.explain import explain
 
 pytestmark = pytest.mark.asyncio

@@ -34,7 +34,9 @@ from position_manager.clock import SystemClock
 from position_manager.config.schema import Config
 from position_manager.engine.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import ComboToSend, Journal, JournalReader, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import ComboToSend, Stamp
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Side, State

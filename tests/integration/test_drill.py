@@ -22,7 +22,8 @@ from position_manager.drill.command import Options, run
 from position_manager.drill.drill import Conditions, Report, one_by_one
 from position_manager.drill.fence import Fence, FenceError, Field
 from position_manager.drill.gateway import Wish, opened
-from position_manager.journal.journal import JournalReader, OrderToSend
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import OrderToSend
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Patience
 from position_manager.orders.intents import Side

@@ -19,7 +19,7 @@ from ib_insync import IB, ExecutionFilter
 from tests.integration.trading_gateway import TradingGateway, an_option, person, trade, trading_gateway
 
 import position_manager
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import TERMINAL, State
 
 pytestmark = pytest.mark.asyncio

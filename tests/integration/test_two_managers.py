@@ -14,7 +14,7 @@ from ib_insync import ExecutionFilter
 from tests.integration.test_killed_in_the_middle import CONFIG, SECONDS, Manager, closed
 from tests.integration.trading_gateway import an_option, person, trade, trading_gateway
 
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.service.host_claim import SCOPE
 
 pytestmark = pytest.mark.asyncio

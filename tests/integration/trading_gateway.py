@@ -18,7 +18,7 @@ from ib_insync import IB, LimitOrder, MarketOrder, Option, Stock, Trade
 import gateway_simulator
 from gateway_simulator import ctl
 from position_manager.brokers.broker import BrokerEvent
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.records import OrderToSend
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Side
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from ib_connection.causes import Cause
 from position_manager.account.assignment import Dividend
 from position_manager.account.values import AccountValues
-from position_manager.journal.journal import ComboToSend, OrderToSend
+from position_manager.journal.records import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Position, Quote
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 

@@ -63,7 +63,7 @@ from position_manager.brokers.ib_words import completed_of, execution_of, number
 from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.clock import Clock
 from position_manager.config.schema import Config, Mode
-from position_manager.journal.journal import ComboToSend, OrderToSend
+from position_manager.journal.records import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Kind, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 

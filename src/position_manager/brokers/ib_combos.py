@@ -13,7 +13,7 @@ from decimal import Decimal
 from ib_connection.ib_library import ComboLeg, Contract
 from position_manager.brokers.broker import BrokerError
 from position_manager.brokers.ib_words import side_of
-from position_manager.journal.journal import ComboToSend
+from position_manager.journal.records import ComboToSend
 from position_manager.orders.evidence import OpenOrder
 from position_manager.orders.intents import Side
 

@@ -24,7 +24,7 @@ from position_manager.brokers.broker import (
 )
 from position_manager.brokers.sim_market import EXCHANGE_ZONE, Anchor, Market, expiry_of
 from position_manager.config.sim import Sim, SimPosition
-from position_manager.journal.journal import ComboToSend, OrderToSend
+from position_manager.journal.records import ComboToSend, OrderToSend
 from position_manager.model import ZERO, Hours, Instrument, Kind, Position, Right
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Fill, Side

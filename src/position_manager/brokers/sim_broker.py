@@ -41,7 +41,7 @@ from position_manager.brokers.sim_books import BOOKS, Books, Change, SimOrder
 from position_manager.brokers.sim_market import Anchor, Market
 from position_manager.clock import Clock
 from position_manager.config.sim import Sim
-from position_manager.journal.journal import ComboToSend, OrderToSend
+from position_manager.journal.records import ComboToSend, OrderToSend
 from position_manager.model import ZERO, Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Side

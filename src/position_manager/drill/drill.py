@@ -25,7 +25,10 @@ from position_manager.drill.fence import Fence
 from position_manager.engine.engine import Engine
 from position_manager.engine.rivals import DRILL_MARK
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import Journal, JournalError, JournalReader, Lock, Stamp
+from position_manager.journal.errors import JournalError
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Lock, Stamp
 from position_manager.model import ZERO
 from position_manager.orders import evidence
 from position_manager.orders.intents import TERMINAL, Intent, Side, State

@@ -26,7 +26,7 @@ from position_manager.brokers.broker import (
     Session,
 )
 from position_manager.drill.cases import Moment, Tripwire
-from position_manager.journal.journal import ComboToSend, OrderToSend
+from position_manager.journal.records import ComboToSend, OrderToSend
 from position_manager.model import Instrument, Position
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Side

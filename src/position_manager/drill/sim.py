@@ -16,7 +16,7 @@ from position_manager.config.sim import Sim
 from position_manager.drill.bench import Bought, Truth
 from position_manager.drill.cases import Moment, Tripwire
 from position_manager.drill.fence import Field
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.records import OrderToSend
 from position_manager.model import Instrument
 from position_manager.orders.intents import Side
 from position_manager.orders.ladder import to_tick

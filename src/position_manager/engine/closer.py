@@ -20,7 +20,8 @@ from position_manager.engine.foreign_exits import ForeignExits
 from position_manager.engine.guard import Key
 from position_manager.engine.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
 from position_manager.engine.worthless_wings import Wings, bounds
-from position_manager.journal.journal import Journal, UnsettledError
+from position_manager.journal.errors import UnsettledError
+from position_manager.journal.journal import Journal
 from position_manager.model import ZERO, Instrument, Market, Position, Quote
 from position_manager.orders.caps import windows
 from position_manager.orders.closing import Cancel, Closing, Send, Wait, next_move

@@ -18,7 +18,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.engine.sending import NotSentError, WithdrawnError
 from position_manager.engine.sending_combo import ComboWish, clear_and_send_combo
-from position_manager.journal.journal import UnsettledError
+from position_manager.journal.errors import UnsettledError
 from position_manager.model import Position, Quote
 from position_manager.orders.closing import LADDER_STATES, Closing, LegLadder
 from position_manager.orders.combos import LADDER, Combination, combination_of, quote_of, wanted

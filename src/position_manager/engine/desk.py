@@ -17,7 +17,9 @@ from position_manager.connection_state import Connection
 from position_manager.engine.guard import Guard, Key
 from position_manager.engine.rivals import Rivals
 from position_manager.halt import Halt, Halts
-from position_manager.journal.journal import Journal, JournalError, Lock
+from position_manager.journal.errors import JournalError
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Lock
 from position_manager.model import Instrument
 from position_manager.orders.evidence import Snapshot
 from position_manager.reports.messages import Author

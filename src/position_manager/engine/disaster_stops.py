@@ -13,7 +13,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.followed_orders import FollowedOrders
 from position_manager.engine.guard import Key
 from position_manager.engine.sending import NotSentError, Wish, WithdrawnError
-from position_manager.journal.journal import UnsettledError
+from position_manager.journal.errors import UnsettledError
 from position_manager.model import Position
 from position_manager.orders import disaster
 from position_manager.orders.evidence import OpenOrder, resting

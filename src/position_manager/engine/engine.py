@@ -64,7 +64,8 @@ from position_manager.engine.reconcile import (
 from position_manager.engine.rivals import Rivals
 from position_manager.halt import Halt, Halts, is_read_only_halt
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import Journal, JournalError
+from position_manager.journal.errors import JournalError
+from position_manager.journal.journal import Journal
 from position_manager.model import Instrument, Position, Quote, Right
 from position_manager.orders import evidence
 from position_manager.orders.evidence import Snapshot

@@ -14,7 +14,8 @@ from decimal import Decimal
 from itertools import combinations
 from zoneinfo import ZoneInfo
 
-from position_manager.journal.journal import Holding, Journal
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Holding
 from position_manager.model import ZERO, Instrument, Kind, Position, Right
 from position_manager.orders.evidence import (
     Account,

@@ -17,7 +17,7 @@ from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
 from position_manager.engine.guard import Key
 from position_manager.halt import Halt
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.records import OrderToSend
 from position_manager.model import ZERO, Position, Quote
 from position_manager.orders.caps import Sent, windows
 from position_manager.orders.evidence import OpenOrder, resting

@@ -13,7 +13,7 @@ from position_manager.brokers.broker import BrokerError, Reread
 from position_manager.engine.desk import Desk
 from position_manager.engine.sending import NotSentError, WithdrawnError, facts_of, quote_evidence
 from position_manager.halt import Halt
-from position_manager.journal.journal import LegToSend
+from position_manager.journal.records import LegToSend
 from position_manager.model import ZERO
 from position_manager.orders.combos import Combination
 from position_manager.orders.gates import Check, Clearance, Facts, check

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from position_manager.journal.journal import Journal, JournalReader
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
 from position_manager.model import Hours, Instrument
 
 _T = TypeVar("_T")

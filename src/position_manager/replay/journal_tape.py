@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalReader, Record
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Record
 from position_manager.model import Instrument, Position, Quote
 from position_manager.refused import RefusedError
 from position_manager.replay.tape import Tick

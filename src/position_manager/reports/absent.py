@@ -13,7 +13,7 @@ from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.halt import Halt
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.reports.explain import label_of
 from position_manager.reports.status import IntentStatus, LockStatus
 

@@ -14,7 +14,8 @@ from typing import Any
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalReader, Record
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Record
 from position_manager.model import Instrument
 from position_manager.orders.intents import REF_PREFIX, Intent
 

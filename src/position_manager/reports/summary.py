@@ -17,7 +17,8 @@ from zoneinfo import ZoneInfo
 
 from notifications.message import Message, Severity
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalError, JournalReader
+from position_manager.journal.errors import JournalError
+from position_manager.journal.reader import JournalReader
 from position_manager.reports import day_book
 from position_manager.reports.explain import label_of
 from position_manager.reports.status import Status, UnitStatus

@@ -30,7 +30,9 @@ from position_manager.config.errors import ConfigError
 from position_manager.config.schema import Config, Mode
 from position_manager.engine.engine import Engine
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.journal import Journal, JournalAwayError, JournalError, Stamp
+from position_manager.journal.errors import JournalAwayError, JournalError
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.paths import Paths
 from position_manager.refused import RefusedError
 from position_manager.reports import day_book, summary

@@ -38,7 +38,8 @@ from position_manager.brokers.shared_question import SharedQuestion
 from position_manager.config.schema import Config
 from position_manager.engine.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import ComboToSend, Journal, OrderToSend, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import ComboToSend, OrderToSend, Stamp
 from position_manager.model import Hours, Instrument, Kind, Position, Quote, Right
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder
 from position_manager.orders.intents import Fill, Side, closing_side

@@ -10,7 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind, Right
 from position_manager.orders.intents import (
     Acknowledged,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.records import OrderToSend
 from position_manager.orders.evidence import CompletedOrder, Execution, OpenOrder, Snapshot
 from position_manager.orders.intents import Fill, Side, closing_side
 

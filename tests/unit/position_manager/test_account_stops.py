@@ -34,7 +34,7 @@ from position_manager.brokers.broker import BrokerError
 from position_manager.brokers.ib_account import ask_values
 from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.journal import JournalError
+from position_manager.journal.errors import JournalError
 from position_manager.model import Hours, Instrument, Kind, Right
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Fill, Side

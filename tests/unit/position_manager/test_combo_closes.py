@@ -28,7 +28,7 @@ from tests.unit.position_manager.engine_world import (
 
 from position_manager.brokers.broker import CodeSaid
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import Side, State
 from position_manager.reports.explain import explain
 

@@ -11,7 +11,7 @@ import pytest
 from position_manager.drill.bench import Bought, Truth
 from position_manager.drill.drill import Record, faults
 from position_manager.drill.fence import Field
-from position_manager.journal.journal import Lock
+from position_manager.journal.records import Lock
 from position_manager.orders.evidence import Execution, OpenOrder
 from position_manager.orders.intents import Fill, Intent, Side, State
 

@@ -29,7 +29,7 @@ from tests.unit.position_manager.engine_world import (
 from ib_connection.accounts import masked
 from position_manager.brokers.broker import CodeSaid, PositionHeard
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import JournalError
+from position_manager.journal.errors import JournalError
 from position_manager.model import Hours
 from position_manager.orders.intents import Side
 from position_manager.refused import RefusedError

@@ -43,7 +43,8 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from position_manager.brokers.broker import CodeSaid, PositionHeard
-from position_manager.journal.journal import JournalError, JournalReader
+from position_manager.journal.errors import JournalError
+from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import TERMINAL, State, closing_side
 
 HISTORIES = int(os.environ.get("ENGINE_HISTORIES", "1000"))

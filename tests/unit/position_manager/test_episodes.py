@@ -29,7 +29,10 @@ from tests.unit.position_manager.test_engine import drive, play
 
 from position_manager.brokers.broker import CodeSaid, PositionHeard
 from position_manager.engine.reconcile import Searches, Sync, reconcile
-from position_manager.journal.journal import Journal, JournalMismatchError, JournalReader, Stamp
+from position_manager.journal.errors import JournalMismatchError
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side
@@ -305,7 +308,7 @@ def test_a_journal_of_version_1_is_read_as_it_is_and_migrated_by_its_writer(tmp_
 def test_a_migration_that_is_interrupted_leaves_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "journal.db"
     old_journal(path, {})
-    monkeypatch.setattr("position_manager.journal.journal._FROM_1_TO_2", "ALTER TABLE holdings ADD COLUMN episode TEXT"
+    monkeypatch.setattr("position_manager.journal.journal.FROM_1_TO_2", "ALTER TABLE holdings ADD COLUMN episode TEXT"
                         " NOT NULL DEFAULT '';\nSELECT no_such_function();\n")  # fmt: skip
     with pytest.raises(Exception, match="no_such_function"):
         Journal(path, Stamp("paper", frozenset({ACCOUNT})), clock=lambda: BEGIN, new_id=lambda: "two")

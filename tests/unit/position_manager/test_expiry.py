@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import ACCOUNT, CONFIG, Manager, ManualClock, World, put
 
 from position_manager.config.schema import Config
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.model import Hours, Instrument, Kind, Market, Position
 from position_manager.rules.evaluation import Blind, Close, Memory, QuotePolicy, evaluate
 from position_manager.rules.groups import single

@@ -11,7 +11,8 @@ from tests.unit.position_manager import journal_samples as samples
 from tests.unit.position_manager.journal_samples import CALL, PUT, STOCK
 
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import JournalReader, Record
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Record
 from position_manager.orders.intents import Intent, Side
 from position_manager.reports.explain import NotFoundError, explain, label_of, words
 

@@ -21,7 +21,8 @@ from position_manager.engine.reconcile import (
     Sync,
     reconcile,
 )
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Cause, Execution, Patience, Snapshot
 from position_manager.orders.intents import Fill, Side

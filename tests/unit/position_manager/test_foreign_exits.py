@@ -17,7 +17,7 @@ from tests.unit.position_manager.test_blocked import SHARES, holding, shown
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.engine.foreign_exits import exits
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.model import Position
 from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder
 from position_manager.orders.intents import Side

@@ -15,7 +15,8 @@ from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, NOW, held,
 from position_manager.config.schema import Config
 from position_manager.engine import guard as guarding
 from position_manager.engine.guard import Guard
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Market
 from position_manager.rules.evaluation import Blind, Close, Hold, Memory, evaluate
 from position_manager.sessions.hours import BrokerCalendar

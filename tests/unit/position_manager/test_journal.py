@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from position_manager.journal.journal import (
-    Journal,
+from position_manager.journal.errors import (
     JournalError,
     JournalLockedError,
     JournalMismatchError,
-    JournalReader,
     OpenIntentError,
-    OrderToSend,
-    Stamp,
     UnsettledError,
 )
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import OrderToSend, Stamp
 from position_manager.orders.evidence import Execution, Finding, Search
 from position_manager.orders.intents import (
     Acknowledged,

@@ -13,7 +13,9 @@ from tests.unit.position_manager.test_engine import play
 
 from position_manager import cli
 from position_manager.engine.engine_status import status_of
-from position_manager.journal.journal import Journal, JournalAwayError, JournalMismatchError, JournalReader
+from position_manager.journal.errors import JournalAwayError, JournalMismatchError
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
 from position_manager.refused import RefusedError
 from position_manager.reports import status_view
 from position_manager.service.control import AskAccept, ask

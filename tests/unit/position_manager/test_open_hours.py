@@ -19,7 +19,8 @@ from ib_connection.ib_library import Contract, ContractDetails
 from position_manager.brokers.ib_contracts import ContractBook
 from position_manager.engine.engine_status import status_of
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind
 from position_manager.rules.evaluation import Blind, Cause, Close, Hold, QuotePolicy
 from position_manager.sessions.hours import is_open, parse_liquid_hours, zone_of

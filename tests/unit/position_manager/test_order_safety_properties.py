@@ -36,7 +36,8 @@ from position_manager.connection_state import (
     after,
     begun,
 )
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Hours, Instrument, Kind, Quote
 from position_manager.orders import evidence
 from position_manager.orders.caps import Caps, Sent

@@ -23,7 +23,7 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from position_manager.engine.closer import WRITE_WITHIN
-from position_manager.journal.journal import JournalAwayError
+from position_manager.journal.errors import JournalAwayError
 from position_manager.orders.intents import Side, State
 
 CONTRACTS = tuple(range(42, 57))

@@ -17,7 +17,8 @@ from ib_connection.ib_library import Contract, ContractDetails, Ticker
 from position_manager.brokers.ib_contracts import ContractBook, per_unit
 from position_manager.brokers.ib_words import execution_of, number, quote_of
 from position_manager.journal import kept_instruments
-from position_manager.journal.journal import Journal, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind, Position
 from position_manager.rules.evaluation import Hold
 

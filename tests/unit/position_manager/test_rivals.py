@@ -26,7 +26,8 @@ from tests.unit.position_manager.engine_world import (
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.engine.rivals import QUIET_FOR, Rivals
-from position_manager.journal.journal import JournalReader, OrderToSend
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import OrderToSend
 from position_manager.orders.evidence import Execution, OpenOrder
 from position_manager.orders.intents import Fill, Side
 from position_manager.refused import RefusedError

@@ -31,7 +31,7 @@ from position_manager.brokers.broker import (
 )
 from position_manager.brokers.sim_broker import SimBroker, SimStateError
 from position_manager.config.sim import Sim
-from position_manager.journal.journal import OrderToSend
+from position_manager.journal.records import OrderToSend
 from position_manager.orders.intents import Side
 
 BEGIN = datetime(2026, 11, 23, 15, tzinfo=UTC)

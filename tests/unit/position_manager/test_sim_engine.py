@@ -19,7 +19,9 @@ from position_manager.config.schema import Config
 from position_manager.config.sim import Sim
 from position_manager.engine.engine import Engine
 from position_manager.halt import HaltRecord, Halts, KillSwitch
-from position_manager.journal.journal import Journal, JournalReader, Stamp
+from position_manager.journal.journal import Journal
+from position_manager.journal.reader import JournalReader
+from position_manager.journal.records import Stamp
 from position_manager.orders.intents import State
 from position_manager.sessions.hours import BrokerCalendar
 from position_manager.ulid import ulid

@@ -17,7 +17,7 @@ from tests.unit.position_manager import journal_samples
 from tests.unit.position_manager import status_samples as samples
 
 from position_manager.halt import Halt
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import Side
 from position_manager.reports import absent
 from position_manager.reports.status import Status

@@ -16,7 +16,7 @@ from tests.unit.position_manager import journal_samples
 from tests.unit.position_manager import status_samples as samples
 
 import position_manager
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.reports import day_book, summary
 from position_manager.reports.summary import SummaryError, ask, fills_of, message
 

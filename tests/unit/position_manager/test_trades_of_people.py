@@ -13,7 +13,7 @@ from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, Manager, Wo
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.engine.reconcile import crosses
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 from position_manager.orders.evidence import Execution
 from position_manager.orders.intents import Fill, Intent, Side, State
 
