@@ -159,6 +159,11 @@ class Desk:
     def read_locks(self) -> None:
         self.locks = {(lock.account, lock.con_id): lock for lock in self.journal.locks()}
 
+    def watch_held(self, *, anew: bool = False) -> None:
+        """Receive the quotes of what is held, and no others. ``anew``: all subscriptions were lost."""
+        held = [position.instrument for position in self.guard.positions.values()]
+        self.broker.watch(held, anew=anew)
+
     def label(self, con_id: int) -> str:
         """The readable name of a contract."""
         instrument = self.instruments.get(con_id)

@@ -373,7 +373,7 @@ class Service:
             return metrics.Sample(
                 status=self.status(),
                 notifications=self._people.counts(),
-                losses=self.engine.losses,
+                losses=self.engine.link_status.losses,
                 loops=self._loops,
                 looped_at=self._looped_at,
             )

@@ -853,7 +853,7 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
         at.up = True
         await at.clock.advance(60)
         assert manager.engine.ready
-        away = (manager.engine.since - at.clock.now()).total_seconds() + 13 + 60
+        away = (manager.engine.link_status.since - at.clock.now()).total_seconds() + 13 + 60
         await quoted(35)
         (unit,) = manager.engine.desk.guard.units
         seconds = manager.engine.desk.guard.counts[unit.key].seconds

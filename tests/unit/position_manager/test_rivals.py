@@ -132,7 +132,7 @@ def test_a_claim_of_another_process_on_this_host_holds_until_it_ends(tmp_path: P
     async def story() -> None:
         at = short_puts()
         manager = Manager(at, tmp_path)
-        manager.engine._claim = ours
+        manager.engine._halt_watch._claim = ours
         await manager.start()
         await breach(at, times=4)
         assert not at.received
@@ -156,7 +156,7 @@ def test_another_manager_that_ends_before_the_first_sync_makes_no_news_of_what_i
         at = short_puts()
         at.fail.add("positions")
         manager = Manager(at, tmp_path)
-        manager.engine._claim = lambda _accounts: theirs[0]
+        manager.engine._halt_watch._claim = lambda _accounts: theirs[0]
         await manager.start()
         await at.clock.advance(20)
         assert "another_manager" in manager.kinds

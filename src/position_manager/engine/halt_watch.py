@@ -1,0 +1,96 @@
+"""Halts and other managers: what stops sending at this moment, reported when it starts and when it is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from position_manager import connection_state as link
+from position_manager.engine.desk import Desk
+from position_manager.halt import Halt, is_read_only_halt
+
+_log = logging.getLogger(__name__)
+
+
+class HaltWatch:
+    """``claim`` claims accounts on this host; it returns who else guards one of them, if anybody. ``on_event`` receives
+    the end of a halt that the connection is in."""
+
+    def __init__(
+        self, desk: Desk, claim: Callable[[Iterable[str]], str], on_event: Callable[[link.Event], None]
+    ) -> None:
+        self._desk = desk
+        self._claim = claim
+        self._on_event = on_event
+        self._rival: Halt | None = None
+        self._unwritten: str | None = None
+        """The reason of a halt that could not be written to disk yet."""
+
+    def check_host(self, now: datetime) -> None:
+        """Check whether another process of this host guards one of the accounts."""
+        if self._desk.rivals is not None:
+            self._desk.rivals.see_on_host(self._claim(self._desk.accounts), now)
+
+    def halt(self, reason: str) -> None:
+        """Stop sending."""
+        self._write(reason)
+        self.refresh()
+
+    def end_read_only_halt(self) -> None:
+        """The API accepts orders again. A halt that a person has written in the meantime stays."""
+        record = self._desk.halts.record
+        halt = record.read()
+        if halt is not None and is_read_only_halt(halt.reason):
+            try:
+                record.resume()
+            except OSError as error:
+                _log.error("the halt for a read-only API could not be ended: %s", error)
+                return
+            _log.info("The API accepts orders again: the halt is over")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what stops sending now, and report what has changed."""
+        desk = self._desk
+        if self._unwritten is not None:
+            self._write(self._unwritten)
+        halts, rival = desk.halts.read(), self._rival_now()
+        before = desk.halted[: len(desk.halted) - (self._rival is not None)]
+        if halts and not before:
+            desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
+        elif before and not halts:
+            desk.say(desk.author.resumed())
+        self._note_rival(rival)
+        desk.halted = (*halts, *(() if rival is None else (rival,)))
+        ended = desk.halts.record.read() is None and self._unwritten is None
+        if desk.connection.halted is not None and ended:
+            self._on_event(link.Resumed())
+
+    def _write(self, reason: str) -> None:
+        try:
+            self._desk.halts.record.write(reason, self._desk.clock.now())
+        except OSError as error:
+            # The connection stays halted in this process; the next one would not know of it.
+            _log.critical("the halt could not be written down: %s", error)
+            self._unwritten = reason
+        else:
+            self._unwritten = None
+
+    def _rival_now(self) -> Halt | None:
+        return None if self._desk.rivals is None else self._desk.rivals.halt(self._desk.clock.now())
+
+    def _note_rival(self, rival: Halt | None) -> None:
+        """Report another manager once, and that it is gone."""
+        desk, before = self._desk, self._rival
+        self._rival = rival
+        if rival is not None and before is None:
+            desk.say(desk.author.rival(rival.reason, rival.remedy))
+            if not desk.journal.empty:
+                # Positions held when a journal is new are not a change; an event in it would turn them into one.
+                desk.journal.append("another manager", "", 0, {"why": rival.reason})
+        elif before is not None and rival is None:
+            desk.say(desk.author.rival_gone())
+            desk.sync_soon()
+            if not desk.journal.empty:
+                desk.journal.append("no other manager any more", "", 0, {"was": before.reason})

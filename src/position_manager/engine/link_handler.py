@@ -1,0 +1,144 @@
+"""Events of the connection, and what follows from each: syncs, attempts to connect, halts, notifications."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from host_service import gateway_login
+from position_manager import connection_state as link
+from position_manager.engine.closer import Closer
+from position_manager.engine.connecting import Connector
+from position_manager.engine.desk import Desk
+from position_manager.engine.followed_orders import FollowedOrders
+from position_manager.engine.halt_watch import HaltWatch
+from position_manager.engine.link_status import LinkStatus
+from position_manager.engine.quote_requests import QuoteRequests
+from position_manager.engine.syncing import Syncing
+from position_manager.journal.errors import JournalError
+from position_manager.rules.groups import Unit
+
+_log = logging.getLogger(__name__)
+
+SYNC_AGAIN = timedelta(seconds=5)
+"""After a full sync that failed."""
+
+
+class LinkHandler:
+    """Moves the connection from state to state. ``evaluate`` is called with a unit whose quotes are suspended,
+    ``on_phase`` after each change of the connection's phase."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        status: LinkStatus,
+        patience: link.Patience,
+        *,
+        orders: FollowedOrders,
+        closer: Closer,
+        halt_watch: HaltWatch,
+        quote_requests: QuoteRequests,
+        connector: Connector,
+        syncing: Syncing,
+        evaluate: Callable[[Unit, datetime], None],
+        on_phase: Callable[[], None],
+    ) -> None:
+        self._desk = desk
+        self._status = status
+        self._patience = patience
+        self._orders = orders
+        self._closer = closer
+        self._halt_watch = halt_watch
+        self._quote_requests = quote_requests
+        self._connector = connector
+        self._syncing = syncing
+        self._evaluate = evaluate
+        self._on_phase = on_phase
+
+    def handle(self, event: link.Event) -> None:
+        """Apply an event, and do what follows from it."""
+        desk = self._desk
+        before, farms = desk.connection.phase, desk.connection.degraded
+        desk.connection, actions = link.after(desk.connection, event, desk.clock.now(), self._patience)
+        if desk.connection.phase is not before:
+            self._status.since = desk.clock.now()
+            self._on_phase()
+            _log.info("connection: %s", desk.connection.phase)
+            desk.wake.set()
+        if desk.connection.degraded != farms:
+            desk.guard.farms_down(desk.connection.degraded)
+        for action in actions:
+            try:
+                self._act(action)
+            except JournalError as error:
+                # The others must follow all the same, such as the next attempt to connect.
+                desk.journal_failed(error)
+
+    def _act(self, action: link.Action) -> None:
+        desk = self._desk
+        now = desk.clock.now()
+        match action:
+            case link.FullSync():
+                desk.spawn(self._syncing.run(action.sync))
+            case link.Resubscribe():
+                desk.guard.forget_quotes()
+                self._quote_requests.restart()
+                desk.watch_held(anew=True)
+            case link.OrdersOutOfSight():
+                self._syncing.restart_session()
+                # No pass counts across a lost link.
+                self._syncing.restart_searches()
+                self._closer.link_lost()
+                self._orders.out_of_sight(action.why)
+            case link.SyncLater():
+                self._status.why = action.why
+                desk.sync_at = now + SYNC_AGAIN
+            case link.ConnectLater():
+                self._connector.connect_later(now, same_id_soon=action.same_id_soon)
+            case link.SuspendPrices():
+                con_id = int(action.subject)
+                desk.guard.suspend(con_id, action.why)
+                if action.first:
+                    desk.say(desk.author.suspended(desk.label(con_id), con_id, action.why))
+                for unit in desk.guard.units_of(con_id):
+                    self._evaluate(unit, now)
+            case link.ResumePrices():
+                con_id = int(action.subject)
+                desk.say(desk.author.quoted_again(desk.label(con_id), con_id))
+            case link.DoubtQuotes():
+                desk.guard.doubt(action.farm)
+                self._quote_requests.restart()
+            case link.Alert() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_down(action.subject, action.text))
+            case link.Recovered() if action.about is link.About.FARM:
+                desk.say(desk.author.farm_up(action.subject, action.text))
+            case link.FarmForgotten():
+                desk.say(desk.author.farm_forgotten(action.farm))
+            case link.Alert():
+                self._status.why = action.text
+                self._status.losses += 1
+                desk.say(desk.author.lost(action.text))
+            case link.Recovered():
+                desk.say(desk.author.back(action.text) if desk.ready else desk.author.notice_over(action.text))
+            case link.Page():
+                desk.say(desk.author.page(action.text, action.about))
+            case link.HaltAll():
+                self._halt_watch.halt(action.reason)
+            case link.HaltOver():
+                self._halt_watch.end_read_only_halt()
+        desk.wake.set()
+
+    def check_login(self) -> None:
+        """While the gateway is away: whether it waits for manual action."""
+        file = self._desk.config.gateway.login_file
+        if (
+            file is None
+            or self._desk.ready
+            or self._desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST)
+        ):
+            return
+        login = gateway_login.read(file)
+        if login is not None and login.needs_person:
+            self._status.why = login.text
+            self.handle(link.AuthNeeded(login.text))

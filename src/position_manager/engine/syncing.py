@@ -1,0 +1,300 @@
+"""Full syncs: reading all that the broker knows, and reconciling the journal and the guard with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from position_manager import connection_state as link
+from position_manager.brokers.broker import BrokerError
+from position_manager.config.schema import Mode
+from position_manager.engine.account_watch import AccountWatch
+from position_manager.engine.closer import Closer
+from position_manager.engine.desk import Desk
+from position_manager.engine.followed_orders import FollowedOrders
+from position_manager.engine.guard import Key
+from position_manager.engine.halt_watch import HaltWatch
+from position_manager.engine.reconcile import (
+    Finding,
+    HoldingMoved,
+    HoldingSeen,
+    HoldingUnexplained,
+    IntentMoved,
+    Searches,
+    Stray,
+    Sync,
+    quantities,
+    reconcile,
+    restore_expired,
+)
+from position_manager.journal import kept_instruments
+from position_manager.journal.errors import JournalError
+from position_manager.journal.journal import Journal
+from position_manager.model import Position, Right
+from position_manager.orders import evidence
+from position_manager.orders.evidence import Snapshot
+from position_manager.orders.intents import State
+
+_log = logging.getLogger(__name__)
+
+LONGEST_SYNC_PAUSE = timedelta(seconds=20)
+STORE_SYNC_EVERY = timedelta(minutes=10)
+LAST_SYNC = "last sync"
+
+
+class Syncing:
+    """One full sync at a time, and what is pushed in between. ``on_event`` receives the progress of a sync,
+    ``on_done`` is called after each that succeeded."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        orders: FollowedOrders,
+        closer: Closer,
+        accounts: AccountWatch,
+        halt_watch: HaltWatch,
+        *,
+        patience: evidence.Patience,
+        on_event: Callable[[link.Event], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        self._desk = desk
+        self._orders = orders
+        self._closer = closer
+        self._accounts = accounts
+        self._halt_watch = halt_watch
+        self._patience = patience
+        self._on_event = on_event
+        self._on_done = on_done
+        self.last: datetime | None = None
+        """When a full sync of this process last ended well."""
+        self.running = False
+        self._from: datetime | None = None
+        """When the last successful full sync started, across restarts too."""
+        self._stored: datetime | None = None
+        self._same_session = False
+        self._searches = Searches()
+        self._pushed: dict[Key, Decimal] = {}
+        self._absent: set[Key] = set()
+        """Holdings that the last list of positions lacked without an explanation."""
+        self._flat: set[Key] = set()
+        """Holdings that were pushed as flat, or as on the other side, since a full sync has counted them."""
+        self._pause = timedelta(seconds=1)
+        self._poll_at = desk.clock.now()
+        self._connected_reported = False
+
+    def restore(self, journal: Journal) -> None:
+        """What former runs knew. Raises JournalError."""
+        self._from = _last_sync(journal)
+        self._searches.expired.update(restore_expired(journal))
+
+    def restart_session(self) -> None:
+        """The session is a new one, or it lost its link: an execution may have been missed."""
+        self._same_session = False
+
+    def restart_searches(self) -> None:
+        """No pass counts that was made before."""
+        self._searches.clear()
+
+    def is_absent(self, key: Key) -> bool:
+        """Whether the last list of positions lacked a holding without an explanation."""
+        return key in self._absent
+
+    def poll(self, now: datetime) -> bool:
+        """Schedule the regular full sync if it is due; whether it is."""
+        poll = timedelta(seconds=float(self._desk.config.poll_seconds))
+        if now < self._poll_at and self._poll_at - now <= poll:
+            return False
+        self._poll_at = now + poll
+        self._desk.sync_soon()
+        return True
+
+    def on_position(self, account: str, con_id: int, quantity: Decimal) -> None:
+        """The broker pushed a position."""
+        desk = self._desk
+        known = self._pushed.get((account, con_id))
+        held = desk.guard.positions.get((account, con_id))
+        before = known if known is not None else Decimal(0) if held is None else held.quantity
+        if before and before * quantity <= 0:
+            self._flat.add((account, con_id))
+        self._pushed[account, con_id] = quantity
+        if account in desk.accounts and desk.guard.push(account, con_id, quantity):
+            desk.watch_held()
+            desk.sync_soon()
+            self._orders.keep_within()
+
+    async def run(self, number: int) -> None:
+        """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
+        desk = self._desk
+        self.running = True
+        self._pushed.clear()
+        started, step = desk.clock.now(), link.Step.POSITIONS
+        try:
+            positions = await desk.broker.positions()
+            self._on_event(link.SyncDone(number, step))
+            step = link.Step.OPEN_ORDERS
+            open_orders = await desk.broker.open_orders()
+            self._on_event(link.SyncDone(number, step))
+            step = link.Step.COMPLETED_ORDERS
+            completed = await desk.broker.completed_orders()
+            self._on_event(link.SyncDone(number, step))
+            step = link.Step.EXECUTIONS
+            executions = await desk.broker.executions()
+        except BrokerError as error:
+            self._on_event(link.SyncFailed(number, step, str(error)))
+            return
+        finally:
+            self.running = False
+            desk.wake.set()
+        if desk.connection.sync != number or desk.connection.pending != (step,):
+            return
+        desk.seen = Snapshot(started, quantities(positions), open_orders, completed, executions)
+        try:
+            found = self._apply(positions)
+        except JournalError as error:
+            self._on_event(link.SyncFailed(number, step, str(error)))
+            raise
+        self._on_event(link.SyncDone(number, step))
+        for finding in found:
+            self._report(finding)
+        now = desk.clock.now()
+        self.last = now
+        self._same_session, self._from = True, started
+        self._store_time(started)
+        self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
+        self._repeat_if_open(now)
+        if not self._connected_reported:
+            self._connected_reported = True
+            desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
+            if desk.config.mode is not Mode.SIM:
+                _log.info("Successfully connected to IB Gateway — position manager running")
+        self._orders.keep_within(exactly=True)
+        self._on_done()
+
+    def _apply(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
+        desk = self._desk
+        held = {position.instrument.con_id: position.instrument for position in positions}
+        kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
+        desk.instruments.update(held)
+        guarded = frozenset(desk.accounts)
+        client_id = desk.broker.client_id if desk.config.mode.sends else None
+        if desk.rivals is not None:
+            desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
+            self._halt_watch.refresh()
+        averages = {position.key: position.average_price for position in positions}
+        sync = Sync(
+            *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
+            unbroken=self._nothing_is_missing(desk.seen.time),
+            averages=averages,
+            flat=self._flat,
+        )
+        found = reconcile(desk.journal, sync, self._searches)
+        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
+        shown = [position for position in positions if position.account in guarded]
+        desk.guard.hold([*shown, *self._only_absent(shown)])
+        for key, quantity in self._pushed.items():
+            # Reported after the sync started: the positions of the sync may be older.
+            desk.guard.push(*key, quantity)
+        self._closer.withdraw_past()
+        desk.watch_held()
+        desk.read_locks()
+        return found
+
+    def _nothing_is_missing(self, now: datetime) -> bool:
+        """Whether all executions since the last full sync are reported: within one session a position that was flat in
+        between was pushed, and otherwise no midnight may lie between the two, wherever IB's day starts."""
+        last, config = self._from, self._desk.config
+        if last is None or now < last:
+            return False
+        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
+        return same_day or (self._same_session and self._desk.ready)
+
+    def _store_time(self, started: datetime) -> None:
+        """Store the time of the last sync now and then: an older value is only more conservative."""
+        if self._stored is None or abs(started - self._stored) >= STORE_SYNC_EVERY:
+            self._stored = started
+            self._desk.journal.remember("", 0, LAST_SYNC, started.isoformat())
+
+    def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
+        """What is held according to the journal, and is only missing from one list of positions: nothing is concluded
+        from one absence. Until it is explained, its rules and their memory continue; nothing is sent for it, as the
+        position is read again before an order. With an order in progress the list counts: the order could open one."""
+        journal = self._desk.journal
+        listed = {position.key for position in shown}
+        self._absent = {
+            key
+            for key in self._desk.guard.positions
+            if key not in listed
+            and key not in self._pushed
+            and (holding := journal.holding(*key)) is not None
+            and holding.quantity == self._desk.guard.positions[key].quantity
+            and journal.open_intent(*key) is None
+        }
+        return [self._desk.guard.positions[key] for key in self._absent]
+
+    def _report(self, finding: Finding) -> None:
+        desk, author = self._desk, self._desk.author
+        match finding:
+            case IntentMoved(before, change):
+                self._orders.after(before, change)
+            case HoldingSeen((account, con_id), quantity, first):
+                if not first and quantity:
+                    desk.say(author.seen(desk.label(con_id), account, quantity))
+                    self._accounts.moved(account, con_id, Decimal(0), quantity)
+            case HoldingMoved((account, con_id), held, quantity, cause, crossed):
+                if crossed:
+                    desk.say(author.crossed(desk.label(con_id), account, quantity))
+                evidence_lines = self._expiry_lines(con_id, held, cause)
+                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
+                self._accounts.moved(account, con_id, held, quantity)
+                if quantity:
+                    self._closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
+            case HoldingUnexplained((account, con_id), expected, reported):
+                desk.say(author.unexplained(desk.label(con_id), account, expected, reported))
+            case Stray((_, con_id), order_id, ref):
+                desk.say(author.stray(desk.label(con_id), ref))
+                self._orders.cancel_stray(order_id)
+
+    def _expiry_lines(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:
+        """What is known of how an option ended."""
+        desk = self._desk
+        instrument, quote = desk.instruments.get(con_id), desk.guard.quotes.get(con_id)
+        if instrument is None or not instrument.is_option:
+            return ()
+        if cause is evidence.Cause.ASSIGNMENT:
+            return (f"It was {'assigned' if held < 0 else 'exercised'}: the underlying changed by what it delivers.",)
+        if cause is not evidence.Cause.EXPIRY:
+            return ()
+        lines = ["The underlying has not changed: nothing was delivered so far."]
+        if quote is not None and quote.underlying is not None and instrument.right is not None:
+            inside = (quote.underlying - instrument.strike) * (1 if instrument.right is Right.CALL else -1)
+            where = "in" if inside > 0 else "out of"
+            lines.append(f"At its last quote it was {abs(inside)} {where} the money (underlying {quote.underlying}).")
+        lines.append(
+            f"If it is {'assigned' if held < 0 else 'exercised'}, what it delivers comes in the night after, and is "
+            "explained by it then."
+        )
+        return tuple(lines)
+
+    def _repeat_if_open(self, now: datetime) -> None:
+        """As long as a question is open, ask sooner than at the next poll, with growing pauses."""
+        desk = self._desk
+        waiting = any(intent.state in (State.UNKNOWN, State.CANCELLING) for intent in desk.journal.open_intents())
+        if not waiting and not self._searches.pending:
+            self._pause = timedelta(seconds=1)
+        elif desk.sync_at is None:
+            desk.sync_at = now + self._pause
+            self._pause = min(LONGEST_SYNC_PAUSE, 2 * self._pause)
+
+
+def _last_sync(journal: Journal) -> datetime | None:
+    """That of a former run."""
+    text = journal.memory().get(("", 0, LAST_SYNC))
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
