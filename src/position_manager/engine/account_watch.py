@@ -332,7 +332,7 @@ class AccountWatch:
         rule, text = (RULE + by.rule.replace("_", " "), by.text) if by else (f"{RULE}stop", "an account stop has fired")
         others = [unit for unit in guard.units if unit.account == account and unit not in units]
         for unit in in_order(units):
-            closing = self._closer.of(unit)
+            closing = self._closer.decisions.of(unit)
             if closing is not None and not closing.leaves:
                 continue
             if self._closer.wings.holds(unit):

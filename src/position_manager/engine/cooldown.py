@@ -172,7 +172,7 @@ class Cooldowns:
         desk = self._desk
         if desk.halted:
             return f"halted: {desk.halted[0].reason}"
-        if self._closer.of(unit) is not None:
+        if self._closer.decisions.of(unit) is not None:
             return "it is being closed already"
         if any(position.key == lock for lock in desk.locks):
             return "it is locked"

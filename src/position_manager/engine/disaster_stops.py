@@ -46,7 +46,7 @@ class DisasterStops:
             if not desk.ready or desk.fault is not None or not desk.config.mode.sends or desk.seen is not shown:
                 # The next loop starts over, with the state at that time.
                 return
-            if desk.guard.guards(unit) and self._closer.of(unit) is None:
+            if desk.guard.guards(unit) and self._closer.decisions.of(unit) is None:
                 left = self._closer.wings.holds(unit)
                 for leg in unit.legs:
                     order = None if policy is None or left else disaster.wanted(unit, leg, policy)
@@ -73,7 +73,7 @@ class DisasterStops:
             wish = Wish(
                 *(position, position.quantity, order.limit, disaster.RULE, text),
                 stop=order.trigger,
-                is_wanted=lambda: self._closer.of(unit) is None,
+                is_wanted=lambda: self._closer.decisions.of(unit) is None,
             )
             desk.spawn(self._send(unit, wish))
 
@@ -96,6 +96,6 @@ class DisasterStops:
         finally:
             desk.busy.discard(wish.leg.key)
             desk.wake.set()
-            if self._closer.of(unit) is not None:
+            if self._closer.decisions.of(unit) is not None:
                 # It has waited for this.
                 desk.advance_by(desk.clock.now())

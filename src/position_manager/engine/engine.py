@@ -36,6 +36,7 @@ from position_manager.clock import Clock
 from position_manager.config.schema import Config
 from position_manager.engine.account_watch import AccountWatch
 from position_manager.engine.assignment_watch import AssignmentWatch
+from position_manager.engine.close_requests import CloseRequests
 from position_manager.engine.closer import Closer
 from position_manager.engine.connecting import LONGEST_DELAY, Connector
 from position_manager.engine.cooldown import Cooldowns
@@ -159,6 +160,7 @@ class Engine:
             on_phase=self._on_phase,
         )
         self._releasing = Releasing(self.desk, self.closer, self.accounts, self.syncing, self.link_status)
+        self._close_requests = CloseRequests(self.desk, self.closer)
         self.realized: dict[str, tuple[datetime, str, Decimal]] = {}
         self._on_loop = on_loop
         self._cycle_at = now
@@ -199,7 +201,7 @@ class Engine:
             raise RefusedError(
                 f"The connection is {self.desk.connection.phase}: nothing can be sent. {self.link_status.why}"
             )
-        return self.closer.close(what, by=by, limit=limit)
+        return self._close_requests.close(what, by=by, limit=limit)
 
     def release(self, what: str, *, by: str) -> str:
         """A person has checked the position: locks of a contract end, and a decision to close it is withdrawn. The
@@ -254,7 +256,7 @@ class Engine:
         desk, left = self.desk, 0
         if desk.opened is not None:
             try:
-                self.closer.write_decided()
+                self.closer.decisions.write_pending()
                 left = len(desk.journal.open_intents())
                 desk.guard.keep(desk.journal)
             except JournalError as error:
@@ -268,7 +270,7 @@ class Engine:
         sync_at = None if self.syncing.running else desk.sync_at
         # While an order is being sent nothing is stored; its end wakes the loop.
         keep_at = None if desk.busy else self._keep_at
-        write_at = self.closer.write_due if desk.fault is None else None
+        write_at = self.closer.decisions.write_due if desk.fault is None else None
         others = (sync_at, self.connector.due, desk.advance_at, keep_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
@@ -289,7 +291,7 @@ class Engine:
                 self._cycle_at = now + self._period
                 self._cycle(now)
             if desk.fault is None:
-                self.closer.write_in_time(now)
+                self.closer.decisions.write_in_time(now)
             self._keep_moved(now)
             self._go_on()
         except JournalError as error:
@@ -325,7 +327,7 @@ class Engine:
             self.orders.keep_within()
             if self.syncing.poll(now):
                 self._keep_due = True
-            self.closer.still_held(now)
+            self.closer.escalation.report_still_held(now)
             self._quote_requests.ping_if_quiet(now)
             self.accounts.ask(now)
             self._quote_requests.renew(now)
@@ -399,7 +401,7 @@ class Engine:
         if desk.fault is None:
             return
         desk.journal.append("journal works again", "", 0, {"fault": desk.fault})
-        self.closer.write_decided()
+        self.closer.decisions.write_pending()
         desk.fault = None
         self.syncing.restart_searches()
         self.orders.out_of_sight("the journal could not be written")
@@ -504,19 +506,19 @@ class Engine:
 
     def _look(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
-        closing = self.closer.of(unit)
+        closing = self.closer.decisions.of(unit)
         # The rules continue for the rest when only a part is being closed.
         in_part = closing is not None and bool(closing.leaves) and closing.unit == unit.key
         if closing is not None and not in_part:
             # Whatever blocks a close counts as unprotected.
-            bar = self.closer.bar(closing)
+            bar = self.closer.bars.text(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
             guard.note(unit, blind or Hold(pending=(closing.text,)), now)
             return
         if (left := self.closer.wings.text(unit, now)) is not None:
             guard.note(unit, Hold(pending=(left,)), now)
             return
-        fired = guard.look(unit, now, self._blind, self.closer.blocked)
+        fired = guard.look(unit, now, self._blind, self.closer.dry_run.blocked)
         if fired is not None and closing is None:
             self.closer.decide(unit, str(fired.rule), fired.text, part=fired.part, level=fired.level)
         elif fired is not None and closing is not None and fired.part is None:

@@ -151,7 +151,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
     quotes = guard.market(unit, now).quotes
     priced = len(quotes) == len(unit.legs) and all(q.bid is not None and q.ask is not None for q in quotes.values())
     verdict, count = guard.verdicts.get(unit.key), guard.counts.get(unit.key)
-    closing, shadow = engine.closer.of(unit), engine.closer.would_have(unit)
+    closing, shadow = engine.closer.decisions.of(unit), engine.closer.would_have(unit)
     resolved = guard.rules[unit.key]
     hold = verdict.hold if isinstance(verdict, Blind) else verdict if isinstance(verdict, Hold) else None
     if isinstance(verdict, Blind):

@@ -41,7 +41,7 @@ class Releasing:
         for key in locked:
             self._refuse_to_sell_at_once(key)
         done = []
-        for closing in [c for c in self._closer.closings.values() if self._closer.means(c, what)]:
+        for closing in [c for c in self._closer.closings.values() if self._closer.decisions.means(c, what)]:
             self._accounts.spare(closing)
             self._closer.withdraw(closing, f"by {by}")
             done.append(f"{closing.name} is no longer being closed; its rules hold again.")

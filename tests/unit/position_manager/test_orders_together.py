@@ -22,7 +22,7 @@ from tests.unit.position_manager.engine_world import (
     settle,
 )
 
-from position_manager.engine.closer import WRITE_WITHIN
+from position_manager.engine.decisions import WRITE_WITHIN
 from position_manager.journal.errors import JournalAwayError
 from position_manager.orders.intents import Side, State
 
@@ -199,10 +199,10 @@ def test_a_decision_that_no_order_follows_is_on_disk_at_once(tell: Callable[[Sto
     async def story(at: World, manager: Manager) -> None:
         at.fail.add("open orders")
         breach(at, (42,))
-        assert manager.engine.closer.write_due == at.clock.now() + WRITE_WITHIN
+        assert manager.engine.closer.decisions.write_due == at.clock.now() + WRITE_WITHIN
         await settle()
         await at.clock.advance(WRITE_WITHIN / timedelta(seconds=1))
-        assert manager.engine.closer.write_due is None
+        assert manager.engine.closer.decisions.write_due is None
         assert any(rule.startswith("closing ") for _, _, rule in manager.engine.desk.journal.memory())
 
     tell(story)

@@ -52,7 +52,7 @@ def test_a_close_that_a_person_withdraws_while_the_broker_is_asked_is_not_sent(
         assert not at.received, "people were told that it is not closed"
         assert not manager.engine.desk.busy
         assert manager.engine.desk.journal.open_intent(ACCOUNT, 42) is None
-        assert "refused" not in manager.kinds and not manager.engine.closer.bars
+        assert "refused" not in manager.kinds and not manager.engine.closer.bars.present
         await breach(at, times=4)
         assert len(at.received) == 1, "its rules hold again"
 
