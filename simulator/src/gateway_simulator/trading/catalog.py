@@ -481,6 +481,13 @@ class Catalog:
         terms = option_class.decode(con_id) if option_class is not None else None
         return self._option(option_class, *terms) if option_class is not None and terms is not None else None
 
+    def known(self, con_id: int) -> Instrument:
+        """Return the contract of an id, expired ones too. Raises ValueError if there is none."""
+        instrument = self.get(con_id)
+        if instrument is None:
+            raise ValueError(f"contract {con_id} is not in the catalog")
+        return instrument
+
     def pair(self, symbol: str, currency: str) -> Instrument | None:
         """Return the pair in which one currency is priced in another."""
         return self._pairs.get((symbol, currency))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import NEVER, NEW_YORK, Brokerage
+from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.codec import DecodeError, decode, encode
 from gateway_simulator.trading.combination import CombinationError, resolve
 from gateway_simulator.trading.conditions import OF_CONTRACTS
@@ -26,6 +26,7 @@ from gateway_simulator.trading.matching import ShownSize, ShownSizes
 from gateway_simulator.trading.model import Bulletin, Execution, Order, OrderStatus
 from gateway_simulator.trading.numbers import Counters
 from gateway_simulator.trading.splits import Split
+from gateway_simulator.trading.trading_time import NEVER, NEW_YORK
 from gateway_simulator.trading.working import WorkingOrder
 
 FORMAT = "gateway-simulator-state"

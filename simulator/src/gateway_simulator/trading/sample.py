@@ -7,12 +7,13 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from gateway_simulator.trading.accounts import Account
-from gateway_simulator.trading.brokerage import NEW_YORK, Brokerage, BrokerageSettings
+from gateway_simulator.trading.brokerage import Brokerage, BrokerageSettings
 from gateway_simulator.trading.catalog import derived_id, sample_catalog
 from gateway_simulator.trading.invented import Listing
 from gateway_simulator.trading.market import Market
 from gateway_simulator.trading.model import Position
 from gateway_simulator.trading.tape import Tape
+from gateway_simulator.trading.trading_time import NEW_YORK
 from gateway_simulator.trading.tradinghours import TradingHours
 
 DEFAULT_ACCOUNTS = {"paper": ["DU1234567"], "live": ["U1234567"]}
