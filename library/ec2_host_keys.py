@@ -8,19 +8,11 @@ import binascii
 import os
 import re
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.aws_module import BotoCoreError, ClientError, boto3, require_boto3
 from ansible.module_utils.basic import AnsibleModule
-
-try:
-    import boto3  # type: ignore[import-untyped]  # it carries no types
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
-except ImportError:
-    IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 module: ec2_host_keys
@@ -152,11 +144,7 @@ def add_lines(file: Path, before: str, lines: list[str]) -> None:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg="boto3 is missing. Run this task on the controller, with the project's own Python (make setup).",
-            exception=IMPORT_ERROR,
-        )
+    require_boto3(module)
     file = Path(module.params["known_hosts"])
     before = file.read_text() if file.exists() else ""
     wanted = sorted(set(module.params["instance_ids"]) - pinned(before))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from tests.aws_endpoint import AwsEndpoint
+from tests.plugins import load
 
 ROOT = Path(__file__).parents[2]
 NAME = "ib-gateway-prod-gateway"
@@ -30,18 +29,8 @@ BROKEN_AFTER = (
 READING = re.compile(r".*:(Describe|Get|List)")
 
 
-def loaded(path: str) -> ModuleType:
-    """A module of the project that no package holds."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ec2_host_state = loaded("library/ec2_host_state.py")
-operator_policy = loaded("scripts/operator_policy.py")
+ec2_host_state = load("library/ec2_host_state.py")
+operator_policy = load("scripts/operator_policy.py")
 
 
 class Account:
