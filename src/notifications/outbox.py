@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from host_service import sqlite_file
 from notifications.dedupe import Told, Verdict, decide, key_of
 from notifications.message import Message, Severity
 
@@ -236,13 +237,11 @@ class Outbox:
 
     def _prepare(self) -> None:
         with self._failures():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            sqlite_file.set_durable(self._db)
         with self._transaction():
             version, application = self._one("PRAGMA user_version")[0], self._one("PRAGMA application_id")[0]
             if version == application == 0 and self._one("SELECT count(*) FROM sqlite_schema")[0] == 0:
-                for statement in _SCHEMA.split(";\n"):
+                for statement in sqlite_file.statements(_SCHEMA):
                     self._write(statement)
                 self._write(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._write(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -252,11 +251,11 @@ class Outbox:
                 f"outbox {self.path}: it is another program's database, or of another version ({version}; this one is "
                 f"{SCHEMA_VERSION}). Move it away; messages that were not sent yet are lost."
             )
-        verdict = self._one("PRAGMA quick_check(1)")[0]
-        if verdict != "ok":
+        with self._failures():
+            damage = sqlite_file.damage(self._db)
+        if damage is not None:
             raise OutboxError(
-                f"outbox {self.path}: it is damaged ({verdict}). "
-                "Move it away; messages that were not sent yet are lost."
+                f"outbox {self.path}: it is damaged ({damage}). Move it away; messages that were not sent yet are lost."
             )
 
     def _make_room(self, severity: Severity) -> bool:
@@ -340,6 +339,7 @@ class Outbox:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            cause, mend = _CAUSES.get(code, ("it cannot be used", "Move it away if this repeats."))
-            raise OutboxError(f"outbox {self.path}: {cause} ({error}). {mend}") from error
+            cause, remedy = _CAUSES.get(
+                sqlite_file.primary_code(error), ("it cannot be used", "Move it away if this repeats.")
+            )
+            raise OutboxError(f"outbox {self.path}: {cause} ({error}). {remedy}") from error
