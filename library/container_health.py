@@ -65,7 +65,7 @@ EXAMPLES = r"""
   vars:
     ansible_python_interpreter: /opt/ib-gateway-ansible/current/bin/python
 
-- name: Look once
+- name: Check once
   container_health:
     name: ib-gateway
     timeout: 0

@@ -18,7 +18,7 @@ DOCUMENTATION = r"""
 module: ec2_host_keys
 short_description: Pin the ssh host keys of EC2 instances, from their console output
 description:
-  - A new instance prints its public host keys on its console, which only AWS can read out. They are written to a
+  - A new instance prints its public host keys on its console, which only AWS can read. They are written to a
     known_hosts file under the instance's ID, so that ssh never has to trust an unknown key.
   - An instance that has a key in the file is left alone, and AWS is not asked.
   - Runs on the controller, with the credentials that boto3 finds. AWS announces no new console output, so the consoles
@@ -77,7 +77,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 300},
 }
 
-LOOK_EVERY = 3.0
+READ_INTERVAL = 3.0
 """Seconds between two reads of the consoles."""
 
 BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
@@ -125,9 +125,9 @@ def wait_for_keys(client: Any, wanted: list[str], timeout: float) -> dict[str, l
         for instance_id in wanted:
             if instance_id not in found and (keys := host_keys(read_console(client, instance_id))):
                 found[instance_id] = keys
-        if len(found) == len(wanted) or time.monotonic() + LOOK_EVERY > deadline:
+        if len(found) == len(wanted) or time.monotonic() + READ_INTERVAL > deadline:
             return found
-        time.sleep(LOOK_EVERY)
+        time.sleep(READ_INTERVAL)
 
 
 def add_lines(file: Path, before: str, lines: list[str]) -> None:
@@ -159,9 +159,9 @@ def main() -> None:
     if missing and not module.check_mode:
         module.fail_json(
             msg=f"The console of {', '.join(missing)} shows no ssh host keys. They are printed at the first boot only: "
-            f"for an older host, copy its lines from the file {file.name} of the controller that made it, or read "
+            f"for an older host, copy its lines from the file {file.name} of the controller that created it, or read "
             f"/etc/ssh/ssh_host_ed25519_key.pub on it by another way (aws ssm start-session) and add the line "
-            f"'{missing[0]} ssh-ed25519 AAAA…' to {file}. If it is new, see what its console says: "
+            f"'{missing[0]} ssh-ed25519 AAAA…' to {file}. If it is new, read its console: "
             f"aws ec2 get-console-output --latest --output text --instance-id {missing[0]}"
         )
     added = [f"{instance_id} {key}" for instance_id in wanted for key in found.get(instance_id, [])]

@@ -183,8 +183,8 @@ class Account:
         )["KeyPairs"]
         if pairs and pairs[0]["PublicKey"].split()[:2] != self.wanted["public_key"].split()[:2]:
             raise UnfitError(
-                f"Key pair {self.wanted['key_name']} in AWS was made of another public key than the one in "
-                f"ec2_host_public_key_file. Its hosts let in the first one only: name that file, or remove the key "
+                f"Key pair {self.wanted['key_name']} in AWS was created from another public key than the one "
+                f"in ec2_host_public_key_file. Its hosts accept the first one only: name that file, or remove the key "
                 f"pair if no host uses it (aws ec2 delete-key-pair --key-name {self.wanted['key_name']})."
             )
 
@@ -262,7 +262,7 @@ class Account:
             # A withdrawn image is no longer returned; the host continues to run.
             image = images.get(instance["ImageId"])
             if image and not fnmatch.fnmatchcase(image.get("Name", ""), wanted["image_name"]):
-                found.append(f"{name} was made of image {image.get('Name')}, not of {wanted['image_name']}")
+                found.append(f"{name} was created from image {image.get('Name')}, not of {wanted['image_name']}")
             volume = volumes.get(name)
             if volume and volume["Size"] != wanted["volume_gb"]:
                 found.append(f"{name} has a root volume of {volume['Size']} GB, not of {wanted['volume_gb']}")
@@ -301,7 +301,7 @@ def check_region(name: str) -> None:
         )
 
 
-def look(settings: dict[str, Any]) -> dict[str, Any]:
+def account_state(settings: dict[str, Any]) -> dict[str, Any]:
     """The module's result. Raises UnfitError, ClientError and BotoCoreError."""
     check_region(settings["region"])
     caller = boto3.client("sts", region_name=settings["region"]).get_caller_identity()
@@ -344,7 +344,7 @@ def main() -> None:
     require_boto3(module)
     region = module.params["region"]
     try:
-        found = look(module.params)
+        found = account_state(module.params)
     except UnfitError as reason:
         module.fail_json(msg=f"{reason} Nothing has been changed.")
     except (ClientError, BotoCoreError) as error:

@@ -135,7 +135,7 @@ EXAMPLES = r"""
       - U1234567
     orders_needed: false
 
-- name: Look once, without waiting for a start
+- name: Check once, without waiting for a start
   ib_handshake:
     port: 4002
     trading_mode: paper
