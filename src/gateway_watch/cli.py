@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(instance: Instance, options: argparse.Namespace) -> int:
     with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.tell)))
+        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.notify)))
 
 
 async def _run(supervisor: Callable[[], Supervisor]) -> int:
