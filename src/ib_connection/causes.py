@@ -25,7 +25,7 @@ REFUSED = Cause(
     "refused",
     "nothing listens on the port",
     "The container is not running or its port is not published: check `systemctl status ib-gateway` and `docker ps`, "
-    "and compare ib_gateway_api_port_paper (or _live) with the port asked here.",
+    "and compare ib_gateway_api_port_paper (or _live) with the port used here.",
 )
 UNREACHABLE = Cause(
     "unreachable",
@@ -37,7 +37,7 @@ CLOSED_BY_PEER = Cause(
     "closed_by_peer",
     "the connection was accepted and closed without an answer",
     "The relay runs but the gateway behind it does not listen yet: the login has not finished. Follow it with "
-    "`journalctl -fu ib-gateway`; if it is logged in, see that the port asked here is the one of "
+    "`journalctl -fu ib-gateway`; if it is logged in, check that the port used here is the one of "
     "ib_gateway_trading_mode (ib_gateway_api_port_paper 4002, ib_gateway_api_port_live 4001).",
 )
 SILENT_BEFORE_VERSION = Cause(

@@ -101,7 +101,7 @@ def apis(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def health_command(instance: Mapping[str, Any]) -> str:
-    """A passive look for a LISTEN on each native port: a connect would open and drop an API socket each time."""
+    """A passive check for a LISTEN on each native port: a connect would open and drop an API socket each time."""
     probes = [
         f'grep -qE "^ *[0-9]+: [0-9A-F]+:{api["native_port"]:04X} [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6'
         for api in apis(instance)
@@ -218,21 +218,21 @@ def config_files(instances: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def directories(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to make, parents first: path, owner (uid), mode."""
+    """Directories to create, parents first: path, owner (uid), mode."""
     root_only = {"owner": "0", "mode": "0700"}
-    made = [
+    found = [
         {"path": "/etc/ib-gateway", **root_only},
         {"path": "/var/lib/ib-gateway", "owner": "0", "mode": "0711"},
     ]
     for instance in instances:
-        made += [
+        found += [
             {"path": instance["config_dir"], **root_only},
             {"path": instance["secrets_dir"], **root_only},
             {"path": instance["data_dir"], "owner": "0", "mode": "0711"},
             {"path": instance["state_dir"], **root_only},
             {"path": instance["settings_dir"], "owner": "1000", "mode": "0700"},
         ]
-    return made
+    return found
 
 
 def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def secret_files(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]
 
 
 def directories(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to make, parents first: path, mode. What the unit itself writes to is made by systemd."""
+    """Directories to create, parents first: path, mode. systemd creates those that the unit itself writes to."""
     return [
         {"path": "/etc/position-manager", "mode": "0755"},
         {"path": "/etc/position-manager/secrets", "mode": "0700"},
