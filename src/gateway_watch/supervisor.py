@@ -61,7 +61,7 @@ STABLE_SECONDS = 600.0
 MAINTENANCE_MARGIN_SECONDS = 120.0
 """After the end of IBKR's maintenance the next login comes so much later."""
 
-_KEPT_SESSION_CAUSES = frozenset({"stale_autorestart", "token_refused"})
+_STALE_SESSION_CAUSES = frozenset({"stale_autorestart", "token_refused"})
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Supervisor:
         """Run the gateway until it ends; the exit status for systemd (see `gateway_watch.decision`)."""
         try:
             if not self._may_start():
-                return decision.MEND
+                return decision.EXIT_CONFIG
             # Before the first status: whoever reads it may stop the unit at once.
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, self._stop_asked.set)
@@ -182,20 +182,20 @@ class Supervisor:
         except EngineError as error:
             if self._end is None and not self._asked:
                 return self._fail(Reason(error.kind, str(error), error.remedy))
-            self._tell(f"{error} {error.remedy}")
+            self._report(f"{error} {error.remedy}")
             return self._end.status if self._end else decision.RETRY
 
     def _may_start(self) -> bool:
         try:
             breaker = self._breaker_file.read()
         except BreakerFileError as error:
-            self._tell(str(error))
+            self._report(str(error))
             return False
-        files = self.instance.credential_files if breaker.about_credentials else self.instance.mendable_files
-        self._breaker = breaker.mended(newest_change(files))
+        files = self.instance.credential_files if breaker.about_credentials else self.instance.correctable_files
+        self._breaker = breaker.corrected(newest_change(files))
         if self._breaker is not breaker:
             self.say("gateway-watch: the configuration was changed since the last refused login; counting from zero")
-            self._keep_breaker()
+            self._store_breaker()
         opening = self._breaker.opening
         if opening is None:
             return True
@@ -204,7 +204,7 @@ class Supervisor:
             f"{opening.remedy} A changed password starts it again; without a change: "
             f"gateway-watch reset --instance {self.instance.name}"
         )
-        self._tell(text)
+        self._report(text)
         self.notify(messages.not_started(self.instance, opening.cause, text, self.now()))
         return False
 
@@ -221,18 +221,18 @@ class Supervisor:
         while (why := self._gate.over()) is None:
             self._beat()
             if isinstance(await feed.next(min(gatekeeper.POLL_SECONDS, self._beat_period)), _StopAsked):
-                self._tell("stopped while no login was tried")
+                self._report("stopped while no login was tried")
                 return False
         # Waiting is no failure: the next start comes without a pause.
         restarts = await self._count_restarts()
         self._keep_session(replace(self._session, last_cause=None, stable_restarts=restarts))
-        self._tell(f"the login is tried again: {why}")
+        self._report(f"the login is tried again: {why}")
         return True
 
     def _publish_waiting(self, hold: Hold) -> None:
         text = gatekeeper.describe(hold, self.instance)
         self._write_login(GatewayLogin("waiting", True, text))
-        self._tell(text)
+        self._report(text)
 
     async def _back_off(self, feed: Feed[_Item]) -> bool:
         """Wait after failed starts; return whether to continue."""
@@ -251,12 +251,12 @@ class Supervisor:
             self.notify(messages.maintenance_wait(self.instance, self._session.last_cause or "", at, self.now()))
         if seconds == 0:
             return True
-        self._tell(text)
+        self._report(text)
         until = self.monotonic() + seconds
         while (left := until - self.monotonic()) > 0:
             self._beat()
             if isinstance(await feed.next(min(left, self._beat_period)), _StopAsked):
-                self._tell("stopped while waiting for the next start")
+                self._report("stopped while waiting for the next start")
                 return False
         return True
 
@@ -268,7 +268,7 @@ class Supervisor:
         while not isinstance(await feed.next(self._beat_period), _Created) and not self._stop_asked.is_set():
             self._beat()
         if self._stop_asked.is_set():
-            self._tell("stopped before the container was started")
+            self._report("stopped before the container was started")
             return False
         return True
 
@@ -289,19 +289,19 @@ class Supervisor:
         self._container = await self.engine.inspect(self.instance.container)
         self._tracker.mask = self._container.mask
         since = await self.engine.time()
-        self._tell("starting the container")
+        self._report("starting the container")
         self._progress = Progress(unsettled=self.monotonic())
         feed.add(container_run.events(self.engine, self.instance.container, since, self.say, self.sleep))
         feed.add(container_run.output(self.engine, self.instance.container, self.say, self.now, self.sleep))
         while True:
             item = await feed.next(self._seconds_to_wake())
-            heard = False
+            news = False
             if isinstance(item, _Ended):
                 return await self._after_end(item)
             if isinstance(item, _Line):
                 self.say(self._container.mask(item.text))
                 self._second_factor.on_line(item.text)
-                heard = self._hear(self._tracker.feed(item.time, item.text))
+                news = self._on_changes(self._tracker.feed(item.time, item.text))
             elif isinstance(item, Answered):
                 self._on_answered(item)
             elif isinstance(item, _StopAsked):
@@ -310,31 +310,31 @@ class Supervisor:
             elif isinstance(item, _Stopped):
                 self._stopped_at = self.monotonic()
             elif isinstance(item, _Probed):
-                self._judge_answer(item)
+                self._on_probed(item)
             elif isinstance(item, LinkNews):
-                heard = self._hear_link(item)
+                news = self._on_link_news(item)
             elif isinstance(item, Event):
-                await self._look(item, feed)
+                await self._on_event(item, feed)
             if self._stopped_at is not None and self.monotonic() - self._stopped_at >= AFTER_STOP_SECONDS:
-                return self._leave("The container was stopped, but docker did not let go of it.")
-            heard = self._hear(self._tracker.after(self.now())) or heard
+                return self._leave("The container was stopped, but docker start did not exit.")
+            news = self._on_changes(self._tracker.after(self.now())) or news
             if self._to_answer and not self._stopping:
                 feed.add(self._second_factor.answers())
             self._to_answer = False
             while self._to_picture:
                 feed.add(self._notify_with_picture(self._to_picture.pop(0)))
-            self._judge(feed, heard=heard)
-            self._judge_link()
-            self._judge_orders()
+            self._evaluate(feed, news=news)
+            self._evaluate_link()
+            self._evaluate_orders()
             if self._end is not None and not self._stopping:
                 await self._carry_out(self._end, feed)
             self._beat()
 
-    def _hear(self, changes: list[Change]) -> bool:
+    def _on_changes(self, changes: list[Change]) -> bool:
         """Handle changes of the login; return whether there were any."""
-        for noted in changes:
-            self._note(noted)
-            change = noted
+        for recorded in changes:
+            self._record(recorded)
+            change = recorded
             if self._second_factor.on_change(change, self._snapshot().attempts):
                 self._to_answer = True
             automatic = change.state is LoginState.AWAITING_2FA and self._second_factor.in_charge
@@ -344,7 +344,7 @@ class Supervisor:
             text = describe(change, several)
             self._publish(text)
             if self._end is None:
-                self._tell(text)
+                self._report(text)
             else:
                 # The status stays at the reason of the end.
                 self.say(f"gateway-watch: {text}")
@@ -370,14 +370,14 @@ class Supervisor:
         if answered.outcome is Outcome.CLOSED:
             return
         message = messages.code_left(self.instance, answered.outcome, None, self.now())
-        self._tell(f"{message.title}: {message.lines[0]}")
+        self._report(f"{message.title}: {message.lines[0]}")
         self._to_picture.append(message)
         self._publish(message.lines[0])
 
-    def _hear_link(self, news: LinkNews) -> bool:
+    def _on_link_news(self, news: LinkNews) -> bool:
         """Handle what the API reports of the connection to IBKR."""
         changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
-        if not self._hear(changes):
+        if not self._on_changes(changes):
             self._publish(self._login_text)
         return bool(changes)
 
@@ -395,7 +395,7 @@ class Supervisor:
         try:
             gateway_login.write(self._runtime, login)
         except OSError as error:
-            self.say(f"gateway-watch: the state of the login could not be told: {error}")
+            self.say(f"gateway-watch: the state of the login could not be published: {error}")
 
     def _set_aside(self, hold: Hold) -> None:
         """End the run before the gateway requests another approval; the next run waits. That is no failure."""
@@ -412,13 +412,13 @@ class Supervisor:
         """
         return self._held and not self._stop_asked.is_set()
 
-    def _judge_link(self) -> None:
+    def _evaluate_link(self) -> None:
         """What follows from the connection to IBKR, while the gateway is up."""
         if self._ready_at is None or self._stopping or self._end is not None:
             return
         self._end = self._link.judge(tries=self._tracker.reconnecting, planned=self._restart_planned())
 
-    def _judge_orders(self) -> None:
+    def _evaluate_orders(self) -> None:
         """An API that is read-only against its setting is restarted once; if that does not help, people are needed."""
         refused = self._link.orders_refused
         if refused is None or self._ready_at is None or self._stopping or self._end is not None:
@@ -444,10 +444,10 @@ class Supervisor:
             self._end = End(decision.RETRY, reason)
         elif not self._orders_reported:
             self._orders_reported = True
-            self._tell(f"{reason.cause}: {reason.line}")
+            self._report(f"{reason.cause}: {reason.line}")
             self.notify(messages.orders_refused(self.instance, reason, self.now()))
 
-    def _note(self, change: Change) -> None:
+    def _record(self, change: Change) -> None:
         """Remember what must outlast this run."""
         snapshot = self._snapshot()
         if change.state is LoginState.AWAITING_2FA:
@@ -456,7 +456,7 @@ class Supervisor:
             self._count_refusal(change.cause, snapshot.attempts)
         elif snapshot.state is LoginState.READY and self._breaker != Breaker():
             self._breaker = Breaker()
-            self._keep_breaker()
+            self._store_breaker()
         # A link that came back, a dialog that was closed or a notice is no new start.
         was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
@@ -481,10 +481,10 @@ class Supervisor:
             return
         self._counted[cause.id] = attempts
         self._breaker = self._breaker.after_refusal(cause.id, self.now())
-        self._keep_breaker()
+        self._store_breaker()
 
-    async def _look(self, event: Event, feed: Feed[_Item]) -> None:
-        """See how the container is after something happened to it."""
+    async def _on_event(self, event: Event, feed: Feed[_Item]) -> None:
+        """Inspect the container after an event."""
         try:
             self._container = await self.engine.find(self.instance.container) or self._container
         except EngineError as error:
@@ -498,31 +498,31 @@ class Supervisor:
         if self._container is not None and self._container.running and self._container.health is None:
             reason = Reason(
                 "no_health_check",
-                f"The container {self.instance.container} has no health check, so nobody knows when it listens.",
+                f"The container {self.instance.container} has no health check, so its readiness cannot be detected.",
                 "Run site.yml again: it writes a unit that creates the container with one.",
             )
-            self._end = self._end or End(decision.MEND, reason)
+            self._end = self._end or End(decision.EXIT_CONFIG, reason)
 
-    def _judge(self, feed: Feed[_Item], *, heard: bool) -> None:
+    def _evaluate(self, feed: Feed[_Item], *, news: bool) -> None:
         snapshot, health, now = self._snapshot(), self._health, self.monotonic()
-        self._progress = decision.progress(self._progress, snapshot, health, now, heard=heard)
+        self._progress = decision.progress(self._progress, snapshot, health, now, news=news)
         if self._stopping:
             return
         if self._ready_at is None and decision.in_order(snapshot, health):
             self._ready_at = now
-            self._tell(f"ready: logged in ({self.instance.trading_mode}) and listening")
+            self._report(f"ready: logged in ({self.instance.trading_mode}) and listening")
             self._notifier_safely(self._notifier.ready)
             feed.add(self._probes())
             for api in self.instance.apis:
                 feed.add(self._link.sessions(api))
-        self._tell_people_of_order(snapshot, health)
+        self._notify_ready(snapshot, health)
         if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
             self._stable = True
             self._keep_session(replace(self._session, stable_restarts=self._restarts))
         if self._end is None:
             self._end = decision.on_time(self._progress, snapshot, self.instance.start_timeout, now)
 
-    def _tell_people_of_order(self, snapshot: Snapshot, health: str | None) -> None:
+    def _notify_ready(self, snapshot: Snapshot, health: str | None) -> None:
         in_order = decision.in_order(snapshot, health)
         if in_order and not self._in_order:
             self.notify(messages.ready(self.instance, self.now()))
@@ -534,7 +534,7 @@ class Supervisor:
                 self._week_told = True
                 self.notify(message)
 
-    def _judge_answer(self, probed: _Probed) -> None:
+    def _on_probed(self, probed: _Probed) -> None:
         if self._restart_planned() or not decision.in_order(self._snapshot(), self._health):
             self._answers = Answers()
             return
@@ -554,14 +554,14 @@ class Supervisor:
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Start to end the run. What must not be lost comes first."""
         if self._held:
-            self._tell(end.reason.text)
+            self._report(end.reason.text)
             self._stop(feed)
             return
         if end.open_breaker:
             self._open_breaker(end.reason)
-        self._tell(f"{end.reason.cause}: {end.reason.line}")
-        if end.reason.cause in _KEPT_SESSION_CAUSES:
-            await self._remove_kept_files()
+        self._report(f"{end.reason.cause}: {end.reason.line}")
+        if end.reason.cause in _STALE_SESSION_CAUSES:
+            await self._remove_session_files()
         if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
             self.say(f"gateway-watch: {cost}")
         cause = self._signatures.causes.get(end.reason.cause)
@@ -589,9 +589,9 @@ class Supervisor:
         self.say(f"gateway-watch: the screen at this moment is in {taken}")
         return taken
 
-    async def _remove_kept_files(self) -> None:
+    async def _remove_session_files(self) -> None:
         """Remove the files of a session that IBKR rejects, so that the next start is a full login."""
-        for path in self._tracker.kept_files:
+        for path in self._tracker.session_files:
             try:
                 await self.engine.remove_file(self.instance.container, path)
                 self.say(f"gateway-watch: removed {path} in the container, so that the next start is a full login")
@@ -634,25 +634,25 @@ class Supervisor:
         if not asked and status != decision.OK:
             self._keep_session(replace(self._session, last_cause=reason.cause))
             self.notify(messages.on_failure(self.instance, reason.cause, line, self.now()))
-        self._tell(line)
+        self._report(line)
         return status
 
     def _open_breaker(self, reason: Reason) -> None:
         self._breaker = self._breaker.opened(reason.cause, reason.text, reason.remedy, self.now())
-        self._keep_breaker()
+        self._store_breaker()
 
     def _fail(self, reason: Reason) -> int:
         self._keep_session(replace(self._session, last_cause=reason.cause))
-        self._tell(reason.line)
+        self._report(reason.line)
         self.notify(messages.on_failure(self.instance, reason.cause, reason.line, self.now()))
         return decision.RETRY
 
     def _leave(self, text: str) -> int:
         """The exit status of a run that was ended on purpose, with its reason as the last status."""
         if self._end is None or self._asked:
-            self._tell(text or "stopped")
+            self._report(text or "stopped")
             return decision.OK
-        self._tell(f"{self._end.reason.cause}: {self._end.reason.line}")
+        self._report(f"{self._end.reason.cause}: {self._end.reason.line}")
         return self._end.status
 
     async def _creation(self) -> AsyncGenerator[_Item, None]:
@@ -687,7 +687,9 @@ class Supervisor:
         )
         output, errors = await process.communicate()
         if not output.strip().isdigit():
-            self.say(f"gateway-watch: systemd did not say how often it restarted the unit: {errors.decode().strip()}")
+            self.say(
+                f"gateway-watch: systemd did not report how often it restarted the unit: {errors.decode().strip()}"
+            )
             return 0
         return int(output)
 
@@ -731,7 +733,7 @@ class Supervisor:
         if left is not None and not self._stopping:
             self._show(countdown_line(left, totp=self._second_factor.in_charge))
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         """To the journal and to `systemctl status`."""
         self.say(f"gateway-watch: {text}")
         self._show(text)
@@ -746,13 +748,13 @@ class Supervisor:
             send()
         except OSError as error:
             # A gateway that trades is not ended because systemd could not be notified.
-            self.say(f"gateway-watch: systemd could not be told: {error}")
+            self.say(f"gateway-watch: systemd could not be notified: {error}")
 
-    def _keep_breaker(self) -> None:
+    def _store_breaker(self) -> None:
         try:
             self._breaker_file.write(self._breaker)
         except OSError as error:
-            self.say(f"gateway-watch: the breaker could not be kept, a restart will not know of it: {error}")
+            self.say(f"gateway-watch: the breaker could not be stored, so a restart loses its state: {error}")
 
     def _keep_session(self, new: session.Session) -> None:
         self._session = new
