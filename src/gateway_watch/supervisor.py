@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway_watch import (
@@ -21,11 +21,8 @@ from gateway_watch import (
     gatekeeper,
     messages,
     screenshot,
-    session,
-    systemd_unit,
 )
-from gateway_watch.backoff import failures_since_stable, pause
-from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError, newest_change
+from gateway_watch.breaker import Breaker
 from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended as _Ended
 from gateway_watch.container_run import Line as _Line
@@ -36,20 +33,18 @@ from gateway_watch.gatekeeper import Gatekeeper
 from gateway_watch.instance import Instance
 from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
-from gateway_watch.login_gate import SESSION_YIELDED, Hold
+from gateway_watch.login_gate import Hold
 from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.run_files import RunFiles
 from gateway_watch.second_factor import WORDS, Answered, SecondFactor
+from gateway_watch.session import Session
 from gateway_watch.session_calendar import in_restart_window, maintenance_end
 from gateway_watch.signatures import Cause, load
-from host_service import gateway_login
+from gateway_watch.start_wait import StartWait
+from gateway_watch.unit_report import UnitReport
 from host_service.gateway_login import GatewayLogin
-from host_service.notify import Notifier
 from ib_connection.probe import probe
 from notifications.message import Message
-
-BEAT_SECONDS = 5.0
-EXTENSION_SECONDS = 60.0
-"""systemd waits so much longer after each beat: long enough for a host that hangs a while."""
 
 AFTER_STOP_SECONDS = 10.0
 SCREENSHOT_SECONDS = 5.0
@@ -57,9 +52,6 @@ SCREENSHOT_SECONDS = 5.0
 
 STABLE_SECONDS = 600.0
 """A start that lasted so long was a good one: the next failure is the first in a row."""
-
-MAINTENANCE_MARGIN_SECONDS = 120.0
-"""After the end of IBKR's maintenance the next login comes so much later."""
 
 _STALE_SESSION_CAUSES = frozenset({"stale_autorestart", "token_refused"})
 
@@ -118,17 +110,25 @@ class Supervisor:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def __post_init__(self) -> None:
-        self._notifier = Notifier.from_environment(self.environment)
-        self._breaker_file = BreakerFile(self.instance.breaker_file, self.instance.name)
-        self._breaker = Breaker()
-        self._session = session.read(self.instance.session_file)
+        runtime = self.environment.get("RUNTIME_DIRECTORY")
+        self._runtime = Path(runtime) if runtime else None
+        self._unit = UnitReport(self.instance.unit, self.environment, self.say, self.monotonic)
+        self._files = RunFiles(self.instance, self._runtime, self.say)
         self._signatures = load(self.instance.login_controller)
         self._tracker = LoginTracker(
             modes_of(self.instance.trading_mode), float(self.instance.twofa_timeout), self._signatures
         )
-        runtime = self.environment.get("RUNTIME_DIRECTORY")
-        self._runtime = Path(runtime) if runtime else None
         self._gate = Gatekeeper(self.instance, self.now, self.say)
+        self._start = StartWait(
+            instance=self.instance,
+            files=self._files,
+            unit=self._unit,
+            gate=self._gate,
+            signatures=self._signatures,
+            notify=self.notify,
+            monotonic=self.monotonic,
+            now=self.now,
+        )
         self._link = LinkWatch(self.instance, self.say, self.notify, self._runtime, self.now, self.sleep)
         self._second_factor = SecondFactor(
             self.instance, self._signatures.dialogs, self.environment, self.say, self.now, self.sleep
@@ -157,16 +157,15 @@ class Supervisor:
         self._orders_reported = False
         self._refused_since: float | None = None
         self._to_picture: list[Message] = []
-        self._status = ""
-        self._beat_period = BEAT_SECONDS
-        if watchdog := self.environment.get("WATCHDOG_USEC"):
-            self._beat_period = min(BEAT_SECONDS, int(watchdog) / 2e6)
-        self._next_beat = self.monotonic()
+
+    @property
+    def _session(self) -> Session:
+        return self._files.session
 
     async def run(self) -> int:
         """Run the gateway until it ends; the exit status for systemd (see `gateway_watch.decision`)."""
         try:
-            if not self._may_start():
+            if not self._start.allowed():
                 return decision.EXIT_CONFIG
             # Before the first status: whoever reads it may stop the unit at once.
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -174,122 +173,44 @@ class Supervisor:
             feed: Feed[_Item] = Feed()
             async with feed:
                 feed.add(self._signals())
-                waited = await self._await_turn(feed) and await self._back_off(feed)
-                # A wait can last into the quiet hours.
-                if not (waited and await self._await_turn(feed) and await self._create(feed)):
+                if not (await self._await_start(feed) and await self._create(feed)):
                     return decision.OK
                 return await self._supervise(feed)
         except EngineError as error:
             if self._end is None and not self._asked:
                 return self._fail(Reason(error.kind, str(error), error.remedy))
-            self._report(f"{error} {error.remedy}")
+            self._unit.report(f"{error} {error.remedy}")
             return self._end.status if self._end else decision.RETRY
 
-    def _may_start(self) -> bool:
-        try:
-            breaker = self._breaker_file.read()
-        except BreakerFileError as error:
-            self._report(str(error))
+    async def _await_start(self, feed: Feed[_Item]) -> bool:
+        """Wait until the container may be started; return whether to continue."""
+
+        async def stop_within(seconds: float) -> bool:
+            return isinstance(await feed.next(seconds), _StopAsked)
+
+        if not (await self._start.await_turn(stop_within) and await self._start.back_off(stop_within)):
             return False
-        files = self.instance.credential_files if breaker.about_credentials else self.instance.correctable_files
-        self._breaker = breaker.corrected(newest_change(files))
-        if self._breaker is not breaker:
-            self.say("gateway-watch: the configuration was changed since the last refused login; counting from zero")
-            self._store_breaker()
-        opening = self._breaker.opening
-        if opening is None:
-            return True
-        text = (
-            f"Not started, because of {opening.cause} at {opening.at:%Y-%m-%d %H:%M:%S} UTC: {opening.text} "
-            f"{opening.remedy} A changed password starts it again; without a change: "
-            f"gateway-watch reset --instance {self.instance.name}"
-        )
-        self._report(text)
-        self.notify(messages.not_started(self.instance, opening.cause, text, self.now()))
-        return False
-
-    async def _await_turn(self, feed: Feed[_Item]) -> bool:
-        """Wait without a login while the login gate is closed; return whether to continue."""
-        hold, new = self._gate.at_start(self._session)
-        if hold is None:
-            if self._session.last_cause == SESSION_YIELDED:
-                self._keep_session(replace(self._session, last_cause=None))
-            return True
-        if new:
-            self.notify(gatekeeper.message(hold, self.instance))
-        self._publish_waiting(hold)
-        while (why := self._gate.over()) is None:
-            self._beat()
-            if isinstance(await feed.next(min(gatekeeper.POLL_SECONDS, self._beat_period)), _StopAsked):
-                self._report("stopped while no login was tried")
-                return False
-        # Waiting is no failure: the next start comes without a pause.
-        restarts = await self._count_restarts()
-        self._keep_session(replace(self._session, last_cause=None, stable_restarts=restarts))
-        self._report(f"the login is tried again: {why}")
-        return True
-
-    def _publish_waiting(self, hold: Hold) -> None:
-        text = gatekeeper.describe(hold, self.instance)
-        self._write_login(GatewayLogin("waiting", True, text))
-        self._report(text)
-
-    async def _back_off(self, feed: Feed[_Item]) -> bool:
-        """Wait after failed starts; return whether to continue."""
-        self._restarts = await self._count_restarts()
-        failures = failures_since_stable(self._restarts, self._session.stable_restarts)
-        seconds = pause(failures, self._session.last_cause)
-        why = f" (last: {self._session.last_cause})" if self._session.last_cause else ""
-        text = f"{failures} starts in a row failed{why}; the next one comes in {seconds:.0f} s"
-        if (maintenance := self._maintenance_seconds()) > seconds:
-            seconds = maintenance
-            at = (self.now() + timedelta(seconds=seconds)).astimezone(self.instance.timezone)
-            text = (
-                f"The last login failed{why} during IBKR's maintenance; "
-                f"the next one comes after it, at {at:%H:%M} ({self.instance.timezone.key})"
-            )
-            self.notify(messages.maintenance_wait(self.instance, self._session.last_cause or "", at, self.now()))
-        if seconds == 0:
-            return True
-        self._report(text)
-        until = self.monotonic() + seconds
-        while (left := until - self.monotonic()) > 0:
-            self._beat()
-            if isinstance(await feed.next(min(left, self._beat_period)), _StopAsked):
-                self._report("stopped while waiting for the next start")
-                return False
-        return True
+        self._restarts = self._start.restarts
+        # A wait can last into the quiet hours.
+        return await self._start.await_turn(stop_within)
 
     async def _create(self, feed: Feed[_Item]) -> bool:
         """Create the container, which takes long if its image must be fetched; return whether to continue."""
         if not self.create:
             return True
         feed.add(self._creation())
-        while not isinstance(await feed.next(self._beat_period), _Created) and not self._stop_asked.is_set():
+        while not isinstance(await feed.next(self._unit.beat_period), _Created) and not self._stop_asked.is_set():
             self._beat()
         if self._stop_asked.is_set():
-            self._report("stopped before the container was started")
+            self._unit.report("stopped before the container was started")
             return False
         return True
-
-    def _maintenance_seconds(self) -> float:
-        """How long the next login must wait because the last one failed in IBKR's maintenance; 0 if it need not."""
-        cause = self._signatures.causes.get(self._session.last_cause or "")
-        end = maintenance_end(self.now())
-        if cause is None or not cause.maintenance or end is None or not self._credentials_proven():
-            return 0.0
-        return (end - self.now()).total_seconds() + MAINTENANCE_MARGIN_SECONDS
-
-    def _credentials_proven(self) -> bool:
-        """Whether IBKR has accepted a login with the credentials as they are."""
-        changed, ready = newest_change(self.instance.credential_files), self._session.last_restart
-        return changed is not None and ready is not None and changed < ready
 
     async def _supervise(self, feed: Feed[_Item]) -> int:
         self._container = await self.engine.inspect(self.instance.container)
         self._tracker.mask = self._container.mask
         since = await self.engine.time()
-        self._report("starting the container")
+        self._unit.report("starting the container")
         self._progress = Progress(unsettled=self.monotonic())
         feed.add(container_run.events(self.engine, self.instance.container, since, self.say, self.sleep))
         feed.add(container_run.output(self.engine, self.instance.container, self.say, self.now, self.sleep))
@@ -344,14 +265,14 @@ class Supervisor:
             text = describe(change, several)
             self._publish(text)
             if self._end is None:
-                self._report(text)
+                self._unit.report(text)
             else:
                 # The status stays at the reason of the end.
                 self.say(f"gateway-watch: {text}")
             if self._end is None and not self._stopping and (hold := self._gate.on_change(change)) is not None:
                 self._set_aside(hold)
             if self._end is None:
-                refusals = self._breaker.count(change.cause.id) if change.cause else 0
+                refusals = self._files.breaker.count(change.cause.id) if change.cause else 0
                 self._end = decision.on_change(change, refusals, self.instance.max_bad_logins)
                 # The end of a run is reported with its screenshot when it is carried out.
                 if (
@@ -370,7 +291,7 @@ class Supervisor:
         if answered.outcome is Outcome.CLOSED:
             return
         message = messages.code_left(self.instance, answered.outcome, None, self.now())
-        self._report(f"{message.title}: {message.lines[0]}")
+        self._unit.report(f"{message.title}: {message.lines[0]}")
         self._to_picture.append(message)
         self._publish(message.lines[0])
 
@@ -387,15 +308,7 @@ class Supervisor:
         snapshot = self._snapshot()
         awaited = snapshot.state is LoginState.AWAITING_2FA and not self._second_factor.in_charge
         person = awaited or (snapshot.cause is not None and snapshot.cause.person)
-        self._write_login(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
-
-    def _write_login(self, login: GatewayLogin) -> None:
-        if self._runtime is None:
-            return
-        try:
-            gateway_login.write(self._runtime, login)
-        except OSError as error:
-            self.say(f"gateway-watch: the state of the login could not be published: {error}")
+        self._files.publish(GatewayLogin(snapshot.state.value, person, text, self._link.report()))
 
     def _set_aside(self, hold: Hold) -> None:
         """End the run before the gateway requests another approval; the next run waits. That is no failure."""
@@ -434,17 +347,17 @@ class Supervisor:
         restarted = self._session.read_only_restarted
         if not refused:
             if restarted:
-                self._keep_session(replace(self._session, read_only_restarted=False))
+                self._files.store_session(replace(self._session, read_only_restarted=False))
                 self.say("gateway-watch: the API accepts orders again")
                 self.notify(messages.orders_accepted(self.instance, decision.ORDERS_REFUSED, self.now()))
             return
         reason = decision.orders_refused(restarted=restarted)
         if not restarted:
-            self._keep_session(replace(self._session, read_only_restarted=True))
+            self._files.store_session(replace(self._session, read_only_restarted=True))
             self._end = End(decision.RETRY, reason)
         elif not self._orders_reported:
             self._orders_reported = True
-            self._report(f"{reason.cause}: {reason.line}")
+            self._unit.report(f"{reason.cause}: {reason.line}")
             self.notify(messages.orders_refused(self.instance, reason, self.now()))
 
     def _record(self, change: Change) -> None:
@@ -454,9 +367,8 @@ class Supervisor:
             self._twofa_seen = True
         if change.cause is not None:
             self._count_refusal(change.cause, snapshot.attempts)
-        elif snapshot.state is LoginState.READY and self._breaker != Breaker():
-            self._breaker = Breaker()
-            self._store_breaker()
+        elif snapshot.state is LoginState.READY and self._files.breaker != Breaker():
+            self._files.store_breaker(Breaker())
         # A link that came back, a dialog that was closed or a notice is no new start.
         was_in = self._state in (LoginState.READY, LoginState.LINK_LOST, LoginState.BLOCKED)
         self._state = snapshot.state
@@ -466,22 +378,21 @@ class Supervisor:
             self._attempts_at_ready = snapshot.attempts
             # What is remembered is whether the next full login needs a person.
             twofa = self._twofa_seen and not self._second_factor.in_charge
-            self._keep_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
+            self._files.store_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
             self._twofa_seen = False
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:
         """Count what may occur only so many times in a row. `attempts` are the logins of this run so far."""
         if decision.limit_of(cause, self.instance.max_bad_logins) is None:
             return
-        if cause.maintenance and maintenance_end(self.now()) and self._credentials_proven():
+        if cause.maintenance and maintenance_end(self.now()) and self._files.credentials_proven():
             self.say(f"gateway-watch: {cause.id} is not counted: in IBKR's maintenance, with proven credentials")
             return
         # One refused attempt can show itself by more than one line.
         if attempts and self._counted.get(cause.id) == attempts:
             return
         self._counted[cause.id] = attempts
-        self._breaker = self._breaker.after_refusal(cause.id, self.now())
-        self._store_breaker()
+        self._files.store_breaker(self._files.breaker.after_refusal(cause.id, self.now()))
 
     async def _on_event(self, event: Event, feed: Feed[_Item]) -> None:
         """Inspect the container after an event."""
@@ -510,15 +421,15 @@ class Supervisor:
             return
         if self._ready_at is None and decision.in_order(snapshot, health):
             self._ready_at = now
-            self._report(f"ready: logged in ({self.instance.trading_mode}) and listening")
-            self._notifier_safely(self._notifier.ready)
+            self._unit.report(f"ready: logged in ({self.instance.trading_mode}) and listening")
+            self._unit.ready()
             feed.add(self._probes())
             for api in self.instance.apis:
                 feed.add(self._link.sessions(api))
         self._notify_ready(snapshot, health)
         if self._ready_at is not None and not self._stable and now - self._ready_at >= STABLE_SECONDS:
             self._stable = True
-            self._keep_session(replace(self._session, stable_restarts=self._restarts))
+            self._files.store_session(replace(self._session, stable_restarts=self._restarts))
         if self._end is None:
             self._end = decision.on_time(self._progress, snapshot, self.instance.start_timeout, now)
 
@@ -554,12 +465,12 @@ class Supervisor:
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Start to end the run. What must not be lost comes first."""
         if self._held:
-            self._report(end.reason.text)
+            self._unit.report(end.reason.text)
             self._stop(feed)
             return
         if end.open_breaker:
             self._open_breaker(end.reason)
-        self._report(f"{end.reason.cause}: {end.reason.line}")
+        self._unit.report(f"{end.reason.cause}: {end.reason.line}")
         if end.reason.cause in _STALE_SESSION_CAUSES:
             await self._remove_session_files()
         if end.status == decision.RETRY and (cost := self._session.restart_cost(self.instance.name)):
@@ -568,7 +479,7 @@ class Supervisor:
         # Where the controller's next try must be prevented, it has dismissed the dialog already.
         taken = None if cause is not None and cause.interrupt else await self._picture(end.reason.cause)
         picture = str(taken) if taken else self._session.last_screenshot
-        self._keep_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
+        self._files.store_session(replace(self._session, last_cause=end.reason.cause, last_screenshot=picture))
         self.notify(messages.on_end(self.instance, end, taken, self.now()))
         self._stop(feed)
 
@@ -603,7 +514,7 @@ class Supervisor:
             return
         self._stopping = True
         if self._asked:
-            self._notifier_safely(self._notifier.stopping)
+            self._unit.stopping()
         feed.add(self._stop_container())
 
     async def _after_end(self, ended: _Ended) -> int:
@@ -618,13 +529,13 @@ class Supervisor:
             return self._fail(Reason("detached", text, "systemd replaces the container."))
         code = container.exit_code if container else ended.code
         snapshot = self._snapshot()
-        asked = self._asked or await self._unit_stops()
+        asked = self._asked or await self._unit.unit_stops()
         exit_cause = None if snapshot.cause else self._signatures.exits.get(code)
         status, reason = decision.on_end(code, snapshot, exit_cause, was_ready=self._ready_at is not None, asked=asked)
         if exit_cause is not None and not asked:
             self._count_refusal(exit_cause, 0)
             change = Change(self.now(), snapshot.mode, LoginState.FAILED, exit_cause.text, exit_cause)
-            end = decision.on_change(change, self._breaker.count(exit_cause.id), self.instance.max_bad_logins)
+            end = decision.on_change(change, self._files.breaker.count(exit_cause.id), self.instance.max_bad_logins)
             if end is not None and end.open_breaker:
                 self._open_breaker(end.reason)
                 status, reason = end.status, end.reason
@@ -632,27 +543,26 @@ class Supervisor:
         if container is not None and container.oom_killed:
             line += " The kernel killed it (out of memory)."
         if not asked and status != decision.OK:
-            self._keep_session(replace(self._session, last_cause=reason.cause))
+            self._files.store_session(replace(self._session, last_cause=reason.cause))
             self.notify(messages.on_failure(self.instance, reason.cause, line, self.now()))
-        self._report(line)
+        self._unit.report(line)
         return status
 
     def _open_breaker(self, reason: Reason) -> None:
-        self._breaker = self._breaker.opened(reason.cause, reason.text, reason.remedy, self.now())
-        self._store_breaker()
+        self._files.store_breaker(self._files.breaker.opened(reason.cause, reason.text, reason.remedy, self.now()))
 
     def _fail(self, reason: Reason) -> int:
-        self._keep_session(replace(self._session, last_cause=reason.cause))
-        self._report(reason.line)
+        self._files.store_session(replace(self._session, last_cause=reason.cause))
+        self._unit.report(reason.line)
         self.notify(messages.on_failure(self.instance, reason.cause, reason.line, self.now()))
         return decision.RETRY
 
     def _leave(self, text: str) -> int:
         """The exit status of a run that was ended on purpose, with its reason as the last status."""
         if self._end is None or self._asked:
-            self._report(text or "stopped")
+            self._unit.report(text or "stopped")
             return decision.OK
-        self._report(f"{self._end.reason.cause}: {self._end.reason.line}")
+        self._unit.report(f"{self._end.reason.cause}: {self._end.reason.line}")
         return self._end.status
 
     async def _creation(self) -> AsyncGenerator[_Item, None]:
@@ -677,32 +587,6 @@ class Supervisor:
             silent = [result.detail for result in results if not result.answered]
             yield _Probed(not silent, "; ".join(silent))
 
-    async def _count_restarts(self) -> int:
-        if "INVOCATION_ID" not in self.environment:
-            return 0
-        process = await asyncio.create_subprocess_exec(
-            *("systemctl", "show", "--property=NRestarts", "--value", "--", self.instance.unit),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await process.communicate()
-        if not output.strip().isdigit():
-            self.say(
-                f"gateway-watch: systemd did not report how often it restarted the unit: {errors.decode().strip()}"
-            )
-            return 0
-        return int(output)
-
-    async def _unit_stops(self) -> bool:
-        """Whether systemd is stopping the unit, whose ExecStop then ended the container."""
-        if "INVOCATION_ID" not in self.environment:
-            return False
-        try:
-            return (await systemd_unit.show(self.instance.unit)).stopping
-        except systemd_unit.UnitError as error:
-            self.say(f"gateway-watch: {error} {error.remedy}")
-            return False
-
     def _snapshot(self) -> Snapshot:
         return self._tracker.snapshot(self.now())
 
@@ -712,7 +596,7 @@ class Supervisor:
         return container.health if container is not None and container.running else None
 
     def _seconds_to_wake(self) -> float:
-        moments = [self._next_beat]
+        moments = [self._unit.next_beat]
         if (due := decision.due(self._progress, self.instance.start_timeout)) is not None:
             moments.append(due)
         seconds = min(moments) - self.monotonic()
@@ -721,44 +605,9 @@ class Supervisor:
         return max(0.0, seconds)
 
     def _beat(self) -> None:
-        """Notify systemd that the unit is healthy, at most once in a period."""
-        if self.monotonic() < self._next_beat:
+        """Notify systemd that the unit is healthy, and show how long the second factor is still awaited."""
+        if not self._unit.beat(extend=self._ready_at is None or self._stopping):
             return
-        self._next_beat = self.monotonic() + self._beat_period
-        if "WATCHDOG_USEC" in self.environment:
-            self._notifier_safely(self._notifier.watchdog)
-        if self._ready_at is None or self._stopping:
-            self._notifier_safely(lambda: self._notifier.extend_timeout(EXTENSION_SECONDS))
         left = self._snapshot().twofa_seconds_left
         if left is not None and not self._stopping:
-            self._show(countdown_line(left, totp=self._second_factor.in_charge))
-
-    def _report(self, text: str) -> None:
-        """To the journal and to `systemctl status`."""
-        self.say(f"gateway-watch: {text}")
-        self._show(text)
-
-    def _show(self, text: str) -> None:
-        if text != self._status:
-            self._status = text
-            self._notifier_safely(lambda: self._notifier.status(text))
-
-    def _notifier_safely(self, send: Callable[[], None]) -> None:
-        try:
-            send()
-        except OSError as error:
-            # A gateway that trades is not ended because systemd could not be notified.
-            self.say(f"gateway-watch: systemd could not be notified: {error}")
-
-    def _store_breaker(self) -> None:
-        try:
-            self._breaker_file.write(self._breaker)
-        except OSError as error:
-            self.say(f"gateway-watch: the breaker could not be stored, so a restart loses its state: {error}")
-
-    def _keep_session(self, new: session.Session) -> None:
-        self._session = new
-        try:
-            session.write(self.instance.session_file, new)
-        except OSError as error:
-            self.say(f"gateway-watch: the session's file could not be written: {error}")
+            self._unit.show(countdown_line(left, totp=self._second_factor.in_charge))
