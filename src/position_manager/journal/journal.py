@@ -23,7 +23,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
 
-from host_service import sqlite_file
 from ib_connection.accounts import masked, masked_list
 from position_manager.journal.episodes import continued
 from position_manager.model import ZERO
@@ -271,7 +270,7 @@ _MENDS: Mapping[int, tuple[str, str]] = {
 
 
 def _failure(path: Path, error: sqlite3.Error) -> JournalError:
-    code = sqlite_file.primary_code(error)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     cause, mend = _MENDS.get(code, (str(error), "see the log"))
     passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     kind = JournalAwayError if passing else JournalError
@@ -318,10 +317,9 @@ class JournalReader:
             )
         found = self._one("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'combinations')")
         self._knows_combinations = bool(found[0])
-        with self._failures():
-            damage = sqlite_file.damage(self._db)
-        if damage is not None:
-            raise JournalError(f"journal {self.path}: it is damaged ({damage}). {_DAMAGED}")
+        verdict = self._one("PRAGMA quick_check(1)")[0]
+        if verdict != "ok":
+            raise JournalError(f"journal {self.path}: it is damaged ({verdict}). {_DAMAGED}")
 
         # One whose state is not known would be open nowhere, and forgotten.
         unknown = self._one(f"SELECT id, state FROM intents WHERE state NOT IN ({_ALL_STATES}) LIMIT 1")  # noqa: S608 - constants
@@ -630,7 +628,7 @@ class Journal(JournalReader):
             try:
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("BEGIN IMMEDIATE")
-                for statement in sqlite_file.statements(_SCHEMA):
+                for statement in _statements(_SCHEMA):
                     database.execute(statement)
                 database.execute(
                     "INSERT INTO stamp VALUES (?, ?, ?)",
@@ -655,7 +653,9 @@ class Journal(JournalReader):
         if self.path.stat().st_size == 0:
             raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {_DAMAGED}")
         with self._failures():
-            sqlite_file.set_durable(self._db)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
         self._check()
         # Before the migration: a journal of another mode or of other accounts stays as it is.
         # An account that is new to it is not guarded before a person accepts it.
@@ -668,7 +668,7 @@ class Journal(JournalReader):
             self._migrate()
         if not self._knows_combinations:
             with self.transaction(), self._failures():
-                for statement in sqlite_file.statements(_COMBINATIONS):
+                for statement in _statements(_COMBINATIONS):
                     self._db.execute(statement)
             self._knows_combinations = True
 
@@ -683,7 +683,7 @@ class Journal(JournalReader):
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
         with self.transaction(), self._failures():
-            for statement in sqlite_file.statements(_FROM_1_TO_2):
+            for statement in _statements(_FROM_1_TO_2):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._version = SCHEMA_VERSION
@@ -1101,6 +1101,16 @@ def _hold(path: Path) -> BinaryIO:
     file.write(f"{os.getpid()}\n".encode())
     file.flush()
     return file
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one; sqlite3's own executescript would commit in between."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _text(time: datetime) -> str:
