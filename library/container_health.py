@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import math
-import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils import waiting_module
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch import health, systemd_unit
@@ -37,31 +37,12 @@ description:
   - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
     environment, if set.
 author: ib-gateway-ansible
-requirements:
-  - C(gateway_watch), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the task to
-    C(/opt/ib-gateway-ansible/current/bin/python)
-  - the C(docker) command line
-  - Linux, Python 3.11 to 3.13
+extends_documentation_fragment: [waiting, waiting.container]
 options:
-  name:
-    description: The container's name.
-    type: str
-    required: true
   timeout:
     description: Seconds to wait in all. V(0) checks once and fails if the container is not healthy.
     type: float
     default: 300
-  appear_timeout:
-    description:
-      - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
-      - With more than V(0), a container that had already ended when the wait started counts as absent.
-    type: float
-    default: 0
-  unit:
-    description:
-      - The systemd unit that owns the container. Once it has failed, so does the task, with the status text of the
-        unit. A container that the unit is just stopping counts as not there.
-    type: str
   unhealthy_grace:
     description: Seconds that the container may be unhealthy before the task fails.
     type: float
@@ -70,24 +51,6 @@ options:
     description: How many of the container's last log lines are returned on failure.
     type: int
     default: 15
-  until:
-    description:
-      - V(done) waits in one call.
-      - V(change) returns at each change. As long as RV(done) is V(false), call again with O(cursor) set to
-        RV(cursor). The action plugin of the same name does so at a terminal, to show what happens meanwhile.
-    type: str
-    choices: [done, change]
-    default: done
-  cursor:
-    description: What the call before returned in RV(cursor). Only of use with O(until=change).
-    type: str
-attributes:
-  check_mode:
-    support: full
-    description: Reports the present state without waiting, and does not fail because of it.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
 seealso:
   - module: gateway_login
   - module: ib_handshake
@@ -102,7 +65,7 @@ EXAMPLES = r"""
   vars:
     ansible_python_interpreter: /opt/ib-gateway-ansible/current/bin/python
 
-- name: Look once
+- name: Check once
   container_health:
     name: ib-gateway
     timeout: 0
@@ -190,33 +153,12 @@ cursor:
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "name": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 300},
-    "appear_timeout": {"type": "float", "default": 0},
-    "unit": {"type": "str"},
     "unhealthy_grace": {"type": "float", "default": 30},
     "log_lines": {"type": "int", "default": 15},
-    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
-    "cursor": {"type": "str"},
+    **waiting_module.CONTAINER_ARGUMENTS,
+    **waiting_module.ARGUMENTS,
 }
-
-
-def problem_with(params: dict[str, Any]) -> str | None:
-    """Faults of the arguments beyond their types."""
-    for name in ("timeout", "appear_timeout", "unhealthy_grace", "log_lines"):
-        if params[name] < 0:
-            return f"{name} is {params[name]}; it must be 0 or more"
-    if params["cursor"] is not None and params["until"] != "change":
-        return "cursor is of use with until=change only; leave one of them out"
-    return None
-
-
-def read_cursor(text: str) -> health.Memory:
-    """The memory of the call before. Raises ValueError for any other text."""
-    try:
-        return health.Memory.from_dict(json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise ValueError("cursor is not one that this module returned; call without it to begin anew") from error
 
 
 def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, Any]:
@@ -251,8 +193,8 @@ def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, An
     return result
 
 
-def without_an_answer(fault: EngineError | UnitError) -> dict[str, Any]:
-    """What is returned when the engine or systemd could not be asked."""
+def error_result(fault: EngineError | UnitError) -> dict[str, Any]:
+    """The result when neither the engine nor systemd could be queried."""
     return {
         "done": True,
         "status": fault.kind,
@@ -280,7 +222,7 @@ async def last_lines(engine: Engine, step: Step, count: int) -> list[str]:
         return []
 
 
-async def look(engine: Engine, params: dict[str, Any]) -> Step:
+async def present_state(engine: Engine, params: dict[str, Any]) -> Step:
     """The present state of the container."""
     limits = health.Limits(math.inf, 0, math.inf)
     memory = await health.begin(engine)
@@ -290,17 +232,17 @@ async def look(engine: Engine, params: dict[str, Any]) -> Step:
     return health.judge(params["name"], memory, container, unit, limits, memory.began)
 
 
-async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None]:
-    """Wait as asked. Returns the module's result, and the error message if it failed.
-
-    Raises EngineError, UnitError, and ValueError for a foreign cursor.
-    """
+async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Wait until the container is healthy. Raises EngineError, UnitError and InvalidArgumentError."""
     engine = Engine()
     if check_mode:
-        step = await look(engine, params)
-        return as_result(step, [], step.memory.began) | {"done": True}, None
+        step = await present_state(engine, params)
+        return Outcome(as_result(step, [], step.memory.began) | {"done": True})
     limits = health.Limits(params["timeout"], params["appear_timeout"], params["unhealthy_grace"])
-    memory = read_cursor(params["cursor"]) if params["cursor"] else await health.begin(engine)
+    if params["cursor"]:
+        memory = waiting_module.read_cursor(params["cursor"], health.Memory.from_dict)
+    else:
+        memory = await health.begin(engine)
     progress: list[str] = []
     steps = health.wait_healthy(engine, params["name"], limits, memory, unit=params["unit"])
     async with contextlib.aclosing(steps):
@@ -310,32 +252,24 @@ async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any],
                 break
     result = as_result(step, progress, time.monotonic())
     if step.failure is None:
-        return result, None
+        return Outcome(result)
     result["log_lines"] = await last_lines(engine, step, params["log_lines"])
-    return result, f"{step.failure.text} [{step.failure.kind}] Remedy: {step.failure.remedy}"
+    return Outcome(result, waiting_module.failure_message(step.failure.text, step.failure))
+
+
+async def wait(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Check the arguments and wait. Raises InvalidArgumentError."""
+    waiting_module.check_arguments(params, ("timeout", "appear_timeout", "unhealthy_grace", "log_lines"))
+    try:
+        return await follow(params, check_mode)
+    except (EngineError, UnitError) as fault:
+        return Outcome(error_result(fault), waiting_module.failure_message(str(fault), fault))
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=f"The Python interpreter {sys.executable} has no gateway_watch. The role ib_gateway installs it: set "
-            "ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
-            exception=IMPORT_ERROR,
-        )
-    problem = problem_with(module.params)
-    if problem is not None:
-        module.fail_json(msg=problem)
-    try:
-        result, error = asyncio.run(run(module.params, module.check_mode))
-    except ValueError as refused:
-        module.fail_json(msg=str(refused))
-    except (EngineError, UnitError) as fault:
-        module.fail_json(msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}", **without_an_answer(fault))
-    if error is not None:
-        module.fail_json(msg=error, **result)
-    module.exit_json(**result)
+    waiting_module.run_module(module, wait, package="gateway_watch", role="ib_gateway", import_error=IMPORT_ERROR)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ansible.module_utils.aws_module import BotoCoreError, ClientError, boto3, require_boto3
 from ansible.module_utils.basic import AnsibleModule
-
-try:
-    import boto3  # type: ignore[import-untyped]  # it carries no types
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
-except ImportError:
-    IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 module: ec2_host_audit
@@ -238,11 +230,7 @@ def points(account: Account, instance_id: str) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg="boto3 is missing. Run this task on the controller, with the project's own Python (make setup).",
-            exception=IMPORT_ERROR,
-        )
+    require_boto3(module)
     instance_id = module.params["instance_id"]
     try:
         found = list(points(Account(module.params["region"]), instance_id))

@@ -8,25 +8,17 @@ import binascii
 import os
 import re
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.aws_module import BotoCoreError, ClientError, boto3, require_boto3
 from ansible.module_utils.basic import AnsibleModule
-
-try:
-    import boto3  # type: ignore[import-untyped]  # it carries no types
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
-except ImportError:
-    IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 module: ec2_host_keys
 short_description: Pin the ssh host keys of EC2 instances, from their console output
 description:
-  - A new instance prints its public host keys on its console, which only AWS can read out. They are written to a
+  - A new instance prints its public host keys on its console, which only AWS can read. They are written to a
     known_hosts file under the instance's ID, so that ssh never has to trust an unknown key.
   - An instance that has a key in the file is left alone, and AWS is not asked.
   - Runs on the controller, with the credentials that boto3 finds. AWS announces no new console output, so the consoles
@@ -85,7 +77,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 300},
 }
 
-LOOK_EVERY = 3.0
+READ_INTERVAL = 3.0
 """Seconds between two reads of the consoles."""
 
 BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
@@ -133,9 +125,9 @@ def wait_for_keys(client: Any, wanted: list[str], timeout: float) -> dict[str, l
         for instance_id in wanted:
             if instance_id not in found and (keys := host_keys(read_console(client, instance_id))):
                 found[instance_id] = keys
-        if len(found) == len(wanted) or time.monotonic() + LOOK_EVERY > deadline:
+        if len(found) == len(wanted) or time.monotonic() + READ_INTERVAL > deadline:
             return found
-        time.sleep(LOOK_EVERY)
+        time.sleep(READ_INTERVAL)
 
 
 def add_lines(file: Path, before: str, lines: list[str]) -> None:
@@ -152,11 +144,7 @@ def add_lines(file: Path, before: str, lines: list[str]) -> None:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg="boto3 is missing. Run this task on the controller, with the project's own Python (make setup).",
-            exception=IMPORT_ERROR,
-        )
+    require_boto3(module)
     file = Path(module.params["known_hosts"])
     before = file.read_text() if file.exists() else ""
     wanted = sorted(set(module.params["instance_ids"]) - pinned(before))
@@ -171,9 +159,9 @@ def main() -> None:
     if missing and not module.check_mode:
         module.fail_json(
             msg=f"The console of {', '.join(missing)} shows no ssh host keys. They are printed at the first boot only: "
-            f"for an older host, copy its lines from the file {file.name} of the controller that made it, or read "
+            f"for an older host, copy its lines from the file {file.name} of the controller that created it, or read "
             f"/etc/ssh/ssh_host_ed25519_key.pub on it by another way (aws ssm start-session) and add the line "
-            f"'{missing[0]} ssh-ed25519 AAAA…' to {file}. If it is new, see what its console says: "
+            f"'{missing[0]} ssh-ed25519 AAAA…' to {file}. If it is new, read its console: "
             f"aws ec2 get-console-output --latest --output text --instance-id {missing[0]}"
         )
     added = [f"{instance_id} {key}" for instance_id in wanted for key in found.get(instance_id, [])]

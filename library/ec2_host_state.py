@@ -4,19 +4,11 @@
 from __future__ import annotations
 
 import fnmatch
-import traceback
 from collections.abc import Callable
 from typing import Any
 
+from ansible.module_utils.aws_module import BotoCoreError, ClientError, boto3, require_boto3
 from ansible.module_utils.basic import AnsibleModule
-
-try:
-    import boto3  # type: ignore[import-untyped]  # it carries no types
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]  # likewise
-except ImportError:
-    IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    IMPORT_ERROR = None
 
 DOCUMENTATION = r"""
 module: ec2_host_state
@@ -191,8 +183,8 @@ class Account:
         )["KeyPairs"]
         if pairs and pairs[0]["PublicKey"].split()[:2] != self.wanted["public_key"].split()[:2]:
             raise UnfitError(
-                f"Key pair {self.wanted['key_name']} in AWS was made of another public key than the one in "
-                f"ec2_host_public_key_file. Its hosts let in the first one only: name that file, or remove the key "
+                f"Key pair {self.wanted['key_name']} in AWS was created from another public key than the one "
+                f"in ec2_host_public_key_file. Its hosts accept the first one only: name that file, or remove the key "
                 f"pair if no host uses it (aws ec2 delete-key-pair --key-name {self.wanted['key_name']})."
             )
 
@@ -270,7 +262,7 @@ class Account:
             # A withdrawn image is no longer returned; the host continues to run.
             image = images.get(instance["ImageId"])
             if image and not fnmatch.fnmatchcase(image.get("Name", ""), wanted["image_name"]):
-                found.append(f"{name} was made of image {image.get('Name')}, not of {wanted['image_name']}")
+                found.append(f"{name} was created from image {image.get('Name')}, not of {wanted['image_name']}")
             volume = volumes.get(name)
             if volume and volume["Size"] != wanted["volume_gb"]:
                 found.append(f"{name} has a root volume of {volume['Size']} GB, not of {wanted['volume_gb']}")
@@ -309,7 +301,7 @@ def check_region(name: str) -> None:
         )
 
 
-def look(settings: dict[str, Any]) -> dict[str, Any]:
+def account_state(settings: dict[str, Any]) -> dict[str, Any]:
     """The module's result. Raises UnfitError, ClientError and BotoCoreError."""
     check_region(settings["region"])
     caller = boto3.client("sts", region_name=settings["region"]).get_caller_identity()
@@ -349,14 +341,10 @@ def look(settings: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg="boto3 is missing. Run this task on the controller, with the project's own Python (make setup).",
-            exception=IMPORT_ERROR,
-        )
+    require_boto3(module)
     region = module.params["region"]
     try:
-        found = look(module.params)
+        found = account_state(module.params)
     except UnfitError as reason:
         module.fail_json(msg=f"{reason} Nothing has been changed.")
     except (ClientError, BotoCoreError) as error:

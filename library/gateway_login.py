@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import sys
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils import waiting_module
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
 
 try:
     from gateway_watch import health
@@ -41,16 +41,8 @@ description:
   - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
     environment, if set.
 author: ib-gateway-ansible
-requirements:
-  - C(gateway_watch), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the task to
-    C(/opt/ib-gateway-ansible/current/bin/python)
-  - the C(docker) command line
-  - Linux, Python 3.11 to 3.13
+extends_documentation_fragment: [waiting, waiting.container]
 options:
-  name:
-    description: The container's name.
-    type: str
-    required: true
   timeout:
     description:
       - Seconds to wait in all. V(0) checks once and fails if the login is not ready.
@@ -65,17 +57,6 @@ options:
     description: Whether the watch on the host answers the second factor itself, so that nobody is asked to approve.
     type: bool
     default: false
-  appear_timeout:
-    description:
-      - Seconds that a missing container may take to appear. V(0) fails at once if there is none.
-      - With more than V(0), a container that had already ended when the wait started counts as absent.
-    type: float
-    default: 0
-  unit:
-    description:
-      - The systemd unit that owns the container. Once it has failed, so does the task, with the status text of the
-        unit. A container that the unit is just stopping counts as not there.
-    type: str
   trading_mode:
     description:
       - The logins to expect. With V(both), all is ready when both logins are. Without it, C(TRADING_MODE) of the
@@ -99,16 +80,6 @@ options:
     type: str
     choices: [done, change]
     default: done
-  cursor:
-    description: What the call before returned in RV(cursor). Only of use with O(until=change).
-    type: str
-attributes:
-  check_mode:
-    support: full
-    description: Reports the present state without waiting, and does not fail because of it.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
 seealso:
   - module: container_health
   - module: ib_handshake
@@ -226,40 +197,24 @@ cursor:
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "name": {"type": "str", "required": True},
     "timeout": {"type": "float", "default": 600},
     "twofa_timeout": {"type": "float", "default": 180},
     "totp": {"type": "bool", "default": False},
-    "appear_timeout": {"type": "float", "default": 0},
-    "unit": {"type": "str"},
     "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
     "login_controller": {"type": "str", "default": "ibc"},
     "log_lines": {"type": "int", "default": 15},
-    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
-    "cursor": {"type": "str"},
+    **waiting_module.CONTAINER_ARGUMENTS,
+    **waiting_module.ARGUMENTS,
 }
 
 
-def problem_with(params: dict[str, Any]) -> str | None:
-    """Faults of the arguments beyond their types."""
-    for name in ("timeout", "twofa_timeout", "appear_timeout", "log_lines"):
-        if params[name] < 0:
-            return f"{name} is {params[name]}; it must be 0 or more"
-    if params["cursor"] is not None and params["until"] != "change":
-        return "cursor is of use with until=change only; leave one of them out"
+def check_arguments(params: dict[str, Any]) -> None:
+    """Check what the argument spec cannot. Raises InvalidArgumentError."""
+    waiting_module.check_arguments(params, ("timeout", "twofa_timeout", "appear_timeout", "log_lines"))
     try:
         load(params["login_controller"])
     except SignatureFileError as error:
-        return f"login_controller: {error}"
-    return None
-
-
-def read_cursor(text: str) -> LoginMemory:
-    """The memory of the call before. Raises ValueError for any other text."""
-    try:
-        return LoginMemory.from_dict(json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError("cursor is not one that this module returned; call without it to begin anew") from error
+        raise InvalidArgumentError(f"login_controller: {error}") from error
 
 
 def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
@@ -304,8 +259,8 @@ def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
     return result
 
 
-def without_an_answer(fault: EngineError | UnitError) -> dict[str, Any]:
-    """What is returned when the engine or systemd could not be asked."""
+def error_result(fault: EngineError | UnitError) -> dict[str, Any]:
+    """The result when neither the engine nor systemd could be queried."""
     return {
         "done": True,
         "state": "absent",
@@ -321,11 +276,8 @@ def without_an_answer(fault: EngineError | UnitError) -> dict[str, Any]:
     }
 
 
-async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None, list[str]]:
-    """Wait as asked. Returns the module's result, the error message if it failed, and warnings.
-
-    Raises EngineError, UnitError, and ValueError for a foreign cursor.
-    """
+async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Follow the login until it is ready. Raises EngineError, UnitError and InvalidArgumentError."""
     engine = Engine()
     limits = health.Limits(params["timeout"], params["appear_timeout"])
     options = LoginOptions(
@@ -336,47 +288,40 @@ async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any],
         # A host with an older release does not know it, and has no codes.
         **({"totp": True} if params["totp"] else {}),
     )
-    memory = read_cursor(params["cursor"]) if params["cursor"] else LoginMemory(await health.begin(engine))
-    wait = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
+    if params["cursor"]:
+        memory = waiting_module.read_cursor(params["cursor"], LoginMemory.from_dict)
+    else:
+        memory = LoginMemory(await health.begin(engine))
+    login = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
     progress: list[str] = []
     if check_mode:
-        step = await wait.look()
+        step = await login.look()
     else:
-        async with contextlib.aclosing(wait.steps()) as steps:
+        async with contextlib.aclosing(login.steps()) as steps:
             async for step in steps:
                 progress += step.progress
                 if step.done or params["until"] == "change":
                     break
     warnings = [f"{cause.text} {cause.remedy}" for cause in step.snapshot.warnings] if step.done else []
     result = as_result(step, progress)
-    if check_mode or step.failure is None:
-        return result, None, warnings
-    return result, f"{step.failure.text} [{step.failure.kind}] Remedy: {step.failure.remedy}", warnings
+    failure = None if check_mode else step.failure
+    error = waiting_module.failure_message(failure.text, failure) if failure else None
+    return Outcome(result, error, tuple(warnings))
+
+
+async def wait(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Check the arguments and wait. Raises InvalidArgumentError."""
+    check_arguments(params)
+    try:
+        return await follow(params, check_mode)
+    except (EngineError, UnitError) as fault:
+        return Outcome(error_result(fault), waiting_module.failure_message(str(fault), fault))
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=f"The Python interpreter {sys.executable} has no gateway_watch. The role ib_gateway installs it: set "
-            "ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
-            exception=IMPORT_ERROR,
-        )
-    problem = problem_with(module.params)
-    if problem is not None:
-        module.fail_json(msg=problem)
-    try:
-        result, error, warnings = asyncio.run(run(module.params, module.check_mode))
-    except ValueError as refused:
-        module.fail_json(msg=str(refused))
-    except (EngineError, UnitError) as fault:
-        module.fail_json(msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}", **without_an_answer(fault))
-    for warning in warnings:
-        module.warn(warning)
-    if error is not None:
-        module.fail_json(msg=error, **result)
-    module.exit_json(**result)
+    waiting_module.run_module(module, wait, package="gateway_watch", role="ib_gateway", import_error=IMPORT_ERROR)
 
 
 if __name__ == "__main__":

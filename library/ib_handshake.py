@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ansible.module_utils import waiting_module
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
 
 try:
     from ib_connection.accounts import AccountKind, masked_list
@@ -37,6 +37,7 @@ description:
     needed) ends the task at the first attempt.
   - Runs on the host that publishes the port, with the interpreter of the project's release.
 author: ib-gateway-ansible
+extends_documentation_fragment: [waiting]
 requirements:
   - C(ib_connection) and C(ib_insync), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the
     task to C(/opt/ib-gateway-ansible/current/bin/python)
@@ -104,9 +105,6 @@ options:
     type: str
     choices: [done, change]
     default: done
-  cursor:
-    description: What the call before returned in RV(cursor). Only of use with O(until=change).
-    type: str
 attributes:
   check_mode:
     support: full
@@ -137,7 +135,7 @@ EXAMPLES = r"""
       - U1234567
     orders_needed: false
 
-- name: Look once, without waiting for a start
+- name: Check once, without waiting for a start
   ib_handshake:
     port: 4002
     trading_mode: paper
@@ -266,8 +264,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "orders_needed": {"type": "bool", "default": True},
     "container_healthy": {"type": "bool", "default": False},
     "container_port": {"type": "int"},
-    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
-    "cursor": {"type": "str"},
+    **waiting_module.ARGUMENTS,
 }
 
 
@@ -276,15 +273,15 @@ def system_clock() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def problem_with(params: dict[str, Any]) -> str | None:
-    """Faults of the arguments beyond their types."""
+def check_arguments(params: dict[str, Any]) -> None:
+    """Check what the argument spec cannot. Raises InvalidArgumentError."""
     if not 1 <= params["port"] <= 65535:
-        return f"port is {params['port']}; it must be from 1 to 65535"
+        raise InvalidArgumentError(f"port is {params['port']}; it must be from 1 to 65535")
     if params["client_id"] < 1:
-        return f"client_id is {params['client_id']}; it must be 1 or more (0 would take over orders placed by hand)"
-    if params["cursor"] is not None and params["until"] != "change":
-        return "cursor is of use with until=change only; leave one of them out"
-    return None
+        raise InvalidArgumentError(
+            f"client_id is {params['client_id']}; it must be 1 or more (0 would take over orders placed by hand)"
+        )
+    waiting_module.check_arguments(params)
 
 
 def as_report(attempt: Attempt) -> dict[str, Any]:
@@ -346,11 +343,18 @@ class Plan:
         return json.dumps({"started": self.started, "attempts": self.reports, "next": asdict(following)})
 
 
+def progress_of(state: Any) -> tuple[float, list[dict[str, Any]], Next]:
+    """A cursor's content, as ``Plan.cursor`` writes it."""
+    return float(state["started"]), list(state["attempts"]), Next(**state["next"])
+
+
 def planned(params: dict[str, Any]) -> Plan:
-    """The plan for these arguments. Raises ValueError with the message for the user."""
-    problem = problem_with(params)
-    if problem is not None:
-        raise ValueError(problem)
+    """The plan for these arguments. Raises InvalidArgumentError."""
+    check_arguments(params)
+    try:
+        policy = RetryPolicy(retries=params["retries"], delay=params["delay"], timeout=params["timeout"])
+    except ValueError as error:
+        raise InvalidArgumentError(str(error)) from error
     now = system_clock()
     plan = Plan(
         Target(
@@ -362,24 +366,18 @@ def planned(params: dict[str, Any]) -> Plan:
             container_healthy=params["container_healthy"],
             container_port=params["container_port"],
         ),
-        RetryPolicy(retries=params["retries"], delay=params["delay"], timeout=params["timeout"]),
+        policy,
         started=now,
         reports=[],
         coming=first(params["client_id"], now),
     )
     if params["cursor"] is not None:
-        try:
-            state = json.loads(params["cursor"])
-            plan.started = float(state["started"])
-            plan.reports = list(state["attempts"])
-            plan.coming = Next(**state["next"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError("cursor is not one that this module returned; leave it out to begin anew") from error
+        plan.started, plan.reports, plan.coming = waiting_module.read_cursor(params["cursor"], progress_of)
     return plan
 
 
-async def run(plan: Plan, *, one_change: bool) -> tuple[dict[str, Any], str | None]:
-    """Make all attempts, or one of them. Returns the module's result, and the error message if it is a failure."""
+async def follow(plan: Plan, *, one_change: bool) -> Outcome:
+    """Run all attempts, or one of them."""
     progress: list[str] = []
     async for attempt in attempts(plan.target, plan.policy, plan.coming, clock=system_clock):
         plan.reports.append(as_report(attempt))
@@ -399,30 +397,23 @@ async def run(plan: Plan, *, one_change: bool) -> tuple[dict[str, Any], str | No
     }
     if following is not None:
         result["cursor"] = plan.cursor(following)
-        return result, None
-    return result, failure_message(plan, attempt, result["elapsed"]) if cause else None
+        return Outcome(result)
+    return Outcome(result, failure_message(plan, attempt, result["elapsed"]) if cause else None)
+
+
+async def wait(params: dict[str, Any], _check_mode: bool) -> Outcome:
+    """Check the arguments and verify the API. Raises InvalidArgumentError."""
+    plan = planned(params)
+    # What ib_insync logs would reach the module's output; what matters of it is in the result.
+    logging.getLogger("ib_insync").addHandler(logging.NullHandler())
+    logging.getLogger("ib_insync").propagate = False
+    return await follow(plan, one_change=params["until"] == "change")
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=f"The Python interpreter {sys.executable} has no ib_connection. The role ib_gateway installs it: set "
-            "ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
-            exception=IMPORT_ERROR,
-        )
-    try:
-        plan = planned(module.params)
-    except ValueError as refused:
-        module.fail_json(msg=str(refused))
-    # What ib_insync logs would reach the module's output; what matters of it is in the result.
-    logging.getLogger("ib_insync").addHandler(logging.NullHandler())
-    logging.getLogger("ib_insync").propagate = False
-    result, error = asyncio.run(run(plan, one_change=module.params["until"] == "change"))
-    if error is not None:
-        module.fail_json(msg=error, **result)
-    module.exit_json(**result)
+    waiting_module.run_module(module, wait, package="ib_connection", role="ib_gateway", import_error=IMPORT_ERROR)
 
 
 if __name__ == "__main__":

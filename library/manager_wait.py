@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils import waiting_module
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch.systemd_unit import UnitError
@@ -33,6 +34,7 @@ description:
   - Fails at once when the manager has ended, and with the cause that the manager reports when O(timeout) is over.
   - Runs on the manager's host, as root, with the interpreter of the project's release.
 author: ib-gateway-ansible
+extends_documentation_fragment: [waiting]
 requirements:
   - C(position_manager), installed by the role C(ib_release); set C(ansible_python_interpreter) of the task to
     C(/opt/ib-gateway-ansible/current/bin/python)
@@ -62,24 +64,6 @@ options:
     description: How many of the unit's last log lines are returned on failure.
     type: int
     default: 15
-  until:
-    description:
-      - V(done) waits in one call.
-      - V(change) returns at each change. As long as RV(done) is V(false), call again with O(cursor) set to
-        RV(cursor). The action plugin of the same name does so at a terminal, to show what happens meanwhile.
-    type: str
-    choices: [done, change]
-    default: done
-  cursor:
-    description: What the call before returned in RV(cursor). Only of use with O(until=change).
-    type: str
-attributes:
-  check_mode:
-    support: full
-    description: Reports the present state without waiting, and does not fail because of it.
-  diff_mode:
-    support: none
-    description: Changes nothing, so there is no difference to show.
 seealso:
   - module: ib_handshake
 """
@@ -152,31 +136,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "goal": {"type": "str", "choices": ["ready", "idle"], "default": "ready"},
     "timeout": {"type": "float", "default": 180},
     "log_lines": {"type": "int", "default": 15},
-    "until": {"type": "str", "choices": ["done", "change"], "default": "done"},
-    "cursor": {"type": "str"},
+    **waiting_module.ARGUMENTS,
 }
 
 POLL_SECONDS = 0.5
 """Pause between two queries: neither systemd's command line nor the socket offers a stream of changes."""
 
 
-def problem_with(params: dict[str, Any]) -> str | None:
-    """Faults of the arguments beyond their types."""
-    for name in ("timeout", "log_lines"):
-        if params[name] < 0:
-            return f"{name} is {params[name]}; it must be 0 or more"
-    if params["cursor"] is not None and params["until"] != "change":
-        return "cursor is of use with until=change only; leave one of them out"
-    return None
-
-
-def read_cursor(text: str) -> tuple[float, str]:
-    """When the wait started (monotonic seconds) and the line shown last. Raises ValueError for any other text."""
-    try:
-        began, line = json.loads(text)
-        return float(began), str(line)
-    except (TypeError, ValueError) as error:
-        raise ValueError("cursor is not one that this module returned; call without it to begin anew") from error
+def progress_of(state: Any) -> tuple[float, str]:
+    """A cursor's content: when the wait started (monotonic seconds), and the line shown last."""
+    started, line = state
+    return float(started), str(line)
 
 
 def as_result(seen: Seen, verdict: Verdict, progress: list[str], waited: float) -> dict[str, Any]:
@@ -211,59 +181,50 @@ def as_text(line: str) -> str:
         return line
 
 
-async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any], str | None]:
-    """Wait as asked. Returns the module's result, and the error message if it failed.
-
-    Raises UnitError, and ValueError for a foreign cursor.
-    """
+async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Wait until the manager has the state of `goal`. Raises UnitError and InvalidArgumentError."""
     goal, unit, socket = following.Goal(params["goal"]), params["unit"], Path(params["socket"])
-    began, told = read_cursor(params["cursor"]) if params["cursor"] else (time.monotonic(), "")
+    started, shown = time.monotonic(), ""
+    if params["cursor"]:
+        started, shown = waiting_module.read_cursor(params["cursor"], progress_of)
     progress: list[str] = []
     while True:
         seen = await following.look(unit, socket)
-        waited = time.monotonic() - began
+        waited = time.monotonic() - started
         verdict = following.judge(goal, seen, waited, params["timeout"])
         if check_mode:
-            return as_result(seen, verdict, [], waited) | {"done": True, "failure": "", "remedy": ""}, None
-        if verdict.line != told:
-            told = verdict.line
-            progress.append(told)
+            return Outcome(as_result(seen, verdict, [], waited) | {"done": True, "failure": "", "remedy": ""})
+        if verdict.line != shown:
+            shown = verdict.line
+            progress.append(shown)
         if verdict.done or (progress and params["until"] == "change"):
             break
         await asyncio.sleep(POLL_SECONDS)
     result = as_result(seen, verdict, progress, waited)
     if not verdict.done:
-        result["cursor"] = json.dumps([began, told])
+        result["cursor"] = json.dumps([started, shown])
     if verdict.failure is None:
-        return result, None
+        return Outcome(result)
     result["log_lines"] = last_lines(unit, params["log_lines"])
-    return result, f"{verdict.failure.text} [{verdict.failure.kind}] Remedy: {verdict.failure.remedy}"
+    return Outcome(result, waiting_module.failure_message(verdict.failure.text, verdict.failure))
+
+
+async def wait(params: dict[str, Any], check_mode: bool) -> Outcome:
+    """Check the arguments and wait. Raises InvalidArgumentError."""
+    waiting_module.check_arguments(params, ("timeout", "log_lines"))
+    try:
+        return await follow(params, check_mode)
+    except UnitError as fault:
+        result = {"done": True, "phase": "", "open_orders": [], "waited": 0.0, "progress": [], "log_lines": []}
+        return Outcome(
+            result | {"failure": fault.kind, "remedy": fault.remedy}, waiting_module.failure_message(str(fault), fault)
+        )
 
 
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if IMPORT_ERROR is not None:
-        module.fail_json(
-            msg=f"The Python interpreter {sys.executable} has no position_manager. The role ib_release installs it: "
-            "set ansible_python_interpreter of this task to /opt/ib-gateway-ansible/current/bin/python.",
-            exception=IMPORT_ERROR,
-        )
-    problem = problem_with(module.params)
-    if problem is not None:
-        module.fail_json(msg=problem)
-    try:
-        result, error = asyncio.run(run(module.params, module.check_mode))
-    except ValueError as refused:
-        module.fail_json(msg=str(refused))
-    except UnitError as fault:
-        result = {"done": True, "phase": "", "open_orders": [], "waited": 0.0, "progress": [], "log_lines": []}
-        module.fail_json(
-            msg=f"{fault} [{fault.kind}] Remedy: {fault.remedy}", failure=fault.kind, remedy=fault.remedy, **result
-        )
-    if error is not None:
-        module.fail_json(msg=error, **result)
-    module.exit_json(**result)
+    waiting_module.run_module(module, wait, package="position_manager", role="ib_release", import_error=IMPORT_ERROR)
 
 
 if __name__ == "__main__":

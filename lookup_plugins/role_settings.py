@@ -285,10 +285,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # it carries no types
         )
 
     def _without_references(self, text: str) -> str:
-        def kept(found: re.Match[str]) -> str:
+        def without_known(found: re.Match[str]) -> str:
             return "" if found[1] in self._variables else found[0]
 
-        return re.sub(REFERENCE.pattern, kept, text)
+        return re.sub(REFERENCE.pattern, without_known, text)
 
 
 def _is_secret(name: str, option: Mapping[str, Any]) -> bool:

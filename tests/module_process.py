@@ -13,12 +13,17 @@ ROOT = Path(__file__).parents[1]
 SECONDS = 60
 
 
+def command(name: str, *flags: str) -> list[str]:
+    """The command line that runs the module; `flags` are Python's own."""
+    return [sys.executable, *flags, str(ROOT / "tests/run_module.py"), str(ROOT / "library" / f"{name}.py")]
+
+
 def answer_of(
     name: str, arguments: Mapping[str, Any], environment: Mapping[str, str], *flags: str, seconds: float = SECONDS
 ) -> dict[str, Any]:
     """The module's answer on standard output to arguments on standard input; `flags` are Python's own."""
     ended = subprocess.run(
-        [sys.executable, *flags, str(ROOT / "library" / f"{name}.py")],
+        command(name, *flags),
         input=json.dumps({"ANSIBLE_MODULE_ARGS": dict(arguments)}),
         env=dict(environment),
         capture_output=True,

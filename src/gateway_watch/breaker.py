@@ -1,6 +1,6 @@
 """A circuit breaker for logins: a gateway that was refused too often is not started before manual intervention.
 
-The state is pure (`Breaker` and the functions on it); `BreakerFile` keeps it over restarts. Too many refused
+The state is pure (`Breaker` and the functions on it); `BreakerFile` stores it over restarts. Too many refused
 logins in a row lock an account at IBKR, so what cannot be read is taken for open.
 """
 
@@ -65,7 +65,7 @@ class Breaker:
     def opened(self, cause: str, text: str, remedy: str, now: datetime) -> Breaker:
         return replace(self, opening=Opening(cause, text, remedy, now))
 
-    def mended(self, corrected_at: datetime | None) -> Breaker:
+    def corrected(self, corrected_at: datetime | None) -> Breaker:
         """Return a closed breaker at zero if something was corrected since the fault, otherwise the same one."""
         if self.since is not None and corrected_at is not None and corrected_at > self.since:
             return Breaker()

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (InstanceError, SignatureFileError) as error:
         if options.command is run:
             Notifier.from_environment(os.environ).status(str(error))
-        return _complain(str(error), decision.MEND)
+        return _complain(str(error), decision.EXIT_CONFIG)
     except EngineError as error:
         return _complain(f"{error} {error.remedy}", decision.RETRY)
     except screenshot.ScreenshotError as error:
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(instance: Instance, options: argparse.Namespace) -> int:
     with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.tell)))
+        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.notify)))
 
 
 async def _run(supervisor: Callable[[], Supervisor]) -> int:
@@ -208,15 +208,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ARGUMENT",
         help="create the container first, with all further arguments as those of docker create",
     )
-    shows = add("status", show_status, "Show how the gateway stands, on one screen.")
+    shows = add("status", show_status, "Show the state of the gateway on one screen.")
     shows.add_argument("--json", action="store_true", help="as JSON")
     shows.add_argument("--tiers", action="store_true", help="also verify a connection to the API")
-    picture = add("screenshot", take_screenshot, "Keep a picture (PNG) of the gateway's screen.")
+    picture = add("screenshot", take_screenshot, "Store a picture (PNG) of the gateway's screen.")
     picture.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="default: a new file in the state directory, or the last one kept if there is no screen now",
+        help="default: a new file in the state directory, or the last one stored if there is no screen now",
     )
     add("reset", reset, "Close the breaker, so that the next start tries to log in again.")
     asks = add("approve-now", approve_now, "Try the login now, without waiting for a person or a time any more.")
@@ -239,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
     examines.add_argument(
         "--bundle", type=Path, metavar="DIR", help="also write an archive with states and logs there, without secrets"
     )
-    add("restart-cost", restart_cost, "Say whether a restart now will ask for a 2FA approval; silent if not.")
+    add("restart-cost", restart_cost, "Report whether a restart now requires a 2FA approval; print nothing if not.")
     return parser
 
 

@@ -71,7 +71,7 @@ async def await_engine(
     Raises EngineError after `AWAY_SECONDS`.
     """
     until = time.monotonic() + AWAY_SECONDS
-    said = False
+    reported = False
     while True:
         try:
             return await engine.find(name)
@@ -79,9 +79,9 @@ async def await_engine(
             # While it ends, its clients report more than that no engine answers; an upgrade replaces even the client.
             if time.monotonic() >= until:
                 raise
-        if not said:
+        if not reported:
             say("gateway-watch: the Docker engine does not answer; the container is checked once it does")
-            said = True
+            reported = True
         await sleep(POLL_SECONDS)
 
 

@@ -12,7 +12,7 @@ from gateway_watch.signatures import Cause, NextStep
 
 OK = 0
 RETRY = 1
-MEND = 78
+EXIT_CONFIG = 78
 """Exit status of a gateway that needs manual intervention (EX_CONFIG); the unit does not restart it."""
 
 ORDERS_REFUSED = "read_only_against_setting"
@@ -76,7 +76,7 @@ def _without_limit(snapshot: Snapshot) -> bool:
 
 
 def _exited(snapshot: Snapshot) -> bool:
-    """Whether the controller ended after a failure. Of two in one container the other one keeps it running."""
+    """Whether the controller ended after a failure. Of two in one container the other one retains it."""
     exits = snapshot.cause is not None and snapshot.cause.next_step is NextStep.EXITS
     return exits and snapshot.state is LoginState.RESTARTING
 
@@ -86,14 +86,14 @@ def in_order(snapshot: Snapshot, health: str | None) -> bool:
     return snapshot.state is LoginState.READY and health == "healthy"
 
 
-def progress(before: Progress, snapshot: Snapshot, health: str | None, now: float, *, heard: bool) -> Progress:
-    """The condition after an evaluation; `heard` if the gateway has logged something new about its login."""
+def progress(before: Progress, snapshot: Snapshot, health: str | None, now: float, *, news: bool) -> Progress:
+    """The condition after an evaluation; `news` if the gateway has logged something about its login."""
     waiting = waits(snapshot)
     limited = waiting and not _without_limit(snapshot)
     failed = snapshot.state is LoginState.FAILED or _exited(snapshot)
     return Progress(
         unsettled=None if waiting or in_order(snapshot, health) else _since(before.unsettled, now),
-        waiting=(now if heard else _since(before.waiting, now)) if limited else None,
+        waiting=(now if news else _since(before.waiting, now)) if limited else None,
         failed=_since(before.failed, now) if failed else None,
     )
 
@@ -118,11 +118,11 @@ def on_change(change: Change, refusals: int, max_bad_logins: int) -> End | None:
     if limit is not None:
         if refusals >= limit:
             text = f"{cause.text} This happened {refusals} times in a row; no further login is tried."
-            return End(MEND, Reason(cause.id, text, cause.remedy), open_breaker=True)
+            return End(EXIT_CONFIG, Reason(cause.id, text, cause.remedy), open_breaker=True)
         # IBKR sometimes refuses what is right, so it is tried again: by the gateway, or if it cannot, by a restart.
         return End(RETRY, reason_of(cause)) if stuck else None
     if cause.person:
-        return End(MEND, reason_of(cause), open_breaker=True)
+        return End(EXIT_CONFIG, reason_of(cause), open_breaker=True)
     return End(RETRY, reason_of(cause)) if stuck else None
 
 

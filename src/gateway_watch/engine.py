@@ -229,7 +229,7 @@ def _probes(entries: Iterable[Mapping[str, Any]]) -> Iterable[HealthProbe]:
 
 def explain(stderr: str, command: str) -> EngineError:
     """The `EngineError` for the error text of a failed docker command."""
-    text = " ".join(stderr.split()) or "it said nothing"
+    text = " ".join(stderr.split()) or "no error text"
     lower = text.lower()
     if "no such container" in lower or "no such object" in lower:
         return NoSuchContainerError(f"The engine has no such container ({text}).")
@@ -302,7 +302,7 @@ class Engine:
                 if event.name == name or event.container_id.startswith(name):
                     yield event
             await process.wait()
-        raise EngineAwayError(f"The engine ended the event stream: {' '.join(rest) or 'it said nothing'}.")
+        raise EngineAwayError(f"The engine ended the event stream: {' '.join(rest) or 'no error text'}.")
 
     async def logs(
         self, name: str, since: datetime | None = None, *, follow: bool = False, tail: int | None = None

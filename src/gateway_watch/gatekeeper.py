@@ -139,9 +139,9 @@ class Gatekeeper:
             self._rules, self._asked(), self._now(), last_cause=session.last_cause, twofa=session.twofa is True
         )
         if hold is None and before is not None:
-            self._keep(Gate())
+            self._store_gate(Gate())
         elif hold is not None and hold != before:
-            self._keep(Gate(self._gate.pushes, hold))
+            self._store_gate(Gate(self._gate.pushes, hold))
         return hold, hold is not None and hold != before
 
     def over(self) -> str | None:
@@ -149,7 +149,7 @@ class Gatekeeper:
         hold = self._gate.hold
         why = "there is none" if hold is None else released(hold, self._asked(), self._now())
         if why is not None:
-            self._keep(Gate())
+            self._store_gate(Gate())
         return why
 
     def on_change(self, change: Change) -> Hold | None:
@@ -161,7 +161,7 @@ class Gatekeeper:
             if change.mode not in self._awaiting:
                 self._awaiting.add(change.mode)
                 self._requested.add(change.mode)
-                self._keep(self._gate.pushed(self._now()))
+                self._store_gate(self._gate.pushed(self._now()))
             return None
         # A dialog that flickers, or a device that is chosen, is no further request.
         if change.state is not LoginState.LOGGING_IN:
@@ -175,7 +175,7 @@ class Gatekeeper:
             return None
         hold = self._gate.before_next_push(self._rules, self._asked(), self._now())
         if hold is not None:
-            self._keep(Gate(self._gate.pushes, hold))
+            self._store_gate(Gate(self._gate.pushes, hold))
         return hold
 
     def _asked(self) -> Asked | None:
@@ -184,7 +184,7 @@ class Gatekeeper:
     def _logged_in(self) -> None:
         """A login has been reached: the request is done, and does not apply later."""
         if self._gate != Gate():
-            self._keep(self._gate.logged_in())
+            self._store_gate(self._gate.logged_in())
         self._forget_request()
 
     def _forget_request(self) -> None:
@@ -193,7 +193,7 @@ class Gatekeeper:
         except OSError as error:
             self._say(f"gateway-watch: {asked_file(self._instance)} could not be removed: {error}")
 
-    def _keep(self, gate: Gate) -> None:
+    def _store_gate(self, gate: Gate) -> None:
         self._gate = gate
         try:
             write_gate(gate_file(self._instance), gate)

@@ -23,12 +23,12 @@ LOOP_RESTARTS = 3
 
 REMEDIES = {
     "no_such_container": "Start the unit that creates it, or correct the name (docker ps --all lists them).",
-    "no_health_check": "Create the container with --health-cmd: without one nobody knows when it listens.",
-    "exited": "Read its last lines; its exit code and they say why it ended.",
+    "no_health_check": "Create the container with --health-cmd: without one its readiness cannot be detected.",
+    "exited": "Read its last lines: they and its exit code show why it ended.",
     "start_failed": "Fix what the engine reports (a port in use, a missing mount), then start the unit again.",
     "restarting_loop": "Stop it, and read its last lines: it ends soon after each start.",
-    "unhealthy": "Look whether the gateway logged in: its port opens after the login only.",
-    "timeout": "Look at the state it stands in; if it only needs longer, raise the timeout.",
+    "unhealthy": "Check whether the gateway logged in: its port opens after the login only.",
+    "timeout": "Check its state; if it only needs more time, raise the timeout.",
     "unit_failed": "Fix what the unit's status reports, then start the unit again (systemctl status shows it).",
 }
 
@@ -71,7 +71,7 @@ class Memory:
     deaths: int = 0
     exit_code: int | None = None
     unhealthy_since: float | None = None
-    told: str = ""
+    last_reported: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able values, for `from_dict`."""
@@ -133,8 +133,8 @@ def presence(
     `memory` has already noticed `container`.
     """
     if unit is not None and unit.failed:
-        said = unit.reason or f"result {unit.result}, exit status {unit.exit_status}"
-        return fail("unit_failed", f"The unit {unit.name} has failed: {said}")
+        reason = unit.reason or f"result {unit.result}, exit status {unit.exit_status}"
+        return fail("unit_failed", f"The unit {unit.name} has failed: {reason}")
     stopping = unit is not None and unit.stopping
     if stopping or container is None or container.id == memory.leftover_id:
         if memory.deaths >= LOOP_RESTARTS:
@@ -143,8 +143,8 @@ def presence(
             # The next event is more specific: either the unit fails with a status, or it starts a new container.
             return None
         if memory.exit_code is not None:
-            said = f" The unit says: {unit.reason}" if unit is not None and unit.reason else ""
-            text = f"The container {name} ended with exit code {memory.exit_code} and is gone.{said}"
+            reported = f" The unit reports: {unit.reason}" if unit is not None and unit.reason else ""
+            text = f"The container {name} ended with exit code {memory.exit_code} and is gone.{reported}"
             return fail("exited", text)
         if now - memory.began >= limits.appear:
             if limits.appear == 0:
@@ -199,10 +199,10 @@ def judge(
     if waited >= limits.timeout:
         failure = fail("timeout", f"The container {name} is not healthy after {waited:.0f} s: it is {status}.")
         return Step(memory, status, container=container, failure=failure, done=True)
-    told = f"{container.id if container else ''}:{status}"
-    if told == memory.told:
+    current = f"{container.id if container else ''}:{status}"
+    if current == memory.last_reported:
         return Step(memory, status, container=container)
-    return Step(replace(memory, told=told), status, (line,), container)
+    return Step(replace(memory, last_reported=current), status, (line,), container)
 
 
 def wake_after(memory: Memory, limits: Limits, now: float) -> float:
@@ -215,7 +215,7 @@ def wake_after(memory: Memory, limits: Limits, now: float) -> float:
     return max(0.0, min(moments) - now)
 
 
-def hear(memory: Memory, event: Event) -> Memory:
+def on_event(memory: Memory, event: Event) -> Memory:
     """The memory after an event of the engine."""
     memory = replace(memory, events_since=max(memory.events_since, event.time.timestamp()))
     if event.action == "die" and event.container_id == memory.container_id:
@@ -243,8 +243,8 @@ async def wait_healthy(
     """
     feed: Feed[Event | UnitState] = Feed()
     async with feed:
-        heard_until = memory.events_since
-        feed.add(engine.events(name, datetime.fromtimestamp(heard_until, UTC)))
+        seen_until = memory.events_since
+        feed.add(engine.events(name, datetime.fromtimestamp(seen_until, UTC)))
         state = await systemd_unit.show(unit) if unit else None
         if unit:
             feed.add(systemd_unit.states(unit))
@@ -261,5 +261,5 @@ async def wait_healthy(
             item = await feed.next(wake_after(memory, limits, now))
             if isinstance(item, UnitState):
                 state = item
-            elif item is not None and item.time.timestamp() > heard_until:
-                memory = hear(memory, item)
+            elif item is not None and item.time.timestamp() > seen_until:
+                memory = on_event(memory, item)

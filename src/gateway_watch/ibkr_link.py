@@ -59,9 +59,9 @@ class ApiLink:
             case Answered():
                 return self if self.greeted else replace(self, greeted=True)
             case SystemMessage():
-                return self._heard(event)
+                return self._after_message(event)
 
-    def _heard(self, message: SystemMessage) -> ApiLink:
+    def _after_message(self, message: SystemMessage) -> ApiLink:
         why = f"{message.code} {message.text}"
         if is_read_only_refusal(message.code, message.text):
             return replace(self, orders_refused=True)

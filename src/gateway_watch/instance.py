@@ -17,7 +17,7 @@ from host_service import gateway_login
 CONFIG_ROOT = Path("/etc/ib-gateway")
 RUN_ROOT = Path("/run/ib-gateway")
 DEFAULT_NAME = "ib-gateway"
-MEND = "Run site.yml again: it writes this file from the inventory."
+REMEDY = "Run site.yml again: it writes this file from the inventory."
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _MODES = ("paper", "live", "both")
@@ -100,7 +100,7 @@ class Instance:
         ]
 
     @property
-    def mendable_files(self) -> list[Path]:
+    def correctable_files(self) -> list[Path]:
         """What a person can correct about this instance at all."""
         return [*self.credential_files, self.config_dir / "instance.json"]
 
@@ -147,17 +147,17 @@ def load(name: str, config_root: Path = CONFIG_ROOT) -> Instance:
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InstanceError(f"{path} is no JSON: {error}. {MEND}") from error
+        raise InstanceError(f"{path} is no JSON: {error}. {REMEDY}") from error
     instance = parse(document, path)
     if instance.name != name:
-        raise InstanceError(f"{path} describes {instance.name!r}, but lies in the directory of {name!r}. {MEND}")
+        raise InstanceError(f"{path} describes {instance.name!r}, but lies in the directory of {name!r}. {REMEDY}")
     return instance
 
 
 def parse(document: object, path: Path) -> Instance:
     """The instance in `document` (decoded JSON); `path` is where it was read. Raises `InstanceError`."""
     if not isinstance(document, Mapping):
-        raise InstanceError(f"{path} must hold one JSON object, not {type(document).__name__}. {MEND}")
+        raise InstanceError(f"{path} must hold one JSON object, not {type(document).__name__}. {REMEDY}")
     reader = _Reader(document)
     values: dict[str, Any] = {
         "name": reader.take("name", _name),
@@ -196,7 +196,7 @@ def parse(document: object, path: Path) -> Instance:
         if modes != wanted:
             faults.append(f"apis: trading_mode {values['trading_mode']} needs {', '.join(wanted)}, not {modes}")
     if faults:
-        raise InstanceError(f"{path} is wrong: {'; '.join(faults)}. {MEND}")
+        raise InstanceError(f"{path} is wrong: {'; '.join(faults)}. {REMEDY}")
     return Instance(**values, config_dir=path.parent)
 
 

@@ -144,7 +144,7 @@ class LinkWatch:
             if before is not None:
                 self._recovered(before, now)
             if link.state is LinkState.CONNECTED and self._restarted is not None:
-                self._keep_restarted(None)
+                self._store_restarted(None)
             return None
         evidence = Evidence(
             tries=tries,
@@ -159,7 +159,7 @@ class LinkWatch:
                 self.say(f"gateway-watch: no connection to IBKR since {self._outage.since:%H:%M:%S} UTC ({link.text})")
                 self.notify(self._lost(self._outage, link, now))
             case Action.RESTART:
-                self._keep_restarted(now)
+                self._store_restarted(now)
                 return self._end(self._outage, now, elsewhere=evidence.elsewhere)
             case Action.NONE:
                 pass
@@ -268,7 +268,7 @@ class LinkWatch:
             self.say(f"gateway-watch: {self._restart_file} cannot be read, so no restart for a lost link: {error}")
             return self.now()
 
-    def _keep_restarted(self, at: datetime | None) -> None:
+    def _store_restarted(self, at: datetime | None) -> None:
         self._restarted = at
         try:
             if at is None:

@@ -163,7 +163,7 @@ class LoginTracker:
     """Follows the login (or both logins) of one run of the gateway's container.
 
     `modes` are the trading modes to expect: ("paper",), ("live",) or ("live", "paper"). `twofa_timeout` is how
-    many seconds the 2FA dialog usually stays. `kept_files` are the files, as the container names them, from which
+    many seconds the 2FA dialog usually stays. `session_files` are the files, as the container names them, from which
     a session was to be continued. `mask` takes user names out of the texts of IBKR's and of dialogs, which go to
     people and into files.
     """
@@ -172,7 +172,7 @@ class LoginTracker:
     twofa_timeout: float = TWOFA_TIMEOUT
     signatures: SignatureSet = field(default_factory=load)
     warnings: list[Cause] = field(default_factory=list, init=False)
-    kept_files: list[str] = field(default_factory=list, init=False)
+    session_files: list[str] = field(default_factory=list, init=False)
     mask: Callable[[str], str] = field(default=str, init=False)
     _logins: dict[str, _Login] = field(init=False)
     _dialogs: dict[str, _Dialog] = field(default_factory=dict, init=False)
@@ -311,8 +311,8 @@ class LoginTracker:
             login.quiet = None
         if "attempt" in groups:
             login.attempts += 1
-        if "file" in groups and groups["file"] not in self.kept_files:
-            self.kept_files.append(groups["file"])
+        if "file" in groups and groups["file"] not in self.session_files:
+            self.session_files.append(groups["file"])
         if signature.refusal:
             self._text = _Text(login, signature, time, line, [groups["said"]])
             return []

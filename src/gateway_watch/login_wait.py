@@ -17,7 +17,7 @@ from typing import Any
 from gateway_watch import systemd_unit
 from gateway_watch.engine import Container, Engine, Event, LogLine, NoSuchContainerError
 from gateway_watch.feed import Feed
-from gateway_watch.health import Failure, Limits, Memory, fail, hear, notice, presence, wake_after
+from gateway_watch.health import Failure, Limits, Memory, fail, notice, on_event, presence, wake_after
 from gateway_watch.login import MODES, Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.signatures import SignatureSet, load
 from gateway_watch.systemd_unit import UnitState
@@ -49,17 +49,17 @@ class LoginOptions:
 class LoginMemory:
     """What must outlive one process of a wait: the state of the container and what the operator has seen.
 
-    The log itself is read again each time, so the tracker need not be stored. `told` counts the changes that were
+    The log itself is read again each time, so the tracker need not be stored. `reported` counts the changes that were
     shown of the run of the container that `run` names, `countdown` is the number of seconds shown last,
     `extended` whether the deadline has been extended for a 2FA dialog.
     """
 
     container: Memory
     run: str = ""
-    told: int = 0
+    reported: int = 0
     countdown: int | None = None
     extended: bool = False
-    waiting_told: bool = False
+    waiting_reported: bool = False
     unit_text: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def too_late(snapshot: Snapshot, waited: float, causes: SignatureSet) -> Failure
     cause = snapshot.cause
     if cause is None and snapshot.state is LoginState.AWAITING_2FA:
         cause = causes.causes.get("twofa_missed")
-    stands = f"The login is not ready after {waited:.0f} s; it stands at {snapshot.state}: {snapshot.text}."
+    state = f"The login is not ready after {waited:.0f} s; its state is {snapshot.state}: {snapshot.text}."
     if cause is None:
-        return fail("timeout", stands)
-    return Failure(cause.id, f"{cause.text} {stands}", cause.remedy)
+        return fail("timeout", state)
+    return Failure(cause.id, f"{cause.text} {state}", cause.remedy)
 
 
 def ended(snapshot: Snapshot, container: Container | None, name: str, exit_code: int | None) -> Failure:
@@ -127,7 +127,7 @@ def ended(snapshot: Snapshot, container: Container | None, name: str, exit_code:
     code = container.exit_code if container is not None and container.ended else exit_code
     text = f"The container {name} ended with exit code {'unknown' if code is None else code}."
     if snapshot.cause is None:
-        return fail("exited", f"{text} Its login stood at {snapshot.state}: {snapshot.text}.")
+        return fail("exited", f"{text} Its login state was {snapshot.state}: {snapshot.text}.")
     return Failure(snapshot.cause.id, f"{snapshot.cause.text} {text}", snapshot.cause.remedy)
 
 
@@ -176,8 +176,8 @@ class LoginWait:
         """
         feed: Feed[Event | UnitState | LogLine | LogEnd] = Feed()
         async with feed:
-            heard_until = self._memory.container.events_since
-            feed.add(self._engine.events(self._name, datetime.fromtimestamp(heard_until, UTC)))
+            seen_until = self._memory.container.events_since
+            feed.add(self._engine.events(self._name, datetime.fromtimestamp(seen_until, UTC)))
             if self._unit:
                 self._unit_state = await systemd_unit.show(self._unit)
                 feed.add(systemd_unit.states(self._unit))
@@ -211,25 +211,25 @@ class LoginWait:
                     return
                 item = await feed.next(self._seconds_to_wake(following))
                 if isinstance(item, LogLine):
-                    self._hear_line(item)
+                    self._on_line(item)
                 elif isinstance(item, UnitState):
                     self._unit_state = item
                 elif isinstance(item, LogEnd):
                     following = False
-                    self._memory = replace(self._memory, container=await self._await_death(feed, heard_until))
+                    self._memory = replace(self._memory, container=await self._await_death(feed, seen_until))
                     if failure := await self._run_over():
                         yield self._step(self._news(), failure, done=True)
                         return
-                elif item is not None and item.time.timestamp() > heard_until:
-                    self._memory = replace(self._memory, container=hear(self._memory.container, item))
+                elif item is not None and item.time.timestamp() > seen_until:
+                    self._memory = replace(self._memory, container=on_event(self._memory.container, item))
 
     def _not_started(self) -> tuple[str, ...]:
         """That the container does not run, once, and each reason that its unit gives for it."""
         reason = self._unit_state.reason if self._unit_state is not None else ""
-        lines = () if self._memory.waiting_told else (f"waiting for the container {self._name} to start",)
+        lines = () if self._memory.waiting_reported else (f"waiting for the container {self._name} to start",)
         if reason and reason != self._memory.unit_text:
             lines = (*lines, reason)
-        self._memory = replace(self._memory, waiting_told=True, unit_text=reason)
+        self._memory = replace(self._memory, waiting_reported=True, unit_text=reason)
         return lines
 
     async def _find(self) -> Failure | None:
@@ -252,7 +252,7 @@ class LoginWait:
         if self._memory.run == run:
             return ()
         # Earlier changes are shown as one line, not as a list.
-        self._memory = replace(self._memory, run=run, told=len(self._changes), countdown=None)
+        self._memory = replace(self._memory, run=run, reported=len(self._changes), countdown=None)
         age = max(0.0, (self._now() - container.started_at).total_seconds())
         lines = [f"container started {age:.0f} s ago"]
         if self._changes and self._snapshot().state is not LoginState.AWAITING_2FA:
@@ -271,7 +271,7 @@ class LoginWait:
         count = 0
         async with aclosing(self._engine.logs(self._name, container.log_since)) as lines:
             async for line in lines:
-                self._hear_line(line)
+                self._on_line(line)
                 count += 1
         self._changes += self._tracker.after(self._now())
         return count
@@ -289,15 +289,15 @@ class LoginWait:
             pass  # it was removed after its end: the same end
         yield LogEnd()
 
-    async def _await_death(self, feed: Feed[Event | UnitState | LogLine | LogEnd], heard_until: float) -> Memory:
+    async def _await_death(self, feed: Feed[Event | UnitState | LogLine | LogEnd], seen_until: float) -> Memory:
         """The memory with the container's exit code, which comes by an event just before or after the log's end."""
         memory = self._memory.container
         while memory.deaths == self._deaths_before:
             item = await feed.next(DEATH_SECONDS)
             if item is None:
                 break
-            if isinstance(item, Event) and item.time.timestamp() > heard_until:
-                memory = hear(memory, item)
+            if isinstance(item, Event) and item.time.timestamp() > seen_until:
+                memory = on_event(memory, item)
             elif isinstance(item, UnitState):
                 self._unit_state = item
         return memory
@@ -319,7 +319,7 @@ class LoginWait:
         cause = self._snapshot().cause
         return failure if cause is None else Failure(cause.id, f"{cause.text} {failure.text}", cause.remedy)
 
-    def _hear_line(self, line: LogLine) -> None:
+    def _on_line(self, line: LogLine) -> None:
         self._tracker.mask = self._the_container().mask
         changes = self._tracker.feed(line.time, line.text)
         self._changes += changes
@@ -340,8 +340,8 @@ class LoginWait:
 
     def _news(self) -> tuple[str, ...]:
         """Changes not yet shown. A 2FA dialog is shown by its countdown."""
-        fresh = self._changes[self._memory.told :]
-        self._memory = replace(self._memory, told=len(self._changes))
+        fresh = self._changes[self._memory.reported :]
+        self._memory = replace(self._memory, reported=len(self._changes))
         return tuple(describe(change, self._several) for change in fresh if change.state is not LoginState.AWAITING_2FA)
 
     def _countdown(self) -> tuple[str, ...]:

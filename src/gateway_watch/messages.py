@@ -33,7 +33,7 @@ def on_change(instance: Instance, change: Change, now: datetime) -> Message | No
             Severity.ALERT,
             f"{instance.name}: approve the login in IBKR Mobile",
             change.time,
-            (f"The dialog stands until {until:%H:%M:%S} ({instance.timezone.key}); then the gateway asks again.",),
+            (f"The dialog is open until {until:%H:%M:%S} ({instance.timezone.key}); then the gateway asks again.",),
             _fields(instance, change.mode),
             dedupe_key=f"{_TROUBLE}/twofa_awaited",
         )
@@ -69,20 +69,20 @@ def code_left(instance: Instance, outcome: Outcome, picture: Path | None, now: d
 
 def on_end(instance: Instance, end: End, picture: Path | None, now: datetime) -> Message:
     """The message when the supervisor ends a run."""
-    mend = end.status == decision.MEND
+    stopped = end.status == decision.EXIT_CONFIG
     lines = [end.reason.remedy]
     if end.open_breaker:
         lines.append(f"No login is tried before that. To try one: gateway-watch reset --instance {instance.name}")
-    elif mend:
+    elif stopped:
         lines.append("It is not started again before that.")
     return Message(
         end.reason.cause,
-        Severity.ALERT if mend else Severity.WARNING,
-        f"{instance.name} {'needs a person' if mend else 'is restarted'}: {end.reason.text}",
+        Severity.ALERT if stopped else Severity.WARNING,
+        f"{instance.name} {'needs a person' if stopped else 'is restarted'}: {end.reason.text}",
         now,
         tuple(lines),
         _fields(instance),
-        dedupe_key=f"{_TROUBLE}/{end.reason.cause}/{'stopped' if mend else 'restarted'}",
+        dedupe_key=f"{_TROUBLE}/{end.reason.cause}/{'stopped' if stopped else 'restarted'}",
         attachment=picture,
     )
 

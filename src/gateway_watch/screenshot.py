@@ -13,8 +13,8 @@ from gateway_watch.instance import Instance
 from host_service.statefile import write_bytes
 
 TIMEOUT = 15.0
-KEEP = 20
-"""Pictures of a failing gateway that are kept; older ones are deleted."""
+RETAINED = 20
+"""Pictures of a failing gateway that remain; older ones are deleted."""
 
 
 class ScreenshotError(Exception):
@@ -48,21 +48,21 @@ async def capture(host: str, port: int, password: Path, seconds: float = TIMEOUT
 async def save(instance: Instance, password: Path, reason: str, now: datetime, seconds: float) -> Path:
     """Store a picture of the instance's screen in its state directory; return its path. Raises `ScreenshotError`."""
     if instance.vnc is None:
-        raise ScreenshotError("VNC is off for this instance, so nobody can look at its screen.")
+        raise ScreenshotError("VNC is off for this instance, so its screen cannot be read.")
     picture = await capture(instance.vnc.host, instance.vnc.port, password, seconds)
     path = instance.screenshots_dir / f"{now:%Y%m%dT%H%M%SZ}-{reason}.png"
-    _keep(path, picture)
+    _store(path, picture)
     return path
 
 
-def _keep(path: Path, picture: bytes) -> None:
+def _store(path: Path, picture: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         write_bytes(path, picture)
-        for old in sorted(path.parent.glob("*.png"))[:-KEEP]:
+        for old in sorted(path.parent.glob("*.png"))[:-RETAINED]:
             old.unlink()
     except OSError as error:
-        raise ScreenshotError(f"The picture cannot be kept: {error}.") from error
+        raise ScreenshotError(f"The picture cannot be stored: {error}.") from error
 
 
 def read_password(file: Path) -> str:

@@ -24,12 +24,12 @@ class Cause:
 REFUSED = Cause(
     "refused",
     "nothing listens on the port",
-    "The container is not running or its port is not published: look at `systemctl status ib-gateway` and `docker ps`, "
-    "and compare ib_gateway_api_port_paper (or _live) with the port asked here.",
+    "The container is not running or its port is not published: check `systemctl status ib-gateway` and `docker ps`, "
+    "and compare ib_gateway_api_port_paper (or _live) with the port used here.",
 )
 UNREACHABLE = Cause(
     "unreachable",
-    "no TCP connection to the host could be made",
+    "no TCP connection to the host could be established",
     "The API is published on 127.0.0.1 of the gateway's own host only: connect from that host, or through an ssh "
     "tunnel; check the host name and ib_gateway_api_port_paper or _live.",
 )
@@ -37,7 +37,7 @@ CLOSED_BY_PEER = Cause(
     "closed_by_peer",
     "the connection was accepted and closed without an answer",
     "The relay runs but the gateway behind it does not listen yet: the login has not finished. Follow it with "
-    "`journalctl -fu ib-gateway`; if it is logged in, see that the port asked here is the one of "
+    "`journalctl -fu ib-gateway`; if it is logged in, check that the port used here is the one of "
     "ib_gateway_trading_mode (ib_gateway_api_port_paper 4002, ib_gateway_api_port_live 4001).",
 )
 SILENT_BEFORE_VERSION = Cause(
@@ -49,7 +49,7 @@ SILENT_BEFORE_VERSION = Cause(
 SILENT_AFTER_VERSION = Cause(
     "silent_after_version",
     "the version handshake was answered, the start of the session was not",
-    "The gateway may show a dialog that asks whether to accept the connection: look at its screen "
+    "The gateway may show a dialog that asks whether to accept the connection: check its screen "
     "(`ansible-playbook screenshot.yml`). If there is none, restart the gateway "
     "(`ansible-playbook restart.yml --tags gateway`).",
 )
@@ -70,7 +70,7 @@ CLIENT_ID_IN_USE = Cause(
 NO_MANAGED_ACCOUNTS = Cause(
     "no_managed_accounts",
     "the gateway answered but named no account",
-    "The login is not complete on IB's side. Look at the gateway's screen (`ansible-playbook screenshot.yml`) and "
+    "The login is not complete on IB's side. Check the gateway's screen (`ansible-playbook screenshot.yml`) and "
     "log in to Client Portal once with this user: an agreement or a question there may be waiting for an answer.",
 )
 SYNC_INCOMPLETE = Cause(
@@ -87,7 +87,7 @@ READ_ONLY = Cause(
 )
 WRONG_ACCOUNT_KIND = Cause(
     "wrong_account_kind",
-    "the account is not of the kind of the trading mode",
+    "the account type does not match the trading mode",
     "Do not trade here. Compare ib_gateway_trading_mode with the user that logged in: paper accounts start with D, "
     "live accounts do not. Correct ib_gateway_trading_mode, ib_gateway_userid or the port, and run site.yml.",
     waiting_helps=False,
@@ -101,8 +101,8 @@ UNEXPECTED_ACCOUNT = Cause(
 )
 API_TIMEOUT = Cause(
     "api_timeout",
-    "the API answered the probe, but no session came about within the time limit",
-    "The gateway is overloaded or its API is dying: look at `docker stats` and the host's load, raise "
+    "the API answered the probe, but no session was established within the time limit",
+    "The gateway is overloaded or its API is dying: check `docker stats` and the host's load, raise "
     "ib_gateway_handshake_timeout, and restart the gateway if it stays.",
 )
 NOT_A_GATEWAY = Cause(

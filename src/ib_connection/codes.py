@@ -51,13 +51,13 @@ CODES: Mapping[int, Code] = MappingProxyType(
             Code(504, "not connected, nothing was sent", Severity.ERROR),
             Code(LINK_LOST, "gateway lost its link to IB", Severity.ERROR),
             Code(LINK_RESTORED_DATA_LOST, "link to IB restored, subscriptions lost", Severity.WARNING),
-            Code(LINK_RESTORED, "link to IB restored, subscriptions kept", Severity.INFORMATION),
+            Code(LINK_RESTORED, "link to IB restored, subscriptions retained", Severity.INFORMATION),
             Code(2103, "market data farm down", Severity.WARNING),
             Code(2104, "market data farm connected", Severity.INFORMATION),
             Code(2105, "historical data farm down", Severity.WARNING),
             Code(2106, "historical data farm connected", Severity.INFORMATION),
-            Code(2107, "historical data farm inactive until asked", Severity.INFORMATION),
-            Code(2108, "market data farm inactive until asked", Severity.INFORMATION),
+            Code(2107, "historical data farm inactive until used", Severity.INFORMATION),
+            Code(2108, "market data farm inactive until used", Severity.INFORMATION),
             Code(2110, "gateway's link to IB is broken, it reconnects by itself", Severity.ERROR),
             Code(2157, "security definition farm down", Severity.WARNING),
             Code(2158, "security definition farm connected", Severity.INFORMATION),
@@ -68,7 +68,7 @@ CODES: Mapping[int, Code] = MappingProxyType(
 """Every code by its number."""
 
 
-def is_trouble(number: int) -> bool:
+def explains_failure(number: int) -> bool:
     """Whether a code explains a failure. A code that is not in the table does, unless IB counts it as a notice."""
     code = CODES.get(number)
     if code is None:

@@ -91,7 +91,7 @@ class _Observed:
     """What was seen of a session while ib_insync set it up."""
 
     parts: dict[str, asyncio.Future[Any]] = field(default_factory=dict)
-    troubles: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     next_order_id: int | None = None
     verdict: Cause | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -158,8 +158,8 @@ def _observe(ib: IB, observed: _Observed, *, orders_needed: bool) -> Callable[[]
             observed.end(CLIENT_ID_IN_USE)
         elif orders_needed and codes.is_read_only_refusal(code, text):
             observed.end(READ_ONLY)
-        if codes.is_trouble(code):
-            observed.troubles.append(f"{code} {text}")
+        if codes.explains_failure(code):
+            observed.errors.append(f"{code} {text}")
 
     def on_closed(_message: str) -> None:
         observed.end(CLOSED_BY_PEER)
@@ -211,7 +211,7 @@ async def connect(
         ib.connectAsync(target.host, target.port, client_id, timeout=0, readonly=not target.orders_needed)
     )
     ended = asyncio.ensure_future(observed.ended.wait())
-    kept = False
+    verified = False
     try:
         remaining = max(0.0, timeout - (clock() - started))
         await asyncio.wait({connecting, ended}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
@@ -225,15 +225,15 @@ async def connect(
             cause, detail = found
         else:
             detail = f"server version {probed.server_version}, next order id {observed.next_order_id}"
-            kept = True
+            verified = True
             if target.orders_needed:
                 read_only = False
         done = result(cause, detail, accounts=accounts, next_order_id=observed.next_order_id, read_only=read_only)
-        return done, ib if kept else None
+        return done, ib if verified else None
     finally:
         unhook()
         ended.cancel()
-        if not kept:
+        if not verified:
             connecting.cancel()
             # Their outcome was judged above; here they only have to be over.
             await asyncio.gather(connecting, ended, *observed.parts.values(), return_exceptions=True)
@@ -286,9 +286,9 @@ def _judge(
 
     ``agreed`` whether the version was agreed on in this session (not only by the probe).
     """
-    reports = f" (the gateway reported: {'; '.join(observed.troubles)})" if observed.troubles else ""
+    reports = f" (the gateway reported: {'; '.join(observed.errors)})" if observed.errors else ""
     if observed.verdict is not None and observed.verdict is not CLOSED_BY_PEER:
-        return observed.verdict, observed.troubles[-1]
+        return observed.verdict, observed.errors[-1]
     missing = observed.missing()
     if connecting.done() and not connecting.cancelled() and connecting.exception() is None:
         return (SYNC_INCOMPLETE, _missing_text(missing) + reports) if missing else None

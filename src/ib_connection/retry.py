@@ -81,15 +81,15 @@ def first(client_id: int, now: float) -> Next:
     return Next(number=1, client_id=client_id, not_after=now, probing=False)
 
 
-def after(made: Next, result: HandshakeResult, policy: RetryPolicy, now: float) -> Next | None:
+def after(ended: Next, result: HandshakeResult, policy: RetryPolicy, now: float) -> Next | None:
     """What follows an attempt that ended at ``now``: another one, or None (success, no attempt left, or waiting
     cannot help). A client id in use is answered with the next id, at once."""
     cause: Cause | None = result.cause
-    if cause is None or not cause.waiting_helps or made.number >= policy.retries:
+    if cause is None or not cause.waiting_helps or ended.number >= policy.retries:
         return None
     if cause is CLIENT_ID_IN_USE:
-        return Next(made.number + 1, made.client_id + 1, now, probing=False)
-    return Next(made.number + 1, made.client_id, now + policy.delay, probing=cause in PROBE_SHOWS)
+        return Next(ended.number + 1, ended.client_id + 1, now, probing=False)
+    return Next(ended.number + 1, ended.client_id, now + policy.delay, probing=cause in PROBE_SHOWS)
 
 
 async def attempts(
@@ -100,25 +100,25 @@ async def attempts(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     attempt: Callable[[int], Awaitable[HandshakeResult]] | None = None,
-    look: Callable[[], Awaitable[ProbeResult]] | None = None,
+    probe_port: Callable[[], Awaitable[ProbeResult]] | None = None,
 ) -> AsyncIterator[Attempt]:
     """Run attempts until one succeeds or none is left, and yield each as it ends.
 
     ``start`` is ``first(…)`` or the ``next`` of an earlier attempt, whose delay is then retained. ``attempt`` (with
-    a client id) and ``look`` default to ``handshake`` and ``probe`` of the target; a caller that wants to keep the
-    connection gives its own.
+    a client id) and ``probe_port`` default to ``handshake`` and ``probe`` of the target; a caller that retains the
+    connection passes its own.
     """
-    make = attempt or partial(
+    run_attempt = attempt or partial(
         handshake, target, timeout=policy.timeout, probe_timeout=policy.probe_timeout, clock=clock
     )
-    see = look or partial(probe, target.host, target.port, timeout=policy.probe_timeout, clock=clock)
+    probe_target = probe_port or partial(probe, target.host, target.port, timeout=policy.probe_timeout, clock=clock)
     coming: Next | None = start
     while coming is not None:
-        await _wait(coming, policy, clock, sleep, see)
-        result = await make(coming.client_id)
-        made = coming
-        coming = after(made, result, policy, clock())
-        yield Attempt(made.number, result, coming)
+        await _wait(coming, policy, clock, sleep, probe_target)
+        result = await run_attempt(coming.client_id)
+        ended = coming
+        coming = after(ended, result, policy, clock())
+        yield Attempt(ended.number, result, coming)
 
 
 async def _wait(
@@ -126,12 +126,12 @@ async def _wait(
     policy: RetryPolicy,
     clock: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
-    look: Callable[[], Awaitable[ProbeResult]],
+    probe_port: Callable[[], Awaitable[ProbeResult]],
 ) -> None:
     """Wait until the attempt may start. A clock that was set back (a host that was rebooted between two calls)
-    cannot make it wait longer than the delay."""
+    does not extend the wait beyond the delay."""
     deadline = min(coming.not_after, clock() + policy.delay)
     while (left := deadline - clock()) > 0:
         await sleep(min(policy.probe_interval, left) if coming.probing else left)
-        if coming.probing and clock() < deadline and (await look()).answered:
+        if coming.probing and clock() < deadline and (await probe_port()).answered:
             return

@@ -10,17 +10,17 @@ from notifications.message import Message
 
 
 class Verdict(StrEnum):
-    """What becomes of a message. The value is the name of its counter."""
+    """How a message is handled. The value is the name of its counter."""
 
-    TELL = "accepted"
+    SEND = "accepted"
     COUNT = "repeated"
     """The same message was sent within the window."""
-    UNTOLD = "recovery_untold"
+    UNREPORTED = "recovery_untold"
     """The end of an incident that was never reported."""
 
 
 @dataclass(frozen=True)
-class Told:
+class Reported:
     """A reported incident: when last (seconds since 1970), and how often it has come again since. Of several that
     end together: the first time, and all repeats."""
 
@@ -30,12 +30,12 @@ class Told:
 
 @dataclass(frozen=True)
 class Decision:
-    """``message`` is what to send if the verdict is TELL; ``told`` what to remember for ``key``, None to forget it."""
+    """``message`` is sent if the verdict is SEND; ``reported`` is what to store for ``key``, None to remove it."""
 
     verdict: Verdict
     message: Message
     key: str
-    told: Told | None
+    reported: Reported | None
 
 
 def key_of(message: Message) -> str:
@@ -43,22 +43,22 @@ def key_of(message: Message) -> str:
     return message.recovery_of or message.dedupe_key
 
 
-def decide(message: Message, told: Told | None, now: float, window: float) -> Decision:
+def decide(message: Message, reported: Reported | None, now: float, window: float) -> Decision:
     """``window`` is in seconds. A clock that was set back ends the window."""
     key = key_of(message)
     if not key:
-        return Decision(Verdict.TELL, message, key, None)
+        return Decision(Verdict.SEND, message, key, None)
     if message.recovery_of:
-        verdict = Verdict.TELL if told else Verdict.UNTOLD
-        return Decision(verdict, _with_repeats(message, told), key, None)
-    if told is not None and 0 <= now - told.at < window:
-        return Decision(Verdict.COUNT, message, key, replace(told, repeats=told.repeats + 1))
-    return Decision(Verdict.TELL, _with_repeats(message, told), key, Told(now))
+        verdict = Verdict.SEND if reported else Verdict.UNREPORTED
+        return Decision(verdict, _with_repeats(message, reported), key, None)
+    if reported is not None and 0 <= now - reported.at < window:
+        return Decision(Verdict.COUNT, message, key, replace(reported, repeats=reported.repeats + 1))
+    return Decision(Verdict.SEND, _with_repeats(message, reported), key, Reported(now))
 
 
-def _with_repeats(message: Message, told: Told | None) -> Message:
-    if told is None or told.repeats == 0:
+def _with_repeats(message: Message, reported: Reported | None) -> Message:
+    if reported is None or reported.repeats == 0:
         return message
-    times = "once more" if told.repeats == 1 else f"{told.repeats} more times"
-    since = datetime.fromtimestamp(told.at, UTC)
+    times = "once more" if reported.repeats == 1 else f"{reported.repeats} more times"
+    since = datetime.fromtimestamp(reported.at, UTC)
     return message.with_line(f"… {times} since {since:%Y-%m-%d %H:%M} UTC")

@@ -29,7 +29,7 @@ class Message:
     """One message. ``time`` is when it happened and has a time zone.
 
     ``kind`` is a snake_case word for programs. Messages with the same ``dedupe_key`` within a window are counted, not
-    repeated. ``recovery_of`` names the dedupe key of the trouble that has ended, and with it all below (``key/…``); a
+    repeated. ``recovery_of`` names the dedupe key of the incident that has ended, and with it all below (``key/…``); a
     recovery is sent only if one of them was. ``attachment`` is a PNG file; it is read when the message is sent.
 
     Account numbers in all texts are masked on the way in, and addresses of Discord webhooks taken out, so no later step

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from notifications.dedupe import Told, Verdict, decide, key_of
+from host_service import sqlite_file
+from notifications.dedupe import Reported, Verdict, decide, key_of
 from notifications.message import Message, Severity
 
 SCHEMA_VERSION = 1
@@ -53,14 +54,14 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 _KEY_OR_BELOW = "(key = ?1 OR substr(key, 1, length(?1) + 1) = ?1 || '/')"
 
 _CAUSES = {
-    sqlite3.SQLITE_BUSY: ("another process writes to it", "End what holds it open."),
-    sqlite3.SQLITE_LOCKED: ("another process writes to it", "End what holds it open."),
-    sqlite3.SQLITE_FULL: ("the disk is full", "Make room on its file system."),
-    sqlite3.SQLITE_IOERR: ("reading or writing failed", "Look at the disk (journalctl -k)."),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "Give it to the user that runs the service."),
-    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Look at its directory, the owner and the rights."),
+    sqlite3.SQLITE_BUSY: ("another process writes to it", "Stop the process that has it open."),
+    sqlite3.SQLITE_LOCKED: ("another process writes to it", "Stop the process that has it open."),
+    sqlite3.SQLITE_FULL: ("the disk is full", "Free space on its file system."),
+    sqlite3.SQLITE_IOERR: ("reading or writing failed", "Check the disk (journalctl -k)."),
+    sqlite3.SQLITE_READONLY: ("it is read-only", "Change its owner to the user of the service."),
+    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Check its directory, owner and permissions."),
     sqlite3.SQLITE_CORRUPT: ("it is damaged", "Move it away; messages that were not sent yet are lost."),
-    sqlite3.SQLITE_NOTADB: ("it is no database", "Move it away; messages that were not sent yet are lost."),
+    sqlite3.SQLITE_NOTADB: ("it is not a database", "Move it away; messages that were not sent yet are lost."),
 }
 
 
@@ -84,8 +85,8 @@ class Delivery:
 
 
 class Outbox:
-    """One open outbox. ``clock`` gives seconds since 1970; ``bound`` is how many messages may wait; ``kept`` how many
-    that are done are retained for inspection; ``window`` the seconds in which the same incident is sent once."""
+    """One open outbox. ``clock`` gives seconds since 1970; ``bound`` is how many messages may wait; ``retained``
+    how many delivered ones remain for inspection; ``window`` the seconds in which the same incident is sent once."""
 
     def __init__(
         self,
@@ -93,21 +94,20 @@ class Outbox:
         clock: Callable[[], float],
         *,
         bound: int = 1000,
-        kept: int = 200,
+        retained: int = 200,
         window: float = 3600.0,
     ) -> None:
         """Opens the file, or creates it with mode 0600. Raises OutboxError."""
         self.path = path
         self._clock = clock
         self._bound = bound
-        self._kept = kept
+        self._retained = retained
         self._window = window
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise OutboxError(
-                f"outbox {path}: it cannot be opened ({error.strerror}). "
-                "Look at its directory, the owner and the rights."
+                f"outbox {path}: it cannot be opened ({error.strerror}). Check its directory, owner and permissions."
             ) from error
         with self._failures():
             self._db = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
@@ -127,7 +127,7 @@ class Outbox:
         self.close()
 
     def put(self, message: Message, targets: Collection[str]) -> Verdict:
-        """Accept a message for every target. When it returns TELL, the message is on disk; if there was no room for
+        """Accept a message for every target. When it returns SEND, the message is on disk; if there was no room for
         it even so, the counter ``dropped`` has gone up."""
         now = self._clock()
         key = key_of(message)
@@ -136,14 +136,14 @@ class Outbox:
                 f"SELECT min(at), sum(repeats) FROM told WHERE {_KEY_OR_BELOW if message.recovery_of else 'key = ?1'}",  # noqa: S608 - constants
                 key,
             )
-            decision = decide(message, None if at is None else Told(at, repeats), now, self._window)
-            self._remember(key, decision.told)
+            decision = decide(message, None if at is None else Reported(at, repeats), now, self._window)
+            self._remember(key, decision.reported)
             if message.recovery_of:
                 self._write(f"DELETE FROM told WHERE {_KEY_OR_BELOW}", key)  # noqa: S608 - a constant
             self._count(decision.verdict.value)
-            if decision.verdict is Verdict.TELL and self._make_room(message.severity):
+            if decision.verdict is Verdict.SEND and self._free_space(message.severity):
                 self._insert(decision.message, targets, now)
-            elif decision.verdict is Verdict.TELL:
+            elif decision.verdict is Verdict.SEND:
                 self._remember(key, None)
         return decision.verdict
 
@@ -236,13 +236,11 @@ class Outbox:
 
     def _prepare(self) -> None:
         with self._failures():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            sqlite_file.set_durable(self._db)
         with self._transaction():
             version, application = self._one("PRAGMA user_version")[0], self._one("PRAGMA application_id")[0]
             if version == application == 0 and self._one("SELECT count(*) FROM sqlite_schema")[0] == 0:
-                for statement in _SCHEMA.split(";\n"):
+                for statement in sqlite_file.statements(_SCHEMA):
                     self._write(statement)
                 self._write(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._write(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -252,14 +250,14 @@ class Outbox:
                 f"outbox {self.path}: it is another program's database, or of another version ({version}; this one is "
                 f"{SCHEMA_VERSION}). Move it away; messages that were not sent yet are lost."
             )
-        verdict = self._one("PRAGMA quick_check(1)")[0]
-        if verdict != "ok":
+        with self._failures():
+            damage = sqlite_file.damage(self._db)
+        if damage is not None:
             raise OutboxError(
-                f"outbox {self.path}: it is damaged ({verdict}). "
-                "Move it away; messages that were not sent yet are lost."
+                f"outbox {self.path}: it is damaged ({damage}). Move it away; messages that were not sent yet are lost."
             )
 
-    def _make_room(self, severity: Severity) -> bool:
+    def _free_space(self, severity: Severity) -> bool:
         """Whether a message of a severity may come in; drops the oldest one of the least severity for it."""
         waiting = "EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.id AND d.state IN ('queued', 'sending'))"
         if self._one(f"SELECT count(*) FROM messages m WHERE {waiting}")[0] < self._bound:  # noqa: S608 - a constant
@@ -291,11 +289,11 @@ class Outbox:
         for target in targets:
             self._write("INSERT INTO deliveries (message, target) VALUES (?, ?)", number, target)
 
-    def _remember(self, key: str, told: Told | None) -> None:
-        if told is None:
+    def _remember(self, key: str, reported: Reported | None) -> None:
+        if reported is None:
             self._write("DELETE FROM told WHERE key = ?", key)
         else:
-            self._write("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", key, told.at, told.repeats)
+            self._write("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", key, reported.at, reported.repeats)
 
     def _settle(self, delivery: Delivery, owner: str, change: str, *values: object) -> bool:
         with self._failures():
@@ -310,7 +308,7 @@ class Outbox:
         self._write(
             "DELETE FROM messages WHERE id IN (SELECT m.id FROM messages m WHERE NOT EXISTS (SELECT 1 FROM deliveries d"
             " WHERE d.message = m.id AND d.state IN ('queued', 'sending')) ORDER BY m.id DESC LIMIT -1 OFFSET ?)",
-            self._kept,
+            self._retained,
         )
 
     def _count(self, name: str) -> None:
@@ -340,6 +338,7 @@ class Outbox:
         try:
             yield
         except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            cause, mend = _CAUSES.get(code, ("it cannot be used", "Move it away if this repeats."))
-            raise OutboxError(f"outbox {self.path}: {cause} ({error}). {mend}") from error
+            cause, remedy = _CAUSES.get(
+                sqlite_file.primary_code(error), ("it cannot be used", "Move it away if this repeats.")
+            )
+            raise OutboxError(f"outbox {self.path}: {cause} ({error}). {remedy}") from error

@@ -35,7 +35,7 @@ def send(
         return 1
     people = Notifications(outbox, targets)
     people.start()
-    verdict = people.tell(message)
+    verdict = people.notify(message)
     people.stop(seconds)
     if verdict is None:
         return 1

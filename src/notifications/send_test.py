@@ -22,7 +22,7 @@ from notifications.target import Result, Target
 
 @dataclass(frozen=True)
 class Line:
-    """What became of one target or address."""
+    """The result for one target or address."""
 
     arrived: bool
     text: str
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - the error of a command
         return 1
     lines = list(report(addresses, message))
-    for line in lines or [Line(True, "no address is configured, and nobody is notified")]:
+    for line in lines or [Line(True, "no address is configured, so no notification is sent")]:
         print(f"{options.sender}, {line.text}")  # noqa: T201 - the answer of a command
     return 0 if all(line.arrived for line in lines) else 1
 

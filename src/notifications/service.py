@@ -1,4 +1,4 @@
-"""Notifications for a service: `Notifications.tell` never blocks or fails its work."""
+"""Notifications for a service: `Notifications.notify` never blocks or fails its work."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class Notifications:
         """Start delivery, including what a former run has left."""
         try:
             if self._workers and (given_up := self._open().fail_other_targets(self._names)):
-                _log.warning("%d notifications to targets that are not configured any more are given up", given_up)
+                _log.warning("%d notifications are discarded: their targets are not configured any more", given_up)
         except OutboxError as error:
             _log.error("notifications wait for their outbox: %s", error)
         for worker in self._workers:
             worker.start()
 
-    def tell(self, message: Message) -> Verdict | None:
-        """Accept a message, at most a moment later (see `outbox.LOCK_SECONDS`); None if it is lost or nobody is to be
-        told."""
+    def notify(self, message: Message) -> Verdict | None:
+        """Accept a message, at most a moment later (see `outbox.LOCK_SECONDS`); None if it is lost or there is
+        no target."""
         if not self._workers:
             return None
         try:
@@ -69,7 +69,7 @@ class Notifications:
     def stop(self, seconds: float) -> bool:
         """Deliver what can be delivered within so many seconds; whether all threads have ended by then."""
         for worker in self._workers:
-            worker.ask_to_stop(seconds)
+            worker.request_stop(seconds)
         until = self._monotonic() + seconds
         ended = [worker.join(max(0.0, until - self._monotonic())) for worker in self._workers]
         self._close()

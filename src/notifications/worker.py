@@ -61,8 +61,8 @@ class Worker:
         self._wake = threading.Event()
         self._stop_by: float | None = None
         self._failures = 0
-        self._quiet_until = 0.0
-        self._gone_told = False
+        self._paused_until = 0.0
+        self._gone_reported = False
         # A daemon, so that a hanging target cannot hold the service's own end.
         self._thread = threading.Thread(target=self._run, name=f"notify-{self.target.name}", daemon=True)
 
@@ -73,13 +73,13 @@ class Worker:
         """There is something new in the outbox."""
         self._wake.set()
 
-    def ask_to_stop(self, seconds: float) -> None:
+    def request_stop(self, seconds: float) -> None:
         """End when nothing more can be delivered within so many seconds."""
         self._stop_by = self.monotonic() + seconds
         self._wake.set()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end after `ask_to_stop`; whether it came. What was not sent is in the outbox for next time."""
+        """Wait for the end after `request_stop`; whether it came. What was not sent is in the outbox for next time."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -107,8 +107,8 @@ class Worker:
             now = self.monotonic()
             if self._stop_by is not None and now >= self._stop_by:
                 return
-            wait: float | None = self._quiet_until - now
-            if self._quiet_until <= now:
+            wait: float | None = self._paused_until - now
+            if self._paused_until <= now:
                 if delivery := outbox.claim(self.target.name, self._owner):
                     self._deliver(outbox, delivery)
                     continue
@@ -128,7 +128,7 @@ class Worker:
                 # The claim ran out, and another worker has the message.
                 return
             if outcome.pause:
-                self._be_quiet(outcome.pause)
+                self._pause_sending(outcome.pause)
                 if part + 1 < parts:
                     outbox.retry(delivery, self._owner, outcome.pause, "the target asked for a pause")
                     return
@@ -145,7 +145,7 @@ class Worker:
             self._failures += 1
             self.counts.retried += 1
             seconds = max(outcome.pause or 0.0, pause(self._failures, self.random, self.first_pause))
-            self._be_quiet(seconds)
+            self._pause_sending(seconds)
             outbox.retry(delivery, self._owner, seconds, outcome.detail)
             if self._failures == 1:
                 _log.warning("notifications to %s do not arrive (%s); they wait", self.target.name, outcome.detail)
@@ -153,15 +153,15 @@ class Worker:
         outbox.failed(delivery, self._owner, outcome.detail)
         self.counts.failed += 1
         if outcome.result is Result.GONE:
-            if not self._gone_told:
+            if not self._gone_reported:
                 _log.error(
                     "notifications to %s fail for good (%s): the target is gone or its credentials are wrong. "
                     "Correct its address.",
                     *(self.target.name, outcome.detail),
                 )
-            self._gone_told = True
+            self._gone_reported = True
             return
         _log.error("notification %s to %s is given up (%s)", delivery.message.kind, self.target.name, outcome.detail)
 
-    def _be_quiet(self, seconds: float) -> None:
-        self._quiet_until = self.monotonic() + min(seconds, LONGEST_PAUSE)
+    def _pause_sending(self, seconds: float) -> None:
+        self._paused_until = self.monotonic() + min(seconds, LONGEST_PAUSE)

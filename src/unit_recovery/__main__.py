@@ -57,7 +57,7 @@ def _text(unit: str) -> str:
 def _send(message: dict[str, object], outbox: Path, files: Sequence[Path], releases: Path) -> bool:
     """Deliver it with the first release that can; False if it waits for a later call. What fails is in the journal."""
     if not files:
-        _log("nobody is notified: no address is configured on this host")
+        _log("no notification is sent: no address is configured on this host")
         return True
     for program in targets.programs(releases):
         command = [str(program), "-m", "notifications.send", "--outbox", str(outbox), *map(str, files)]
@@ -71,7 +71,7 @@ def _send(message: dict[str, object], outbox: Path, files: Sequence[Path], relea
         if done.returncode in (0, UNDELIVERED):
             return done.returncode == 0
         _log(f"{program} could not send: exit status {done.returncode}")
-    _log("nobody is notified: no release on this host can send")
+    _log("no notification is sent: no release on this host can send it")
     return True
 
 

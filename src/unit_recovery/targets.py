@@ -20,7 +20,7 @@ def address_files(unit_text: str, root: Path = Path("/")) -> list[Path]:
 
 
 def programs(releases: Path) -> list[Path]:
-    """Pythons of releases that can send, the present one first: a damaged release must not keep its report back."""
+    """Pythons of releases that can send, the present one first: a damaged release must not prevent its own report."""
     named = [releases / name / "bin/python" for name in ("current", "previous")]
     others = sorted(releases.glob("releases/*/bin/python"), key=lambda path: path.parts, reverse=True)
     return [path for path in (*named, *others) if path.exists()]

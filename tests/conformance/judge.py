@@ -122,16 +122,16 @@ class Judge:
             yield self._last
 
     def _process(self, changes: Iterable[Change], at: float, line: str | None) -> None:
-        heard = False
+        news = False
         for change in changes:
-            heard = True
+            news = True
             self._count(change, at)
             refusals = self.breaker.count(change.cause.id) if change.cause else 0
             self._decide(decision.on_change(change, refusals, MAX_BAD_LOGINS), line)
         snapshot = self._snapshot(at)
         self._was_ready = self._was_ready or snapshot.state is LoginState.READY
         # The API listens from the moment at which the login has completed.
-        self._progress = decision.progress(self._progress, snapshot, "healthy", at, heard=heard)
+        self._progress = decision.progress(self._progress, snapshot, "healthy", at, news=news)
         self._decide(decision.on_time(self._progress, snapshot, START_TIMEOUT, at), line)
 
     def _count(self, change: Change, at: float) -> None:

@@ -21,3 +21,17 @@ def test_every_link_between_pages_leads_somewhere() -> None:
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+BASES = (
+    *("", "src/gateway_watch", "src/ib_connection", "src/position_manager", "simulator/src/gateway_simulator"),
+    *("roles/ib_gateway", "tests", "tests/unit"),
+)
+
+
+def test_every_path_in_the_guide_for_contributors_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = set(re.findall(r"`((?:[\w.]+/)+[\w.]*)`", text)) | set(re.findall(r"pytest (tests\S+)", text))
+    assert len(paths) > 20
+    missing = {path for path in paths if not any((ROOT / base / path).exists() for base in BASES)}
+    assert missing == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ import yaml
 from ansible.plugins.test.core import version_compare
 from jinja2.nativetypes import NativeEnvironment
 from tests.engine import docker, sandbox_image
+from tests.plugins import load
 
 from gateway_watch import backoff, container_stop
 
@@ -29,12 +29,7 @@ SECRETS = {
 
 
 def role_filters() -> Any:
-    spec = importlib.util.spec_from_file_location("instances", ROLE / "filter_plugins/ib_gateway_instances.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("roles/ib_gateway/filter_plugins/ib_gateway_instances.py")
 
 
 def render(engine_version: str = "20.10.24", **settings: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shlex
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ import jinja2
 import pytest
 import yaml
 from tests.engine import docker, sandbox_image
+from tests.plugins import load
 
 ROLE = Path(__file__).parents[2] / "roles" / "position_manager"
 SECRETS = {"discord_url": "discord://1/t0ken", "heartbeat_url": "https://example.org/s3cret"}
@@ -27,12 +27,7 @@ GATEWAY = {
 
 
 def role_filters() -> Any:
-    spec = importlib.util.spec_from_file_location("instances", ROLE / "filter_plugins/position_manager_instances.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("roles/position_manager/filter_plugins/position_manager_instances.py")
 
 
 def render(**settings: Any) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
+import functools
 import json
 import re
 import subprocess
@@ -17,32 +17,45 @@ import pytest
 import yaml
 from tests.engine import docker, environment
 from tests.module_process import answer_of
+from tests.plugins import load
 from tests.unit.ib_connection.servers import free_port, simulated_api
 from tests.unit.library import manager_service
 from tests.unit.position_manager.status_samples import READY
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path.stem for path in (ROOT / "library").glob("*.py"))
+LOADED = {name: load(f"library/{name}.py") for name in MODULES}
 OF_EVERY_TASK = {"changed", "failed", "msg", "invocation", "exception", "warnings"}
 """What Ansible itself documents for each module."""
 OF_EVERY_TASK_ITSELF = {"name", "vars", "register", "failed_when"}
 
 
-def constants(name: str) -> dict[str, Any]:
-    """The literal values that the module's file gives its names; the file is read, not run."""
-    found: dict[str, Any] = {}
-    for node in ast.parse((ROOT / "library" / f"{name}.py").read_text()).body:
-        if isinstance(node, ast.AnnAssign):
-            target: ast.expr | None = node.target
-        else:
-            target = node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and target.id in ("DOCUMENTATION", "EXAMPLES", "RETURN", "ARGUMENTS"):
-            value = ast.literal_eval(node.value)  # type: ignore[attr-defined]  # both kinds have it
-            found[target.id] = value if target.id == "ARGUMENTS" else yaml.safe_load(value)
+@functools.cache
+def shown_by_ansible() -> dict[str, dict[str, Any]]:
+    """What `ansible-doc` reads of each module, documentation fragments included."""
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("ansible-doc"), "--json", "--type", "module", *MODULES],
+        env=environment() | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: dict[str, dict[str, Any]] = json.loads(shown.stdout)
     return found
 
 
-WITH_SPEC = [name for name in MODULES if "ARGUMENTS" in constants(name)]
+@functools.cache
+def constants(name: str) -> dict[str, Any]:
+    """The module's documentation as Ansible reads it, and its argument spec if it has one."""
+    shown = shown_by_ansible()[name]
+    found = {"DOCUMENTATION": shown["doc"], "EXAMPLES": yaml.safe_load(shown["examples"]), "RETURN": shown["return"]}
+    arguments = getattr(LOADED[name], "ARGUMENTS", None)
+    return found if arguments is None else found | {"ARGUMENTS": arguments}
+
+
+WITH_SPEC = [name for name in MODULES if hasattr(LOADED[name], "ARGUMENTS")]
 
 
 def call(name: str, /, variables: Mapping[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
@@ -131,6 +144,34 @@ def test_check_mode_is_supported_as_stated(name: str, arguments: dict[str, Any])
     assert "skipped" not in answer
     assert answer["changed"] is False
     assert answer["done"] is True
+
+
+def test_ansible_ships_the_shared_code_with_a_module() -> None:
+    """With the project's own settings, as a playbook runs it."""
+    ran = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible"), "localhost", "--connection", "local"),
+            *("--extra-vars", f"ansible_python_interpreter={sys.executable}"),
+            *("--module-name", "manager_wait", "--args", "unit=a.service socket=/a.sock cursor=[]"),
+        ],
+        env=environment() | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PYTHONPATH": str(ROOT / "src")},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "cursor requires until=change" in ran.stdout, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", ["container_health", "gateway_login", "ib_handshake", "manager_wait"])
+def test_the_waiting_modules_share_their_arguments_and_documentation(name: str) -> None:
+    """Neither may be written again in the module itself, where the two could come to differ."""
+    shared = load("module_utils/waiting_module.py").ARGUMENTS
+    assert {option: LOADED[name].ARGUMENTS[option] for option in shared} == shared
+    own = yaml.safe_load(LOADED[name].DOCUMENTATION)
+    assert "waiting" in own["extends_documentation_fragment"]
+    assert "cursor" not in own["options"]
 
 
 @pytest.mark.parametrize("name", MODULES)

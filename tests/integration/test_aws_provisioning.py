@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from tests.aws_endpoint import AwsEndpoint
+from tests.plugins import load
 
 ROOT = Path(__file__).parents[2]
 NAME = "ib-gateway-prod-gateway"
@@ -30,18 +29,8 @@ BROKEN_AFTER = (
 READING = re.compile(r".*:(Describe|Get|List)")
 
 
-def loaded(path: str) -> ModuleType:
-    """A module of the project that no package holds."""
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ec2_host_state = loaded("library/ec2_host_state.py")
-operator_policy = loaded("scripts/operator_policy.py")
+ec2_host_state = load("library/ec2_host_state.py")
+operator_policy = load("scripts/operator_policy.py")
 
 
 class Account:
@@ -200,7 +189,7 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
     }
     code, output = account.provision(**second, ec2_host_image_name="ubuntu/*-server-20250101")
     assert code == 0, output
-    assert f"{NAME} was made of image" in output
+    assert f"{NAME} was created from image" in output
     assert account.group()["IpPermissions"] == []
     made = {instance["InstanceId"]: instance["ImageId"] for instance in account.instances()}
     assert made.pop(host["InstanceId"]) == "ami-0123456789abcdef0"
@@ -261,6 +250,6 @@ def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: 
     assert ec2_host_state.look(settings)["missing"] == [NAME]
     other = account.key.with_name("other")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
-    assert "was made of another public key" in refusal(public_key=other.with_suffix(".pub").read_text())
+    assert "was created from another public key" in refusal(public_key=other.with_suffix(".pub").read_text())
     account.ec2.run_instances(ImageId="ami-0123456789abcdef0", MinCount=1, MaxCount=1, KeyName="ib-gateway-prod")
     assert "or a second host would be created in place of the one that lost it" in refusal()

@@ -212,7 +212,7 @@ def test_a_retry_goes_only_to_the_recipient_that_has_nothing_yet(tmp_path: Path)
             worker.start()
         mail.wait(2)
         for worker in workers:
-            worker.ask_to_stop(5)
+            worker.request_stop(5)
             assert worker.join(6)
         assert outbox.states() == {"sent": 2}
         outbox.close()
@@ -272,7 +272,7 @@ def test_a_test_message_without_an_address_is_no_failure(tmp_path: Path) -> None
     file.touch(0o600)
     command = [sys.executable, "-m", "notifications.send_test", str(file), "--sender", "the gateway"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "the gateway, no address is configured, and nobody is notified\n")
+    assert (done.returncode, done.stdout) == (0, "the gateway, no address is configured, so no notification is sent\n")
 
 
 @pytest.mark.parametrize("host", ["discord.com", "discordapp.com", "canary.discord.com", "ptb.discord.com"])

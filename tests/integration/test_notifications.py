@@ -60,7 +60,7 @@ class Running:
         self.worker.wake()
 
     def end(self, seconds: float = 10.0) -> bool:
-        self.worker.ask_to_stop(seconds)
+        self.worker.request_stop(seconds)
         ended = self.worker.join(seconds + 1)
         self.outbox.close()
         return ended
@@ -198,7 +198,7 @@ def test_a_webhook_that_is_gone_fails_for_good_with_one_line(
         running = Running(path, discord(server))
         running.tell(message("one"), message("two"), message("three"))
         server.wait(lambda: len(server.tries) == 3)
-        running.worker.ask_to_stop(5)
+        running.worker.request_stop(5)
         assert running.worker.join(5)
         assert running.outbox.states() == {"failed": 3}
         assert running.end()
@@ -253,7 +253,7 @@ def test_any_other_service_is_apprise_s(
         running = Running(path, target)
         running.tell(message("DU1234567 is up", lines=("first",), attachment=picture), message("two"))
         server.wait(lambda: len(server.tries) == 2)
-        running.worker.ask_to_stop(0.5)
+        running.worker.request_stop(0.5)
         assert running.worker.join(5)
         assert running.outbox.states() == {"sent": 1, state: 1}
         assert running.end()
@@ -271,7 +271,7 @@ def test_several_targets_get_each_message_and_one_that_fails_holds_no_other(
         targets = [*targets_of([DISCORD], discord_api=slow.api), *targets_of([f"json://127.0.0.1:{quick.port}/"])]
         service = Notifications(path, targets)
         service.start()
-        service.tell(message("one"))
+        service.notify(message("one"))
         quick.wait(lambda: len(quick.taken) == 1)
         slow.wait(lambda: len(slow.taken) == 1)
         assert service.stop(5)
@@ -285,7 +285,7 @@ def test_stop_delivers_what_is_due_and_leaves_the_rest_for_the_next_run(
         service = Notifications(path, [discord(server)])
         service.start()
         for number in range(6):
-            service.tell(message(str(number)))
+            service.notify(message(str(number)))
         began = time.monotonic()
         assert service.stop(10)
         assert time.monotonic() - began < 5
@@ -298,7 +298,7 @@ def test_stop_tries_again_while_it_has_time(path: Path, log: pytest.LogCaptureFi
     with Webhook([Answer(500)]) as server:
         service = Notifications(path, [discord(server)])
         service.start()
-        service.tell(message("last words"))
+        service.notify(message("last words"))
         assert service.stop(10)
     assert titles(server) == ["last words"]
 
@@ -307,7 +307,7 @@ def test_stop_ends_in_time_when_the_server_hangs(path: Path, log: pytest.LogCapt
     with Webhook([Answer(delay=20.0)]) as server:
         service = Notifications(path, [discord(server)])
         service.start()
-        service.tell(message("one"))
+        service.notify(message("one"))
         server.wait(lambda: len(server.tries) == 1)
         began = time.monotonic()
         assert not service.stop(0.3)
@@ -319,11 +319,11 @@ def test_a_service_goes_on_without_its_outbox_and_with_it_again(path: Path, log:
     with Webhook() as server:
         service = Notifications(path, [discord(server)])
         service.start()
-        assert service.tell(message("lost")) is None
+        assert service.notify(message("lost")) is None
         assert service.counts()["lost"] == 1
         assert "(lost) is lost: outbox" in log.text
         path.unlink()
-        assert service.tell(message("kept")) is not None
+        assert service.notify(message("kept")) is not None
         server.wait(lambda: len(server.taken) == 1)
         assert service.stop(5)
     assert titles(server) == ["kept"]
@@ -332,7 +332,7 @@ def test_a_service_goes_on_without_its_outbox_and_with_it_again(path: Path, log:
 def test_without_targets_nothing_is_written(path: Path) -> None:
     service = Notifications(path, [])
     service.start()
-    assert service.tell(message("one")) is None
+    assert service.notify(message("one")) is None
     assert service.stop(1)
     assert not path.exists()
 
@@ -347,7 +347,7 @@ from notifications.service import Notifications
 service = Notifications(Path(sys.argv[1]), targets_of([sys.argv[2]], discord_api=sys.argv[3]))
 service.start()
 for number in range(30):
-    service.tell(Message("kind", Severity.INFO, str(number), datetime.now(UTC)))
+    service.notify(Message("kind", Severity.INFO, str(number), datetime.now(UTC)))
 print("told", flush=True)
 sys.stdin.read()
 """
@@ -373,7 +373,7 @@ def test_a_kill_in_the_middle_loses_nothing(path: Path, log: pytest.LogCaptureFi
         worker = Worker(path, discord(server), clock=lambda: time.time() + 121)
         worker.start()
         server.wait(lambda: len(set(titles(server))) == 30)
-        worker.ask_to_stop(10)
+        worker.request_stop(10)
         assert worker.join(10)
     assert len(titles(server)) <= 31
     with Outbox(path, time.time) as outbox:

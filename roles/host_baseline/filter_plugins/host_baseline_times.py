@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 YEARS = 5
-"""So far ahead the rules of a time zone are looked at."""
+"""How far ahead the rules of a time zone are checked."""
 
 
 def skipped_times(times: Sequence[str], zone: str, first: date | None = None) -> list[str]:
@@ -23,8 +23,8 @@ def skipped_times(times: Sequence[str], zone: str, first: date | None = None) ->
         where = ZoneInfo(zone)
     except (ValueError, OSError, LookupError) as error:
         raise AnsibleFilterError(f"{zone!r} is not a time zone. Use a name like America/New_York.") from error
-    begin = first or datetime.now(UTC).date()
-    days = [begin + timedelta(days=number) for number in range(366 * YEARS)]
+    start = first or datetime.now(UTC).date()
+    days = [start + timedelta(days=number) for number in range(366 * YEARS)]
     return [text for text in times if any(_is_skipped(day, text, where) for day in days)]
 
 

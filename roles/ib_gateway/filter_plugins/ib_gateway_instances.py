@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.errors import AnsibleFilterError
+from ansible.plugins.loader import filter_loader
 
 CONTROLLERS = Path(__file__).parents[1] / "files" / "controllers"
 AUTO = "auto"
@@ -101,7 +101,7 @@ def apis(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def health_command(instance: Mapping[str, Any]) -> str:
-    """A passive look for a LISTEN on each native port: a connect would open and drop an API socket each time."""
+    """A passive check for a LISTEN on each native port: a connect would open and drop an API socket each time."""
     probes = [
         f'grep -qE "^ *[0-9]+: [0-9A-F]+:{api["native_port"]:04X} [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6'
         for api in apis(instance)
@@ -122,25 +122,11 @@ def resolve(
     Raises AnsibleFilterError for a map of the wrong shape or an unknown setting: both are typing errors
     that would otherwise be ignored in silence.
     """
-    if not isinstance(instances, Mapping) or not instances:
-        raise AnsibleFilterError(
-            "ib_gateway_instances must map instance names to their settings, for example {ib-gateway: {}}; "
-            f"got {type(instances).__name__}"
-        )
-    resolved = []
-    for name, overrides in instances.items():
-        own = {} if overrides is None else overrides
-        if not isinstance(own, Mapping):
-            raise AnsibleFilterError(
-                f"ib_gateway_instances.{name} must be a mapping of settings, got {type(own).__name__}"
-            )
-        unknown = sorted(set(own) - set(shared))
-        if unknown:
-            raise AnsibleFilterError(
-                f"ib_gateway_instances.{name} has unknown settings: {', '.join(unknown)}; "
-                f"allowed are: {', '.join(sorted(shared))}"
-            )
-        instance = {**shared, **own, "name": str(name), "unit": f"{name}.service"}
+    # Here, since the loader would otherwise load this very file again.
+    overridden = filter_loader.get("overridden_instances").j2_function
+    resolved: list[dict[str, Any]] = overridden(instances, shared, "ib_gateway_instances", "ib-gateway")
+    for instance in resolved:
+        name = instance["name"]
         if instance["login_controller"] == AUTO:
             instance["login_controller"] = (detected or {}).get(str(instance["image"]), AUTO)
         instance["signatures"] = PREVIEW if instance["login_controller"] == AUTO else instance["login_controller"]
@@ -158,7 +144,6 @@ def resolve(
         if not secrets:
             for secret in SECRETS:
                 del instance[secret]
-        resolved.append(instance)
     return resolved
 
 
@@ -233,21 +218,21 @@ def config_files(instances: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def directories(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to make, parents first: path, owner (uid), mode."""
+    """Directories to create, parents first: path, owner (uid), mode."""
     root_only = {"owner": "0", "mode": "0700"}
-    made = [
+    found = [
         {"path": "/etc/ib-gateway", **root_only},
         {"path": "/var/lib/ib-gateway", "owner": "0", "mode": "0711"},
     ]
     for instance in instances:
-        made += [
+        found += [
             {"path": instance["config_dir"], **root_only},
             {"path": instance["secrets_dir"], **root_only},
             {"path": instance["data_dir"], "owner": "0", "mode": "0711"},
             {"path": instance["state_dir"], **root_only},
             {"path": instance["settings_dir"], "owner": "1000", "mode": "0700"},
         ]
-    return made
+    return found
 
 
 def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _vnc(instance: Mapping[str, Any]) -> Iterator[str]:
     variable = _variable(instance, "vnc_password")
     password = str(instance["vnc_password"])
     if not password.strip():
-        yield f"{variable} is not set. Choose one of 6 to {VNC_LENGTH} characters and keep it in the vault."
+        yield f"{variable} is not set. Choose one of 6 to {VNC_LENGTH} characters and store it in the vault."
     elif password[:VNC_LENGTH] in {known[:VNC_LENGTH] for known in PUBLIC_VNC_PASSWORDS}:
         yield f"{variable} is a published default. Choose another one of 6 to {VNC_LENGTH} characters."
     elif len(password) > VNC_LENGTH:
@@ -299,7 +299,7 @@ def _controller(instance: Mapping[str, Any]) -> Iterator[str]:
         if instance["read_only_root"] and instance[setting] != value:
             yield (
                 f"{_variable(instance, setting)} is {instance[setting]}: the image edits a file in place to change it, "
-                f"which a read-only root forbids. Keep {value}, or set ib_gateway_read_only_root: false."
+                f"which a read-only root forbids. Use {value}, or set ib_gateway_read_only_root: false."
             )
     if controller["passwords"] == "plain":
         for setting in ("password", "password_paper"):
@@ -474,14 +474,14 @@ def _publishers(containers: Sequence[str]) -> dict[int, str]:
     return publishers
 
 
-def host_problems(instances: Sequence[Mapping[str, Any]], look: Sequence[str]) -> list[str]:
-    """What the host cannot give: ports that others hold, memory.
+def host_problems(instances: Sequence[Mapping[str, Any]], lines: Sequence[str]) -> list[str]:
+    """What the host cannot provide: ports that others use, memory.
 
-    `look` is the output lines of the role's look at the host, each marked with its source:
+    `lines` is the output of the role's inspection of the host, each line marked with its source:
     `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`, `clock <line of chronyc -c tracking>`.
     """
     marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": [], "clock": []}
-    for line in look:
+    for line in lines:
         mark, _, rest = line.partition(" ")
         marked.setdefault(mark, []).append(rest)
     listeners, publishers = _listeners(marked["socket"]), _publishers(marked["container"])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
+from ansible.plugins.loader import filter_loader
 
 SECRETS = ("discord_url", "heartbeat_url")
 RESTART_KEYS = ("restart_time", "restart_timezone", "cold_restart_time")
@@ -92,25 +92,13 @@ def resolve(
     Raises AnsibleFilterError for a map of the wrong shape or an unknown setting: both are typing errors
     that would otherwise be ignored in silence.
     """
-    if not isinstance(instances, Mapping):
-        raise AnsibleFilterError(
-            "position_manager_instances must map instance names to their settings, for example "
-            f"{{position-manager: {{}}}}; got {type(instances).__name__}"
-        )
-    resolved = []
-    for name, overrides in instances.items():
-        own = {} if overrides is None else overrides
-        if not isinstance(own, Mapping):
-            raise AnsibleFilterError(
-                f"position_manager_instances.{name} must be a mapping of settings, got {type(own).__name__}"
-            )
-        unknown = sorted(set(own) - set(shared))
-        if unknown:
-            raise AnsibleFilterError(
-                f"position_manager_instances.{name} has unknown settings: {', '.join(unknown)}; "
-                f"allowed are: {', '.join(sorted(shared))}"
-            )
-        instance = {**shared, **own, "name": str(name), "unit": f"{name}.service"}
+    # Here, since the loader would otherwise load this very file again.
+    overridden = filter_loader.get("overridden_instances").j2_function
+    resolved: list[dict[str, Any]] = overridden(
+        instances, shared, "position_manager_instances", "position-manager", required=False
+    )
+    for instance in resolved:
+        name = instance["name"]
         instance["api"] = api_of(instance, gateways)
         if not instance["expected_accounts"] and instance["api"] is not None:
             instance["expected_accounts"] = instance["api"]["accounts"]
@@ -127,7 +115,6 @@ def resolve(
         if not secrets:
             for secret in SECRETS:
                 del instance[secret]
-        resolved.append(instance)
     return resolved
 
 
@@ -145,7 +132,7 @@ def secret_files(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]
 
 
 def directories(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to make, parents first: path, mode. What the unit itself writes to is made by systemd."""
+    """Directories to create, parents first: path, mode. systemd creates those that the unit itself writes to."""
     return [
         {"path": "/etc/position-manager", "mode": "0755"},
         {"path": "/etc/position-manager/secrets", "mode": "0700"},

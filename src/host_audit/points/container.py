@@ -105,7 +105,7 @@ def _weaknesses(document: dict[str, Any]) -> Iterator[str]:
     if config.get("Privileged"):
         yield "privileged"
     if "ALL" not in (config.get("CapDrop") or ()):
-        yield "keeps capabilities"
+        yield "has capabilities left"
     if config.get("CapAdd"):
         yield f"has {', '.join(config['CapAdd'])}"
     if not any("no-new-privileges" in option for option in config.get("SecurityOpt") or ()):

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 class People(Protocol):
     """The recipients of notifications."""
 
-    def tell(self, message: Message) -> Verdict | None: ...
+    def notify(self, message: Message) -> Verdict | None: ...
 
     def counts(self) -> dict[str, int]: ...
 
@@ -48,8 +48,8 @@ class LastResort:
     def counts(self) -> dict[str, int]:
         return self._people.counts()
 
-    def tell(self, message: Message) -> Verdict | None:
-        verdict = self._people.tell(message)
+    def notify(self, message: Message) -> Verdict | None:
+        verdict = self._people.notify(message)
         if not self._targets:
             return verdict
         if verdict is not None:
@@ -78,7 +78,7 @@ class LastResort:
         """Pass the missed alerts to the outbox, which works again."""
         missed, self._missed = self._missed, {}
         for name, message in missed.items():
-            if self._people.tell(message) is None:
+            if self._people.notify(message) is None:
                 # It has stopped working once more; the rest waits for the next time.
                 self._missed[name] = message
 

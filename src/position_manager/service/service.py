@@ -170,7 +170,7 @@ class Service:
             config,
             broker,
             open_journal=self._open_journal,
-            tell=people.tell,
+            tell=people.notify,
             clock=clock,
             calendar=self._calendar,
             halts=paths.halts,
@@ -237,12 +237,12 @@ class Service:
 
     def _tell_people(self, title: str, text: str) -> None:
         mode = self.engine.desk.config.mode
-        self._people.tell(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
+        self._people.notify(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
 
     def _report_calendar(self, text: str) -> None:
         title = f"[{self.engine.desk.config.mode}] The fallback calendar ends soon"
         message = Message("calendar_ends", Severity.WARNING, title, self._clock.now(), (text,), dedupe_key="calendar")
-        self._people.tell(message)
+        self._people.notify(message)
 
     def _asked_to_stop(self, stop: asyncio.Event) -> None:
         _log.info("stopping")
@@ -411,7 +411,7 @@ class Service:
         # Once only, also if it fails.
         self._days.told(now)
         zone = self.engine.desk.config.hours.zone
-        self._people.tell(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
+        self._people.notify(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -43,10 +43,10 @@ def test_a_file_of_an_earlier_release_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("breaker", [opened(), refused(1)])
 def test_a_later_correction_closes_it_and_counts_from_zero(breaker: Breaker) -> None:
-    assert breaker.mended(LATER) == Breaker()
-    assert breaker.mended(NOW) == breaker
-    assert breaker.mended(EARLIER) == breaker
-    assert breaker.mended(None) == breaker
+    assert breaker.corrected(LATER) == Breaker()
+    assert breaker.corrected(NOW) == breaker
+    assert breaker.corrected(EARLIER) == breaker
+    assert breaker.corrected(None) == breaker
 
 
 def test_what_only_credentials_mend() -> None:

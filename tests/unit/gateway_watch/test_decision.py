@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gateway_watch import decision
-from gateway_watch.decision import MEND, OK, RETRY, Answers, Progress
+from gateway_watch.decision import EXIT_CONFIG, OK, RETRY, Answers, Progress
 from gateway_watch.login import Change, LoginState, Snapshot
 from gateway_watch.signatures import Cause, NextStep, load
 
@@ -35,7 +35,7 @@ def test_a_refused_login_is_tried_once_more_and_no_further() -> None:
     assert (once.status, once.open_breaker) == (RETRY, False)
     end = decision.on_change(change(bad), 2, 2)
     assert end is not None
-    assert (end.status, end.open_breaker, end.reason.cause) == (MEND, True, "bad_credentials")
+    assert (end.status, end.open_breaker, end.reason.cause) == (EXIT_CONFIG, True, "bad_credentials")
 
 
 def test_a_refused_login_that_hangs_is_tried_once_more_by_a_restart() -> None:
@@ -43,7 +43,7 @@ def test_a_refused_login_that_hangs_is_tried_once_more_by_a_restart() -> None:
     twice = decision.on_change(change(hanging("bad_credentials")), 2, 2)
     assert once is not None
     assert twice is not None
-    assert [(end.status, end.open_breaker) for end in (once, twice)] == [(RETRY, False), (MEND, True)]
+    assert [(end.status, end.open_breaker) for end in (once, twice)] == [(RETRY, False), (EXIT_CONFIG, True)]
 
 
 STOPPING = [
@@ -61,7 +61,7 @@ def test_what_may_pass_is_tried_again_until_its_limit(cause: Cause) -> None:
     assert before is None or (before.status, before.open_breaker) == (RETRY, False)
     end = decision.on_change(change(cause), cause.tries, 2)
     assert end is not None
-    assert (end.status, end.open_breaker, end.reason.cause) == (MEND, True, cause.id)
+    assert (end.status, end.open_breaker, end.reason.cause) == (EXIT_CONFIG, True, cause.id)
 
 
 def test_the_controllers_own_next_try_is_prevented_where_it_comes_too_soon() -> None:
@@ -81,7 +81,7 @@ def test_a_dialog_that_a_person_must_answer_ends_nothing() -> None:
 @pytest.mark.parametrize("state", [LoginState.LINK_LOST, LoginState.BLOCKED])
 def test_neither_a_lost_link_nor_a_dialog_is_ended_by_time(state: LoginState) -> None:
     found = snapshot(state)
-    condition = decision.progress(Progress(), found, "healthy", 0, heard=True)
+    condition = decision.progress(Progress(), found, "healthy", 0, news=True)
     assert decision.due(condition, 300) is None
     assert decision.on_time(condition, found, 300, 86400) is None
 
@@ -90,7 +90,7 @@ def test_neither_a_lost_link_nor_a_dialog_is_ended_by_time(state: LoginState) ->
 def test_what_a_person_must_correct_ends_at_once(cause: Cause) -> None:
     end = decision.on_change(change(cause), 0, 2)
     assert end is not None
-    assert (end.status, end.open_breaker, end.reason.remedy) == (MEND, True, cause.remedy)
+    assert (end.status, end.open_breaker, end.reason.remedy) == (EXIT_CONFIG, True, cause.remedy)
 
 
 def test_the_causes_that_need_a_person_are_these() -> None:
@@ -139,40 +139,40 @@ def test_in_order_needs_login_and_health() -> None:
 
 def test_a_start_has_its_time_and_waiting_does_not_use_it_up() -> None:
     starting, waiting = snapshot(LoginState.STARTING), snapshot(LoginState.AWAITING_2FA)
-    state = decision.progress(Progress(), starting, None, 0, heard=False)
+    state = decision.progress(Progress(), starting, None, 0, news=False)
     assert decision.due(state, 300) == 300
     assert decision.on_time(state, starting, 300, 299.9) is None
     end = decision.on_time(state, starting, 300, 300)
     assert end is not None
     assert (end.status, end.reason.cause) == (RETRY, "start_timeout")
 
-    state = decision.progress(state, waiting, None, 200, heard=True)
+    state = decision.progress(state, waiting, None, 200, news=True)
     assert decision.on_time(state, waiting, 300, 1000) is None
-    state = decision.progress(state, starting, None, 1000, heard=True)
+    state = decision.progress(state, starting, None, 1000, news=True)
     assert decision.on_time(state, starting, 300, 1299) is None
     assert decision.on_time(state, starting, 300, 1300) is not None
 
 
 def test_a_gateway_in_order_has_no_limit() -> None:
     ready = snapshot(LoginState.READY)
-    state = decision.progress(Progress(unsettled=0), ready, "healthy", 10, heard=False)
+    state = decision.progress(Progress(unsettled=0), ready, "healthy", 10, news=False)
     assert decision.due(state, 300) is None
-    unhealthy = decision.progress(state, ready, "unhealthy", 500, heard=False)
+    unhealthy = decision.progress(state, ready, "unhealthy", 500, news=False)
     assert decision.on_time(unhealthy, ready, 300, 800) is not None
 
 
 def test_a_wait_without_a_word_ends_after_an_hour() -> None:
     waiting = snapshot(LoginState.RELOGIN_WAIT)
-    state = decision.progress(Progress(), waiting, None, 0, heard=False)
+    state = decision.progress(Progress(), waiting, None, 0, news=False)
     assert decision.on_time(state, waiting, 300, 3599) is None
     assert decision.on_time(state, waiting, 300, 3600) is not None
-    state = decision.progress(state, waiting, None, 3500, heard=True)
+    state = decision.progress(state, waiting, None, 3500, news=True)
     assert decision.on_time(state, waiting, 300, 7000) is None
 
 
 def test_a_gateway_that_should_exit_and_does_not_is_ended() -> None:
     failed = snapshot(LoginState.FAILED, CAUSES["session_yielded"])
-    state = decision.progress(Progress(unsettled=0), failed, None, 100, heard=True)
+    state = decision.progress(Progress(unsettled=0), failed, None, 100, news=True)
     assert decision.due(state, 300) == 160
     assert decision.on_time(state, failed, 300, 159) is None
     end = decision.on_time(state, failed, 300, 160)
@@ -182,17 +182,17 @@ def test_a_gateway_that_should_exit_and_does_not_is_ended() -> None:
 
 def test_one_of_two_controllers_that_gave_way_ends_the_run_for_that_cause() -> None:
     failed = snapshot(LoginState.FAILED, CAUSES["session_yielded"])
-    state = decision.progress(Progress(), failed, "healthy", 100, heard=True)
+    state = decision.progress(Progress(), failed, "healthy", 100, news=True)
     # "IBC returned exit status 0", and the other controller keeps the container running.
     exited = snapshot(LoginState.RESTARTING, CAUSES["session_yielded"])
-    state = decision.progress(state, exited, "healthy", 110, heard=True)
+    state = decision.progress(state, exited, "healthy", 110, news=True)
     end = decision.on_time(state, exited, 300, 160)
     assert end is not None
     # With any other cause the next start would take the session back at once.
     assert end.reason.cause == "session_yielded"
     # A restart that the controller announced is none of it.
     restarting = snapshot(LoginState.RESTARTING, CAUSES["twofa_slow_login"])
-    assert decision.progress(state, restarting, "healthy", 111, heard=True).failed is None
+    assert decision.progress(state, restarting, "healthy", 111, news=True).failed is None
 
 
 @pytest.mark.parametrize(

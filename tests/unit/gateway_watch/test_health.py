@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gateway_watch.engine import NEVER, Container, Event, HealthProbe
-from gateway_watch.health import REMEDIES, Limits, Memory, Step, hear, judge, notice, wake_after
+from gateway_watch.health import REMEDIES, Limits, Memory, Step, judge, notice, on_event, wake_after
 from gateway_watch.systemd_unit import UnitState
 
 STARTED = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
@@ -100,13 +100,13 @@ def test_ends_heard_of_count_as_a_loop_even_if_each_look_finds_it_running() -> N
     for second in range(3):
         died = Event(STARTED + timedelta(seconds=second), "die", RUNNING.id, "gw", 1)
         assert kind(step_for(RUNNING, memory=memory)) is None
-        memory = hear(memory, died)
+        memory = on_event(memory, died)
     assert kind(step_for(RUNNING, memory=memory)) == "restarting_loop"
 
 
 def test_ends_of_another_container_do_not_count() -> None:
     memory = step_for(RUNNING).memory
-    assert hear(memory, Event(STARTED, "die", "other", "gw", 1)).deaths == 0
+    assert on_event(memory, Event(STARTED, "die", "other", "gw", 1)).deaths == 0
 
 
 def test_an_unhealthy_container_has_its_grace() -> None:
@@ -165,7 +165,7 @@ def test_a_left_over_counts_as_absent_until_it_is_replaced() -> None:
 
 
 def test_an_end_seen_only_as_an_event_keeps_its_exit_code() -> None:
-    memory = hear(step_for(RUNNING).memory, Event(STARTED, "die", RUNNING.id, "gw", 86))
+    memory = on_event(step_for(RUNNING).memory, Event(STARTED, "die", RUNNING.id, "gw", 86))
     step = step_for(None, memory=memory, limits=Limits(appear=300), unit=replace(UNIT, status_text="starts again"))
     assert kind(step) == "exited"
     assert step.failure is not None
@@ -193,7 +193,7 @@ def test_a_container_that_its_unit_stops_is_not_the_one_waited_for() -> None:
     healthy = replace(RUNNING, health="healthy")
     step = step_for(healthy, unit=stopping, limits=Limits(appear=60))
     assert (kind(step), step.status) == (None, "absent")
-    gone = hear(step.memory, Event(STARTED, "die", healthy.id, "gw", 0))
+    gone = on_event(step.memory, Event(STARTED, "die", healthy.id, "gw", 0))
     new = step_for(replace(healthy, id="beef"), memory=gone, unit=UNIT, limits=Limits(appear=60))
     assert (kind(new), new.status) == (None, "healthy")
 

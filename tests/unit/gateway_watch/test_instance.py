@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
 
-from gateway_watch.instance import MEND, InstanceError, load, parse
+from gateway_watch.instance import REMEDY, InstanceError, load, parse
 
 PATH = Path("/etc/ib-gateway/ib-gateway/instance.json")
 
@@ -57,7 +57,7 @@ def test_a_fault_is_named(change: dict[str, Any], fault: str) -> None:
     with pytest.raises(InstanceError) as caught:
         parse(DOCUMENT | change, PATH)
     assert str(caught.value).startswith(f"{PATH} is wrong: {fault}")
-    assert str(caught.value).endswith(MEND)
+    assert str(caught.value).endswith(REMEDY)
 
 
 def test_all_faults_are_named_at_once() -> None:

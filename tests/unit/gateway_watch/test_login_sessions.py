@@ -254,7 +254,7 @@ def test_a_leftover_file_is_noticed_by_the_login_window_that_stays_empty() -> No
 
     assert change.cause is not None
     assert (change.state, change.cause.id, change.cause.person) == (LoginState.FAILED, "stale_autorestart", False)
-    assert tracker.kept_files == ["/settings/x/autorestart"]
+    assert tracker.session_files == ["/settings/x/autorestart"]
 
 
 def test_a_refusal_after_a_daily_restart_is_not_a_wrong_password() -> None:

@@ -60,7 +60,7 @@ def test_ordinary_steps_of_a_login_are_not_told() -> None:
 
 
 def test_an_end_that_a_person_must_mend_is_an_alert_with_the_picture() -> None:
-    end = End(decision.MEND, Reason("account_locked", "Locked.", "Unlock it."), open_breaker=True)
+    end = End(decision.EXIT_CONFIG, Reason("account_locked", "Locked.", "Unlock it."), open_breaker=True)
     message = messages.on_end(instance(), end, Path("/pictures/one.png"), NOW)
     assert message.severity is Severity.ALERT
     assert message.title == "ib-gateway needs a person: Locked."

@@ -88,7 +88,7 @@ class Bench:
         self.begun.append((self.now, client_id))
         return ended(self.results[len(self.begun) - 1], client_id)
 
-    async def look(self) -> ProbeResult:
+    async def probe_port(self) -> ProbeResult:
         self.probes.append(self.now)
         ready = self.now >= self.answers_from
         return ProbeResult(Outcome.ANSWERED if ready else Outcome.REFUSED, 0.0, "")
@@ -104,7 +104,7 @@ class Bench:
                     clock=self.clock,
                     sleep=self.sleep,
                     attempt=self.attempt,
-                    look=self.look,
+                    probe_port=self.probe_port,
                 )
             ]
 

@@ -11,7 +11,7 @@ import yaml
 from ib_connection import causes
 from ib_connection.accounts import AccountKind, check_accounts, kind_of, masked
 from ib_connection.causes import CAUSES
-from ib_connection.codes import CODES, is_read_only_refusal, is_trouble
+from ib_connection.codes import CODES, explains_failure, is_read_only_refusal
 
 
 def test_each_cause_says_what_and_what_to_do() -> None:
@@ -50,8 +50,8 @@ def test_codes_acted_on_are_explained(number: int) -> None:
 
 
 def test_notices_are_no_trouble_and_unknown_errors_are() -> None:
-    assert not any(map(is_trouble, (2104, 2106, 2107, 2108, 2158, 1102, 2169)))
-    assert all(map(is_trouble, (1100, 1101, 2103, 2105, 2110, 2157, 326, 321, 502, 10147)))
+    assert not any(map(explains_failure, (2104, 2106, 2107, 2108, 2158, 1102, 2169)))
+    assert all(map(explains_failure, (1100, 1101, 2103, 2105, 2110, 2157, 326, 321, 502, 10147)))
 
 
 def test_read_only_is_told_by_code_and_text() -> None:

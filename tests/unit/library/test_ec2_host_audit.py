@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from tests.aws_endpoint import AwsEndpoint
 from tests.module_process import answer_of
+from tests.plugins import load
 
 ROOT = Path(__file__).parents[3]
 TRUST = {
@@ -97,6 +97,6 @@ def test_a_missing_instance_is_one_error(endpoint: AwsEndpoint) -> None:
 def test_a_port_beside_ssh_is_open_whoever_may_reach_it(source: str) -> None:
     entry = {"CidrIp": "203.0.113.7/32", "CidrIpv6": "2001:db8::7/128", "PrefixListId": "pl-1", "GroupId": "sg-2"}
     rule = {"IpProtocol": "tcp", "FromPort": 4002, "ToPort": 4002, source: [entry]}
-    ingress = runpy.run_path(str(ROOT / "library/ec2_host_audit.py"))["ingress"]
+    ingress = load("library/ec2_host_audit.py").ingress
     faults, _ = ingress([{"GroupId": "sg-1", "IpPermissions": [rule]}])
     assert faults == ["sg-1: tcp 4002-4002 is open"]

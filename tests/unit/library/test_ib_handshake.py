@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import runpy
 import sys
 import time
 from pathlib import Path
@@ -14,14 +13,15 @@ from typing import Any
 import pexpect
 import pytest
 import yaml
+from tests.module_process import command
+from tests.plugins import load
 from tests.unit.ib_connection.servers import free_port, simulated_api
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 
 ROOT = Path(__file__).parents[3]
-MODULE = ROOT / "library/ib_handshake.py"
 # Loaded here, since eventkit can only be imported as long as no event loop has ended in the process.
-LOADED = runpy.run_path(str(MODULE))
+LOADED = load("library/ib_handshake.py")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")} | {
     "PYTHONPATH": str(ROOT / "src")
 }
@@ -30,8 +30,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 async def call(arguments: dict[str, Any], environment: dict[str, str] = ENVIRONMENT) -> dict[str, Any]:
     """Run the module once. Its stdout must be its result and nothing else, its stderr empty."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        MODULE,
+        *command("ib_handshake"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -183,7 +182,7 @@ def test_last_attempt_fails_call_by_call_too() -> None:
         ({"trading_mode": "both"}, "trading_mode must be one of: paper, live"),
         ({"until": "change", "cursor": "{}"}, "cursor is not one that this module returned"),
         ({"until": "change", "cursor": "nonsense"}, "cursor is not one that this module returned"),
-        ({"cursor": "{}"}, "cursor is of use with until=change only"),
+        ({"cursor": "{}"}, "cursor requires until=change"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -200,27 +199,17 @@ def test_interpreter_without_the_package_is_named() -> None:
     assert "/opt/ib-gateway-ansible/current/bin/python" in result["msg"]
 
 
-def test_documentation_equals_the_arguments() -> None:
-    documented = yaml.safe_load(LOADED["DOCUMENTATION"])["options"]
-    facts = ("type", "default", "choices", "elements")
-    assert {name: {fact: option.get(fact) for fact in facts} for name, option in documented.items()} == {
-        name: {fact: option.get(fact) for fact in facts} for name, option in LOADED["ARGUMENTS"].items()
-    }
-    assert {name for name, option in documented.items() if option.get("required")} == {
-        name for name, option in LOADED["ARGUMENTS"].items() if option.get("required")
-    }
-
-
 @pytest.mark.parametrize("check", [True, False])
 def test_every_value_returned_is_documented(check: bool) -> None:
-    returned = set(yaml.safe_load(LOADED["RETURN"]))
+    returned = set(yaml.safe_load(LOADED.RETURN))
     result = against() if check else against(ApiBehaviour(connect=ConnectMode.SILENT), retries=1)
     assert set(result) - {"changed", "failed", "msg", "invocation"} <= returned
 
 
 def test_operator_sees_each_attempt_as_it_ends(tmp_path: Path) -> None:
     (tmp_path / "ansible.cfg").write_text(
-        f"[defaults]\ninventory = hosts\nlibrary = {ROOT}/library\naction_plugins = {ROOT}/action_plugins\n"
+        f"[defaults]\ninventory = hosts\nlibrary = {ROOT}/library\nmodule_utils = {ROOT}/module_utils\n"
+        f"action_plugins = {ROOT}/action_plugins\n"
     )
     (tmp_path / "hosts").write_text(
         f"gateway-host ansible_connection=local ansible_python_interpreter={sys.executable}\n"

@@ -115,7 +115,7 @@ def test_a_foreign_cursor_is_refused(tmp_path: Path, cursor: str) -> None:
 
 
 def test_a_cursor_without_change_is_refused(tmp_path: Path) -> None:
-    assert "cursor is of use with until=change only" in call(tmp_path, RUNNING, cursor="[]")["msg"]
+    assert "cursor requires until=change" in call(tmp_path, RUNNING, cursor="[]")["msg"]
 
 
 def test_the_order_of_an_intent_is_told_as_people_say_it(tmp_path: Path) -> None:

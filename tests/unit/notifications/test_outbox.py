@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outbox(path: Path, clock: Clock) -> Iterator[Outbox]:
-    with Outbox(path, clock, bound=4, kept=2) as found:
+    with Outbox(path, clock, bound=4, retained=2) as found:
         yield found
 
 
@@ -155,9 +155,9 @@ def test_what_was_dropped_counts_as_untold(outbox: Outbox) -> None:
     outbox.put(message("old", key="k"), ["a"])
     for number in range(4):
         outbox.put(message(f"a{number}", Severity.ALERT), ["a"])
-    assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNTOLD
-    assert outbox.put(message("refused", key="k"), ["a"]) is Verdict.TELL
-    assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNTOLD
+    assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNREPORTED
+    assert outbox.put(message("refused", key="k"), ["a"]) is Verdict.SEND
+    assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNREPORTED
 
 
 def test_what_is_being_sent_is_not_dropped(outbox: Outbox) -> None:
@@ -179,12 +179,12 @@ def test_keeps_only_so_many_that_are_done(outbox: Outbox) -> None:
 
 def test_counts_repeats_on_disk(path: Path, clock: Clock) -> None:
     with Outbox(path, clock, window=60.0) as outbox:
-        assert outbox.put(message("trouble", key="k"), ["a"]) is Verdict.TELL
+        assert outbox.put(message("trouble", key="k"), ["a"]) is Verdict.SEND
         assert outbox.put(message("trouble", key="k"), ["a"]) is Verdict.COUNT
     with Outbox(path, clock, window=60.0) as outbox:
         assert outbox.put(message("trouble", key="k"), ["a"]) is Verdict.COUNT
-        assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.TELL
-        assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNTOLD
+        assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.SEND
+        assert outbox.put(message("end", end_of="k"), ["a"]) is Verdict.UNREPORTED
         assert outbox.counters() == {"accepted": 2, "repeated": 2, "recovery_untold": 1, "dropped": 0}
         assert titles(outbox, "a") == ["trouble", "end"]
 
@@ -193,9 +193,9 @@ def test_an_end_is_that_of_all_troubles_below_its_key(outbox: Outbox, clock: Clo
     for key in ("gateway/login", "gateway/server", "gateway/server", "gatewayx", "note/x"):
         outbox.put(message(key, key=key), ["a"])
     clock.now += 60
-    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.TELL
-    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.UNTOLD
-    assert outbox.put(message("again", key="gateway/login"), ["a"]) is Verdict.TELL
+    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.SEND
+    assert outbox.put(message("end", end_of="gateway"), ["a"]) is Verdict.UNREPORTED
+    assert outbox.put(message("again", key="gateway/login"), ["a"]) is Verdict.SEND
     assert outbox.put(message("again", key="gatewayx"), ["a"]) is Verdict.COUNT
 
 
@@ -220,7 +220,7 @@ def test_passes_over_what_another_version_wrote(path: Path, outbox: Outbox) -> N
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"this is no database at all, but long enough to be looked at as one" * 20, "no database"),
+        (b"this is no database at all, but long enough to be looked at as one" * 20, "not a database"),
         (None, "another program's database"),
     ],
 )
@@ -254,7 +254,7 @@ def test_does_not_wait_long_for_another_that_writes(path: Path, outbox: Outbox) 
         outbox.put(message("one"), ["a"])
     other.execute("ROLLBACK")
     other.close()
-    assert outbox.put(message("two"), ["a"]) is Verdict.TELL
+    assert outbox.put(message("two"), ["a"]) is Verdict.SEND
 
 
 def test_says_that_the_disk_is_full_and_goes_on_when_it_is_not(path: Path, outbox: Outbox) -> None:
@@ -269,7 +269,7 @@ def test_says_that_the_disk_is_full_and_goes_on_when_it_is_not(path: Path, outbo
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, old)
-    assert outbox.put(message("two"), ["a"]) is Verdict.TELL
+    assert outbox.put(message("two"), ["a"]) is Verdict.SEND
     assert titles(outbox, "a") == ["one", "two"]
 
 

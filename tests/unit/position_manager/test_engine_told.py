@@ -33,7 +33,7 @@ def test_a_close_without_any_trouble_is_told(tmp_path: Path) -> None:
     async def story() -> None:
         manager = await closed(tmp_path)
         (message,) = [message for message in manager.told if message.kind == "position_closed"]
-        assert decide(message, None, 0, 3600).verdict is Verdict.TELL
+        assert decide(message, None, 0, 3600).verdict is Verdict.SEND
         await manager.end()
 
     asyncio.run(story())

@@ -83,34 +83,34 @@ def telling(outbox: Path, webhook: Webhook) -> Iterator[LastResort]:
 def test_with_a_full_disk_an_alert_arrives_and_it_is_repeated_when_it_is_over(tmp_path: Path) -> None:
     outbox = tmp_path / "outbox.db"
     with Webhook() as webhook, telling(outbox, webhook) as people:
-        assert people.tell(alert("before")) is not None
+        assert people.notify(alert("before")) is not None
         wait_for(webhook, 1)
         with full():
-            assert people.tell(alert("the journal cannot be written")) is None
-            assert people.tell(alert("the journal cannot be written")) is None
-            assert people.tell(alert("only information", Severity.INFO)) is None
+            assert people.notify(alert("the journal cannot be written")) is None
+            assert people.notify(alert("the journal cannot be written")) is None
+            assert people.notify(alert("only information", Severity.INFO)) is None
             assert wait_for(webhook, 2) == ["before", "the journal cannot be written"]
-        assert people.tell(alert("it works again", Severity.INFO)) is not None
+        assert people.notify(alert("it works again", Severity.INFO)) is not None
         told = wait_for(webhook, 4)
         assert sorted(told[2:]) == ["it works again", "the journal cannot be written"]
-        assert people.tell(alert("later", Severity.INFO)) is not None
+        assert people.notify(alert("later", Severity.INFO)) is not None
         assert wait_for(webhook, 5)[4] == "later", "it is repeated once"
 
 
 def test_a_target_that_does_not_answer_at_first_is_asked_again(tmp_path: Path) -> None:
     outbox = tmp_path / "outbox.db"
     with Webhook() as webhook, telling(outbox, webhook) as people:
-        people.tell(alert("before"))
+        people.notify(alert("before"))
         wait_for(webhook, 1)
         webhook.answers = [Answer(status=503), Answer(status=503)]
         with full():
-            people.tell(alert("an alert"))
+            people.notify(alert("an alert"))
             assert wait_for(webhook, 2)[1] == "an alert"
 
 
 def test_without_targets_nothing_is_told(tmp_path: Path) -> None:
     people = LastResort(Notifications(tmp_path / "outbox.db", ()), ())
-    assert people.tell(alert("an alert")) is None
+    assert people.notify(alert("an alert")) is None
     assert not (tmp_path / "outbox.db").exists()
 
 
@@ -121,10 +121,10 @@ def test_the_service_tells_through_it(tmp_path: Path) -> None:
         address.chmod(0o600)
         config = Config.model_validate({"mode": "sim", "notifications": {"discord_url_file": str(address)}})
         with notifications(Paths(tmp_path / "pm.yml", tmp_path, tmp_path), config) as people:
-            people.tell(alert("before"))
+            people.notify(alert("before"))
             wait_for(webhook, 1)
             with full():
-                people.tell(alert("an alert"))
+                people.notify(alert("an alert"))
                 assert wait_for(webhook, 2)[1] == "an alert"
 
 
@@ -133,12 +133,12 @@ def test_what_waits_is_bounded() -> None:
         webhook.answers = [Answer(delay=0.2)] * 3
         people = LastResort(_NoOutbox(), targets_of([f"json://127.0.0.1:{webhook.port}/"]))
         for number in range(200):
-            people.tell(alert(f"alert {number}"))
+            people.notify(alert(f"alert {number}"))
         assert len(people._missed) == 50
 
 
 class _NoOutbox:
-    def tell(self, _message: Message) -> None:
+    def notify(self, _message: Message) -> None:
         return None
 
     def counts(self) -> dict[str, int]:

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import date
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from tests.plugins import load
 
-PLUGIN = Path(__file__).parents[3] / "roles/host_baseline/filter_plugins/host_baseline_times.py"
 FIRST = date(2026, 11, 29)
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("host_baseline_times", PLUGIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-times = load()
+times = load("roles/host_baseline/filter_plugins/host_baseline_times.py")
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
+from tests.plugins import load
 
 ROLE = Path(__file__).parents[3] / "roles" / "ib_gateway"
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROLE / "filter_plugins" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-instances_module = load("ib_gateway_instances")
-preflight = load("ib_gateway_preflight")
+instances_module = load("roles/ib_gateway/filter_plugins/ib_gateway_instances.py")
+preflight = load("roles/ib_gateway/filter_plugins/ib_gateway_preflight.py")
 
 SHARED: dict[str, Any] = {
     name.removeprefix("ib_gateway_"): value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
+from tests import plugins
 
 from position_manager.config.loading import load
 from position_manager.config.schema import Config, Gateway
@@ -18,17 +17,8 @@ from position_manager.config.schema import Config, Gateway
 ROLE = Path(__file__).parents[3] / "roles" / "position_manager"
 
 
-def module_of(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROLE / "filter_plugins" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-instances_module = module_of("position_manager_instances")
-preflight = module_of("position_manager_preflight")
+instances_module = plugins.load("roles/position_manager/filter_plugins/position_manager_instances.py")
+preflight = plugins.load("roles/position_manager/filter_plugins/position_manager_preflight.py")
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 OF_THE_HOST = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__position_manager_of_the_host"]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.plugins import load
 
 ROOT = Path(__file__).parents[3]
-spec = importlib.util.spec_from_file_location("operator_policy", ROOT / "scripts/operator_policy.py")
-assert spec
-assert spec.loader
-operator_policy = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(operator_policy)
+operator_policy = load("scripts/operator_policy.py")
 
 OPERATOR = json.loads((ROOT / "docs/operator-policy.json").read_text())
 # A placeholder replaces what the templates fill in.

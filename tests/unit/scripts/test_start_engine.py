@@ -6,23 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.plugins import load
 
 SCRIPT = Path(__file__).parents[3] / "scripts/start_engine.py"
 
 
 @pytest.fixture(scope="module")
 def start_engine() -> ModuleType:
-    spec = spec_from_file_location("start_engine", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("scripts/start_engine.py")
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.plugins import load
 
 SCRIPT = Path(__file__).parents[3] / "scripts/wheelhouse"
 LOCK = """\
@@ -26,13 +24,7 @@ six==1.17.0 \\
 
 @pytest.fixture(scope="module")
 def wheelhouse() -> ModuleType:
-    loader = SourceFileLoader("wheelhouse", str(SCRIPT))
-    spec = spec_from_loader("wheelhouse", loader)
-    assert spec
-    module = module_from_spec(spec)
-    sys.modules["wheelhouse"] = module
-    loader.exec_module(module)
-    return module
+    return load("scripts/wheelhouse")
 
 
 @pytest.mark.parametrize(
