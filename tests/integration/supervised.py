@@ -207,6 +207,7 @@ class Gateway:
             "desupported_image_allowed": False,
             "login_controller": "ibc",
             "totp": False,
+            "soft_restart": False,
         }
         (self.config / "instance.json").write_text(json.dumps(document | self.settings))
         # Older than any moment that a test lets the supervisor start at.

@@ -6,6 +6,7 @@ Each test is a story that users reported, replayed with the lines that the real 
 from __future__ import annotations
 
 import re
+import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,13 +22,17 @@ from tests.integration.supervised import (
     START,
     STAY,
     TWOFA,
+    WEDNESDAY,
     WRONG_PASSWORD,
+    Gateway,
     MakeGateway,
     notify,
     says,
     script,
 )
 from tests.unit.notifications.webhook import Webhook
+
+from gateway_watch.soft_restart import Kind, Request, request_file, write_request
 
 SATURDAY = datetime(2026, 11, 28, 6, 30, tzinfo=UTC)
 """Half past one at night in New York: IBKR's weekly maintenance, until 3:00."""
@@ -314,3 +319,80 @@ def test_people_receive_an_unknown_dialog_even_if_no_picture_can_be_taken(make: 
     assert status == 0
     assert "no screenshot: " in output
     assert '"Password Notice"' in server.taken[0].json["title"]
+
+
+# --- a restart that keeps the session --------------------------------------------------------------------------
+
+SESSION_STORED = (
+    dialog("Restart in progress"),
+    "IBC returned exit status 0",
+    "autorestart file found at /s/a/autorestart: authentication will not be required",
+)
+CONTINUED = (STAMP + "Re-starting session", *DONE)
+AWAIT = "until test -e /tmp/restart; do sleep 1; done"
+
+
+def request_restart(gateway: Gateway, kind: Kind) -> None:
+    """Leave what `gateway-watch soft-restart` does for the supervisor, and let the gateway restart."""
+    write_request(request_file(gateway.state), Request(kind, WEDNESDAY, WEDNESDAY + timedelta(minutes=7)))
+    docker("exec", gateway.name, "touch", "/tmp/restart")  # noqa: S108 - in the container
+
+
+def test_a_container_that_ends_for_its_replacement_is_no_failure(make: MakeGateway) -> None:
+    gateway = make()
+    with Webhook() as server:
+        notify(gateway, server)
+        login = says(START, *LOGIN, *ATTEMPT, *DONE)
+        gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED, "IBC is paused")))
+        process = gateway.start()
+        gateway.systemd.wait_ready()
+        before = gateway.session()
+        request_restart(gateway, Kind.REPLACE)
+        status, output = gateway.finish(process)
+        assert status == 0
+        assert "the gateway has stored its session and ended; systemd starts the new container" in output
+        after = gateway.session()
+        assert (after["since"], after["last_cause"]) == (before["since"], None)
+        # The next start is no retry of a failed one.
+        assert after["stable_restarts"] == 0
+        gateway.create(script(says(START, SESSION_STORED[-1], *CONTINUED), LISTEN, STAY))
+        process = gateway.start(moment=WEDNESDAY + timedelta(minutes=1))
+        gateway.systemd.wait(lambda messages: messages.count("READY=1") == 2)
+        assert gateway.session()["since"] == before["since"]
+        assert gateway.session()["last_restart"] > before["last_restart"]
+        assert gateway.terminate(process)[0] == 0
+        assert server.taken == []
+
+
+def test_a_container_that_ends_without_a_request_is_one_that_logged_off(make: MakeGateway) -> None:
+    gateway = make()
+    login = says(START, *LOGIN, *ATTEMPT, *DONE)
+    gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED)))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    docker("exec", gateway.name, "touch", "/tmp/restart")  # noqa: S108 - in the container
+    status, output = gateway.finish(process)
+    assert status == 0
+    assert "as on a planned logoff" in output
+
+
+def test_an_api_that_does_not_answer_is_left_alone_while_a_requested_restart_is_in_progress(make: MakeGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        api = {"mode": "paper", "host": "127.0.0.1", "port": dead.getsockname()[1], "native_port": 4002}
+        gateway = make(unanswering_minutes=2, apis=[api])
+        gateway.create(NORMAL)
+        requested = request_file(gateway.state)
+        write_request(requested, Request(Kind.RESTART, WEDNESDAY, WEDNESDAY + timedelta(minutes=7)))
+        process = gateway.start(probe_seconds=0.5)
+        gateway.systemd.wait_ready()
+        dead.settimeout(30)
+        # The watch's own session and the probes: at least three of the latter.
+        for _ in range(8):
+            dead.accept()[0].close()
+        assert process.poll() is None
+        requested.unlink()
+        dead.setblocking(False)
+        status, output = gateway.finish(process)
+    assert status == 1
+    assert "api_unanswering" in output
+    assert output.count("no answer from the API") == 2
