@@ -26,6 +26,16 @@ END_SECONDS = 150.0
 """The gateway restarts at the next full minute; so long after the request it must have ended."""
 
 
+SETTLE_SECONDS = 15.0
+"""A command that comes while IBC still sets the gateway's configuration ends it with exit code 1100 (measured with
+3.25.0: the dialog closes a moment after the configuration is reported as done)."""
+
+
+def settles_in(ready: datetime | None, now: datetime) -> float:
+    """How many seconds a command must wait, for a gateway that became ready at `ready`."""
+    return max(0.0, SETTLE_SECONDS - (now - ready).total_seconds()) if ready is not None and ready <= now else 0.0
+
+
 @dataclass(frozen=True)
 class Facts:
     """What the decision depends on. Moments are aware.

@@ -27,6 +27,7 @@ from gateway_watch.soft_restart import (
     decide,
     read_request,
     request_file,
+    settles_in,
     write_request,
 )
 from host_service import gateway_login
@@ -119,6 +120,8 @@ class SoftRestart:
 
     async def _request(self, server: CommandServer, kind: Kind, asked: datetime) -> tuple[Outcome, str]:
         before = self._seen()
+        if seconds := settles_in(before.ready, self.now()):
+            await self.sleep(seconds)
         command = server.pause if kind is Kind.REPLACE else server.restart
         try:
             answer = await command_server.send(self.engine, self.instance.container, server, command)

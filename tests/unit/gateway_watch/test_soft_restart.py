@@ -20,6 +20,7 @@ from gateway_watch.soft_restart import (
     decide,
     read_request,
     request_file,
+    settles_in,
     unavailable,
     write_request,
 )
@@ -158,3 +159,11 @@ def test_outcome_follows_from_what_is_seen(seen: Seen, left: bool, seconds: floa
 
 def test_only_a_gateway_that_still_runs_is_restarted_by_a_full_login() -> None:
     assert {outcome for outcome in Outcome if outcome.full_login_needed} == {Outcome.REFUSED, Outcome.NOT_RESTARTED}
+
+
+@pytest.mark.parametrize(
+    ("ready", "seconds"),
+    [(None, 0), (NOW, 15), (NOW - timedelta(seconds=5), 10), (NOW - timedelta(hours=1), 0), (NOW + timedelta(1), 0)],
+)
+def test_command_waits_for_the_end_of_the_configuration(ready: datetime | None, seconds: float) -> None:
+    assert settles_in(ready, NOW) == seconds

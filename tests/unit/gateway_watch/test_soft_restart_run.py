@@ -38,6 +38,7 @@ class Gateway(Engine):
         monkeypatch.setattr(instance_module, "RUN_ROOT", folder / "run")
         self.instance = _instance(folder)
         self.answer, self.sent = ACCEPTED, list[str]()
+        self.sent_at: list[float] = []
         self.course: list[Callable[[], None]] = []
         self.seconds = 0.0
         self.requested: Request | None = None
@@ -86,6 +87,7 @@ class Gateway(Engine):
     async def run(self, *arguments: str) -> str:
         self.requested = read_request(request_file(self.instance.state_dir))
         self.sent.append(arguments[-2])
+        self.sent_at.append(self.seconds)
         if not self.answer:
             raise EngineError("connection refused")
         return self.answer
@@ -239,3 +241,10 @@ def test_command_has_an_exit_status_for_what_must_follow(gateway: Gateway, capsy
     gateway.answer = "ERROR RESTART already in progress\n"
     status, text = _command(gateway, capsys)
     assert status == cli.FULL_LOGIN and "RESTART already in progress. A full login is needed." in text
+
+
+def test_gateway_that_has_just_become_ready_gets_the_command_later(gateway: Gateway) -> None:
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW - timedelta(seconds=5)))
+    gateway.course = [lambda: None, gateway.becomes_ready()]
+    assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.KEPT
+    assert gateway.sent_at == [10]
