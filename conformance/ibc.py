@@ -83,7 +83,7 @@ class Ibc:
             (str(folder), "<home>"),
             (str(program), "<ibc>"),
             (str(installation.java_home), "<java>"),
-            *(((f"port {port}", "port <port>"), (f"port: {port}", "port: <port>")) if port else ()),
+            *(((f"port {port}", "port 7462"), (f"port: {port}", "port: 7462")) if port else ()),
         )
         return Launch(command, environment, folder, masks, port)
 
