@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from tests.engine import docker
@@ -21,6 +22,7 @@ from tests.integration.supervised import (
     STAMP,
     START,
     STAY,
+    TEMPLATE,
     TWOFA,
     WEDNESDAY,
     WRONG_PASSWORD,
@@ -362,6 +364,53 @@ def test_a_container_that_ends_for_its_replacement_is_no_failure(make: MakeGatew
         assert gateway.session()["last_restart"] > before["last_restart"]
         assert gateway.terminate(process)[0] == 0
         assert server.taken == []
+
+
+def created(gateway: Gateway, *options: str) -> tuple[str, str]:
+    """Start a supervisor that creates the container, whose program prints its template; its output and the labels."""
+    health = ("--health-cmd", "test -e /tmp/listening", "--health-interval", "1s", "--network", "none")
+    show = "while read -r line; do echo template: $line; done < /config.ini.tmpl"
+    program = script(show, says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+    arguments = ("--create", "--name", gateway.name, *health, *options, gateway.image.id, "/bin/sh", "-c", program)
+    process = gateway.start(last=arguments)
+    gateway.systemd.wait_ready()
+    gateway.containers.append(docker("inspect", "--format", "{{.Id}}", gateway.name).stdout.strip())
+    labels = docker("inspect", "--format", "{{json .Config.Labels}} {{json .NetworkSettings.Ports}}", gateway.name)
+    status, output = gateway.terminate(process)
+    assert status == 0
+    return output, labels.stdout
+
+
+def test_a_container_is_created_with_the_command_server_on_loopback(make: MakeGateway) -> None:
+    output, labels = created(make(soft_restart=True), "--env", "IBC_INI_TMPL=/config.ini.tmpl")
+    for line in ("IbLoginId=${TWS_USERID}", *(f"{name}=127.0.0.1" for name in ("ControlFrom", "BindAddress"))):
+        assert f"template: {line}" in output
+    assert "template: CommandServerPort=7462" in output
+    assert '"ib-gateway.command-server":"7462"' in labels
+    assert labels.endswith(" {}\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "reason"),
+    [
+        ({"soft_restart": False}, ("--env", "IBC_INI_TMPL=/config.ini.tmpl"), "ib_gateway_soft_restart is false"),
+        ({"soft_restart": True}, (), "the image names no template of the controller's configuration"),
+        (
+            {"soft_restart": True},
+            ("--env", "IBC_INI_TMPL=/config.ini.tmpl", "--volume", "{template}:/config.ini.tmpl:ro"),
+            "The container could not be created",
+        ),
+    ],
+)
+def test_a_container_without_a_command_server_starts_all_the_same(
+    make: MakeGateway, tmp_path: Path, settings: dict[str, bool], options: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "own.tmpl").write_bytes(TEMPLATE)
+    gateway = make(**settings)
+    output, labels = created(gateway, *(option.format(template=tmp_path / "own.tmpl") for option in options))
+    assert f"gateway-watch: each restart is a full login: {reason}" in output
+    assert "template: CommandServerPort=0" in output
+    assert "ib-gateway.command-server" not in labels
 
 
 def test_a_container_that_ends_without_a_request_is_one_that_logged_off(make: MakeGateway) -> None:
