@@ -206,18 +206,18 @@ def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
         case Outcome.KEPT:
             return f"{name} has restarted and kept its session."
         case Outcome.REFUSED:
-            return f"{name} was not restarted with its session: {text}. A full login is needed."
+            return f"{name} was not restarted with its session: {text.rstrip('.')}. A full login is needed."
         case Outcome.NOT_RESTARTED:
             return (
                 f"{name} acknowledged the restart and has not restarted in {END_SECONDS:.0f} s. A full login is needed."
             )
         case Outcome.FULL_LOGIN:
             return (
-                f"{name} has restarted, but its session was not kept: {text}. This is a full login; have IBKR Mobile "
-                "at hand to approve it."
+                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; have IBKR "
+                "Mobile at hand to approve it."
             )
         case Outcome.NOT_READY:
-            return f"{name} has restarted and is not ready yet: {text}."
+            return f"{name} has restarted and is not ready yet: {text.rstrip('.')}."
 
 
 def doctor(options: argparse.Namespace) -> int:
