@@ -213,8 +213,8 @@ def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
             )
         case Outcome.FULL_LOGIN:
             return (
-                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; have IBKR "
-                "Mobile at hand to approve it."
+                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; have "
+                "IBKR Mobile at hand to approve it."
             )
         case Outcome.NOT_READY:
             return f"{name} has restarted and is not ready yet: {text.rstrip('.')}."
