@@ -31,6 +31,7 @@ class Line:
 class Launch:
     """How a controller is started: its command, its whole environment, its working directory.
 
+    `command_port` is where its command server listens on 127.0.0.1, None if it has none.
     `masks` are texts of this machine (paths, the most specific first) and what the captured lines show instead.
     """
 
@@ -38,6 +39,7 @@ class Launch:
     environment: Mapping[str, str]
     folder: Path
     masks: tuple[tuple[str, str], ...]
+    command_port: int | None = None
 
 
 class Controller(Protocol):

@@ -217,6 +217,11 @@ KEPT = ("Re-starting session", "restarting", None)
 
 RESTARTS = {
     "daily_restart": Row((*IN, ("Restart in progress; event=Opened", "restarting", None), KEPT, COMPLETED, CONFIGURED)),
+    "command_restart": Row(
+        (*IN, ("Restart in progress; event=Opened", "restarting", None), KEPT, COMPLETED, CONFIGURED)
+    ),
+    "command_pause": Row((*IN, ("Restart in progress; event=Opened", "restarting", None)), ("logged off", None)),
+    "command_invalid": Row((*IN, ("invalid command received", "ready", None))),
     # Right credentials: a full login succeeds.
     "daily_restart_unrecognized": Row(
         (*IN, KEPT, ("Unrecognized", "failed", "token_refused")), ("restart", "token_refused")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Flow", "Image", "LeftBehind", "Settings", "Stop", "StopKind"]
+__all__ = ["Command", "Flow", "Image", "LeftBehind", "Settings", "Stop", "StopKind"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class Stop:
     kind: StopKind = StopKind.TERM
 
 
+@dataclass(frozen=True)
+class Command:
+    """Send a command to the controller's command server after a line that matches `after` (a regular expression)."""
+
+    after: str
+    word: str
+
+
 class LeftBehind(StrEnum):
     """What is in the settings directory before the first start."""
 
@@ -84,6 +92,7 @@ class Flow:
     until: tuple[str, ...] = ()
     settings: Settings = Settings()
     stop: Stop | None = None
+    command: Command | None = None
     left_behind: LeftBehind = LeftBehind.NOTHING
     image: Image = Image.COMPLETE
     seconds: float = 45.0

@@ -5,7 +5,7 @@ The steps are those of the stand-in (conformance/windows/ibgateway/Player.java).
 
 from __future__ import annotations
 
-from conformance.flow import Flow, Image, LeftBehind, Settings, Stop, StopKind
+from conformance.flow import Command, Flow, Image, LeftBehind, Settings, Stop, StopKind
 
 __all__ = ["FLOWS", "named"]
 
@@ -445,6 +445,26 @@ _RESTARTS = (
         "The daily restart: the session goes on.",
         ((*SESSION, "restart"), (*RESTARTED, "idle")),
         (*READY, "Re-starting session", *READY),
+    ),
+    Flow(
+        "command_restart",
+        "The command RESTART: the restart time is set to the next minute, and the session goes on.",
+        ((*SESSION, "await-restart-time", "restart"), (*RESTARTED, "idle")),
+        (*READY, "Setting auto-restart time", "Re-starting session", *READY),
+        command=Command("Configuration; event=Closed", "RESTART"),
+    ),
+    Flow(
+        "command_pause",
+        "The command PAUSE: the gateway stores its session and ends, and the start script with it.",
+        ((*SESSION, "await-restart-time", "restart"),),
+        command=Command("Configuration; event=Closed", "PAUSE"),
+    ),
+    Flow(
+        "command_invalid",
+        "A command that the controller does not know.",
+        ((*SESSION, "idle"),),
+        (*READY, "invalid command received"),
+        command=Command("Configuration; event=Closed", "REBOOT"),
     ),
     Flow(
         "daily_restart_unrecognized",

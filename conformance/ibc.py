@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,12 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d:\d{3}")
 _MASKS = (
     (re.compile(r"(?<= on )\d{4}-\d\d-\d\d at \d\d:\d\d:\d\d$"), TIME),
     (re.compile(r"(?<=Gateway will be cold restarted at )\d{4}/\d\d/\d\d"), "<date>"),
+    (
+        re.compile(
+            r"(?<=[Aa]uto-restart time to )\d\d:\d\d [AP]M|(?<=Auto restart time set to )(?!02:00 AM)\d\d:\d\d [AP]M"
+        ),
+        "<next minute>",
+    ),
     (re.compile(r"^Operating system: .*"), "Operating system: <system>"),
     (re.compile(r"^( *java\.runtime\.version = ).*"), r"\1<version>"),
 )
@@ -58,7 +65,8 @@ class Ibc:
         gateway.leave_behind(flow.left_behind, settings)
         config = folder / "config.ini"
         config.touch(mode=0o600)
-        config.write_text(_config(flow.settings), encoding="utf-8")
+        port = _free_port() if flow.command is not None else None
+        config.write_text(_config(flow.settings, port), encoding="utf-8")
         command = (
             str(program / "scripts" / "ibcstart.sh"),
             gateway.VERSION,
@@ -75,8 +83,9 @@ class Ibc:
             (str(folder), "<home>"),
             (str(program), "<ibc>"),
             (str(installation.java_home), "<java>"),
+            *(((f"port {port}", "port 7462"), (f"port: {port}", "port: 7462")) if port else ()),
         )
-        return Launch(command, environment, folder, masks)
+        return Launch(command, environment, folder, masks, port)
 
     def mask(self, lines: Iterable[Line]) -> Iterator[Line]:
         """Leave out the JVM's properties, the settings and the long commands; mask the times and the machine."""
@@ -96,8 +105,15 @@ class Ibc:
                 yield Line(line.at, text)
 
 
-def _config(settings: Settings) -> str:
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def _config(settings: Settings, command_port: int | None) -> str:
     """config.ini with the settings that the image's template sets."""
+    local = "127.0.0.1" if command_port else ""
     values = {
         "FIX": "no",
         "IbLoginId": settings.user,
@@ -136,9 +152,9 @@ def _config(settings: Settings) -> str:
         "ConfirmCryptoCurrencyOrders": "transmit",
         "DismissPasswordExpiryWarning": settings.dismiss_password_notice,
         "DismissNSEComplianceNotice": "yes",
-        "CommandServerPort": 0,
-        "ControlFrom": "",
-        "BindAddress": "",
+        "CommandServerPort": command_port or 0,
+        "ControlFrom": local,
+        "BindAddress": local,
         "CommandPrompt": "",
         "SuppressInfoMessages": "yes",
         "LogStructureScope": "known",

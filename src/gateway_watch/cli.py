@@ -31,8 +31,16 @@ from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
 from gateway_watch.signatures import SignatureFileError
 from gateway_watch.signatures import load as load_signatures
+from gateway_watch.soft_restart import END_SECONDS, Kind, Outcome, Plan
+from gateway_watch.soft_restart_run import InProgressError, SoftRestart
 from gateway_watch.supervisor import Supervisor, say
 from host_service.notify import Notifier
+
+FULL_LOGIN = 4
+"""Exit status of `soft-restart`: the gateway was not restarted, only a full login can do it."""
+
+LOGIN_FOLLOWS = 5
+"""Exit status of `soft-restart`: the gateway was restarted, and its login needs to be followed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -159,6 +167,59 @@ def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
     return decision.OK
 
 
+def restart_softly(instance: Instance, options: argparse.Namespace) -> int:
+    restart = SoftRestart(instance, say=say)
+    return asyncio.run(_restart_softly(instance, restart, planned=options.plan, full=options.full))
+
+
+async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: bool, full: bool = False) -> int:
+    plan, container = (await restart.plan()) if not full else (Plan(False, "it was requested so"), None)
+    cost = session.read(instance.session_file).restart_cost(instance.name)
+    if not full and (container is None or not container.running):
+        # No session ends, so no reason for its end is of interest.
+        if cost:
+            say(cost)
+        return FULL_LOGIN
+    if container is None or not plan.soft:
+        say(f"The restart of {instance.name} is a full login: {plan.reason}. {cost}".rstrip())
+        return FULL_LOGIN
+    kind = restart.kind(container)
+    if planned:
+        how = "its container is replaced" if kind is Kind.REPLACE else "its container stays"
+        say(
+            f"The restart of {instance.name} keeps its session: the login controller restarts the gateway at the next "
+            f"full minute, {how}, and no approval is expected. If IBKR asks for one, a full login follows."
+        )
+        return decision.OK
+    try:
+        outcome, text = await restart.run(kind)
+    except InProgressError as error:
+        return _complain(str(error), decision.RETRY)
+    say(_outcome_line(instance.name, outcome, text))
+    if outcome is Outcome.KEPT:
+        return decision.OK
+    return FULL_LOGIN if outcome.full_login_needed else LOGIN_FOLLOWS
+
+
+def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
+    match outcome:
+        case Outcome.KEPT:
+            return f"{name} has restarted and kept its session."
+        case Outcome.REFUSED:
+            return f"{name} was not restarted with its session: {text.rstrip('.')}. A full login is needed."
+        case Outcome.NOT_RESTARTED:
+            return (
+                f"{name} acknowledged the restart and has not restarted in {END_SECONDS:.0f} s. A full login is needed."
+            )
+        case Outcome.FULL_LOGIN:
+            return (
+                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; have "
+                "IBKR Mobile at hand to approve it."
+            )
+        case Outcome.NOT_READY:
+            return f"{name} has restarted and is not ready yet: {text.rstrip('.')}."
+
+
 def doctor(options: argparse.Namespace) -> int:
     """The only command that also serves an instance whose configuration is wrong."""
     # Imported here: the supervisor needs none of it.
@@ -239,6 +300,14 @@ def _parser() -> argparse.ArgumentParser:
     examines.add_argument(
         "--bundle", type=Path, metavar="DIR", help="also write an archive with states and logs there, without secrets"
     )
+    softly = add(
+        "soft-restart",
+        restart_softly,
+        "Restart the gateway and keep its session. Exit status 4: not restarted, a full login is needed; 5: restarted, "
+        "but the session was not kept or the gateway is not ready yet.",
+    )
+    softly.add_argument("--plan", action="store_true", help="only report whether that is possible, and why not")
+    softly.add_argument("--full", action="store_true", help="report a full login, whether the other is possible or not")
     add("restart-cost", restart_cost, "Report whether a restart now requires a 2FA approval; print nothing if not.")
     return parser
 

@@ -98,6 +98,8 @@ class Container:
     trading_mode: str | None = None
     published: Mapping[int, int] = field(default_factory=dict)
     """Port of the host to the port inside that it leads to."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    labels: Mapping[str, str] = field(default_factory=dict)
     identities: tuple[str, ...] = field(default=(), repr=False)
     """User names (and passwords, if somebody passed them so) in its environment: masked, never shown."""
 
@@ -198,6 +200,8 @@ def parse_container(document: Mapping[str, Any]) -> Container:
         health_log=tuple(_probes(health.get("Log") or ())) if health else (),
         trading_mode=next((environment[name] for name in _MODE_VARIABLES if environment.get(name)), None),
         published=dict(_published(document.get("NetworkSettings", {}).get("Ports") or {})),
+        variables=environment,
+        labels=dict(document["Config"].get("Labels") or {}),
         identities=tuple(value for name in _IDENTITY_VARIABLES if (value := environment.get(name))),
     )
 

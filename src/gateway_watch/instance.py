@@ -55,6 +55,7 @@ class Instance:
     restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
     no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
     `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
+    `soft_restart`: restarts keep the session where the login controller has a command for it.
     `desupported_image_allowed`: a version that IB has ended is no fault. `twofa_timeout` is how long the 2FA dialog
     is open; `start_timeout` how long a start may take while nothing is waited for; `unanswering_minutes` after how many
     failed probes, one a minute, the API is taken for dead.
@@ -88,16 +89,18 @@ class Instance:
     desupported_image_allowed: bool
     login_controller: str
     totp: bool
+    soft_restart: bool
     config_dir: Path
 
     @property
     def credential_files(self) -> list[Path]:
         """What a person corrects when IBKR refuses the login; only their times can be read without privileges."""
-        return [
-            *sorted(self.secrets_dir.glob("tws_password*")),
-            self.secrets_dir / "login.env",
-            self.config_dir / "container.env",
-        ]
+        return [*self.login_files, self.config_dir / "container.env"]
+
+    @property
+    def login_files(self) -> list[Path]:
+        """The user name and the password."""
+        return [*sorted(self.secrets_dir.glob("tws_password*")), self.secrets_dir / "login.env"]
 
     @property
     def correctable_files(self) -> list[Path]:
@@ -188,6 +191,7 @@ def parse(document: object, path: Path) -> Instance:
         "desupported_image_allowed": reader.take("desupported_image_allowed", _flag),
         "login_controller": reader.take("login_controller", _text),
         "totp": reader.take("totp", _flag),
+        "soft_restart": reader.take("soft_restart", _flag),
     }
     faults = reader.faults + [f"{key}: nobody knows this setting" for key in sorted(document.keys() - values.keys())]
     if not faults:

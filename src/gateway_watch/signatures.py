@@ -138,12 +138,32 @@ class Dialogs:
 
 
 @dataclass(frozen=True)
+class CommandServer:
+    """How the controller is asked to restart the gateway without a new login.
+
+    `settings` enable its server on `port` in the template of its configuration, which the container's variable
+    `template` names; with the variable `own_configuration` set to yes the image does not use that template. `restart`
+    restarts the gateway, `pause` ends the container with the session stored. `accepted` and `refused` (group text) are
+    found in lines of the answer.
+    """
+
+    port: int
+    template: str
+    own_configuration: str
+    settings: Mapping[str, str]
+    restart: str
+    pause: str
+    accepted: re.Pattern[str]
+    refused: re.Pattern[str]
+
+
+@dataclass(frozen=True)
 class SignatureSet:
     """All that is known of one login controller.
 
     `line` is found in each line that the controller itself writes; others can continue a text that spans lines.
     `exits` maps exit codes of the container to causes. `process` is found in the command line of the process that
-    ends the session when it is terminated.
+    ends the session when it is terminated. `command_server` is None if the controller has none.
     """
 
     controller: str
@@ -154,6 +174,7 @@ class SignatureSet:
     dialogs: Dialogs
     exits: Mapping[int, Cause]
     process: re.Pattern[str]
+    command_server: CommandServer | None = None
 
     def matches(self, line: str) -> Iterator[tuple[Signature, re.Match[str]]]:
         """All signatures found in `line`, in the order of the file."""
@@ -192,7 +213,7 @@ def parse(document: str, name: str) -> SignatureSet:
     except tomllib.TOMLDecodeError as error:
         raise SignatureFileError(f"{name}: {error}") from error
     required = {"controller", "line", "process", "dialogs", "causes", "signatures"}
-    _fields(data, f"{name}:", required, optional=frozenset({"refusals", "exits"}))
+    _fields(data, f"{name}:", required, optional=frozenset({"refusals", "exits", "command_server"}))
     causes = {cause_id: _cause(cause_id, entry, name) for cause_id, entry in data["causes"].items()}
     signatures = tuple(_signature(entry, causes, name) for entry in data["signatures"])
     ids = [signature.id for signature in signatures]
@@ -218,6 +239,7 @@ def parse(document: str, name: str) -> SignatureSet:
         dialogs=dialogs,
         exits=exits,
         process=_pattern(data["process"], f"{name}: process:"),
+        command_server=_command_server(data["command_server"], name) if "command_server" in data else None,
     )
 
 
@@ -268,6 +290,19 @@ def _refusal(entry: Mapping[str, Any], causes: Mapping[str, Cause], name: str) -
     where = f"{name}: refusal {entry.get('pattern', '(without pattern)')}:"
     _fields(entry, where, required={"pattern", "cause"})
     return Refusal(_pattern(entry["pattern"], where), _known(causes, entry["cause"], where))
+
+
+def _command_server(entry: Mapping[str, Any], name: str) -> CommandServer:
+    where = f"{name}: command_server:"
+    words = {"template", "own_configuration", "restart", "pause"}
+    _fields(entry, where, required={"port", "settings", "accepted", "refused", *words})
+    return CommandServer(
+        port=entry["port"],
+        settings=dict(entry["settings"]),
+        accepted=_pattern(entry["accepted"], where),
+        refused=_pattern(entry["refused"], where, frozenset({"text"})),
+        **{word: entry[word] for word in words},
+    )
 
 
 _FOCUS = frozenset({"second_factor", "focused", "unfocused"})

@@ -15,15 +15,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway_watch import (
+    command_server,
     container_run,
     container_stop,
     decision,
     gatekeeper,
     messages,
     screenshot,
+    soft_restart,
 )
 from gateway_watch.breaker import Breaker
 from gateway_watch.code_entry import Outcome
+from gateway_watch.command_server import TemplateError
+from gateway_watch.container_run import CreateError
 from gateway_watch.container_run import Ended as _Ended
 from gateway_watch.container_run import Line as _Line
 from gateway_watch.decision import Answers, End, Progress, Reason
@@ -458,9 +462,15 @@ class Supervisor:
             self._end = self._end or self._answers.end(limit)
 
     def _restart_planned(self) -> bool:
-        return in_restart_window(
+        """Whether a planned restart, or one that was requested, explains that nothing answers."""
+        return self._soft_restart() is not None or in_restart_window(
             self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
         )
+
+    def _soft_restart(self) -> soft_restart.Kind | None:
+        """The kind of the soft restart that is in progress."""
+        request = soft_restart.read_request(soft_restart.request_file(self.instance.state_dir))
+        return request.kind if request is not None and request.in_progress(self.now()) else None
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Start to end the run. What must not be lost comes first."""
@@ -529,6 +539,10 @@ class Supervisor:
             return self._fail(Reason("detached", text, "systemd replaces the container."))
         code = container.exit_code if container else ended.code
         snapshot = self._snapshot()
+        if code == 0 and self._ready_at is not None and self._soft_restart() is soft_restart.Kind.REPLACE:
+            # As requested: the next start comes without a pause.
+            self._files.store_session(replace(self._session, stable_restarts=self._restarts))
+            return self._leave("the gateway has stored its session and ended; systemd starts the new container")
         asked = self._asked or await self._unit.unit_stops()
         exit_cause = None if snapshot.cause else self._signatures.exits.get(code)
         status, reason = decision.on_end(code, snapshot, exit_cause, was_ready=self._ready_at is not None, asked=asked)
@@ -567,7 +581,32 @@ class Supervisor:
 
     async def _creation(self) -> AsyncGenerator[_Item, None]:
         await container_run.create(self.engine, self.instance.container, self.create)
+        await self._enable_commands()
         yield _Created()
+
+    async def _enable_commands(self) -> None:
+        """Create the container again with the command server, where restarts can keep the session."""
+        server, instance = self._signatures.command_server, self.instance
+        reason = soft_restart.unavailable(
+            enabled=instance.soft_restart,
+            controller=instance.login_controller,
+            commanded=server is not None,
+            trading_mode=instance.trading_mode,
+            daily=instance.auto_restart_time,
+        )
+        if reason or server is None:
+            self.say(f"gateway-watch: each restart is a full login: {reason}")
+            return
+        try:
+            added = await command_server.options(self.engine, instance.container, server, instance.state_dir)
+        except TemplateError as error:
+            self.say(f"gateway-watch: each restart is a full login: {error}")
+            return
+        try:
+            await container_run.create(self.engine, instance.container, [*added, *self.create])
+        except CreateError as error:
+            self.say(f"gateway-watch: each restart is a full login: {error}")
+            await container_run.create(self.engine, instance.container, self.create)
 
     async def _stop_container(self) -> AsyncGenerator[_Item, None]:
         # One at a time: the controller that logs out is not signalled twice.

@@ -37,6 +37,7 @@ IBC_CHOICE = (
     "reconnect_relogin",
     "crash_logged_in",
     "daily_restart",
+    "command_restart",
     "daily_restart_unrecognized",
     "daily_restart_relogin_stuck",
     "stale_autorestart",

@@ -13,8 +13,9 @@ from conformance import captured
 from conformance.controller import Line
 from simulator.tests.login_player import USER, Played, play
 
+from gateway_simulator.login.commands import CommandServerSettings
 from gateway_simulator.login.startscript import after_run
-from gateway_simulator.login.steps import Event, Happening, OpenDialog
+from gateway_simulator.login.steps import Event, Happening, OpenDialog, RestartCommand
 from gateway_simulator.settings import GatewaySettings
 
 PAPER = replace(
@@ -83,6 +84,12 @@ def restarted(refusal: str = "no") -> tuple[Simulated, ...]:
     )
 
 
+def commanded(verb: str, happening: Happening) -> tuple[Simulated, ...]:
+    settings = replace(PAPER, command_server=CommandServerSettings(7462, "127.0.0.1", "127.0.0.1"))
+    events = (RestartCommand(verb, "<next minute>"), happening)
+    return (Simulated(settings, events=events), Simulated(settings, restart=True))
+
+
 WELL = Simulated()
 FLOWS: dict[str, tuple[Simulated, ...]] = {
     "login_paper": (WELL,),
@@ -133,6 +140,8 @@ FLOWS: dict[str, tuple[Simulated, ...]] = {
     "crash_logged_in": (Simulated(events=(Happening.CRASH,)),),
     "write_access": (Simulated(replace(PAPER, read_only=True), events=(Happening.WRITE_ACCESS,)),),
     "daily_restart": restarted(),
+    "command_restart": commanded("RESTART", Happening.DAILY_RESTART),
+    "command_pause": commanded("PAUSE", Happening.PAUSE)[:1],
     "daily_restart_unrecognized": restarted("unrecognized"),
     "daily_restart_relogin_unrecognized": restarted("relogin_unrecognized"),
     "daily_restart_relogin_stuck": restarted("yes"),

@@ -75,8 +75,11 @@ def script(*commands: str) -> str:
     return "\n".join([TRAP, *commands])
 
 
+TEMPLATE = b"IbLoginId=${TWS_USERID}\nCommandServerPort=0\nControlFrom=\nBindAddress=\n"
+
+
 class Image:
-    """An image that holds busybox and nothing else."""
+    """An image that holds busybox, a template of a controller's configuration, and nothing else."""
 
     def __init__(self) -> None:
         program = shutil.which("busybox")
@@ -89,6 +92,9 @@ class Image:
                 entry.type, entry.mode = tarfile.DIRTYPE, 0o1777
                 tar.addfile(entry)
             tar.add(program, "bin/busybox", recursive=False)
+            template = tarfile.TarInfo("config.ini.tmpl")
+            template.size, template.mode = len(TEMPLATE), 0o644
+            tar.addfile(template, io.BytesIO(TEMPLATE))
             for name in ("sh", "echo", "sleep", "test", "touch", "rm", "seq", "mkdir", "grep", "tr"):
                 entry = tarfile.TarInfo(f"bin/{name}")
                 entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
@@ -207,6 +213,7 @@ class Gateway:
             "desupported_image_allowed": False,
             "login_controller": "ibc",
             "totp": False,
+            "soft_restart": False,
         }
         (self.config / "instance.json").write_text(json.dumps(document | self.settings))
         # Older than any moment that a test lets the supervisor start at.

@@ -6,7 +6,9 @@ Each test is a story that users reported, replayed with the lines that the real 
 from __future__ import annotations
 
 import re
+import socket
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from tests.engine import docker
@@ -20,14 +22,19 @@ from tests.integration.supervised import (
     STAMP,
     START,
     STAY,
+    TEMPLATE,
     TWOFA,
+    WEDNESDAY,
     WRONG_PASSWORD,
+    Gateway,
     MakeGateway,
     notify,
     says,
     script,
 )
 from tests.unit.notifications.webhook import Webhook
+
+from gateway_watch.soft_restart import Kind, Request, request_file, write_request
 
 SATURDAY = datetime(2026, 11, 28, 6, 30, tzinfo=UTC)
 """Half past one at night in New York: IBKR's weekly maintenance, until 3:00."""
@@ -314,3 +321,127 @@ def test_people_receive_an_unknown_dialog_even_if_no_picture_can_be_taken(make: 
     assert status == 0
     assert "no screenshot: " in output
     assert '"Password Notice"' in server.taken[0].json["title"]
+
+
+# --- a restart that keeps the session --------------------------------------------------------------------------
+
+SESSION_STORED = (
+    dialog("Restart in progress"),
+    "IBC returned exit status 0",
+    "autorestart file found at /s/a/autorestart: authentication will not be required",
+)
+CONTINUED = (STAMP + "Re-starting session", *DONE)
+AWAIT = "until test -e /tmp/restart; do sleep 1; done"
+
+
+def request_restart(gateway: Gateway, kind: Kind) -> None:
+    """Leave what `gateway-watch soft-restart` does for the supervisor, and let the gateway restart."""
+    write_request(request_file(gateway.state), Request(kind, WEDNESDAY, WEDNESDAY + timedelta(minutes=7)))
+    docker("exec", gateway.name, "touch", "/tmp/restart")  # noqa: S108 - in the container
+
+
+def test_a_container_that_ends_for_its_replacement_is_no_failure(make: MakeGateway) -> None:
+    gateway = make()
+    with Webhook() as server:
+        notify(gateway, server)
+        login = says(START, *LOGIN, *ATTEMPT, *DONE)
+        gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED, "IBC is paused")))
+        process = gateway.start()
+        gateway.systemd.wait_ready()
+        before = gateway.session()
+        request_restart(gateway, Kind.REPLACE)
+        status, output = gateway.finish(process)
+        assert status == 0
+        assert "the gateway has stored its session and ended; systemd starts the new container" in output
+        after = gateway.session()
+        assert (after["since"], after["last_cause"]) == (before["since"], None)
+        # The next start is no retry of a failed one.
+        assert after["stable_restarts"] == 0
+        gateway.create(script(says(START, SESSION_STORED[-1], *CONTINUED), LISTEN, STAY))
+        process = gateway.start(moment=WEDNESDAY + timedelta(minutes=1))
+        gateway.systemd.wait(lambda messages: messages.count("READY=1") == 2)
+        assert gateway.session()["since"] == before["since"]
+        assert gateway.session()["last_restart"] > before["last_restart"]
+        assert gateway.terminate(process)[0] == 0
+        assert server.taken == []
+
+
+def created(gateway: Gateway, *options: str) -> tuple[str, str]:
+    """Start a supervisor that creates the container, whose program prints its template; its output and the labels."""
+    health = ("--health-cmd", "test -e /tmp/listening", "--health-interval", "1s", "--network", "none")
+    show = "while read -r line; do echo template: $line; done < /config.ini.tmpl"
+    program = script(show, says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+    arguments = ("--create", "--name", gateway.name, *health, *options, gateway.image.id, "/bin/sh", "-c", program)
+    process = gateway.start(last=arguments)
+    gateway.systemd.wait_ready()
+    gateway.containers.append(docker("inspect", "--format", "{{.Id}}", gateway.name).stdout.strip())
+    labels = docker("inspect", "--format", "{{json .Config.Labels}} {{json .NetworkSettings.Ports}}", gateway.name)
+    status, output = gateway.terminate(process)
+    assert status == 0
+    return output, labels.stdout
+
+
+def test_a_container_is_created_with_the_command_server_on_loopback(make: MakeGateway) -> None:
+    output, labels = created(make(soft_restart=True), "--env", "IBC_INI_TMPL=/config.ini.tmpl")
+    for line in ("IbLoginId=${TWS_USERID}", *(f"{name}=127.0.0.1" for name in ("ControlFrom", "BindAddress"))):
+        assert f"template: {line}" in output
+    assert "template: CommandServerPort=7462" in output
+    assert '"ib-gateway.command-server":"7462"' in labels
+    assert labels.endswith(" {}\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "reason"),
+    [
+        ({"soft_restart": False}, ("--env", "IBC_INI_TMPL=/config.ini.tmpl"), "ib_gateway_soft_restart is false"),
+        ({"soft_restart": True}, (), "the image names no template of the controller's configuration"),
+        (
+            {"soft_restart": True},
+            ("--env", "IBC_INI_TMPL=/config.ini.tmpl", "--volume", "{template}:/config.ini.tmpl:ro"),
+            "The container could not be created",
+        ),
+    ],
+)
+def test_a_container_without_a_command_server_starts_all_the_same(
+    make: MakeGateway, tmp_path: Path, settings: dict[str, bool], options: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "own.tmpl").write_bytes(TEMPLATE)
+    gateway = make(**settings)
+    output, labels = created(gateway, *(option.format(template=tmp_path / "own.tmpl") for option in options))
+    assert f"gateway-watch: each restart is a full login: {reason}" in output
+    assert "template: CommandServerPort=0" in output
+    assert "ib-gateway.command-server" not in labels
+
+
+def test_a_container_that_ends_without_a_request_is_one_that_logged_off(make: MakeGateway) -> None:
+    gateway = make()
+    login = says(START, *LOGIN, *ATTEMPT, *DONE)
+    gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED)))
+    process = gateway.start()
+    gateway.systemd.wait_ready()
+    docker("exec", gateway.name, "touch", "/tmp/restart")  # noqa: S108 - in the container
+    status, output = gateway.finish(process)
+    assert status == 0
+    assert "as on a planned logoff" in output
+
+
+def test_an_api_that_does_not_answer_is_left_alone_while_a_requested_restart_is_in_progress(make: MakeGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        api = {"mode": "paper", "host": "127.0.0.1", "port": dead.getsockname()[1], "native_port": 4002}
+        gateway = make(unanswering_minutes=2, apis=[api])
+        gateway.create(NORMAL)
+        requested = request_file(gateway.state)
+        write_request(requested, Request(Kind.RESTART, WEDNESDAY, WEDNESDAY + timedelta(minutes=7)))
+        process = gateway.start(probe_seconds=0.5)
+        gateway.systemd.wait_ready()
+        dead.settimeout(30)
+        # The watch's own session and the probes: at least three of the latter.
+        for _ in range(8):
+            dead.accept()[0].close()
+        assert process.poll() is None
+        requested.unlink()
+        dead.setblocking(False)
+        status, output = gateway.finish(process)
+    assert status == 1
+    assert "api_unanswering" in output
+    assert output.count("no answer from the API") == 2

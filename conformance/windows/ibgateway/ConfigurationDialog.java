@@ -1,6 +1,10 @@
 package ibgateway;
 
 import java.awt.BorderLayout;
+import java.time.LocalTime;
+import java.time.format.DateTimeFormatter;
+import java.util.Locale;
+import java.util.function.Consumer;
 import javax.swing.BoxLayout;
 import javax.swing.ButtonGroup;
 import javax.swing.JButton;
@@ -16,12 +20,20 @@ import javax.swing.tree.DefaultMutableTreeNode;
 
 /** The configuration: a tree of sections and the controls that a controller sets, all on one page. */
 final class ConfigurationDialog {
+    private static final DateTimeFormatter RESTART_TIME = DateTimeFormatter.ofPattern("h:mm a", Locale.ENGLISH);
+
     private final JFrame owner;
     private final boolean withReadOnly;
+    private final JTextField time = new JTextField("11:45");
+    private final JRadioButton pm = new JRadioButton("PM", true);
+    private final JRadioButton restart = new JRadioButton("Auto restart");
+    private final Consumer<LocalTime> onRestartTime;
 
-    ConfigurationDialog(JFrame owner, boolean withReadOnly) {
+    /** {@code onRestartTime} gets the restart time whenever the dialog is confirmed with one. */
+    ConfigurationDialog(JFrame owner, boolean withReadOnly, Consumer<LocalTime> onRestartTime) {
         this.owner = owner;
         this.withReadOnly = withReadOnly;
+        this.onRestartTime = onRestartTime;
     }
 
     void open() {
@@ -36,7 +48,13 @@ final class ConfigurationDialog {
         page.add(named("Master API client ID", new JTextField("")));
         page.add(restartTime());
         JButton ok = new JButton("OK");
-        ok.addActionListener(event -> dialog.dispose());
+        ok.addActionListener(event -> {
+            if (restart.isSelected()) {
+                String half = pm.isSelected() ? " PM" : " AM";
+                onRestartTime.accept(LocalTime.parse(time.getText() + half, RESTART_TIME));
+            }
+            dialog.dispose();
+        });
         page.add(ok);
         dialog.add(new JTree(sections()), BorderLayout.WEST);
         dialog.add(page, BorderLayout.CENTER);
@@ -61,22 +79,20 @@ final class ConfigurationDialog {
         return panel;
     }
 
-    private static JPanel restartTime() {
+    private JPanel restartTime() {
         JRadioButton am = new JRadioButton("AM");
-        JRadioButton pm = new JRadioButton("PM", true);
         JRadioButton logoff = new JRadioButton("Auto logoff", true);
-        JRadioButton restart = new JRadioButton("Auto restart");
         group(am, pm);
         group(logoff, restart);
-        JPanel time = new JPanel();
-        time.add(new JLabel("Set Auto Restart Time (HH:MM)"));
-        time.add(new JTextField("11:45"));
-        time.add(am);
-        time.add(pm);
-        time.add(logoff);
-        time.add(restart);
+        JPanel controls = new JPanel();
+        controls.add(new JLabel("Set Auto Restart Time (HH:MM)"));
+        controls.add(time);
+        controls.add(am);
+        controls.add(pm);
+        controls.add(logoff);
+        controls.add(restart);
         JPanel section = new JPanel();
-        section.add(time);
+        section.add(controls);
         return section;
     }
 

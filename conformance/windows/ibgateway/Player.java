@@ -39,6 +39,7 @@ import javax.swing.JFrame;
  *                                    in the same dialog or in a new one
  * cover AFTER | X,Y,WIDTH,HEIGHT | SECONDS
  *                                    so many seconds later, cover a part of the screen by a window for a time
+ * await-restart-time                 wait until the restart time is set to one of the next two minutes
  * keep-session                       write the autorestart file
  * read-session                       delete the autorestart file, as the gateway does after reading it
  * restart                            show that a restart is in progress, write the autorestart file, exit 0
@@ -91,6 +92,7 @@ final class Player {
             case "code" -> secondFactor.askForCode(owner(), step.argument(0).equals("modal"));
             case "totp" -> awaitRightCode(step);
             case "cover" -> cover(step);
+            case "await-restart-time" -> main.awaitRestartTime();
             case "keep-session" -> keepSession();
             case "read-session" -> Files.deleteIfExists(sessionFile());
             case "restart" -> restart();

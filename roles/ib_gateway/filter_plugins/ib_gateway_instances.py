@@ -266,6 +266,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "desupported_image_allowed": yes_no(instance["desupported_image_allowed"]) == "yes",
         "login_controller": instance["signatures"],
         "totp": instance["totp"],
+        "soft_restart": yes_no(instance["soft_restart"]) == "yes",
     }
 
 

@@ -362,6 +362,7 @@ def describe(gateway: Gateway) -> dict[str, Any]:
         "accounts": list(view.accounts),
         "twofa_seconds_left": left,
         "run": view.run,
+        "logins": gateway.logins,
         "port": gateway.port,
         "clients": gateway.clients,
     }

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from gateway_simulator.api.behaviour import PROTOBUF_VERSION, SERVER_VERSIONS, MarketDataAccess
 from gateway_simulator.api.faults import FaultError, Rule, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
+from gateway_simulator.login.commands import CommandServerSettings
 
 PREFIX = "GATEWAY_SIMULATOR_"
 CONTROL_PORT = 4010
@@ -73,6 +74,16 @@ class TokenRefused(Enum):
     """The dialog "Unrecognized Username or Password", although the credentials are right."""
     RELOGIN_UNRECOGNIZED = "relogin_unrecognized"
     """"Re-login is required", and after IBC's click "Unrecognized Username or Password"."""
+
+
+class RestartByCommand(Enum):
+    """What IBC does with RESTART and PAUSE."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """Answers that a restart is in progress already."""
+    IGNORED = "ignored"
+    """Acknowledges the command, and the gateway does not restart."""
 
 
 class Configuration(Enum):
@@ -264,6 +275,7 @@ class Scenario:
     java_missing: bool = False
     token_refused: TokenRefused = TokenRefused.NO
     stale_autorestart: bool = False
+    restart_command: RestartByCommand = RestartByCommand.ACCEPTED
     exit_code: int | None = None
     logout_seconds: float = 1.0
     stop_deaf_seconds: float = 0.0
@@ -321,6 +333,7 @@ class GatewaySettings:
     where jts.ini and the autorestart file live; None: nowhere, nothing outlives the process. ``settings_last``
     False: it goes when the program ends, so keeping the trading's state in it would be work for nothing.
     ``master_client_id`` the client that receives the events of every client's orders, TWS_MASTER_CLIENT_ID.
+    ``command_server`` IBC's, from the template of its configuration; None: it has none.
     """
 
     mode: str = "paper"
@@ -338,6 +351,7 @@ class GatewaySettings:
     settings_path: Path | None = None
     settings_last: bool = True
     master_client_id: int | None = None
+    command_server: CommandServerSettings | None = None
 
     @property
     def native_port(self) -> int:
@@ -415,6 +429,16 @@ def settings_path(environ: Mapping[str, str], mode: str, *, dual: bool) -> Path 
     if not path:
         return None
     return Path(f"{path}_{mode}" if dual else path)
+
+
+def read_command_server(template: str) -> CommandServerSettings | None:
+    """Read the settings of IBC's command server from the template of its configuration; port 0 is none."""
+    settings = dict(line.partition("=")[::2] for line in template.splitlines() if not line.startswith("#"))
+    port = settings.get("CommandServerPort", "").strip() or "0"
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"CommandServerPort is {port!r}: it must be a port number, or 0")
+    address, control_from = (settings.get(name, "").strip() for name in ("BindAddress", "ControlFrom"))
+    return CommandServerSettings(int(port), address, control_from) if int(port) else None
 
 
 def read_gateway(environ: Mapping[str, str], mode: str, *, dual: bool = False) -> GatewaySettings:
@@ -653,6 +677,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "EXISTING_SESSION": _one_of(ExistingSession),
     "EXISTING_SESSION_SECONDS": _seconds,
     "CONFIGURATION": _one_of(Configuration),
+    "RESTART_COMMAND": _one_of(RestartByCommand),
     "DIALOG": _one_line,
     "FIRST_CONNECT": _one_of(FirstConnect),
     "CONNECT": _one_of(Connect),

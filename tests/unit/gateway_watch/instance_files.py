@@ -30,6 +30,7 @@ DOCUMENT: dict[str, Any] = {
     "twofa_quiet_hours": "",
     "yield_minutes": 30,
     "totp": False,
+    "soft_restart": True,
     "image": "ghcr.io/gnzsnz/ib-gateway:10.50.1f",
     "desupported_image_allowed": False,
     "login_controller": "ibc",

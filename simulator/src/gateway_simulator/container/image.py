@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gateway_simulator.clock import Clock, SystemClock
@@ -30,6 +31,7 @@ from gateway_simulator.settings import (
     GatewaySettings,
     Scenario,
     SettingsError,
+    read_command_server,
     read_control_port,
     read_gateway,
     read_scenario,
@@ -170,7 +172,9 @@ class Container:
         self._say(f".> Java heap size set to {heap}m")
 
     async def _start_gateway(self, mode: str, number: int, scenario: Scenario, clock: Clock, *, dual: bool) -> None:
-        settings = read_gateway(self._environ, mode, dual=dual)
+        settings = replace(
+            read_gateway(self._environ, mode, dual=dual), command_server=read_command_server(self._template())
+        )
         self._say(f".> API_PORT set to: {settings.native_port}")
         self._say(f".> SOCAT_PORT set to: {settings.relay_port}")
         self._apply_settings(settings, dual=dual)
@@ -196,6 +200,14 @@ class Container:
         self._code_readers.append(asyncio.create_task(window.read_codes(gateway.enter_code)))
         self._runs.append(asyncio.create_task(gateway.run()))
 
+    def _template(self) -> str:
+        """The template of IBC's configuration, from which the image creates config.ini."""
+        path = Path(self._environ.get("IBC_INI_TMPL", ""))
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartError(f"IBC_INI_TMPL is {str(path)!r}, which cannot be read: {error}") from error
+
     def _ini(self, settings: GatewaySettings, *, dual: bool) -> Path:
         return Path(self._environ.get("IBC_INI", "") + (f"_{settings.mode}" if dual else ""))
 
@@ -216,6 +228,7 @@ class Container:
                 file.write(
                     f"IbLoginId={settings.user}\nIbPassword={settings.password}\n"
                     f"TradingMode={settings.mode}\nExistingSessionDetectedAction={action}\n"
+                    f"{_command_server_lines(settings)}"
                 )
         except OSError as error:
             raise StartError(
@@ -281,6 +294,12 @@ class Container:
         for process in (self._vnc, self._xvfb):
             if process is not None:
                 await stop(process)
+
+
+def _command_server_lines(settings: GatewaySettings) -> str:
+    server = settings.command_server
+    port, address, control = (server.port, server.address, server.control_from) if server else (0, "", "")
+    return f"CommandServerPort={port}\nBindAddress={address}\nControlFrom={control}\n"
 
 
 def no_window(_: View) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from gateway_simulator.settings import IBKR_SIDE, PREFIX, Scenario, SettingsError
 
 SCENARIO_FILE = "simulator-scenario.json"
+LOGINS_FILE = "simulator-logins.json"
 SESSION_FILE = "simulator-session.json"
 
 
@@ -94,6 +95,21 @@ class Slot:
     def _write(self, ended: datetime | None) -> None:
         if self._path is not None:
             self._path.write_text(json.dumps({"ended": ended.timestamp() if ended else None}))
+
+
+class LoginCount:
+    """How often this user has logged in in full, over all containers with this settings directory."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self._path = directory / LOGINS_FILE if directory else None
+        count = _read(self._path).get("logins")
+        self.value = count if isinstance(count, int) else 0
+
+    def add(self) -> None:
+        """Another full login has succeeded. OSError where the count cannot be stored."""
+        self.value += 1
+        if self._path is not None:
+            self._path.write_text(json.dumps({"logins": self.value}))
 
 
 def _read(path: Path | None) -> dict[str, Any]:

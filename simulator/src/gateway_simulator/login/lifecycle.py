@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 from typing import Protocol
 
@@ -14,8 +14,10 @@ from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode, MarketDat
 from gateway_simulator.api.server import ApiServer
 from gateway_simulator.clock import Clock
 from gateway_simulator.login import autorestart, totp
-from gateway_simulator.login.kept import KeptScenario, Slot
-from gateway_simulator.login.loginscript import EXIT_CRASHED, gateway_run, terminated_run
+from gateway_simulator.login.commands import Answer as CommandAnswer
+from gateway_simulator.login.commands import CommandServer
+from gateway_simulator.login.kept import KeptScenario, LoginCount, Slot
+from gateway_simulator.login.loginscript import EXIT_CRASHED, command_lines, gateway_run, terminated_run
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.login.startscript import EXIT_NO_LOGIN_DIALOG, after_run, java_missing_lines, launch_lines
 from gateway_simulator.login.steps import (
@@ -36,6 +38,7 @@ from gateway_simulator.login.steps import (
     Raw,
     ReadSession,
     Reply,
+    RestartCommand,
     RunEnd,
     Script,
     Serve,
@@ -51,6 +54,7 @@ from gateway_simulator.settings import (
     ExistingSession,
     FirstConnect,
     GatewaySettings,
+    RestartByCommand,
     Scenario,
     Server,
 )
@@ -130,6 +134,9 @@ class Gateway:
         self._kept = kept or KeptScenario(None, {})
         self.scenario, self._changed = self._kept.apply(scenario)
         self._slot = Slot(settings.settings_path)
+        self._logins = LoginCount(settings.settings_path)
+        self._resumes = False
+        self._requested: asyncio.Task[None] | None = None
         self._start_controller = controller
         self.view = View(mode=settings.mode)
         self.port = port
@@ -195,7 +202,9 @@ class Gateway:
     async def _one_run(self, *, restart: bool) -> RunEnd:
         self._crashed.clear()
         self._held = False
+        self._resumes = restart
         self.view = View(mode=self.settings.mode, run=self.view.run + 1)
+        commands = await self._start_commands()
         screen = Screen()
         script = gateway_run(self.settings, self.scenario, self._clock.now, restart=restart, screen=screen)
         controller = await self._start_controller() if self._start_controller else None
@@ -216,8 +225,11 @@ class Gateway:
                 self._set(Show(LoginState.STOPPED, "Crashed"))
                 end = RunEnd(KILLED if ended.done() else EXIT_CRASHED)
         finally:
-            for task in (playing, crash, ended):
+            for task in (playing, crash, ended, *([self._requested] if self._requested else [])):
                 await _cancel(task)
+            self._requested = None
+            if commands is not None:
+                await commands.stop()
             await self._close_api()
             if end is not None and end.logged_off:
                 self._slot.give_back()
@@ -228,6 +240,44 @@ class Gateway:
         if end.autorestart:
             self._keep_session()
         return end
+
+    async def _start_commands(self) -> CommandServer | None:
+        if self.settings.command_server is None:
+            return None
+        server = CommandServer(self.settings.command_server, self._on_command)
+        try:
+            await server.start()
+        except OSError as error:
+            raise GatewayError(
+                f"cannot open the command server's port {self.settings.command_server.port}: {error}"
+            ) from error
+        return server
+
+    async def _on_command(self, line: str, sender: str) -> CommandAnswer:
+        """Answer a command as IBC does; RESTART and PAUSE come into effect at the next full minute."""
+        settings, verb = self.settings.command_server, line.upper()
+        if settings is None or verb not in ("RESTART", "PAUSE"):
+            self._say(stamp(self._clock.now(), f"CommandServer: invalid command received: {line}"))
+            return CommandAnswer(("ERROR Command invalid",), closes=False)
+        how = self.scenario.restart_command
+        if how is RestartByCommand.REFUSED or self._requested is not None or self._server is None:
+            for step in command_lines(verb, sender, settings.control_from):
+                await self._carry_out(step)
+            self._say(stamp(self._clock.now(), f"{verb} already in progress"))
+            self._say(stamp(self._clock.now(), "Closing command channel"))
+            return CommandAnswer((f"ERROR {verb} already in progress",))
+        now = self._clock.now()
+        due = (now + timedelta(minutes=1)).replace(second=0, microsecond=0)
+        at = f"{due:%I:%M %p}"
+        self._happenings.put_nowait(RestartCommand(verb, at, sender, settings.control_from))
+        if how is RestartByCommand.ACCEPTED:
+            happening = Happening.PAUSE if verb == "PAUSE" else Happening.DAILY_RESTART
+            self._requested = asyncio.create_task(self._happen_in(seconds_until(now, due), happening))
+        return CommandAnswer((f"OK {verb} in progress", f"OK {verb} at {at}"))
+
+    async def _happen_in(self, seconds: float, happening: Happening) -> None:
+        await self._clock.sleep(seconds * self.scenario.time_scale)
+        self._happenings.put_nowait(happening)
 
     def _keep_session(self) -> None:
         if self.settings.settings_path is None:
@@ -341,8 +391,16 @@ class Gateway:
                 "stop what uses it or choose another with --port"
             ) from error
         self._server, self.port = server, server.port
+        if not self._resumes:
+            self._count_login()
         if self.scenario.existing_session is ExistingSession.AFTER_HARD_STOP:
             self._slot.take()
+
+    def _count_login(self) -> None:
+        try:
+            self._logins.add()
+        except OSError as error:
+            self._say(f"gateway-simulator: the count of logins is not stored: {error}")
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
         """Return the trading: created when the gateway first opens, and retained over its runs."""
@@ -465,7 +523,7 @@ class Gateway:
             self._crashed.set()
             return
         if self._server is None:
-            name = happening.title if isinstance(happening, OpenDialog) else happening.value
+            name = happening.title if isinstance(happening, OpenDialog) else _name(happening)
             raise GatewayError(
                 f"{name} needs a gateway that has logged in; "
                 f"the {self.settings.mode} gateway is {self.view.state.value}"
@@ -502,6 +560,11 @@ class Gateway:
         return self._clock.now()
 
     @property
+    def logins(self) -> int:
+        """How many full logins this user has had, in earlier containers too."""
+        return self._logins.value
+
+    @property
     def clients(self) -> list[int]:
         """The client ids of the API sessions."""
         return self._server.clients if self._server is not None else []
@@ -514,6 +577,10 @@ class Gateway:
         await self._server.stop()
         await self._server.start(self._host, self.port)
         return count
+
+
+def _name(happening: Happening | RestartCommand) -> str:
+    return happening.value if isinstance(happening, Happening) else happening.verb
 
 
 async def _never() -> ControllerEnd:

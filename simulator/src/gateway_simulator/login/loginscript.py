@@ -44,10 +44,12 @@ from gateway_simulator.login.steps import (
     Raw,
     ReadSession,
     Reply,
+    RestartCommand,
     RunEnd,
     Script,
     Serve,
     Show,
+    Step,
 )
 from gateway_simulator.login.windows import Screen
 from gateway_simulator.settings import (
@@ -133,7 +135,7 @@ def _start(run: Run, *, restart: bool) -> Part:
     yield Ibc("using default main window manager")
     yield Ibc(f"using default trading mode manager: constructor parameter args: tradingMode={settings.mode}")
     yield Ibc("using default config dialog manager")
-    yield Ibc("CommandServer is not started because the port is not configured")
+    yield from _start_command_server(settings)
     if scenario.exit_code == 1105:
         return (yield from _exit_at_start(scenario.exit_code))
     if settings.cold_restart is not None:
@@ -166,6 +168,16 @@ def _start(run: Run, *, restart: bool) -> Part:
     if scenario.exit_code == 1104:
         return (yield from _exit_at_start(scenario.exit_code))
     return None
+
+
+def _start_command_server(settings: GatewaySettings) -> Lines:
+    server = settings.command_server
+    if server is None:
+        yield Ibc("CommandServer is not started because the port is not configured")
+        return
+    yield Ibc(f"CommandServer is starting with port {server.port}")
+    yield Ibc(f"CommandServer listening on address: {server.address} port: {server.port}")
+    yield Ibc("CommandServer started and is ready to accept commands")
 
 
 def _exit_at_start(code: int) -> Script:
@@ -342,12 +354,12 @@ class Session:
     def _on_event(self, event: Reply) -> Part:
         run = self._run
         match event:
-            case Happening.DAILY_RESTART:
+            case Happening.DAILY_RESTART | Happening.PAUSE:
                 yield Show(LoginState.RESTARTING, "Daily restart")
                 yield CloseApi()
                 yield from run.screen.open("dialog", "Restart in progress")
                 yield from run.screen.close("Restart in progress")
-                return RunEnd(0, autorestart=True, logged_off=True)
+                return RunEnd(0, autorestart=True, paused=event is Happening.PAUSE, logged_off=True)
             case Happening.COLD_RESTART:
                 yield Show(LoginState.RESTARTING, "Cold restart")
                 yield Ibc("Login has completed: exiting via [File, Close] menu")
@@ -379,9 +391,31 @@ class Session:
                 yield Show(LoginState.LOGGED_IN, "An API client sent an order to a read-only API", title)
             case OpenDialog(title):
                 yield from self._open_dialog(title)
+            case RestartCommand():
+                yield from self._set_restart_time(event)
             case Happening.DISMISS_DIALOG:
                 yield from self._close_dialog()
         return None
+
+    def _set_restart_time(self, command: RestartCommand) -> Lines:
+        """IBC sets the gateway's restart time to the next minute."""
+        run = self._run
+        yield from command_lines(command.verb, command.sender, command.control_from)
+        for text in ("Getting main window", "Main window already found"):
+            yield Ibc(text)
+        yield Ibc(f"Setting auto-restart time to {command.at}")
+        for text in ("Getting config dialog", "Creating config dialog future", "Closing command channel"):
+            yield Ibc(text)
+        for text in ("Getting main window", "Main window already found", "Invoking config dialog menu"):
+            yield Ibc(text)
+        title = f"{accounts_of(run.settings, run.scenario)[0]} Trader Workstation Configuration"
+        yield from run.screen.open("dialog", title)
+        for text in ("Got config dialog from future", "Setting Auto restart time"):
+            yield Ibc(text)
+        yield Ibc(f"Auto restart time set to {command.at}")
+        yield Ibc("Configuration tasks completed")
+        yield Ibc("Click button: OK")
+        yield from run.screen.close(title)
 
     def _shown(self) -> Show:
         return Show(LoginState.LOGGED_IN, API_OPEN, self._dialog)
@@ -401,6 +435,17 @@ class Session:
             self._dialog = ""
             yield HoldApi(False)
             yield self._shown()
+
+
+def command_lines(command: str, sender: str, control_from: str) -> list[Step]:
+    """Return what IBC logs when it gets a restart command over its command server."""
+    return [
+        Ibc(f"CommandServer: ControlFrom setting = {control_from}"),
+        Ibc(f"CommandServer accepted connection from: /{sender}"),
+        Ibc(f"CommandServer received command: {command}"),
+        Ibc(f"RestartTask: pauseOnly = {str(command == 'PAUSE').lower()}"),
+        Ibc(f"RestartTask: verb = {command}"),
+    ]
 
 
 def _configure(run: Run) -> Lines:

@@ -76,5 +76,7 @@ def after_run(end: RunEnd, settings: GatewaySettings, autorestart_path: str | No
         again = True
     else:
         lines += autorestart_lines(autorestart_path)
+        if autorestart_path is not None and end.paused:
+            return [*lines, "IBC is paused", "Gateway finished", ""], False
         again = autorestart_path is not None or (end.code == EXIT_TWOFA_LOGIN_TIMED_OUT and settings.twofa_restart)
     return [*lines, *(["IBC will restart shortly", "", "sleep 2"] if again else ["Gateway finished", ""])], again

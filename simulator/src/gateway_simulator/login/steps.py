@@ -35,6 +35,8 @@ class Happening(Enum):
     EXISTING_SESSION = "existing session"
     WRITE_ACCESS = "write access"
     DISMISS_DIALOG = "dismiss dialog"
+    PAUSE = "pause"
+    """The restart that the command PAUSE has requested: the start script does not start the gateway again."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,17 @@ class OpenDialog:
     title: str
 
 
-Event = Happening | OpenDialog
+@dataclass(frozen=True)
+class RestartCommand:
+    """IBC's command server has got RESTART or PAUSE (``verb``); it sets the restart time to ``at``."""
+
+    verb: str
+    at: str
+    sender: str = "127.0.0.1"
+    control_from: str = "127.0.0.1"
+
+
+Event = Happening | OpenDialog | RestartCommand
 
 
 @dataclass(frozen=True)
@@ -151,12 +163,14 @@ class Hang:
 class RunEnd:
     """How a run ended: IBC's exit code, and what it left for the start script and for IBKR.
 
-    ``autorestart`` the gateway stored its session. ``logged_off`` IBKR knows that the session is over.
+    ``autorestart`` the gateway stored its session, ``paused`` and is not to be started again. ``logged_off`` IBKR knows
+    that the session is over.
     """
 
     code: int
     cold_restart: bool = False
     autorestart: bool = False
+    paused: bool = False
     logged_off: bool = False
 
 
