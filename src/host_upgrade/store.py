@@ -65,6 +65,8 @@ def read_state(root: Path) -> State | None:
         return State.from_json(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnusableStateError(
             f"{path} cannot be read ({error!r}). Without it there is no way back: move it away, and run site.yml."
@@ -78,12 +80,14 @@ def last_record(root: Path) -> Record | None:
         return None
     try:
         return Record.from_json(json.loads(files[-1].read_bytes()))
+    except PermissionError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnusableStateError(f"{files[-1]} cannot be read ({error!r}). Remove it.") from error
 
 
 def summary(root: Path = ROOT) -> str | None:
-    """The last upgrade in one line; None if there was none."""
+    """The last upgrade in one line; None if there was none, or for a user who may not read it."""
     try:
         state, record = read_state(root), last_record(root)
     except UnusableStateError as error:
