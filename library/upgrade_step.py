@@ -34,7 +34,7 @@ else:
         from host_upgrade.store import Store
 
 DOCUMENTATION = r"""
-module: host_upgrade
+module: upgrade_step
 short_description: Decide, prepare, undo and record an upgrade of a host's gateway images and release
 description:
   - The steps of an upgrade between which the roles change the host. The state in O(state_dir) is written before
@@ -118,7 +118,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Decide what an upgrade would do
-  host_upgrade:
+  upgrade_step:
     operation: plan
     release: 0123456789ab
     gateways:
