@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from .model import Deployment, Phase, State, first_line
+from .model import Deployment, Phase, State, headline
 
 GIGABYTE = 1_000_000_000
 RESERVE_BYTES = GIGABYTE // 2
@@ -108,9 +108,7 @@ def for_upgrade(state: State | None, present: Deployment, wanted: Deployment) ->
         return Decision(Step.NOTHING, "Nothing to upgrade: the host has the wanted image and release already.")
     lines = ["The upgrade changes:", *(f"  {line}" for line in changes)]
     if state is not None and rejected(state, wanted):
-        lines.append(
-            f"This was rolled back on {_date(state.started)}: {first_line(state.reason)} It is tried once more."
-        )
+        lines.append(f"This was rolled back on {_date(state.started)}: {headline(state.reason)} It is tried once more.")
     return Decision(Step.SWITCH, "\n".join(lines))
 
 
@@ -162,14 +160,21 @@ def for_deploy(
     if not refused or rejected_allowed:
         return Decision(Step.DEPLOY, "")
     old = "; ".join(f"{name}: {image}" for name, image in state.before.images.items())
+    remain = [
+        *(["set ib_gateway_image to the old image"] if any(part.startswith("image") for part in refused) else []),
+        *(
+            ["check out the old version of this repository"]
+            if any(part.startswith("release") for part in refused)
+            else []
+        ),
+    ]
     return Decision(
         Step.REFUSE,
         f"Your settings still name what was rolled back on {_date(state.started)} ({'; '.join(refused)}), because: "
-        f"{first_line(state.reason)}\n"
+        f"{headline(state.reason)}\n"
         f"This host runs the state before it again ({old}; release {state.before.release}). Nothing was changed.\n"
-        "To stay with that, set ib_gateway_image to the old image and check out the old version of this repository. "
-        "To try once more, with a rollback if it fails: ansible-playbook upgrade.yml. To deploy it without one: "
-        "-e host_upgrade_rejected_allowed=true.",
+        f"To stay with that, {' and '.join(remain)}. To try once more, with a rollback if it fails: ansible-playbook "
+        "upgrade.yml. To deploy it without one: -e host_upgrade_rejected_allowed=true.",
     )
 
 
@@ -318,7 +323,7 @@ def _interrupted_upgrade(state: State) -> str:
 def _interrupted_rollback(state: State) -> str:
     return (
         f"The rollback of the upgrade of {_date(state.started)} ({_changes(state)}) was interrupted; it was rolled "
-        f"back because: {first_line(state.reason)}"
+        f"back because: {headline(state.reason)}"
     )
 
 

@@ -189,13 +189,17 @@ class Record:
         seconds = (self.ended - self.started).total_seconds()
         outcome = {
             Outcome.VERIFIED: f"verified after {seconds:.0f} s",
-            Outcome.ROLLED_BACK: f"ROLLED BACK and verified after {seconds:.0f} s: {first_line(self.reason)}",
-            Outcome.NOT_VERIFIED: f"ROLLED BACK, NOT VERIFIED: {first_line(self.reason)}",
+            Outcome.ROLLED_BACK: f"ROLLED BACK and verified after {seconds:.0f} s: {headline(self.reason)}",
+            Outcome.NOT_VERIFIED: f"ROLLED BACK, NOT VERIFIED: {headline(self.reason)}",
             Outcome.REPLACED: "interrupted, and replaced by a later deploy",
         }[self.outcome]
         return f"{self.kind} {self.started:%Y-%m-%d %H:%M} UTC, {outcome} ({changes})"
 
 
-def first_line(text: str) -> str:
-    """The first line of a reason that has several."""
-    return text.strip().partition("\n")[0]
+HEADLINE_LENGTH = 240
+
+
+def headline(text: str) -> str:
+    """The first two lines of a reason as one, in which a verification names what failed and why."""
+    line = " ".join(line.strip() for line in text.strip().splitlines()[:2])
+    return line if len(line) <= HEADLINE_LENGTH else f"{line[:HEADLINE_LENGTH]} …"

@@ -277,16 +277,10 @@ def test_the_upgrade_module_brings_its_code_along(tmp_path: Path) -> None:
     arguments = {"operation": "plan", "command": "rollback", "gateways": [], "state_dir": str(tmp_path)}
     done = subprocess.run(
         [
-            Path(sys.executable).with_name("ansible"),
-            "localhost",
-            "-c",
-            "local",
-            "-i",
-            "localhost,",
-            "-m",
-            "upgrade_step",
-        ]
-        + ["-a", json.dumps(arguments), "-e", "ansible_python_interpreter=/usr/bin/python3"],
+            *(Path(sys.executable).with_name("ansible"), "localhost", "-c", "local", "-i", "localhost,"),
+            *("-m", "upgrade_step", "-a", json.dumps(arguments)),
+            *("-e", "ansible_python_interpreter=/usr/bin/python3"),
+        ],
         env=environment() | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         cwd=ROOT,
         capture_output=True,

@@ -50,7 +50,7 @@ def test_the_plan_of_an_upgrade_names_each_change_and_an_earlier_rollback() -> N
     text = decision.for_upgrade(state(Phase.ROLLED_BACK), OLD, NEW).text
     assert "ib-gateway: image:1 -> image:2" in text
     assert "release: aaa -> bbb" in text
-    assert "rolled back on 2026-11-28 15:30 UTC: No Java. It is tried once more" in text
+    assert "rolled back on 2026-11-28 15:30 UTC: No Java. More. It is tried once more" in text
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,15 @@ def test_what_a_deploy_does(known: State | None, wanted: Deployment, parts: tupl
 
 def test_a_refused_deploy_names_what_was_rolled_back_why_and_each_way_on() -> None:
     text = decision.for_deploy(state(Phase.ROLLED_BACK), NEW, BOTH).text
-    for part in ("image image:2 of ib-gateway", "release bbb", "No Java.", "image:1", "upgrade.yml"):
+    for part in ("image image:2 of ib-gateway", "release bbb", "No Java. More.", "image:1", "upgrade.yml", "check out"):
         assert part in text
     assert "host_upgrade_rejected_allowed=true" in text
+
+
+def test_an_image_alone_needs_no_other_version_of_the_repository() -> None:
+    text = decision.for_deploy(state(Phase.ROLLED_BACK), replace(NEW, release="aaa"), BOTH).text
+    assert "set ib_gateway_image to the old image." in text
+    assert "check out" not in text
 
 
 def test_a_deploy_of_what_was_rolled_back_can_be_allowed() -> None:
