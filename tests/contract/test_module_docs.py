@@ -251,7 +251,12 @@ def test_an_upgrade_returns_what_is_documented(tmp_path: Path) -> None:
     link.symlink_to("releases/aaa")
     gateway = {"name": missing(), "image": "i:1", "image_archive": "/no.tar", "trading_mode": "paper", "apis": []}
     state = tmp_path / "state"
-    common = {"release_dir": str(tmp_path), "state_dir": str(state), "gateways": [gateway], "release": "bbb"}
+    common: dict[str, Any] = {
+        "release_dir": str(tmp_path),
+        "state_dir": str(state),
+        "gateways": [gateway],
+        "release": "bbb",
+    }
 
     def step(operation: str, **more: Any) -> dict[str, Any]:
         return call("upgrade_step", operation=operation, **common, **more)
