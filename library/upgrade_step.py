@@ -154,6 +154,12 @@ present:
   description: The deployed images by gateway, and the current release.
   returned: always, unless the step failed
   type: dict
+phase:
+  description:
+    - The phase of the last upgrade, empty if there was none. V(switching) and V(rolling_back) are in progress or were
+      interrupted; V(verified) and V(rolled_back) have ended.
+  returned: always, unless the step failed
+  type: str
 before:
   description: The previous images by gateway, and the previous release; empty without a state.
   returned: always, unless the step failed
@@ -232,6 +238,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     state = store.read()
     return result | {
         "present": inspection.deployment(wanted.names).to_json(),
+        "phase": str(state.phase) if state else "",
         "before": state.before.to_json() if state else {},
         "after": state.after.to_json() if state else {},
         "reason": state.reason if state else "",
@@ -243,7 +250,7 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if module.check_mode and module.params["operation"] != "plan":
-        module.exit_json(changed=True, text="", present={}, before={}, after={}, reason="", restart=[])
+        module.exit_json(changed=True, text="", present={}, phase="", before={}, after={}, reason="", restart=[])
     try:
         result = run(module.params)
     except KeyError as missing:

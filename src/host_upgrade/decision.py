@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from .model import Deployment, Phase, State, headline
+from .model import Deployment, Phase, State, Tiers, headline
 
 GIGABYTE = 1_000_000_000
 RESERVE_BYTES = GIGABYTE // 2
@@ -16,6 +16,8 @@ RESERVE_BYTES = GIGABYTE // 2
 RELEASE_BYTES = GIGABYTE
 """Of a release: its packages, and their archives while it is installed."""
 UNKNOWN_IMAGE_BYTES = 2 * GIGABYTE
+READY = "READY"
+"""The phase of a manager that guards its positions."""
 NEW_YORK = ZoneInfo("America/New_York")
 
 
@@ -208,6 +210,19 @@ def upgrade_problems(
     if not in_trading_hours:
         problems += _session_problems(facts.managers, now)
     return problems
+
+
+def unverified(tiers: Tiers) -> list[str]:
+    """What is not verified before an upgrade, so that a rollback could not be verified either."""
+    found = []
+    for name, reached in tiers.items():
+        if "phase" in reached:
+            missing = [] if reached["phase"] == READY else [str(reached["phase"])]
+        else:
+            missing = [str(tier) for tier, ok in reached.items() if ok is not True] if reached else ["status unknown"]
+        if missing:
+            found.append(f"{name} ({', '.join(missing)})")
+    return found
 
 
 def rollback_problems(images: Sequence[ImageFacts], release: str, release_complete: bool) -> list[str]:

@@ -99,6 +99,8 @@ class Upgrades:
         )
         missing = tuple(image.name for image in facts.images if not image.on_host)
         lines = [decided.text, *(f"  {image} is fetched first" for image in missing), *_costs(facts.gateways)]
+        if decided.step is Step.SWITCH and (already := decision.unverified(self._tiers(wanted))):
+            lines.append(f"Not verified already: {'; '.join(already)}. A rollback could not be verified either.")
         return Plan(decided.step, "\n".join(lines), tuple(problems), missing)
 
     def plan_rollback(self, wanted: Wanted) -> Plan:

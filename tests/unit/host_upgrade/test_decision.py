@@ -236,6 +236,13 @@ def test_no_upgrade_starts_while_the_session_of_a_held_position_is_open(
     assert problems(facts(managers=[manager]), now=now, in_trading_hours=True) == []
 
 
+def test_what_is_not_verified_before_is_named() -> None:
+    assert decision.unverified({"ib-gateway": {"verified": True}, "position-manager": {"phase": "READY"}}) == []
+    assert decision.unverified(
+        {"ib-gateway": {"listening": True, "verified": None}, "other": {}, "position-manager": {"phase": "DOWN"}}
+    ) == ["ib-gateway (verified)", "other (status unknown)", "position-manager (DOWN)"]
+
+
 def test_a_rollback_needs_the_previous_image_and_release() -> None:
     assert decision.rollback_problems([ImageFacts("image:1", on_host=True)], "aaa", True) == []
     image, release = decision.rollback_problems([ImageFacts("image:1", on_host=False)], "aaa", False)

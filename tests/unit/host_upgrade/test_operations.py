@@ -139,7 +139,13 @@ def test_a_plan_reports_changes_and_the_approval_and_changes_nothing(machine: Ma
     assert (found.step, found.problems, found.fetch) == (Step.SWITCH, (), ())
     assert "image:1 -> image:2" in found.text
     assert "Have IBKR Mobile at hand." in found.text
+    assert "Not verified already" not in found.text
     assert sorted(path for path in machine.root.rglob("*")) == before
+
+
+def test_a_plan_reports_what_is_not_verified_before(machine: Machine) -> None:
+    machine.deploy(OLD, "bbb")
+    assert "Not verified already: ib-gateway (verified)." in plan(machine, wanted()).text
 
 
 def test_a_plan_without_a_difference_has_nothing_to_do(machine: Machine) -> None:
