@@ -92,6 +92,7 @@ BOTH = ("image", "release")
         (state(Phase.ROLLED_BACK), replace(NEW, release="aaa"), ("release",), Step.DEPLOY),
         # What did not change in the upgrade was not rejected.
         (state(Phase.ROLLED_BACK, after=replace(NEW, release="aaa")), OLD, BOTH, Step.DEPLOY),
+        (state(Phase.ROLLED_BACK, after=replace(OLD, release="bbb")), replace(OLD, release="ccc"), BOTH, Step.DEPLOY),
     ],
 )
 def test_what_a_deploy_does(known: State | None, wanted: Deployment, parts: tuple[str, ...], step: Step) -> None:

@@ -353,6 +353,13 @@ def test_a_restore_killed_at_any_write_is_completed_by_the_next(
     assert ended == 4
 
 
+def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    assert plan(machine, wanted()).step is Step.FINISH_ROLLBACK
+    assert machine.upgrades.restore(wanted(), "No Java.").restart == ("ib-gateway", "position-manager")
+
+
 def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (0, 1):
         root = tmp_path / str(number)
