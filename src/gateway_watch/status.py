@@ -22,6 +22,7 @@ from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
 from gateway_watch.session import Session
 from gateway_watch.systemd_unit import UnitError, UnitState
 from gateway_watch.tiers import Tier
+from host_upgrade import store
 
 WIDTH = 100
 LABEL = 12
@@ -55,6 +56,8 @@ class Status:
     """The end of the gateway's version, once it is near."""
     support_matters: bool = True
     """Whether a version that has ended is a fault."""
+    last_upgrade: str | None = None
+    """The last upgrade of the host in one line; None if there was none."""
     hold: str | None = None
     """Why no login is tried, with the command that ends this; None while nothing is held."""
 
@@ -121,6 +124,7 @@ async def collect(
         support=gateway_versions.support(instance.image, at.date()),
         support_matters=not instance.desupported_image_allowed,
         hold=_hold(instance),
+        last_upgrade=store.summary(),
     )
 
 
@@ -218,6 +222,7 @@ def to_json(status: Status) -> dict[str, Any]:
             "last_screenshot": status.session.last_screenshot,
             "end": status.session_end.isoformat(),
         },
+        "last_upgrade": status.last_upgrade,
         "next_restart": _iso(status.next_restart),
         "next_approval": _iso(status.next_approval),
         "versions": {"release": status.release, "python": platform.python_version()},
@@ -239,6 +244,7 @@ def render(status: Status) -> str:
         ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
+        *((("Upgrade", status.last_upgrade),) if status.last_upgrade else ()),
     ]
     head = f"{status.name} ({status.trading_mode}): {'in order' if status.ok else 'NOT IN ORDER'}"
     lines = [f"{head:<{WIDTH - 23}}{status.at:%Y-%m-%d %H:%M:%S} UTC"]

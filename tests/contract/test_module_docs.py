@@ -280,6 +280,63 @@ def test_a_wait_for_the_manager_returns_what_is_documented(tmp_path: Path) -> No
     assert_as_documented("manager_wait", [looked, ready, waiting, ended, unknown])
 
 
+def test_an_upgrade_returns_what_is_documented(tmp_path: Path) -> None:
+    for release in ("aaa", "bbb"):
+        programs = tmp_path / "releases" / release / "bin"
+        programs.mkdir(parents=True)
+        (programs.parent / ".complete").touch()
+        for program in ("python", "gateway-watch", "position-manager"):
+            (programs / program).write_text("#!/bin/sh\nexit 1\n")
+            (programs / program).chmod(0o755)
+    link = tmp_path / "current"
+    link.symlink_to("releases/aaa")
+    gateway = {"name": missing(), "image": "i:1", "image_archive": "/no.tar", "trading_mode": "paper", "apis": []}
+    state = tmp_path / "state"
+    common: dict[str, Any] = {
+        "release_dir": str(tmp_path),
+        "state_dir": str(state),
+        "gateways": [gateway],
+        "release": "bbb",
+    }
+
+    def step(operation: str, **more: Any) -> dict[str, Any]:
+        return call("upgrade_step", operation=operation, **common, **more)
+
+    planned = step("plan", _ansible_check_mode=True)
+    assert (planned["step"], planned["fetch"]) == ("switch", ["i:1"])
+    assert any("is not deployed on this host" in problem for problem in planned["problems"])
+    assert step("begin", _ansible_check_mode=True)["changed"] is True
+    assert not state.exists()
+    begun = step("begin")
+    link.unlink()
+    link.symlink_to("releases/bbb")
+    restored = step("restore", reason="No Java.")
+    assert link.readlink() == Path("releases/aaa")
+    ended = step("finish")
+    assert ended["record"]["outcome"] == "rolled_back"
+    assert step("finish")["changed"] is False
+    assert_as_documented("upgrade_step", [planned, begun, restored, ended])
+
+
+def test_the_upgrade_module_brings_its_code_along(tmp_path: Path) -> None:
+    """The host has only its own Python: no release, and none of this project's packages."""
+    arguments = {"operation": "plan", "command": "rollback", "gateways": [], "state_dir": str(tmp_path)}
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible"), "localhost", "-c", "local", "-i", "localhost,"),
+            *("-m", "upgrade_step", "-a", json.dumps(arguments)),
+            *("-e", "ansible_python_interpreter=/usr/bin/python3"),
+        ],
+        env=environment() | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "No upgrade is recorded on this host" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", ["container_health", "gateway_login"])
 def test_an_engine_that_does_not_answer_returns_what_comes_always(name: str, tmp_path: Path) -> None:
     answer = call(name, name=missing(), variables={"DOCKER_HOST": f"unix://{tmp_path}/no.sock"})

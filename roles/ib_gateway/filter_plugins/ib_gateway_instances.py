@@ -114,9 +114,11 @@ def resolve(
     shared: Mapping[str, Any],
     secrets: bool = False,
     detected: Mapping[str, str] | None = None,
+    images: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Instances as a list of flat mappings: shared settings, overridden, with what is derived from them.
 
+    `images` replaces the images of the instances that it names, as a rollback does.
     `detected` maps images to their login controllers; login_controller stays "auto" where it is not detected yet.
     Without `secrets` the secret settings are left out, so that a loop over the result shows none of them.
     Raises AnsibleFilterError for a map of the wrong shape or an unknown setting: both are typing errors
@@ -127,6 +129,7 @@ def resolve(
     resolved: list[dict[str, Any]] = overridden(instances, shared, "ib_gateway_instances", "ib-gateway")
     for instance in resolved:
         name = instance["name"]
+        instance["image"] = (images or {}).get(str(name)) or instance["image"]
         if instance["login_controller"] == AUTO:
             instance["login_controller"] = (detected or {}).get(str(instance["image"]), AUTO)
         instance["signatures"] = PREVIEW if instance["login_controller"] == AUTO else instance["login_controller"]

@@ -28,6 +28,7 @@ from position_manager.reports.status import (
 from position_manager.rules.evaluation import Blind, Cause, Hold, Rule
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
+from position_manager.sessions.hours import is_open
 
 DISTRIBUTION = "ib-gateway-ansible"
 
@@ -79,6 +80,7 @@ def status_of(engine: Engine, config_path: str) -> Status:
         orders_today=0 if journal is None else journal.sent_since(windows(now)[1]),
         realized=realized_since(engine, _midnight(engine, now)),
         config=config_path,
+        open_markets=_open_markets(engine, now),
         account_stops=tuple(_account(picture, now) for picture in engine.accounts.pictures()),
         cooldowns=_cooldowns(engine),
         exposures=tuple(
@@ -92,6 +94,13 @@ def status_of(engine: Engine, config_path: str) -> Status:
             for each in engine.assignments.exposures()
         ),
     )
+
+
+def _open_markets(engine: Engine, now: datetime) -> tuple[str, ...]:
+    """The guarded contracts whose regular session is open."""
+    instruments = {leg.instrument.con_id: leg.instrument for unit in engine.desk.guard.units for leg in unit.legs}
+    calendar = engine.desk.calendar
+    return tuple(sorted(each.label for each in instruments.values() if is_open(calendar.sessions(each, now), now)))
 
 
 def _cooldowns(engine: Engine) -> tuple[CooldownStatus, ...]:

@@ -141,6 +141,7 @@ class Status:
     the last full sync ended well. ``orders_today``: recorded for sending in the last 24 hours. ``realized``: the profit
     that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of the
     session that are not accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has none.
+    ``open_markets``: the held contracts whose regular session is open; None from a release that does not report them.
     """
 
     time: datetime
@@ -163,6 +164,7 @@ class Status:
     cooldowns: tuple[CooldownStatus, ...] = ()
     exposures: tuple[ExposureStatus, ...] = ()
     new_accounts: tuple[str, ...] = ()
+    open_markets: tuple[str, ...] | None = None
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

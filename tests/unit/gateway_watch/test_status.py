@@ -133,6 +133,13 @@ def test_the_json_is_json_and_holds_no_identity() -> None:
     assert "edmund77" not in text
 
 
+def test_the_last_upgrade_is_shown() -> None:
+    line = "upgrade 2026-11-28 15:30 UTC, verified after 35 s (ib-gateway: image:1 -> image:2)"
+    assert f"Upgrade     {line}" in render(replace(GOOD, last_upgrade=line)).splitlines()
+    assert to_json(replace(GOOD, last_upgrade=line))["last_upgrade"] == line
+    assert "Upgrade" not in render(GOOD)
+
+
 def test_a_version_that_ends_is_shown_and_is_a_fault_once_it_has_ended() -> None:
     old = "ghcr.io/gnzsnz/ib-gateway:10.45.1j"
     near = replace(GOOD, support=support(old, date(2026, 11, 29)))

@@ -70,6 +70,21 @@ def test_a_future_at_night_is_guarded_with_outside_rth(tmp_path: Path) -> None:
     play(tmp_path, one_future(NIGHT), story, OUTSIDE)
 
 
+@pytest.mark.parametrize(
+    ("now", "opened"),
+    [(NIGHT, ()), (datetime(2026, 11, 24, 9, tzinfo=CHICAGO).astimezone(UTC), ("ESZ6",))],
+    ids=["night", "day"],
+)
+def test_the_status_names_what_is_held_in_its_regular_session(
+    tmp_path: Path, now: datetime, opened: tuple[str, ...]
+) -> None:
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(5)
+        assert status_of(manager.engine, "").open_markets == opened
+
+    play(tmp_path, one_future(now), story, OUTSIDE)
+
+
 @pytest.mark.parametrize(("now", "config"), [(NIGHT, STOP), (BREAK, OUTSIDE)], ids=["not allowed", "the daily break"])
 def test_it_is_not_while_no_order_of_its_kind_would_trade(
     tmp_path: Path, now: datetime, config: dict[str, object]

@@ -1,0 +1,409 @@
+"""The steps of an upgrade over real files and programs, interrupted at each of their writes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host_audit.host import Host, UnreadableError
+from host_service.statefile import write_bytes
+from host_upgrade import store as stores
+from host_upgrade.decision import Step
+from host_upgrade.inspection import Inspection
+from host_upgrade.model import Kind, Outcome, Phase, UnusableStateError
+from host_upgrade.operations import UpgradeError, Upgrades, Wanted
+from host_upgrade.store import Store
+
+RELEASES = Path("/opt/ib-gateway-ansible")
+START = datetime(2026, 11, 28, 15, 30, tzinfo=UTC)
+OLD, NEW = "image:1", "image:2"
+
+
+def wanted(image: str = NEW, release: str = "bbb", archive: str = "") -> Wanted:
+    gateway = {
+        "name": "ib-gateway",
+        "image": image,
+        "image_archive": archive,
+        "trading_mode": "paper",
+        "apis": [{"mode": "paper", "port": 4002}],
+    }
+    return Wanted(release, [gateway], ["position-manager"])
+
+
+class Killed(BaseException):
+    """The end of a killed run: nothing handles it."""
+
+
+class Machine:
+    """A host below a directory: files as the roles write them, programs that answer as the real ones do."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.time = START
+        self.writes_left: int | None = None
+        self.program("docker", 'case "$*" in *image:*) echo 1000 ;; *) echo /var/lib/docker ;; esac')
+        for release in ("aaa", "bbb"):
+            self.install(release)
+        self.deploy(OLD, "aaa")
+        self.file("/etc/position-manager/position-manager.yml", "rules: old\n")
+        self.file("/etc/systemd/system/position-manager.service", "[Service]\n")
+
+    def path(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    def file(self, path: str, text: str, mode: int = 0o600) -> None:
+        place = self.path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        place.chmod(mode)
+
+    def read(self, path: str) -> str:
+        return self.path(path).read_text()
+
+    def program(self, name: str, script: str) -> None:
+        self.file(name if "/" in name else f"/bin/{name}", f"#!/bin/sh\n{script}\n", 0o755)
+
+    def install(self, release: str) -> None:
+        programs = f"{RELEASES}/releases/{release}/bin"
+        tiers = json.dumps({"tiers": {"listening": {"ok": True}, "verified": {"ok": release == "aaa"}}})
+        self.program(f"{programs}/python", "")
+        self.program(
+            f"{programs}/gateway-watch",
+            f"case $1 in status) echo '{tiers}' ;; restart-cost) echo 'Have IBKR Mobile at hand.' ;; esac",
+        )
+        self.program(
+            f"{programs}/position-manager",
+            'case $1 in check-config) grep -q "^rules" "$2" ;; '
+            """status) echo '{"phase": "READY", "units": [1], "open_markets": ["AAPL"]}' ;; esac""",
+        )
+        self.file(f"{RELEASES}/releases/{release}/.complete", "")
+
+    def deploy(self, image: str, release: str) -> None:
+        """What the roles do."""
+        document = {"image": image, "trading_mode": "paper", "apis": [{"mode": "paper", "port": 4002}]}
+        self.file("/etc/ib-gateway/ib-gateway/instance.json", json.dumps(document))
+        self.file("/etc/ib-gateway/ib-gateway/container.env", f"FOR={image}\n")
+        self.file("/etc/systemd/system/ib-gateway.service", f"ExecStart=run \\\n  {image}\nRestart=always\n", 0o644)
+        link = self.path(f"{RELEASES}/current")
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"releases/{release}")
+
+    def write(self, path: Path, content: bytes, mode: int = 0o600) -> None:
+        if self.writes_left == 0:
+            raise Killed
+        if self.writes_left is not None:
+            self.writes_left -= 1
+        write_bytes(path, content, mode)
+
+    @property
+    def store(self) -> Store:
+        return Store(self.path("/var/lib/ib-gateway-ansible/upgrade"), self.write)
+
+    @property
+    def upgrades(self) -> Upgrades:
+        host = Host(self.root)
+        self.time += timedelta(seconds=10)
+        return Upgrades(host, Inspection(host, UnreadableError, RELEASES), self.store, self.write, lambda: self.time)
+
+    def begin(self) -> None:
+        self.upgrades.begin(wanted())
+        self.deploy(NEW, "bbb")
+
+    @property
+    def runs(self) -> tuple[str, str, str]:
+        """The image by both of its files, and the release."""
+        unit = self.read("/etc/systemd/system/ib-gateway.service").split()
+        image = json.loads(self.read("/etc/ib-gateway/ib-gateway/instance.json"))["image"]
+        return image, unit[unit.index("\\") + 1], self.path(f"{RELEASES}/current").readlink().name
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    yield Machine(tmp_path)
+
+
+def plan(machine: Machine, of: Wanted, **options: Any) -> Any:
+    return machine.upgrades.plan_upgrade(of, in_trading_hours=True, **options)
+
+
+def test_a_plan_reports_changes_and_the_approval_and_changes_nothing(machine: Machine) -> None:
+    before = sorted(path for path in machine.root.rglob("*"))
+    found = plan(machine, wanted())
+    assert (found.step, found.problems, found.fetch) == (Step.SWITCH, (), ())
+    assert "image:1 -> image:2" in found.text
+    assert "Have IBKR Mobile at hand." in found.text
+    assert "Not verified already" not in found.text
+    assert sorted(path for path in machine.root.rglob("*")) == before
+
+
+def test_a_plan_reports_what_is_not_verified_before(machine: Machine) -> None:
+    machine.deploy(OLD, "bbb")
+    assert "Not verified already: ib-gateway (verified)." in plan(machine, wanted()).text
+
+
+def test_a_plan_without_a_difference_has_nothing_to_do(machine: Machine) -> None:
+    assert plan(machine, wanted(OLD, "aaa")).step is Step.NOTHING
+
+
+def test_an_image_that_is_neither_there_nor_to_be_had_is_a_problem(machine: Machine) -> None:
+    machine.program(
+        "docker",
+        'case "$*" in *image:1*) echo 1000 ;; manifest*) echo manifest unknown >&2; exit 1 ;; '
+        "*image:2*) exit 1 ;; esac",
+    )
+    (problem,) = plan(machine, wanted()).problems
+    assert "manifest unknown" in problem
+    (problem,) = plan(machine, wanted(archive="/opt/image.tar")).problems
+    assert "/opt/image.tar" in problem
+    machine.file("/opt/image.tar", "layers")
+    assert plan(machine, wanted(archive="/opt/image.tar")).fetch == (NEW,)
+
+
+def test_the_open_markets_of_the_manager_prevent_an_upgrade(machine: Machine) -> None:
+    found = machine.upgrades.plan_upgrade(wanted(), in_trading_hours=False)
+    assert "AAPL" in found.problems[0]
+
+
+def test_a_deploy_that_did_not_end_is_not_the_previous_state(machine: Machine) -> None:
+    machine.file("/etc/ib-gateway/ib-gateway/instance.json", '{"image": "image:9", "trading_mode": "paper"}')
+    assert "did not end" in plan(machine, wanted()).problems[0]
+
+
+def test_a_verified_upgrade_leaves_its_record(machine: Machine) -> None:
+    machine.begin()
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert (record.outcome, record.kind) == (Outcome.VERIFIED, Kind.UPGRADE)
+    assert record.tiers_before["ib-gateway"] == {"listening": True, "verified": True}
+    assert record.tiers_after["ib-gateway"] == {"listening": True, "verified": False}
+    assert record.tiers_after["position-manager"] == {"phase": "READY"}
+    line = stores.summary(machine.store.root)
+    assert line is not None
+    assert "verified after" in line
+    assert "image:1 -> image:2" in line
+    assert stores.last_record(machine.store.root) == record
+
+
+def test_state_and_records_are_for_root_only(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.finish(wanted(), verified=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [machine.store.root, *machine.store.root.rglob("*")]}
+    assert modes.pop("upgrade") == modes.pop("records") == 0o700
+    assert set(modes.values()) == {0o600}
+    assert len(modes) == 2
+
+
+def test_a_failed_upgrade_goes_back_to_equal_files_and_the_old_release(machine: Machine) -> None:
+    machine.begin()
+    state = machine.upgrades.restore(wanted(), "No Java.")
+    assert machine.runs == (OLD, OLD, "aaa")
+    assert machine.read("/etc/ib-gateway/ib-gateway/container.env") == "FOR=image:1\n"
+    assert machine.path("/etc/systemd/system/ib-gateway.service").stat().st_mode & 0o777 == 0o644
+    assert machine.path(f"{RELEASES}/previous").readlink().name == "bbb"
+    assert state.restart == ("ib-gateway", "position-manager")
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert (record.outcome, record.reason) == (Outcome.ROLLED_BACK, "No Java.")
+
+
+def test_a_file_that_the_upgrade_created_is_removed_again(machine: Machine) -> None:
+    machine.path("/etc/ib-gateway/ib-gateway/container.env").unlink()
+    machine.begin()
+    machine.upgrades.restore(wanted(), "")
+    assert not machine.path("/etc/ib-gateway/ib-gateway/container.env").exists()
+
+
+def test_only_what_changed_is_restarted(machine: Machine) -> None:
+    machine.upgrades.begin(wanted(release="aaa"))
+    machine.deploy(NEW, "aaa")
+    assert machine.upgrades.restore(wanted(release="aaa"), "").restart == ("ib-gateway",)
+
+
+def test_rules_that_were_changed_since_the_upgrade_remain(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.finish(wanted(), verified=True)
+    machine.file("/etc/position-manager/position-manager.yml", "rules: newer\n")
+    machine.upgrades.restore(wanted(), "by hand")
+    assert machine.read("/etc/position-manager/position-manager.yml") == "rules: newer\n"
+
+
+def test_rules_that_the_old_release_cannot_read_are_restored(machine: Machine) -> None:
+    machine.begin()
+    machine.file("/etc/position-manager/position-manager.yml", "unknown: key\n")
+    machine.upgrades.restore(wanted(), "")
+    assert machine.read("/etc/position-manager/position-manager.yml") == "rules: old\n"
+
+
+def test_a_rollback_by_hand_has_a_record_of_its_own(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.finish(wanted(), verified=True)
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.GO_BACK
+    machine.upgrades.restore(wanted(), "by hand")
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert (record.kind, record.before.images, record.after.images) == (
+        *(Kind.ROLLBACK, {"ib-gateway": NEW}),
+        {"ib-gateway": OLD},
+    )
+    assert len(list((machine.store.root / "records").iterdir())) == 2
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.NOTHING
+
+
+def test_after_a_rollback_a_deploy_of_the_same_is_refused_until_it_is_allowed(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    machine.upgrades.finish(wanted(), verified=True)
+    parts = ("image", "release")
+    assert machine.upgrades.plan_deploy(wanted(), parts, rejected_allowed=False).step is Step.REFUSE
+    assert machine.upgrades.plan_deploy(wanted(OLD, "aaa"), parts, rejected_allowed=False).step is Step.DEPLOY
+    assert machine.upgrades.plan_deploy(wanted(), parts, rejected_allowed=True).step is Step.DEPLOY
+    machine.deploy(NEW, "bbb")
+    machine.upgrades.finish(wanted(), verified=True)
+    assert machine.store.read() is None
+
+
+def test_a_rollback_that_is_not_verified_is_tried_again(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    record = machine.upgrades.finish(wanted(), verified=False)
+    assert record is not None
+    assert record.outcome is Outcome.NOT_VERIFIED
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.FINISH_ROLLBACK
+    assert machine.upgrades.restore(wanted(), "again").restart == ("ib-gateway",)
+    again = machine.upgrades.finish(wanted(), verified=True)
+    assert again is not None
+    assert (again.outcome, again.reason) == (Outcome.ROLLED_BACK, "No Java.")
+
+
+def test_a_missing_previous_release_is_reported_before_anything_is_restored(machine: Machine) -> None:
+    machine.begin()
+    machine.path(f"{RELEASES}/releases/aaa/.complete").unlink()
+    assert "previous release aaa" in machine.upgrades.plan_rollback(wanted()).problems[0]
+    with pytest.raises(UpgradeError, match="previous release aaa"):
+        machine.upgrades.restore(wanted(), "")
+    assert machine.runs == (NEW, NEW, "bbb")
+
+
+def test_a_resumed_upgrade_goes_back_to_where_the_first_run_started(machine: Machine) -> None:
+    machine.begin()
+    found = plan(machine, wanted())
+    assert (found.step, found.problems) == (Step.RESUME, ())
+    state = machine.upgrades.begin(wanted())
+    assert (state.before.release, state.before.images, state.interruptions) == ("aaa", {"ib-gateway": OLD}, 1)
+    machine.upgrades.restore(wanted(), "")
+    assert machine.runs == (OLD, OLD, "aaa")
+
+
+def test_a_deploy_ends_an_interrupted_upgrade(machine: Machine) -> None:
+    machine.begin()
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert record.outcome is Outcome.VERIFIED
+    machine.begin()
+    machine.deploy("image:3", "bbb")
+    record = machine.upgrades.finish(wanted("image:3"), verified=True)
+    assert record is not None
+    assert record.outcome is Outcome.REPLACED
+    assert machine.store.read() is None
+
+
+def killed(machine: Machine, after: int, step: Callable[[], object]) -> bool:
+    """Run a step that is killed before its write with that number; whether it had so many."""
+    machine.writes_left = after
+    try:
+        step()
+    except Killed:
+        return True
+    finally:
+        machine.writes_left = None
+    return False
+
+
+def test_a_restore_killed_at_any_write_is_completed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = 0
+    for number in range(20):
+        root = tmp_path / str(number)
+        monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+        machine = Machine(root)
+        machine.begin()
+        upgrades = machine.upgrades
+        interrupted = killed(machine, number, lambda upgrades=upgrades: upgrades.restore(wanted(), "No Java."))  # type: ignore[misc]
+        if not interrupted:
+            break
+        state = machine.store.read()
+        assert state is not None
+        # Before its first write nothing has changed, so that the upgrade is continued.
+        expected = Step.RESUME if number == 0 else Step.FINISH_ROLLBACK
+        assert plan(machine, wanted()).step is expected
+        completed = machine.upgrades.restore(wanted(), "No Java.")
+        assert machine.runs == (OLD, OLD, "aaa")
+        assert set(completed.restart) == {"ib-gateway", "position-manager"}
+        assert completed.reason == "No Java."
+        ended += 1
+    # The state, and the three files of the gateway.
+    assert ended == 4
+
+
+def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    assert plan(machine, wanted()).step is Step.FINISH_ROLLBACK
+    assert machine.upgrades.restore(wanted(), "No Java.").restart == ("ib-gateway", "position-manager")
+
+
+def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (0, 1):
+        root = tmp_path / str(number)
+        monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
+        machine = Machine(root)
+        machine.begin()
+        upgrades = machine.upgrades
+        assert killed(machine, number, lambda upgrades=upgrades: upgrades.finish(wanted(), verified=True))  # type: ignore[misc]
+        assert plan(machine, wanted()).step is Step.RESUME
+        machine.upgrades.begin(wanted())
+        machine.upgrades.finish(wanted(), verified=True)
+        assert len(list((machine.store.root / "records").iterdir())) == 1
+        record = stores.last_record(machine.store.root)
+        assert record is not None
+        assert record.interruptions == 1
+
+
+def test_the_oldest_records_are_removed(machine: Machine) -> None:
+    for _ in range(5):
+        machine.begin()
+        machine.upgrades.finish(wanted(), verified=True, kept=3)
+    names = [path.name for path in sorted((machine.store.root / "records").iterdir())]
+    assert len(names) == 3
+    last = stores.last_record(machine.store.root)
+    assert last is not None
+    assert names[-1] == f"{last.started:%Y%m%dT%H%M%SZ}.json"
+
+
+def test_an_interrupted_upgrade_is_shown(machine: Machine) -> None:
+    assert stores.summary(machine.store.root) is None
+    machine.begin()
+    assert "was interrupted (switching)" in str(stores.summary(machine.store.root))
+
+
+def test_a_damaged_state_is_named(machine: Machine) -> None:
+    machine.begin()
+    machine.store.state_file.write_text('{"phase": "sleeping"}')
+    with pytest.raises(UnusableStateError, match=r"state\.json"):
+        plan(machine, wanted())
+    assert "state.json" in str(stores.summary(machine.store.root))
+
+
+def test_a_state_is_read_as_it_was_written(machine: Machine) -> None:
+    machine.begin()
+    state = machine.upgrades.restore(wanted(), "No Java.")
+    assert machine.store.read() == state
+    assert state.phase is Phase.ROLLING_BACK
