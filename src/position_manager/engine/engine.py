@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from gateway_watch.session_calendar import NEW_YORK
 from host_service import gateway_login
 from ib_connection.accounts import masked, masked_list
 from ib_connection.causes import CLIENT_ID_IN_USE
@@ -832,7 +833,7 @@ class Engine:
         last, config = self._synced_from, self.desk.config
         if last is None or now < last:
             return False
-        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        zones = (UTC, NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
         same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
         return same_day or (self._same_session and self.ready)
 
