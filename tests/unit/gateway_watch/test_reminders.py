@@ -167,6 +167,12 @@ def test_codes_that_were_not_entered_are_reported_once() -> None:
     assert run(week_login(SUNDAY + MINUTE, SUNDAY + 5 * MINUTE)) == []
 
 
+def test_a_kept_promise_explains_no_later_wait_for_a_person() -> None:
+    kept = week_login(SUNDAY + MINUTE, SUNDAY + 5 * MINUTE)
+    later = ticks(SUNDAY + 2 * HOUR, SUNDAY + 3 * HOUR)
+    assert run([*kept, *(facts(now, in_order=False, awaited=True, person=False) for now in later)]) == []
+
+
 def test_a_login_that_needs_a_person_as_planned_breaks_no_promise() -> None:
     found = run(week_login(SUNDAY + MINUTE, SUNDAY + HOUR, person=True), ledger=Ledger(SUNDAY, (Step.DAY, Step.HOUR)))
     assert found == [(SUNDAY, "moment")]

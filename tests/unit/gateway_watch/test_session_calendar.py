@@ -166,6 +166,16 @@ def brute_force(recurrence: Recurrence, now: datetime) -> datetime:
     return min(moment.astimezone(UTC) for moment in moments if moment is not None and moment.astimezone(UTC) > now)
 
 
+def test_a_time_in_a_skipped_hour_before_midnight_comes_on_the_next_day() -> None:
+    # In Nuuk the clock jumps from Saturday 23:00 to Sunday 0:00.
+    saturday = Recurrence(time(23, 30), ZoneInfo("America/Nuuk"), 5)
+    moment = utc("2027-03-28T01:30:00")
+    assert saturday.next(moment - timedelta(days=1)).astimezone(UTC) == moment
+    # Asked on that Sunday already, it is still to come.
+    assert saturday.next(moment - timedelta(minutes=1)).astimezone(UTC) == moment
+    assert saturday.next(moment).strftime("%A %H:%M") == "Saturday 23:30"
+
+
 @given(MOMENTS, WALL_CLOCK, st.sampled_from(ZONES), WEEKDAYS)
 def test_the_next_moment_leaves_none_out(now: datetime, at: time, zone: ZoneInfo, weekday: int | None) -> None:
     recurrence = Recurrence(at, zone, weekday)
