@@ -72,11 +72,13 @@ SESSION_END = Recurrence(time(1, 0), NEW_YORK, SUNDAY)
 
 @dataclass(frozen=True)
 class Occurrence:
-    """One event of the calendar, in the zone that defines it; `end` is `begin` where only a moment is known."""
+    """One event of the calendar, in the zone that defines it; `end` is `begin` where only a moment is known. `day` is
+    the one that it belongs to, even if the clock skips its time on that day."""
 
     kind: Kind
     begin: datetime
     end: datetime
+    day: date
 
 
 @dataclass(frozen=True)
@@ -141,11 +143,15 @@ class SessionCalendar:
 
 
 def _occurrences(kind: Kind, recurrence: Recurrence, begin: datetime, end: datetime) -> Iterator[Occurrence]:
-    moment = recurrence.next(begin - timedelta(microseconds=1))
-    while moment.astimezone(UTC) < end.astimezone(UTC):
-        # In UTC: within one zone a sum ignores a change of the clock.
-        yield Occurrence(kind, moment, (moment.astimezone(UTC) + recurrence.duration).astimezone(recurrence.zone))
-        moment = recurrence.next(moment)
+    # From the day before on: a skipped time can come on the next day.
+    day, last = (moment.astimezone(recurrence.zone).date() for moment in (begin, end))
+    day -= timedelta(days=1)
+    while day <= last:
+        moment = recurrence.on(day)
+        # In UTC: within one zone sums and comparisons ignore a change of the clock.
+        if moment is not None and begin.astimezone(UTC) <= (started := moment.astimezone(UTC)) < end.astimezone(UTC):
+            yield Occurrence(kind, moment, (started + recurrence.duration).astimezone(recurrence.zone), day)
+        day += timedelta(days=1)
 
 
 def maintenance_end(now: datetime) -> datetime | None:
