@@ -34,6 +34,9 @@ _NOTES = {
 }
 
 
+_ENDED = "IBKR has ended the week's session before; whether it still continues it then, only a real account shows."
+
+
 class HolidaysError(ValueError):
     """The list of holidays is not what `position-manager holidays --json` prints."""
 
@@ -113,6 +116,8 @@ def _entry(calendar: SessionCalendar, occurrence: Occurrence, quiet: QuietHours 
     full = kind is calendar.full_login
     key = f"{FULL_LOGIN if full else kind.value}-{occurrence.day:%Y%m%d}"
     end = occurrence.end if occurrence.end != begin else (begin.astimezone(UTC) + AFTER).astimezone(begin.tzinfo)
+    if approvals and kind is Kind.DAILY_RESTART and not calendar.keeps_session(begin):
+        return Entry(key, "daily restart, can need an approval", _ENDED, begin, end)
     if not (full and approvals):
         return Entry(key, _TITLES[kind], _NOTES[kind], begin, end)
     return Entry(

@@ -125,7 +125,8 @@ def _promised(calendar: SessionCalendar, before: Facts, facts: Facts) -> Promise
         return None
     tick = timedelta(microseconds=1)
     for occurrence in reversed(calendar.between(before.now + tick, facts.now + tick)):
-        if occurrence.kind is Kind.DAILY_RESTART or (occurrence.kind is calendar.full_login and not facts.person):
+        daily = occurrence.kind is Kind.DAILY_RESTART and calendar.keeps_session(occurrence.begin)
+        if daily or (occurrence.kind is calendar.full_login and not facts.person):
             return Promise(occurrence.kind, occurrence.begin.astimezone(UTC))
     return None
 

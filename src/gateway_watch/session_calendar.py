@@ -18,6 +18,7 @@ NEW_YORK = ZoneInfo("America/New_York")
 SUNDAY = 6
 FRIDAY = 4
 
+DAY = timedelta(days=1)
 BEFORE = timedelta(minutes=2)
 AFTER = timedelta(minutes=15)
 """The gateway may be away from so long before a planned restart until so long after it (exclusive)."""
@@ -123,6 +124,14 @@ class SessionCalendar:
             if (moment := self.next(kind, now)) is not None
         ]
         return min(planned, key=lambda restart: restart[0].astimezone(UTC), default=None)
+
+    def keeps_session(self, restart: datetime) -> bool:
+        """Whether a daily restart can continue the session: not the first one after IBKR has ended it, unless the
+        week's full login came before."""
+        restart = restart.astimezone(UTC)
+        ended = SESSION_END.next(restart - DAY).astimezone(UTC)
+        login = self.next(Kind.COLD_RESTART, ended)
+        return ended > restart or (login is not None and login.astimezone(UTC) < restart)
 
     def in_restart_window(self, now: datetime) -> bool:
         """Whether a planned restart or the week's end explains that nothing answers at `now`."""

@@ -59,7 +59,8 @@ def test_a_week_lists_every_event_with_its_title() -> None:
         ("Sat 02:00", "daily restart, keeps the session"),
         ("Sat 23:45", "nightly reset of IBKR's servers"),
         ("Sun 01:00", "the week's session ends"),
-        ("Sun 02:00", "daily restart, keeps the session"),
+        # An hour after the end of the session.
+        ("Sun 02:00", "daily restart, can need an approval"),
         ("Sun 13:00", "approve the login in IBKR Mobile"),
         ("Sun 23:45", "nightly reset of IBKR's servers"),
     ]

@@ -105,6 +105,31 @@ def test_the_next_restart_is_the_earlier_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("daily", "cold", "lost"),
+    [
+        (TWO, ONE_PM, ["Sun 02:00"]),
+        (time(0, 30), ONE_PM, []),
+        (time(14), ONE_PM, []),
+        (time(23), None, ["Sun 23:00"]),
+        (time(1), ONE_PM, ["Sun 01:00"]),
+    ],
+)
+def test_the_first_restart_after_the_end_of_the_session_does_not_keep_it(
+    daily: time, cold: time | None, lost: list[str]
+) -> None:
+    calendar = SessionCalendar(daily, cold, NEW_YORK)
+    # Weeks with both changes of the clock, and one without.
+    for monday in ("2026-03-02T05:00:00", "2026-10-26T04:00:00", "2026-11-23T05:00:00"):
+        week = calendar.between(utc(monday), utc(monday) + timedelta(days=7, hours=6))
+        restarts = [occurrence.begin for occurrence in week if occurrence.kind is Kind.DAILY_RESTART]
+        assert [f"{moment:%a %H:%M}" for moment in restarts if not calendar.keeps_session(moment)] == [
+            # On 8 March 2026 there is no 2:00.
+            "Sun 03:00" if each == "Sun 02:00" and monday.startswith("2026-03") else each
+            for each in lost
+        ]
+
+
+@pytest.mark.parametrize(
     ("now", "end"),
     [
         ("2026-11-28T03:59:59", None),
