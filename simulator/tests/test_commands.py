@@ -16,10 +16,9 @@ from simulator.tests.test_lifecycle import Log, fast
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.control import describe
 from gateway_simulator.login import autorestart
-from gateway_simulator.login.commands import CommandServerSettings
 from gateway_simulator.login.lifecycle import Gateway
 from gateway_simulator.login.steps import Happening, LoginState
-from gateway_simulator.settings import Scenario, SettingsError, read_command_server, read_zone
+from gateway_simulator.settings import CommandServerSettings, Scenario, SettingsError, read_command_server, read_zone
 
 
 def free_port() -> int:

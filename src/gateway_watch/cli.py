@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -220,6 +221,27 @@ def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
             return f"{name} has restarted and is not ready yet: {text.rstrip('.')}."
 
 
+def show_calendar(instance: Instance, options: argparse.Namespace) -> int:
+    # Imported here: the supervisor needs none of it.
+    from gateway_watch import calendar_command
+
+    try:
+        text = calendar_command.run(
+            instance,
+            datetime.now(UTC),
+            weeks=options.weeks,
+            nightly=options.nightly,
+            holidays=options.holidays,
+            host=options.host if options.ical else None,
+        )
+    except calendar_command.HolidaysError as error:
+        return _complain(str(error), decision.RETRY)
+    # The lines of an iCalendar file end with carriage return and line feed.
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+    return decision.OK
+
+
 def doctor(options: argparse.Namespace) -> int:
     """The only command that also serves an instance whose configuration is wrong."""
     # Imported here: the supervisor needs none of it.
@@ -242,6 +264,13 @@ def doctor(options: argparse.Namespace) -> int:
 async def _verify(instance: Instance) -> tuple[tiers.Tier, ...]:
     container = await Engine().find(instance.container)
     return await tiers.look(instance, container, verified=True)
+
+
+def _weeks(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 52:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of weeks from 1 to 52")
+    return number
 
 
 def _complain(text: str, exit_status: int) -> int:
@@ -308,6 +337,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     softly.add_argument("--plan", action="store_true", help="only report whether that is possible, and why not")
     softly.add_argument("--full", action="store_true", help="report a full login, whether the other is possible or not")
+    lists = add("calendar", show_calendar, "List the next restarts, approvals and interruptions, also for a phone.")
+    lists.add_argument("--weeks", type=_weeks, default=1, metavar="N", help="how far ahead; default: 1")
+    lists.add_argument(
+        "--nightly", action=argparse.BooleanOptionalAction, default=True, help="the events of each night, too"
+    )
+    lists.add_argument(
+        "--holidays",
+        type=argparse.FileType(),
+        metavar="FILE",
+        help="output of position-manager holidays --json (-: stdin)",
+    )
+    lists.add_argument("--ical", action="store_true", help="as an iCalendar file (RFC 5545)")
+    lists.add_argument(
+        "--host", default=socket.gethostname(), metavar="NAME", help="with --ical: whose events they are; default: this"
+    )
     add("restart-cost", restart_cost, "Report whether a restart now requires a 2FA approval; print nothing if not.")
     return parser
 

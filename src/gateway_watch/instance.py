@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from gateway_watch.login_gate import QuietHours
+from gateway_watch.session_calendar import SessionCalendar
 from host_service import gateway_login
 
 CONFIG_ROOT = Path("/etc/ib-gateway")
@@ -53,7 +54,8 @@ class Instance:
     `watch_client_id` is that of the watch's own API session; `link_lost_minutes` after which people are notified of a
     lost connection to IBKR in a known window, `link_restart_minutes` after which a gateway that does not reconnect is
     restarted once (0 for never); `twofa_pushes_per_hour` unanswered approvals after which a person is waited for (0 for
-    no limit), `twofa_quiet_hours` in which none is requested; `yield_minutes` that another session is left alone.
+    no limit), `twofa_quiet_hours` in which none is requested; `reminder_quiet_hours` in which no reminder is sent;
+    `yield_minutes` that another session is left alone.
     `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
     `soft_restart`: restarts keep the session where the login controller has a command for it.
     `desupported_image_allowed`: a version that IB has ended is no fault. `twofa_timeout` is how long the 2FA dialog
@@ -84,6 +86,7 @@ class Instance:
     link_restart_minutes: int
     twofa_pushes_per_hour: int
     twofa_quiet_hours: QuietHours | None
+    reminder_quiet_hours: QuietHours | None
     yield_minutes: int
     image: str
     desupported_image_allowed: bool
@@ -91,6 +94,11 @@ class Instance:
     totp: bool
     soft_restart: bool
     config_dir: Path
+
+    @property
+    def calendar(self) -> SessionCalendar:
+        """When it restarts, and when its session ends."""
+        return SessionCalendar(self.auto_restart_time, self.cold_restart_time, self.timezone)
 
     @property
     def credential_files(self) -> list[Path]:
@@ -124,6 +132,10 @@ class Instance:
     @property
     def session_file(self) -> Path:
         return self.state_dir / "session.json"
+
+    @property
+    def reminders_file(self) -> Path:
+        return self.state_dir / "reminders.json"
 
     @property
     def outbox_file(self) -> Path:
@@ -186,6 +198,7 @@ def parse(document: object, path: Path) -> Instance:
         "link_restart_minutes": reader.take("link_restart_minutes", _count),
         "twofa_pushes_per_hour": reader.take("twofa_pushes_per_hour", _count),
         "twofa_quiet_hours": reader.take("twofa_quiet_hours", _quiet_hours(document.get("timezone"))),
+        "reminder_quiet_hours": reader.take("reminder_quiet_hours", _quiet_hours(document.get("timezone"))),
         "yield_minutes": reader.take("yield_minutes", _count),
         "image": reader.take("image", _text),
         "desupported_image_allowed": reader.take("desupported_image_allowed", _flag),

@@ -28,7 +28,6 @@ from gateway_watch.ibkr_link import (
     together,
 )
 from gateway_watch.instance import Api, Instance
-from gateway_watch.session_calendar import next_restart
 from host_service import gateway_login
 from host_service.gateway_login import IbkrLink
 from host_service.statefile import write_json
@@ -189,10 +188,8 @@ class LinkWatch:
         return True
 
     def _hang_text(self, answers: Answers) -> str:
-        moment = next_restart(
-            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
-        )
-        planned = f"Its next planned restart, at {moment:%a %H:%M %Z}, ends this. " if moment else ""
+        restart = self.instance.calendar.next_restart(self.now())
+        planned = f"Its next planned restart, at {restart[0]:%a %H:%M %Z}, ends this. " if restart else ""
         return (
             f"New connections to the API get no answer ({answers.detail}), but a session that was opened earlier "
             f"works, and so does a position manager's. The gateway is not restarted under it. {planned}"

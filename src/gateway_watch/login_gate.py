@@ -65,6 +65,14 @@ class QuietHours:
             moment = datetime.combine(day + timedelta(days=1), self.end, self.zone).astimezone(UTC)
         return moment
 
+    def last_begin(self, now: datetime) -> datetime:
+        """When the stretch that `now` is in has started."""
+        day = now.astimezone(self.zone).date()
+        moment = datetime.combine(day, self.begin, self.zone).astimezone(UTC)
+        if moment > now:
+            moment = datetime.combine(day - timedelta(days=1), self.begin, self.zone).astimezone(UTC)
+        return moment
+
 
 @dataclass(frozen=True)
 class Rules:

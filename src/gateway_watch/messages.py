@@ -8,17 +8,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import code_entry, decision
+from gateway_watch import code_entry, decision, moments
 from gateway_watch.code_entry import Outcome
 from gateway_watch.decision import End, Reason
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState
-from gateway_watch.session_calendar import next_full_login
+from gateway_watch.reminders import Promise, Reminder, Step
+from gateway_watch.session_calendar import Kind
 from gateway_watch.signatures import NextStep
 from notifications.message import Message, Severity
-
-WEEK_NOTICE = timedelta(hours=1)
-"""So long before the week's login it is announced."""
 
 _TROUBLE = "gateway"
 
@@ -129,20 +127,55 @@ def ready(instance: Instance, now: datetime) -> Message:
     return Message("ready", Severity.INFO, title, now, fields=_fields(instance), recovery_of=_TROUBLE)
 
 
-def week_login(instance: Instance, now: datetime) -> Message | None:
-    """The message when the week's full login is near; None while it is not."""
-    due = next_full_login(now, instance.cold_restart_time, instance.timezone)
-    if due - now > WEEK_NOTICE:
-        return None
-    local = due.astimezone(instance.timezone)
+def reminder(instance: Instance, due: Reminder, now: datetime) -> Message:
+    """The reminder of the week's approval, before it or at the moment."""
+    local = due.due.astimezone(instance.timezone)
+    when = f"{moments.weekday_and_hour(local)} ({instance.timezone.key})"
+    if due.step is Step.MOMENT:
+        return Message(
+            "approval_needed",
+            Severity.ALERT,
+            f"{instance.name}: an approval is needed now, for the week's login",
+            now,
+            (
+                f"The week's session ends {when}. Approve the new login in IBKR Mobile.",
+                "If no request is on the phone: ansible-playbook approve-now.yml",
+            ),
+            _fields(instance),
+            dedupe_key=f"{_TROUBLE}/approval/{local:%Y-%m-%d}",
+        )
+    # Sent a few seconds late, it is still 24 h or 1 h before.
+    left = moments.span(60 * round((local - now).total_seconds() / 60))
     return Message(
-        "week_login_ahead",
+        "approval_ahead",
         Severity.WARNING,
-        f"{instance.name}: the week's login comes at {local:%H:%M} ({instance.timezone.key})",
+        f"{instance.name}: an approval will be needed {when}, in {left}",
         now,
-        ("The week's session ends. Have IBKR Mobile at hand to approve the new login.",),
+        ("The week's session ends. Have IBKR Mobile at hand then, to approve the new login.",),
         _fields(instance),
-        dedupe_key=f"week/{due:%Y-%m-%d}",
+        dedupe_key=f"reminder/{due.step.value}/{local:%Y-%m-%d}",
+    )
+
+
+def promise_broken(instance: Instance, promise: Promise, now: datetime) -> Message:
+    """What to report when a login that was to need no person waits for one."""
+    local = promise.at.astimezone(instance.timezone)
+    when = f"{moments.weekday_and_hour(local)} ({instance.timezone.key})"
+    if promise.kind is Kind.DAILY_RESTART:
+        expected = f"The daily restart, {when}, was to keep the session. It did not"
+    else:
+        expected = f"The codes of the authenticator app were to be entered for the week's login, {when}. It is not done"
+    return Message(
+        "approval_not_handled",
+        Severity.ALERT,
+        f"{instance.name}: a login that was to need nobody waits for an approval",
+        now,
+        (
+            f"{expected}: approve the login in IBKR Mobile, or enter the code on the gateway's screen.",
+            "If no request is there: ansible-playbook approve-now.yml",
+        ),
+        _fields(instance),
+        dedupe_key=f"{_TROUBLE}/approval/{promise.kind.value}/{local:%Y-%m-%d}",
     )
 
 

@@ -12,9 +12,8 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from gateway_watch.session_calendar import next_restart, next_session_end
+from gateway_watch.session_calendar import SessionCalendar
 from gateway_watch.signatures import LoginState
 from host_service.statefile import write_json
 
@@ -58,9 +57,7 @@ class Facts:
     connected: bool | None
     since: datetime | None
     credentials: datetime | None
-    daily: time | None
-    cold: time | None
-    zone: ZoneInfo
+    calendar: SessionCalendar
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def decide(facts: Facts, now: datetime) -> Plan:
         controller=facts.controller,
         commanded=facts.commanded,
         trading_mode=facts.trading_mode,
-        daily=facts.daily,
+        daily=facts.calendar.daily,
     )
     reason = reason or _not_ready(facts) or _changed(facts) or _ends(facts, now)
     return Plan(not reason, reason)
@@ -124,11 +121,11 @@ def _changed(facts: Facts) -> str:
 
 
 def _ends(facts: Facts, now: datetime) -> str:
-    if facts.since is not None and next_session_end(facts.since) - BEFORE_SESSION_END <= now:
+    if facts.since is not None and facts.calendar.next_session_end(facts.since) - BEFORE_SESSION_END <= now:
         return "the week's session has ended or is about to end (Sunday 1:00 AM in New York)"
-    planned = next_restart(now, facts.daily, facts.cold, facts.zone)
-    if planned is not None and planned - now <= BEFORE_PLANNED:
-        return f"a planned restart comes at {planned:%H:%M} ({facts.zone.key})"
+    planned = facts.calendar.next_restart(now)
+    if planned is not None and planned[0] - now <= BEFORE_PLANNED:
+        return f"a planned restart comes at {planned[0]:%H:%M} ({facts.calendar.zone.key})"
     return ""
 
 

@@ -76,9 +76,7 @@ class SoftRestart:
             connected={"connected": True, "lost": False}.get(link),
             since=session.read(instance.session_file).since,
             credentials=newest_change(instance.login_files),
-            daily=instance.auto_restart_time,
-            cold=instance.cold_restart_time,
-            zone=instance.timezone,
+            calendar=instance.calendar,
         )
 
     def kind(self, container: Container) -> Kind:

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from gateway_watch import gatekeeper, gateway_versions, session, session_calendar, systemd_unit, tiers
+from gateway_watch import gatekeeper, gateway_versions, moments, session, systemd_unit, tiers
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError
 from gateway_watch.engine import Container, Engine, EngineError, Version
 from gateway_watch.gateway_versions import Support
@@ -20,6 +20,7 @@ from gateway_watch.instance import Instance
 from gateway_watch.login import LoginState, Snapshot
 from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
 from gateway_watch.session import Session
+from gateway_watch.session_calendar import Kind, SessionCalendar
 from gateway_watch.systemd_unit import UnitError, UnitState
 from gateway_watch.tiers import Tier
 from host_upgrade import store
@@ -45,11 +46,9 @@ class Status:
     breaker: Breaker | None
     tiers: tuple[Tier, ...]
     session: Session
-    next_restart: datetime | None
-    session_end: datetime
+    calendar: SessionCalendar
     release: str
     faults: tuple[str, ...]
-    next_full_login: datetime
     totp: bool = False
     """Whether gateway-watch answers the second factor itself."""
     support: Support | None = None
@@ -64,7 +63,17 @@ class Status:
     @property
     def next_approval(self) -> datetime | None:
         """When a person must approve a login, as planned; None if none must, or if it is not known yet."""
-        return self.next_full_login if self.session.twofa else None
+        return self.calendar.next_full_login(self.at).astimezone(self.calendar.zone) if self.session.twofa else None
+
+    @property
+    def session_end(self) -> datetime:
+        """When IBKR ends the week's session."""
+        return self.calendar.next_session_end(self.at)
+
+    @property
+    def next_restart(self) -> tuple[datetime, Kind] | None:
+        """The next planned restart, and which kind it is."""
+        return self.calendar.next_restart(self.at)
 
     @property
     def ok(self) -> bool:
@@ -113,13 +122,9 @@ async def collect(
         breaker=breaker,
         tiers=await tiers.look(instance, container, verified=verified),
         session=session.read(instance.session_file),
-        next_restart=session_calendar.next_restart(
-            at, instance.auto_restart_time, instance.cold_restart_time, instance.timezone
-        ),
-        session_end=session_calendar.next_session_end(at),
+        calendar=instance.calendar,
         release=_release(),
         faults=tuple(faults),
-        next_full_login=session_calendar.next_full_login(at, instance.cold_restart_time, instance.timezone),
         totp=instance.totp,
         support=gateway_versions.support(instance.image, at.date()),
         support_matters=not instance.desupported_image_allowed,
@@ -223,8 +228,9 @@ def to_json(status: Status) -> dict[str, Any]:
             "end": status.session_end.isoformat(),
         },
         "last_upgrade": status.last_upgrade,
-        "next_restart": _iso(status.next_restart),
+        "next_restart": _iso(status.next_restart[0]) if status.next_restart else None,
         "next_approval": _iso(status.next_approval),
+        "calendar": {kind.value: _iso(status.calendar.next(kind, status.at)) for kind in Kind},
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -240,7 +246,7 @@ def render(status: Status) -> str:
         ("Breaker", _breaker(status)),
         *((tier.name.capitalize(), f"{_word(tier)} {tier.text}") for tier in status.tiers),
         ("Session", _session(status)),
-        ("Restart", _moment(status.next_restart, status.at) if status.next_restart else "none planned"),
+        ("Restart", _restart(status)),
         ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
@@ -278,7 +284,7 @@ def _word(tier: Tier) -> str:
 
 
 def _host(status: Status) -> str:
-    up = "uptime unknown" if status.uptime_seconds is None else f"up {_span(status.uptime_seconds)}"
+    up = "uptime unknown" if status.uptime_seconds is None else f"up {moments.span(status.uptime_seconds)}"
     return f"{up}, Docker {status.engine.server}" if status.engine else f"{up}, NO DOCKER ENGINE ANSWERS"
 
 
@@ -326,9 +332,16 @@ def _session(status: Status) -> str:
     return f"since {_moment(kept.since, status.at)} {how}{again}"
 
 
+def _restart(status: Status) -> str:
+    if status.next_restart is None:
+        return "none planned"
+    moment, kind = status.next_restart
+    return f"{'with a full login' if kind is Kind.COLD_RESTART else 'daily'}: {moments.ahead(moment, status.at)}"
+
+
 def _approval(status: Status) -> str:
     if status.next_approval is not None:
-        return f"next one needed: {_moment(status.next_approval, status.at)}"
+        return f"next approval needed: {moments.ahead(status.next_approval, status.at)}"
     if status.totp:
         return "none needed: the codes of the authenticator app are entered"
     return "none needed: the login has no second factor" if status.session.twofa is False else "unknown before a login"
@@ -336,17 +349,8 @@ def _approval(status: Status) -> str:
 
 def _moment(moment: datetime, now: datetime) -> str:
     seconds = (moment - now).total_seconds()
-    distance = f"in {_span(seconds)}" if seconds > 0 else f"{_span(-seconds)} ago"
+    distance = f"in {moments.span(seconds)}" if seconds > 0 else f"{moments.span(-seconds)} ago"
     return f"{moment:%a %Y-%m-%d %H:%M %Z} ({distance})"
-
-
-def _span(seconds: float) -> str:
-    minutes, hours, days = int(seconds) // 60, int(seconds) // 3600, int(seconds) // 86400
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60} min"
-    return f"{minutes} min" if minutes else f"{int(seconds)} s"
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -37,12 +37,14 @@ from gateway_watch.gatekeeper import Gatekeeper
 from gateway_watch.instance import Instance
 from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
-from gateway_watch.login_gate import Hold
+from gateway_watch.login_gate import Hold, HoldKind
 from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.reminders import Facts
+from gateway_watch.reminding import Reminding
 from gateway_watch.run_files import RunFiles
 from gateway_watch.second_factor import WORDS, Answered, SecondFactor
 from gateway_watch.session import Session
-from gateway_watch.session_calendar import in_restart_window, maintenance_end
+from gateway_watch.session_calendar import maintenance_end
 from gateway_watch.signatures import Cause, load
 from gateway_watch.start_wait import StartWait
 from gateway_watch.unit_report import UnitReport
@@ -137,6 +139,7 @@ class Supervisor:
         self._second_factor = SecondFactor(
             self.instance, self._signatures.dialogs, self.environment, self.say, self.now, self.sleep
         )
+        self._reminding = Reminding(self.instance, self.say, self.notify)
         self._to_answer = False
         self._login_text = ""
         self._container: Container | None = None
@@ -157,7 +160,6 @@ class Supervisor:
         self._attempts_at_ready = 0
         self._twofa_seen = False
         self._in_order = False
-        self._week_told = False
         self._orders_reported = False
         self._refused_since: float | None = None
         self._to_picture: list[Message] = []
@@ -442,12 +444,6 @@ class Supervisor:
         if in_order and not self._in_order:
             self.notify(messages.ready(self.instance, self.now()))
         self._in_order = in_order
-        # Who had to approve the last login has to approve the week's.
-        if in_order and self._session.twofa and not self._week_told:
-            message = messages.week_login(self.instance, self.now())
-            if message is not None:
-                self._week_told = True
-                self.notify(message)
 
     def _on_probed(self, probed: _Probed) -> None:
         if self._restart_planned() or not decision.in_order(self._snapshot(), self._health):
@@ -463,9 +459,7 @@ class Supervisor:
 
     def _restart_planned(self) -> bool:
         """Whether a planned restart, or one that was requested, explains that nothing answers."""
-        return self._soft_restart() is not None or in_restart_window(
-            self.now(), self.instance.auto_restart_time, self.instance.cold_restart_time, self.instance.timezone
-        )
+        return self._soft_restart() is not None or self.instance.calendar.in_restart_window(self.now())
 
     def _soft_restart(self) -> soft_restart.Kind | None:
         """The kind of the soft restart that is in progress."""
@@ -647,6 +641,21 @@ class Supervisor:
         """Notify systemd that the unit is healthy, and show how long the second factor is still awaited."""
         if not self._unit.beat(extend=self._ready_at is None or self._stopping):
             return
+        if not self._stopping:
+            self._reminding.check(self._facts())
         left = self._snapshot().twofa_seconds_left
         if left is not None and not self._stopping:
             self._unit.show(countdown_line(left, totp=self._second_factor.in_charge))
+
+    def _facts(self) -> Facts:
+        """What the reminders of an approval depend on."""
+        snapshot, codes = self._snapshot(), self._second_factor.in_charge
+        held = self._gate.hold is not None and self._gate.hold.kind is not HoldKind.YIELDED
+        return Facts(
+            self.now(),
+            in_order=decision.in_order(snapshot, self._health),
+            awaited=held or (snapshot.state is LoginState.AWAITING_2FA and not codes),
+            # Who had to approve the last login has to approve the week's.
+            person=self._session.twofa is True and not codes,
+            since=self._session.since,
+        )

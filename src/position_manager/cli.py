@@ -295,6 +295,23 @@ def _check_calendar(path: Path, config: Config) -> None:
         _say(f"The fallback calendar {name} is known until {known_until}.")
 
 
+def show_holidays(paths: Paths, options: argparse.Namespace) -> int:
+    # Only this command needs it.
+    from position_manager.reports import holidays
+
+    calendar = load(paths.config).hours.fallback_calendar if paths.config.exists() else None
+    try:
+        with JournalReader(paths.newest_journal) as reader:
+            found = holidays.read(reader, calendar, datetime.now(UTC).date(), options.days)
+    except CalendarError as error:
+        return _complain(str(error), NOT_OK)
+    if options.json:
+        _say(json.dumps([holiday.to_json() for holiday in found]))
+    else:
+        _say("\n".join(holiday.line() for holiday in found) or "No holiday of what is held is known.")
+    return OK
+
+
 def drill(paths: Paths, options: argparse.Namespace) -> int:
     from position_manager.drill import command as drill_command
     from position_manager.drill.bench import DrillError
@@ -363,6 +380,13 @@ def _client_id(text: str) -> int:
     return number
 
 
+def _days(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 366:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 366")
+    return number
+
+
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - the output of a command
 
@@ -421,6 +445,9 @@ def _parser() -> argparse.ArgumentParser:
     moves.add_argument("price", type=_price, metavar="PRICE", help="where it is from now on; it goes on from there")
     checks = add("check-config", check_config, "Check a configuration; every fault with its line.")
     checks.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: that of --config or --instance")
+    days_off = add("holidays", show_holidays, "List the next holidays and early closes of what is held.")
+    days_off.add_argument("--days", type=_days, default=182, metavar="N", help="how far ahead; default: 182")
+    days_off.add_argument("--json", action="store_true", help="as JSON")
     drills = add("drill", drill, "Try with one unit, bought for it, that a close survives lost connections and kills.")
     modes = drills.add_mutually_exclusive_group()
     modes.add_argument("--paper", dest="mode", action="store_const", const=Mode.PAPER, help="over the paper gateway")

@@ -18,11 +18,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+from gateway_watch.session_calendar import NEW_YORK, NIGHTLY_RESET, SUNDAY, Recurrence
 from position_manager.brokers.broker import ends_quotes
 from position_manager.halt import is_read_only_halt
-
-NEW_YORK = ZoneInfo("America/New_York")
-SUNDAY = 6
 
 
 class Phase(StrEnum):
@@ -119,38 +117,28 @@ class Span:
 
 @dataclass(frozen=True)
 class Window:
-    """A period around a time of day in which an interruption is expected: from ``before`` it until ``after`` it, the
-    end excluded. ``frozen``: nothing may be sent from the start of the period until that time. ``weekday`` (Monday is
-    0) is that of the time, None for every day."""
+    """A period around each moment of ``when`` in which an interruption is expected: from ``before`` it until ``after``
+    it, the end excluded. ``frozen``: nothing may be sent from the start of the period until that moment."""
 
     name: str
-    at: time
+    when: Recurrence
     after: timedelta
     before: timedelta = timedelta()
     frozen: bool = False
-    zone: ZoneInfo = NEW_YORK
-    weekday: int | None = None
 
     def span(self, now: datetime) -> Span | None:
         """The occurrence that ``now`` is in."""
-        today = now.astimezone(self.zone).date()
-        for day in (today - timedelta(days=1), today, today + timedelta(days=1)):
-            if self.weekday is not None and day.weekday() != self.weekday:
-                continue
-            # Only the time itself is one of the wall clock, the rest is in UTC: clocks change at night, in the middle
-            # of these windows. A time that a change to summer time skips comes after the gap, as the gateway's own
-            # Java takes it; of one that comes twice it is the first.
-            moment = datetime.combine(day, self.at, self.zone).astimezone(UTC)
-            begin, end = moment - self.before, moment + self.after
-            if begin <= now < end:
-                return Span(begin, end, moment if self.frozen else None)
-        return None
+        # In UTC: clocks change at night, in the middle of these windows.
+        now = now.astimezone(UTC)
+        moment = self.when.next(now - self.after).astimezone(UTC)
+        begin = moment - self.before
+        return Span(begin, moment + self.after, moment if self.frozen else None) if begin <= now else None
 
 
 def restart_window(at: time, zone: ZoneInfo) -> Window:
     """When the gateway restarts daily, ``at`` a time of day in its own zone."""
     before, after = timedelta(minutes=2), timedelta(minutes=8)
-    return Window("daily restart of the gateway", at, after, before, frozen=True, zone=zone)
+    return Window("daily restart of the gateway", Recurrence(at, zone), after, before, frozen=True)
 
 
 def cold_restart_window(at: time, zone: ZoneInfo) -> Window:
@@ -158,11 +146,11 @@ def cold_restart_window(at: time, zone: ZoneInfo) -> Window:
     that of a daily restart, since somebody has to approve the login."""
     before, after = timedelta(minutes=2), timedelta(minutes=15)
     name = "weekly restart of the gateway, with a full login"
-    return Window(name, at, after, before, frozen=True, zone=zone, weekday=SUNDAY)
+    return Window(name, Recurrence(at, zone, SUNDAY), after, before, frozen=True)
 
 
 RESTART = restart_window(time(2), NEW_YORK)
-RESET = Window("nightly reset at IB", time(23, 45), timedelta(hours=1))
+RESET = Window("nightly reset at IB", NIGHTLY_RESET, NIGHTLY_RESET.duration)
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,7 @@ class Gateway:
             "link_restart_minutes": 120,
             "twofa_pushes_per_hour": 4,
             "twofa_quiet_hours": "",
+            "reminder_quiet_hours": "",
             "yield_minutes": 30,
             "image": "busybox",
             "desupported_image_allowed": False,

@@ -14,7 +14,8 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from tests.engine import ROOT, docker, environment
@@ -125,6 +126,35 @@ def test_people_are_told_of_an_approval_and_of_its_end(make: MakeGateway) -> Non
     assert re.match(r"The dialog is open until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
     assert done["title"] == f"{gateway.name}: logged in and listening again"
     assert SECRET not in output
+
+
+def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(make: MakeGateway) -> None:
+    approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
+    program = script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA, *approved), STAY)
+    ahead = datetime(2026, 11, 28, 18, 30, tzinfo=UTC)  # 23 h 30 min before Sunday 13:00 in New York
+    with Webhook() as server:
+        # A check for reminders comes with each sign of life.
+        gateway = make({"WATCHDOG_USEC": "2000000"})
+        notify(gateway, server)
+        journals = []
+        for run in range(2):
+            gateway.create(program)
+            process = gateway.start(moment=ahead + 3 * run * timedelta(hours=1))
+            gateway.systemd.wait(partial(_checked_twice, runs=run + 1))
+            server.wait(lambda: any("will be needed" in post.json["title"] for post in server.taken), 30)
+            journals.append(gateway.terminate(process)[1])
+        titles = [post.json["title"] for post in server.taken]
+    (reminder,) = [title for title in titles if "will be needed" in title]
+    sent = re.escape(f"{gateway.name}: an approval will be needed Sunday 13:00 (America/New_York), in 23 h ")
+    assert re.fullmatch(sent + "(29|30) min", reminder)
+    # The outbox would not repeat it within an hour; it is not even asked to.
+    assert [journal.count("gateway-watch: reminder: ") for journal in journals] == [1, 0]
+
+
+def _checked_twice(messages: list[str], runs: int) -> bool:
+    """Whether the run, the ``runs``th to become ready, has shown twice since then that it is alive."""
+    ready = [number for number, message in enumerate(messages) if message == "READY=1"]
+    return len(ready) >= runs and messages[ready[runs - 1] :].count("WATCHDOG=1") >= 2
 
 
 def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make: MakeGateway) -> None:

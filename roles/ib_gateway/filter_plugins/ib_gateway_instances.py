@@ -264,6 +264,8 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "link_restart_minutes": instance["link_restart_minutes"],
         "twofa_pushes_per_hour": instance["twofa_pushes_per_hour"],
         "twofa_quiet_hours": instance["twofa_quiet_hours"],
+        # Hours without requests are hours without reminders of them.
+        "reminder_quiet_hours": instance["reminder_quiet_hours"] or instance["twofa_quiet_hours"],
         "yield_minutes": instance["yield_minutes"],
         "image": instance["image"],
         "desupported_image_allowed": yes_no(instance["desupported_image_allowed"]) == "yes",

@@ -244,13 +244,14 @@ def _numbers(instance: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _quiet_hours(instance: Mapping[str, Any]) -> Iterator[str]:
-    value = instance["twofa_quiet_hours"]
-    found = QUIET_HOURS.fullmatch(str(value))
-    if value != "" and (found is None or value.partition("-")[0] == value.partition("-")[2]):
-        yield (
-            f"{_variable(instance, 'twofa_quiet_hours')} is {value!r}. "
-            'Write it in 24 hours as "HH:MM-HH:MM", for example "23:00-07:00", or "" for none.'
-        )
+    for setting in ("twofa_quiet_hours", "reminder_quiet_hours"):
+        value = instance[setting]
+        found = QUIET_HOURS.fullmatch(str(value))
+        if value != "" and (found is None or value.partition("-")[0] == value.partition("-")[2]):
+            yield (
+                f"{_variable(instance, setting)} is {value!r}. "
+                'Write it in 24 hours as "HH:MM-HH:MM", for example "23:00-07:00", or "" for none.'
+            )
 
 
 def _watch_client_id(instance: Mapping[str, Any]) -> Iterator[str]:

@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from gateway_simulator.api.behaviour import PROTOBUF_VERSION, SERVER_VERSIONS, MarketDataAccess
 from gateway_simulator.api.faults import FaultError, Rule, parse_rule
 from gateway_simulator.api.requests import REQUEST_NAMES
-from gateway_simulator.login.commands import CommandServerSettings
 
 PREFIX = "GATEWAY_SIMULATOR_"
 CONTROL_PORT = 4010
@@ -322,6 +321,15 @@ class Scenario:
     def as_text(self) -> dict[str, str]:
         """Return each key in upper case with its value as it would be written in a variable."""
         return {item.name.upper(): _as_text(getattr(self, item.name)) for item in fields(self)}
+
+
+@dataclass(frozen=True)
+class CommandServerSettings:
+    """IBC's command server. ``address`` empty: it listens on every address."""
+
+    port: int
+    address: str = ""
+    control_from: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+from gateway_watch.session_calendar import NEW_YORK
 from position_manager import connection_state as link
 from position_manager.brokers.broker import BrokerError
 from position_manager.config.schema import Mode
@@ -209,7 +210,7 @@ class Syncing:
         last, config = self._from, self._desk.config
         if last is None or now < last:
             return False
-        zones = (UTC, link.NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
+        zones = (UTC, NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
         same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
         return same_day or (self._same_session and self._desk.ready)
 

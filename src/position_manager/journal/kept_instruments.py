@@ -99,6 +99,12 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     return found
 
 
+def last_hours(journal: JournalReader) -> dict[int, tuple[Hours, ...]]:
+    """The regular sessions that the broker reported last, by contract id, on whatever day. For people only: they may
+    have changed. Raises JournalError."""
+    return {con_id: kept.hours for con_id, kept in _read(journal.memory(), _HOURS, _TOLD_HOURS).items()}
+
+
 def _read(memory: Mapping[tuple[str, int, str], str], wanted: str, kind: TypeAdapter[_T]) -> dict[int, _T]:
     found = {}
     for (_, con_id, name), data in memory.items():

@@ -28,6 +28,7 @@ DOCUMENT: dict[str, Any] = {
     "link_restart_minutes": 120,
     "twofa_pushes_per_hour": 4,
     "twofa_quiet_hours": "",
+    "reminder_quiet_hours": "",
     "yield_minutes": 30,
     "totp": False,
     "soft_restart": True,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from gateway_watch.breaker import Breaker
 from gateway_watch.engine import NEVER, Container, Version
 from gateway_watch.login import LoginState, Snapshot
 from gateway_watch.session import Session
+from gateway_watch.session_calendar import SessionCalendar
 from gateway_watch.status import Status
 from gateway_watch.systemd_unit import UnitState
 from gateway_watch.tiers import Tier
@@ -48,9 +50,7 @@ HEALTHY = Status(
         Tier("connected", True, "connected to IBKR, since 2026-11-23 18:00:00 UTC"),
     ),
     session=Session(AT - timedelta(days=1), True, AT - timedelta(hours=2)),
-    next_restart=AT + timedelta(hours=19),
-    session_end=AT + timedelta(days=5, hours=18),
+    calendar=SessionCalendar(time(2), time(13), ZoneInfo("America/New_York")),
     release="0.1.0",
     faults=(),
-    next_full_login=AT + timedelta(days=6, hours=6),
 )

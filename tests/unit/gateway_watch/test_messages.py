@@ -13,6 +13,8 @@ from gateway_watch import decision, messages
 from gateway_watch.decision import End, Reason
 from gateway_watch.instance import Instance, parse
 from gateway_watch.login import Change, LoginState
+from gateway_watch.reminders import Promise, Reminder, Step
+from gateway_watch.session_calendar import Kind
 from gateway_watch.signatures import load
 from notifications.message import Message, Severity
 
@@ -83,14 +85,32 @@ def test_being_ready_ends_every_trouble() -> None:
     assert messages.ready(instance(), NOW).recovery_of == "gateway"
 
 
+DUE = datetime(2026, 11, 29, 18, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("step", "left"), [(Step.DAY, timedelta(hours=24)), (Step.HOUR, timedelta(hours=1))])
+def test_a_reminder_names_the_moment_in_the_instance_s_zone_and_the_time_left(step: Step, left: timedelta) -> None:
+    # The check that finds it comes a few seconds late.
+    message = messages.reminder(instance(), Reminder(step, DUE, DUE - left), DUE - left + timedelta(seconds=5))
+    words = {Step.DAY: "1 d 0 h", Step.HOUR: "1 h 0 min"}[step]
+    assert message.title == (f"ib-gateway: an approval will be needed Sunday 13:00 (America/New_York), in {words}")
+    assert (message.severity, message.dedupe_key) == (Severity.WARNING, f"reminder/{step.value}/2026-11-29")
+
+
+def test_the_reminder_at_the_moment_is_an_alert_that_ends_with_the_login() -> None:
+    message = messages.reminder(instance(timezone="Europe/Berlin"), Reminder(Step.MOMENT, DUE, DUE), DUE)
+    assert (message.severity, message.dedupe_key) == (Severity.ALERT, "gateway/approval/2026-11-29")
+    assert "Sunday 19:00 (Europe/Berlin)" in message.lines[0]
+    assert "approve-now.yml" in message.lines[1]
+
+
 @pytest.mark.parametrize(
-    ("cold", "due"),
-    [("13:00", datetime(2026, 11, 29, 18, 0, tzinfo=UTC)), ("", datetime(2026, 11, 29, 6, 0, tzinfo=UTC))],
+    ("kind", "words"),
+    [(Kind.DAILY_RESTART, "to keep the session"), (Kind.COLD_RESTART, "The codes of the authenticator")],
 )
-def test_the_week_s_login_is_told_an_hour_ahead(cold: str, due: datetime) -> None:
-    gateway = instance(cold_restart_time=cold)
-    assert messages.week_login(gateway, due - timedelta(hours=1, seconds=1)) is None
-    message = told(messages.week_login(gateway, due - timedelta(hours=1)))
-    assert f"{13 if cold else 1:02}:00 (America/New_York)" in message.title
-    assert message.dedupe_key == "week/2026-11-29"
-    assert messages.week_login(gateway, due) is None
+def test_a_login_that_was_to_need_nobody_is_reported_with_what_was_expected(kind: Kind, words: str) -> None:
+    message = messages.promise_broken(instance(), Promise(kind, DUE), DUE + timedelta(minutes=15))
+    assert message.severity is Severity.ALERT
+    assert words in message.lines[0]
+    assert "Sunday 13:00 (America/New_York)" in message.lines[0]
+    assert message.dedupe_key.startswith("gateway/")

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway_watch.session_calendar import SessionCalendar
 from gateway_watch.soft_restart import (
     END_SECONDS,
     Facts,
@@ -41,9 +42,7 @@ GOOD = Facts(
     connected=True,
     since=SUNDAY_LOGIN,
     credentials=SUNDAY_LOGIN - timedelta(days=30),
-    daily=time(2),
-    cold=time(13),
-    zone=ZoneInfo("America/New_York"),
+    calendar=SessionCalendar(time(2), time(13), ZoneInfo("America/New_York")),
 )
 
 
@@ -53,7 +52,7 @@ GOOD = Facts(
         GOOD,
         replace(GOOD, connected=None),
         replace(GOOD, credentials=None),
-        replace(GOOD, cold=None),
+        replace(GOOD, calendar=replace(GOOD.calendar, cold=None)),
         replace(GOOD, trading_mode="live", container_mode="live"),
     ],
 )
@@ -68,7 +67,7 @@ def test_session_is_kept_by_a_ready_gateway_within_its_week(facts: Facts) -> Non
         (replace(GOOD, enabled=False), "ib_gateway_soft_restart is false"),
         (replace(GOOD, commanded=False, controller="ibcontroller"), "ibcontroller has no command"),
         (replace(GOOD, trading_mode="both", container_mode="both"), "share one command port"),
-        (replace(GOOD, daily=None), "ib_gateway_auto_restart_time is empty"),
+        (replace(GOOD, calendar=replace(GOOD.calendar, daily=None)), "ib_gateway_auto_restart_time is empty"),
         (replace(GOOD, running=False, login=None), "does not run"),
         (replace(GOOD, login="awaiting_2fa"), "its login is awaiting_2fa"),
         (replace(GOOD, login="link_lost"), "its login is link_lost"),

@@ -42,7 +42,8 @@ def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
     assert lines[0].startswith("ib-gateway (paper): in order")
     assert "Host        up 1 d 1 h, Docker 20.10.24" in lines
     assert "Container   running, healthy, since Mon 2026-11-23 10:00 UTC (2 h 0 min ago)" in lines
-    assert "Session end Sun 2026-11-29 06:00 UTC (in 5 d 18 h)" in lines
+    assert "Restart     daily: Tuesday 02:00, in 19 h 0 min (2026-11-24, America/New_York)" in lines
+    assert "Session end Sun 2026-11-29 01:00 EST (in 5 d 18 h)" in lines
     assert any(
         line.startswith("Session     since Sun 2026-11-22 12:00 UTC (1 d 0 h ago) approved by 2FA") for line in lines
     )
@@ -53,12 +54,22 @@ def test_a_gateway_in_order_fits_one_screen_and_has_no_next_step() -> None:
 @pytest.mark.parametrize(
     ("twofa", "totp", "text", "moment"),
     [
-        (True, False, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+        (
+            True,
+            False,
+            "next approval needed: Sunday 13:00, in 6 d 6 h (2026-11-29, America/New_York)",
+            "2026-11-29T13:00:00-05:00",
+        ),
         (False, True, "none needed: the codes of the authenticator app are entered", None),
         (False, False, "none needed: the login has no second factor", None),
         (None, False, "unknown before a login", None),
         # The codes were refused, and a person approved the last login.
-        (True, True, "next one needed: Sun 2026-11-29 18:00 UTC (in 6 d 6 h)", "2026-11-29T18:00:00+00:00"),
+        (
+            True,
+            True,
+            "next approval needed: Sunday 13:00, in 6 d 6 h (2026-11-29, America/New_York)",
+            "2026-11-29T13:00:00-05:00",
+        ),
     ],
 )
 def test_the_next_approval_is_shown(twofa: bool | None, totp: bool, text: str, moment: str | None) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_watch.session_calendar import NEW_YORK
 from position_manager.connection_state import (
-    NEW_YORK,
     REACTIONS,
     RESET,
     RESTART,
@@ -481,7 +481,7 @@ def test_the_window_lies_around_the_gateway_s_own_restart(at: time, zone: str, r
 )
 def test_the_sunday_restart_has_a_window_on_sundays_only(at: time, zone: str, restart: datetime) -> None:
     patience = patience_with_restart(time(2), ZoneInfo(zone), at)
-    (window,) = [window for window in patience.windows if window.weekday is not None]
+    (window,) = [window for window in patience.windows if window.when.weekday is not None]
     minute = timedelta(minutes=1)
     for moment in (restart - 2 * minute, restart, restart + 15 * minute - timedelta(seconds=1)):
         span = window.span(moment)

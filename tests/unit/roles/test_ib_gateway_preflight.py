@@ -84,6 +84,7 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
         ("twofa_quiet_hours", "23-7", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
         ("twofa_quiet_hours", "23:00-24:00", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
         ("twofa_quiet_hours", "07:00-07:00", "ib_gateway_twofa_quiet_hours", "23:00-07:00"),
+        ("reminder_quiet_hours", "22-8", "ib_gateway_reminder_quiet_hours", "23:00-07:00"),
         ("twofa_pushes_per_hour", -1, "ib_gateway_twofa_pushes_per_hour", "at least 0"),
         ("yield_minutes", "30", "ib_gateway_yield_minutes", "at least 0"),
         ("link_lost_minutes", 0, "ib_gateway_link_lost_minutes", "above 0"),
@@ -287,11 +288,18 @@ def test_every_setting_that_an_instance_may_override_has_a_default_of_the_role()
         "handshake_timeout",
         "screenshots_dir",
         "bundles_dir",
+        "calendars_dir",
         "notify_test",
     }
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     assert set(of_the_host) == role_wide
     assert {f"ib_gateway_{name}" for name in role_wide} < set(defaults)
+
+
+@pytest.mark.parametrize(("own", "expected"), [("", "23:00-07:00"), ("22:00-08:00", "22:00-08:00")])
+def test_reminders_are_silent_in_the_hours_without_requests_unless_they_have_their_own(own: str, expected: str) -> None:
+    (instance,) = resolve(twofa_quiet_hours="23:00-07:00", reminder_quiet_hours=own)
+    assert instances_module.instance_file(instance)["reminder_quiet_hours"] == expected
 
 
 SECRET = "gezd gnbv gy3t qojq"

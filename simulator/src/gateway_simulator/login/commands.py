@@ -9,16 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from gateway_simulator.settings import CommandServerSettings
+
 LINE_LIMIT = 1024
-
-
-@dataclass(frozen=True)
-class CommandServerSettings:
-    """``address`` empty: it listens on every address."""
-
-    port: int
-    address: str = ""
-    control_from: str = ""
 
 
 @dataclass(frozen=True)
