@@ -228,7 +228,7 @@ class SyncFailed:
 
 
 @dataclass(frozen=True)
-class CodeHeard:
+class ApiCode:
     """A message of IB that names no order of ours. ``subject``: the instrument whose quotes it is about, if any: then
     every code that ends quotes (`ends_quotes`) suspends them. The farm that it is about is at the end of IB's text."""
 
@@ -267,7 +267,7 @@ class Resumed:
 
 
 Event = (
-    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain
+    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | ApiCode | LiveAgain
     | ServersAnswer | AuthNeeded
     | Tick | Resumed
 )  # fmt: skip
@@ -540,7 +540,7 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             why = f"{event.step} could not be read: {event.why}"
             new, actions = _away(replace(old, link=Phase.SYNCING, pending=()), why, now, patience)
             return new, (SyncLater(why), *actions)
-        case CodeHeard():
+        case ApiCode():
             return _code(old, event, now, patience)
         case LiveAgain():
             if event.subject not in old.suspended:
@@ -608,7 +608,7 @@ def farm_of(text: str) -> str:
     return (match[1] or match[2]) if match else text
 
 
-def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
+def _code(old: Connection, event: ApiCode, now: datetime, patience: Patience) -> Outcome:
     said = f"{event.code} {event.text}"
     reaction = REACTIONS.get(event.code, Reaction.NONE)
     if reaction is Reaction.CONFIGURATION and not is_account_fault(event.code, event.text):

@@ -38,18 +38,18 @@ from position_manager.brokers import ib_combos
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
+    CodeReceived,
+    CommissionReceived,
     ConnectError,
-    DetailsHeard,
+    DetailsReceived,
     Disconnected,
-    ExecutionHeard,
+    ExecutionReceived,
     LeftOut,
-    LeftOutHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    LeftOutReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
     Reread,
     Session,
     ends_quotes,
@@ -107,7 +107,7 @@ class IbBroker:
         """ib_insync keeps one answer for each kind of question: of a kind there is one question at a time."""
         self._all_open_orders: SharedQuestion[tuple[OpenOrder, ...]] | None = None
         """Of the present session."""
-        self._together: list[QuoteHeard] | None = None
+        self._together: list[QuoteReceived] | None = None
         """The quotes of messages that have arrived together, while those are handled."""
         self._pace = Pace()
         self._book = ContractBook()
@@ -211,7 +211,7 @@ class IbBroker:
             order_status(fields)
             order_id, status, perm_id, client_id = int(fields[1]), fields[2], int(fields[6]), int(fields[9])
             ours = client_id == self.client_id and order_id > 0 and perm_id
-            remaining, heard = number(fields[4]), OrderHeard(order_id, perm_id, status, "") if ours else None
+            remaining, heard = number(fields[4]), OrderReceived(order_id, perm_id, status, "") if ours else None
             # Before and after, as long as the order itself is the same.
             known: tuple[OpenOrder, OpenOrder] | None = None
 
@@ -235,12 +235,12 @@ class IbBroker:
             found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
-                tell(ExecutionHeard(found, execution.orderId if ours else 0))
+                tell(ExecutionReceived(found, execution.orderId if ours else 0))
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
             position(account, contract, quantity, average)
             key, held = (account, contract.conId), number(quantity)
-            heard = None if kind_of(contract) is None else PositionHeard(*key, held)
+            heard = None if kind_of(contract) is None else PositionReceived(*key, held)
 
             def again() -> None:
                 self._held[key] = held
@@ -261,11 +261,11 @@ class IbBroker:
                 # A tick that is still on its way must not pass for a live quote: only a new subscription gives one.
                 self._unwatch(con_id)
                 self._ended.add(con_id)
-            tell(CodeSaid(code, text, order_id, con_id))
+            tell(CodeReceived(code, text, order_id, con_id))
 
         def on_commission(_trade: object, _fill: object, report: Any) -> None:
             realized = number(report.realizedPNL) if report.realizedPNL else None
-            tell(CommissionHeard(report.execId, number(report.commission), realized, report.currency))
+            tell(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
 
         def on_closed(message: str) -> None:
             if self._ib is ib:
@@ -300,7 +300,7 @@ class IbBroker:
         )
         legs = ib_combos.legs_of(contract)
         ours = int(order.clientId) == self.client_id and perm_id and order_id > 0
-        heard = OrderHeard(order_id, perm_id, status, order.orderRef) if ours else None
+        heard = OrderReceived(order_id, perm_id, status, order.orderRef) if ours else None
 
         def again() -> None:
             if self._shown is not None and perm_id:
@@ -322,7 +322,7 @@ class IbBroker:
         if len(quotes) == 1:
             self._hear(quotes[0])
         elif quotes:
-            self._hear(QuotesHeard(tuple(quotes)))
+            self._hear(QuotesReceived(tuple(quotes)))
 
     def _session(self) -> IB:
         if self._ib is None:
@@ -355,7 +355,7 @@ class IbBroker:
         held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
         left_out = (p for p in held if kind_of(p.contract) is None)
-        self._hear(LeftOutHeard(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
+        self._hear(LeftOutReceived(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
         await self._details([contract for contract in contracts if self._book.lacks(contract)])
         old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
         if old and self._refreshing is None:
@@ -406,7 +406,7 @@ class IbBroker:
                 await self._details(contracts[first : first + REFRESHED_AT_ONCE])
                 if self._ib is not ib:
                     return
-                self._hear(DetailsHeard())
+                self._hear(DetailsReceived())
         except BrokerError as error:
             _log.warning("the details of contracts are not all known yet: %s", error)
         finally:
@@ -563,7 +563,7 @@ class IbBroker:
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
             live, magnifier = ticker.marketDataType == LIVE, self._book.magnifier(con_id)
-            heard = QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier))
+            heard = QuoteReceived(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier))
             if self._together is None:
                 self._hear(heard)
             else:

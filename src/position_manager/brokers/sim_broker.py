@@ -32,7 +32,7 @@ from position_manager.brokers.broker import (
     BrokerEvent,
     ConnectError,
     Disconnected,
-    QuoteHeard,
+    QuoteReceived,
     Reread,
     Session,
 )
@@ -373,7 +373,7 @@ class SimBroker:
             expiry = known[con_id].expiry
             if expiry is None or expiry >= books_module.day_of(now):
                 quote = self._market.quote(known[con_id], tick, self._books.anchors, now)
-                self._hear(QuoteHeard(con_id, quote))
+                self._hear(QuoteReceived(con_id, quote))
 
     def _commit(self, change: Change) -> None:
         """Store the new books, put them into effect, report the events: in this order."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from position_manager.brokers import sim_books
-from position_manager.brokers.broker import Broker, BrokerEvent, Disconnected, OrderHeard
+from position_manager.brokers.broker import Broker, BrokerEvent, Disconnected, OrderReceived
 from position_manager.brokers.sim_broker import SimBroker
 from position_manager.clock import Clock
 from position_manager.config.schema import Config
@@ -39,7 +39,7 @@ class CutSimBroker(SimBroker):
         if self._live is None and not isinstance(event, Disconnected):
             # The session is over; later events of the exchange are not delivered.
             return
-        shown = isinstance(event, OrderHeard)
+        shown = isinstance(event, OrderReceived)
         if shown and self._tripwire.waits_for(Moment.ARRIVED):
             self._cut()
             return

@@ -21,16 +21,16 @@ from position_manager import connection_state as link
 from position_manager.brokers.broker import (
     Broker,
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
-    DetailsHeard,
+    CodeReceived,
+    CommissionReceived,
+    DetailsReceived,
     Disconnected,
-    ExecutionHeard,
-    LeftOutHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    ExecutionReceived,
+    LeftOutReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
 )
 from position_manager.clock import Clock
 from position_manager.config.schema import Config
@@ -443,7 +443,7 @@ class Engine:
             self.desk.fatal = error
             self.desk.wake.set()
 
-    def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
+    def _quotes_heard(self, quotes: Sequence[QuoteReceived]) -> None:
         """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
         for heard in quotes:
             try:
@@ -469,38 +469,38 @@ class Engine:
         desk = self.desk
         now = desk.clock.now()
         match event:
-            case QuoteHeard(con_id, quote):
+            case QuoteReceived(con_id, quote):
                 self._quote_heard(con_id, quote)
                 self.closer.quoted(con_id)
-            case QuotesHeard(quotes):
+            case QuotesReceived(quotes):
                 self._quotes_heard(quotes)
-            case PositionHeard(account, con_id, quantity):
+            case PositionReceived(account, con_id, quantity):
                 self.syncing.on_position(account, con_id, quantity)
-            case OrderHeard():
+            case OrderReceived():
                 self.orders.shown(event)
-            case ExecutionHeard():
+            case ExecutionReceived():
                 self.orders.executed(event)
-            case CommissionHeard(exec_id, _, realized, currency):
+            case CommissionReceived(exec_id, _, realized, currency):
                 # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
-            case CodeSaid():
+            case CodeReceived():
                 if not self.orders.said(event):
                     self._code(event)
-            case LeftOutHeard(left_out):
+            case LeftOutReceived(left_out):
                 for each in self.left_out.update(left_out, desk.accounts, now):
                     desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
-            case DetailsHeard():
+            case DetailsReceived():
                 desk.sync_soon()
             case Disconnected(why):
                 self._on_link_event(link.SocketDown(why))
 
-    def _code(self, event: CodeSaid) -> None:
+    def _code(self, event: CodeReceived) -> None:
         about_quotes = link.REACTIONS.get(event.code) is link.Reaction.NO_LIVE_QUOTE
         if event.con_id:
             self._quote_requests.on_refused(event.con_id)
         if event.con_id or not about_quotes:
-            self._on_link_event(link.CodeHeard(event.code, event.text, str(event.con_id) if event.con_id else ""))
+            self._on_link_event(link.ApiCode(event.code, event.text, str(event.con_id) if event.con_id else ""))
 
     # ----- rules
 

@@ -23,14 +23,14 @@ from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
-    CodeSaid,
+    CodeReceived,
     ConnectError,
     Disconnected,
-    ExecutionHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
     Reread,
     Session,
 )
@@ -273,7 +273,7 @@ class World:
         self.orders.append(order)
         self.next_id = max(self.next_id, sent.order_id + 1)
         if self.tells_acks:
-            self.tell(OrderHeard(sent.order_id, order.perm_id, "Submitted", sent.ref))
+            self.tell(OrderReceived(sent.order_id, order.perm_id, "Submitted", sent.ref))
         return order
 
     def fill_combo(self, order: Order, quantity: int) -> None:
@@ -318,9 +318,9 @@ class World:
             self._show(order, execution)
 
     def _show(self, order: Order, execution: Execution) -> None:
-        self.tell(ExecutionHeard(execution, order.sent.order_id if execution.ref else 0))
+        self.tell(ExecutionReceived(execution, order.sent.order_id if execution.ref else 0))
         shown = self.shown_position(execution.con_id, execution.account)
-        self.tell(PositionHeard(execution.account, execution.con_id, shown))
+        self.tell(PositionReceived(execution.account, execution.con_id, shown))
 
     def catch_up(self) -> None:
         """The views show all that has happened."""
@@ -346,16 +346,16 @@ class World:
 
     def end(self, order: Order, status: str = "Cancelled", code: int = 202) -> None:
         order.over = status
-        self.tell(CodeSaid(code, status, order.sent.order_id))
+        self.tell(CodeReceived(code, status, order.sent.order_id))
 
     def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
         self.tell(self._quoted(con_id, bid, ask, **more))
 
     def quote_together(self, con_ids: Collection[int], bid: str | None, ask: str | None) -> None:
         """The same prices for several contracts, in one piece of the stream."""
-        self.tell(QuotesHeard(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
+        self.tell(QuotesReceived(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
 
-    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteHeard:
+    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteReceived:
         quote = Quote(
             self.clock.now(),
             None if bid is None else Decimal(bid),
@@ -363,7 +363,7 @@ class World:
             **more,  # type: ignore[arg-type]  # a test's own fields
         )
         self.quotes[con_id] = quote
-        return QuoteHeard(con_id, quote)
+        return QuoteReceived(con_id, quote)
 
     def tell(self, event: BrokerEvent) -> None:
         if self.port is not None and not self.deaf:
@@ -400,10 +400,10 @@ class PortBroker:
     def say(self, event: BrokerEvent) -> None:
         if not self.open or self._hear is None:
             return
-        if isinstance(event, QuotesHeard):
-            event = QuotesHeard(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
+        if isinstance(event, QuotesReceived):
+            event = QuotesReceived(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
             self.world.quoted |= {quote.con_id for quote in event.quotes}
-        if isinstance(event, QuoteHeard):
+        if isinstance(event, QuoteReceived):
             if event.con_id not in self.watched:
                 return
             self.world.quoted.add(event.con_id)
@@ -523,16 +523,16 @@ class PortBroker:
         for con_id in fresh:
             quote = self.world.quotes.get(con_id)
             if quote is not None and self.world.first_quotes:
-                self.say(QuoteHeard(con_id, quote))
+                self.say(QuoteReceived(con_id, quote))
 
     def renew(self, con_ids: Collection[int]) -> None:
         world = self.world
         for con_id in self.watched & set(con_ids):
             world.renewed.append(con_id)
             if con_id in world.refused_quotes:
-                self.say(CodeSaid(*world.refused_quotes[con_id], 0, con_id))
+                self.say(CodeReceived(*world.refused_quotes[con_id], 0, con_id))
             elif con_id in world.quotes and world.first_quotes:
-                self.say(QuoteHeard(con_id, world.quotes[con_id].standing_at(world.clock.now())))
+                self.say(QuoteReceived(con_id, world.quotes[con_id].standing_at(world.clock.now())))
 
     def next_order_id(self) -> int:
         return self.world.next_id

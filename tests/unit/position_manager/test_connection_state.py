@@ -19,8 +19,8 @@ from position_manager.connection_state import (
     About,
     Action,
     Alert,
+    ApiCode,
     AuthNeeded,
-    CodeHeard,
     Connection,
     ConnectLater,
     DoubtQuotes,
@@ -73,7 +73,7 @@ class Line:
         return self.connection
 
     def code(self, code: int, text: str = "", subject: str = "", later: float = 0) -> Connection:
-        return self.hear(CodeHeard(code, text, subject), later=later)
+        return self.hear(ApiCode(code, text, subject), later=later)
 
     def sync(self) -> Connection:
         for step in STEPS:
@@ -416,7 +416,7 @@ def test_a_321_about_the_account_halts(text: str) -> None:
 
 EVENTS = st.one_of(
     st.sampled_from([SocketUp(), SocketDown("x"), SessionVerified(), SyncDue(), AuthNeeded("x"), Tick(), Resumed()]),
-    st.sampled_from(sorted(REACTIONS)).map(lambda code: CodeHeard(code, "x:farm", "42")),
+    st.sampled_from(sorted(REACTIONS)).map(lambda code: ApiCode(code, "x:farm", "42")),
     st.sampled_from(["done", "failed"]),
 )
 

@@ -22,7 +22,7 @@ from tests.unit.position_manager.model_broker import ACCOUNT, CON_ID, PRICE, Bro
 
 from position_manager.connection_state import (
     STEPS,
-    CodeHeard,
+    ApiCode,
     Connection,
     Event,
     OrdersOutOfSight,
@@ -370,7 +370,7 @@ class Histories(RuleBasedStateMachine):
             else:
                 manager.until_crash = None
         elif what == "link":
-            manager.hear(CodeHeard(code, "connectivity lost"))
+            manager.hear(ApiCode(code, "connectivity lost"))
             self.broker.link = False
             self.broker.wire.clear()
         elif what == "socket":
@@ -395,7 +395,7 @@ class Histories(RuleBasedStateMachine):
             self.start()
         else:
             self.broker.link = True
-            self.alive().hear(CodeHeard(code, "connectivity restored"))
+            self.alive().hear(ApiCode(code, "connectivity restored"))
 
     def user_may_act(self) -> bool:
         """Whether nothing of ours is under way: against a person who trades at the same moment nothing helps."""
