@@ -458,8 +458,8 @@ def begun(now: datetime, patience: Patience, halted: str | None = None) -> Conne
 def after(connection: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
     """The connection after an event at ``now`` (aware), and the actions that must follow, in order."""
     before = _frozen(connection, now, patience)
-    heard, actions = _heard(before, event, now, patience)
-    ready = _maintained(_back(heard), now)
+    applied, actions = _applied(before, event, now, patience)
+    ready = _maintained(_back(applied), now)
     aged, pages = _aged(ready, now, patience)
     return aged, (*actions, *_recovery(before, aged, now), *pages)
 
@@ -511,7 +511,7 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     return new, tuple(pages)
 
 
-def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
+def _applied(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
     match event:
         case SocketUp():
             new_since_halt = old.halted is not None

@@ -177,7 +177,7 @@ class Broker(Protocol):
     name: str
     """Its location in readable form: ``IB at 127.0.0.1:4002``."""
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
         """Register the receiver of events. Must be called once, before anything else."""
 
     def know(self, instruments: Collection[Instrument]) -> None:

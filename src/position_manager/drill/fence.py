@@ -60,15 +60,15 @@ class Fence:
         self._sent = sent
         self._tripwire = tripwire
         self._dead = False
-        self._hear: Callable[[BrokerEvent], None] = lambda _event: None
+        self._on_event: Callable[[BrokerEvent], None] = lambda _event: None
         inner.listen(self._pass)
 
     def kill(self) -> None:
         """Its user is dead: it receives no further events, and reaches nobody."""
         self._dead = True
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     def _pass(self, event: BrokerEvent) -> None:
         match event:
@@ -89,7 +89,7 @@ class Fence:
             case _:
                 ours = True
         if ours and not self._dead:
-            self._hear(event)
+            self._on_event(event)
 
     def _living(self) -> Broker:
         if self._dead:

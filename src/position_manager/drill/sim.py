@@ -32,10 +32,10 @@ class CutSimBroker(SimBroker):
         super().__init__(sim, path, clock=clock, client_id=CLIENT_ID)
         self._tripwire = tripwire
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        super().listen(partial(self._tell, hear))
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        super().listen(partial(self._pass_on, on_event))
 
-    def _tell(self, hear: Callable[[BrokerEvent], None], event: BrokerEvent) -> None:
+    def _pass_on(self, on_event: Callable[[BrokerEvent], None], event: BrokerEvent) -> None:
         if self._live is None and not isinstance(event, Disconnected):
             # The session is over; later events of the exchange are not delivered.
             return
@@ -43,7 +43,7 @@ class CutSimBroker(SimBroker):
         if shown and self._tripwire.waits_for(Moment.ARRIVED):
             self._cut()
             return
-        hear(event)
+        on_event(event)
         if shown and self._tripwire.waits_for(Moment.ACKNOWLEDGED):
             self._cut()
 

@@ -168,7 +168,7 @@ class Engine:
         self._keep_due = False
         self._keep_at: datetime | None = None
         self._loop_again = False
-        broker.listen(self.hear)
+        broker.listen(self.on_event)
 
     # ----- what others ask
 
@@ -433,30 +433,30 @@ class Engine:
 
     # ----- broker events
 
-    def hear(self, event: BrokerEvent) -> None:
+    def on_event(self, event: BrokerEvent) -> None:
         """An event of the broker. What a failing journal could not take is asked for again later."""
         try:
-            self._heard(event)
+            self._dispatch(event)
         except JournalError as error:
             self.desk.journal_failed(error)
         except Exception as error:  # of any kind: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
 
-    def _quotes_heard(self, quotes: Sequence[QuoteReceived]) -> None:
+    def _on_quotes(self, quotes: Sequence[QuoteReceived]) -> None:
         """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
-        for heard in quotes:
+        for received in quotes:
             try:
-                self._quote_heard(heard.con_id, heard.quote)
+                self._on_quote(received.con_id, received.quote)
             except JournalError as error:
                 # The others are evaluated regardless.
                 self.desk.journal_failed(error)
-        for heard in quotes:
-            self.closer.quoted(heard.con_id)
+        for received in quotes:
+            self.closer.quoted(received.con_id)
 
-    def _quote_heard(self, con_id: int, quote: Quote) -> None:
+    def _on_quote(self, con_id: int, quote: Quote) -> None:
         desk, now = self.desk, self.desk.clock.now()
-        desk.guard.hear(con_id, quote)
+        desk.guard.on_quote(con_id, quote)
         self._quote_requests.on_quote(con_id)
         if quote.live and str(con_id) in desk.connection.suspended:
             self._on_link_event(link.LiveAgain(str(con_id)))
@@ -465,15 +465,15 @@ class Engine:
         if desk.guard.moved and self._keep_at is None:
             desk.wake.set()
 
-    def _heard(self, event: BrokerEvent) -> None:
+    def _dispatch(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
         match event:
             case QuoteReceived(con_id, quote):
-                self._quote_heard(con_id, quote)
+                self._on_quote(con_id, quote)
                 self.closer.quoted(con_id)
             case QuotesReceived(quotes):
-                self._quotes_heard(quotes)
+                self._on_quotes(quotes)
             case PositionReceived(account, con_id, quantity):
                 self.syncing.on_position(account, con_id, quantity)
             case OrderReceived():

@@ -167,7 +167,7 @@ async def settle() -> None:
 
 @dataclass
 class World:
-    """The truth at the broker. ``hear`` is the engine's ear while it is connected."""
+    """The truth at the broker. ``on_event`` passes events to the engine while it is connected."""
 
     clock: ManualClock
     positions: dict[int, Decimal] = field(default_factory=dict)
@@ -390,15 +390,15 @@ class PortBroker:
         self.known: dict[int, Instrument] = {}
         self.name = "IB at 127.0.0.1:4002"
         self.watched: set[int] = set()
-        self._hear: Callable[[BrokerEvent], None] | None = None
+        self._on_event: Callable[[BrokerEvent], None] | None = None
         self.open = False
         self._all_open_orders = SharedQuestion(self._answer_open_orders)
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     def say(self, event: BrokerEvent) -> None:
-        if not self.open or self._hear is None:
+        if not self.open or self._on_event is None:
             return
         if isinstance(event, QuotesReceived):
             event = QuotesReceived(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
@@ -407,7 +407,7 @@ class PortBroker:
             if event.con_id not in self.watched:
                 return
             self.world.quoted.add(event.con_id)
-        self._hear(event)
+        self._on_event(event)
 
     async def connect(self) -> Session:
         await asyncio.sleep(0)
@@ -426,8 +426,8 @@ class PortBroker:
         """The gateway ends the session."""
         if self.open:
             self.open = False
-            assert self._hear is not None
-            self._hear(Disconnected(why))
+            assert self._on_event is not None
+            self._on_event(Disconnected(why))
 
     async def _ask(self, what: str) -> None:
         self.world.on_ask(what)
@@ -735,7 +735,7 @@ class Manager:
     async def kill(self) -> None:
         """kill -9: nothing more is logged, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
-        self.broker._hear = None
+        self.broker._on_event = None
         journal, engine = self.engine.desk.opened, self.engine
         for task in list(engine.desk._tasks):
             task.cancel()

@@ -60,9 +60,9 @@ class Desk:
         self.path = directory / "sim.json"
         self.broker = SimBroker(sim, self.path, clock=clock, client_id=100)
         self.heard: list[BrokerEvent] = []
-        self.broker.listen(self.hear)
+        self.broker.listen(self.on_event)
 
-    def hear(self, event: BrokerEvent) -> None:
+    def on_event(self, event: BrokerEvent) -> None:
         self.heard.append(event)
 
     async def connect(self) -> None:
@@ -336,8 +336,8 @@ class Witness(Desk):
 
     copies: list[Path]
 
-    def hear(self, event: BrokerEvent) -> None:
-        super().hear(event)
+    def on_event(self, event: BrokerEvent) -> None:
+        super().on_event(event)
         kept = json.loads(self.path.read_text())
         if isinstance(event, OrderReceived):
             (found,) = [one for one in kept["orders"] if one["perm_id"] == event.perm_id]
@@ -481,7 +481,7 @@ async def play(directory: Path, steps: Iterable[tuple[object, ...]], *, restarti
             await desk.broker.close()
             desk = Desk(directory, desk.sim, clock)
             desk.heard = heard
-            desk.broker.listen(desk.hear)
+            desk.broker.listen(desk.on_event)
             await desk.connect()
         elif restarting:
             await desk.clock.advance(0.05)

@@ -174,7 +174,7 @@ def test_no_history_makes_an_unproven_quote_count(events: list[tuple[str, int]])
             now += timedelta(seconds=seconds)
             match what:
                 case "tick":
-                    guard.hear(1, Quote(now, Decimal("2.40"), Decimal("2.60")))
+                    guard.on_quote(1, Quote(now, Decimal("2.40"), Decimal("2.60")))
                     proven_by = tick = now
                     valid = True
                 case "notice":
@@ -206,7 +206,7 @@ def test_the_quiet_time_must_be_at_least_the_age_of_a_quote() -> None:
 
 def test_a_suspended_quote_stays_unusable_however_often_the_broker_answers() -> None:
     with guarded() as guard:
-        guard.hear(1, quote("2.40", "2.60"))
+        guard.on_quote(1, quote("2.40", "2.60"))
         guard.suspend(1, "10197")
         for second in range(0, 60, 5):
             guard.alive_at = NOW + timedelta(seconds=second)
