@@ -216,7 +216,7 @@ class SyncFailed:
 
 
 @dataclass(frozen=True)
-class CodeHeard:
+class ApiCode:
     """A message of IB that names no order of ours. ``subject``: the instrument whose quotes it is about, if any: then
     every code that ends quotes (`ends_quotes`) suspends them. The farm that it is about is at the end of IB's text."""
 
@@ -255,7 +255,7 @@ class Resumed:
 
 
 Event = (
-    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | CodeHeard | LiveAgain
+    SocketUp | SocketDown | SessionVerified | SyncDue | SyncDone | SyncFailed | ApiCode | LiveAgain
     | ServersAnswer | AuthNeeded
     | Tick | Resumed
 )  # fmt: skip
@@ -446,8 +446,8 @@ def begun(now: datetime, patience: Patience, halted: str | None = None) -> Conne
 def after(connection: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
     """The connection after an event at ``now`` (aware), and the actions that must follow, in order."""
     before = _frozen(connection, now, patience)
-    heard, actions = _heard(before, event, now, patience)
-    ready = _maintained(_back(heard), now)
+    applied, actions = _applied(before, event, now, patience)
+    ready = _maintained(_back(applied), now)
     aged, pages = _aged(ready, now, patience)
     return aged, (*actions, *_recovery(before, aged, now), *pages)
 
@@ -499,7 +499,7 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     return new, tuple(pages)
 
 
-def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
+def _applied(old: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
     match event:
         case SocketUp():
             new_since_halt = old.halted is not None
@@ -528,7 +528,7 @@ def _heard(old: Connection, event: Event, now: datetime, patience: Patience) -> 
             why = f"{event.step} could not be read: {event.why}"
             new, actions = _away(replace(old, link=Phase.SYNCING, pending=()), why, now, patience)
             return new, (SyncLater(why), *actions)
-        case CodeHeard():
+        case ApiCode():
             return _code(old, event, now, patience)
         case LiveAgain():
             if event.subject not in old.suspended:
@@ -596,7 +596,7 @@ def farm_of(text: str) -> str:
     return (match[1] or match[2]) if match else text
 
 
-def _code(old: Connection, event: CodeHeard, now: datetime, patience: Patience) -> Outcome:
+def _code(old: Connection, event: ApiCode, now: datetime, patience: Patience) -> Outcome:
     said = f"{event.code} {event.text}"
     reaction = REACTIONS.get(event.code, Reaction.NONE)
     if reaction is Reaction.CONFIGURATION and not is_account_fault(event.code, event.text):

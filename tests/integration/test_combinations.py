@@ -28,7 +28,13 @@ from tests.integration.trading_gateway import (
 )
 
 from notifications.message import Message
-from position_manager.brokers.broker import BrokerEvent, CodeSaid, ExecutionHeard, OrderHeard, PositionHeard
+from position_manager.brokers.broker import (
+    BrokerEvent,
+    CodeReceived,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
+)
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
 from position_manager.config.schema import Config
@@ -105,7 +111,7 @@ async def test_it_rests_for_each_of_its_legs_and_its_cancel_ends_it(tmp_path: Pa
     async with vertical(tmp_path) as at, connected(at) as (made, ears, held):
         order_id = made.next_order_id()
         made.send_combo(combination(at, order_id, "1.90"), held, tif="DAY", outside_rth=False)
-        await ears.until(lambda event: isinstance(event, OrderHeard) and event.ref == "pm:TEST")
+        await ears.until(lambda event: isinstance(event, OrderReceived) and event.ref == "pm:TEST")
         shown = {order.con_id: order for order in await made.open_orders()}
         assert {con_id: (order.side, order.remaining) for con_id, order in shown.items()} == {
             at.short: (Side.BUY, Decimal(2)),
@@ -117,14 +123,14 @@ async def test_it_rests_for_each_of_its_legs_and_its_cancel_ends_it(tmp_path: Pa
         assert {con_id: read.quantity for con_id, read in again.items()} == {at.short: -2, at.long: 2}
         assert len(again[at.long].open_orders) == 2
         made.cancel(order_id)
-        await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 202)
+        await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 202)
         assert await made.open_orders() == ()
         (over,) = [order for order in await made.completed_orders() if order.ref == "pm:TEST"]
         assert over.filled == 0
 
 
 def is_gone(con_id: int, event: BrokerEvent) -> bool:
-    return isinstance(event, PositionHeard) and (event.con_id, event.quantity) == (con_id, Decimal(0))
+    return isinstance(event, PositionReceived) and (event.con_id, event.quantity) == (con_id, Decimal(0))
 
 
 async def test_its_executions_are_those_of_the_legs(tmp_path: Path) -> None:
@@ -133,7 +139,7 @@ async def test_its_executions_are_those_of_the_legs(tmp_path: Path) -> None:
         made.send_combo(combination(at, order_id, "2.10"), held, tif="DAY", outside_rth=False)
         for con_id in (at.short, at.long):
             await ears.until(partial(is_gone, con_id))
-        told = [event for event in ears.all(ExecutionHeard) if event.execution.ref == "pm:TEST"]
+        told = [event for event in ears.all(ExecutionReceived) if event.execution.ref == "pm:TEST"]
         assert {event.order_id for event in told} == {order_id}
         listed = [execution for execution in await made.executions() if execution.ref == "pm:TEST"]
         for executions in ([event.execution for event in told], listed):

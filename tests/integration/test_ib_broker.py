@@ -31,15 +31,15 @@ from tests.integration.trading_gateway import (
 from position_manager.account.assignment import Dividend
 from position_manager.brokers.broker import (
     BrokerError,
-    CodeSaid,
-    CommissionHeard,
+    CodeReceived,
+    CommissionReceived,
     ConnectError,
-    DetailsHeard,
+    DetailsReceived,
     Disconnected,
-    ExecutionHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
 )
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.clock import SystemClock
@@ -98,7 +98,7 @@ async def test_what_was_known_before_is_held_at_once_and_asked_for_again_beside(
         await again.connect()
         assert option in await again.positions()
         again.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.bid is not None)
+        await ears.until(lambda event: isinstance(event, QuoteReceived) and event.quote.bid is not None)
         await again.ping()
         await again.close()
         await gateway.command("fault-clear")
@@ -110,7 +110,7 @@ async def test_what_was_known_before_is_held_at_once_and_asked_for_again_beside(
         assert {position.instrument.con_id: position.instrument for position in await later.positions()} == {
             instrument.con_id: instrument for instrument in without_hours
         }
-        await ears.until(lambda event: isinstance(event, DetailsHeard))
+        await ears.until(lambda event: isinstance(event, DetailsReceived))
         assert option in await later.positions()
         await later.close()
 
@@ -132,14 +132,14 @@ async def test_an_order_is_told_from_the_socket_to_its_executions(tmp_path: Path
         made.send(
             order(con_id, Side.BUY, 2, "3.20", made.next_order_id()), option.instrument, tif="DAY", outside_rth=False
         )
-        heard = await ears.until(lambda event: isinstance(event, OrderHeard) and event.ref == "pm:TEST")
-        assert isinstance(heard, OrderHeard)
+        heard = await ears.until(lambda event: isinstance(event, OrderReceived) and event.ref == "pm:TEST")
+        assert isinstance(heard, OrderReceived)
         assert heard.perm_id > 0
-        await ears.until(lambda event: isinstance(event, PositionHeard) and event.quantity == 0)
-        await ears.until(lambda event: isinstance(event, CommissionHeard) and event.realized is not None)
-        executions = [event.execution for event in ears.all(ExecutionHeard)]
+        await ears.until(lambda event: isinstance(event, PositionReceived) and event.quantity == 0)
+        await ears.until(lambda event: isinstance(event, CommissionReceived) and event.realized is not None)
+        executions = [event.execution for event in ears.all(ExecutionReceived)]
         assert filled(tuple(executions), "pm:TEST") == 2
-        assert {event.order_id for event in ears.all(ExecutionHeard)} == {heard.order_id}
+        assert {event.order_id for event in ears.all(ExecutionReceived)} == {heard.order_id}
         assert filled(await made.executions(), "pm:TEST") == 2
         assert [o.filled for o in await made.completed_orders() if o.ref == "pm:TEST"] == [2]
         assert con_id not in {held.instrument.con_id for held in await made.positions()}
@@ -149,12 +149,12 @@ async def test_a_cancel_is_proven_by_the_completed_orders(tmp_path: Path) -> Non
     async with session(tmp_path) as (_, made, ears, option):
         con_id, order_id = option.instrument.con_id, made.next_order_id()
         made.send(order(con_id, Side.BUY, 2, "0.05", order_id), option.instrument, tif="DAY", outside_rth=False)
-        await ears.until(lambda event: isinstance(event, OrderHeard) and event.status == "Submitted")
+        await ears.until(lambda event: isinstance(event, OrderReceived) and event.status == "Submitted")
         (shown,) = await made.open_orders()
         assert (shown.ref, shown.remaining, shown.side, shown.order_id) == ("pm:TEST", Decimal(2), Side.BUY, order_id)
         made.cancel(order_id)
-        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 202)
-        assert isinstance(said, CodeSaid)
+        said = await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 202)
+        assert isinstance(said, CodeReceived)
         assert said.order_id == order_id
         assert await made.open_orders() == ()
         (over,) = [o for o in await made.completed_orders() if o.ref == "pm:TEST"]
@@ -168,11 +168,11 @@ async def test_a_disaster_stop_rests_as_a_stop_limit(tmp_path: Path) -> None:
         await gateway.command("set-price", str(con_id), "bid=3.00", "ask=3.10")
         sent = order(con_id, Side.BUY, 2, "9.00", made.next_order_id(), stop=Decimal("7.50"))
         made.send(sent, option.instrument, tif="GTC", outside_rth=False)
-        await ears.until(lambda event: isinstance(event, OrderHeard) and event.ref == "pm:TEST")
+        await ears.until(lambda event: isinstance(event, OrderReceived) and event.ref == "pm:TEST")
         (shown,) = await made.open_orders()
         assert shown.status == "PreSubmitted"
         await gateway.command("set-price", str(con_id), "bid=7.60", "ask=7.70")
-        await ears.until(lambda event: isinstance(event, PositionHeard) and event.quantity == 0)
+        await ears.until(lambda event: isinstance(event, PositionReceived) and event.quantity == 0)
 
 
 async def test_orders_of_other_clients_are_seen_and_count(tmp_path: Path) -> None:
@@ -298,8 +298,8 @@ async def test_a_trade_of_somebody_else_moves_the_position(tmp_path: Path) -> No
     async with session(tmp_path) as (gateway, made, ears, option):
         async with person(gateway, 8) as by_hand:
             await trade(by_hand, await an_option(by_hand), 1)
-            moved = await ears.until(lambda event: isinstance(event, PositionHeard))
-            assert moved == PositionHeard(ACCOUNT, option.instrument.con_id, Decimal(-1))
+            moved = await ears.until(lambda event: isinstance(event, PositionReceived))
+            assert moved == PositionReceived(ACCOUNT, option.instrument.con_id, Decimal(-1))
         assert (await made.read_again(ACCOUNT, option.instrument.con_id)).quantity == -1
 
 
@@ -311,29 +311,29 @@ async def test_quotes_of_an_option_have_both_sides_its_delta_and_the_underlying(
         # Bid, ask and the model's numbers come as ticks of their own.
         heard = await ears.until(
             lambda event: (
-                isinstance(event, QuoteHeard)
+                isinstance(event, QuoteReceived)
                 and (event.quote.bid, event.quote.ask) == (Decimal(3), Decimal("3.1"))
                 and event.quote.delta is not None
             )
         )
-        assert isinstance(heard, QuoteHeard)
+        assert isinstance(heard, QuoteReceived)
         assert (heard.con_id, heard.quote.live) == (con_id, True)
         assert heard.quote.underlying is not None
         await gateway.command("halt", str(con_id))
-        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.halted)
+        await ears.until(lambda event: isinstance(event, QuoteReceived) and event.quote.halted)
         made.watch([])
         await made.ping()
         ears.heard.clear()
         await gateway.command("set-price", str(con_id), "bid=4.00", "ask=4.10")
         await made.ping()
-        assert not ears.all(QuoteHeard)
+        assert not ears.all(QuoteReceived)
 
 
 async def test_no_live_quote_is_a_code_about_the_contract(tmp_path: Path) -> None:
     async with session(tmp_path, "--market-data", "none") as (_, made, ears, option):
         made.watch([option.instrument])
-        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 354)
-        assert isinstance(said, CodeSaid)
+        said = await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 354)
+        assert isinstance(said, CodeReceived)
         assert said.con_id == option.instrument.con_id
 
 
@@ -341,10 +341,10 @@ async def test_after_a_competing_session_only_a_new_subscription_gives_live_quot
     async with session(tmp_path) as (gateway, made, ears, option):
         con_id = option.instrument.con_id
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        await ears.until(lambda event: isinstance(event, QuoteReceived) and event.quote.ask is not None)
         await gateway.command("competing-session", "on")
-        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
-        assert isinstance(said, CodeSaid)
+        said = await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 10197)
+        assert isinstance(said, CodeReceived)
         assert said.con_id == con_id
         ears.heard.clear()
         await gateway.command("set-price", str(con_id), "bid=9.00", "ask=9.10")
@@ -352,13 +352,13 @@ async def test_after_a_competing_session_only_a_new_subscription_gives_live_quot
         await made.ping()
         assert not ears.heard, "neither a tick of the old subscription nor a new one by itself"
         made.renew([con_id])
-        again = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
-        assert isinstance(again, CodeSaid)
+        again = await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 10197)
+        assert isinstance(again, CodeReceived)
         assert again.con_id == con_id, "the request was refused"
         await gateway.command("competing-session", "off")
         made.renew([con_id])
-        heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
-        assert isinstance(heard, QuoteHeard)
+        heard = await ears.until(lambda event: isinstance(event, QuoteReceived))
+        assert isinstance(heard, QuoteReceived)
         assert (heard.quote.bid, heard.quote.ask, heard.quote.live) == (Decimal("9.00"), Decimal("9.10"), True)
 
 
@@ -366,12 +366,12 @@ async def test_a_renewed_subscription_tells_both_sides_or_nothing_and_leaves_not
     async with session(tmp_path) as (_, made, ears, option):
         con_id = option.instrument.con_id
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
+        await ears.until(lambda event: isinstance(event, QuoteReceived) and event.quote.ask is not None)
         for _ in range(5):
             ears.heard.clear()
             made.renew([con_id])
-            heard = await ears.until(lambda event: isinstance(event, QuoteHeard))
-            assert isinstance(heard, QuoteHeard)
+            heard = await ears.until(lambda event: isinstance(event, QuoteReceived))
+            assert isinstance(heard, QuoteReceived)
             assert heard.quote.bid is not None
             assert heard.quote.ask is not None
         assert made._ib is not None
@@ -392,8 +392,8 @@ async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tm
         assert Decimal(3) < position.average_price < Decimal(6)
         assert position.instrument.increments == ((Decimal(0), Decimal("0.0025")),)
         made.watch([position.instrument])
-        heard = await ears.until(lambda event: isinstance(event, QuoteHeard) and event.quote.ask is not None)
-        assert isinstance(heard, QuoteHeard)
+        heard = await ears.until(lambda event: isinstance(event, QuoteReceived) and event.quote.ask is not None)
+        assert isinstance(heard, QuoteReceived)
         assert heard.quote.bid is not None
         assert abs(heard.quote.bid / position.average_price - 1) < Decimal("0.05"), "neither profit nor loss"
         con_id, far = position.instrument.con_id, to_tick(position.instrument, Side.SELL, heard.quote.bid * 2)
@@ -401,7 +401,7 @@ async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tm
             order(con_id, Side.SELL, 1, str(far), made.next_order_id()), position.instrument, tif="DAY",
             outside_rth=True,
         )  # fmt: skip
-        await ears.until(lambda event: isinstance(event, OrderHeard))
+        await ears.until(lambda event: isinstance(event, OrderReceived))
         (shown,) = await by_hand.reqAllOpenOrdersAsync()
         assert shown.order.lmtPrice == float(far * 100), "the order is in cents"
         made.cancel(made.next_order_id() - 1)
@@ -411,9 +411,9 @@ async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tm
             tif="DAY", outside_rth=True,
         )  # fmt: skip
         executed = await ears.until(
-            lambda event: isinstance(event, ExecutionHeard) and event.execution.ref == "pm:SOLD"
+            lambda event: isinstance(event, ExecutionReceived) and event.execution.ref == "pm:SOLD"
         )
-        assert isinstance(executed, ExecutionHeard)
+        assert isinstance(executed, ExecutionReceived)
         assert abs(executed.execution.fill.price / position.average_price - 1) < Decimal("0.05")
         (told,) = [done for done in await made.executions() if done.ref == "pm:SOLD"]
         assert told.fill == executed.execution.fill
@@ -424,28 +424,28 @@ async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path:
     async with session(tmp_path) as (gateway, made, ears, option):
         con_id, first = option.instrument.con_id, made.next_order_id()
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await ears.until(lambda event: isinstance(event, QuoteReceived))
         for order_id in range(first, first + 12):
             # One of these numbers could be that of the question for quotes.
             sent = order(con_id, Side.BUY, 1, "0.05", order_id, ref=f"pm:{order_id}")
             made.send(sent, option.instrument, tif="DAY", outside_rth=False)
         await gateway.command("competing-session", "on")
-        said = await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 10197)
-        assert isinstance(said, CodeSaid)
+        said = await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 10197)
+        assert isinstance(said, CodeReceived)
         assert (said.order_id, said.con_id) == (0, con_id)
 
 
 async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await ears.until(lambda event: isinstance(event, QuoteReceived))
         await gateway.command("lose-connection")
-        await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 1100)
+        await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 1100)
         await gateway.command("restore-connection", "--data-lost")
-        await ears.until(lambda event: isinstance(event, CodeSaid) and event.code == 1101)
+        await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 1101)
         ears.heard.clear()
         made.watch([option.instrument], anew=True)
-        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await ears.until(lambda event: isinstance(event, QuoteReceived))
 
 
 async def test_a_connection_that_ends_is_told_once_and_nothing_can_be_sent(tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ async def test_a_connection_that_ends_is_told_once_and_nothing_can_be_sent(tmp_p
 async def test_after_it_is_closed_nothing_is_heard(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await ears.until(lambda event: isinstance(event, QuoteReceived))
         await made.close()
         ears.heard.clear()
         await gateway.command("set-price", str(option.instrument.con_id), "bid=4.00", "ask=4.10")
@@ -545,7 +545,7 @@ async def test_account_values_are_whole_and_end_no_session_when_they_stay_away(t
 async def test_the_next_dividend_has_a_subscription_of_its_own(tmp_path: Path) -> None:
     async with session(tmp_path) as (_, made, ears, option):
         made.watch([option.instrument])
-        await ears.until(lambda event: isinstance(event, QuoteHeard))
+        await ears.until(lambda event: isinstance(event, QuoteReceived))
         ib = made._ib
         assert ib is not None
         before = len(ib.wrapper.reqId2Ticker)
@@ -560,7 +560,7 @@ async def test_the_next_dividend_has_a_subscription_of_its_own(tmp_path: Path) -
         ib.wrapper.tickString(request, 59, "6.83,7.10,20261218,1.85")
         ticker.updateEvent.emit(ticker)
         assert await asking == Dividend(date(2026, 12, 18), Decimal("1.85"), "IB's next dividend date")
-        assert not [event for event in ears.all(QuoteHeard) if event.con_id != option.instrument.con_id]
+        assert not [event for event in ears.all(QuoteReceived) if event.con_id != option.instrument.con_id]
         made._answer_within = 0.3
         with pytest.raises(BrokerError, match="not reported within"):
             await made.dividend(option.instrument.con_id)

@@ -30,7 +30,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class QuoteHeard:
+class QuoteReceived:
     """A new quote of a watched instrument. ``quote.time`` is when it was received."""
 
     con_id: int
@@ -38,14 +38,14 @@ class QuoteHeard:
 
 
 @dataclass(frozen=True)
-class QuotesHeard:
+class QuotesReceived:
     """New quotes that have arrived together, in their order."""
 
-    quotes: tuple[QuoteHeard, ...]
+    quotes: tuple[QuoteReceived, ...]
 
 
 @dataclass(frozen=True)
-class PositionHeard:
+class PositionReceived:
     """The broker pushed a position: a signed quantity, 0 if it is gone."""
 
     account: str
@@ -54,7 +54,7 @@ class PositionHeard:
 
 
 @dataclass(frozen=True)
-class OrderHeard:
+class OrderReceived:
     """The broker shows an order of this client as its own: ``perm_id`` above zero."""
 
     order_id: int
@@ -64,7 +64,7 @@ class OrderHeard:
 
 
 @dataclass(frozen=True)
-class ExecutionHeard:
+class ExecutionReceived:
     """An execution, of any client that is reported to this one. ``order_id`` is 0 unless the order is this client's."""
 
     execution: Execution
@@ -72,7 +72,7 @@ class ExecutionHeard:
 
 
 @dataclass(frozen=True)
-class CommissionHeard:
+class CommissionReceived:
     """What an execution cost, and the profit that it realised (None if it opened a position), in ``currency``."""
 
     exec_id: str
@@ -82,7 +82,7 @@ class CommissionHeard:
 
 
 @dataclass(frozen=True)
-class CodeSaid:
+class CodeReceived:
     """A message with a code. ``order_id`` is that of an order of this client, or 0; ``con_id`` that of the instrument
     whose quotes were asked for, or 0."""
 
@@ -93,7 +93,7 @@ class CodeSaid:
 
 
 @dataclass(frozen=True)
-class DetailsHeard:
+class DetailsReceived:
     """The broker reported more details of contracts that are held: the next answer of `positions` contains them."""
 
 
@@ -110,7 +110,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class LeftOutHeard:
+class LeftOutReceived:
     """All holdings that `positions` leaves out, reported just before its answer."""
 
     held: tuple[LeftOut, ...]
@@ -124,15 +124,15 @@ class Disconnected:
 
 
 BrokerEvent = (
-    QuoteHeard
-    | QuotesHeard
-    | PositionHeard
-    | OrderHeard
-    | ExecutionHeard
-    | CommissionHeard
-    | CodeSaid
-    | DetailsHeard
-    | LeftOutHeard
+    QuoteReceived
+    | QuotesReceived
+    | PositionReceived
+    | OrderReceived
+    | ExecutionReceived
+    | CommissionReceived
+    | CodeReceived
+    | DetailsReceived
+    | LeftOutReceived
     | Disconnected
 )
 
@@ -177,7 +177,7 @@ class Broker(Protocol):
     name: str
     """Its location in readable form: ``IB at 127.0.0.1:4002``."""
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
         """Register the receiver of events. Must be called once, before anything else."""
 
     def know(self, instruments: Collection[Instrument]) -> None:

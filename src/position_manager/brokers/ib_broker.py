@@ -38,18 +38,18 @@ from position_manager.brokers import ib_combos
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
+    CodeReceived,
+    CommissionReceived,
     ConnectError,
-    DetailsHeard,
+    DetailsReceived,
     Disconnected,
-    ExecutionHeard,
+    ExecutionReceived,
     LeftOut,
-    LeftOutHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    LeftOutReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
     Reread,
     Session,
     ends_quotes,
@@ -101,13 +101,13 @@ class IbBroker:
         )
         self._clock = clock
         self._answer_within = answer_within
-        self._hear: Callable[[BrokerEvent], None] = _nobody
+        self._on_event: Callable[[BrokerEvent], None] = _nobody
         self._ib: IB | None = None
         self._asking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """ib_insync keeps one answer for each kind of question: of a kind there is one question at a time."""
         self._all_open_orders: SharedQuestion[tuple[OpenOrder, ...]] | None = None
         """Of the present session."""
-        self._together: list[QuoteHeard] | None = None
+        self._together: list[QuoteReceived] | None = None
         """The quotes of messages that have arrived together, while those are handled."""
         self._pace = Pace()
         self._book = ContractBook()
@@ -128,8 +128,8 @@ class IbBroker:
         self._watching: asyncio.Task[None] | None = None
         self._refreshing: asyncio.Task[None] | None = None
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     def know(self, instruments: Collection[Instrument]) -> None:
         self._book.recall(instruments, self._clock.now())
@@ -182,7 +182,7 @@ class IbBroker:
 
         def tell(event: BrokerEvent) -> None:
             if self._ib is ib:
-                self._hear(event)
+                self._on_event(event)
 
         wrapper, decoder = ib.wrapper, ib.client.decoder
         open_order, exec_details, position = wrapper.openOrder, wrapper.execDetails, wrapper.position
@@ -211,7 +211,7 @@ class IbBroker:
             order_status(fields)
             order_id, status, perm_id, client_id = int(fields[1]), fields[2], int(fields[6]), int(fields[9])
             ours = client_id == self.client_id and order_id > 0 and perm_id
-            remaining, heard = number(fields[4]), OrderHeard(order_id, perm_id, status, "") if ours else None
+            remaining, event = number(fields[4]), OrderReceived(order_id, perm_id, status, "") if ours else None
             # Before and after, as long as the order itself is the same.
             known: tuple[OpenOrder, OpenOrder] | None = None
 
@@ -222,8 +222,8 @@ class IbBroker:
                     if known is None or known[0] is not shown:
                         known = shown, _with(shown, status, remaining)
                     self._shown[perm_id] = known[1]
-                if heard is not None:
-                    tell(heard)
+                if event is not None:
+                    tell(event)
 
             again()
             if perm_id:
@@ -235,17 +235,17 @@ class IbBroker:
             found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
-                tell(ExecutionHeard(found, execution.orderId if ours else 0))
+                tell(ExecutionReceived(found, execution.orderId if ours else 0))
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
             position(account, contract, quantity, average)
             key, held = (account, contract.conId), number(quantity)
-            heard = None if kind_of(contract) is None else PositionHeard(*key, held)
+            event = None if kind_of(contract) is None else PositionReceived(*key, held)
 
             def again() -> None:
                 self._held[key] = held
-                if "positions" not in wrapper._futures and heard is not None:
-                    tell(heard)
+                if "positions" not in wrapper._futures and event is not None:
+                    tell(event)
 
             again()
             if held:
@@ -261,16 +261,16 @@ class IbBroker:
                 # A tick that is still on its way must not pass for a live quote: only a new subscription gives one.
                 self._unwatch(con_id)
                 self._ended.add(con_id)
-            tell(CodeSaid(code, text, order_id, con_id))
+            tell(CodeReceived(code, text, order_id, con_id))
 
         def on_commission(_trade: object, _fill: object, report: Any) -> None:
             realized = number(report.realizedPNL) if report.realizedPNL else None
-            tell(CommissionHeard(report.execId, number(report.commission), realized, report.currency))
+            tell(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
 
         def on_closed(message: str) -> None:
             if self._ib is ib:
                 self._ib = None
-                self._hear(Disconnected(message or "the gateway closed the connection"))
+                self._on_event(Disconnected(message or "the gateway closed the connection"))
 
         # The decoder reads these at each message.
         vars(wrapper).update(
@@ -300,15 +300,15 @@ class IbBroker:
         )
         legs = ib_combos.legs_of(contract)
         ours = int(order.clientId) == self.client_id and perm_id and order_id > 0
-        heard = OrderHeard(order_id, perm_id, status, order.orderRef) if ours else None
+        event = OrderReceived(order_id, perm_id, status, order.orderRef) if ours else None
 
         def again() -> None:
             if self._shown is not None and perm_id:
                 self._shown[perm_id] = shown
                 self._shown_legs[perm_id] = legs
-            if heard is not None:
+            if event is not None:
                 self._orders.add(order_id)
-                tell(heard)
+                tell(event)
 
         return again
 
@@ -320,9 +320,9 @@ class IbBroker:
         if self._ib is None:
             return
         if len(quotes) == 1:
-            self._hear(quotes[0])
+            self._on_event(quotes[0])
         elif quotes:
-            self._hear(QuotesHeard(tuple(quotes)))
+            self._on_event(QuotesReceived(tuple(quotes)))
 
     def _session(self) -> IB:
         if self._ib is None:
@@ -344,7 +344,7 @@ class IbBroker:
             why = f"{what}: not answered within {self._answer_within:g} s"
             if self._ib is ib:
                 await self.close()
-                self._hear(Disconnected(why))
+                self._on_event(Disconnected(why))
             raise BrokerError(why) from error
         except (RequestError, ConnectionError) as error:
             raise BrokerError(f"{what}: {error}") from error
@@ -355,7 +355,7 @@ class IbBroker:
         held = [p for p in await self._ask("positions", lambda ib: ib.reqPositionsAsync()) if p.position]
         contracts = [p.contract for p in held if kind_of(p.contract) is not None]
         left_out = (p for p in held if kind_of(p.contract) is None)
-        self._hear(LeftOutHeard(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
+        self._on_event(LeftOutReceived(tuple(_left_out(p.account, p.contract, number(p.position)) for p in left_out)))
         await self._details([contract for contract in contracts if self._book.lacks(contract)])
         old = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
         if old and self._refreshing is None:
@@ -406,7 +406,7 @@ class IbBroker:
                 await self._details(contracts[first : first + REFRESHED_AT_ONCE])
                 if self._ib is not ib:
                     return
-                self._hear(DetailsHeard())
+                self._on_event(DetailsReceived())
         except BrokerError as error:
             _log.warning("the details of contracts are not all known yet: %s", error)
         finally:
@@ -563,11 +563,11 @@ class IbBroker:
             self._renewing.discard(con_id)
         if self._ib is ib and con_id in self._wanted:
             live, magnifier = ticker.marketDataType == LIVE, self._book.magnifier(con_id)
-            heard = QuoteHeard(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier))
+            event = QuoteReceived(con_id, quote_of(ticker, self._clock.now(), live=live, magnifier=magnifier))
             if self._together is None:
-                self._hear(heard)
+                self._on_event(event)
             else:
-                self._together.append(heard)
+                self._together.append(event)
 
     # ----- orders
 

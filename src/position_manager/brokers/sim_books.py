@@ -16,11 +16,11 @@ from pydantic import TypeAdapter
 
 from position_manager.brokers.broker import (
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
-    ExecutionHeard,
-    OrderHeard,
-    PositionHeard,
+    CodeReceived,
+    CommissionReceived,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
 )
 from position_manager.brokers.sim_market import EXCHANGE_ZONE, Anchor, Market, expiry_of
 from position_manager.config.sim import Sim, SimPosition
@@ -176,7 +176,7 @@ def accepted(books: Books, order: OrderToSend, instrument: Instrument | None, ti
     """An order arrives: taken with a permId, or refused with a code."""
     refusal = _refusal(books, order, instrument, now)
     if refusal is not None:
-        return books, (CodeSaid(*refusal, order.order_id),)
+        return books, (CodeReceived(*refusal, order.order_id),)
     taken = SimOrder(
         order.order_id,
         order.client_id,
@@ -205,9 +205,9 @@ def combo_accepted(
     """A combination arrives: taken with a permId, or refused with a code."""
     known = [instruments.get(con_id) for con_id, _ in order.legs]
     if order.order_id < books.next_order_id:
-        return books, (CodeSaid(103, "Duplicate order id", order.order_id),)
+        return books, (CodeReceived(103, "Duplicate order id", order.order_id),)
     if any(leg is None or (leg.expiry is not None and leg.expiry < day_of(now)) for leg in known) or len(known) < 2:
-        return books, (CodeSaid(201, "Order rejected - reason: a leg is not known or has expired", order.order_id),)
+        return books, (CodeReceived(201, "Order rejected - reason: a leg is not known or has expired", order.order_id),)
     taken = SimOrder(
         order.order_id,
         order.client_id,
@@ -245,7 +245,7 @@ def combo_executed(
         alone = replace(books, orders=tuple(leg if one.perm_id == perm_id else one for one in books.orders))
         alone, more = executed(alone, perm_id, part, prices[con_id], account, seed, instruments[con_id], now)
         books = replace(alone, orders=books.orders)
-        events += tuple(event for event in more if not isinstance(event, OrderHeard))
+        events += tuple(event for event in more if not isinstance(event, OrderReceived))
     filled = replace(order, filled=order.filled + quantity)
     if not filled.remaining:
         filled = replace(filled, over=FILLED, ended=now)
@@ -298,10 +298,10 @@ def executed(books: Books, perm_id: int, quantity: Decimal, price: Decimal, acco
         executed=number,
     )
     said: tuple[BrokerEvent, ...] = (
-        ExecutionHeard(execution_of(execution, account), order.order_id),
+        ExecutionReceived(execution_of(execution, account), order.order_id),
         _shown(filled),
-        CommissionHeard(execution.exec_id, commission, gain - commission if closed else None, instrument.currency),
-        PositionHeard(account, order.con_id, after.holdings[order.con_id].quantity),
+        CommissionReceived(execution.exec_id, commission, gain - commission if closed else None, instrument.currency),
+        PositionReceived(account, order.con_id, after.holdings[order.con_id].quantity),
     )
     for other in after.live:
         if order.oca_group and other.oca_group == order.oca_group and other.perm_id != perm_id:
@@ -323,17 +323,17 @@ def cancelled(books: Books, perm_id: int, why: str, now: datetime) -> Change:
     """A live order ends without trading any more."""
     over = next(replace(order, over=CANCELLED, ended=now) for order in books.live if order.perm_id == perm_id)
     after = replace(books, orders=tuple(over if one.perm_id == perm_id else one for one in books.orders))
-    return after, (_shown(over), CodeSaid(202, f"Order Canceled - reason: {why}", over.order_id))
+    return after, (_shown(over), CodeReceived(202, f"Order Canceled - reason: {why}", over.order_id))
 
 
 def cancel_asked(books: Books, order_id: int, now: datetime) -> Change:
     """A cancel arrives: the order ends, unless it is over already."""
     order = next((order for order in books.orders if order.order_id == order_id), None)
     if order is None:
-        return books, (CodeSaid(10147, f"OrderId {order_id} that needs to be cancelled is not found.", order_id),)
+        return books, (CodeReceived(10147, f"OrderId {order_id} that needs to be cancelled is not found.", order_id),)
     if order.over:
         text = f"OrderId {order_id} that needs to be cancelled cannot be cancelled, state: {order.over}."
-        return books, (CodeSaid(10148, text, order_id),)
+        return books, (CodeReceived(10148, text, order_id),)
     return cancelled(books, order.perm_id, "asked for by the client", now)
 
 
@@ -351,7 +351,7 @@ def day_turned(books: Books, market: Market, known: Mapping[int, Instrument], ac
         held = books.holdings[con_id]
         if held.quantity:
             value = _settlement(market, books, instrument)
-            said.append(PositionHeard(account, con_id, ZERO))
+            said.append(PositionReceived(account, con_id, ZERO))
             books = replace(
                 books,
                 holdings={**books.holdings, con_id: Holding(ZERO, held.average_price)},
@@ -373,8 +373,8 @@ def _settlement(market: Market, books: Books, instrument: Instrument) -> Decimal
     return max(ZERO, (price - instrument.strike) * (1 if instrument.right is Right.CALL else -1))
 
 
-def _shown(order: SimOrder) -> OrderHeard:
-    return OrderHeard(order.order_id, order.perm_id, order.over or SUBMITTED, order.ref)
+def _shown(order: SimOrder) -> OrderReceived:
+    return OrderReceived(order.order_id, order.perm_id, order.over or SUBMITTED, order.ref)
 
 
 def positions(books: Books, known: Mapping[int, Instrument], account: str) -> Iterator[Position]:

@@ -32,7 +32,7 @@ from position_manager.brokers.broker import (
     BrokerEvent,
     ConnectError,
     Disconnected,
-    QuoteHeard,
+    QuoteReceived,
     Reread,
     Session,
 )
@@ -90,7 +90,7 @@ class SimBroker:
         books = _read(path, sim)
         self._market = Market(sim, clock.now() if books is None else books.began)
         self._books = books_module.opened(self._market) if books is None else books
-        self._hear: Callable[[BrokerEvent], None] = lambda _event: None
+        self._on_event: Callable[[BrokerEvent], None] = lambda _event: None
         self._live: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._on_its_way: deque[_OnItsWay] = deque()
@@ -109,8 +109,8 @@ class SimBroker:
 
     # ----- the session
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     async def connect(self) -> Session:
         await self.close()
@@ -143,7 +143,7 @@ class SimBroker:
             return
         live, self._live, self._watched = self._live, None, frozenset()
         live.cancel()
-        self._hear(Disconnected(why))
+        self._on_event(Disconnected(why))
 
     def _ended(self, live: asyncio.Task[None]) -> None:
         if live.cancelled() or live is not self._live:
@@ -373,7 +373,7 @@ class SimBroker:
             expiry = known[con_id].expiry
             if expiry is None or expiry >= books_module.day_of(now):
                 quote = self._market.quote(known[con_id], tick, self._books.anchors, now)
-                self._hear(QuoteHeard(con_id, quote))
+                self._on_event(QuoteReceived(con_id, quote))
 
     def _commit(self, change: Change) -> None:
         """Store the new books, put them into effect, report the events: in this order."""
@@ -381,7 +381,7 @@ class SimBroker:
         if books is not self._books:
             self._keep(books)
         for event in said:
-            self._hear(event)
+            self._on_event(event)
 
     def _keep(self, books: Books) -> None:
         write_json(self._path, BOOKS.dump_python(books, mode="json"))

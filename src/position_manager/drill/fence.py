@@ -16,12 +16,12 @@ from position_manager.brokers.broker import (
     Broker,
     BrokerError,
     BrokerEvent,
-    CodeSaid,
-    ExecutionHeard,
-    LeftOutHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    CodeReceived,
+    ExecutionReceived,
+    LeftOutReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
     Reread,
     Session,
 )
@@ -60,36 +60,36 @@ class Fence:
         self._sent = sent
         self._tripwire = tripwire
         self._dead = False
-        self._hear: Callable[[BrokerEvent], None] = lambda _event: None
+        self._on_event: Callable[[BrokerEvent], None] = lambda _event: None
         inner.listen(self._pass)
 
     def kill(self) -> None:
         """Its user is dead: it receives no further events, and reaches nobody."""
         self._dead = True
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     def _pass(self, event: BrokerEvent) -> None:
         match event:
-            case QuotesHeard(quotes):
+            case QuotesReceived(quotes):
                 for quote in quotes:
                     self._pass(quote)
                 return
-            case PositionHeard(account, con_id, _):
+            case PositionReceived(account, con_id, _):
                 ours = self._field.has(account, con_id)
-            case ExecutionHeard(execution, _):
+            case ExecutionReceived(execution, _):
                 ours = self._field.has(execution.account, execution.con_id)
-            case QuoteHeard(con_id, _):
+            case QuoteReceived(con_id, _):
                 ours = con_id == self._field.con_id
-            case CodeSaid():
+            case CodeReceived():
                 ours = event.con_id in (0, self._field.con_id)
-            case LeftOutHeard():
+            case LeftOutReceived():
                 ours = False
             case _:
                 ours = True
         if ours and not self._dead:
-            self._hear(event)
+            self._on_event(event)
 
     def _living(self) -> Broker:
         if self._dead:

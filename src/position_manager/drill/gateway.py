@@ -106,9 +106,9 @@ class GatewayBench:
         self._contract = Contract()
         self._instrument: Instrument | None = None
         self._before: frozenset[str] = frozenset()
-        auditor.listen(self._heard)
+        auditor.listen(self._on_event)
 
-    def _heard(self, _event: BrokerEvent) -> None:
+    def _on_event(self, _event: BrokerEvent) -> None:
         self._moved.set()
 
     @property

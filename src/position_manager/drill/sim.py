@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from position_manager.brokers import sim_books
-from position_manager.brokers.broker import Broker, BrokerEvent, Disconnected, OrderHeard
+from position_manager.brokers.broker import Broker, BrokerEvent, Disconnected, OrderReceived
 from position_manager.brokers.sim_broker import SimBroker
 from position_manager.clock import Clock
 from position_manager.config.schema import Config
@@ -32,18 +32,18 @@ class CutSimBroker(SimBroker):
         super().__init__(sim, path, clock=clock, client_id=CLIENT_ID)
         self._tripwire = tripwire
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        super().listen(partial(self._tell, hear))
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        super().listen(partial(self._pass_on, on_event))
 
-    def _tell(self, hear: Callable[[BrokerEvent], None], event: BrokerEvent) -> None:
+    def _pass_on(self, on_event: Callable[[BrokerEvent], None], event: BrokerEvent) -> None:
         if self._live is None and not isinstance(event, Disconnected):
             # The session is over; later events of the exchange are not delivered.
             return
-        shown = isinstance(event, OrderHeard)
+        shown = isinstance(event, OrderReceived)
         if shown and self._tripwire.waits_for(Moment.ARRIVED):
             self._cut()
             return
-        hear(event)
+        on_event(event)
         if shown and self._tripwire.waits_for(Moment.ACKNOWLEDGED):
             self._cut()
 

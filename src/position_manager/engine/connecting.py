@@ -89,7 +89,7 @@ class Connector:
                 self._status.why = f"{error.cause.id}: {error}"
                 _log.warning("attempt %s/%s failed: %s. %s", attempt, ATTEMPTS, self._status.why, error.cause.remedy)
                 if error.cause is CLIENT_ID_IN_USE:
-                    self._on_event(link.CodeHeard(326, str(error)))
+                    self._on_event(link.ApiCode(326, str(error)))
                 if attempt < ATTEMPTS:
                     await desk.clock.wait(asyncio.Event(), ATTEMPT_DELAY)
                 continue

@@ -21,16 +21,16 @@ from position_manager import connection_state as link
 from position_manager.brokers.broker import (
     Broker,
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
-    DetailsHeard,
+    CodeReceived,
+    CommissionReceived,
+    DetailsReceived,
     Disconnected,
-    ExecutionHeard,
-    LeftOutHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    ExecutionReceived,
+    LeftOutReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
 )
 from position_manager.clock import Clock
 from position_manager.config.schema import Config
@@ -168,7 +168,7 @@ class Engine:
         self._keep_due = False
         self._keep_at: datetime | None = None
         self._loop_again = False
-        broker.listen(self.hear)
+        broker.listen(self.on_event)
 
     # ----- what others ask
 
@@ -433,30 +433,30 @@ class Engine:
 
     # ----- broker events
 
-    def hear(self, event: BrokerEvent) -> None:
+    def on_event(self, event: BrokerEvent) -> None:
         """An event of the broker. What a failing journal could not take is asked for again later."""
         try:
-            self._heard(event)
+            self._dispatch(event)
         except JournalError as error:
             self.desk.journal_failed(error)
         except Exception as error:  # of any kind: an engine that misses broker events must not go on
             self.desk.fatal = error
             self.desk.wake.set()
 
-    def _quotes_heard(self, quotes: Sequence[QuoteHeard]) -> None:
+    def _on_quotes(self, quotes: Sequence[QuoteReceived]) -> None:
         """Quotes that have arrived together: rules first, as what is decided on them is sent together."""
-        for heard in quotes:
+        for received in quotes:
             try:
-                self._quote_heard(heard.con_id, heard.quote)
+                self._on_quote(received.con_id, received.quote)
             except JournalError as error:
                 # The others are evaluated regardless.
                 self.desk.journal_failed(error)
-        for heard in quotes:
-            self.closer.quoted(heard.con_id)
+        for received in quotes:
+            self.closer.quoted(received.con_id)
 
-    def _quote_heard(self, con_id: int, quote: Quote) -> None:
+    def _on_quote(self, con_id: int, quote: Quote) -> None:
         desk, now = self.desk, self.desk.clock.now()
-        desk.guard.hear(con_id, quote)
+        desk.guard.on_quote(con_id, quote)
         self._quote_requests.on_quote(con_id)
         if quote.live and str(con_id) in desk.connection.suspended:
             self._on_link_event(link.LiveAgain(str(con_id)))
@@ -465,42 +465,42 @@ class Engine:
         if desk.guard.moved and self._keep_at is None:
             desk.wake.set()
 
-    def _heard(self, event: BrokerEvent) -> None:
+    def _dispatch(self, event: BrokerEvent) -> None:
         desk = self.desk
         now = desk.clock.now()
         match event:
-            case QuoteHeard(con_id, quote):
-                self._quote_heard(con_id, quote)
+            case QuoteReceived(con_id, quote):
+                self._on_quote(con_id, quote)
                 self.closer.quoted(con_id)
-            case QuotesHeard(quotes):
-                self._quotes_heard(quotes)
-            case PositionHeard(account, con_id, quantity):
+            case QuotesReceived(quotes):
+                self._on_quotes(quotes)
+            case PositionReceived(account, con_id, quantity):
                 self.syncing.on_position(account, con_id, quantity)
-            case OrderHeard():
+            case OrderReceived():
                 self.orders.shown(event)
-            case ExecutionHeard():
+            case ExecutionReceived():
                 self.orders.executed(event)
-            case CommissionHeard(exec_id, _, realized, currency):
+            case CommissionReceived(exec_id, _, realized, currency):
                 # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
-            case CodeSaid():
+            case CodeReceived():
                 if not self.orders.said(event):
                     self._code(event)
-            case LeftOutHeard(left_out):
+            case LeftOutReceived(left_out):
                 for each in self.left_out.update(left_out, desk.accounts, now):
                     desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
-            case DetailsHeard():
+            case DetailsReceived():
                 desk.sync_soon()
             case Disconnected(why):
                 self._on_link_event(link.SocketDown(why))
 
-    def _code(self, event: CodeSaid) -> None:
+    def _code(self, event: CodeReceived) -> None:
         about_quotes = link.REACTIONS.get(event.code) is link.Reaction.NO_LIVE_QUOTE
         if event.con_id:
             self._quote_requests.on_refused(event.con_id)
         if event.con_id or not about_quotes:
-            self._on_link_event(link.CodeHeard(event.code, event.text, str(event.con_id) if event.con_id else ""))
+            self._on_link_event(link.ApiCode(event.code, event.text, str(event.con_id) if event.con_id else ""))
 
     # ----- rules
 

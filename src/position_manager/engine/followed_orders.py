@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from position_manager import connection_state as link
-from position_manager.brokers.broker import BrokerError, CodeSaid, ExecutionHeard, OrderHeard
+from position_manager.brokers.broker import BrokerError, CodeReceived, ExecutionReceived, OrderReceived
 from position_manager.engine.desk import Desk
 from position_manager.model import ZERO
 from position_manager.orders import evidence
@@ -48,7 +48,7 @@ class FollowedOrders:
         self.on_filled: Callable[[Intent], None] = lambda _intent: None
         """Called with an order of ours after each execution of it."""
 
-    def shown(self, event: OrderHeard) -> None:
+    def shown(self, event: OrderReceived) -> None:
         """The broker shows an order as its own."""
         intent = self._intent_of(event.order_id, event.ref)
         if intent is None:
@@ -59,7 +59,7 @@ class FollowedOrders:
             # No proof, but a reason to ask for one.
             self._desk.sync_soon()
 
-    def executed(self, event: ExecutionHeard) -> None:
+    def executed(self, event: ExecutionReceived) -> None:
         """An execution, ours or not."""
         intent = self._intent_of(event.order_id, event.execution.ref)
         if intent is None:
@@ -71,7 +71,7 @@ class FollowedOrders:
                 if each.con_id == event.execution.con_id:
                     self.record(each, Executed(event.execution.fill))
 
-    def said(self, event: CodeSaid) -> bool:
+    def said(self, event: CodeReceived) -> bool:
         """A code about an order of ours; whether it was about nothing else."""
         intent = self._intent_of(event.order_id, "") if event.order_id else None
         if intent is None:

@@ -247,7 +247,7 @@ class Guard:
         """The units that a quote matters to."""
         return self._by_contract.get(con_id, ())
 
-    def hear(self, con_id: int, quote: Quote) -> None:
+    def on_quote(self, con_id: int, quote: Quote) -> None:
         """A new quote of a present subscription."""
         self.quotes[con_id] = quote
         self.unproven.discard(con_id)

@@ -23,14 +23,14 @@ from position_manager.account.values import AccountValues
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
-    CodeSaid,
+    CodeReceived,
     ConnectError,
     Disconnected,
-    ExecutionHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
-    QuotesHeard,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
+    QuotesReceived,
     Reread,
     Session,
 )
@@ -167,7 +167,7 @@ async def settle() -> None:
 
 @dataclass
 class World:
-    """The truth at the broker. ``hear`` is the engine's ear while it is connected."""
+    """The truth at the broker. ``on_event`` passes events to the engine while it is connected."""
 
     clock: ManualClock
     positions: dict[int, Decimal] = field(default_factory=dict)
@@ -273,7 +273,7 @@ class World:
         self.orders.append(order)
         self.next_id = max(self.next_id, sent.order_id + 1)
         if self.tells_acks:
-            self.tell(OrderHeard(sent.order_id, order.perm_id, "Submitted", sent.ref))
+            self.tell(OrderReceived(sent.order_id, order.perm_id, "Submitted", sent.ref))
         return order
 
     def fill_combo(self, order: Order, quantity: int) -> None:
@@ -318,9 +318,9 @@ class World:
             self._show(order, execution)
 
     def _show(self, order: Order, execution: Execution) -> None:
-        self.tell(ExecutionHeard(execution, order.sent.order_id if execution.ref else 0))
+        self.tell(ExecutionReceived(execution, order.sent.order_id if execution.ref else 0))
         shown = self.shown_position(execution.con_id, execution.account)
-        self.tell(PositionHeard(execution.account, execution.con_id, shown))
+        self.tell(PositionReceived(execution.account, execution.con_id, shown))
 
     def catch_up(self) -> None:
         """The views show all that has happened."""
@@ -346,16 +346,16 @@ class World:
 
     def end(self, order: Order, status: str = "Cancelled", code: int = 202) -> None:
         order.over = status
-        self.tell(CodeSaid(code, status, order.sent.order_id))
+        self.tell(CodeReceived(code, status, order.sent.order_id))
 
     def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
         self.tell(self._quoted(con_id, bid, ask, **more))
 
     def quote_together(self, con_ids: Collection[int], bid: str | None, ask: str | None) -> None:
         """The same prices for several contracts, in one piece of the stream."""
-        self.tell(QuotesHeard(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
+        self.tell(QuotesReceived(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
 
-    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteHeard:
+    def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteReceived:
         quote = Quote(
             self.clock.now(),
             None if bid is None else Decimal(bid),
@@ -363,7 +363,7 @@ class World:
             **more,  # type: ignore[arg-type]  # a test's own fields
         )
         self.quotes[con_id] = quote
-        return QuoteHeard(con_id, quote)
+        return QuoteReceived(con_id, quote)
 
     def tell(self, event: BrokerEvent) -> None:
         if self.port is not None and not self.deaf:
@@ -390,24 +390,24 @@ class PortBroker:
         self.known: dict[int, Instrument] = {}
         self.name = "IB at 127.0.0.1:4002"
         self.watched: set[int] = set()
-        self._hear: Callable[[BrokerEvent], None] | None = None
+        self._on_event: Callable[[BrokerEvent], None] | None = None
         self.open = False
         self._all_open_orders = SharedQuestion(self._answer_open_orders)
 
-    def listen(self, hear: Callable[[BrokerEvent], None]) -> None:
-        self._hear = hear
+    def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
+        self._on_event = on_event
 
     def say(self, event: BrokerEvent) -> None:
-        if not self.open or self._hear is None:
+        if not self.open or self._on_event is None:
             return
-        if isinstance(event, QuotesHeard):
-            event = QuotesHeard(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
+        if isinstance(event, QuotesReceived):
+            event = QuotesReceived(tuple(quote for quote in event.quotes if quote.con_id in self.watched))
             self.world.quoted |= {quote.con_id for quote in event.quotes}
-        if isinstance(event, QuoteHeard):
+        if isinstance(event, QuoteReceived):
             if event.con_id not in self.watched:
                 return
             self.world.quoted.add(event.con_id)
-        self._hear(event)
+        self._on_event(event)
 
     async def connect(self) -> Session:
         await asyncio.sleep(0)
@@ -426,8 +426,8 @@ class PortBroker:
         """The gateway ends the session."""
         if self.open:
             self.open = False
-            assert self._hear is not None
-            self._hear(Disconnected(why))
+            assert self._on_event is not None
+            self._on_event(Disconnected(why))
 
     async def _ask(self, what: str) -> None:
         self.world.on_ask(what)
@@ -523,16 +523,16 @@ class PortBroker:
         for con_id in fresh:
             quote = self.world.quotes.get(con_id)
             if quote is not None and self.world.first_quotes:
-                self.say(QuoteHeard(con_id, quote))
+                self.say(QuoteReceived(con_id, quote))
 
     def renew(self, con_ids: Collection[int]) -> None:
         world = self.world
         for con_id in self.watched & set(con_ids):
             world.renewed.append(con_id)
             if con_id in world.refused_quotes:
-                self.say(CodeSaid(*world.refused_quotes[con_id], 0, con_id))
+                self.say(CodeReceived(*world.refused_quotes[con_id], 0, con_id))
             elif con_id in world.quotes and world.first_quotes:
-                self.say(QuoteHeard(con_id, world.quotes[con_id].standing_at(world.clock.now())))
+                self.say(QuoteReceived(con_id, world.quotes[con_id].standing_at(world.clock.now())))
 
     def next_order_id(self) -> int:
         return self.world.next_id
@@ -735,7 +735,7 @@ class Manager:
     async def kill(self) -> None:
         """kill -9: nothing more is logged, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
-        self.broker._hear = None
+        self.broker._on_event = None
         journal, engine = self.engine.desk.opened, self.engine
         for task in list(engine.desk._tasks):
             task.cancel()

@@ -26,7 +26,7 @@ from tests.unit.position_manager.engine_world import (
     vertical,
 )
 
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.engine.engine_status import status_of
 from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import Side, State
@@ -216,7 +216,7 @@ def test_a_refusal_before_the_acknowledgement_locks_nothing(tmp_path: Path) -> N
             requote(at)
             await at.clock.advance(1)
         at.swallow = False
-        at.tell(CodeSaid(201, "Order rejected", at.combos[0].order_id))
+        at.tell(CodeReceived(201, "Order rejected", at.combos[0].order_id))
         for _ in range(50):
             requote(at)
             await at.clock.advance(2)

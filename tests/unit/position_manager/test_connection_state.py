@@ -19,8 +19,8 @@ from position_manager.connection_state import (
     About,
     Action,
     Alert,
+    ApiCode,
     AuthNeeded,
-    CodeHeard,
     Connection,
     ConnectLater,
     DoubtQuotes,
@@ -66,22 +66,22 @@ class Line:
         self.connection = begun(now, patience)
         self._actions: tuple[Action, ...] = ()
 
-    def hear(self, *events: Event, later: float = 0) -> Connection:
+    def receive(self, *events: Event, later: float = 0) -> Connection:
         self.now += timedelta(seconds=later)
         for event in events:
             self.connection, self._actions = after(self.connection, event, self.now, self.patience)
         return self.connection
 
     def code(self, code: int, text: str = "", subject: str = "", later: float = 0) -> Connection:
-        return self.hear(CodeHeard(code, text, subject), later=later)
+        return self.receive(ApiCode(code, text, subject), later=later)
 
     def sync(self) -> Connection:
         for step in STEPS:
-            self.hear(SyncDone(self.connection.sync, step))
+            self.receive(SyncDone(self.connection.sync, step))
         return self.connection
 
     def ready(self) -> Line:
-        self.hear(SocketUp(), SessionVerified())
+        self.receive(SocketUp(), SessionVerified())
         self.sync()
         assert self.connection.may_send
         return self
@@ -98,34 +98,34 @@ def test_the_way_to_ready() -> None:
     seen = [line.connection.phase]
     events: list[Event] = [SocketUp(), SessionVerified(), *(SyncDone(1, step) for step in STEPS)]
     for event in events:
-        seen.append(line.hear(event).phase)
+        seen.append(line.receive(event).phase)
     assert seen == [Phase.DOWN, Phase.SOCKET, *[Phase.SYNCING] * 4, Phase.READY]
     assert line.told(Recovered, Alert, Page) == []
 
 
 def test_a_sync_counts_step_by_step_and_only_its_own_answers() -> None:
     line = Line()
-    line.hear(SocketUp(), SessionVerified())
+    line.receive(SocketUp(), SessionVerified())
     assert line.did() == (FullSync(1),)
-    line.hear(*(SyncDone(1, step) for step in reversed(STEPS)))
+    line.receive(*(SyncDone(1, step) for step in reversed(STEPS)))
     assert line.connection.pending == STEPS[1:]
-    line.hear(SyncFailed(1, Step.OPEN_ORDERS, "timeout"))
+    line.receive(SyncFailed(1, Step.OPEN_ORDERS, "timeout"))
     assert line.told(SyncLater) == [SyncLater("open orders could not be read: timeout")]
-    line.hear(SyncDue())
+    line.receive(SyncDue())
     assert line.did() == (FullSync(2),)
-    line.hear(*(SyncDone(1, step) for step in STEPS))  # answers that came late
+    line.receive(*(SyncDone(1, step) for step in STEPS))  # answers that came late
     assert not line.connection.may_send
     assert line.sync().may_send
 
 
 def test_a_periodic_sync_keeps_ready_until_it_fails() -> None:
     line = Line().ready()
-    assert line.hear(SyncDue()).may_send
+    assert line.receive(SyncDue()).may_send
     assert line.did() == (FullSync(2),)
-    assert line.hear(SyncDue()).sync == 2  # one at a time
-    assert line.hear(SyncFailed(2, Step.POSITIONS, "timeout")).phase is Phase.SYNCING
+    assert line.receive(SyncDue()).sync == 2  # one at a time
+    assert line.receive(SyncFailed(2, Step.POSITIONS, "timeout")).phase is Phase.SYNCING
     assert line.told(Alert) == [Alert("positions could not be read: timeout")]
-    line.hear(SyncDue())
+    line.receive(SyncDue())
     line.sync()
     assert line.told(Recovered) == [Recovered("READY again after 0 s")]
 
@@ -139,8 +139,8 @@ def test_the_lost_link_is_latched_and_told_once(code: int) -> None:
         assert line.code(1100, later=1).phase is Phase.LINK_LOST
         assert line.did() == ()
     assert line.code(2104, "ok:usfarm").phase is Phase.LINK_LOST  # 2104 does not mean connected
-    assert line.hear(SyncDue()).phase is Phase.LINK_LOST
-    line.hear(SocketDown("closed"))
+    assert line.receive(SyncDue()).phase is Phase.LINK_LOST
+    line.receive(SocketDown("closed"))
     assert line.code(code).phase is Phase.DOWN
 
 
@@ -164,20 +164,20 @@ def test_a_link_that_came_back_without_having_been_lost_is_synced_too(code: int)
 
 def test_a_link_lost_before_the_session_was_verified() -> None:
     line = Line()
-    line.hear(SocketUp())
+    line.receive(SocketUp())
     line.code(1100)
     assert line.code(1102).phase is Phase.SOCKET
-    assert line.hear(SessionVerified()).phase is Phase.SYNCING
+    assert line.receive(SessionVerified()).phase is Phase.SYNCING
     line.code(1100)
-    line.hear(SessionVerified())
+    line.receive(SessionVerified())
     assert line.connection.phase is Phase.LINK_LOST
 
 
 def test_answers_of_a_sync_that_the_lost_link_cut_off_do_not_make_it_ready() -> None:
     line = Line()
-    line.hear(SocketUp(), SessionVerified())
+    line.receive(SocketUp(), SessionVerified())
     line.code(1100)
-    assert line.hear(*(SyncDone(1, step) for step in STEPS)).phase is Phase.LINK_LOST
+    assert line.receive(*(SyncDone(1, step) for step in STEPS)).phase is Phase.LINK_LOST
 
 
 def test_farms_degrade_the_data_and_not_the_link() -> None:
@@ -208,9 +208,9 @@ def test_no_live_quote_suspends_prices_and_is_told_once(code: int) -> None:
     line.code(code, "no data", "42")
     assert line.did() == (SuspendPrices("42", f"{code} no data", first=False),)
     assert line.connection.may_send
-    line.hear(LiveAgain("42"))
+    line.receive(LiveAgain("42"))
     assert line.did() == (ResumePrices("42"),)
-    line.hear(LiveAgain("42"))
+    line.receive(LiveAgain("42"))
     assert line.did() == ()
 
 
@@ -224,18 +224,18 @@ def test_not_connected_backs_off(code: int) -> None:
 
 def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
     line = Line()
-    line.hear(SocketUp())
+    line.receive(SocketUp())
     line.code(326, "in use")
-    line.hear(SocketDown("closed"))
+    line.receive(SocketDown("closed"))
     assert line.told(ConnectLater) == [ConnectLater(same_id_soon=True)]
     line.code(326, "in use", later=119)
     assert line.told(Page) == []
-    line.hear(Tick(), later=1)
+    line.receive(Tick(), later=1)
     assert [page for page in line.told(Page) if isinstance(page, Page) and "client id" in page.text]
-    line.hear(Tick(), later=60)
+    line.receive(Tick(), later=60)
     assert line.told(Page) == []
     line.ready()
-    line.hear(SocketDown("closed"))
+    line.receive(SocketDown("closed"))
     assert line.told(ConnectLater) == [ConnectLater()]
 
 
@@ -245,11 +245,11 @@ def test_321_halts_until_a_person_resumes() -> None:
     assert line.did() == (HaltAll("321 read-only"), Page("halted: 321 read-only", About.HALT))
     line.code(321, "again")
     assert line.did() == ()
-    line.hear(SocketDown("x"))
-    line.hear(SocketUp(), SessionVerified())
+    line.receive(SocketDown("x"))
+    line.receive(SocketUp(), SessionVerified())
     assert line.sync().phase is Phase.HALTED
     assert not line.connection.may_send
-    assert line.hear(Resumed()).phase is Phase.SYNCING
+    assert line.receive(Resumed()).phase is Phase.SYNCING
     assert line.did() == (FullSync(3),)
     assert line.sync().may_send
 
@@ -260,12 +260,12 @@ def test_a_halt_outlasts_a_restart_of_the_program() -> None:
 
 def test_lean_262_a_missed_second_factor_is_told() -> None:
     line = Line().ready()
-    assert line.hear(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
+    assert line.receive(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
     assert line.told(Page) == [Page("the gateway needs a person: second factor", About.LOGIN)]
-    line.hear(AuthNeeded("second factor"), SocketDown("closed"))
+    line.receive(AuthNeeded("second factor"), SocketDown("closed"))
     assert line.connection.phase is Phase.AUTH_NEEDED
     assert line.told(Page) == []
-    line.hear(SocketUp(), SessionVerified())
+    line.receive(SocketUp(), SessionVerified())
     line.sync()
     assert line.connection.may_send
     assert line.told(Recovered)
@@ -273,19 +273,19 @@ def test_lean_262_a_missed_second_factor_is_told() -> None:
 
 def test_lean_246_blind_is_never_healthy() -> None:
     line = Line().ready()
-    line.hear(SocketDown("closed"))
+    line.receive(SocketDown("closed"))
     assert line.told(Alert) == [Alert("closed")]
-    line.hear(Tick(), later=599)
+    line.receive(Tick(), later=599)
     assert line.told(Page) == []
-    line.hear(Tick(), later=1)
+    line.receive(Tick(), later=1)
     assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
-    line.hear(Tick(), later=3600)
+    line.receive(Tick(), later=3600)
     assert line.told(Page) == []
 
 
 def test_a_gateway_that_is_not_there_at_the_start_pages_too() -> None:
     line = Line()
-    line.hear(Tick(), later=600)
+    line.receive(Tick(), later=600)
     assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
 
 
@@ -295,42 +295,42 @@ def night(hour: int, minute: int, second: int = 0) -> datetime:
 
 def test_the_daily_restart_is_maintenance_until_ready() -> None:
     line = Line(night(1, 57)).ready()
-    assert line.hear(Tick(), later=59).may_send
-    assert line.hear(Tick(), later=1).phase is Phase.MAINTENANCE
+    assert line.receive(Tick(), later=59).may_send
+    assert line.receive(Tick(), later=1).phase is Phase.MAINTENANCE
     assert not line.connection.may_send
-    line.hear(SocketDown("restart"), later=125)
+    line.receive(SocketDown("restart"), later=125)
     assert line.told(Alert, Page) == []
-    line.hear(SocketUp(), SessionVerified(), later=40)
+    line.receive(SocketUp(), SessionVerified(), later=40)
     assert line.connection.phase is Phase.MAINTENANCE
     assert line.sync().phase is Phase.READY
-    assert line.hear(Tick(), later=1).phase is Phase.READY  # 02:03, once a night is enough
+    assert line.receive(Tick(), later=1).phase is Phase.READY  # 02:03, once a night is enough
 
 
 def test_a_restart_that_does_not_come_back_pages_after_ten_minutes() -> None:
     line = Line(night(1, 57)).ready()
-    line.hear(Tick(), later=60)
-    line.hear(SocketDown("restart"), later=120)
-    line.hear(Tick(), later=479)
+    line.receive(Tick(), later=60)
+    line.receive(SocketDown("restart"), later=120)
+    line.receive(Tick(), later=479)
     assert line.told(Page) == []
-    line.hear(Tick(), later=1)
+    line.receive(Tick(), later=1)
     assert line.told(Page) == [Page("not READY for 8 minutes: MAINTENANCE")]
-    line.hear(SocketUp(), SessionVerified())
+    line.receive(SocketUp(), SessionVerified())
     assert line.sync().may_send
     assert line.told(Recovered)
 
 
 def test_a_restart_that_never_came_ends_with_its_window() -> None:
     line = Line(night(1, 57)).ready()
-    assert line.hear(Tick(), later=60 + 599).phase is Phase.MAINTENANCE
-    assert line.hear(Tick(), later=1).may_send
+    assert line.receive(Tick(), later=60 + 599).phase is Phase.MAINTENANCE
+    assert line.receive(Tick(), later=1).may_send
 
 
 def test_ready_before_the_restart_stays_frozen() -> None:
     line = Line(night(1, 57))
-    line.hear(SocketUp(), SessionVerified(), later=70)
+    line.receive(SocketUp(), SessionVerified(), later=70)
     assert line.sync().phase is Phase.MAINTENANCE
-    line.hear(SocketDown("restart"), later=115)
-    line.hear(SocketUp(), SessionVerified(), later=40)
+    line.receive(SocketDown("restart"), later=115)
+    line.receive(SocketUp(), SessionVerified(), later=40)
     assert line.sync().may_send
 
 
@@ -339,18 +339,18 @@ def test_the_nightly_reset_is_not_told_and_pages_at_its_end() -> None:
     line.code(1100)
     assert line.told(Alert, Page) == []
     assert line.connection.phase is Phase.LINK_LOST
-    line.hear(Tick(), later=54 * 60)
+    line.receive(Tick(), later=54 * 60)
     assert line.told(Page) == []
-    line.hear(Tick(), later=60)
+    line.receive(Tick(), later=60)
     assert line.told(Page) == [Page("not READY for 55 minutes: LINK_LOST")]
 
 
 def test_an_outage_from_before_a_window_waits_for_its_end() -> None:
     line = Line(datetime(2026, 11, 23, 23, 40, tzinfo=NEW_YORK)).ready()
     line.code(1100)
-    line.hear(Tick(), later=600)
+    line.receive(Tick(), later=600)
     assert line.told(Page) == []
-    line.hear(Tick(), later=55 * 60)
+    line.receive(Tick(), later=55 * 60)
     assert line.told(Page)
 
 
@@ -416,7 +416,7 @@ def test_a_321_about_the_account_halts(text: str) -> None:
 
 EVENTS = st.one_of(
     st.sampled_from([SocketUp(), SocketDown("x"), SessionVerified(), SyncDue(), AuthNeeded("x"), Tick(), Resumed()]),
-    st.sampled_from(sorted(REACTIONS)).map(lambda code: CodeHeard(code, "x:farm", "42")),
+    st.sampled_from(sorted(REACTIONS)).map(lambda code: ApiCode(code, "x:farm", "42")),
     st.sampled_from(["done", "failed"]),
 )
 
@@ -429,12 +429,12 @@ def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tup
         before = line.connection
         if event == "done":
             step = before.pending[0] if before.pending else Step.POSITIONS
-            line.hear(SyncDone(before.sync, step), later=later)
+            line.receive(SyncDone(before.sync, step), later=later)
             steps_since_loss += 1
         elif event == "failed":
-            line.hear(SyncFailed(before.sync, Step.POSITIONS, "x"), later=later)
+            line.receive(SyncFailed(before.sync, Step.POSITIONS, "x"), later=later)
         else:
-            line.hear(event, later=later)  # type: ignore[arg-type]  # the strings are taken out above
+            line.receive(event, later=later)  # type: ignore[arg-type]  # the strings are taken out above
         if line.told(OrdersOutOfSight) or line.connection.link in (Phase.DOWN, Phase.SOCKET, Phase.LINK_LOST):
             steps_since_loss = 0
         if line.connection.may_send:
@@ -498,11 +498,11 @@ def test_nothing_is_sent_before_the_sunday_restart_and_nobody_is_paged_in_its_wi
     sunday = datetime(2026, 11, 29, 17, 58, tzinfo=UTC)
     line = Line(sunday - timedelta(minutes=1), patience).ready()
     assert line.connection.phase is Phase.READY
-    assert line.hear(Tick(), later=60).phase is Phase.MAINTENANCE
-    line.hear(SocketDown("gone"), later=150)
-    line.hear(Tick(), later=13 * 60)
+    assert line.receive(Tick(), later=60).phase is Phase.MAINTENANCE
+    line.receive(SocketDown("gone"), later=150)
+    line.receive(Tick(), later=13 * 60)
     assert line.told(Page) == []
-    line.hear(Tick(), later=120)
+    line.receive(Tick(), later=120)
     assert line.told(Page)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.position_manager.engine_world import CONFIG, HOURS, Manager, World, put, short_puts
 from tests.unit.position_manager.test_engine import play
 
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.connection_state import farm_of
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Instrument, Kind
@@ -67,11 +67,11 @@ def test_the_name_is_the_whole_name(text: str, farm: str) -> None:
 def test_a_notice_leaves_the_others_guarded(tmp_path: Path, notice: tuple[int, str], unprotected: set[str]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(5)
-        at.tell(CodeSaid(*notice))
+        at.tell(CodeReceived(*notice))
         await at.clock.advance(60)
         units = status_of(manager.engine, "").units
         assert {unit.name for unit in units if unit.verdict == "unprotected"} == unprotected
-        at.tell(CodeSaid(2104, notice[1].replace("broken", "OK")))
+        at.tell(CodeReceived(2104, notice[1].replace("broken", "OK")))
         await at.clock.advance(40)
         assert all(unit.verdict == "guarded" for unit in status_of(manager.engine, "").units)
 
@@ -83,7 +83,7 @@ def test_a_notice_leaves_the_others_guarded(tmp_path: Path, notice: tuple[int, s
 
 def test_a_farm_that_was_down_is_forgotten_with_the_session_that_reported_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(2103, "Market data farm connection is broken:usfarm.nj"))
+        at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm.nj"))
         await at.clock.advance(6)
         assert manager.engine.desk.connection.degraded == {"usfarm.nj"}
         assert at.port is not None

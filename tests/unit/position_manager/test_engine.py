@@ -34,7 +34,7 @@ from tests.unit.position_manager.engine_world import (
 )
 
 from ib_connection.causes import CLIENT_ID_IN_USE
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.config.schema import Config
 from position_manager.connection_state import Phase, Step
 from position_manager.engine.engine import SLICE
@@ -266,7 +266,7 @@ def test_the_long_leg_is_not_sold_while_the_short_one_is_locked(tmp_path: Path) 
 
 def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
+        at.tell(CodeReceived(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
         await at.clock.advance(6)
         assert manager.engine.desk.connection.phase is Phase.HALTED
         await manager.kill()
@@ -639,7 +639,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
             if question == "open orders" and manager.engine.desk.busy:
                 at.on_ask = lambda _question: None
                 if code:
-                    at.tell(CodeSaid(code, "lost"))
+                    at.tell(CodeReceived(code, "lost"))
                 else:
                     manager.broker.drop()
 
@@ -649,7 +649,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
         await settle()
         assert manager.engine.desk.connection.phase is (Phase.LINK_LOST if code else Phase.DOWN)
         assert not at.received
-        at.tell(CodeSaid(1102, "restored"))
+        at.tell(CodeReceived(1102, "restored"))
         await follow(at, 20)
         assert at.positions[42] == 0
         assert len(at.received) == 1
@@ -679,9 +679,9 @@ def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: 
         elif how == "disconnect":
             manager.broker.drop()
         else:
-            at.tell(CodeSaid(1100, "lost"))
+            at.tell(CodeReceived(1100, "lost"))
             await at.clock.advance(20)
-            at.tell(CodeSaid(1102, "restored"))
+            at.tell(CodeReceived(1102, "restored"))
         at.cancels_at_once = at.tells_acks = True
         if order.cancelling:
             at.end(order)
@@ -843,9 +843,9 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
                 await at.clock.advance(1)
 
         await quoted(20)
-        at.tell(CodeSaid(1100, "lost"))
+        at.tell(CodeReceived(1100, "lost"))
         await at.clock.advance(7)
-        at.tell(CodeSaid(1102, "restored"))
+        at.tell(CodeReceived(1102, "restored"))
         await quoted(20)
         manager.broker.drop()
         at.up = False

@@ -42,7 +42,7 @@ from tests.unit.position_manager.engine_world import (
     settle,
 )
 
-from position_manager.brokers.broker import CodeSaid, PositionHeard
+from position_manager.brokers.broker import CodeReceived, PositionReceived
 from position_manager.journal.errors import JournalError
 from position_manager.journal.reader import JournalReader
 from position_manager.orders.intents import TERMINAL, State, closing_side
@@ -238,7 +238,7 @@ class Histories(RuleBasedStateMachine):
             if code in (201, 202) and not (code == 201 and order.filled):
                 self.world.end(order, "Inactive" if code == 201 else "Cancelled", code)
             elif code not in (201, 202):
-                self.world.tell(CodeSaid(code, "said", order.sent.order_id))
+                self.world.tell(CodeReceived(code, "said", order.sent.order_id))
             await settle()
 
         self.run(story())
@@ -276,11 +276,11 @@ class Histories(RuleBasedStateMachine):
     def the_link(self, code: int) -> None:
         async def story() -> None:
             if code == 1100:
-                self.world.tell(CodeSaid(1100, "lost"))
+                self.world.tell(CodeReceived(1100, "lost"))
                 self.world.deaf = True
             else:
                 self.world.deaf = False
-                self.world.tell(CodeSaid(code, "farm:usfarm"))
+                self.world.tell(CodeReceived(code, "farm:usfarm"))
             await settle()
 
         self.run(story())
@@ -370,7 +370,7 @@ class Histories(RuleBasedStateMachine):
             less = min(quantity, free)
             if less > 0 and assigned:
                 world.positions[42] += closing_side(held).sign * less
-                world.tell(PositionHeard(ACCOUNT, 42, world.positions[42]))
+                world.tell(PositionReceived(ACCOUNT, 42, world.positions[42]))
                 self.silent = True
             elif less > 0:
                 world.fill(world.foreign(42, closing_side(held), less), less)
@@ -427,7 +427,7 @@ class Histories(RuleBasedStateMachine):
             held = world.positions[42]
             match what:
                 case "1100":
-                    world.tell(CodeSaid(1100, "lost"))
+                    world.tell(CodeReceived(1100, "lost"))
                     world.deaf = True
                 case "drop":
                     manager.broker.drop()
@@ -469,7 +469,7 @@ class Histories(RuleBasedStateMachine):
             self.start()
 
         async def story() -> None:
-            world.tell(CodeSaid(1102, "restored"))
+            world.tell(CodeReceived(1102, "restored"))
             for _ in range(6):
                 await world.clock.advance(25)
                 if self.at_rest():

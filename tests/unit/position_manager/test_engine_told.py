@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.unit.position_manager.engine_world import BEGIN, Manager, ManualClock, World, put, settle
 
 from notifications.dedupe import Verdict, decide
-from position_manager.brokers.broker import CommissionHeard
+from position_manager.brokers.broker import CommissionReceived
 from position_manager.engine.engine_status import realized_since
 
 SHORT = put(42)
@@ -44,7 +44,7 @@ def test_a_profit_counts_once_however_often_the_broker_tells_it(tmp_path: Path) 
         manager = await closed(tmp_path)
         for exec_id, profit in (("1", "-260"), ("2", "-10"), ("1", "-260"), ("2", "-10"), ("3", None)):
             realized = None if profit is None else Decimal(profit)
-            manager.broker.say(CommissionHeard(exec_id, Decimal(1), realized, "USD"))
+            manager.broker.say(CommissionReceived(exec_id, Decimal(1), realized, "USD"))
         await settle()
         assert realized_since(manager.engine, BEGIN) == {"USD": Decimal(-270)}
         await manager.end()

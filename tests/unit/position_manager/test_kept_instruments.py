@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from tests.unit.position_manager.engine_world import ACCOUNT, Manager, put, short_puts
 from tests.unit.position_manager.journal_samples import CALL, PUT, Day
 
-from position_manager.brokers.broker import DetailsHeard
+from position_manager.brokers.broker import DetailsReceived
 from position_manager.journal import kept_instruments
 from position_manager.model import Hours
 
@@ -55,7 +55,7 @@ def test_the_next_process_tells_the_broker_what_it_knows_and_asks_again_when_mor
         await again.start()
         assert again.broker.known == {42: put(42)}
         at.instruments[42] = more = replace(put(42), liquid_hours=(*put(42).liquid_hours, NEXT))
-        again.broker.say(DetailsHeard())
+        again.broker.say(DetailsReceived())
         await at.clock.advance(1)
         assert again.engine.desk.guard.positions[ACCOUNT, 42].instrument == more
         await again.end()

@@ -15,7 +15,7 @@ from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, Manager, Ma
 from tests.unit.position_manager.test_engine import play
 
 from ib_connection.ib_library import Contract
-from position_manager.brokers.broker import BrokerEvent, LeftOut, LeftOutHeard
+from position_manager.brokers.broker import BrokerEvent, LeftOut, LeftOutReceived
 from position_manager.brokers.ib_broker import IbBroker
 from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
@@ -28,7 +28,7 @@ OTHERS = LeftOut("DU0000009", 78, "EUR.USD", "CASH", Decimal(10), "USD")
 def test_a_bond_is_shown_reported_once_and_counts_as_unprotected(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(13):
-            at.tell(LeftOutHeard((BOND, OTHERS)))
+            at.tell(LeftOutReceived((BOND, OTHERS)))
             await at.clock.advance(5)
         guarded, bond = status_of(manager.engine, "").units
         assert (guarded.name, bond.name, bond.quantity) == ("SPY 2026-12-21 450P", "IBM 4.15 39", Decimal(5000))
@@ -37,7 +37,7 @@ def test_a_bond_is_shown_reported_once_and_counts_as_unprotected(tmp_path: Path)
         assert 55 <= bond.unprotected_seconds <= 65
         (told,) = [message for message in manager.told if message.kind == "not_supported"]
         assert "5000 held" in told.text()
-        at.tell(LeftOutHeard(()))
+        at.tell(LeftOutReceived(()))
         assert [unit.name for unit in status_of(manager.engine, "").units] == [guarded.name]
         assert not at.received
 
@@ -73,7 +73,7 @@ def test_every_holding_is_either_guarded_or_left_out(held: list[tuple[str, float
             patched.setattr(broker, "_details", no_details)
             patched.setattr(broker, "_refreshing", object())
             positions = await broker.positions()
-        (left_out,) = [event.held for event in heard if isinstance(event, LeftOutHeard)]
+        (left_out,) = [event.held for event in heard if isinstance(event, LeftOutReceived)]
         guarded, unguarded = {p.instrument.con_id for p in positions}, {each.con_id for each in left_out}
         assert not guarded & unguarded
         assert guarded | unguarded == {number for number, (_, quantity) in enumerate(held, 1) if quantity}

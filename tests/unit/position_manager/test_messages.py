@@ -15,7 +15,7 @@ from notifications.message import Message, Severity
 from notifications.outbox import Outbox
 from position_manager.account.settings import Action
 from position_manager.account.stops import Fired, RuleState, Verdict
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.connection_state import About
 from position_manager.orders.closing import Closing
 from position_manager.orders.evidence import Cause
@@ -88,13 +88,13 @@ def test_a_farm_that_is_down_does_not_silence_the_loss_of_the_connection(tmp_pat
     async def story(at: World, manager: Manager) -> None:
         codes = [(2103, "Market data farm connection is broken:usfarm"), (1100, "lost")]
         for code in codes if first else reversed(codes):
-            at.tell(CodeSaid(*code))
+            at.tell(CodeReceived(*code))
         await at.clock.advance(1)
         told = {message.kind: message for message in manager.told}
         assert "Not connected" in told["connection_lost"].title
         assert "usfarm" in told["farm_down"].title
         assert told["farm_down"].dedupe_key != told["connection_lost"].dedupe_key
-        at.tell(CodeSaid(2104, "Market data farm connection is OK:usfarm"))
+        at.tell(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
         await at.clock.advance(1)
         (over,) = [message for message in manager.told if message.kind == "farm_up"]
         assert over.recovery_of == told["farm_down"].dedupe_key

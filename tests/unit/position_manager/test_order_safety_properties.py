@@ -22,7 +22,7 @@ from tests.unit.position_manager.model_broker import ACCOUNT, CON_ID, PRICE, Bro
 
 from position_manager.connection_state import (
     STEPS,
-    CodeHeard,
+    ApiCode,
     Connection,
     Event,
     OrdersOutOfSight,
@@ -96,7 +96,7 @@ class Manager:
                 raise CrashedError
         return self.broker.now
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         self.connection, actions = after(self.connection, event, self.broker.now, LINK_PATIENCE)
         for action in actions:
             if isinstance(action, OrdersOutOfSight):
@@ -190,7 +190,7 @@ class Manager:
         self.seen = snapshot
         number = self.connection.sync
         for step in STEPS:
-            self.hear(SyncDone(number, step))
+            self.on_event(SyncDone(number, step))
 
     def account(self, snapshot: Snapshot) -> None:
         reported = snapshot.position(ACCOUNT, CON_ID)
@@ -241,8 +241,8 @@ class Histories(RuleBasedStateMachine):
         self.broker.wire.clear()
         self.broker.link = True
         self.manager = Manager(self.path, self.broker, self.ids)
-        self.manager.hear(SocketUp())
-        self.manager.hear(SessionVerified())
+        self.manager.on_event(SocketUp())
+        self.manager.on_event(SessionVerified())
         self.manager.sync(self.broker.snapshot())
 
     def die(self) -> None:
@@ -338,7 +338,7 @@ class Histories(RuleBasedStateMachine):
     def sync(self, tells_filled: bool, times: int, apart: int) -> None:
         manager = self.alive()
         for _ in range(times):
-            manager.hear(SyncDue())
+            manager.on_event(SyncDue())
             manager.sync(self.broker.snapshot(tells_filled))
             if times > 1:
                 self.broker.pass_time(timedelta(seconds=apart))
@@ -370,22 +370,22 @@ class Histories(RuleBasedStateMachine):
             else:
                 manager.until_crash = None
         elif what == "link":
-            manager.hear(CodeHeard(code, "connectivity lost"))
+            manager.on_event(ApiCode(code, "connectivity lost"))
             self.broker.link = False
             self.broker.wire.clear()
         elif what == "socket":
             self.reconnect()
         elif what == "sync":
-            manager.hear(SyncDue())
-            manager.hear(SyncFailed(manager.connection.sync, STEPS[0], "timeout"))
+            manager.on_event(SyncDue())
+            manager.on_event(SyncFailed(manager.connection.sync, STEPS[0], "timeout"))
 
     def reconnect(self) -> None:
         manager = self.alive()
-        manager.hear(SocketDown("closed"))
+        manager.on_event(SocketDown("closed"))
         self.broker.wire.clear()
         self.broker.link = True
-        manager.hear(SocketUp())
-        manager.hear(SessionVerified())
+        manager.on_event(SocketUp())
+        manager.on_event(SessionVerified())
 
     @rule(code=st.sampled_from([1101, 1102]))
     @precondition(lambda self: self.manager is None or not self.broker.link)
@@ -395,7 +395,7 @@ class Histories(RuleBasedStateMachine):
             self.start()
         else:
             self.broker.link = True
-            self.alive().hear(CodeHeard(code, "connectivity restored"))
+            self.alive().on_event(ApiCode(code, "connectivity restored"))
 
     def user_may_act(self) -> bool:
         """Whether nothing of ours is under way: against a person who trades at the same moment nothing helps."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import BEGIN, CONFIG, Manager, ManualClock, World, put
 from tests.unit.position_manager.rule_fixtures import held, look, option, quote, rules, run
 
-from position_manager.brokers.broker import PositionHeard
+from position_manager.brokers.broker import PositionReceived
 from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Position
@@ -181,7 +181,7 @@ def test_a_split_does_not_repeat_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> Manager:
         await take_the_level(at)
         at.positions[42], at.average[42] = Decimal(-4), Decimal("1.25")
-        at.tell(PositionHeard("DU1234567", 42, Decimal(-4)))
+        at.tell(PositionReceived("DU1234567", 42, Decimal(-4)))
         for _ in range(30):
             at.quote(42, "0.70", "0.74")
             await at.clock.advance(4)

@@ -20,14 +20,14 @@ from tests.unit.position_manager.engine_world import ManualClock, settle
 from position_manager.brokers.broker import (
     BrokerError,
     BrokerEvent,
-    CodeSaid,
-    CommissionHeard,
+    CodeReceived,
+    CommissionReceived,
     ConnectError,
     Disconnected,
-    ExecutionHeard,
-    OrderHeard,
-    PositionHeard,
-    QuoteHeard,
+    ExecutionReceived,
+    OrderReceived,
+    PositionReceived,
+    QuoteReceived,
 )
 from position_manager.brokers.sim_broker import SimBroker, SimStateError
 from position_manager.config.sim import Sim
@@ -60,9 +60,9 @@ class Desk:
         self.path = directory / "sim.json"
         self.broker = SimBroker(sim, self.path, clock=clock, client_id=100)
         self.heard: list[BrokerEvent] = []
-        self.broker.listen(self.hear)
+        self.broker.listen(self.on_event)
 
-    def hear(self, event: BrokerEvent) -> None:
+    def on_event(self, event: BrokerEvent) -> None:
         self.heard.append(event)
 
     async def connect(self) -> None:
@@ -87,11 +87,11 @@ class Desk:
 
     @property
     def statuses(self) -> list[str]:
-        return [event.status for event in self.heard if isinstance(event, OrderHeard)]
+        return [event.status for event in self.heard if isinstance(event, OrderReceived)]
 
     @property
     def codes(self) -> list[int]:
-        return [event.code for event in self.heard if isinstance(event, CodeSaid)]
+        return [event.code for event in self.heard if isinstance(event, CodeReceived)]
 
     def quantity(self, con_id: int) -> Decimal:
         return self.broker.books.holdings[con_id].quantity
@@ -127,14 +127,14 @@ async def test_an_order_that_the_market_reaches_is_filled_once_and_all_is_told(t
     assert desk.heard == [] and desk.broker.books.orders == ()
     await desk.clock.advance(30)
     kinds = [type(event) for event in desk.heard]
-    assert kinds[0] is OrderHeard and desk.statuses[0] == "Submitted" and desk.statuses[-1] == "Filled"
-    fills = [event.execution.fill for event in desk.heard if isinstance(event, ExecutionHeard)]
+    assert kinds[0] is OrderReceived and desk.statuses[0] == "Submitted" and desk.statuses[-1] == "Filled"
+    fills = [event.execution.fill for event in desk.heard if isinstance(event, ExecutionReceived)]
     # Intrinsic value 10, a spread of 2 %, in steps of 0.05.
     assert sum(fill.quantity for fill in fills) == 2 and {fill.price for fill in fills} == {Decimal("10.10")}
     assert len({fill.exec_id for fill in fills}) == len(fills)
     assert desk.quantity(SHORT_PUT) == 0
-    assert desk.heard[-1] == PositionHeard(ACCOUNT, SHORT_PUT, Decimal(0))
-    commissions = [event for event in desk.heard if isinstance(event, CommissionHeard)]
+    assert desk.heard[-1] == PositionReceived(ACCOUNT, SHORT_PUT, Decimal(0))
+    commissions = [event for event in desk.heard if isinstance(event, CommissionReceived)]
     assert sum(event.commission for event in commissions) == Decimal("1.30")
     # Sold at half a tick (worth nothing then), bought back at 10.10.
     assert sum(event.realized or 0 for event in commissions) == -(Decimal("10.10") - Decimal("0.005")) * 200 - Decimal(
@@ -157,7 +157,7 @@ async def test_an_order_rests_until_the_market_comes(tmp_path: Path) -> None:
     desk.broker.set_price("AAPL", Decimal(196))
     await desk.clock.advance(0)
     assert desk.statuses[-1] == "Filled"
-    fill = desk.of(ExecutionHeard)[-1].execution.fill  # type: ignore[union-attr]
+    fill = desk.of(ExecutionReceived)[-1].execution.fill  # type: ignore[union-attr]
     assert fill.price == Decimal("195.98")
 
 
@@ -167,9 +167,9 @@ async def test_a_large_order_is_filled_in_parts_at_the_size_of_the_market(tmp_pa
     desk = await opened(tmp_path, **STILL, positions=positions)
     desk.send(order(1001, Side.SELL, 9000, "189.00"))
     await desk.clock.advance(60)
-    fills = [event.execution.fill.quantity for event in desk.heard if isinstance(event, ExecutionHeard)]
+    fills = [event.execution.fill.quantity for event in desk.heard if isinstance(event, ExecutionReceived)]
     assert len(fills) > 3 and sum(fills) == 9000 and max(fills) <= 2000
-    held = [event.quantity for event in desk.heard if isinstance(event, PositionHeard)]
+    held = [event.quantity for event in desk.heard if isinstance(event, PositionReceived)]
     assert held == sorted(held, reverse=True) and held[-1] == 0
 
 
@@ -248,15 +248,15 @@ async def test_quotes_of_what_is_watched_come_at_once_and_at_every_tick(tmp_path
     known = desk.broker._instruments()
     desk.broker.watch([known[SHORT_PUT], known[SHARES]])
     await desk.clock.advance(0.05)
-    assert [event.con_id for event in desk.heard if isinstance(event, QuoteHeard)] == [SHORT_PUT, SHARES]
+    assert [event.con_id for event in desk.heard if isinstance(event, QuoteReceived)] == [SHORT_PUT, SHARES]
     desk.heard.clear()
     desk.broker.watch([known[SHARES]])
     await desk.clock.advance(3)
-    quotes = [event for event in desk.heard if isinstance(event, QuoteHeard)]
+    quotes = [event for event in desk.heard if isinstance(event, QuoteReceived)]
     assert {event.con_id for event in quotes} == {SHARES} and len(quotes) == 3
     desk.broker.watch([known[SHARES]], anew=True)
     await desk.clock.advance(0.05)
-    assert len(desk.of(QuoteHeard)) == 4
+    assert len(desk.of(QuoteReceived)) == 4
     assert quotes[-1].quote.problem(desk.clock.now(), timedelta(seconds=10)) is None
 
 
@@ -304,7 +304,7 @@ async def test_orders_of_the_day_and_its_books_end_with_it(tmp_path: Path) -> No
     desk.clock._now = datetime(2026, 11, 24, 4, 59, 58, tzinfo=UTC)
     desk.broker._wake.set()
     await desk.clock.advance(1)
-    assert len(await desk.ask("executions")) == len(desk.of(ExecutionHeard)) == 1
+    assert len(await desk.ask("executions")) == len(desk.of(ExecutionReceived)) == 1
     await desk.clock.advance(2)
     assert await desk.ask("executions") == ()
     assert [one.order_id for one in desk.broker.books.live] == [3]
@@ -320,7 +320,7 @@ async def test_what_expires_is_settled_in_cash(tmp_path: Path) -> None:
     desk.clock._now = datetime(2026, 12, 26, 5, 0, tzinfo=UTC)
     desk.broker._wake.set()
     await desk.clock.advance(0.05)
-    gone = [event for event in desk.heard if isinstance(event, PositionHeard)]
+    gone = [event for event in desk.heard if isinstance(event, PositionReceived)]
     assert [event.con_id for event in gone] == [1001, 1002, 1003, 1004] and {event.quantity for event in gone} == {0}
     # Two short puts at 440 and three at 435: 10 and 5 each; the puts at 425 and the call end worthless.
     assert desk.broker.books.cash - before == -(2 * 10 + 3 * 5) * 100
@@ -336,15 +336,15 @@ class Witness(Desk):
 
     copies: list[Path]
 
-    def hear(self, event: BrokerEvent) -> None:
-        super().hear(event)
+    def on_event(self, event: BrokerEvent) -> None:
+        super().on_event(event)
         kept = json.loads(self.path.read_text())
-        if isinstance(event, OrderHeard):
+        if isinstance(event, OrderReceived):
             (found,) = [one for one in kept["orders"] if one["perm_id"] == event.perm_id]
             assert (found["over"] or "Submitted") == event.status
-        elif isinstance(event, ExecutionHeard):
+        elif isinstance(event, ExecutionReceived):
             assert event.execution.fill.exec_id in {one["exec_id"] for one in kept["executions"]}
-        elif isinstance(event, PositionHeard):
+        elif isinstance(event, PositionReceived):
             assert Decimal(kept["holdings"][str(event.con_id)]["quantity"]) == event.quantity
         else:
             return
@@ -367,7 +367,7 @@ async def test_a_killed_process_finds_at_every_step_what_it_was_told(tmp_path: P
     desk.broker.cancel(2)
     await desk.clock.advance(60)
     assert len(desk.copies) > 8
-    held = [event.quantity for event in desk.heard if isinstance(event, PositionHeard)]
+    held = [event.quantity for event in desk.heard if isinstance(event, PositionReceived)]
     assert held[-1] == 2000
     for copy in desk.copies:
         again = await opened(copy, ManualClock(desk.clock.now()), **sim.model_dump())
@@ -405,7 +405,7 @@ async def test_a_disk_that_is_full_ends_the_session_and_nothing_is_told(
     shutil.rmtree(directory)
     desk.send(order(SHARES, Side.SELL, 100, "189.00"))
     await desk.clock.advance(1)
-    assert desk.statuses == [] and desk.of(ExecutionHeard) == []
+    assert desk.statuses == [] and desk.of(ExecutionReceived) == []
     (gone,) = desk.heard
     assert isinstance(gone, Disconnected) and "No such file" in gone.why
     with pytest.raises(ConnectError, match="cannot be written"):
@@ -481,7 +481,7 @@ async def play(directory: Path, steps: Iterable[tuple[object, ...]], *, restarti
             await desk.broker.close()
             desk = Desk(directory, desk.sim, clock)
             desk.heard = heard
-            desk.broker.listen(desk.hear)
+            desk.broker.listen(desk.on_event)
             await desk.connect()
         elif restarting:
             await desk.clock.advance(0.05)
@@ -499,8 +499,8 @@ async def test_nothing_is_made_or_lost(
     desk = await play(tmp_path_factory.mktemp("sim"), steps)
     books = desk.broker.books
     known = desk.broker._instruments()
-    fills = [event.execution for event in desk.heard if isinstance(event, ExecutionHeard)]
-    commissions = [event.commission for event in desk.heard if isinstance(event, CommissionHeard)]
+    fills = [event.execution for event in desk.heard if isinstance(event, ExecutionReceived)]
+    commissions = [event.commission for event in desk.heard if isinstance(event, CommissionReceived)]
     for con_id in known:
         moved = sum(fill.side.sign * fill.fill.quantity for fill in fills if fill.con_id == con_id)
         position = desk.sim.positions[con_id - 1001].quantity
@@ -540,7 +540,7 @@ async def test_the_same_requests_give_the_same_executions(
 async def test_restarts_lose_nothing(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]) -> None:
     desk = await play(tmp_path_factory.mktemp("sim"), steps, restarting=True)
     books = desk.broker.books
-    told = [event.execution.fill.exec_id for event in desk.heard if isinstance(event, ExecutionHeard)]
+    told = [event.execution.fill.exec_id for event in desk.heard if isinstance(event, ExecutionReceived)]
     assert sorted(told) == sorted(done.exec_id for done in books.executions)
     filled = {one.perm_id: one.filled for one in books.orders}
     assert {p for p, f in filled.items() if f} == {done.perm_id for done in books.executions}

@@ -16,7 +16,7 @@ from tests.unit.position_manager.engine_world import BEGIN, CONFIG, HOURS, Manag
 from tests.unit.position_manager.rule_fixtures import ACCOUNT, NOW, held, option, quote
 from tests.unit.position_manager.test_engine import play
 
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
 from position_manager.engine.guard import Guard
@@ -47,7 +47,7 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
         assert shown(manager) == "guarded"
         assert manager.engine.quotes_fresh
         at.refused_quotes[42] = (code, "no live quotes")
-        at.tell(CodeSaid(code, "no live quotes", 0, 42))
+        at.tell(CodeReceived(code, "no live quotes", 0, 42))
         for _ in range(75):
             assert shown(manager) == "unprotected"
             assert not manager.engine.quotes_fresh, "the heartbeat must stay away"
@@ -72,7 +72,7 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
 @pytest.mark.parametrize("code", [10090, 2104, 2119])
 def test_a_notice_that_leaves_bid_and_ask_live_suspends_nothing(tmp_path: Path, code: int) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(code, "a part is not subscribed", 0, 42))
+        at.tell(CodeReceived(code, "a part is not subscribed", 0, 42))
         await at.clock.advance(10)
         assert shown(manager) == "guarded"
 
@@ -117,9 +117,9 @@ def test_a_quote_from_before_an_outage_is_proven_by_a_new_one_alone(
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(10)
         at.first_quotes = False
-        at.tell(CodeSaid(*lost))
+        at.tell(CodeReceived(*lost))
         await at.clock.advance(30)
-        at.tell(CodeSaid(*back))
+        at.tell(CodeReceived(*back))
         await at.clock.advance(30)
         assert manager.engine.ready
         assert shown(manager) == "unprotected"
@@ -174,7 +174,7 @@ def test_no_history_makes_an_unproven_quote_count(events: list[tuple[str, int]])
             now += timedelta(seconds=seconds)
             match what:
                 case "tick":
-                    guard.hear(1, Quote(now, Decimal("2.40"), Decimal("2.60")))
+                    guard.on_quote(1, Quote(now, Decimal("2.40"), Decimal("2.60")))
                     proven_by = tick = now
                     valid = True
                 case "notice":
@@ -206,7 +206,7 @@ def test_the_quiet_time_must_be_at_least_the_age_of_a_quote() -> None:
 
 def test_a_suspended_quote_stays_unusable_however_often_the_broker_answers() -> None:
     with guarded() as guard:
-        guard.hear(1, quote("2.40", "2.60"))
+        guard.on_quote(1, quote("2.40", "2.60"))
         guard.suspend(1, "10197")
         for second in range(0, 60, 5):
             guard.alive_at = NOW + timedelta(seconds=second)

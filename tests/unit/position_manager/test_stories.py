@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.unit.position_manager.engine_world import ACCOUNT, BEGIN, CONFIG, HOURS, Manager, ManualClock, World, put
 
-from position_manager.brokers.broker import CodeSaid
+from position_manager.brokers.broker import CodeReceived
 from position_manager.connection_state import Phase
 from position_manager.model import Hours, Instrument, Kind
 from position_manager.orders.intents import Side, State
@@ -60,7 +60,7 @@ def test_an_order_that_only_sounds_cancelled_is_not_sent_again(tell: Callable[..
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeSaid(code, "Order TIF was set to DAY based on order preset", order.sent.order_id))
+        at.tell(CodeReceived(code, "Order TIF was set to DAY based on order preset", order.sent.order_id))
         await at.clock.advance(2)
         assert only_intent(manager) is State.WORKING
         at.fill(order, 2)
@@ -77,7 +77,7 @@ def test_a_code_that_proves_nothing_is_followed_by_a_question(tell: Callable[...
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeSaid(code, "", order.sent.order_id))
+        at.tell(CodeReceived(code, "", order.sent.order_id))
         await at.clock.advance(2)
         assert len(at.received) == 1
         assert only_intent(manager) is State.WORKING, "the open orders show that it is live"
@@ -94,13 +94,13 @@ def test_nothing_is_changed_while_the_link_is_lost(tell: Callable[..., None]) ->
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
-        at.tell(CodeSaid(1100, "Connectivity between IB and the gateway has been lost."))
+        at.tell(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
         assert manager.engine.desk.connection.phase is Phase.LINK_LOST
         for _ in range(30):
             await breach(at, "4.40", "4.50", times=1)
         assert len(at.received) == 1
         assert not at.ours(42)[0].over, "it was not cancelled either"
-        at.tell(CodeSaid(1102, "Connectivity has been restored - data maintained."))
+        at.tell(CodeReceived(1102, "Connectivity has been restored - data maintained."))
         await at.clock.advance(8)
         at.quote(42, "4.40", "4.50")
         await at.clock.advance(8)
@@ -156,7 +156,7 @@ def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., No
         await at.clock.advance(120)
         assert manager.engine.quotes_fresh, "nothing moved, and the gateway answers"
         at.fail = {"time"}
-        at.tell(CodeSaid(2103, "Market data farm connection is broken:usfarm"))
+        at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm"))
         await at.clock.advance(120)
         assert not manager.engine.quotes_fresh
         (unit,) = manager.engine.desk.guard.units
@@ -165,7 +165,7 @@ def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., No
         assert verdict.cause is Cause.NO_QUOTE
         assert manager.engine.desk.guard.counts[unit.key].in_session > 60
         assert manager.kinds.count("unprotected") == 1
-        at.tell(CodeSaid(2104, "Market data farm connection is OK:usfarm"))
+        at.tell(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
         at.fail = set()
         at.quote(42, "2.45", "2.55")
         await at.clock.advance(6)
@@ -180,7 +180,7 @@ def test_no_live_quote_suspends_the_rules_and_is_told_once(tell: Callable[..., N
 
     async def story(at: World, manager: Manager) -> None:
         for _ in range(3):
-            at.tell(CodeSaid(10197, "No market data during competing live session", 0, 42))
+            at.tell(CodeReceived(10197, "No market data during competing live session", 0, 42))
             at.quote(42, "3.75", "3.85", live=False)
             await at.clock.advance(6)
         assert not at.received
@@ -194,12 +194,12 @@ def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
-        at.tell(CodeSaid(1100, "lost"))
+        at.tell(CodeReceived(1100, "lost"))
         at.deaf = True
         at.fill(at.ours(42)[0], 2)
         await at.clock.advance(60)
         at.deaf = False
-        at.tell(CodeSaid(1101, "restored, data lost"))
+        at.tell(CodeReceived(1101, "restored, data lost"))
         await at.clock.advance(60)
         assert only_intent(manager) is State.FILLED
         assert not manager.engine.desk.locks
@@ -341,7 +341,7 @@ def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None],
         await breach(at)
         (order,) = at.ours(42)
         order.over = "Inactive"
-        at.tell(CodeSaid(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
+        at.tell(CodeReceived(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
         await at.clock.advance(90)
         assert manager.engine.desk.connection.phase is Phase.HALTED
         assert "halted" in manager.kinds
@@ -363,7 +363,7 @@ async def read_only(at: World, manager: Manager) -> None:
     await breach(at)
     (order,) = at.ours(42)
     order.over = "Inactive"
-    at.tell(CodeSaid(321, READ_ONLY, order.sent.order_id))
+    at.tell(CodeReceived(321, READ_ONLY, order.sent.order_id))
     await at.clock.advance(90)
     assert manager.engine.desk.connection.phase is Phase.HALTED
 
@@ -476,7 +476,7 @@ def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., Non
         (order,) = at.ours(42)
         words = "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation"
         at.end(order, "Inactive", 0)
-        at.tell(CodeSaid(321, words, order.sent.order_id))
+        at.tell(CodeReceived(321, words, order.sent.order_id))
         await at.clock.advance(2)
         assert not manager.engine.desk.halts.read(), "the rest of the account is guarded"
         assert manager.engine.ready
@@ -492,7 +492,7 @@ def test_a_read_only_api_still_halts_although_it_names_an_order(tell: Callable[.
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         at.tell(
-            CodeSaid(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
+            CodeReceived(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
         )
         await at.clock.advance(2)
         assert manager.engine.desk.halts.read()
@@ -510,7 +510,7 @@ def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is
         await breach(at)
         (order,) = at.ours(42)
         order.over = "Cancelled"
-        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        at.tell(CodeReceived(code, "the broker's own words", order.sent.order_id))
         await breach(at, times=30)
         assert len(at.received) == 1
         assert only_intent(manager) is State.REJECTED
@@ -526,7 +526,7 @@ def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callabl
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeSaid(code, "the broker's own words", order.sent.order_id))
+        at.tell(CodeReceived(code, "the broker's own words", order.sent.order_id))
         await breach(at, times=30)
         assert len(at.received) == 5, "the ladder goes on, and its own cancels are no refusals"
         assert not manager.engine.desk.locks
@@ -539,7 +539,7 @@ def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[.
     """1100, and no 1102 ever: it was blind for days."""
 
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(1100, "Connectivity between IB and the gateway has been lost."))
+        at.tell(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
         at.first_quotes = False
         for second in range(0, 240, 5):
             if second < 170:
@@ -561,11 +561,11 @@ def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[.
 
 def test_a_link_is_not_probed_before_its_time(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeSaid(1100, "lost"))
+        at.tell(CodeReceived(1100, "lost"))
         await at.clock.advance(170)
         assert manager.engine.desk.connection.link is Phase.LINK_LOST
         assert at.renewed == []
-        at.tell(CodeSaid(1102, "restored"))
+        at.tell(CodeReceived(1102, "restored"))
         await at.clock.advance(5)
         assert manager.engine.ready
 
