@@ -13,10 +13,9 @@ from conformance import captured
 from conformance.controller import Line
 from simulator.tests.login_player import USER, Played, play
 
-from gateway_simulator.login.commands import CommandServerSettings
 from gateway_simulator.login.startscript import after_run
 from gateway_simulator.login.steps import Event, Happening, OpenDialog, RestartCommand
-from gateway_simulator.settings import GatewaySettings
+from gateway_simulator.settings import CommandServerSettings, GatewaySettings
 
 PAPER = replace(
     USER,
