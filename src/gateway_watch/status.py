@@ -108,7 +108,7 @@ async def collect(
         image=container.image if container else instance.image,
         login=login,
         breaker=breaker,
-        tiers=await tiers.look(instance, container, verified=verified),
+        tiers=await tiers.inspect(instance, container, verified=verified),
         session=session.read(instance.session_file),
         next_restart=session_calendar.next_restart(
             at, instance.auto_restart_time, instance.cold_restart_time, instance.timezone
