@@ -220,7 +220,7 @@ async def run(params: dict[str, Any], check_mode: bool) -> tuple[dict[str, Any],
     began, told = read_cursor(params["cursor"]) if params["cursor"] else (time.monotonic(), "")
     progress: list[str] = []
     while True:
-        seen = await following.look(unit, socket)
+        seen = await following.read_unit(unit, socket)
         waited = time.monotonic() - began
         verdict = following.judge(goal, seen, waited, params["timeout"])
         if check_mode:
