@@ -189,7 +189,7 @@ async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
         started, shown = waiting_module.read_cursor(params["cursor"], progress_of)
     progress: list[str] = []
     while True:
-        seen = await following.look(unit, socket)
+        seen = await following.read_unit(unit, socket)
         waited = time.monotonic() - started
         verdict = following.judge(goal, seen, waited, params["timeout"])
         if check_mode:

@@ -376,7 +376,7 @@ class IbBroker:
         ib = self._session()
         wanted = [contract for contract in contracts if self._book.wants(contract, self._clock.now())]
 
-        async def look(contract: Contract) -> None:
+        async def request_details(contract: Contract) -> None:
             await self._pace.turn()
             asked = ib.reqContractDetailsAsync(Contract(conId=contract.conId))
             async with asyncio.timeout(self._answer_within):
@@ -388,7 +388,7 @@ class IbBroker:
 
         for first in range(0, len(wanted), 20):
             part = wanted[first : first + 20]
-            outcomes = await asyncio.gather(*map(look, part), return_exceptions=True)
+            outcomes = await asyncio.gather(*map(request_details, part), return_exceptions=True)
             for contract, error in zip(part, outcomes, strict=True):
                 if isinstance(error, (RequestError, TimeoutError, ConnectionError)):
                     _log.warning("no details of contract %s: %s", contract.conId, error or "not answered in time")

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 CLOSE_WITHIN = timedelta(seconds=120)
 """How long a case may take beyond the time after which a missing order is proven lost."""
-LOOK_EVERY = timedelta(seconds=1)
+CHECK_EVERY = timedelta(seconds=1)
 """How often progress is reported; events are evaluated when they happen."""
 
 Progress = Callable[[Case, str, float], None]
@@ -274,7 +274,7 @@ class CaseRun:
             if life.task.done():
                 life.task.result()
                 raise DrillError("the engine has ended by itself")
-            await self._on.clock.wait(life.news, LOOK_EVERY)
+            await self._on.clock.wait(life.news, CHECK_EVERY)
             life.news.clear()
             self._progress(self._case, life.stands, self._seconds)
 

@@ -160,7 +160,7 @@ async def _answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, w
 
 
 async def _pump(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, look: Callable[[bytes], bytes]
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inspect: Callable[[bytes], bytes]
 ) -> None:  # fmt: skip
     """Frame by frame until one side ends, or a cut."""
     try:
@@ -168,7 +168,7 @@ async def _pump(
             (length,) = struct.unpack(">I", await reader.readexactly(4))
             if length > LONGEST:
                 return
-            writer.write(_whole(look(await reader.readexactly(length))))
+            writer.write(_whole(inspect(await reader.readexactly(length))))
             await writer.drain()
     except _CutError as cut:
         writer.write(cut.args[0])

@@ -156,7 +156,7 @@ class Engine:
             quote_requests=self._quote_requests,
             connector=self.connector,
             syncing=self.syncing,
-            evaluate=self._look,
+            evaluate=self._evaluate,
             on_phase=self._on_phase,
         )
         self._releasing = Releasing(self.desk, self.closer, self.accounts, self.syncing, self.link_status)
@@ -299,7 +299,7 @@ class Engine:
             self._loop, self._loop_again = None, False
             # Nothing can be closed now: that is counted all the same.
             for unit in desk.guard.units:
-                self._look(unit, now)
+                self._evaluate(unit, now)
 
     def _keep_moved(self, now: datetime) -> None:
         """A trailing stop that has moved is on disk before a rule can fire on it: that takes the time in which quotes
@@ -363,7 +363,7 @@ class Engine:
         desk = self.desk
         for unit in desk.guard.units:
             if desk.guard.guards(unit):
-                self._look(unit, desk.clock.now())
+                self._evaluate(unit, desk.clock.now())
                 yield False
         if desk.opened is not None:
             desk.guard.keep_new(desk.journal)
@@ -461,7 +461,7 @@ class Engine:
         if quote.live and str(con_id) in desk.connection.suspended:
             self._on_link_event(link.LiveAgain(str(con_id)))
         for unit in desk.guard.units_of(con_id):
-            self._look(unit, now)
+            self._evaluate(unit, now)
         if desk.guard.moved and self._keep_at is None:
             desk.wake.set()
 
@@ -504,7 +504,7 @@ class Engine:
 
     # ----- rules
 
-    def _look(self, unit: Unit, now: datetime) -> None:
+    def _evaluate(self, unit: Unit, now: datetime) -> None:
         guard = self.desk.guard
         closing = self.closer.decisions.of(unit)
         # The rules continue for the rest when only a part is being closed.
@@ -518,7 +518,7 @@ class Engine:
         if (left := self.closer.wings.text(unit, now)) is not None:
             guard.note(unit, Hold(pending=(left,)), now)
             return
-        fired = guard.look(unit, now, self._blind, self.closer.dry_run.blocked)
+        fired = guard.evaluate_unit(unit, now, self._blind, self.closer.dry_run.blocked)
         if fired is not None and closing is None:
             self.closer.decide(unit, str(fired.rule), fired.text, part=fired.part, level=fired.level)
         elif fired is not None and closing is not None and fired.part is None:

@@ -317,7 +317,7 @@ class Guard:
         ids = [leg.instrument.con_id for leg in unit.legs]
         return Market(now, {con_id: quote for con_id in ids if (quote := self.quote(con_id)) is not None})
 
-    def look(
+    def evaluate_unit(
         self,
         unit: Unit,
         now: datetime,
@@ -394,7 +394,7 @@ class Guard:
     def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
         """Count the time since the last evaluation."""
         self.verdicts[unit.key] = verdict
-        self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).look(verdict, now, self._patience)
+        self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).after_verdict(verdict, now, self._patience)
 
 
 def _together(episodes: Iterable[str]) -> str:

@@ -60,5 +60,5 @@ class LeftOuts:
     def count(self, now: datetime) -> None:
         """Count the time up to now."""
         for key, each in self.present.items():
-            count = each.count.look(Blind(Cause.KIND, each.text), now, self._patience)
+            count = each.count.after_verdict(Blind(Cause.KIND, each.text), now, self._patience)
             self.present[key] = replace(each, count=count)

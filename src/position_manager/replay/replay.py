@@ -91,9 +91,9 @@ def replay(
     max_age, before = config.quotes.max_age, None
     for now, lines in groupby(ticks, key=lambda tick: tick.quote.time):
         if before is not None and now - before > max_age + _MOMENT:
-            run.look(before + max_age + _MOMENT, max_age)
+            run.evaluate_units(before + max_age + _MOMENT, max_age)
         run.quotes.update((ids[line.contract], line.quote) for line in lines)
-        run.look(now, timedelta.max)
+        run.evaluate_units(now, timedelta.max)
         if account is not None:
             run.evaluate_account(account, now)
         before = now
@@ -111,14 +111,14 @@ class _Run:
         quotes = config.quotes
         self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
 
-    def look(self, now: datetime, max_age: timedelta) -> None:
+    def evaluate_units(self, now: datetime, max_age: timedelta) -> None:
         market = Market(now, self.quotes)
         if not self._begun:
             self._begun, episode = True, ulid(now, bytes)
             self._memories = {outcome.unit.key: Memory(episode=episode) for outcome in self.outcomes}
         for outcome in self.outcomes:
             if outcome.closed is None:
-                self._look(outcome, market, replace(self._policy, max_age=max_age))
+                self._evaluate_unit(outcome, market, replace(self._policy, max_age=max_age))
 
     def evaluate_account(self, account: ReplayedAccount, now: datetime) -> None:
         """Close what is still open at its present price if a stop of the account fires."""
@@ -129,12 +129,12 @@ class _Run:
             if outcome.closed is None:
                 outcome.closed, outcome.closed_at = Close(Rule.ACCOUNT, f"{fired.rule}: {fired.text}"), now
 
-    def _look(self, outcome: Outcome, market: Market, policy: QuotePolicy) -> None:
+    def _evaluate_unit(self, outcome: Outcome, market: Market, policy: QuotePolicy) -> None:
         unit, rules = outcome.unit, self._rules[outcome.unit.key]
         memory = self._memories.get(unit.key, Memory())
         verdict, memory = evaluate(unit, rules, market, memory, policy, self._calendar)
         self._memories[unit.key] = memory
-        outcome.count = outcome.count.look(verdict, market.now, timedelta.max)
+        outcome.count = outcome.count.after_verdict(verdict, market.now, timedelta.max)
         legs = [market.quotes.get(leg.instrument.con_id) for leg in unit.legs]
         if all(q is not None and q.problem(market.now, policy.max_age) is None for q in legs):
             before = sum((part.profit for part in outcome.parts), Decimal())

@@ -39,7 +39,7 @@ class Unprotected:
         """Those without the time in which the market was closed."""
         return self.total - self.seconds.get(Cause.MARKET_CLOSED.value, 0.0)
 
-    def look(self, verdict: Verdict, now: datetime, patience: timedelta) -> Unprotected:
+    def after_verdict(self, verdict: Verdict, now: datetime, patience: timedelta) -> Unprotected:
         """The count after an evaluation. ``patience``: the longest period between two evaluations that counts as
         watched. A clock that went back adds nothing."""
         state = verdict.cause.value if isinstance(verdict, Blind) else ""

@@ -1,6 +1,6 @@
 """Whether a deploy may continue: the service is READY with its positions synced, or it has no open order.
 
-`judge` decides from what is known at one moment and touches nothing; `look` collects that, from systemd and over the
+`judge` decides from what is known at one moment and touches nothing; `read_unit` collects that, from systemd and over the
 control socket. The Ansible module manager_wait calls them in turn.
 """
 
@@ -149,7 +149,7 @@ def _idle(seen: Seen, waited: float, timeout: float) -> Verdict:
     )
 
 
-async def look(unit: str, socket: Path) -> Seen:
+async def read_unit(unit: str, socket: Path) -> Seen:
     """The current state. Raises UnitError."""
     state = await systemd_unit.show(unit)
     try:

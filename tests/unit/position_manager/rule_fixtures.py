@@ -43,7 +43,7 @@ def rules(**given: Any) -> RuleSet:
     return RuleSet.model_validate(given)
 
 
-def look(unit: Unit | Position, rule_set: RuleSet, quotes: Mapping[int, Quote] | Quote | None, now: datetime = NOW,
+def assess(unit: Unit | Position, rule_set: RuleSet, quotes: Mapping[int, Quote] | Quote | None, now: datetime = NOW,
          memory: Memory | None = None, policy: QuotePolicy = POLICY) -> tuple[Verdict, Memory]:  # fmt: skip
     """One evaluation; a single quote is that of contract 1."""
     unit = single(unit) if isinstance(unit, Position) else unit
@@ -58,6 +58,6 @@ def run(
     steps = []
     for index, price in enumerate(prices):
         now = NOW + timedelta(seconds=index)
-        verdict, memory = look(unit, rule_set, quote(price, price, now), now, memory)
+        verdict, memory = assess(unit, rule_set, quote(price, price, now), now, memory)
         steps.append((verdict, memory))
     return steps

@@ -19,7 +19,7 @@ from tests.unit.position_manager.engine_world import (
     short_puts,
     vertical,
 )
-from tests.unit.position_manager.rule_fixtures import NEW_YORK, NOW, held, look, option, quote, rules
+from tests.unit.position_manager.rule_fixtures import NEW_YORK, NOW, assess, held, option, quote, rules
 from tests.unit.position_manager.test_engine import play
 
 from position_manager.model import Quote
@@ -113,7 +113,7 @@ def test_a_wing_that_is_worth_nothing_keeps_no_stop_from_acting() -> None:
     for second in range(2):
         now = NOW + second * SECOND
         quotes = {1: quote("4.90", "5.00", now), 2: quote("0.00", "0.05", now)}
-        verdict, memory = look(unit, rules(stop={"loss_amount": 100}), quotes, now, memory, STRICT)
+        verdict, memory = assess(unit, rules(stop={"loss_amount": 100}), quotes, now, memory, STRICT)
     assert isinstance(verdict, Close)
 
 
@@ -131,10 +131,10 @@ def test_price_rules_rest_after_an_opening(hours: str, now: str, opened: bool) -
     moment = datetime.fromisoformat(f"2026-11-23T{now}").replace(tzinfo=NEW_YORK)
     contract = option(liquid_hours=parse_liquid_hours(hours, NEW_YORK))
     seen = quote("2.40", "2.50", moment)
-    verdict, _ = look(held(1, "2.50", contract), rules(stop={"percent_of_premium": 50}), seen, moment, policy=policy)
+    verdict, _ = assess(held(1, "2.50", contract), rules(stop={"percent_of_premium": 50}), seen, moment, policy=policy)
     assert isinstance(verdict, Blind if opened else Hold)
     time = rules(time={"before_close": "12:00"}, stop={"percent_of_premium": 50})
-    assert isinstance(look(held(1, "2.50", contract), time, seen, moment, policy=policy)[0], Close) is (
+    assert isinstance(assess(held(1, "2.50", contract), time, seen, moment, policy=policy)[0], Close) is (
         not hours.startswith("20261122")
     ), "time rules do not rest"
 
@@ -274,7 +274,7 @@ def test_a_stop_fires_exactly_when_believed_quotes_beyond_it_span_the_time(steps
     unit, rule, memory = held(1, "2.50"), rules(stop={"percent_of_premium": 50}), Memory()
     since: datetime | None = None
     for now, kind, seen in quotes_of(steps):
-        verdict, memory = look(unit, rule, seen, now, memory, STRICT)
+        verdict, memory = assess(unit, rule, seen, now, memory, STRICT)
         since = (since or now) if kind == "bad" else None
         spans = since is not None and now - since >= SECOND
         assert isinstance(verdict, Close) is spans, f"{kind} after {now - NOW}"
@@ -288,7 +288,7 @@ def test_a_best_price_is_one_that_believed_quotes_have_held_for_the_time(steps: 
     since: datetime | None = None
     held_for_long = False
     for now, kind, seen in quotes_of(steps):
-        _, memory = look(unit, rule, seen, now, memory, STRICT)
+        _, memory = assess(unit, rule, seen, now, memory, STRICT)
         if kind != "wide and bad":
             since = (since or now) if kind == "bad" else None
         held_for_long = held_for_long or (since is not None and now - since >= SECOND)

@@ -532,7 +532,7 @@ class Histories(RuleBasedStateMachine):
             return
         guard, key = engine.desk.guard, units[0].key
         # With the stretch since the last evaluation.
-        count = guard.counts[key].look(guard.verdicts[key], clock.now(), guard._patience)
+        count = guard.counts[key].after_verdict(guard.verdicts[key], clock.now(), guard._patience)
         assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"
         assert count.total <= (clock.now() - self.since).total_seconds() + 0.001, f"more than has passed: {count}"
 

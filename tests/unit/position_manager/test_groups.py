@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.position_manager.rule_fixtures import NOW, held, look, option, quote, rules, stock
+from tests.unit.position_manager.rule_fixtures import NOW, assess, held, option, quote, rules, stock
 
 from position_manager.config.precedence import resolve
 from position_manager.config.schema import Config
@@ -55,19 +55,19 @@ def test_a_group_closes_by_its_net_price_on_new_quotes_of_every_leg() -> None:
     stop = rules(stop={"percent_of_premium": 100})
     later = NOW + timedelta(seconds=1)
     first = {1: quote("0.60", "0.70"), 2: quote("2.90", "3.00")}
-    verdict, memory = look(unit, stop, first)
+    verdict, memory = assess(unit, stop, first)
     assert isinstance(verdict, Hold) and verdict.pending
     half = first | {2: quote("2.90", "3.00", later)}
-    verdict, memory = look(unit, stop, half, later, memory)
+    verdict, memory = assess(unit, stop, half, later, memory)
     assert isinstance(verdict, Hold), "the first leg still has its old quote"
     both = half | {1: quote("0.60", "0.70", later)}
-    verdict, memory = look(unit, stop, both, later, memory)
+    verdict, memory = assess(unit, stop, both, later, memory)
     assert isinstance(verdict, Close) and "net cost to close 2.4 is at or above 2.4" in verdict.text
 
 
 def test_one_bad_leg_makes_a_group_blind() -> None:
     unit = grouped(held(1, "1.00", LOW), held(-1, "2.20", HIGH)).units[0]
-    verdict, _ = look(unit, rules(stop={"price": 9}), {1: quote("0.60", "0.70")})
+    verdict, _ = assess(unit, rules(stop={"price": 9}), {1: quote("0.60", "0.70")})
     assert isinstance(verdict, Blind) and verdict.text == "SPY 2026-12-18 440P: no quote"
 
 
@@ -77,7 +77,7 @@ def test_the_delta_of_a_group_is_net() -> None:
     for second in (0, 1):
         now = NOW + timedelta(seconds=second)
         quotes = {1: quote("1", "1", now, delta=-0.25), 2: quote("2", "2", now, delta=-0.40)}
-        verdict, memory = look(unit, rules(delta={"above": "0.15"}), quotes, now, memory)
+        verdict, memory = assess(unit, rules(delta={"above": "0.15"}), quotes, now, memory)
     assert isinstance(verdict, Close) and "|delta| 0.15" in verdict.text
 
 
@@ -98,7 +98,7 @@ def test_a_wrong_ratio_never_sells_the_cover_alone() -> None:
     )
     by_id = {unit.legs[0].instrument.con_id: unit for unit in grouping.units}
     assert by_id[2].problem is None and by_id[1].problem is not None
-    verdict, _ = look(by_id[1], rules(time={"dte": 99}), None)
+    verdict, _ = assess(by_id[1], rules(time={"dte": 99}), None)
     assert isinstance(verdict, Blind) and verdict.cause is Cause.BROKEN_GROUP
 
 

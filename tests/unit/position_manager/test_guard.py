@@ -52,7 +52,7 @@ def look_on(guard: Guard, seconds: range) -> None:
     for second in seconds:
         guard.alive_at = NOW + timedelta(seconds=second)
         for unit in guard.units:
-            guard.look(unit, guard.alive_at, lambda _unit: None)
+            guard.evaluate_unit(unit, guard.alive_at, lambda _unit: None)
 
 
 def test_rules_are_not_evaluated_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_a_stop_fires_in_a_market_that_is_quoted_again_and_again_as_it_was() -> 
             # New rules, for which these very prices are enough.
             guard.config = Config.model_validate({"mode": "sim", "defaults": {"stop": {"percent_of_premium": 2}}})
         for unit in guard.units:
-            guard.look(unit, now, lambda _unit: None)
+            guard.evaluate_unit(unit, now, lambda _unit: None)
     verdicts = [guard.verdicts[unit.key] for unit in guard.units]
     assert [type(verdict) for verdict in verdicts] == [Close, Close]
 
@@ -119,7 +119,7 @@ def test_they_are_when_a_broker_is_silent_and_when_the_market_has_closed() -> No
     look_on(guard, range(0, 30, 5))
     for moment, cause in ((NOW + timedelta(seconds=60), "no usable quote"), (HOURS[0].end, "market closed")):
         for unit in guard.units:
-            guard.look(unit, moment, lambda _unit: None)
+            guard.evaluate_unit(unit, moment, lambda _unit: None)
             verdict = guard.verdicts[unit.key]
             assert isinstance(verdict, Blind)
             assert verdict.cause == cause
@@ -133,7 +133,7 @@ def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
     guard.quotes = {1: quote("2.40", "2.60", early), 2: quote("0.90", "1.10", early)}
     guard.alive_at = early
     for unit in guard.units:
-        guard.look(unit, early, lambda _unit: None)
+        guard.evaluate_unit(unit, early, lambda _unit: None)
         verdict = guard.verdicts[unit.key]
         assert isinstance(verdict, Blind)
         assert verdict.cause == "market closed"
@@ -152,7 +152,7 @@ def test_a_group_whose_legs_tell_different_underlyings_is_never_at_rest() -> Non
             1: quote(at=now - timedelta(seconds=int(last)), **high),
             2: quote(at=now - timedelta(seconds=int(not last)), **low),
         }
-        guard.look(unit, now, lambda _unit: None)
+        guard.evaluate_unit(unit, now, lambda _unit: None)
     verdict = guard.verdicts[unit.key]
     assert isinstance(verdict, Hold)
     assert "underlying 449" in verdict.pending[0]
@@ -241,7 +241,7 @@ def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
             verdict, memories[unit.key] = evaluate(
                 unit, resolved.rules, market, memories[unit.key], guard._policy, BrokerCalendar()
             )
-            guard.look(unit, now, lambda _unit: None)
+            guard.evaluate_unit(unit, now, lambda _unit: None)
             assert guard.verdicts[unit.key] == verdict
             assert guard._memories[unit.key] == memories[unit.key]
 

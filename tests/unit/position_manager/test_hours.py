@@ -106,20 +106,22 @@ PATIENCE = timedelta(seconds=60)
 def test_seconds_belong_to_the_verdict_before() -> None:
     count = Unprotected()
     for seconds, verdict in ((0, BLIND), (10, Hold()), (15, CLOSED), (35, BLIND), (36, Hold()), (90, Hold())):
-        count = count.look(verdict, NOW + timedelta(seconds=seconds), PATIENCE)
+        count = count.after_verdict(verdict, NOW + timedelta(seconds=seconds), PATIENCE)
     assert count.seconds == {Cause.NO_QUOTE.value: 11.0, Cause.MARKET_CLOSED.value: 20.0}
     assert (count.total, count.in_session, count.since) == (31.0, 11.0, None)
 
 
 def test_a_stretch_goes_on_when_its_cause_changes() -> None:
-    count = Unprotected().look(BLIND, NOW, PATIENCE).look(CLOSED, NOW + timedelta(seconds=9), PATIENCE)
+    count = (
+        Unprotected().after_verdict(BLIND, NOW, PATIENCE).after_verdict(CLOSED, NOW + timedelta(seconds=9), PATIENCE)
+    )
     assert (count.since, count.state) == (NOW, Cause.MARKET_CLOSED.value)
 
 
 def test_nobody_looked() -> None:
-    count = Unprotected().look(Hold(), NOW, PATIENCE)
-    assert count.look(Hold(), NOW + PATIENCE, PATIENCE).total == 0
-    assert count.look(Hold(), NOW + timedelta(seconds=61), PATIENCE).seconds == {NOT_WATCHED: 61.0}
+    count = Unprotected().after_verdict(Hold(), NOW, PATIENCE)
+    assert count.after_verdict(Hold(), NOW + PATIENCE, PATIENCE).total == 0
+    assert count.after_verdict(Hold(), NOW + timedelta(seconds=61), PATIENCE).seconds == {NOT_WATCHED: 61.0}
 
 
 @given(st.lists(st.tuples(st.integers(-20, 100), st.sampled_from([Hold(), BLIND, CLOSED])), max_size=20))
@@ -128,7 +130,7 @@ def test_every_second_is_counted_once(looks: list[tuple[int, Hold | Blind]]) -> 
     for index, (step, verdict) in enumerate(looks):
         now += timedelta(seconds=step)
         forward += max(0, step) if index else 0
-        before, count = count.total, count.look(verdict, now, PATIENCE)
+        before, count = count.total, count.after_verdict(verdict, now, PATIENCE)
         assert before <= count.total <= forward
         assert Unprotected.from_json(count.to_json()) == count
     if all(isinstance(verdict, Blind) for _, verdict in looks):

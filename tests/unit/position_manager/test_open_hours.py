@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import ACCOUNT, CONFIG, Manager, ManualClock, World
-from tests.unit.position_manager.rule_fixtures import NOW, held, look, quote, rules, stock
+from tests.unit.position_manager.rule_fixtures import NOW, assess, held, quote, rules, stock
 from tests.unit.position_manager.test_engine import play
 
 from ib_connection.ib_library import Contract, ContractDetails
@@ -128,15 +128,15 @@ def test_time_rules_stay_with_the_regular_session() -> None:
     policy = QuotePolicy(CHICAGO, outside_rth=True)
     before_close = rules(time={"before_close": "00:30"})
     night = datetime(2026, 11, 24, 2, tzinfo=CHICAGO)
-    assert isinstance(look(held(1, "6000", future), before_close, None, night, policy=policy)[0], Hold)
+    assert isinstance(assess(held(1, "6000", future), before_close, None, night, policy=policy)[0], Hold)
     late = datetime(2026, 11, 24, 14, 45, tzinfo=CHICAGO)
-    assert isinstance(look(held(1, "6000", future), before_close, None, late, policy=policy)[0], Close)
+    assert isinstance(assess(held(1, "6000", future), before_close, None, late, policy=policy)[0], Close)
 
 
 def test_without_trading_hours_the_regular_ones_hold() -> None:
     night, policy = NOW - timedelta(hours=8), QuotePolicy(CHICAGO, outside_rth=True)
     seen = quote("100", "100.1", night)
-    verdict, _ = look(held(1, "100", stock(1)), rules(stop={"percent_of_premium": 5}), seen, night, policy=policy)
+    verdict, _ = assess(held(1, "100", stock(1)), rules(stop={"percent_of_premium": 5}), seen, night, policy=policy)
     assert isinstance(verdict, Blind)
     assert verdict.cause is Cause.MARKET_CLOSED
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.position_manager.engine_world import BEGIN, CONFIG, Manager, ManualClock, World, put
-from tests.unit.position_manager.rule_fixtures import held, look, option, quote, rules, run
+from tests.unit.position_manager.rule_fixtures import assess, held, option, quote, rules, run
 
 from position_manager.brokers.broker import PositionReceived
 from position_manager.config.schema import Config
@@ -472,7 +472,7 @@ def test_a_level_at_a_loss_does_not_arm_breakeven() -> None:
 
 def test_status_shows_the_nearest_level() -> None:
     rule_set = rules(partial_targets=HALF, target={"percent_of_premium": 60})
-    verdict, _ = look(held(2), rule_set, quote("3.00", "3.00"))
+    verdict, _ = assess(held(2), rule_set, quote("3.00", "3.00"))
     assert isinstance(verdict, Hold) and verdict.target is not None
     assert (verdict.target.rule, verdict.target.level) == (Rule.PARTIAL, Decimal("3.5"))
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, look, rules
+from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, assess, rules
 
 from ib_connection.ib_library import Contract, ContractDetails, Ticker
 from position_manager.brokers.ib_contracts import ContractBook, per_unit
@@ -49,7 +49,7 @@ def test_shares_in_pence_do_not_reach_a_target_at_once() -> None:
     position = Position(ACCOUNT, _open(instrument), position.quantity, position.average_price)
     quote = quote_of(Ticker(contract=PENCE, bid=340.1, ask=340.3, last=340.2), NOW, live=True, magnifier=100)
     assert (quote.bid, quote.ask, quote.last) == (Decimal("3.401"), Decimal("3.403"), Decimal("3.402"))
-    verdict, _ = look(position, rules(stop={"percent_of_premium": 20}, target={"percent_of_premium": 60}), quote, NOW)
+    verdict, _ = assess(position, rules(stop={"percent_of_premium": 20}, target={"percent_of_premium": 60}), quote, NOW)
     assert isinstance(verdict, Hold)
     assert verdict.pending == ()
     assert verdict.target is not None

@@ -16,8 +16,8 @@ from tests.unit.position_manager.rule_fixtures import (
     NEW_YORK,
     NOW,
     POLICY,
+    assess,
     held,
-    look,
     option,
     quote,
     rules,
@@ -60,7 +60,7 @@ def test_a_worthless_long_option_has_lost_all() -> None:
     stop, memory = rules(stop={"percent_of_premium": 100}), Memory()
     for second in (0, 1):
         now = NOW + timedelta(seconds=second)
-        verdict, memory = look(held(1), stop, quote("0", "0.05", now), now, memory)
+        verdict, memory = assess(held(1), stop, quote("0", "0.05", now), now, memory)
     assert isinstance(verdict, Close)
 
 
@@ -76,7 +76,7 @@ def test_the_side_that_it_would_trade_on_counts() -> None:
     for quantity in (1, -1):
         memory = None
         for seen in wide:
-            verdict, memory = look(held(quantity), stop, seen, seen.time, memory)
+            verdict, memory = assess(held(quantity), stop, seen, seen.time, memory)
         assert isinstance(verdict, Close), quantity
     assert isinstance(last(held(1), stop, "2.50", "2.50"), Hold)
 
@@ -103,7 +103,7 @@ def test_one_quote_evaluated_often_never_confirms() -> None:
     memory = None
     for second in range(5):
         now = NOW + timedelta(seconds=second)
-        verdict, memory = look(held(1), rules(stop={"price": 2}), quote("1", "1"), now, memory)
+        verdict, memory = assess(held(1), rules(stop={"price": 2}), quote("1", "1"), now, memory)
         assert isinstance(verdict, Hold) and len(verdict.pending) == 1
 
 
@@ -114,24 +114,24 @@ def test_a_better_quote_between_starts_again() -> None:
 
 def test_a_blind_moment_between_starts_again() -> None:
     stop = rules(stop={"price": 2})
-    _, memory = look(held(1), stop, quote("1", "1"))
+    _, memory = assess(held(1), stop, quote("1", "1"))
     assert memory.sightings
-    verdict, memory = look(held(1), stop, None, NOW + timedelta(seconds=1), memory)
+    verdict, memory = assess(held(1), stop, None, NOW + timedelta(seconds=1), memory)
     assert isinstance(verdict, Blind) and not memory.sightings
 
 
 def test_quotes_too_far_apart_do_not_confirm_each_other() -> None:
     stop, later = rules(stop={"price": 2}), NOW + POLICY.confirm_within + timedelta(seconds=1)
-    _, memory = look(held(1), stop, quote("1", "1"))
-    assert isinstance(look(held(1), stop, quote("1", "1", later), later, memory)[0], Hold)
+    _, memory = assess(held(1), stop, quote("1", "1"))
+    assert isinstance(assess(held(1), stop, quote("1", "1", later), later, memory)[0], Hold)
     in_time = NOW + POLICY.confirm_within
-    assert isinstance(look(held(1), stop, quote("1", "1", in_time), in_time, memory)[0], Close)
+    assert isinstance(assess(held(1), stop, quote("1", "1", in_time), in_time, memory)[0], Close)
 
 
 def test_another_stop_in_the_file_is_another_sighting() -> None:
-    _, memory = look(held(1), rules(stop={"price": 2}), quote("1", "1"))
+    _, memory = assess(held(1), rules(stop={"price": 2}), quote("1", "1"))
     later = NOW + timedelta(seconds=1)
-    assert isinstance(look(held(1), rules(stop={"price": 3}), quote("1", "1", later), later, memory)[0], Hold)
+    assert isinstance(assess(held(1), rules(stop={"price": 3}), quote("1", "1", later), later, memory)[0], Hold)
 
 
 BAD = {
@@ -148,16 +148,16 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_no_price_rule_acts_on_a_bad_quote(bad: Quote | None) -> None:
-    _, memory = look(held(1), rules(stop={"price": 2}), quote("1", "1", NOW - timedelta(seconds=30)),
+    _, memory = assess(held(1), rules(stop={"price": 2}), quote("1", "1", NOW - timedelta(seconds=30)),
                      NOW - timedelta(seconds=30))  # fmt: skip
-    verdict, _ = look(held(1), rules(stop={"price": 2}), bad, NOW, memory)
+    verdict, _ = assess(held(1), rules(stop={"price": 2}), bad, NOW, memory)
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_QUOTE
     assert verdict.text.startswith("SPY 2026-12-18 450P: ")
 
 
 def test_rules_by_time_need_no_quote() -> None:
-    assert look(held(1), rules(time={"dte": 1}), None)[0] == Hold()
-    assert isinstance(look(held(1), rules(time={"dte": 25}), None)[0], Close)
+    assert assess(held(1), rules(time={"dte": 1}), None)[0] == Hold()
+    assert isinstance(assess(held(1), rules(time={"dte": 25}), None)[0], Close)
 
 
 # ----- underlying, delta
@@ -170,7 +170,7 @@ def test_the_underlying_closes_in_the_written_direction() -> None:
             now = NOW + timedelta(seconds=second)
             price = None if value is None else Decimal(value)
             seen = quote("2", "2", now, underlying=price)
-            verdict, memory = look(held(-1), rules(stop={"underlying_price": bounds}), seen, now, memory)
+            verdict, memory = assess(held(-1), rules(stop={"underlying_price": bounds}), seen, now, memory)
         return verdict
 
     assert isinstance(after("445", below=445), Close)
@@ -195,7 +195,7 @@ def test_delta_is_absolute(delta: float, expected: type) -> None:
     for second in (0, 1):
         now = NOW + timedelta(seconds=second)
         bounds = rules(delta={"above": "0.4", "below": "0.1"})
-        verdict, memory = look(held(-1), bounds, quote("2", "2", now, delta=delta), now, memory)
+        verdict, memory = assess(held(-1), bounds, quote("2", "2", now, delta=delta), now, memory)
     assert isinstance(verdict, expected), verdict
 
 
@@ -204,12 +204,12 @@ def test_without_a_delta_the_stop_still_closes(delta: float | None) -> None:
     both, memory = rules(delta={"above": "0.4"}, stop={"price": 3}), None
     for second, price, expected in ((0, "2", Blind), (1, "3", Blind), (2, "3", Close)):
         now = NOW + timedelta(seconds=second)
-        verdict, memory = look(held(-1), both, quote(price, price, now, delta=delta), now, memory)
+        verdict, memory = assess(held(-1), both, quote(price, price, now, delta=delta), now, memory)
         assert isinstance(verdict, expected), verdict
 
 
 def test_delta_and_days_to_expiry_do_not_apply_to_stock() -> None:
-    verdict, _ = look(held(1, "100", stock(1)), rules(delta={"above": "0.4"}, time={"dte": 5}), quote("99", "99"))
+    verdict, _ = assess(held(1, "100", stock(1)), rules(delta={"above": "0.4"}, time={"dte": 5}), quote("99", "99"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_RULES
 
 
@@ -280,25 +280,25 @@ TIMES = [
 
 @pytest.mark.parametrize(("rule", "moment", "expected"), TIMES)
 def test_time_rules(rule: Any, moment: str, expected: type) -> None:
-    assert isinstance(look(held(1), rules(time=rule), None, at(moment))[0], expected)
+    assert isinstance(assess(held(1), rules(time=rule), None, at(moment))[0], expected)
 
 
 def test_a_session_from_the_evening_before() -> None:
     hours = parse_liquid_hours("20261123:1800-20261124:1700", NEW_YORK)
     future = replace(stock(1), kind=Kind.FUTURE, liquid_hours=hours)
     for moment, expected in (("2026-11-23T19:00", Hold), ("2026-11-24T15:44", Hold), ("2026-11-24T15:45", Close)):
-        assert isinstance(look(held(1, "100", future), rules(time={"at": "15:45"}), None, at(moment))[0], expected)
+        assert isinstance(assess(held(1, "100", future), rules(time={"at": "15:45"}), None, at(moment))[0], expected)
 
 
 @pytest.mark.parametrize("moment", ["2026-11-23T09:29:59", "2026-11-23T16:00:00", "2026-11-24T00:00:00"])
 def test_a_closed_market_is_blind(moment: str) -> None:
-    verdict, _ = look(held(1), rules(time={"dte": 99}, stop={"price": 2}), quote("1", "1", at(moment)), at(moment))
+    verdict, _ = assess(held(1), rules(time={"dte": 99}, stop={"price": 2}), quote("1", "1", at(moment)), at(moment))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.MARKET_CLOSED
 
 
 def test_unknown_hours_are_blind() -> None:
     unknown = held(1, "2.5", option(liquid_hours=()))
-    verdict, _ = look(unknown, rules(stop={"price": 2}), quote("1", "1"))
+    verdict, _ = assess(unknown, rules(stop={"price": 2}), quote("1", "1"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.HOURS_UNKNOWN
 
 
@@ -326,12 +326,12 @@ def test_no_premium_no_percent() -> None:
 
 
 def test_no_rules() -> None:
-    verdict, _ = look(held(1), rules(stop="off"), quote("1", "1"))
+    verdict, _ = assess(held(1), rules(stop="off"), quote("1", "1"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_RULES
 
 
 def test_a_unit_with_a_problem_is_blind() -> None:
-    verdict, _ = look(single(held(1), "why"), rules(time={"dte": 99}), quote("1", "1"))
+    verdict, _ = assess(single(held(1), "why"), rules(time={"dte": 99}), quote("1", "1"))
     assert verdict == Blind(Cause.BROKEN_GROUP, "why")
 
 
@@ -414,7 +414,7 @@ def test_the_same_market_twice_changes_nothing(quantity: int, given_rules: Any, 
     verdict, memory = run(held(quantity), rules(**given_rules), path)[-1]
     now = NOW + timedelta(seconds=len(path) - 1)
     seen = quote(path[-1], path[-1], now)
-    assert look(held(quantity), rules(**given_rules), seen, now, memory) == (verdict, memory)
+    assert assess(held(quantity), rules(**given_rules), seen, now, memory) == (verdict, memory)
 
 
 @given(st.sampled_from([1, -1]), RULES, PATHS)
@@ -430,7 +430,7 @@ def test_last_prices_close_nothing(quantity: int, given_rules: Any, path: list[D
     memory = None
     for second, price in enumerate(path):
         now = NOW + timedelta(seconds=second)
-        verdict, memory = look(held(quantity), rules(**given_rules), quote(None, None, now, last=price), now, memory)
+        verdict, memory = assess(held(quantity), rules(**given_rules), quote(None, None, now, last=price), now, memory)
         assert isinstance(verdict, Blind)
 
 

@@ -185,7 +185,7 @@ def test_no_history_makes_an_unproven_quote_count(events: list[tuple[str, int]])
                     valid = False
                 case "answer":
                     guard.alive_at = answered = now
-            guard.look(unit, now, lambda _unit: None)
+            guard.evaluate_unit(unit, now, lambda _unit: None)
             verdict = guard.verdicts[unit.key]
             # The specification, expressed in another way than the code does.
             good = proven_by is not None and (

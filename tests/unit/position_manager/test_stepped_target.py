@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.position_manager.engine_world import ALWAYS, BEGIN, CONFIG, Manager, ManualClock, World, put
-from tests.unit.position_manager.rule_fixtures import NOW, held, look, option, quote, rules, run
+from tests.unit.position_manager.rule_fixtures import NOW, assess, held, option, quote, rules, run
 
 from position_manager.config.schema import Config
 from position_manager.engine.engine_status import status_of
@@ -29,7 +29,7 @@ BY_DTE = rules(target={"steps": STEPS}, stop={"percent_of_premium": 90})
 
 def level_with(expiry: date, **more: Any) -> Decimal | None:
     """The level of the target of a long option at 2.50 that expires then."""
-    verdict, _ = look(held(1, instrument=option(expiry=expiry, **more)), BY_DTE, quote("2.50", "2.50"))
+    verdict, _ = assess(held(1, instrument=option(expiry=expiry, **more)), BY_DTE, quote("2.50", "2.50"))
     assert isinstance(verdict, Hold)
     return None if verdict.target is None else verdict.target.level
 
@@ -52,7 +52,7 @@ def test_days_held_count_from_the_first_sight_of_the_position() -> None:
     rule_set = rules(target={"steps": steps})
     for days, level in ((9, "3.75"), (10, "3.125")):
         episode = continued(ulid(NOW - timedelta(days=days), bytes))
-        verdict, _ = look(held(1), rule_set, quote("2.50", "2.50"), memory=Memory(direction=1, episode=episode))
+        verdict, _ = assess(held(1), rule_set, quote("2.50", "2.50"), memory=Memory(direction=1, episode=episode))
         assert isinstance(verdict, Hold) and verdict.target is not None
         assert verdict.target.level == Decimal(level)
 

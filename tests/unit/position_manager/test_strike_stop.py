@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.position_manager.engine_world import GROUP, Manager, vertical
-from tests.unit.position_manager.rule_fixtures import ACCOUNT, held, look, option, quote, rules, stock
+from tests.unit.position_manager.rule_fixtures import ACCOUNT, assess, held, option, quote, rules, stock
 
 from position_manager.model import Position, Right
 from position_manager.orders.intents import Side
@@ -34,7 +34,7 @@ def test_levels_of_puts_and_calls(rule: Mapping[str, object], put_level: str, ca
     for instrument, level, step in ((option(1), put_level, "0.01"), (CALL, call_level, "-0.01")):
         for seen, closes in ((Decimal(level), True), (Decimal(level) + Decimal(step), False)):
             quoted = quote("2.50", "2.50", underlying=seen)
-            verdict, _ = look(held(-1, instrument=instrument), rule_set, {instrument.con_id: quoted})
+            verdict, _ = assess(held(-1, instrument=instrument), rule_set, {instrument.con_id: quoted})
             assert isinstance(verdict, Hold) and bool(verdict.pending) is closes, (seen, verdict)
             assert verdict.stop is not None and verdict.stop.level == Decimal(level)
 
@@ -52,7 +52,7 @@ def iron_condor() -> Unit:
 @pytest.mark.parametrize(("underlying", "named"), [("450", "450P"), ("470", "470C"), ("460", None), ("440", "450P")])
 def test_each_short_leg_of_a_group_counts(underlying: str, named: str | None) -> None:
     quotes = {con_id: quote("1", "1", underlying=Decimal(underlying)) for con_id in (1, 2, 3, 4)}
-    verdict, _ = look(iron_condor(), rules(strike_stop={"touched": True}), quotes)
+    verdict, _ = assess(iron_condor(), rules(strike_stop={"touched": True}), quotes)
     assert isinstance(verdict, Hold)
     assert bool(verdict.pending) is (named is not None)
     assert named is None or named in verdict.pending[0]
@@ -62,18 +62,18 @@ def test_a_leg_is_judged_by_its_own_underlying() -> None:
     """Legs on different futures have different underlyings."""
     prices = {1: "440", 2: "460", 3: "460", 4: "440"}
     quotes = {con_id: quote("1", "1", underlying=Decimal(price)) for con_id, price in prices.items()}
-    verdict, _ = look(iron_condor(), rules(strike_stop={"touched": True}), quotes)
+    verdict, _ = assess(iron_condor(), rules(strike_stop={"touched": True}), quotes)
     assert isinstance(verdict, Hold) and not verdict.pending
 
 
 def test_without_a_price_of_the_underlying_the_unit_is_unprotected() -> None:
-    verdict, _ = look(held(-1), rules(strike_stop={"touched": True}), quote("2.50", "2.50"))
+    verdict, _ = assess(held(-1), rules(strike_stop={"touched": True}), quote("2.50", "2.50"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_UNDERLYING
 
 
 @pytest.mark.parametrize("position", [held(1), held(-1, instrument=stock(1))])
 def test_it_does_not_apply_without_a_short_option(position: Position) -> None:
-    verdict, _ = look(position, rules(strike_stop={"touched": True}), quote("2.50", "2.50"))
+    verdict, _ = assess(position, rules(strike_stop={"touched": True}), quote("2.50", "2.50"))
     assert isinstance(verdict, Blind) and verdict.cause is Cause.NO_RULES
 
 
@@ -124,6 +124,6 @@ def test_one_confirmed_touch_closes() -> None:
     rule_set, memory, verdict = rules(strike_stop={"touched": True}), None, None
     for second in range(2):
         now = quote("1", "1").time.replace(second=second)
-        verdict, memory = look(held(-1), rule_set, quote("1", "1", now, underlying=Decimal(449)), now, memory)
+        verdict, memory = assess(held(-1), rule_set, quote("1", "1", now, underlying=Decimal(449)), now, memory)
     assert isinstance(verdict, Close)
     assert verdict.text.startswith("strike_stop: underlying 449 is at or below 450 (the strike of short SPY 2026-12-18")
