@@ -222,8 +222,7 @@ def test_the_container_has_the_settings_of_the_former_script() -> None:
 @pytest.mark.parametrize("deploys", [True, False])
 def test_only_a_restart_by_command_ends_another_session_of_the_user(deploys: bool) -> None:
     """What the tasks of a restart ask for, with the variables of the deploy's handler and without them."""
-    tasks = yaml.safe_load((ROLE / "tasks/restart.yml").read_text())
-    (ask,) = [task for task in tasks if "approve-now" in str(task.get("ansible.builtin.command"))]
+    (ask,) = [task for task in restart_tasks("ib_gateway") if "approve-now" in str(task.get("ansible.builtin.command"))]
     handlers = yaml.safe_load((ROLE / "handlers/main.yml").read_text())
     (restart,) = [entry for entry in handlers if entry.get("ansible.builtin.include_tasks") == "restart.yml"]
     given = {name: value for name, value in restart["vars"].items() if isinstance(value, bool)} if deploys else {}
