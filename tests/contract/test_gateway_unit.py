@@ -136,10 +136,29 @@ def test_a_unit_that_cannot_start_is_reported_and_recovered() -> None:
     assert "Restart=always\nRestartSec=5\n" in service
 
 
+def restart_tasks(role: str) -> list[dict[str, Any]]:
+    """The tasks of a restart in their order, without the blocks around them."""
+    tasks: list[dict[str, Any]] = yaml.safe_load((ROLE.parent / role / "tasks/restart.yml").read_text())
+    return [inner for task in tasks for inner in task.get("block", [task])]
+
+
+def test_a_restart_reports_its_kind_before_it_acts() -> None:
+    names = [task["name"] for task in restart_tasks("ib_gateway")]
+    order = (
+        "Report whether the restart keeps the session or needs an approval",
+        # systemd must start the new container with the new unit as soon as the old one has ended.
+        "Reload the units before the session is stored",
+        "Restart the gateway and keep its session",
+        "Report how the restart ended",
+        "Stop the instance",
+    )
+    assert [name for name in names if name in order] == list(order)
+
+
 @pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])
 def test_a_restart_is_not_refused_by_the_start_limit(role: str) -> None:
     """A deploy that writes what was missing comes within the time in which systemd refuses each start."""
-    tasks = yaml.safe_load((ROLE.parent / role / "tasks/restart.yml").read_text())
+    tasks = restart_tasks(role)
     names = [task["name"] for task in tasks]
     reset = tasks[names.index("Reset the count of failed starts")]
     assert reset["ansible.builtin.command"]["argv"][:2] == ["systemctl", "reset-failed"]
@@ -198,8 +217,7 @@ def test_the_container_has_the_settings_of_the_former_script() -> None:
 @pytest.mark.parametrize("deploys", [True, False])
 def test_only_a_restart_by_command_ends_another_session_of_the_user(deploys: bool) -> None:
     """What the tasks of a restart ask for, with the variables of the deploy's handler and without them."""
-    tasks = yaml.safe_load((ROLE / "tasks/restart.yml").read_text())
-    (ask,) = [task for task in tasks if "approve-now" in str(task.get("ansible.builtin.command"))]
+    (ask,) = [task for task in restart_tasks("ib_gateway") if "approve-now" in str(task.get("ansible.builtin.command"))]
     handlers = yaml.safe_load((ROLE / "handlers/main.yml").read_text())
     (restart,) = [entry for entry in handlers if entry.get("ansible.builtin.include_tasks") == "restart.yml"]
     given = {name: value for name, value in restart["vars"].items() if isinstance(value, bool)} if deploys else {}

@@ -182,3 +182,39 @@ def test_a_cause_that_no_line_leads_to_is_refused() -> None:
 def test_an_unknown_controller_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(SignatureFileError, match=r"known: ibc"):
         load(name)
+
+
+COMMAND_SERVER = """
+[command_server]
+port = 7462
+template = "INI_TMPL"
+own_configuration = "OWN"
+settings = { Port = "7462" }
+restart = "AGAIN"
+pause = "REST"
+accepted = '^YES'
+refused = '^NO (?P<text>.*)'
+"""
+
+
+def test_only_a_controller_with_a_command_for_it_restarts_with_its_session() -> None:
+    assert load("ibcontroller").command_server is None
+    ibc = load("ibc").command_server
+    assert ibc is not None
+    assert ibc.settings == {"CommandServerPort": str(ibc.port), "BindAddress": "127.0.0.1", "ControlFrom": "127.0.0.1"}
+    robot = parse(GOOD.replace("[dialogs]", f"{COMMAND_SERVER}[dialogs]"), "robot.toml").command_server
+    assert robot is not None
+    assert (robot.restart, robot.pause, robot.template) == ("AGAIN", "REST", "INI_TMPL")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        (COMMAND_SERVER.replace('pause = "REST"\n', ""), "command_server: missing pause"),
+        (COMMAND_SERVER.replace("(?P<text>.*)", ""), "command_server: the pattern has no group text"),
+        (f"{COMMAND_SERVER}stop = 'STOP'\n", "command_server: unknown stop"),
+    ],
+)
+def test_a_wrong_command_server_is_refused(wrong: str, fault: str) -> None:
+    with pytest.raises(SignatureFileError, match=fault):
+        parse(GOOD.replace("[dialogs]", f"{wrong}[dialogs]"), "robot.toml")
