@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -185,7 +186,7 @@ class Record:
     @property
     def line(self) -> str:
         """One line for people."""
-        changes = "; ".join(self.before.changes_to(self.after)) or "no change"
+        changes = DIGEST.sub(r"\1", "; ".join(self.before.changes_to(self.after))) or "no change"
         seconds = (self.ended - self.started).total_seconds()
         outcome = {
             Outcome.VERIFIED: f"verified after {seconds:.0f} s",
@@ -197,6 +198,8 @@ class Record:
 
 
 HEADLINE_LENGTH = 240
+DIGEST = re.compile(r"(@sha256:[0-9a-f]{12})[0-9a-f]{52}")
+"""The part that distinguishes an image for people."""
 
 
 def headline(text: str) -> str:

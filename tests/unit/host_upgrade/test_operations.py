@@ -191,6 +191,16 @@ def test_a_verified_upgrade_leaves_its_record(machine: Machine) -> None:
     assert stores.last_record(machine.store.root) == record
 
 
+def test_the_line_of_a_record_shortens_digests(machine: Machine) -> None:
+    digest = "@sha256:" + "0123456789ab" + "c" * 52
+    machine.upgrades.begin(wanted(NEW + digest))
+    machine.deploy(NEW + digest, "bbb")
+    record = machine.upgrades.finish(wanted(NEW + digest), verified=True)
+    assert record is not None
+    assert "image:1 -> image:2@sha256:0123456789ab;" in record.line
+    assert record.after.images == {"ib-gateway": NEW + digest}
+
+
 def test_state_and_records_are_for_root_only(machine: Machine) -> None:
     machine.begin()
     machine.upgrades.finish(wanted(), verified=True)
