@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from tests.engine import ROOT, docker, environment
@@ -139,7 +140,7 @@ def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(m
         for run in range(2):
             gateway.create(program)
             process = gateway.start(moment=ahead + 3 * run * timedelta(hours=1))
-            gateway.systemd.wait(lambda messages, runs=run + 1: _checks_after_ready(messages, runs) >= 2)
+            gateway.systemd.wait(partial(_checked_twice, run + 1))
             server.wait(lambda: any("will be needed" in post.json["title"] for post in server.taken), 30)
             journals.append(gateway.terminate(process)[1])
         titles = [post.json["title"] for post in server.taken]
@@ -150,10 +151,10 @@ def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(m
     assert [journal.count("gateway-watch: reminder: ") for journal in journals] == [1, 0]
 
 
-def _checks_after_ready(messages: list[str], runs: int) -> int:
-    """How often the run, the `runs`th to become ready, has shown since then that it is alive; -1 if it is not ready."""
+def _checked_twice(runs: int, messages: list[str]) -> bool:
+    """Whether the run, the `runs`th to become ready, has shown twice since then that it is alive."""
     ready = [number for number, message in enumerate(messages) if message == "READY=1"]
-    return messages[ready[runs - 1] :].count("WATCHDOG=1") if len(ready) >= runs else -1
+    return len(ready) >= runs and messages[ready[runs - 1] :].count("WATCHDOG=1") >= 2
 
 
 def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make: MakeGateway) -> None:
