@@ -22,12 +22,19 @@ def read(path: Path) -> Ledger:
         document: dict[str, Any] = json.loads(path.read_bytes())
         promise = document["promise"]
         return Ledger(
-            datetime.fromisoformat(document["due"]),
+            _moment(document["due"]),
             tuple(Step(step) for step in document["done"]),
-            promise and Promise(Kind(promise["kind"]), datetime.fromisoformat(promise["at"])),
+            promise and Promise(Kind(promise["kind"]), _moment(promise["at"])),
         )
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return Ledger()
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return moment
 
 
 def write(path: Path, ledger: Ledger) -> None:

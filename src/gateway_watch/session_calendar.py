@@ -45,20 +45,24 @@ class Recurrence:
 
     def on(self, day: date) -> datetime | None:
         """The moment on a day of `zone`; None if it is not on that day of the week."""
-        if self.weekday is not None and day.weekday() != self.weekday:
-            return None
-        return datetime.combine(day, self.at, tzinfo=self.zone).astimezone(UTC).astimezone(self.zone)
+        return self._moment(day).astimezone(self.zone) if self._has(day) else None
 
     def next(self, now: datetime) -> datetime:
         """The first moment after `now`."""
+        # Compared in UTC: within one zone Python compares wall clocks, which a change of the clock leads astray.
+        now = now.astimezone(UTC)
         # The day before too: where the clock skips the hour before midnight, its times come on the next day.
-        day = now.astimezone(self.zone).date() - timedelta(days=1)
-        while True:
-            moment = self.on(day)
-            # Compared in UTC: within one zone Python compares wall clocks, which a change of the clock leads astray.
-            if moment is not None and moment.astimezone(UTC) > now.astimezone(UTC):
-                return moment
-            day += timedelta(days=1)
+        day = now.astimezone(self.zone).date() - DAY
+        while not (self._has(day) and (moment := self._moment(day)) > now):
+            day += DAY
+        return moment.astimezone(self.zone)
+
+    def _has(self, day: date) -> bool:
+        return self.weekday is None or day.weekday() == self.weekday
+
+    def _moment(self, day: date) -> datetime:
+        """In UTC."""
+        return datetime.combine(day, self.at, tzinfo=self.zone).astimezone(UTC)
 
 
 NIGHTLY_RESET = Recurrence(time(23, 45), NEW_YORK, None, timedelta(hours=1))

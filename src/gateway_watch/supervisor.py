@@ -655,7 +655,8 @@ class Supervisor:
             self.now(),
             in_order=decision.in_order(snapshot, self._health),
             awaited=held or (snapshot.state is LoginState.AWAITING_2FA and not codes),
-            # Who had to approve the last login has to approve the week's.
-            person=self._session.twofa is True and not codes,
+            # Who had to approve the last login has to approve the week's. A login of this run that is not done yet is
+            # one that the codes can do.
+            person=self._session.twofa is True and not (codes and self._ready_at is None),
             since=self._session.since,
         )

@@ -123,7 +123,7 @@ def test_people_are_told_of_an_approval_and_of_its_end(make: MakeGateway) -> Non
     assert status == 0
     asked, done = (post.json for post in server.taken)
     assert asked["title"] == f"{gateway.name}: approve the login in IBKR Mobile"
-    assert re.match(r"The dialog is open until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
+    assert re.match(r"The dialog stands until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
     assert done["title"] == f"{gateway.name}: logged in and listening again"
     assert SECRET not in output
 
@@ -140,7 +140,7 @@ def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(m
         for run in range(2):
             gateway.create(program)
             process = gateway.start(moment=ahead + 3 * run * timedelta(hours=1))
-            gateway.systemd.wait(partial(_checked_twice, runs=run + 1))
+            gateway.systemd.wait(partial(_checked_twice, run + 1))
             server.wait(lambda: any("will be needed" in post.json["title"] for post in server.taken), 30)
             journals.append(gateway.terminate(process)[1])
         titles = [post.json["title"] for post in server.taken]
@@ -151,8 +151,8 @@ def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(m
     assert [journal.count("gateway-watch: reminder: ") for journal in journals] == [1, 0]
 
 
-def _checked_twice(messages: list[str], runs: int) -> bool:
-    """Whether the run, the ``runs``th to become ready, has shown twice since then that it is alive."""
+def _checked_twice(runs: int, messages: list[str]) -> bool:
+    """Whether the run, the `runs`th to become ready, has shown twice since then that it is alive."""
     ready = [number for number, message in enumerate(messages) if message == "READY=1"]
     return len(ready) >= runs and messages[ready[runs - 1] :].count("WATCHDOG=1") >= 2
 

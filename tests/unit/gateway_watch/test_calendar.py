@@ -90,6 +90,15 @@ def test_a_changed_hour_is_the_same_event() -> None:
     assert keys == {"full_login-20261101"}
 
 
+def test_a_time_that_comes_on_the_next_day_is_an_event_of_its_own() -> None:
+    # In Nuuk the clock jumps from Saturday 23:00 to Sunday 0:00.
+    calendar = SessionCalendar(time(23, 30), time(13), ZoneInfo("America/Nuuk"))
+    begin = datetime(2027, 3, 27, 12, tzinfo=UTC)
+    found = entries(calendar, begin, begin + timedelta(days=2), approvals=True)
+    restarts = {entry.key: f"{entry.begin:%a %H:%M}" for entry in found if entry.key.startswith("daily")}
+    assert restarts == {"daily_restart-20270327": "Sun 00:30", "daily_restart-20270328": "Sun 23:30"}
+
+
 def test_holidays_of_what_is_held_are_one_event_a_day() -> None:
     berlin = Holiday(date(2026, 12, 25), None, ("DTE",), "broker")
     found = entries(

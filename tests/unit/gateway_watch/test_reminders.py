@@ -227,13 +227,16 @@ def test_the_ledger_is_read_as_it_was_written_and_empty_if_it_is_damaged(tmp_pat
     ledger = Ledger(SUNDAY, (Step.DAY, Step.HOUR), Promise(Kind.DAILY_RESTART, SUNDAY - DAY))
     reminding.write(path, ledger)
     assert reminding.read(path) == ledger
-    for text in (
+    damaged = (
         "",
+        "[]",
         "{}",
         '{"due": "x", "done": [], "promise": null}',
-        "[]",
-        '{"due": null, "done": [], "promise": 1}',
-    ):
+        '{"due": "2026-12-06T18:00:00", "done": [], "promise": null}',
+        '{"due": "2026-12-06T18:00:00+00:00", "done": ["year"], "promise": null}',
+        '{"due": "2026-12-06T18:00:00+00:00", "done": [], "promise": {"kind": "cold_restart", "at": "2026-12-06"}}',
+    )
+    for text in damaged:
         path.write_text(text)
         assert reminding.read(path) == Ledger()
 

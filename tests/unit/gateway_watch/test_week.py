@@ -30,6 +30,7 @@ from gateway_watch.container_run import Ended, Line
 from gateway_watch.engine import Container, Engine, Event
 from gateway_watch.instance import Instance, parse
 from gateway_watch.second_factor import SecondFactor
+from gateway_watch.session import Session
 from gateway_watch.supervisor import Supervisor
 from notifications.message import Message
 
@@ -247,6 +248,15 @@ def test_a_week_with_codes_reminds_of_nothing(week: Week) -> None:
     week.run([*LATER, *nights(), COLD, *asks(SUNDAY + MINUTE, 2 * MINUTE)], FRIDAY)
     assert {kind for _, kind in week.sent} == {"ready"}
     assert session.read(week.instance.session_file).since == SUNDAY + 3 * MINUTE
+
+
+def test_a_start_with_new_codes_reminds_of_nothing(week: Week) -> None:
+    """The last login was approved by a person, the one of this start is done by a code."""
+    session.write(week.instance.session_file, Session(SUNDAY - 7 * DAY, True, SUNDAY - 7 * DAY))
+    with_codes(week, Outcome.CLOSED)
+    begin = SUNDAY - 30 * MINUTE
+    week.run(asks(begin + 2 * MINUTE, 2 * MINUTE), begin, SUNDAY - MINUTE)
+    assert {kind for _, kind in week.sent} == {"ready"}
 
 
 def test_codes_that_were_not_entered_are_reported_a_quarter_of_an_hour_later(week: Week) -> None:

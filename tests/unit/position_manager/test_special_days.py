@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from tests.unit.position_manager import journal_samples
-from tests.unit.position_manager.journal_samples import CALL, PUT, STOCK
+from tests.unit.position_manager.journal_samples import CALL, STOCK
 
 import position_manager
 from gateway_watch.calendar_events import parse_holidays
@@ -68,7 +68,7 @@ def test_a_session_over_midnight_belongs_to_the_day_of_its_end_and_the_last_one_
 
 
 def test_two_days_show_no_usual_close() -> None:
-    assert list(special_days(WEEK[-2:], TODAY)) == []
+    assert list(special_days(WEEK[2:4], date(2026, 11, 27))) == []
 
 
 def test_beyond_the_broker_s_days_the_fallback_calendar_counts() -> None:
@@ -86,10 +86,13 @@ def test_beyond_the_broker_s_days_the_fallback_calendar_counts() -> None:
     assert together({"SPY": WEEK}, None, None, TODAY, THANKSGIVING) == found[:1]
 
 
+SOLD = replace(STOCK, con_id=104, symbol="MSFT", local_symbol="MSFT")
+
+
 def write_journal(path: Path, hours: tuple[Hours, ...]) -> None:
-    """A call with these hours and a stock without any are held; a put is held no more."""
+    """A call with these hours and a stock without any are held; another stock is held no more."""
     day = journal_samples.Day(path)
-    for instrument, quantity in ((CALL, 1), (STOCK, 100), (PUT, 0)):
+    for instrument, quantity in ((CALL, 1), (STOCK, 100), (SOLD, 0)):
         day.hold(instrument, quantity)
     # Of another day than today: good enough for people.
     kept_instruments.keep_changes(day.journal, [replace(CALL, liquid_hours=hours)], {}, day.now - timedelta(days=3))
