@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     examine.add_argument("--plain", type=Path, help="write the decrypted archive here, if the restore may proceed")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
     run: dict[str, Callable[[argparse.Namespace], int]] = {
         "create": _create,
         "status": _status,

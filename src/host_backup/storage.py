@@ -1,4 +1,4 @@
-"""Backups in S3. A host may only add to its prefix: it can neither read, replace nor delete what is there."""
+"""Backups in S3. A host's role may only add objects below its prefix: it can neither read nor delete a backup."""
 
 from __future__ import annotations
 
