@@ -21,12 +21,13 @@ class Relation(Enum):
     SAME = "they are equal"
     CONTINUED = "the backup's continues the host's"
     NEWER = "the host's is newer"
+    REMEMBERS = "the host's has the same events, and has remembered other levels of rules since"
     OTHER = "the host's is another journal"
 
     @property
     def safe(self) -> bool:
         """Whether nothing that the host knows is lost."""
-        return self not in (Relation.NEWER, Relation.OTHER)
+        return self not in (Relation.NEWER, Relation.REMEMBERS, Relation.OTHER)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def relation(host: JournalFacts | None, backup: JournalFacts, host_prefix: str, 
         return Relation.EMPTY
     if host.created != backup.created or host_prefix != backup_prefix:
         return Relation.OTHER
+    if host.last_event == backup.last_event:
+        return Relation.REMEMBERS
     return Relation.CONTINUED if host.last_event < backup.last_event else Relation.NEWER
 
 
@@ -128,7 +131,8 @@ def decide(manifest: Manifest, prefixes: Mapping[str, str], facts: HostFacts, fo
 
 def _only_continued(relations: Mapping[str, Relation], facts: HostFacts) -> bool:
     """Whether every journal of the backup is on the host, perhaps with later events."""
-    return not facts.unreadable and all(found in (Relation.SAME, Relation.NEWER) for found in relations.values())
+    continues = (Relation.SAME, Relation.REMEMBERS, Relation.NEWER)
+    return not facts.unreadable and all(found in continues for found in relations.values())
 
 
 def _refusals(manifest: Manifest, relations: Mapping[str, Relation], facts: HostFacts, forced: Forced) -> Iterator[str]:

@@ -63,7 +63,7 @@ OTHER = replace(NEWER, created="2026-11-30T00:00:00+00:00")
         (EMPTY, "", Relation.EMPTY, True),
         (OLDER, "same", Relation.CONTINUED, True),
         (NEWER, "same", Relation.NEWER, False),
-        (MEMORY, "same", Relation.NEWER, False),
+        (MEMORY, "same", Relation.REMEMBERS, False),
         (OLDER, "differs", Relation.OTHER, False),
         (NEWER, "differs", Relation.OTHER, False),
         (OTHER, "same", Relation.OTHER, False),
