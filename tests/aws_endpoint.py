@@ -165,6 +165,9 @@ class Endpoint:
             return target.partition(".")[2]
         if cbor := re.match(r"/service/[^/]+/operation/(\w+)", request.path):
             return cbor[1]
+        if service == "s3":
+            # Objects only, in one request each.
+            return f"{request.method.capitalize()}Object{request.query_string.decode()}"
         return self._backup.find(request.method, request.path) if service == "backup" else form.get("Action", "")
 
     def _fault(self, action: str, form: dict[str, str]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from host_audit import report
 from host_audit.host import Host, UnreadableError
 from host_audit.point import LIVE, Point, must
-from host_audit.points import access, container, files, gateway, manager, network, units, upkeep
+from host_audit.points import access, backup, container, files, gateway, manager, network, units, upkeep
 
 COMPLETE = must("complete", "Completeness", "every point can be checked", "Run the audit again.", LIVE)
 
@@ -27,6 +27,7 @@ SUBJECTS: tuple[Subject, ...] = (
     upkeep.check,
     gateway.check,
     manager.check,
+    backup.check,
 )
 
 

@@ -1,0 +1,91 @@
+"""An old journal is restored, and the broker has executed more since: nothing is sent twice, and it is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.unit.position_manager.engine_world import Manager, World, breach, short_puts
+
+from host_backup import databases
+
+Change = Callable[[World], Awaitable[None]]
+
+
+async def closed_today(at: World) -> None:
+    """The stop fired and was filled; the broker still reports the executions."""
+    (order,) = at.live(42)
+    at.fill(order, 2)
+    await at.clock.advance(2)
+
+
+async def closed_yesterday(at: World) -> None:
+    """The same, and IB reports executions since midnight only."""
+    await closed_today(at)
+    at.executions.clear()
+    at.orders.clear()
+
+
+async def closed_in_part(at: World) -> None:
+    """One contract is filled, and the rest of the order still rests at the broker."""
+    (order,) = at.live(42)
+    at.fill(order, 1)
+    await at.clock.advance(2)
+
+
+async def not_filled(at: World) -> None:
+    """The order rests at the broker."""
+
+
+def put_back(tmp_path: Path) -> None:
+    for file in tmp_path.glob("journal.db*"):
+        file.unlink()
+    shutil.copy(tmp_path / "backup.db", tmp_path / "journal.db")
+
+
+async def traded(tmp_path: Path, change: Change, manager: Manager, at: World) -> None:
+    """Back up, let the stop fire, and put the backup back in place of the journal."""
+    await manager.start()
+    await at.clock.advance(5)
+    databases.copy(tmp_path / "journal.db", tmp_path / "backup.db")
+    await breach(at)
+    assert len(at.received) == 1
+    await change(at)
+    await manager.kill()
+    put_back(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (closed_today, "position_closed"),
+        (closed_yesterday, "position_unexplained"),
+        (closed_in_part, "stray_order"),
+        (not_filled, "stray_order"),
+    ],
+)
+def test_what_the_broker_has_executed_since_is_reported_and_not_sent_again(
+    change: Change, kind: str, tmp_path: Path
+) -> None:
+    async def whole() -> None:
+        at = short_puts()
+        await traded(tmp_path, change, Manager(at, tmp_path), at)
+        if change is closed_yesterday:
+            at.clock.jump(timedelta(hours=20))
+        again = Manager(at, tmp_path, seed=1)
+        await again.start()
+        for _ in range(60):
+            at.quote(42, "3.75", "3.85")
+            await at.clock.advance(2)
+        assert len(at.received) == 1, "the close of before the restore is the only order"
+        assert at.shown_position(42) <= Decimal(0), "a short position is bought back, and no more"
+        assert not at.live(42), "an order that the journal does not know does not stay"
+        assert kind in again.kinds, again.kinds
+        await again.end()
+
+    asyncio.run(whole())
