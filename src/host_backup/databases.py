@@ -11,7 +11,7 @@ from pathlib import Path
 
 from host_backup.errors import BackupError
 from host_backup.manifest import JournalFacts
-from position_manager.journal.journal import APPLICATION_ID, READABLE
+from position_manager.journal.schema import APPLICATION_ID, READABLE
 from position_manager.orders.intents import OPEN
 
 BUSY_SECONDS = 30.0

@@ -1,7 +1,7 @@
 """Whether a deploy may continue: the service is READY with its positions synced, or it has no open order.
 
-`judge` decides from what is known at one moment and touches nothing; `read_unit` collects that, from systemd and over the
-control socket. The Ansible module manager_wait calls them in turn.
+`judge` decides from what is known at one moment and touches nothing; `read_unit` collects that, from systemd and over
+the control socket. The Ansible module manager_wait calls them in turn.
 """
 
 from __future__ import annotations

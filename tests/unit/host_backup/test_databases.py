@@ -15,7 +15,7 @@ from tests.unit.position_manager import journal_samples
 
 from host_backup import databases
 from host_backup.errors import BackupError
-from position_manager.journal.journal import JournalReader
+from position_manager.journal.reader import JournalReader
 
 WRITER = """
 import sqlite3, sys
