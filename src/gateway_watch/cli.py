@@ -263,7 +263,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 async def _verify(instance: Instance) -> tuple[tiers.Tier, ...]:
     container = await Engine().find(instance.container)
-    return await tiers.look(instance, container, verified=True)
+    return await tiers.inspect(instance, container, verified=True)
 
 
 def _weeks(text: str) -> int:

@@ -120,7 +120,7 @@ async def collect(
         image=container.image if container else instance.image,
         login=login,
         breaker=breaker,
-        tiers=await tiers.look(instance, container, verified=verified),
+        tiers=await tiers.inspect(instance, container, verified=verified),
         session=session.read(instance.session_file),
         calendar=instance.calendar,
         release=_release(),

@@ -32,7 +32,7 @@ class Tier:
     remedy: str | None = None
 
 
-async def look(instance: Instance, container: Container | None, *, verified: bool) -> tuple[Tier, ...]:
+async def inspect(instance: Instance, container: Container | None, *, verified: bool) -> tuple[Tier, ...]:
     """All tiers as they are now; the third one, which connects with the instance's client id, only if `verified`."""
     listening = _listening(container)
     answering = await _answering(instance, healthy=listening.ok is True)

@@ -49,7 +49,7 @@ from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
 from position_manager.ulid import ulid
 
-OK, RETRY, MEND = 0, 1, 78
+OK, RETRY, EXIT_CONFIG = 0, 1, 78
 
 STOP_SECONDS = 15.0
 """How long the last messages may take to be sent; the next run sends the rest."""
@@ -99,7 +99,7 @@ def _nobody(_accounts: Iterable[str]) -> str:
 def _cannot_start(notifier: Notifier, text: str) -> int:
     _log.critical("%s", text)
     safely(lambda: notifier.status(text))
-    return MEND
+    return EXIT_CONFIG
 
 
 @contextmanager
@@ -220,7 +220,7 @@ class Service:
         except JournalError as error:
             title = "The position manager has ended, and stays down until a person acts"
             self._tell_people(title, str(error))
-            return self._failed(str(error), MEND)
+            return self._failed(str(error), EXIT_CONFIG)
         except RefusedError as error:
             return self._failed(str(error), RETRY)
         finally:
