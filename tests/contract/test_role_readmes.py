@@ -37,7 +37,12 @@ def test_it_describes_the_role_and_links_its_variables(role: str) -> None:
 def test_its_example_is_a_play_with_settings_that_the_role_accepts(role: str) -> None:
     (example,) = re.findall(r"^```yaml\n(.*?)^```$", readme(role), re.MULTILINE | re.DOTALL)
     (play,) = yaml.safe_load(example)
-    assert play["roles"] == [{"role": role}]
+    if "roles" in play:
+        assert play["roles"] == [{"role": role}]
+    else:
+        included = [task["ansible.builtin.include_role"] for task in play["tasks"]]
+        assert {entry["name"] for entry in included} == {role}
+        assert all((ROOT / "roles" / role / f"tasks/{entry['tasks_from']}.yml").is_file() for entry in included)
     options = options_of(role)
     assert set(play["vars"]) <= set(options)
     given = ArgumentSpecValidator({name: options[name] for name in play["vars"]}).validate(play["vars"])
