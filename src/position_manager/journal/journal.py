@@ -22,6 +22,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from host_service import sqlite_file
 from position_manager.episodes import continued
 from position_manager.journal.errors import DAMAGED, JournalError, JournalMismatchError, OpenIntentError, UnsettledError
 from position_manager.journal.lock_file import hold_lock
@@ -35,7 +36,6 @@ from position_manager.journal.schema import (
     FROM_1_TO_2,
     SCHEMA,
     SCHEMA_VERSION,
-    statements,
 )
 from position_manager.model import ZERO
 from position_manager.orders.evidence import Cause, Execution, Finding
@@ -112,7 +112,7 @@ class Journal(JournalReader):
             try:
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("BEGIN IMMEDIATE")
-                for statement in statements(SCHEMA):
+                for statement in sqlite_file.statements(SCHEMA):
                     database.execute(statement)
                 database.execute(
                     "INSERT INTO stamp VALUES (?, ?, ?)",
@@ -137,9 +137,7 @@ class Journal(JournalReader):
         if self.path.stat().st_size == 0:
             raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {DAMAGED}")
         with self._failures():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            sqlite_file.set_durable(self._db)
         self._check()
         # Before the migration: a journal of another mode or of other accounts stays as it is.
         # An account that is new to it is not guarded before a person accepts it.
@@ -152,7 +150,7 @@ class Journal(JournalReader):
             self._migrate()
         if not self._knows_combinations:
             with self.transaction(), self._failures():
-                for statement in statements(COMBINATIONS):
+                for statement in sqlite_file.statements(COMBINATIONS):
                     self._db.execute(statement)
             self._knows_combinations = True
 
@@ -167,7 +165,7 @@ class Journal(JournalReader):
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
         with self.transaction(), self._failures():
-            for statement in statements(FROM_1_TO_2):
+            for statement in sqlite_file.statements(FROM_1_TO_2):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._version = SCHEMA_VERSION
