@@ -72,7 +72,7 @@ async def test_every_case_is_closed_once_and_nothing_else_is_touched(tmp_path: P
         ends = {o.case.moment: [text.split(" → ")[-1] for text in o.seen] for o in report.outcomes}
         for moment in (Moment.WRITTEN, Moment.LEFT, Moment.HALF_SENT):
             assert ends[moment] == ["LOST", "FILLED"], moment
-        for moment in (Moment.ARRIVED, Moment.HALF_TOLD, Moment.ACKNOWLEDGED):
+        for moment in (Moment.ARRIVED, Moment.HALF_ACKNOWLEDGED, Moment.ACKNOWLEDGED):
             assert ends[moment] == ["FILLED"], moment
         acknowledged = next(o for o in report.outcomes if o.case.moment is Moment.ACKNOWLEDGED)
         assert "WORKING → UNKNOWN" in acknowledged.seen[0], "its acknowledgement was told, its fill was not"

@@ -180,7 +180,7 @@ class IbBroker:
     def _attach(self, ib: IB) -> None:
         """Receive the messages of this session. Each hook checks whether the session is still the present one."""
 
-        def tell(event: BrokerEvent) -> None:
+        def emit(event: BrokerEvent) -> None:
             if self._ib is ib:
                 self._on_event(event)
 
@@ -193,7 +193,7 @@ class IbBroker:
             open_order(order_id, contract, order, state)
             if order.whatIf:
                 return
-            again = self._order_shown(contract, order, state.status, tell)
+            again = self._order_shown(contract, order, state.status, emit)
             again()
             if order.permId:
                 stream.repeat(("order", int(order.permId)), again)
@@ -223,7 +223,7 @@ class IbBroker:
                         known = shown, _with(shown, status, remaining)
                     self._shown[perm_id] = known[1]
                 if event is not None:
-                    tell(event)
+                    emit(event)
 
             again()
             if perm_id:
@@ -235,7 +235,7 @@ class IbBroker:
             found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
-                tell(ExecutionReceived(found, execution.orderId if ours else 0))
+                emit(ExecutionReceived(found, execution.orderId if ours else 0))
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
             position(account, contract, quantity, average)
@@ -245,7 +245,7 @@ class IbBroker:
             def again() -> None:
                 self._held[key] = held
                 if "positions" not in wrapper._futures and event is not None:
-                    tell(event)
+                    emit(event)
 
             again()
             if held:
@@ -261,11 +261,11 @@ class IbBroker:
                 # A tick that is still on its way must not pass for a live quote: only a new subscription gives one.
                 self._unwatch(con_id)
                 self._ended.add(con_id)
-            tell(CodeReceived(code, text, order_id, con_id))
+            emit(CodeReceived(code, text, order_id, con_id))
 
         def on_commission(_trade: object, _fill: object, report: Any) -> None:
             realized = number(report.realizedPNL) if report.realizedPNL else None
-            tell(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
+            emit(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
 
         def on_closed(message: str) -> None:
             if self._ib is ib:
@@ -283,7 +283,7 @@ class IbBroker:
         ib.client.conn.disconnected += on_closed
 
     def _order_shown(
-        self, contract: Contract, order: Order, status: str, tell: Callable[[BrokerEvent], None]
+        self, contract: Contract, order: Order, status: str, emit: Callable[[BrokerEvent], None]
     ) -> Callable[[], None]:
         """What is to be done each time the broker shows this order in these words."""
         perm_id, order_id = int(order.permId), int(order.orderId)
@@ -308,7 +308,7 @@ class IbBroker:
                 self._shown_legs[perm_id] = legs
             if event is not None:
                 self._orders.add(order_id)
-                tell(event)
+                emit(event)
 
         return again
 

@@ -377,10 +377,10 @@ class SimBroker:
 
     def _commit(self, change: Change) -> None:
         """Store the new books, put them into effect, report the events: in this order."""
-        books, said = change
+        books, events = change
         if books is not self._books:
             self._keep(books)
-        for event in said:
+        for event in events:
             self._on_event(event)
 
     def _keep(self, books: Books) -> None:

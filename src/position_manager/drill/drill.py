@@ -140,7 +140,7 @@ class _Life:
             bench.config,
             self._fence,
             open_journal=open_journal,
-            tell=self._told,
+            deliver=self._discard,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(on.kill_switch), HaltRecord(directory / "halt.json")),
@@ -151,7 +151,7 @@ class _Life:
         self.task = asyncio.create_task(self.engine.run(self._stop))
         self.task.add_done_callback(lambda _task: self.news.set())
 
-    def _told(self, _message: Message) -> None:
+    def _discard(self, _message: Message) -> None:
         self.news.set()
 
     @property

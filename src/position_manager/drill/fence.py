@@ -122,8 +122,8 @@ class Fence:
         return tuple(one for one in await self._living().executions() if self._field.has(one.account, one.con_id))
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        told = await self._living().read_again(account, con_id)
-        return replace(told, open_orders=self._ours(told.open_orders))
+        reread = await self._living().read_again(account, con_id)
+        return replace(reread, open_orders=self._ours(reread.open_orders))
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         return await self._living().account_values()
@@ -133,7 +133,7 @@ class Fence:
 
     async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
         found = await self._living().read_legs_again(account, con_ids)
-        return {con_id: replace(told, open_orders=self._ours(told.open_orders)) for con_id, told in found.items()}
+        return {con_id: replace(reread, open_orders=self._ours(reread.open_orders)) for con_id, reread in found.items()}
 
     async def ping(self) -> None:
         await self._living().ping()

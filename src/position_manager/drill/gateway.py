@@ -225,8 +225,8 @@ class GatewayBench:
             self._buyer.cancelOrder(order)
             raise DrillError(f"{instrument.label} was not bought within {FILLED_WITHIN:g} s.") from error
         if trade.orderStatus.status != "Filled":
-            said = "; ".join(entry.message for entry in trade.log if entry.message) or trade.orderStatus.status
-            raise DrillError(f"{instrument.label} was not bought: {said}")
+            reason = "; ".join(entry.message for entry in trade.log if entry.message) or trade.orderStatus.status
+            raise DrillError(f"{instrument.label} was not bought: {reason}")
         self._before |= await self._shown()
         field = Field(self.account, instrument.con_id, QUANTITY)
         return Bought(field, instrument.label, to_tick(instrument, Side.SELL, sells))
@@ -256,10 +256,10 @@ class GatewayBench:
     async def _state(self) -> tuple[Decimal, tuple[OpenOrder, ...], tuple[Execution, ...]]:
         """Position, open orders and executions in the contract."""
         account, con_id = self.account, self.instrument.con_id
-        told = await self._auditor.read_again(account, con_id)
-        orders = tuple(one for one in told.open_orders if (one.account, one.con_id) == (account, con_id))
+        reread = await self._auditor.read_again(account, con_id)
+        orders = tuple(one for one in reread.open_orders if (one.account, one.con_id) == (account, con_id))
         executions = await self._auditor.executions()
-        return told.quantity, orders, tuple(o for o in executions if (o.account, o.con_id) == (account, con_id))
+        return reread.quantity, orders, tuple(o for o in executions if (o.account, o.con_id) == (account, con_id))
 
     async def truth(self, bought: Bought) -> Truth:
         position, orders, executions = await self._state()
@@ -318,8 +318,8 @@ async def opened(
     target = Target(host, port, AccountKind.PAPER, expected_accounts=config.expected_accounts)
     result, buyer = await connect(target, ids[2], timeout=ANSWER_WITHIN)
     if buyer is None or result.cause is not None:
-        said = f"{result.cause.text}. {result.cause.remedy}" if result.cause is not None else "no session"
-        raise DrillError(f"No session with {host}:{port} as client {ids[2]}: {said} ({result.detail})")
+        reason = f"{result.cause.text}. {result.cause.remedy}" if result.cause is not None else "no session"
+        raise DrillError(f"No session with {host}:{port} as client {ids[2]}: {reason} ({result.detail})")
     proxy = Proxy(host, port)
     gateway = config.gateway.model_copy(update={"client_id": ids[1]})
     auditor = IbBroker(config.model_copy(update={"gateway": gateway}), clock, answer_within=ANSWER_WITHIN)

@@ -131,7 +131,7 @@ class AssignmentWatch:
             desk.journal.remember(*kept, mark)
         self._warned[kept] = mark
         author = AccountAuthor(desk.config.mode.value, now)
-        desk.say(author.may_be_assigned(position, warning, mark))
+        desk.notify(author.may_be_assigned(position, warning, mark))
 
     # ----- dividends
 

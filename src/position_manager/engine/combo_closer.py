@@ -191,7 +191,7 @@ class ComboCloser:
                 data = {"unit": closing.name, "why": why}
                 desk.journal.append("combination given up", closing.account, con_id, data)
             self.keep(after)
-        desk.say(desk.author.leg_by_leg(closing, why))
+        desk.notify(desk.author.leg_by_leg(closing, why))
         return after
 
     async def _send(self, closing: Closing, wish: ComboWish) -> None:

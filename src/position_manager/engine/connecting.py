@@ -149,7 +149,7 @@ class Connector:
         self.new_accounts = tuple(account for account in new if account not in named)
         desk.accounts = tuple(account for account in shown if account not in self.new_accounts)
         for account in self.new_accounts:
-            desk.say(desk.author.new_account(account))
+            desk.notify(desk.author.new_account(account))
 
     def accept_account(self, account: str, *, by: str) -> str:
         """A person has decided that a new account is guarded too; what is done, as a sentence. Raises RefusedError."""
@@ -161,6 +161,6 @@ class Connector:
         desk.journal.accept(found, by)
         self.new_accounts = tuple(new for new in self.new_accounts if new not in found)
         desk.accounts = (*desk.accounts, *found)
-        desk.say(desk.author.account_accepted(found[0], by))
+        desk.notify(desk.author.account_accepted(found[0], by))
         desk.sync_soon()
         return f"{masked(found[0])} is guarded from the next sync on, by the same rules."

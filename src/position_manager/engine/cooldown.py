@@ -90,7 +90,7 @@ class Cooldowns:
         rule = self._rule
         return {} if rule is None else {place: (each, each.since + rule.span) for place, each in self._cooling.items()}
 
-    def filled(self, intent: Intent) -> None:
+    def on_fill(self, intent: Intent) -> None:
         """An order of ours was executed, in part or in full."""
         if self._rule is None or not (intent.rule in STOPS or intent.rule.startswith(ACCOUNT_RULE)):
             return
@@ -155,7 +155,7 @@ class Cooldowns:
             desk.journal.append("opened in a cooldown", *position.key, data)
             desk.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
         self._cooling[place] = cooling
-        desk.say(
+        desk.notify(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
             )

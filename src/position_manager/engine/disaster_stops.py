@@ -86,7 +86,7 @@ class DisasterStops:
             if self._refused.get(wish.leg.key) != gates:
                 self._refused[wish.leg.key] = gates
                 name = unit.name if unit.group is None else f"{wish.leg.instrument.label} of {unit.name}"
-                desk.say(desk.author.notice(f"{name} has no disaster stop: {error}"))
+                desk.notify(desk.author.notice(f"{name} has no disaster stop: {error}"))
         except WithdrawnError:
             _log.info("no disaster stop for %s: it is being closed", unit.name)
         except (UnsettledError, BrokerError) as error:

@@ -85,7 +85,7 @@ class Engine:
         broker: Broker,
         *,
         open_journal: Callable[[frozenset[str]], Journal],
-        tell: Callable[[Message], object],
+        deliver: Callable[[Message], object],
         clock: Clock,
         calendar: Calendar,
         halts: Halts,
@@ -95,7 +95,7 @@ class Engine:
         patience: evidence.Patience = PATIENCE,
         link_patience: link.Patience | None = None,
     ) -> None:
-        """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
+        """``open_journal`` is called with the accounts of the first session. ``deliver`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
         ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
         Without a ``link_patience`` the gateway's restart time is read from the configuration."""
@@ -112,14 +112,14 @@ class Engine:
             clock=clock,
             calendar=calendar,
             halts=halts,
-            tell=tell,
+            deliver=deliver,
         )
         self.orders = FollowedOrders(self.desk)
         self.closer = Closer(self.desk, self.orders)
         self.accounts = AccountWatch(self.desk, self.closer)
         self.cooldowns = Cooldowns(self.desk, self.closer)
         self.assignments = AssignmentWatch(self.desk)
-        self.orders.on_filled = self.cooldowns.filled
+        self.orders.on_filled = self.cooldowns.on_fill
         self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
         self._unprotected = UnprotectedWatch(self.desk, self.left_out)
@@ -192,7 +192,7 @@ class Engine:
     def reload(self, config: Config) -> None:
         """New rules, already checked and fit for this process (`loading.reload`)."""
         self.desk.guard.config = config
-        self.desk.say(self.desk.author.reloaded())
+        self.desk.notify(self.desk.author.reloaded())
 
     async def close(self, what: str, *, by: str, limit: Decimal | None = None) -> str:
         """A person closes a unit, at the ladder's prices or at a ``limit`` that the person approves; what will
@@ -262,7 +262,7 @@ class Engine:
             except JournalError as error:
                 _log.error("the journal could not be brought up to date: %s", error)
             desk.journal.close()
-        desk.say(desk.author.stopped(left))
+        desk.notify(desk.author.stopped(left))
         desk.flush()
 
     def _next_due(self) -> datetime:
@@ -405,7 +405,7 @@ class Engine:
         desk.fault = None
         self.syncing.restart_searches()
         self.orders.out_of_sight("the journal could not be written")
-        desk.say(desk.author.journal_works())
+        desk.notify(desk.author.journal_works())
         desk.sync_soon()
 
     # ----- the connection
@@ -452,7 +452,7 @@ class Engine:
                 # The others are evaluated regardless.
                 self.desk.journal_failed(error)
         for received in quotes:
-            self.closer.quoted(received.con_id)
+            self.closer.on_quote(received.con_id)
 
     def _on_quote(self, con_id: int, quote: Quote) -> None:
         desk, now = self.desk, self.desk.clock.now()
@@ -471,25 +471,25 @@ class Engine:
         match event:
             case QuoteReceived(con_id, quote):
                 self._on_quote(con_id, quote)
-                self.closer.quoted(con_id)
+                self.closer.on_quote(con_id)
             case QuotesReceived(quotes):
                 self._on_quotes(quotes)
             case PositionReceived(account, con_id, quantity):
                 self.syncing.on_position(account, con_id, quantity)
             case OrderReceived():
-                self.orders.shown(event)
+                self.orders.on_order(event)
             case ExecutionReceived():
-                self.orders.executed(event)
+                self.orders.on_execution(event)
             case CommissionReceived(exec_id, _, realized, currency):
                 # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
             case CodeReceived():
-                if not self.orders.said(event):
+                if not self.orders.on_code(event):
                     self._code(event)
             case LeftOutReceived(left_out):
                 for each in self.left_out.update(left_out, desk.accounts, now):
-                    desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
+                    desk.notify(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsReceived():
                 desk.sync_soon()
             case Disconnected(why):

@@ -96,7 +96,7 @@ class ForeignExits:
                 if before is None:
                     self._note(order, "cancel of an exit order of another client", {"why": why})
                     label = desk.label(order.con_id)
-                    desk.say(desk.author.foreign_cancelled(label, order.account, _words(order), why))
+                    desk.notify(desk.author.foreign_cancelled(label, order.account, _words(order), why))
                 desk.spawn(self._cancel(held.key, asked[order.perm_id]))
         if not asked:
             del self._asked[held.key]
@@ -127,7 +127,7 @@ class ForeignExits:
                 del self._asked[key][order.perm_id]
             self._refused.add(order.perm_id)
             self._note(order, "exit order of another client not cancelled", {"why": str(error)})
-            desk.say(desk.author.foreign_stays(desk.label(order.con_id), order.account, _words(order), str(error)))
+            desk.notify(desk.author.foreign_stays(desk.label(order.con_id), order.account, _words(order), str(error)))
         else:
             one.at, one.sent = desk.clock.now(), True
         desk.sync_soon()

@@ -44,7 +44,7 @@ class LadderStarts:
         self._desk.journal.append(
             "ladder anew", *leg.key, {"why": why, "before": ladder.reference, "reference": quote.mid}
         )
-        self._desk.say(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
+        self._desk.notify(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
         self._bars.end_bound(closing, leg.instrument.label)
         return started
 

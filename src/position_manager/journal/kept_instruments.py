@@ -20,7 +20,7 @@ _HOURS = "hours"
 
 
 @dataclass(frozen=True)
-class _ToldHours:
+class _ReportedHours:
     """Regular sessions, all in which orders trade, and when the broker reported them."""
 
     told: datetime
@@ -44,7 +44,7 @@ class _Kept:
 
 _INSTRUMENTS = TypeAdapter(Instrument)
 _KEPT: TypeAdapter[_Kept] = TypeAdapter(Annotated[_Kept, BeforeValidator(_Kept.of_json)])
-_TOLD_HOURS = TypeAdapter(_ToldHours)
+_REPORTED_HOURS = TypeAdapter(_ReportedHours)
 
 
 def keep(journal: Journal, instrument: Instrument) -> None:
@@ -67,7 +67,7 @@ def keep_changes(
             if before is None or replace(before, liquid_hours=hours[0], trading_hours=hours[1]) != instrument:
                 keep(journal, instrument)
             if hours[0] and (before is None or (before.liquid_hours, before.trading_hours) != hours):
-                told = _TOLD_HOURS.dump_json(_ToldHours(now, *hours)).decode()
+                told = _REPORTED_HOURS.dump_json(_ReportedHours(now, *hours)).decode()
                 journal.remember("", instrument.con_id, _HOURS, told)
 
 
@@ -91,7 +91,7 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     found = _instruments(memory)
     # Most contracts have the same hours; for a thousand contracts they are stored once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
-    for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
+    for con_id, kept in _read(memory, _HOURS, _REPORTED_HOURS).items():
         zone = kept.hours[0].begin.tzinfo if kept.hours else None
         if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
             hours, trading = (shared.setdefault(told, told) for told in (kept.hours, kept.trading))

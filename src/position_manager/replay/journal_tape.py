@@ -57,23 +57,23 @@ def _held(event: Record, instruments: Mapping[int, Instrument]) -> Iterator[Posi
 
 
 def _quotes(event: Record, instruments: Mapping[int, Instrument]) -> Iterator[tuple[str, Quote]]:
-    for label, told in event.data.get("quotes", {}).items():
-        yield label, _quote(told)
+    for label, evidence in event.data.get("quotes", {}).items():
+        yield label, _quote(evidence)
     instrument = instruments.get(event.con_id)
     if instrument is not None and event.data.get("quote"):
         yield instrument.label, _quote(event.data["quote"])
 
 
-def _quote(told: Mapping[str, Any]) -> Quote:
+def _quote(evidence: Mapping[str, Any]) -> Quote:
     def number(name: str) -> Decimal | None:
-        return None if told[name] is None else Decimal(told[name])
+        return None if evidence[name] is None else Decimal(evidence[name])
 
     return Quote(
-        datetime.fromisoformat(told["time"]),
+        datetime.fromisoformat(evidence["time"]),
         number("bid"),
         number("ask"),
         number("last"),
-        live=told["live"],
-        delta=told["delta"],
+        live=evidence["live"],
+        delta=evidence["delta"],
         underlying=number("underlying"),
     )

@@ -101,7 +101,7 @@ class DayBook:
             return None
         return self._day(last.close)
 
-    def told(self, now: datetime) -> None:
+    def mark_reported(self, now: datetime) -> None:
         """The last session is summed up."""
         if self._last is not None:
             self._write(Sample(now, self._last.profit, self._last.close, told=True))

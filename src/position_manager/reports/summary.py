@@ -129,8 +129,8 @@ async def ask(status: Status, journal: Path, days: Path, day: date, zone: ZoneIn
             process.kill()
             await process.wait()
     if process.returncode:
-        said = errors.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
-        raise SummaryError(said[-1])
+        lines = errors.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
+        raise SummaryError(lines[-1])
     return Message.from_json(output.decode())
 
 

@@ -133,10 +133,10 @@ def _targets(config: Config) -> tuple[Target, ...]:
     return targets
 
 
-def safely(tell_systemd: Callable[[], None]) -> None:
+def safely(notify_systemd: Callable[[], None]) -> None:
     """Notify systemd; a failed notification ends nothing."""
     try:
-        tell_systemd()
+        notify_systemd()
     except OSError as error:
         _log.warning("systemd could not be told: %s", error)
 
@@ -161,7 +161,7 @@ class Service:
         self._clock = clock
         self._fallback = fallback
         self._calendar = BrokerCalendar(fallback)
-        self._ready_told = False
+        self._ready_reported = False
         self._text = ""
         self._loops = 0
         self._looped_at: datetime | None = None
@@ -170,7 +170,7 @@ class Service:
             config,
             broker,
             open_journal=self._open_journal,
-            tell=people.tell,
+            deliver=people.tell,
             clock=clock,
             calendar=self._calendar,
             halts=paths.halts,
@@ -219,7 +219,7 @@ class Service:
             return self._failed(str(error), RETRY)
         except JournalError as error:
             title = "The position manager has ended, and stays down until a person acts"
-            self._tell_people(title, str(error))
+            self._notify_end(title, str(error))
             return self._failed(str(error), MEND)
         except RefusedError as error:
             return self._failed(str(error), RETRY)
@@ -235,7 +235,7 @@ class Service:
         safely(lambda: self._notifier.status(text))
         return exit_status
 
-    def _tell_people(self, title: str, text: str) -> None:
+    def _notify_end(self, title: str, text: str) -> None:
         mode = self.engine.desk.config.mode
         self._people.tell(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
 
@@ -291,7 +291,7 @@ class Service:
         desk = self.engine.desk
         new = loading.reload(desk.config, self._paths.config)
         if isinstance(new, ConfigError):
-            desk.say(desk.author.reload_refused(str(new)))
+            desk.notify(desk.author.reload_refused(str(new)))
             raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")
         self.engine.reload(new)
         return f"{self._paths.config} is in force."
@@ -330,8 +330,8 @@ class Service:
         if text != self._text:
             self._text = text
             safely(lambda: self._notifier.status(text))
-        if self.engine.synced and not self._ready_told:
-            self._ready_told = True
+        if self.engine.synced and not self._ready_reported:
+            self._ready_reported = True
             # Objects created so far stay: the collector would go through all of them while an order waits.
             gc.collect()
             gc.freeze()
@@ -409,7 +409,7 @@ class Service:
 
     async def _sum_up(self, day: date, now: datetime) -> None:
         # Once only, also if it fails.
-        self._days.told(now)
+        self._days.mark_reported(now)
         zone = self.engine.desk.config.hours.zone
         self._people.tell(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
 

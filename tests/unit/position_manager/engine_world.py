@@ -701,7 +701,7 @@ class Manager:
             self.config,
             self.broker,
             open_journal=open_journal,
-            tell=self._tell,
+            deliver=self._deliver,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
@@ -710,7 +710,7 @@ class Manager:
         )
         self.running: asyncio.Task[None] | None = None
 
-    def _tell(self, message: Message) -> None:
+    def _deliver(self, message: Message) -> None:
         if self.people_are_away:
             raise OSError("nobody can be told")
         self.told.append(message)
