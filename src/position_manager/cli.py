@@ -26,7 +26,7 @@ from position_manager.config.loading import load
 from position_manager.config.schema import Config, Mode
 from position_manager.drill.cases import CASES
 from position_manager.halt import HaltRecord
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
@@ -140,7 +140,7 @@ def show_journal(paths: Paths, options: argparse.Namespace) -> int:
     with JournalReader(paths.newest_journal) as reader:
         after = 0
         while True:
-            known = kept_instruments.read(reader)
+            known = stored_instruments.read(reader)
             for record in reader.events(intent=options.intent, after=after):
                 after = record.number
                 label = label_of(known, record.con_id)

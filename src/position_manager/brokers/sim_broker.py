@@ -120,7 +120,7 @@ class SimBroker:
             raise ConnectError(REFUSED, f"the simulated broker is away for {left:.0f} s more")
         await self._wait()
         try:
-            self._keep(self._books)
+            self._store_books(self._books)
         except OSError as error:
             raise ConnectError(REFUSED, f"{self._path} cannot be written: {error.strerror}") from error
         self._next_id = max(self._next_id, self._books.next_order_id)
@@ -265,7 +265,7 @@ class SimBroker:
         if price <= 0:
             raise ValueError(f"a price must be above 0; it is {price}")
         anchor = Anchor(self._market.tick_at(self._clock.now()), price)
-        self._keep(replace(self._books, anchors={**self._books.anchors, symbol: anchor}))
+        self._store_books(replace(self._books, anchors={**self._books.anchors, symbol: anchor}))
         self._tick = None
         self._wake.set()
 
@@ -379,11 +379,11 @@ class SimBroker:
         """Store the new books, put them into effect, report the events: in this order."""
         books, events = change
         if books is not self._books:
-            self._keep(books)
+            self._store_books(books)
         for event in events:
             self._on_event(event)
 
-    def _keep(self, books: Books) -> None:
+    def _store_books(self, books: Books) -> None:
         write_json(self._path, BOOKS.dump_python(books, mode="json"))
         self._books = books
 

@@ -59,19 +59,19 @@ def run(paths: Paths, options: Options) -> int:
         config = load(paths.config)
         simulated = options.mode is None and config.mode is Mode.SIM
     directory = Path(tempfile.mkdtemp(prefix="position-manager-drill-"))
-    kept = True
+    retained = True
     try:
         with _logged(directory / "drill.log"):
             if simulated or config is None:
                 report = asyncio.run(_simulated(options, directory))
             else:
                 report = asyncio.run(_on_paper(paths, config, options, directory))
-        kept = not report.passed and bool(report.outcomes or report.stopped)
+        retained = not report.passed and bool(report.outcomes or report.stopped)
     except (DrillError, KeyboardInterrupt):
-        kept = False
+        retained = False
         raise
     finally:
-        if not kept:
+        if not retained:
             shutil.rmtree(directory, ignore_errors=True)
     _show(report, directory, as_json=options.as_json)
     return OK if report.passed else NOT_OK
@@ -167,7 +167,7 @@ def _progress(patience: Patience) -> Iterator[_Progress]:
 
 
 def _show(report: Report, directory: Path, *, as_json: bool) -> None:
-    kept = None if not directory.exists() else str(directory)
+    retained = None if not directory.exists() else str(directory)
     console = Console(highlight=False)
     if as_json:
         document = {
@@ -176,7 +176,7 @@ def _show(report: Report, directory: Path, *, as_json: bool) -> None:
             "cases": [_document(outcome) for outcome in report.outcomes],
             "stopped": report.stopped,
             "left": report.left,
-            "kept": kept,
+            "kept": retained,
         }
         sys.stdout.write(clean(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
         return
@@ -188,8 +188,8 @@ def _show(report: Report, directory: Path, *, as_json: bool) -> None:
         console.print(f"STILL THERE: {report.left}", markup=False, style="bold red")
     elif not report.stopped:
         console.print("Nothing that the drill bought is left." if report.outcomes else "Nothing was bought.")
-    if kept:
-        console.print(f"Journals and log of the drill: {kept}", markup=False, soft_wrap=True)
+    if retained:
+        console.print(f"Journals and log of the drill: {retained}", markup=False, soft_wrap=True)
     console.print("PASSED" if report.passed else "FAILED", style="green" if report.passed else "bold red")
 
 

@@ -33,14 +33,14 @@ TRY_AGAIN = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class ComboCloser:
-    """``keep`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
+    """``store`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
     the bounds for a decision now. ``barred`` receives what prevents a combination from being sent, None once it is
     sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``is_wanted`` whether a decision is
     still in effect."""
 
     desk: Desk
     orders: FollowedOrders
-    keep: Callable[[Closing], None]
+    store: Callable[[Closing], None]
     usable: Callable[[int], Quote | None]
     policy: Callable[[Closing, datetime], LadderPolicy]
     barred: Callable[[Closing, CapReached | NotSentError | None], None]
@@ -177,7 +177,7 @@ class ComboCloser:
         if LADDER in closing.ladders or quote is None or quote.mid is None or quote.mid <= 0 or not allowed:
             return closing
         begun = replace(closing, ladders={**closing.ladders, LADDER: LegLadder(now, quote.mid)})
-        self.keep(begun)
+        self.store(begun)
         return begun
 
     def _settled(self, combination: Combination) -> bool:
@@ -190,7 +190,7 @@ class ComboCloser:
             for con_id in closing.legs:
                 data = {"unit": closing.name, "why": why}
                 desk.journal.append("combination given up", closing.account, con_id, data)
-            self.keep(after)
+            self.store(after)
         desk.notify(desk.author.leg_by_leg(closing, why))
         return after
 

@@ -16,7 +16,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.halt_watch import HaltWatch
 from position_manager.engine.link_status import LinkStatus
 from position_manager.engine.rivals import Rivals
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
 from position_manager.refused import RefusedError
@@ -115,7 +115,7 @@ class Connector:
             try:
                 journal.recover()
                 self._restore(journal)
-                desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
+                desk.instruments.update(stored_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
                 raise

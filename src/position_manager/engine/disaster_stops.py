@@ -50,10 +50,12 @@ class DisasterStops:
                 left = self._closer.wings.holds(unit)
                 for leg in unit.legs:
                     order = None if policy is None or left else disaster.wanted(unit, leg, policy)
-                    self._keep(unit, leg.position, order, by_key[leg.position.key])
+                    self._ensure_rest(unit, leg.position, order, by_key[leg.position.key])
                 yield
 
-    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]) -> None:
+    def _ensure_rest(
+        self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]
+    ) -> None:
         desk = self._desk
         if position.key in desk.busy or position.key in desk.locks:
             return

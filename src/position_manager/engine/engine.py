@@ -65,7 +65,7 @@ from position_manager.sessions.hours import Calendar
 
 _log = logging.getLogger(__name__)
 
-KEEP_WITHIN = timedelta(seconds=0.2)
+STORE_WITHIN = timedelta(seconds=0.2)
 """A trailing stop that has moved is stored within this time."""
 FRESH_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
@@ -165,8 +165,8 @@ class Engine:
         self._on_loop = on_loop
         self._cycle_at = now
         self._loop: Iterator[bool] | None = None
-        self._keep_due = False
-        self._keep_at: datetime | None = None
+        self._store_due = False
+        self._store_at: datetime | None = None
         self._loop_again = False
         broker.listen(self.on_event)
 
@@ -258,7 +258,7 @@ class Engine:
             try:
                 self.closer.decisions.write_pending()
                 left = len(desk.journal.open_intents())
-                desk.guard.keep(desk.journal)
+                desk.guard.store(desk.journal)
             except JournalError as error:
                 _log.error("the journal could not be brought up to date: %s", error)
             desk.journal.close()
@@ -269,9 +269,9 @@ class Engine:
         desk = self.desk
         sync_at = None if self.syncing.running else desk.sync_at
         # While an order is being sent nothing is stored; its end wakes the loop.
-        keep_at = None if desk.busy else self._keep_at
+        store_at = None if desk.busy else self._store_at
         write_at = self.closer.decisions.write_due if desk.fault is None else None
-        others = (sync_at, self.connector.due, desk.advance_at, keep_at, write_at)
+        others = (sync_at, self.connector.due, desk.advance_at, store_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
@@ -292,7 +292,7 @@ class Engine:
                 self._cycle(now)
             if desk.fault is None:
                 self.closer.decisions.write_in_time(now)
-            self._keep_moved(now)
+            self._store_moved(now)
             self._go_on()
         except JournalError as error:
             desk.journal_failed(error)
@@ -301,18 +301,18 @@ class Engine:
             for unit in desk.guard.units:
                 self._evaluate(unit, now)
 
-    def _keep_moved(self, now: datetime) -> None:
+    def _store_moved(self, now: datetime) -> None:
         """A trailing stop that has moved is on disk before a rule can fire on it: that takes the time in which quotes
         confirm it. Those of a moment share one write to the disk."""
         desk = self.desk
         if not desk.guard.moved or desk.opened is None or desk.fault is not None:
-            self._keep_at = None
+            self._store_at = None
             return
-        if self._keep_at is None or self._keep_at - now > KEEP_WITHIN:
-            self._keep_at = now + KEEP_WITHIN
-        elif now >= self._keep_at and not desk.busy:
-            desk.guard.keep_moved(desk.journal)
-            self._keep_at = now if desk.guard.moved else None
+        if self._store_at is None or self._store_at - now > STORE_WITHIN:
+            self._store_at = now + STORE_WITHIN
+        elif now >= self._store_at and not desk.busy:
+            desk.guard.store_moved(desk.journal)
+            self._store_at = now if desk.guard.moved else None
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
@@ -324,9 +324,9 @@ class Engine:
         if desk.opened is not None:
             self._mend_journal()
             self.orders.overdue(now)
-            self.orders.keep_within()
+            self.orders.cancel_excess()
             if self.syncing.poll(now):
-                self._keep_due = True
+                self._store_due = True
             self.closer.escalation.report_still_held(now)
             self._quote_requests.ping_if_quiet(now)
             self.accounts.ask(now)
@@ -366,10 +366,10 @@ class Engine:
                 self._evaluate(unit, desk.clock.now())
                 yield False
         if desk.opened is not None:
-            desk.guard.keep_new(desk.journal)
-            if self._keep_due:
-                self._keep_due = False
-                for _ in desk.guard.keep_in_parts(desk.journal):
+            desk.guard.store_new(desk.journal)
+            if self._store_due:
+                self._store_due = False
+                for _ in desk.guard.store_in_parts(desk.journal):
                     yield True
             self.accounts.step(desk.clock.now())
             self.cooldowns.step(desk.clock.now())
@@ -462,7 +462,7 @@ class Engine:
             self._on_link_event(link.LiveAgain(str(con_id)))
         for unit in desk.guard.units_of(con_id):
             self._evaluate(unit, now)
-        if desk.guard.moved and self._keep_at is None:
+        if desk.guard.moved and self._store_at is None:
             desk.wake.set()
 
     def _dispatch(self, event: BrokerEvent) -> None:

@@ -162,7 +162,7 @@ class FollowedOrders:
         """A cancel of a former process counts from when it is first seen; a clock that was set back asks at once."""
         return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
 
-    def keep_within(self, *, exactly: bool = False) -> None:
+    def cancel_excess(self, *, exactly: bool = False) -> None:
         """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the order
         could go through zero. ``exactly``, after a full sync: also what rests for a position that does not match our
         executions. The cause can only be determined once nothing rests."""

@@ -30,7 +30,7 @@ from position_manager.engine.reconcile import (
     reconcile,
     restore_expired,
 )
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
 from position_manager.model import Position, Right
@@ -124,7 +124,7 @@ class Syncing:
         if account in desk.accounts and desk.guard.push(account, con_id, quantity):
             desk.watch_held()
             desk.sync_soon()
-            self._orders.keep_within()
+            self._orders.cancel_excess()
 
     async def run(self, number: int) -> None:
         """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
@@ -171,13 +171,13 @@ class Syncing:
             desk.notify(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
-        self._orders.keep_within(exactly=True)
+        self._orders.cancel_excess(exactly=True)
         self._on_done()
 
     def _apply(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
         desk = self._desk
         held = {position.instrument.con_id: position.instrument for position in positions}
-        kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
+        stored_instruments.store_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
         desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
         client_id = desk.broker.client_id if desk.config.mode.sends else None

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
 from position_manager.model import Instrument, Position, Quote
@@ -33,7 +33,7 @@ def read_journal(path: Path) -> tuple[dict[str, Position], tuple[Tick, ...]]:
     Raises JournalError if it cannot be read, RefusedError if no rule has ever fired in it.
     """
     with JournalReader(path) as journal:
-        instruments = kept_instruments.read(journal)
+        instruments = stored_instruments.read(journal)
         events = journal.events()
     positions: dict[str, Position] = {}
     ticks: dict[tuple[str, datetime], Tick] = {}

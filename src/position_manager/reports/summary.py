@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from notifications.message import Message, Severity
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.reader import JournalReader
 from position_manager.reports import day_book
@@ -37,7 +37,7 @@ def fills_of(reader: JournalReader, day: date, zone: ZoneInfo) -> tuple[str, ...
     """The executions of a day in words, in the order of time."""
     begin = datetime.combine(day, time(), zone)
     end = datetime.combine(day + timedelta(days=1), time(), zone)
-    known = kept_instruments.read(reader)
+    known = stored_instruments.read(reader)
     found = [
         (fill.time, f"{fill.time.astimezone(zone):%H:%M:%S} {intent.side} {fill.quantity:f}"
          f" {label_of(known, intent.con_id)} at {fill.price} ({intent.rule})")

@@ -205,11 +205,11 @@ class Service:
                 loop.remove_signal_handler(number)
 
     async def _guard(self, stop: asyncio.Event) -> int:
-        beside = [asyncio.create_task(self._keep_the_day(stop), name="the day's profit")]
+        beside = [asyncio.create_task(self._record_the_day(stop), name="the day's profit")]
         if (heartbeat := self._heartbeat()) is not None:
             beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
         if self._fallback is not None:
-            loading = self._fallback.keep_loaded(self._clock, stop, self._report_calendar)
+            loading = self._fallback.load_regularly(self._clock, stop, self._report_calendar)
             beside.append(asyncio.create_task(loading, name="the fallback calendar"))
         for task in beside:
             task.add_done_callback(_ended)
@@ -388,7 +388,7 @@ class Service:
                 _log.error("%s", error)
             yield
 
-    async def _keep_the_day(self, stop: asyncio.Event) -> None:
+    async def _record_the_day(self, stop: asyncio.Event) -> None:
         """Note the profit each minute while a session is open, and sum the day up at its end."""
         while not await self._clock.wait(stop, SAMPLE_EVERY):
             now = self._clock.now()

@@ -81,7 +81,7 @@ class FallbackCalendar:
         self._hours, self.known_until = KnownHours(answer.hours), answer.known_until
         self._known = Hours(now - BEHIND, now + AHEAD)
 
-    async def keep_loaded(
+    async def load_regularly(
         self, clock: Clock, stop: asyncio.Event, on_end_near: Callable[[str], object] = lambda text: None
     ) -> None:
         """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute. Once a

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind, Right
@@ -61,7 +61,7 @@ class Day:
         return self.now
 
     def hold(self, instrument: Instrument, quantity: int, account: str = ACCOUNT) -> None:
-        kept_instruments.keep(self.journal, instrument)
+        stored_instruments.store(self.journal, instrument)
         self.journal.count_holding(account, instrument.con_id, Decimal(quantity), "first seen")
 
     def fire(self, instrument: Instrument, text: str = RULE) -> None:
