@@ -449,7 +449,7 @@ class Connection:
 Outcome = tuple[Connection, tuple[Action, ...]]
 
 
-def begun(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
+def initial(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
     """The connection of a program that starts at ``now``; ``halted`` is the reason of a halt that is still in
     effect."""
     return replace(_away(Connection(), "", now, patience)[0], reported=False, halted=halted)

@@ -187,7 +187,7 @@ class IbBroker:
         wrapper, decoder = ib.wrapper, ib.client.decoder
         open_order, exec_details, position = wrapper.openOrder, wrapper.execDetails, wrapper.position
         completed_order, order_status = wrapper.completedOrder, decoder.handlers[int(ORDER_STATUS)]
-        stream = Stream(ib, start=self._quotes_begin, end=self._quotes_end)
+        stream = Stream(ib, start=self._start_quotes, end=self._end_quotes)
 
         def on_open_order(order_id: int, contract: Contract, order: Order, state: Any) -> None:
             open_order(order_id, contract, order, state)
@@ -312,10 +312,10 @@ class IbBroker:
 
         return again
 
-    def _quotes_begin(self) -> None:
+    def _start_quotes(self) -> None:
         self._together = []
 
-    def _quotes_end(self) -> None:
+    def _end_quotes(self) -> None:
         quotes, self._together = self._together or [], None
         if self._ib is None:
             return

@@ -213,11 +213,11 @@ class CaseRun:
         self._tripwire = Tripwire(case.moment, self._at_the_moment)
         self._sent: set[int] = set()
         self._life: _Life | None = None
-        self._began = on.clock.now()
+        self._started = on.clock.now()
 
     @property
     def _seconds(self) -> float:
-        return (self._on.clock.now() - self._began).total_seconds()
+        return (self._on.clock.now() - self._started).total_seconds()
 
     async def run(self) -> Outcome:
         """Raises any error that prevented it from being tried or judged."""
@@ -249,18 +249,18 @@ class CaseRun:
         )
 
     async def _close(self, bought: Bought) -> None:
-        life = self._begin(bought)
+        life = self._start(bought)
         await self._until(life, lambda: life.holds)
         await life.engine.close(str(bought.field.con_id), by="the drill", limit=bought.limit)
         if self._case.kill:
             await self._until(life, lambda: self._tripwire.sprung or life.over)
             if self._tripwire.sprung:
                 await life.bury()
-                life = self._begin(bought)
+                life = self._start(bought)
         await self._until(life, lambda: life.over)
         await life.end()
 
-    def _begin(self, bought: Bought) -> _Life:
+    def _start(self, bought: Bought) -> _Life:
         self._life = _Life(self._bench, bought, self._directory, self._sent, self._tripwire, self._on)
         return self._life
 

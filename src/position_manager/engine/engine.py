@@ -108,7 +108,7 @@ class Engine:
         self.desk = Desk(
             broker,
             Guard(config, calendar, patience=2 * self._period + timedelta(seconds=5)),
-            link.begun(now, link_patience, None if halted is None else halted.reason),
+            link.initial(now, link_patience, None if halted is None else halted.reason),
             clock=clock,
             calendar=calendar,
             halts=halts,
@@ -134,7 +134,7 @@ class Engine:
             self._halt_watch,
             patience=patience,
             on_event=self._on_link_event,
-            on_done=self._begin_loop,
+            on_done=self._start_loop,
         )
         self.connector = Connector(
             self.desk,
@@ -332,9 +332,9 @@ class Engine:
             self.accounts.ask(now)
             self._quote_requests.renew(now)
             self._quote_requests.probe(now)
-        self._begin_loop()
+        self._start_loop()
 
-    def _begin_loop(self) -> None:
+    def _start_loop(self) -> None:
         """Evaluate all that is guarded, a slice at a time; after the current loop, if one is running."""
         if self._loop is None:
             self._loop = self._whole_loop()

@@ -253,7 +253,7 @@ class Journal(JournalReader):
                     self.record(intent.id, OutOfSight("restarted"))
             return tuple(intent for intent in self.open_intents() if intent.state in AT_BROKER)
 
-    def begin_intent(
+    def create_intent(
         self, account: str, con_id: int, side: Side, position: Decimal, quantity: Decimal, rule: str, evidence: Evidence
     ) -> Intent:  # fmt: skip
         """Decide to close. ``position`` signed, ``quantity`` above zero. Nothing may be sent yet.
@@ -341,13 +341,13 @@ class Journal(JournalReader):
         Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
         """
         with self.transaction():
-            begun = [
-                self.begin_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
+            opened = [
+                self.create_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
                 for leg in legs
             ]
-            lead = begun[0].id
+            lead = opened[0].id
             orders = []
-            for intent, leg in zip(begun, legs, strict=True):
+            for intent, leg in zip(opened, legs, strict=True):
                 self._write("INSERT INTO combinations VALUES (?, ?, ?)", intent.id, lead, str(leg.per_unit))
                 self._known_open().learn(replace(intent, lead=lead, per_unit=leg.per_unit))
                 orders.append(

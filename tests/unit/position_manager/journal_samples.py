@@ -75,14 +75,14 @@ class Day:
         gates = [{"gate": "connection", "passed": True, "detail": "the connection is READY"}]
         evidence = {"quantity": str(quantity), "gates": gates, "rule": RULE, "quote": QUOTE, "limit": Decimal(limit)}
         with self.journal.transaction():
-            begun = self.journal.begin_intent(
+            intent = self.journal.create_intent(
                 ACCOUNT, instrument.con_id, side, holding.quantity, Decimal(quantity), "stop", evidence
             )
             self.journal.record_sending(
-                begun.id, client_id=100, next_valid_id=1, position=holding.quantity, quantity=Decimal(quantity),
+                intent.id, client_id=100, next_valid_id=1, position=holding.quantity, quantity=Decimal(quantity),
                 limit=Decimal(limit), evidence={},
             )  # fmt: skip
-        return begun
+        return intent
 
     def fill(self, intent: Intent, quantity: int, price: str, exec_id: str) -> None:
         self.journal.record(intent.id, Executed(Fill(exec_id, Decimal(quantity), Decimal(price), self.now)))
