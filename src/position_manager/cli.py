@@ -175,8 +175,8 @@ def halt(paths: Paths, options: argparse.Namespace) -> int:
     record = HaltRecord(paths.halt_record)
     record.write(f"{options.reason} (halted by {_person()})", datetime.now(UTC))
     _give_to_the_service(paths.halt_record)
-    stands = record.read()
-    _print(f"Halted: {stands.reason if stands else '?'}. Nothing is sent until: position-manager resume")
+    halt = record.read()
+    _print(f"Halted: {halt.reason if halt else '?'}. Nothing is sent until: position-manager resume")
     return OK
 
 
@@ -383,9 +383,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[shared], help=text, description=text)
-        made.set_defaults(command=command)
-        return made
+        command_parser = commands.add_parser(name, parents=[shared], help=text, description=text)
+        command_parser.set_defaults(command=command)
+        return command_parser
 
     add("run", run, "Guard positions until it is told to stop (for the systemd unit).")
     shows = add("status", show_status, "Show how it stands, on one screen; exit status 0 if all is in order.")

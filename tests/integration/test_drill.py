@@ -102,7 +102,7 @@ async def test_an_engine_that_sends_twice_fails_and_what_is_left_is_told(
 ) -> None:
     async with trading_gateway(tmp_path) as gateway:
         where = paths(tmp_path, f"mode: paper\ngateway: {{port: {gateway.port}}}\n")
-        options = Options(Mode.PAPER, WISH, as_json=True, patience=SHORT, make_broker=Twice)
+        options = Options(Mode.PAPER, WISH, as_json=True, patience=SHORT, create_broker=Twice)
         assert await asyncio.to_thread(run, where, options) == 1
         said = json.loads(capsys.readouterr().out)
         assert not said["passed"]

@@ -484,10 +484,10 @@ class IbBroker:
 
     # ----- quotes
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
         if self._ib is None:
             return
-        if anew:
+        if resubscribe:
             self._ended.clear()
             self._renewing.clear()
             for con_id in list(self._tickers):
@@ -593,15 +593,15 @@ class IbBroker:
             "transmit": True,
         }
         quantity, limit = float(order.quantity), float(order.limit * magnifier)
-        made: Order
+        native: Order
         if order.stop:
-            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
+            native = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
         else:
-            made = LimitOrder(order.side.value, quantity, limit, **terms)
+            native = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
         # Not over IB.placeOrder: its books are not used, and they cost more than the order. They start with openOrder.
-        ib.client.placeOrder(order.order_id, contract, made)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+        ib.client.placeOrder(order.order_id, contract, native)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     def send_combo(
         self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
@@ -613,7 +613,7 @@ class IbBroker:
             raise BrokerError(f"the legs of combination {order.ref} have no common unit of prices")
         contract = ib_combos.bag(order, [(leg, ratio) for leg, ratio in legs if leg is not None])
         limit = float(order.limit * magnifiers.pop())
-        made = LimitOrder(
+        native = LimitOrder(
             order.side.value,
             float(order.quantity),
             limit,
@@ -626,7 +626,7 @@ class IbBroker:
         )
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        ib.placeOrder(contract, made)
+        ib.placeOrder(contract, native)
 
     def cancel(self, order_id: int) -> None:
         ib = self._session()

@@ -60,33 +60,33 @@ class ContractBook:
         self.rules: dict[int, Any] = {}
         self._known: dict[int, _Known] = {}
         self._contracts: dict[int, Contract] = {}
-        self._made: dict[int, tuple[_Known | None, Instrument]] = {}
+        self._built: dict[int, tuple[_Known | None, Instrument]] = {}
 
     def recall(self, instruments: Collection[Instrument], now: datetime) -> None:
         """What is known of contracts from before, with their hours as far as they are still valid. It counts until IB
         reports the details again."""
         for instrument in instruments:
-            if instrument.con_id in self._made or instrument.con_id in self._known:
+            if instrument.con_id in self._built or instrument.con_id in self._known:
                 continue
             hours, trading = instrument.liquid_hours, instrument.trading_hours
             known = _Known(None, hours, now, trading) if hours else None
             if known is not None:
                 self._known[instrument.con_id] = known
-            self._made[instrument.con_id] = known, instrument
+            self._built[instrument.con_id] = known, instrument
 
     def lacks(self, contract: Contract) -> bool:
         """Whether too little is known of a contract to create an instrument from it without asking IB first."""
-        made = self._made.get(contract.conId)
-        if made is None:
+        built = self._built.get(contract.conId)
+        if built is None:
             return True
-        known, instrument = made
+        known, instrument = built
         if known is not None and known.reported is not None:
             return False
         # What was known from before is of no use if the contract was adjusted since, or if its unit is not known.
         named = contract.localSymbol, kind_of(contract), per_unit(contract)
         if instrument.magnifier and named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
             return False
-        del self._made[contract.conId]
+        del self._built[contract.conId]
         self._known.pop(contract.conId, None)
         return True
 
@@ -126,24 +126,28 @@ class ContractBook:
 
     def magnifier(self, con_id: int) -> int:
         """How many units of IB's quotes are one unit of the currency; 0 if it is not known."""
-        made = self._made.get(con_id)
-        return 0 if made is None else made[1].magnifier
+        built = self._built.get(con_id)
+        return 0 if built is None else built[1].magnifier
 
     def instrument(self, held: Contract) -> Instrument:
         """An instrument from a position's contract and the details known of it; the same one while these stay."""
         known = self._known.get(held.conId)
         reported = None if known is None else known.reported
-        if held.conId in self._made:
-            made_of, made = self._made[held.conId]
-            if reported is None or known is made_of or (reported.rule is not None and reported.rule not in self.rules):
-                self._contracts.setdefault(held.conId, _contract(made))
-                return made
+        if held.conId in self._built:
+            built_from, built = self._built[held.conId]
+            if (
+                reported is None
+                or known is built_from
+                or (reported.rule is not None and reported.rule not in self.rules)
+            ):
+                self._contracts.setdefault(held.conId, _contract(built))
+                return built
         contract = held if reported is None else reported.contract
         kind = kind_of(contract)
         if kind is None:
             raise ValueError(f"contract {held.conId} is a {held.secType}")
         magnifier = 1 if reported is None else reported.magnifier
-        made = Instrument(
+        built = Instrument(
             con_id=held.conId,
             symbol=contract.symbol,
             kind=kind,
@@ -161,9 +165,9 @@ class ContractBook:
             # Without details it is unknown whether its prices are in pence: none of them is used.
             magnifier=0 if reported is None else magnifier,
         )
-        self._made[held.conId] = known, made
-        self._contracts[held.conId] = _contract(made)
-        return made
+        self._built[held.conId] = known, built
+        self._contracts[held.conId] = _contract(built)
+        return built
 
     def _increments(self, reported: _Reported | None) -> tuple[tuple[Decimal, Decimal], ...]:
         steps = self.rules.get(reported.rule) if reported is not None and reported.rule is not None else None

@@ -222,9 +222,9 @@ class SimBroker:
 
     # ----- requests
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
         wanted = frozenset(instrument.con_id for instrument in instruments)
-        fresh = wanted if anew else wanted - self._watched
+        fresh = wanted if resubscribe else wanted - self._watched
         self._watched = wanted
         if fresh:
             self._put(_FirstQuotes(self._due(), fresh))
@@ -389,7 +389,7 @@ class SimBroker:
 
 
 def _read(path: Path, sim: Sim) -> Books | None:
-    anew = f"To begin anew, stop the position manager and move {path} and its journal away."
+    remedy = f"To begin anew, stop the position manager and move {path} and its journal away."
     try:
         books = BOOKS.validate_python(json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -397,7 +397,7 @@ def _read(path: Path, sim: Sim) -> Books | None:
     except OSError as error:
         raise SimStateError(f"{path} cannot be read: {error.strerror}. Look at its owner and its rights.") from error
     except (ValueError, ValidationError) as error:
-        raise SimStateError(f"{path} does not hold the books of a simulated broker. {anew}") from error
+        raise SimStateError(f"{path} does not hold the books of a simulated broker. {remedy}") from error
     if books.origin != books_module.origin(sim):
-        raise SimStateError(f"{path} began with another section sim of the configuration. {anew}")
+        raise SimStateError(f"{path} began with another section sim of the configuration. {remedy}")
     return books

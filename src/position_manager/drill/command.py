@@ -28,7 +28,7 @@ from position_manager.config.schema import Config, Mode
 from position_manager.drill.bench import DrillError
 from position_manager.drill.cases import CASES, SIM_CASES, Case
 from position_manager.drill.drill import Conditions, Outcome, Report, one_by_one, side_by_side
-from position_manager.drill.gateway import MakeBroker, Wish, opened
+from position_manager.drill.gateway import CreateBroker, Wish, opened
 from position_manager.drill.sim import SimBench
 from position_manager.orders.evidence import Patience
 from position_manager.paths import Paths
@@ -40,14 +40,14 @@ OK, NOT_OK = 0, 1
 @dataclass(frozen=True)
 class Options:
     """What was asked for. ``mode``: SIM, PAPER, or None for that of the configuration; ``cases``: names, none for
-    all; ``patience``: after which a missing order counts as lost; ``make_broker``: the engine's at a gateway."""
+    all; ``patience``: after which a missing order counts as lost; ``create_broker``: the engine's at a gateway."""
 
     mode: Mode | None
     wish: Wish
     cases: Collection[str] = ()
     as_json: bool = False
     patience: Patience = field(default_factory=Patience)
-    make_broker: MakeBroker = IbBroker
+    create_broker: CreateBroker = IbBroker
 
 
 def run(paths: Paths, options: Options) -> int:
@@ -121,7 +121,7 @@ async def _on_paper(paths: Paths, config: Config, options: Options, directory: P
     on = Conditions(clock, paths.kill_switch, options.patience)
     rules = config if _runs(paths) else None
     try:
-        at_gateway = opened(config, options.wish, clock=clock, rules=rules, make_broker=options.make_broker)
+        at_gateway = opened(config, options.wish, clock=clock, rules=rules, create_broker=options.create_broker)
         async with at_gateway as bench:
             with _progress(options.patience) as progress:
                 return await one_by_one(cases, bench, directory, on, progress)
@@ -146,14 +146,14 @@ class _Progress:
     def __init__(self, console: Console, spinner: Spinner) -> None:
         self._console = console
         self._spinner = spinner
-        self._stands: dict[str, str] = {}
+        self._states: dict[str, str] = {}
 
     def __call__(self, case: Case, text: str, seconds: float) -> None:
         if self._console.is_terminal:
-            self._stands[case.name] = f"{case.name}: {text} ({seconds:.0f} s)"
-            self._spinner.update(Text("\n").join(Text(line) for line in self._stands.values()))
-        elif self._stands.get(case.name) != text:
-            self._stands[case.name] = text
+            self._states[case.name] = f"{case.name}: {text} ({seconds:.0f} s)"
+            self._spinner.update(Text("\n").join(Text(line) for line in self._states.values()))
+        elif self._states.get(case.name) != text:
+            self._states[case.name] = text
             self._console.print(f"{seconds:5.1f} s  {case.name}: {text}", markup=False, soft_wrap=True)
 
 

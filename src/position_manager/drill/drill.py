@@ -168,7 +168,7 @@ class _Life:
         return not engine.desk.journal.open_intents()
 
     @property
-    def stands(self) -> str:
+    def state(self) -> str:
         """The state in a few words."""
         desk = self.engine.desk
         phase = desk.connection.phase
@@ -229,7 +229,7 @@ class CaseRun:
             async with asyncio.timeout(self._on.limit.total_seconds()):
                 await self._close(bought)
         except TimeoutError:
-            trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.stands}",)
+            trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.state}",)
         except Exception as error:  # a failing engine, however, is what a drill is meant to find
             _log.exception("the case has failed")
             trouble = (f"{type(error).__name__}: {error}",)
@@ -276,7 +276,7 @@ class CaseRun:
                 raise DrillError("the engine has ended by itself")
             await self._on.clock.wait(life.news, CHECK_EVERY)
             life.news.clear()
-            self._progress(self._case, life.stands, self._seconds)
+            self._progress(self._case, life.state, self._seconds)
 
 
 def _read(path: Path, bought: Bought) -> Record:

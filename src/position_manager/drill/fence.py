@@ -138,8 +138,8 @@ class Fence:
     async def ping(self) -> None:
         await self._living().ping()
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
-        self._living().watch([one for one in instruments if one.con_id == self._field.con_id], anew=anew)
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
+        self._living().watch([one for one in instruments if one.con_id == self._field.con_id], resubscribe=resubscribe)
 
     def renew(self, con_ids: Collection[int]) -> None:
         self._living().renew([con_id for con_id in con_ids if con_id == self._field.con_id])

@@ -53,7 +53,7 @@ NO_CONTRACT = 200
 """The code of: no security definition has been found."""
 _T = TypeVar("_T")
 
-MakeBroker = Callable[[Config, Clock], Broker]
+CreateBroker = Callable[[Config, Clock], Broker]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class GatewayBench:
         auditor: IbBroker,
         *,
         clock: Clock,
-        make_broker: MakeBroker,
+        create_broker: CreateBroker,
         settle: timedelta,
     ) -> None:
         self.config = config
@@ -100,7 +100,7 @@ class GatewayBench:
         self._buyer = buyer
         self._auditor = auditor
         self._clock = clock
-        self._make_broker = make_broker
+        self._create_broker = create_broker
         self._settle = settle
         self._moved = asyncio.Event()
         self._contract = Contract()
@@ -248,7 +248,7 @@ class GatewayBench:
 
     def broker(self, tripwire: Tripwire) -> Broker:
         self._proxy.tripwire = tripwire
-        return self._make_broker(self.config, self._clock)
+        return self._create_broker(self.config, self._clock)
 
     def sever(self) -> None:
         self._proxy.sever()
@@ -299,7 +299,7 @@ async def opened(
     *,
     clock: Clock,
     rules: Config | None = None,
-    make_broker: MakeBroker = IbBroker,
+    create_broker: CreateBroker = IbBroker,
     settle: timedelta = SETTLE,
 ) -> AsyncIterator[GatewayBench]:
     """A bench at the gateway of a configuration, ready to buy. ``rules``: see `GatewayBench.prepare`.
@@ -327,7 +327,7 @@ async def opened(
         account = _account(result.accounts, config, wish)
         await proxy.start()
         own = engine_config(config, wish, account, proxy.port)
-        bench = GatewayBench(own, proxy, buyer, auditor, clock=clock, make_broker=make_broker, settle=settle)
+        bench = GatewayBench(own, proxy, buyer, auditor, clock=clock, create_broker=create_broker, settle=settle)
         await auditor.connect()
         await bench.prepare(wish, rules)
         yield bench

@@ -159,10 +159,10 @@ class Desk:
     def read_locks(self) -> None:
         self.locks = {(lock.account, lock.con_id): lock for lock in self.journal.locks()}
 
-    def watch_held(self, *, anew: bool = False) -> None:
-        """Receive the quotes of what is held, and no others. ``anew``: all subscriptions were lost."""
+    def watch_held(self, *, resubscribe: bool = False) -> None:
+        """Receive the quotes of what is held, and no others. ``resubscribe``: all subscriptions were lost."""
         held = [position.instrument for position in self.guard.positions.values()]
-        self.broker.watch(held, anew=anew)
+        self.broker.watch(held, resubscribe=resubscribe)
 
     def label(self, con_id: int) -> str:
         """The readable name of a contract."""

@@ -322,7 +322,7 @@ class Engine:
         self._on_link_event(link.Tick())
         self._link_handler.check_login()
         if desk.opened is not None:
-            self._mend_journal()
+            self._resume_journal()
             self.orders.overdue(now)
             self.orders.cancel_excess()
             if self.syncing.poll(now):
@@ -395,7 +395,7 @@ class Engine:
         if self.desk.advance_at is not None and self.desk.advance_at > far:
             self.desk.advance_at = now
 
-    def _mend_journal(self) -> None:
+    def _resume_journal(self) -> None:
         """What a failing journal missed is asked of the broker again once it works."""
         desk = self.desk
         if desk.fault is None:

@@ -310,7 +310,7 @@ class Guard:
             or self.alive_at - quote.time > self._quiet
         ):
             return quote
-        return quote.standing_at(self.alive_at)
+        return quote.valid_at(self.alive_at)
 
     def market(self, unit: Unit, now: datetime) -> Market:
         """The quotes of a unit's legs."""

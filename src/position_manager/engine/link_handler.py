@@ -84,7 +84,7 @@ class LinkHandler:
             case link.Resubscribe():
                 desk.guard.forget_quotes()
                 self._quote_requests.restart()
-                desk.watch_held(anew=True)
+                desk.watch_held(resubscribe=True)
             case link.OrdersOutOfSight():
                 self._syncing.restart_session()
                 # No pass counts across a lost link.

@@ -196,9 +196,9 @@ def _work(console: Console, intents: Sequence[IntentStatus], locks: Sequence[Loc
         for intent in intents:
             price = f" at {intent.limit}" if intent.limit else ""
             what = f"{intent.side} {intent.quantity:f} {intent.label}{price}"
-            stands = f"{intent.state}, {intent.filled:f} filled{f'; {intent.reason}' if intent.reason else ''}"
+            state = f"{intent.state}, {intent.filled:f} filled{f'; {intent.reason}' if intent.reason else ''}"
             why = f"because of {intent.rule}, {_ago(intent.created, now)} ago"
-            console.print(Text(f"  {what}: {stands}, {why} ({intent.id})"))
+            console.print(Text(f"  {what}: {state}, {why} ({intent.id})"))
     if locks:
         console.print()
         console.print(Text("Locked", style="bold red"))

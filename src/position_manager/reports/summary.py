@@ -95,7 +95,7 @@ def _held(unit: UnitStatus) -> str:
     return f"{unit.quantity:f} {unit.name}: {profit}{blind}"
 
 
-def make(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
+def build(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
     """The message, with its plot in the directory of days if one can be created. Raises JournalError."""
     with JournalReader(journal) as reader:
         fills = fills_of(reader, day, zone)
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     status = Status.from_json(sys.stdin.buffer.read())
     try:
-        found = make(status, given.journal, given.days, given.day, given.zone)
+        found = build(status, given.journal, given.days, given.day, given.zone)
     except (JournalError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -49,7 +49,7 @@ from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
 from position_manager.ulid import ulid
 
-OK, RETRY, MEND = 0, 1, 78
+EXIT_OK, EXIT_RETRY, EXIT_CONFIG = 0, 1, 78
 
 STOP_SECONDS = 15.0
 """How long the last messages may take to be sent; the next run sends the rest."""
@@ -88,7 +88,7 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
         except Exception:
             # The interpreter itself would write it to stderr, with the account numbers in it.
             _log.critical("the position manager has failed", exc_info=True)
-            return RETRY
+            return EXIT_RETRY
 
 
 def _nobody(_accounts: Iterable[str]) -> str:
@@ -99,7 +99,7 @@ def _nobody(_accounts: Iterable[str]) -> str:
 def _cannot_start(notifier: Notifier, text: str) -> int:
     _log.critical("%s", text)
     safely(lambda: notifier.status(text))
-    return MEND
+    return EXIT_CONFIG
 
 
 @contextmanager
@@ -198,7 +198,7 @@ class Service:
                 with self._metrics(loop):
                     return await self._guard(stop)
         except ControlError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         finally:
             gc.unfreeze()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -216,19 +216,19 @@ class Service:
         try:
             await self.engine.run(stop)
         except JournalAwayError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         except JournalError as error:
             title = "The position manager has ended, and stays down until a person acts"
             self._notify_end(title, str(error))
-            return self._failed(str(error), MEND)
+            return self._failed(str(error), EXIT_CONFIG)
         except RefusedError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
         safely(lambda: self._notifier.status("stopped"))
-        return OK
+        return EXIT_OK
 
     def _failed(self, text: str, exit_status: int) -> int:
         _log.critical("%s", text)

@@ -234,7 +234,7 @@ def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
         for con_id, fields in quotes.items():
             guard.quotes[con_id] = quote(at=now, **fields)
         for con_id in again - quotes.keys():
-            guard.quotes[con_id] = guard.quotes[con_id].standing_at(now)
+            guard.quotes[con_id] = guard.quotes[con_id].valid_at(now)
         guard.alive_at = now if alive else guard.alive_at
         for unit in guard.units:
             market, resolved = guard.market(unit, now), guard.rules[unit.key]
