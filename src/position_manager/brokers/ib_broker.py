@@ -426,7 +426,7 @@ class IbBroker:
     async def _ask_for_open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
         if self._ib is not ib:
             raise BrokerError("open orders: the session is over")
-        self._pace.note()
+        self._pace.count_request()
         return await self._answer("open orders", self._open_orders)
 
     async def _open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
@@ -464,7 +464,7 @@ class IbBroker:
         """Apart from all other questions: an order must not wait for it, and its number distinguishes its answer from
         others."""
         await self._pace.turn()
-        self._pace.note()
+        self._pace.count_request()
         return await ask_values(self._session(), self._clock.now(), self._answer_within)
 
     async def dividend(self, con_id: int) -> Dividend | None:
@@ -527,7 +527,7 @@ class IbBroker:
             if contract is None or (con_id in self._tickers and con_id not in self._renewing):
                 continue
             if con_id in self._tickers:
-                self._pace.note()
+                self._pace.count_request()
                 self._unwatch(con_id)
             # ib_insync gives one ticker for each object, and a new subscription must not show an old one's prices.
             ticker = ib.reqMktData(copy.copy(contract))
@@ -630,7 +630,7 @@ class IbBroker:
 
     def cancel(self, order_id: int) -> None:
         ib = self._session()
-        self._pace.note()
+        self._pace.count_request()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     async def cancel_of_other(self, order: OpenOrder) -> None:

@@ -293,13 +293,13 @@ class AccountWatch:
             desk.notify(self._author.account_over(account, rule, "its episode is over"))
         if outcome.fired:
             desk.wake.set()
-            self.step(desk.clock.now())
+            self.close_remaining(desk.clock.now())
 
     def _held(self, account: str) -> dict[int, str]:
         guard = self._desk.guard
         return {key[1]: guard.episodes.get(key, "") for key in guard.positions if key[0] == account}
 
-    def step(self, now: datetime) -> None:
+    def close_remaining(self, now: datetime) -> None:
         """Decide to close what a fired rule still has to close, in its order of priority."""
         desk = self._desk
         self._waiting.clear()

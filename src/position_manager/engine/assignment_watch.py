@@ -77,7 +77,7 @@ class AssignmentWatch:
             for position in self._exposed(settings)
         )
 
-    def step(self, now: datetime) -> None:
+    def warn(self, now: datetime) -> None:
         """Ask for what is not known, and notify of what has been a risk for a while."""
         settings, desk = self._settings, self._desk
         if settings is None or not desk.ready or desk.fault is not None:

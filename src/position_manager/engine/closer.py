@@ -351,7 +351,7 @@ class Closer:
         if not legs and split.undecided:
             return
         if closing.combo:
-            one_by_one = self._combos.step(closing, legs)
+            one_by_one = self._combos.advance(closing, legs)
             if one_by_one is None:
                 return
             closing = one_by_one

@@ -48,7 +48,7 @@ class ComboCloser:
     is_wanted: Callable[[Closing], bool]
     not_before: dict[str, datetime]
 
-    def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
+    def advance(self, closing: Closing, legs: list[Position]) -> Closing | None:
         """The next step of a decision that is carried out by combinations. The decision if its legs are to be closed
         one by one from now on, else None."""
         desk, now = self.desk, self.desk.clock.now()

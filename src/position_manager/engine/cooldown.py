@@ -123,7 +123,7 @@ class Cooldowns:
             self._end(place, f"ended by {by}")
         return f"The cooldown of {symbol} is over." if places else None
 
-    def step(self, now: datetime) -> None:
+    def update(self, now: datetime) -> None:
         """Deal with what was opened, and end what is over."""
         desk, rule = self._desk, self._rule
         if not desk.ready or desk.fault is not None:

@@ -371,8 +371,8 @@ class Engine:
                 self._store_due = False
                 for _ in desk.guard.store_in_parts(desk.journal):
                     yield True
-            self.accounts.step(desk.clock.now())
-            self.cooldowns.step(desk.clock.now())
+            self.accounts.close_remaining(desk.clock.now())
+            self.cooldowns.update(desk.clock.now())
             self.closer.cancel_the_unwanted()
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
@@ -382,7 +382,7 @@ class Engine:
                 yield False
             self._unprotected.check(desk.clock.now())
             self.accounts.watch_the_unprotected(desk.clock.now())
-            self.assignments.step(desk.clock.now())
+            self.assignments.warn(desk.clock.now())
         self._on_loop()
 
     def _forget_far_times(self, now: datetime) -> None:
@@ -513,10 +513,10 @@ class Engine:
             # Whatever blocks a close counts as unprotected.
             bar = self.closer.bars.text(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
-            guard.note(unit, blind or Hold(pending=(closing.text,)), now)
+            guard.record_verdict(unit, blind or Hold(pending=(closing.text,)), now)
             return
         if (left := self.closer.wings.text(unit, now)) is not None:
-            guard.note(unit, Hold(pending=(left,)), now)
+            guard.record_verdict(unit, Hold(pending=(left,)), now)
             return
         fired = guard.evaluate_unit(unit, now, self._blind, self.closer.dry_run.blocked)
         if fired is not None and closing is None:

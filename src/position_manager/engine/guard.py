@@ -347,7 +347,7 @@ class Guard:
         verdict = verdict if why is None else why
         if isinstance(verdict, Hold) and (bar := blocked(unit, market)) is not None:
             verdict = Blind(Cause.BLOCKED, f"{Cause.BLOCKED} by {bar}", verdict)
-        self.note(unit, verdict, now)
+        self.record_verdict(unit, verdict, now)
         return verdict if isinstance(verdict, Close) else None
 
     def clearly_gone(self, unit: Unit, rule: str, now: datetime, level: int = 0) -> str | None:
@@ -391,7 +391,7 @@ class Guard:
         verdict, _ = evaluate(unit, rules, self.market(unit, now), fresh, policy, self._calendar)
         return verdict
 
-    def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
+    def record_verdict(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
         """Count the time since the last evaluation."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).after_verdict(verdict, now, self._patience)

@@ -61,7 +61,7 @@ class HaltWatch:
             desk.notify(desk.author.halted(halts[0].reason, halts[0].remedy))
         elif before and not halts:
             desk.notify(desk.author.resumed())
-        self._note_rival(rival)
+        self._report_rival(rival)
         desk.halted = (*halts, *(() if rival is None else (rival,)))
         ended = desk.halts.record.read() is None and self._unwritten is None
         if desk.connection.halted is not None and ended:
@@ -80,7 +80,7 @@ class HaltWatch:
     def _rival_now(self) -> Halt | None:
         return None if self._desk.rivals is None else self._desk.rivals.halt(self._desk.clock.now())
 
-    def _note_rival(self, rival: Halt | None) -> None:
+    def _report_rival(self, rival: Halt | None) -> None:
         """Report another manager once, and that it is gone."""
         desk, before = self._desk, self._rival
         self._rival = rival
