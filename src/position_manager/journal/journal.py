@@ -251,7 +251,7 @@ class Journal(JournalReader):
                     self.record(intent.id, OutOfSight("restarted"))
             return tuple(intent for intent in self.open_intents() if intent.state in AT_BROKER)
 
-    def begin_intent(
+    def create_intent(
         self, account: str, con_id: int, side: Side, position: Decimal, quantity: Decimal, rule: str, evidence: Evidence
     ) -> Intent:  # fmt: skip
         """Decide to close. ``position`` signed, ``quantity`` above zero. Nothing may be sent yet.
@@ -339,13 +339,13 @@ class Journal(JournalReader):
         Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
         """
         with self.transaction():
-            begun = [
-                self.begin_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
+            opened = [
+                self.create_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
                 for leg in legs
             ]
-            lead = begun[0].id
+            lead = opened[0].id
             orders = []
-            for intent, leg in zip(begun, legs, strict=True):
+            for intent, leg in zip(opened, legs, strict=True):
                 self._write("INSERT INTO combinations VALUES (?, ?, ?)", intent.id, lead, str(leg.per_unit))
                 self._known_open().learn(replace(intent, lead=lead, per_unit=leg.per_unit))
                 orders.append(
@@ -425,21 +425,21 @@ class Journal(JournalReader):
         others: Iterable[Execution] = (),
         *,
         average: Decimal | None = None,
-        anew: bool = False,
+        new_episode: bool = False,
     ) -> Holding:
         """Record what a position is, when it is first seen or its change is explained by something else than our fills.
         ``others``: executions by other clients that are in it; they will not be counted again. A change of size starts
-        a new OCA group; a new episode starts when the position was flat or on the other side before, or with ``anew``;
+        a new OCA group; an episode starts when it was flat or on the other side before, or by ``new_episode``;
         it continues the one before (`episodes`) unless the position was closed and opened again. ``average``: the
         average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
-            if known is None or known.quantity != quantity or anew:
+            if known is None or known.quantity != quantity or new_episode:
                 self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
             for execution in others:
                 self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
             reopened = cause == Cause.REOPENED
-            return self._hold(account, con_id, quantity, average=average, anew=anew, reopened=reopened)
+            return self._hold(account, con_id, quantity, average=average, new_episode=new_episode, reopened=reopened)
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
         """The OCA group of a holding that is as it is expected to be."""
@@ -459,20 +459,20 @@ class Journal(JournalReader):
         quantity: Decimal,
         *,
         average: Decimal | None = None,
-        anew: bool = False,
+        new_episode: bool = False,
         reopened: bool = False,
     ) -> Holding:
         """Store a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one of
         them trade; after an execution the broker would refuse further orders in the group."""
         known = self.holding(account, con_id)
-        same = known is not None and known.quantity == quantity and not anew
+        same = known is not None and known.quantity == quantity and not new_episode
         if known is not None and same and average in (None, known.average):
             return known
         goes_on = known is not None and known.episode != "" and known.quantity * quantity > 0 and not reopened
         if known is None or not goes_on:
             episode = self._new_id() if quantity else ""
         else:
-            episode = continued(known.episode) if anew else known.episode
+            episode = continued(known.episode) if new_episode else known.episode
         group = known.oca_group if known is not None and same else f"pm-{self._new_id()}"
         holding = Holding(quantity, group, episode, average)
         self._write(
@@ -505,8 +505,8 @@ class Journal(JournalReader):
             if intent is not None and intent.state is State.LOCKED:
                 self.record(intent.id, Released(by))
             known = self.holding(account, con_id)
-            anew = known is None or known.quantity != position
-            self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
+            new_episode = known is None or known.quantity != position
+            self.count_holding(account, con_id, position, f"released by {by}", others, new_episode=new_episode)
             return True
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:
