@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
 
-from gateway_watch import cli, session
+from gateway_watch import cli, session, soft_restart_run
 from gateway_watch import instance as instance_module
 from gateway_watch.command_server import LABEL
 from gateway_watch.engine import Container, Engine, EngineError, parse_container
@@ -88,6 +88,8 @@ class Gateway(Engine):
         self.requested = read_request(request_file(self.instance.state_dir))
         self.sent.append(arguments[-2])
         self.sent_at.append(self.seconds)
+        # Whatever else runs has its turn.
+        await asyncio.sleep(0)
         if not self.answer:
             raise EngineError("connection refused")
         return self.answer
@@ -178,6 +180,27 @@ def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -
         asyncio.run(gateway.restart().run(Kind.RESTART))
     assert gateway.sent == []
     assert read_request(file) is not None
+
+
+def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def both() -> list[object]:
+        runs = (gateway.restart().run(Kind.RESTART), gateway.restart().run(Kind.REPLACE))
+        return list(await asyncio.gather(*runs, return_exceptions=True))
+
+    # Neither has written its request yet when the other one looks for it.
+    monkeypatch.setattr(soft_restart_run, "read_request", lambda file: None)
+    gateway.course = [lambda: gateway.login("restarting"), gateway.becomes_ready()]
+    first, second = asyncio.run(both())
+    assert isinstance(second, InProgressError)
+    assert isinstance(first, tuple) and first[0] is Outcome.KEPT
+    assert gateway.sent == ["RESTART"]
+
+
+def test_request_covers_all_that_its_run_can_take(gateway: Gateway) -> None:
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW))
+    gateway.course = [lambda: None, lambda: gateway.login("restarting")]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+    assert gateway.requested is not None and gateway.requested.in_progress(gateway.now())
 
 
 def test_changed_files_replace_the_container(gateway: Gateway) -> None:
