@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import command_server, session
+from gateway_watch import command_server, session, systemd_unit
 from gateway_watch.breaker import newest_change
 from gateway_watch.command_server import ANSWER_SECONDS, CommandError
 from gateway_watch.engine import Container, Engine
@@ -55,6 +55,7 @@ class SoftRestart:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    unit_started: Callable[[str], Awaitable[datetime | None]] = systemd_unit.started_at
     units: Path = UNITS
     release: Path = RELEASE
 
@@ -83,13 +84,16 @@ class SoftRestart:
             calendar=instance.calendar,
         )
 
-    def kind(self, container: Container) -> Kind:
+    async def kind(self, container: Container) -> Kind:
         """Whether the container must be replaced: something that it or its supervisor was started with has changed."""
+        # The supervisor reads its settings once, and can create the container hours later or again.
+        supervised = await self.unit_started(self.instance.unit)
+        started = container.started_at if supervised is None else min(supervised, container.started_at)
         changed = newest_change(self._started_with())
         if self.release.is_symlink():
             released = datetime.fromtimestamp(self.release.lstat().st_mtime, UTC)
             changed = max(changed, released) if changed else released
-        return Kind.REPLACE if changed is not None and changed > container.started_at else Kind.RESTART
+        return Kind.REPLACE if changed is not None and changed > started else Kind.RESTART
 
     def _started_with(self) -> Iterator[Path]:
         yield self.units / self.instance.unit

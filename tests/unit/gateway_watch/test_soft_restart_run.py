@@ -44,6 +44,7 @@ class Gateway(Engine):
         self.requested: Request | None = None
         self.labels = {LABEL: "7462"}
         self.running = True
+        self.supervised: datetime | None = None
         self.login("ready")
         self.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
 
@@ -84,6 +85,10 @@ class Gateway(Engine):
             }
         )
 
+    async def unit_started(self, unit: str) -> datetime | None:
+        assert unit == self.instance.unit
+        return self.supervised
+
     async def run(self, *arguments: str) -> str:
         self.requested = read_request(request_file(self.instance.state_dir))
         self.sent.append(arguments[-2])
@@ -102,6 +107,7 @@ class Gateway(Engine):
             now=self.now,
             monotonic=lambda: self.seconds,
             sleep=self.sleep,
+            unit_started=self.unit_started,
             units=folder / "units",
             release=folder / "current",
         )
@@ -221,10 +227,22 @@ def test_changed_files_replace_the_container(gateway: Gateway) -> None:
     assert kind() is Kind.REPLACE
 
 
+def test_settings_written_before_the_container_but_after_its_supervisor_replace_it(gateway: Gateway) -> None:
+    """As after a deploy that was interrupted while the supervisor waited for a person."""
+    gateway.supervised = STARTED - timedelta(hours=5)
+    _written(gateway.instance.config_dir / "instance.json", STARTED - timedelta(hours=6))
+    for file in (*gateway.instance.login_files, *gateway.instance.config_dir.parent.glob("units/*")):
+        _written(file, STARTED - timedelta(hours=6))
+    _written(gateway.instance.config_dir / "container.env", STARTED - timedelta(hours=6))
+    assert asyncio.run(_kind(gateway)) is Kind.RESTART
+    _written(gateway.instance.config_dir / "instance.json", STARTED - timedelta(hours=1))
+    assert asyncio.run(_kind(gateway)) is Kind.REPLACE
+
+
 async def _kind(gateway: Gateway) -> Kind:
     container = await gateway.find("ib-gateway")
     assert container is not None
-    return gateway.restart().kind(container)
+    return await gateway.restart().kind(container)
 
 
 def _command(gateway: Gateway, capsys: pytest.CaptureFixture[str], *, planned: bool = False) -> tuple[int, str]:
