@@ -127,6 +127,19 @@ def test_quiet_hours(span: tuple[str, str], clock: str, inside: bool) -> None:
     assert not hours.contains(hours.next_end(now))
 
 
+@pytest.mark.parametrize("end", ["00:59", "01:00", "01:30", "02:00", "02:30", "07:00"])
+@pytest.mark.parametrize("day", [datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)])
+def test_quiet_hours_never_last_longer_for_a_change_of_the_clock(day: datetime, end: str) -> None:
+    hours = QuietHours(time(23), time.fromisoformat(end), ZONE)
+    for minutes in range(0, 24 * 60, 10):
+        now = day + timedelta(minutes=minutes)
+        if not hours.contains(now):
+            continue
+        over = hours.next_end(now)
+        # One hour more than that where the night is longer, none of the next night.
+        assert now < over <= now + timedelta(hours=9), now
+
+
 def instance(tmp_path: Path, **settings: object) -> Instance:
     return parse(DOCUMENT | {"state_dir": str(tmp_path)} | settings, tmp_path / "instance.json")
 
