@@ -37,6 +37,15 @@ class Inspection:
         except OSError:
             return ""
 
+    def running_release(self, unit: str) -> str:
+        """The release from which a unit's main process was started; empty if it does not run."""
+        try:
+            process = self._host.run("systemctl", "show", "--property=MainPID", "--value", f"{unit}.service").strip()
+            program = self._host.path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].decode()
+            return Path(program).relative_to(self.releases / "releases").parts[0]
+        except (self._failure, OSError, ValueError, IndexError):
+            return ""
+
     def is_complete(self, release: str) -> bool:
         """Whether a release is installed as a whole."""
         directory = self._host.path(self.releases / "releases" / release)

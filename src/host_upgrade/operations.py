@@ -192,8 +192,11 @@ class Upgrades:
         self, state: State, wanted: Wanted, reason: str, differing: Sequence[SavedFile], switched: bool
     ) -> State:
         owners = {*state.restart, *(file.owner for file in differing)}
-        # A manager runs from its release; a gateway's watch is replaced with its container only.
         owners |= set(wanted.managers) if switched else set()
+        # A gateway's watch is replaced with its container only: it may still be that of the previous release.
+        owners |= (
+            {name for name in state.before.images if self._runs_from(name, state.after.release)} if switched else set()
+        )
         if state.phase is Phase.ROLLED_BACK:
             owners |= set(state.before.images)
         by_hand = state.phase is Phase.VERIFIED
@@ -207,6 +210,9 @@ class Upgrades:
             reason=state.reason if state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK) else reason,
             restart=tuple(sorted(owners)),
         )
+
+    def _runs_from(self, gateway: str, release: str) -> bool:
+        return self._inspection.running_release(gateway) == release
 
     def _accepts(self, state: State, file: SavedFile) -> bool:
         """Whether the previous release reads the current configuration of the manager: rules changed since remain."""
@@ -232,7 +238,9 @@ class Upgrades:
             following = replace(state, phase=Phase.VERIFIED, reason="") if present == state.after else None
         else:
             ended = self._ended(state, Outcome.ROLLED_BACK if verified else Outcome.NOT_VERIFIED, wanted)
-            following = replace(state, phase=Phase.ROLLED_BACK, verified=verified, restart=())
+            following = replace(
+                state, phase=Phase.ROLLED_BACK, verified=verified, restart=() if verified else state.restart
+            )
         self._store.add(ended, kept)
         if following is None:
             self._store.clear()
