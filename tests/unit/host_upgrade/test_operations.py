@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,43 @@ def test_state_and_records_are_for_root_only(machine: Machine) -> None:
     assert modes.pop("upgrade") == modes.pop("records") == 0o700
     assert set(modes.values()) == {0o600}
     assert len(modes) == 2
+
+
+def test_units_that_a_deploy_would_remove_or_create_prevent_an_upgrade(machine: Machine) -> None:
+    machine.file("/etc/systemd/system/second.service", "[Service]\n")
+    machine.path("/etc/systemd/system/position-manager.service").unlink()
+    missing, removed = plan(machine, replace(wanted(), removed=["second", "not-there"])).problems
+    assert "position-manager is not deployed" in missing
+    assert "remove second" in removed
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_manager_that_runs_and_does_not_answer_may_hold_anything(machine: Machine, active: bool) -> None:
+    machine.program(f"{RELEASES}/releases/aaa/bin/position-manager", "exit 2")
+    machine.program("systemctl", f"exit {0 if active else 3}")
+    found = machine.upgrades.plan_upgrade(wanted(), in_trading_hours=False)
+    assert ["runs and does not answer" in problem for problem in found.problems] == [True] * active
+
+
+def test_settings_from_before_the_upgrade_do_not_return_a_gateway_to_another_mode(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.finish(wanted(), verified=True)
+    live = wanted()
+    live = replace(live, gateways=[{**live.gateways[0], "trading_mode": "live"}])
+    assert "deployed as paper" in machine.upgrades.plan_rollback(live).problems[0]
+    assert machine.upgrades.plan_rollback(wanted()).problems == ()
+    document = {"image": NEW, "trading_mode": "paper", "apis": [{"mode": "paper", "port": 4002}]}
+    before = machine.store.read()
+    assert before is not None
+    files = tuple(
+        replace(file, content=json.dumps({**document, "image": OLD, "read_only_api": False}))
+        if file.path.endswith("instance.json")
+        else file
+        for file in before.files
+    )
+    machine.store.write(replace(before, files=files))
+    machine.file("/etc/ib-gateway/ib-gateway/instance.json", json.dumps({**document, "read_only_api": True}))
+    assert "allow orders again" in machine.upgrades.plan_rollback(wanted()).problems[0]
 
 
 def test_a_failed_upgrade_goes_back_to_equal_files_and_the_old_release(machine: Machine) -> None:
