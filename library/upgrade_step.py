@@ -97,7 +97,7 @@ options:
     type: str
     default: ""
   verified:
-    description: With O(operation=finish), whether the result is verified.
+    description: With O(operation=finish), whether the result is verified, all of it.
     type: bool
     default: true
   kept_records:

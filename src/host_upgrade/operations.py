@@ -232,7 +232,8 @@ class Upgrades:
         return self._inspection.succeeds(str(self._host.path(program)), "check-config", str(self._host.path(file.path)))
 
     def finish(self, wanted: Wanted, *, verified: bool, kept: int = KEPT_RECORDS) -> Record | None:
-        """Record the result, after the tiers were verified or were not. None if nothing is in progress.
+        """Record the result, after the tiers were verified or were not. None if nothing has ended: nothing is in
+        progress, or a deploy of a part has not verified the whole.
 
         Raises UnusableStateError, OSError.
         """
@@ -244,6 +245,10 @@ class Upgrades:
             if decision.rejected(state, present):
                 # What was rolled back is deployed again, by a deploy that allows it.
                 self._store.clear()
+            elif verified and not state.verified and present == state.before:
+                self._store.write(replace(state, verified=True, restart=()))
+            return None
+        if state.phase is Phase.SWITCHING and not verified:
             return None
         if state.phase is Phase.SWITCHING:
             ended = self._ended(state, Outcome.VERIFIED if present == state.after else Outcome.REPLACED, wanted)

@@ -375,6 +375,23 @@ def test_a_deploy_ends_an_interrupted_upgrade(machine: Machine) -> None:
     assert machine.store.read() is None
 
 
+def test_a_deploy_of_a_part_does_not_end_an_interrupted_upgrade(machine: Machine) -> None:
+    machine.begin()
+    assert machine.upgrades.finish(wanted(), verified=False) is None
+    assert plan(machine, wanted()).step is Step.RESUME
+    assert stores.last_record(machine.store.root) is None
+
+
+def test_a_deploy_verifies_what_a_rollback_could_not(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    machine.upgrades.finish(wanted(), verified=False)
+    machine.upgrades.finish(wanted(OLD, "aaa"), verified=False)
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.FINISH_ROLLBACK
+    machine.upgrades.finish(wanted(OLD, "aaa"), verified=True)
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.NOTHING
+
+
 def killed(machine: Machine, after: int, step: Callable[[], object]) -> bool:
     """Run a step that is killed before its write with that number; whether it had so many."""
     machine.writes_left = after
