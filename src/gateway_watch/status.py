@@ -22,6 +22,8 @@ from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
 from gateway_watch.session import Session
 from gateway_watch.systemd_unit import UnitError, UnitState
 from gateway_watch.tiers import Tier
+from host_backup import record
+from host_backup.record import Overview
 
 WIDTH = 100
 LABEL = 12
@@ -57,6 +59,8 @@ class Status:
     """Whether a version that has ended is a fault."""
     hold: str | None = None
     """Why no login is tried, with the command that ends this; None while nothing is held."""
+    backup: Overview | None = None
+    """The last backup of the host."""
 
     @property
     def next_approval(self) -> datetime | None:
@@ -121,6 +125,7 @@ async def collect(
         support=gateway_versions.support(instance.image, at.date()),
         support_matters=not instance.desupported_image_allowed,
         hold=_hold(instance),
+        backup=record.overview(at),
     )
 
 
@@ -220,6 +225,7 @@ def to_json(status: Status) -> dict[str, Any]:
         },
         "next_restart": _iso(status.next_restart),
         "next_approval": _iso(status.next_approval),
+        "backup": status.backup.document if status.backup else None,
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -238,6 +244,7 @@ def render(status: Status) -> str:
         ("Restart", _moment(status.next_restart, status.at) if status.next_restart else "none planned"),
         ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
+        *([("Last backup", status.backup.text)] if status.backup else []),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
     ]
     head = f"{status.name} ({status.trading_mode}): {'in order' if status.ok else 'NOT IN ORDER'}"
