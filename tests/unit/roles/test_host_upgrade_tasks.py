@@ -1,4 +1,4 @@
-"""Whether a deploy with --tags covers everything that an upgrade changes, so that it may end an interrupted one."""
+"""The tasks of upgrades: what they give the module, and how they restart."""
 
 from __future__ import annotations
 
@@ -41,3 +41,18 @@ def value(run: list[str], skip: list[str]) -> Any:
 )
 def test_only_a_deploy_of_everything_ends_an_interrupted_upgrade(run: list[str], skip: list[str], whole: bool) -> None:
     assert value(run, skip) is whole
+
+
+def test_a_rollback_interrupts_no_session_of_the_user_elsewhere() -> None:
+    """That session may be why the upgrade failed. The variable is what the handlers of a deploy set too."""
+    (block,) = yaml.safe_load((ROLE / "tasks/back.yml").read_text())
+    (restart,) = (task for task in block["block"] if task["name"] == "Restart each changed gateway")
+    (handler,) = (
+        handler
+        for handler in yaml.safe_load((ROLE.parent / "ib_gateway/handlers/main.yml").read_text())
+        if handler["name"] == "Restart ib-gateway"
+    )
+    assert restart["vars"] == {"__ib_gateway_deploys": True}
+    assert handler["vars"]["__ib_gateway_deploys"] is True
+    text = (ROLE.parent / "ib_gateway/tasks/restart.yml").read_text()
+    assert "['--unless-yielded'] if __ib_gateway_deploys" in text
