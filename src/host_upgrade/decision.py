@@ -141,10 +141,11 @@ def for_rollback(state: State | None, present: Deployment) -> Decision:
             f"Nothing to roll back: the host runs what it had before the upgrade of {_date(state.started)}.",
         )
     if present != state.after:
+        changed = "; ".join(state.after.changes_to(present)) or "other gateways"
         return Decision(
             Step.REFUSE,
             f"The host does not run what the upgrade of {_date(state.started)} installed, because a later deploy "
-            f"changed it ({'; '.join(state.after.changes_to(present))}): its previous state does not belong to what "
+            f"changed it ({changed}): its previous state does not belong to what "
             "runs now. Set ib_gateway_image to the image you want, and run upgrade.yml.",
         )
     lines = [f"The rollback of the upgrade of {_date(state.started)} changes:"]

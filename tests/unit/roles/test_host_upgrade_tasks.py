@@ -56,3 +56,13 @@ def test_a_rollback_interrupts_no_session_of_the_user_elsewhere() -> None:
     assert handler["vars"]["__ib_gateway_deploys"] is True
     text = (ROLE.parent / "ib_gateway/tasks/restart.yml").read_text()
     assert "['--unless-yielded'] if __ib_gateway_deploys" in text
+
+
+def test_an_upgrade_checks_the_host_before_it_changes_it() -> None:
+    """The role of the gateway does it too, but with the release switched already."""
+    tasks = yaml.safe_load((ROLE / "tasks/upgrade.yml").read_text())
+    names = [task["name"] for task in tasks]
+    check = tasks[names.index("Check the host before the first change")]
+    assert check["ansible.builtin.include_role"] == {"name": "ib_gateway", "tasks_from": "preflight_host"}
+    assert names.index(check["name"]) < names.index("Upgrade and verify")
+    assert {"switch", "resume"} == {step for step in ("switch", "resume", "go_back") if step in check["when"]}
