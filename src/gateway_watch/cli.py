@@ -184,7 +184,7 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
     if container is None or not plan.soft:
         say(f"The restart of {instance.name} is a full login: {plan.reason}. {cost}".rstrip())
         return FULL_LOGIN
-    kind = restart.kind(container)
+    kind = await restart.kind(container)
     if planned:
         how = "its container is replaced" if kind is Kind.REPLACE else "its container stays"
         say(

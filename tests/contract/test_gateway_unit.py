@@ -146,6 +146,7 @@ def test_a_restart_reports_its_kind_before_it_acts() -> None:
     names = [task["name"] for task in restart_tasks("ib_gateway")]
     order = (
         "Report whether the restart keeps the session or needs an approval",
+        "Report that an older release needs a full login",
         # systemd must start the new container with the new unit as soon as the old one has ended.
         "Reload the units before the session is stored",
         "Restart the gateway and keep its session",
@@ -153,6 +154,39 @@ def test_a_restart_reports_its_kind_before_it_acts() -> None:
         "Stop the instance",
     )
     assert [name for name in names if name in order] == list(order)
+
+
+@pytest.mark.parametrize(
+    ("plan", "older", "restarts"),
+    [
+        (0, None, True),
+        (4, None, True),
+        # The program is missing, or the instance is not deployed: nothing is stopped.
+        (2, 2, False),
+        (2, 78, False),
+        (78, None, False),
+        # A release without the command still says what its restart costs.
+        (2, 0, True),
+    ],
+)
+def test_a_release_without_restarts_that_keep_the_session_is_restarted_with_its_cost(
+    plan: int, older: int | None, restarts: bool
+) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/restart.yml").read_text())
+    (block,) = [task for task in tasks if "block" in task]
+    known: dict[str, Any] = {
+        "ansible_check_mode": True,
+        "__ib_gateway_restart_cost": {"rc": plan},
+        "__ib_gateway_older_release": {"skipped": True} if older is None else {"rc": older},
+    }
+    environment = NativeEnvironment(undefined=jinja2.StrictUndefined)
+    known |= {name: environment.from_string(text).render(known) for name, text in block["vars"].items()}
+    assert all(environment.compile_expression(text)(**known) for text in block["when"]) is restarts
+    (cost,) = [task for task in restart_tasks("ib_gateway") if "restart-cost" in str(task)]
+    assert environment.compile_expression(cost["when"])(**known) is (plan == 2)
+    known |= {"ansible_check_mode": False}
+    if older is not None:
+        assert environment.compile_expression(cost["failed_when"])(**known) is (older != 0)
 
 
 @pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])

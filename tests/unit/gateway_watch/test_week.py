@@ -23,7 +23,7 @@ from tests.unit.gateway_watch.instance_files import DOCUMENT
 from tests.unit.gateway_watch.status_sample import CONTAINER
 from tests.unit.gateway_watch.virtual_time import VirtualLoop
 
-from gateway_watch import code_typist, container_run, decision, session, supervisor
+from gateway_watch import code_typist, container_run, decision, session, supervisor, unit_report
 from gateway_watch.clock_error import ClockError
 from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended, Line
@@ -143,7 +143,7 @@ class Week:
         """Run the supervisor from one moment to another, when its unit is stopped."""
         loop = VirtualLoop(begin)
         # Checks once a minute, so that a week has ten thousand.
-        self.monkeypatch.setattr(supervisor, "BEAT_SECONDS", 60.0)
+        self.monkeypatch.setattr(unit_report, "BEAT_SECONDS", 60.0)
 
         async def scenario() -> int:
             played = Played(loop, list(script))
