@@ -89,7 +89,7 @@ options:
     type: bool
     default: false
   rejected_allowed:
-    description: Whether a deploy may install what was rolled back.
+    description: Whether a deploy may install what was rolled back, also instead of completing an interrupted rollback.
     type: bool
     default: false
   reason:

@@ -141,10 +141,11 @@ def for_rollback(state: State | None, present: Deployment) -> Decision:
             f"Nothing to roll back: the host runs what it had before the upgrade of {_date(state.started)}.",
         )
     if present != state.after:
+        changed = "; ".join(state.after.changes_to(present)) or "other gateways"
         return Decision(
             Step.REFUSE,
             f"The host does not run what the upgrade of {_date(state.started)} installed, because a later deploy "
-            f"changed it ({'; '.join(state.after.changes_to(present))}): its previous state does not belong to what "
+            f"changed it ({changed}): its previous state does not belong to what "
             "runs now. Set ib_gateway_image to the image you want, and run upgrade.yml.",
         )
     lines = [f"The rollback of the upgrade of {_date(state.started)} changes:"]
@@ -158,6 +159,11 @@ def for_deploy(
     """site.yml; ``parts`` are those of ``image`` and ``release`` that it deploys."""
     if state is None or state.phase is Phase.VERIFIED:
         return Decision(Step.DEPLOY, "")
+    if state.phase is Phase.ROLLING_BACK and rejected_allowed:
+        # The only way on if the previous state cannot be restored any more.
+        return Decision(
+            Step.DEPLOY, f"{_interrupted_rollback(state)} Your settings are deployed instead of completing it."
+        )
     if state.phase is Phase.ROLLING_BACK:
         return Decision(Step.FINISH_ROLLBACK, f"{_interrupted_rollback(state)} It is completed now.")
     if state.phase is Phase.SWITCHING:
@@ -251,7 +257,7 @@ def rollback_problems(
     if not release_complete:
         problems.append(
             f"The previous release {release} is not on the host any more. Check out the version of this repository "
-            "that you want, and run upgrade.yml."
+            "that you want, and run site.yml -e host_upgrade_rejected_allowed=true."
         )
     return [*problems, *_saved_problems(saved, settings, deployed)]
 

@@ -185,7 +185,8 @@ class Upgrades:
             raise UpgradeError("There is no state of an upgrade on this host, so there is nothing to restore.")
         if not self._inspection.is_complete(state.before.release):
             raise UpgradeError(
-                f"The previous release {state.before.release} is not on the host any more. Run site.yml."
+                f"The previous release {state.before.release} is not on the host any more. Run site.yml with "
+                "-e host_upgrade_rejected_allowed=true."
             )
         differing = restoration.differing(self._host, state.files)
         switched = self._inspection.release() != state.before.release
@@ -248,11 +249,13 @@ class Upgrades:
             elif verified and not state.verified and present == state.before:
                 self._store.write(replace(state, verified=True, restart=()))
             return None
-        if state.phase is Phase.SWITCHING and not verified:
+        restored = state.phase is Phase.ROLLING_BACK and present.covers(state.before)
+        if not restored and not verified:
             return None
-        if state.phase is Phase.SWITCHING:
-            ended = self._ended(state, Outcome.VERIFIED if present == state.after else Outcome.REPLACED, wanted)
-            following = replace(state, phase=Phase.VERIFIED, reason="") if present == state.after else None
+        if not restored:
+            reached = state.phase is Phase.SWITCHING and present == state.after
+            ended = self._ended(state, Outcome.VERIFIED if reached else Outcome.REPLACED, wanted)
+            following = replace(state, phase=Phase.VERIFIED, reason="") if reached else None
         else:
             ended = self._ended(state, Outcome.ROLLED_BACK if verified else Outcome.NOT_VERIFIED, wanted)
             following = replace(

@@ -72,6 +72,13 @@ def test_what_a_rollback_by_hand_does(known: State | None, present: Deployment, 
     assert decision.for_rollback(known, present).step is step
 
 
+def test_a_refused_rollback_names_what_a_later_deploy_changed() -> None:
+    refused = decision.for_rollback(state(Phase.VERIFIED), replace(NEW, release="ccc"))
+    assert "(release: bbb -> ccc)" in refused.text
+    # The settings name fewer gateways than the upgrade had.
+    assert "(other gateways)" in decision.for_rollback(state(Phase.VERIFIED), Deployment("bbb", {})).text
+
+
 BOTH = ("image", "release")
 
 

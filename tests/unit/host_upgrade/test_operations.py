@@ -392,6 +392,32 @@ def test_a_deploy_verifies_what_a_rollback_could_not(machine: Machine) -> None:
     assert machine.upgrades.plan_rollback(wanted()).step is Step.NOTHING
 
 
+def test_a_rollback_whose_release_is_gone_can_be_given_up_for_a_deploy(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    machine.path(f"{RELEASES}/releases/aaa/.complete").unlink()
+    blocked = machine.upgrades.plan_deploy(wanted(), ("image", "release"), rejected_allowed=False)
+    assert blocked.step is Step.FINISH_ROLLBACK
+    assert "host_upgrade_rejected_allowed=true" in blocked.problems[0]
+    deploys = machine.upgrades.plan_deploy(wanted(), ("image", "release"), rejected_allowed=True)
+    assert (deploys.step, deploys.problems) == (Step.DEPLOY, ())
+    machine.deploy(NEW, "bbb")
+    assert machine.upgrades.finish(wanted(), verified=False) is None
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert record.outcome is Outcome.REPLACED
+    assert machine.store.read() is None
+
+
+def test_a_rollback_ends_also_if_the_settings_have_one_more_gateway(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    more = replace(wanted(), gateways=[*wanted().gateways, {**wanted().gateways[0], "name": "second"}])
+    record = machine.upgrades.finish(more, verified=False)
+    assert record is not None
+    assert record.outcome is Outcome.NOT_VERIFIED
+
+
 def killed(machine: Machine, after: int, step: Callable[[], object]) -> bool:
     """Run a step that is killed before its write with that number; whether it had so many."""
     machine.writes_left = after
