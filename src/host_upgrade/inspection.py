@@ -13,6 +13,8 @@ from .decision import Disk, GatewayFacts, ImageFacts, ManagerFacts
 from .model import Deployment, Tiers
 
 UNITS = Path("/etc/systemd/system")
+UNFINISHED_RESTORE = Path("/var/lib/host-backup/restore.json")
+"""Of `host_backup.restoring`: the moves of a restore that did not end."""
 PROGRAMS = ("python", "gateway-watch", "position-manager")
 
 
@@ -64,6 +66,10 @@ class Inspection:
         return (
             bool(release) and (directory / ".complete").exists() and all(os.access(file, os.X_OK) for file in programs)
         )
+
+    def restore_is_unfinished(self) -> bool:
+        """Whether the restore of a backup was interrupted, so that some state is restored and some is not."""
+        return self._host.path(UNFINISHED_RESTORE).exists()
 
     def deployment(self, gateways: Iterable[str]) -> Deployment:
         return Deployment(self.release(), {name: self._image(name) for name in gateways})

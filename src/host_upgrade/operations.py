@@ -99,6 +99,7 @@ class Upgrades:
             self._now(),
             in_trading_hours=in_trading_hours or decided.step is Step.RESUME,
         )
+        problems += self._restore_problems()
         missing = tuple(image.name for image in facts.images if not image.on_host)
         lines = [decided.text, *(f"  {image} is fetched first" for image in missing), *_costs(facts.gateways)]
         if decided.step is Step.SWITCH and (already := decision.unverified(self._tiers(wanted))):
@@ -135,8 +136,12 @@ class Upgrades:
         problems = decision.rollback_problems(
             images, state.before.release, complete, restoration.saved_gateways(state.files), wanted.settings, later
         )
+        problems += self._restore_problems()
         costs = _costs(self._inspection.gateway(name) for name in state.before.images)
         return Plan(decided.step, "\n".join([decided.text, *costs]), tuple(problems))
+
+    def _restore_problems(self) -> list[str]:
+        return [decision.UNFINISHED_RESTORE] if self._inspection.restore_is_unfinished() else []
 
     def _facts(self, wanted: Wanted) -> Facts:
         found = self._inspection

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from host_audit.host import Host, UnreadableError
+from host_backup import record as backups
+from host_backup import restoring
 from host_service.statefile import write_bytes
 from host_upgrade import store as stores
 from host_upgrade.decision import Step
@@ -462,6 +464,15 @@ def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine
     machine.upgrades.restore(wanted(), "No Java.")
     assert plan(machine, wanted()).step is Step.FINISH_ROLLBACK
     assert machine.upgrades.restore(wanted(), "No Java.").restart == ("ib-gateway", "position-manager")
+
+
+def test_nothing_is_started_with_the_state_of_an_interrupted_restore(machine: Machine) -> None:
+    machine.file(f"{backups.STATE}/{restoring.SWAP}", "{}")
+    assert "restore of a backup was interrupted" in plan(machine, wanted()).problems[0]
+    machine.begin()
+    assert "restore of a backup was interrupted" in machine.upgrades.plan_rollback(wanted()).problems[0]
+    machine.path(f"{backups.STATE}/{restoring.SWAP}").unlink()
+    assert machine.upgrades.plan_rollback(wanted()).problems == ()
 
 
 def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
