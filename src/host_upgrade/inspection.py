@@ -83,6 +83,19 @@ class Inspection:
             return ""
         return image if image and image in unit.split() else ""
 
+    def runs_other(self, gateway: str, image: str) -> bool:
+        """Whether the gateway's container was created from another image than the deployed one, which a deploy leaves
+        that ended before its restarts. Not known without a container."""
+        try:
+            container = ("docker", "container", "inspect", "--format", "{{.Config.Image}} {{.Image}}", gateway)
+            name, _, identity = self._host.run(*container).strip().partition(" ")
+            return (
+                name not in ("", image)
+                and identity != self._host.run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+            )
+        except self._failure:
+            return False
+
     def _instance(self, gateway: str) -> Mapping[str, Any]:
         try:
             document = json.loads(self._host.path(f"/etc/ib-gateway/{gateway}/instance.json").read_bytes())
