@@ -170,7 +170,10 @@ def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
 
 def restart_softly(instance: Instance, options: argparse.Namespace) -> int:
     restart = SoftRestart(instance, say=say)
-    return asyncio.run(_restart_softly(instance, restart, planned=options.plan, full=options.full))
+    try:
+        return asyncio.run(_restart_softly(instance, restart, planned=options.plan, full=options.full))
+    except InProgressError as error:
+        return _complain(str(error), decision.RETRY)
 
 
 async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: bool, full: bool = False) -> int:
@@ -192,10 +195,7 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
             f"full minute, {how}, and no approval is expected. If IBKR asks for one, a full login follows."
         )
         return decision.OK
-    try:
-        outcome, text = await restart.run(kind)
-    except InProgressError as error:
-        return _complain(str(error), decision.RETRY)
+    outcome, text = await restart.run(kind)
     say(_outcome_line(instance.name, outcome, text))
     if outcome is Outcome.KEPT:
         return decision.OK

@@ -184,11 +184,11 @@ class Gatekeeper:
         return hold
 
     def _requested_start(self) -> Asked | None:
-        """What a person has requested last. A container that a soft restart replaces continues its session: that start
-        comes in the quiet hours too."""
+        """What a person has requested last, a soft restart too: a container that starts for it continues its session,
+        also in the quiet hours."""
         asked = self._asked()
         request = soft_restart.read_request(soft_restart.request_file(self._instance.state_dir))
-        if request is None or request.kind is not soft_restart.Kind.REPLACE or not request.in_progress(self._now()):
+        if request is None or not request.in_progress(self._now()):
             return asked
         return asked if asked is not None and asked.at >= request.asked else Asked(request.asked, yielded=False)
 

@@ -60,7 +60,13 @@ class SoftRestart:
     release: Path = RELEASE
 
     async def plan(self) -> tuple[Plan, Container | None]:
-        """What a restart now would be, and the container as it is."""
+        """What a restart now would be, and the container as it is.
+
+        Raises InProgressError while another one is carried out: a full login would end the session that it keeps.
+        """
+        if lock_file(self.instance.state_dir).exists():
+            with self._alone("rb"):
+                pass
         container = await self.engine.find(self.instance.container)
         return decide(self._facts(container), self.now()), container
 
@@ -112,13 +118,15 @@ class SoftRestart:
             return await self._run(server, kind)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self, mode: str = "ab") -> Iterator[None]:
         """Reject a second run for the same gateway. Raises InProgressError."""
-        with lock_file(self.instance.state_dir).open("ab") as lock:
+        with lock_file(self.instance.state_dir).open(mode) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise InProgressError(f"another soft restart of {self.instance.name} is in progress") from error
+                raise InProgressError(
+                    f"another soft restart of {self.instance.name} is in progress; try again once it has ended"
+                ) from error
             yield
 
     async def _run(self, server: CommandServer, kind: Kind) -> tuple[Outcome, str]:

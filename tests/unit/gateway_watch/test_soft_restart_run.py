@@ -67,6 +67,7 @@ class Gateway(Engine):
 
     async def sleep(self, seconds: float) -> None:
         self.seconds += seconds
+        await asyncio.sleep(0)
         if self.course:
             self.course.pop(0)()
 
@@ -200,6 +201,31 @@ def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, mo
     assert isinstance(second, InProgressError)
     assert isinstance(first, tuple) and first[0] is Outcome.KEPT
     assert gateway.sent == ["RESTART"]
+
+
+def test_no_plan_is_made_of_a_gateway_that_is_being_restarted(gateway: Gateway) -> None:
+    """It would be a full login, since the gateway is not ready, and would end the session that is kept."""
+
+    async def second() -> None:
+        # The first one has sent its command.
+        assert gateway.sent
+        with pytest.raises(InProgressError, match="try again once it has ended"):
+            await gateway.restart().plan()
+
+    async def both() -> Outcome:
+        (outcome, _), _ = await asyncio.gather(gateway.restart().run(Kind.RESTART), second())
+        return outcome
+
+    gateway.course = [lambda: gateway.login("restarting"), lambda: None, lambda: None, gateway.becomes_ready()]
+    assert asyncio.run(both()) is Outcome.KEPT
+    # Afterwards it is possible again.
+    assert asyncio.run(gateway.restart().plan())[0].soft
+
+
+def test_plan_leaves_no_file(gateway: Gateway) -> None:
+    before = set(gateway.instance.state_dir.iterdir())
+    asyncio.run(gateway.restart().plan())
+    assert set(gateway.instance.state_dir.iterdir()) == before
 
 
 def test_request_covers_all_that_its_run_can_take(gateway: Gateway) -> None:

@@ -259,6 +259,18 @@ def test_a_start_with_new_codes_reminds_of_nothing(week: Week) -> None:
     assert {kind for _, kind in week.sent} == {"ready"}
 
 
+def test_a_login_by_codes_that_are_gone_is_reminded_of(week: Week) -> None:
+    """The restart that removes the secret keeps the session, so no login has needed a person yet."""
+    with_codes(week, Outcome.CLOSED)
+    begin = SUNDAY - 26 * HOUR
+    week.run(asks(begin + 2 * MINUTE, 2 * MINUTE), begin, SUNDAY - 25 * HOUR)
+    assert session.read(week.instance.session_file).twofa is False
+    week.settings["totp"] = False
+    week.run([*keeps(SUNDAY - 25 * HOUR + MINUTE)[1:], COLD], SUNDAY - 25 * HOUR, SUNDAY - 30 * MINUTE)
+    assert week.reminders == [("Sat 14:00", "approval_ahead"), ("Sun 12:00", "approval_ahead")]
+    assert session.read(week.instance.session_file).twofa is True
+
+
 def test_codes_that_were_not_entered_are_reported_a_quarter_of_an_hour_later(week: Week) -> None:
     with_codes(week, Outcome.CLOSED, Outcome.NO_FIELD)
     # The dialog of a code stays open until a person enters it.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +25,7 @@ from host_upgrade.model import Kind, Outcome, Phase, UnusableStateError
 from host_upgrade.operations import UpgradeError, Upgrades, Wanted
 from host_upgrade.store import Store
 
+ROOT = Path(__file__).parents[3]
 RELEASES = Path("/opt/ib-gateway-ansible")
 START = datetime(2026, 11, 28, 15, 30, tzinfo=UTC)
 OLD, NEW = "image:1", "image:2"
@@ -550,6 +553,14 @@ def test_a_damaged_state_is_named(machine: Machine) -> None:
     with pytest.raises(UnusableStateError, match=r"state\.json"):
         plan(machine, wanted())
     assert "state.json" in str(stores.summary(machine.store.root))
+
+
+def test_site_yml_reads_the_phase_as_it_is_written(machine: Machine) -> None:
+    machine.begin()
+    preflight = (ROOT / "roles/ib_gateway/tasks/preflight_host.yml").read_text()
+    (command,) = re.findall(r"sed -n '[^']*phase[^']*'", preflight)
+    shell = ["bash", "-c", f"{command} {machine.store.state_file}"]
+    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == "switching\n"
 
 
 def test_a_state_is_read_as_it_was_written(machine: Machine) -> None:
