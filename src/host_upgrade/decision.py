@@ -207,6 +207,14 @@ def rejected(state: State, wanted: Deployment) -> list[str]:
     return parts
 
 
+UNFINISHED_RESTORE = (
+    "The restore of a backup was interrupted on this host, so that only a part of its state is restored. Nothing must "
+    "run with that. Complete it first: sudo /opt/ib-gateway-ansible/current/bin/host-backup repair, or run restore.yml "
+    "again."
+)
+"""What prevents both an upgrade and a rollback."""
+
+
 def upgrade_problems(
     facts: Facts,
     present: Deployment,

@@ -13,6 +13,8 @@ from .decision import Disk, GatewayFacts, ImageFacts, ManagerFacts
 from .model import Deployment, Tiers
 
 UNITS = Path("/etc/systemd/system")
+UNFINISHED_RESTORE = Path("/var/lib/host-backup/restore.json")
+"""Of `host_backup.restoring`: the moves of a restore that did not end."""
 PROGRAMS = ("python", "gateway-watch", "position-manager")
 
 
@@ -65,6 +67,10 @@ class Inspection:
             bool(release) and (directory / ".complete").exists() and all(os.access(file, os.X_OK) for file in programs)
         )
 
+    def restore_is_unfinished(self) -> bool:
+        """Whether the restore of a backup was interrupted, so that some state is restored and some is not."""
+        return self._host.path(UNFINISHED_RESTORE).exists()
+
     def deployment(self, gateways: Iterable[str]) -> Deployment:
         return Deployment(self.release(), {name: self._image(name) for name in gateways})
 
@@ -76,6 +82,19 @@ class Inspection:
         except OSError:
             return ""
         return image if image and image in unit.split() else ""
+
+    def runs_other(self, gateway: str, image: str) -> bool:
+        """Whether the gateway's container was created from another image than the deployed one, which a deploy leaves
+        that ended before its restarts. Not known without a container."""
+        try:
+            container = ("docker", "container", "inspect", "--format", "{{.Config.Image}} {{.Image}}", gateway)
+            name, _, identity = self._host.run(*container).strip().partition(" ")
+            return (
+                name not in ("", image)
+                and identity != self._host.run("docker", "image", "inspect", "--format", "{{.Id}}", image).strip()
+            )
+        except self._failure:
+            return False
 
     def _instance(self, gateway: str) -> Mapping[str, Any]:
         try:

@@ -85,8 +85,9 @@ class Upgrades:
         state = self._store.read()
         present = self._inspection.deployment(wanted.names)
         decided = decision.for_upgrade(state, present, wanted.deployment)
+        unfinished = [] if state is not None and state.in_progress else self._unfinished(present)
         if decided.step is Step.NOTHING:
-            return Plan(decided.step, decided.text)
+            return Plan(Step.REFUSE if unfinished else decided.step, decided.text, tuple(unfinished))
         if decided.step in (Step.GO_BACK, Step.FINISH_ROLLBACK):
             return self._plan_back(state, decided, wanted)
         # In an interrupted upgrade the files are partly new; what they were is in the state.
@@ -99,6 +100,7 @@ class Upgrades:
             self._now(),
             in_trading_hours=in_trading_hours or decided.step is Step.RESUME,
         )
+        problems += [*unfinished, *self._restore_problems()]
         missing = tuple(image.name for image in facts.images if not image.on_host)
         lines = [decided.text, *(f"  {image} is fetched first" for image in missing), *_costs(facts.gateways)]
         if decided.step is Step.SWITCH and (already := decision.unverified(self._tiers(wanted))):
@@ -135,8 +137,20 @@ class Upgrades:
         problems = decision.rollback_problems(
             images, state.before.release, complete, restoration.saved_gateways(state.files), wanted.settings, later
         )
+        problems += self._restore_problems()
         costs = _costs(self._inspection.gateway(name) for name in state.before.images)
         return Plan(decided.step, "\n".join([decided.text, *costs]), tuple(problems))
+
+    def _unfinished(self, present: Deployment) -> list[str]:
+        return [
+            f"{name} still runs another image than {image}, because its last deploy did not end. Run site.yml first, "
+            "with that image."
+            for name, image in present.images.items()
+            if image and self._inspection.runs_other(name, image)
+        ]
+
+    def _restore_problems(self) -> list[str]:
+        return [decision.UNFINISHED_RESTORE] if self._inspection.restore_is_unfinished() else []
 
     def _facts(self, wanted: Wanted) -> Facts:
         found = self._inspection

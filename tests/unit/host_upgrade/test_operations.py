@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from host_audit.host import Host, UnreadableError
+from host_backup import record as backups
+from host_backup import restoring
 from host_service.statefile import write_bytes
 from host_upgrade import store as stores
 from host_upgrade.decision import Step
@@ -51,12 +53,21 @@ class Machine:
         self.root = root
         self.time = START
         self.writes_left: int | None = None
-        self.program("docker", 'case "$*" in *image:*) echo 1000 ;; *) echo /var/lib/docker ;; esac')
+        self.program("docker", self.engine())
         for release in ("aaa", "bbb"):
             self.install(release)
         self.deploy(OLD, "aaa")
         self.file("/etc/position-manager/position-manager.yml", "rules: old\n")
         self.file("/etc/systemd/system/position-manager.service", "[Service]\n")
+
+    @staticmethod
+    def engine(runs: str = "", identity: str = "sha256:1") -> str:
+        """The engine's program, with a container from an image, or without one."""
+        container = f"echo '{runs} {identity}'" if runs else "exit 1"
+        return (
+            f'case "$*" in container*) {container} ;; *.Id*image:1*) echo sha256:1 ;; *.Id*) echo sha256:2 ;; '
+            "*image:*) echo 1000 ;; *) echo /var/lib/docker ;; esac"
+        )
 
     def path(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -178,6 +189,32 @@ def test_the_open_markets_of_the_manager_prevent_an_upgrade(machine: Machine) ->
 def test_a_deploy_that_did_not_end_is_not_the_previous_state(machine: Machine) -> None:
     machine.file("/etc/ib-gateway/ib-gateway/instance.json", '{"image": "image:9", "trading_mode": "paper"}')
     assert "did not end" in plan(machine, wanted()).problems[0]
+
+
+@pytest.mark.parametrize(
+    ("runs", "identity", "ended"),
+    [
+        (OLD, "sha256:1", True),
+        ("", "", True),
+        # Another name of the same image, and an image that was loaded again with the same name.
+        ("other:1", "sha256:1", True),
+        (OLD, "sha256:0", True),
+        ("image:0", "sha256:0", False),
+    ],
+)
+def test_files_of_an_image_that_never_ran_are_not_the_previous_state(
+    machine: Machine, runs: str, identity: str, ended: bool
+) -> None:
+    """As a deploy leaves them that was killed before its restarts."""
+    machine.program("docker", machine.engine(runs, identity))
+    found = plan(machine, wanted())
+    assert ["ib-gateway still runs another image than image:1" in problem for problem in found.problems] == (
+        [] if ended else [True]
+    )
+    # Nor is there nothing to do, if those are the files that are wanted.
+    assert plan(machine, wanted(OLD, "aaa")).step is (Step.NOTHING if ended else Step.REFUSE)
+    machine.upgrades.begin(wanted())
+    assert plan(machine, wanted()).problems == ()
 
 
 def test_a_verified_upgrade_leaves_its_record(machine: Machine) -> None:
@@ -465,6 +502,15 @@ def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine
     machine.upgrades.restore(wanted(), "No Java.")
     assert plan(machine, wanted()).step is Step.FINISH_ROLLBACK
     assert machine.upgrades.restore(wanted(), "No Java.").restart == ("ib-gateway", "position-manager")
+
+
+def test_nothing_is_started_with_the_state_of_an_interrupted_restore(machine: Machine) -> None:
+    machine.file(f"{backups.STATE}/{restoring.SWAP}", "{}")
+    assert "restore of a backup was interrupted" in plan(machine, wanted()).problems[0]
+    machine.begin()
+    assert "restore of a backup was interrupted" in machine.upgrades.plan_rollback(wanted()).problems[0]
+    machine.path(f"{backups.STATE}/{restoring.SWAP}").unlink()
+    assert machine.upgrades.plan_rollback(wanted()).problems == ()
 
 
 def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
