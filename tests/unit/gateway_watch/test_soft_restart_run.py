@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -187,6 +188,12 @@ def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -
         asyncio.run(gateway.restart().run(Kind.RESTART))
     assert gateway.sent == []
     assert read_request(file) is not None
+    # Its process was killed, and the gateway restarts: a plan would be a full login.
+    gateway.login("restarting")
+    with pytest.raises(InProgressError, match="ib_gateway_soft_restart=false"):
+        asyncio.run(gateway.restart().plan())
+    gateway.seconds = 101
+    assert not asyncio.run(gateway.restart().plan())[0].soft
 
 
 def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,3 +322,16 @@ def test_gateway_that_has_just_become_ready_gets_the_command_later(gateway: Gate
     gateway.course = [lambda: None, gateway.becomes_ready()]
     assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.KEPT
     assert gateway.sent_at == [10]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_command_fails_while_another_restart_is_in_progress(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], planned: bool
+) -> None:
+    monkeypatch.setattr(cli, "SoftRestart", lambda instance, say: gateway.restart())
+    write_request(request_file(gateway.instance.state_dir), Request(Kind.RESTART, NOW, NOW + timedelta(seconds=100)))
+    options = argparse.Namespace(plan=planned, full=False)
+    # Neither a restart that was done nor one that needs a full login.
+    assert cli.restart_softly(gateway.instance, options) == 1
+    assert "is in progress until 17:01:40 UTC" in capsys.readouterr().err
+    assert gateway.sent == []
