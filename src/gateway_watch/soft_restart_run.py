@@ -65,7 +65,8 @@ class SoftRestart:
         Raises InProgressError while another one is carried out: a full login would end the session that it keeps.
         """
         if lock_file(self.instance.state_dir).exists():
-            with self._alone("rb"):
+            # Shared: two plans do not exclude each other.
+            with self._alone("rb", fcntl.LOCK_SH):
                 pass
         self._reject_another(self.now())
         container = await self.engine.find(self.instance.container)
@@ -119,11 +120,11 @@ class SoftRestart:
             return await self._run(server, kind)
 
     @contextmanager
-    def _alone(self, mode: str = "ab") -> Iterator[None]:
+    def _alone(self, mode: str = "ab", lock_type: int = fcntl.LOCK_EX) -> Iterator[None]:
         """Reject a second run for the same gateway. Raises InProgressError."""
         with lock_file(self.instance.state_dir).open(mode) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, lock_type | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InProgressError(
                     f"another soft restart of {self.instance.name} is in progress; try again once it has ended"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from gateway_watch.command_server import LABEL
 from gateway_watch.engine import Container, Engine, EngineError, parse_container
 from gateway_watch.instance import Instance, parse
 from gateway_watch.session import Session
-from gateway_watch.soft_restart import Kind, Outcome, Request, read_request, request_file, write_request
+from gateway_watch.soft_restart import Kind, Outcome, Request, lock_file, read_request, request_file, write_request
 from gateway_watch.soft_restart_run import InProgressError, SoftRestart
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
@@ -225,8 +226,10 @@ def test_no_plan_is_made_of_a_gateway_that_is_being_restarted(gateway: Gateway) 
 
     gateway.course = [lambda: gateway.login("restarting"), lambda: None, lambda: None, gateway.becomes_ready()]
     assert asyncio.run(both()) is Outcome.KEPT
-    # Afterwards it is possible again.
-    assert asyncio.run(gateway.restart().plan())[0].soft
+    # Afterwards it is possible again, also while somebody else plans.
+    with lock_file(gateway.instance.state_dir).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert asyncio.run(gateway.restart().plan())[0].soft
 
 
 def test_plan_leaves_no_file(gateway: Gateway) -> None:
