@@ -25,9 +25,7 @@ class RunFiles:
         self._say = say
         self._breaker_file = BreakerFile(instance.breaker_file, instance.name)
         self.breaker = Breaker()
-        remembered = session.read(instance.session_file)
-        # A restart that keeps the session can have removed the secret of the authenticator app since the login.
-        self.session = remembered if instance.totp else remembered.without_codes()
+        self.session = _remembered(instance)
 
     def load_breaker(self) -> None:
         """Read the breaker; a correction since the last refused login closes it. Raises BreakerFileError."""
@@ -65,3 +63,15 @@ class RunFiles:
         """Whether IBKR has accepted a login with the credentials as they are."""
         changed, ready = newest_change(self._instance.credential_files), self.session.last_restart
         return changed is not None and ready is not None and changed < ready
+
+
+def _remembered(instance: Instance) -> Session:
+    """The session, with what the next full login needs: a restart that keeps it can have removed or brought the secret
+    of the authenticator app since the last login."""
+    remembered = session.read(instance.session_file)
+    if not instance.totp:
+        return remembered.without_codes()
+    brought = newest_change([instance.secrets_dir / "totp_secret"])
+    if brought is None or remembered.since is None or brought <= remembered.since:
+        return remembered
+    return remembered.with_new_codes()

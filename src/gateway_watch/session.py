@@ -42,6 +42,10 @@ class Session:
         """For a gateway that has no codes any more: what they answered needs an approval the next time."""
         return replace(self, twofa=True, codes=False) if self.codes else self
 
+    def with_new_codes(self) -> Session:
+        """For a gateway that got its codes after the last login: they answer what a person had to approve."""
+        return replace(self, twofa=False) if self.twofa else self
+
     def restart_cost(self, name: str) -> str:
         """What a restart of the running gateway will ask of the operator; empty if nothing is known to be asked."""
         if not self.twofa or self.since is None:

@@ -65,8 +65,10 @@ class SoftRestart:
         Raises InProgressError while another one is carried out: a full login would end the session that it keeps.
         """
         if lock_file(self.instance.state_dir).exists():
-            with self._alone("rb"):
+            # Shared: two plans do not exclude each other.
+            with self._alone("rb", fcntl.LOCK_SH):
                 pass
+        self._reject_another(self.now())
         container = await self.engine.find(self.instance.container)
         return decide(self._facts(container), self.now()), container
 
@@ -118,26 +120,32 @@ class SoftRestart:
             return await self._run(server, kind)
 
     @contextmanager
-    def _alone(self, mode: str = "ab") -> Iterator[None]:
+    def _alone(self, mode: str = "ab", lock_type: int = fcntl.LOCK_EX) -> Iterator[None]:
         """Reject a second run for the same gateway. Raises InProgressError."""
         with lock_file(self.instance.state_dir).open(mode) as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, lock_type | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise InProgressError(
                     f"another soft restart of {self.instance.name} is in progress; try again once it has ended"
                 ) from error
             yield
 
+    def _reject_another(self, now: datetime) -> None:
+        """Reject a restart after one whose process was killed: the gateway carries the command out all the same, and
+        would refuse a second one. Raises InProgressError."""
+        other = read_request(request_file(self.instance.state_dir))
+        if other is not None and other.in_progress(now):
+            raise InProgressError(
+                f"a soft restart of {self.instance.name} was requested at {other.asked:%H:%M:%S} UTC and is in "
+                f"progress until {other.until:%H:%M:%S} UTC at the latest; for a full login before that: "
+                "ansible-playbook restart.yml --tags gateway -e ib_gateway_soft_restart=false"
+            )
+
     async def _run(self, server: CommandServer, kind: Kind) -> tuple[Outcome, str]:
         asked = self.now()
         file = request_file(self.instance.state_dir)
-        other = read_request(file)
-        if other is not None and other.in_progress(asked):
-            raise InProgressError(
-                f"a soft restart of {self.instance.name} was requested at {other.asked:%H:%M:%S} UTC and is in "
-                f"progress until {other.until:%H:%M:%S} UTC at the latest"
-            )
+        self._reject_another(asked)
         # The command can wait for the end of the configuration, and for its answer.
         limit = SETTLE_SECONDS + 2 * ANSWER_SECONDS + END_SECONDS + self.instance.start_timeout
         # Before the command: the supervisor must know of it when the gateway ends.

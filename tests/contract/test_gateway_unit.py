@@ -248,6 +248,20 @@ def _leave_request(folder: Path) -> Iterator[None]:
     yield
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_check_mode_takes_a_gateway_that_is_being_restarted_for_no_new_one(check: bool) -> None:
+    plan = restart_tasks("ib_gateway")[0]
+    environment = NativeEnvironment(undefined=jinja2.StrictUndefined)
+    failed = {
+        code: environment.compile_expression(plan["failed_when"])(
+            __ib_gateway_restart_cost={"rc": code}, ansible_check_mode=check
+        )
+        for code in (0, 1, 2, 4, 78)
+    }
+    # 78: the instance is not deployed yet.
+    assert failed == {0: False, 1: True, 2: False, 4: False, 78: not check}
+
+
 @pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])
 def test_a_restart_is_not_refused_by_the_start_limit(role: str) -> None:
     """A deploy that writes what was missing comes within the time in which systemd refuses each start."""

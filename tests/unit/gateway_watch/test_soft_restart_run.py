@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from gateway_watch.command_server import LABEL
 from gateway_watch.engine import Container, Engine, EngineError, parse_container
 from gateway_watch.instance import Instance, parse
 from gateway_watch.session import Session
-from gateway_watch.soft_restart import Kind, Outcome, Request, read_request, request_file, write_request
+from gateway_watch.soft_restart import Kind, Outcome, Request, lock_file, read_request, request_file, write_request
 from gateway_watch.soft_restart_run import InProgressError, SoftRestart
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
@@ -187,6 +189,12 @@ def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -
         asyncio.run(gateway.restart().run(Kind.RESTART))
     assert gateway.sent == []
     assert read_request(file) is not None
+    # Its process was killed, and the gateway restarts: a plan would be a full login.
+    gateway.login("restarting")
+    with pytest.raises(InProgressError, match="ib_gateway_soft_restart=false"):
+        asyncio.run(gateway.restart().plan())
+    gateway.seconds = 101
+    assert not asyncio.run(gateway.restart().plan())[0].soft
 
 
 def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,8 +226,10 @@ def test_no_plan_is_made_of_a_gateway_that_is_being_restarted(gateway: Gateway) 
 
     gateway.course = [lambda: gateway.login("restarting"), lambda: None, lambda: None, gateway.becomes_ready()]
     assert asyncio.run(both()) is Outcome.KEPT
-    # Afterwards it is possible again.
-    assert asyncio.run(gateway.restart().plan())[0].soft
+    # Afterwards it is possible again, also while somebody else plans.
+    with lock_file(gateway.instance.state_dir).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert asyncio.run(gateway.restart().plan())[0].soft
 
 
 def test_plan_leaves_no_file(gateway: Gateway) -> None:
@@ -315,3 +325,16 @@ def test_gateway_that_has_just_become_ready_gets_the_command_later(gateway: Gate
     gateway.course = [lambda: None, gateway.becomes_ready()]
     assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.KEPT
     assert gateway.sent_at == [10]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_command_fails_while_another_restart_is_in_progress(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], planned: bool
+) -> None:
+    monkeypatch.setattr(cli, "SoftRestart", lambda instance, say: gateway.restart())
+    write_request(request_file(gateway.instance.state_dir), Request(Kind.RESTART, NOW, NOW + timedelta(seconds=100)))
+    options = argparse.Namespace(plan=planned, full=False)
+    # Neither a restart that was done nor one that needs a full login.
+    assert cli.restart_softly(gateway.instance, options) == 1
+    assert "is in progress until 17:01:40 UTC" in capsys.readouterr().err
+    assert gateway.sent == []

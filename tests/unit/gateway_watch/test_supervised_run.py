@@ -14,6 +14,7 @@ from tests.unit.gateway_watch.supervised_run import NOON, Run, Systemd
 from gateway_watch.breaker import Breaker
 from gateway_watch.gatekeeper import gate_file, write_gate
 from gateway_watch.login_gate import Gate, Hold, HoldKind
+from gateway_watch.run_files import RunFiles
 from gateway_watch.session import Session
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
@@ -80,6 +81,20 @@ def test_breaker_and_session_outlive_the_run(run: Run) -> None:
     later.load_breaker()
     assert later.breaker.count("bad_credentials") == 1
     assert later.session.last_cause == "bad_credentials"
+
+
+@pytest.mark.parametrize(("after", "person"), [(timedelta(days=1), False), (-timedelta(days=1), True)])
+def test_codes_that_came_after_the_last_login_need_no_person_for_the_next(
+    run: Run, after: timedelta, person: bool
+) -> None:
+    """Older ones were there at that login, and a person had to approve it all the same."""
+    files = run.files()
+    files.store_session(Session(since=NOON, twofa=True))
+    secret = run.directory / "secrets" / "totp_secret"
+    secret.write_text("")
+    run.change_credentials(NOON + after, secret.name)
+    assert RunFiles(replace(run.instance, totp=True), None, run.log.append).session.twofa is person
+    assert run.files().session.twofa is True
 
 
 def test_a_corrected_password_resets_the_breaker_also_on_disk(run: Run) -> None:
