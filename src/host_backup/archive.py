@@ -248,7 +248,7 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
 
 
 def _check_paths(manifest: Manifest) -> None:
-    """A public key suffices to encrypt an archive, so it is no proof of its author: nothing in it may lead elsewhere."""
+    """A public key suffices to encrypt an archive, so it does not prove its author: nothing in it leads elsewhere."""
     files = {part.path for part in manifest.parts if part.state and not part.directory}
     for part in manifest.parts:
         outside = (

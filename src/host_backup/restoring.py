@@ -17,7 +17,7 @@ from host_backup.errors import BackupError
 from host_backup.manifest import Manifest
 from host_service.statefile import write_json
 
-SWAP = "restore.json"
+SWAP = swapping.PENDING
 RESTORED = "restored.json"
 STAGING = "restoring."
 REPLACED = "replaced"
