@@ -180,15 +180,15 @@ async def bests(rounds: int = 15) -> list[list[float]]:
             stop = asyncio.Event()
             running = asyncio.create_task(engine.run(stop))
             guard = engine.desk.guard
-            keep = guard.keep_moved
+            store = guard.store_moved
             writes: list[float] = []
 
-            def kept(*values: Any, **more: Any) -> None:
+            def stored(*values: Any, **more: Any) -> None:
                 begun = time.perf_counter()
-                keep(*values, **more)
+                store(*values, **more)
                 writes.append(time.perf_counter() - begun)
 
-            guard.keep_moved = kept  # type: ignore[method-assign]  # to measure it
+            guard.store_moved = stored  # type: ignore[method-assign]  # to measure it
             async with asyncio.timeout(PATIENCE):
                 await ready(engine, broker)
                 gate = Gate(broker)

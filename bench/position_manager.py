@@ -193,7 +193,7 @@ def engine_at(port: int, directory: Path, settings: dict[str, Any]) -> tuple[Eng
             clock=clock.now,
             new_id=lambda: ulid(clock.now(), os.urandom),
         ),
-        tell=lambda _message: None,
+        deliver=lambda _message: None,
         clock=clock,
         calendar=BrokerCalendar(),
         halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import subprocess
 import time
@@ -17,7 +18,13 @@ from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch.systemd_unit import UnitError
-    from position_manager.service import following
+
+    try:
+        from position_manager.service import following
+    except ImportError:
+        # A release from before 0.1.0, which is asked for its open orders before it is replaced.
+        following = importlib.import_module("position_manager.reports.following")
+        vars(following)["read_unit"] = vars(following)["look"]
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:

@@ -74,6 +74,11 @@ options:
     type: list
     elements: str
     default: []
+  removed:
+    description: Names of the gateways and position managers that a deploy removes.
+    type: list
+    elements: str
+    default: []
   parts:
     description: With O(command=deploy), what is deployed of V(image) and V(release).
     type: list
@@ -84,7 +89,7 @@ options:
     type: bool
     default: false
   rejected_allowed:
-    description: Whether a deploy may install what was rolled back.
+    description: Whether a deploy may install what was rolled back, also instead of completing an interrupted rollback.
     type: bool
     default: false
   reason:
@@ -92,7 +97,7 @@ options:
     type: str
     default: ""
   verified:
-    description: With O(operation=finish), whether the result is verified.
+    description: With O(operation=finish), whether the result is verified, all of it.
     type: bool
     default: true
   kept_records:
@@ -189,6 +194,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "release": {"type": "str", "default": ""},
     "gateways": {"type": "list", "elements": "dict", "required": True},
     "managers": {"type": "list", "elements": "str", "default": []},
+    "removed": {"type": "list", "elements": "str", "default": []},
     "parts": {"type": "list", "elements": "str", "default": []},
     "in_trading_hours": {"type": "bool", "default": False},
     "rejected_allowed": {"type": "bool", "default": False},
@@ -215,7 +221,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     store = Store(Path(params["state_dir"]), write_bytes)
     inspection = Inspection(host, UnreadableError, Path(params["release_dir"]))
     upgrades = Upgrades(host, inspection, store, write_bytes, lambda: datetime.now(UTC))
-    wanted = Wanted(params["release"], params["gateways"], params["managers"])
+    wanted = Wanted(params["release"], params["gateways"], params["managers"], params["removed"])
     result: dict[str, Any] = {"changed": False, "text": ""}
     if params["operation"] == "plan":
         found = plan(upgrades, wanted, params)

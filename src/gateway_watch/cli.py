@@ -170,7 +170,10 @@ def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
 
 def restart_softly(instance: Instance, options: argparse.Namespace) -> int:
     restart = SoftRestart(instance, say=say)
-    return asyncio.run(_restart_softly(instance, restart, planned=options.plan, full=options.full))
+    try:
+        return asyncio.run(_restart_softly(instance, restart, planned=options.plan, full=options.full))
+    except InProgressError as error:
+        return _complain(str(error), decision.RETRY)
 
 
 async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: bool, full: bool = False) -> int:
@@ -184,7 +187,7 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
     if container is None or not plan.soft:
         say(f"The restart of {instance.name} is a full login: {plan.reason}. {cost}".rstrip())
         return FULL_LOGIN
-    kind = restart.kind(container)
+    kind = await restart.kind(container)
     if planned:
         how = "its container is replaced" if kind is Kind.REPLACE else "its container stays"
         say(
@@ -192,10 +195,7 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
             f"full minute, {how}, and no approval is expected. If IBKR asks for one, a full login follows."
         )
         return decision.OK
-    try:
-        outcome, text = await restart.run(kind)
-    except InProgressError as error:
-        return _complain(str(error), decision.RETRY)
+    outcome, text = await restart.run(kind)
     say(_outcome_line(instance.name, outcome, text))
     if outcome is Outcome.KEPT:
         return decision.OK

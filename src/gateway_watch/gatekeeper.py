@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from gateway_watch import soft_restart
 from gateway_watch.instance import Instance
 from gateway_watch.login import Change, LoginState, modes_of
 from gateway_watch.login_gate import SESSION_YIELDED, Asked, Gate, Hold, HoldKind, Rules, released
@@ -136,7 +137,11 @@ class Gatekeeper:
         """The hold that forbids a start now, and whether it is a new one."""
         before = self._gate.hold
         hold = self._gate.at_start(
-            self._rules, self._asked(), self._now(), last_cause=session.last_cause, twofa=session.twofa is True
+            self._rules,
+            self._requested_start(),
+            self._now(),
+            last_cause=session.last_cause,
+            twofa=session.twofa is True,
         )
         if hold is None and before is not None:
             self._store_gate(Gate())
@@ -177,6 +182,15 @@ class Gatekeeper:
         if hold is not None:
             self._store_gate(Gate(self._gate.pushes, hold))
         return hold
+
+    def _requested_start(self) -> Asked | None:
+        """What a person has requested last, a soft restart too: a container that starts for it continues its session,
+        also in the quiet hours."""
+        asked = self._asked()
+        request = soft_restart.read_request(soft_restart.request_file(self._instance.state_dir))
+        if request is None or not request.in_progress(self._now()):
+            return asked
+        return asked if asked is not None and asked.at >= request.asked else Asked(request.asked, yielded=False)
 
     def _asked(self) -> Asked | None:
         return read_asked(asked_file(self._instance))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -59,11 +59,14 @@ class QuietHours:
         return clock >= self.begin or clock < self.end
 
     def next_end(self, now: datetime) -> datetime:
-        day = now.astimezone(self.zone).date()
-        moment = datetime.combine(day, self.end, self.zone).astimezone(UTC)
-        if moment <= now:
-            moment = datetime.combine(day + timedelta(days=1), self.end, self.zone).astimezone(UTC)
-        return moment
+        today = now.astimezone(self.zone).date()
+        return min(end for day in (today, today + timedelta(days=1)) for end in self._ends(day) if end > now)
+
+    def _ends(self, day: date) -> tuple[datetime, ...]:
+        """Two where the clock is set back over the end: the repeated time is in the quiet hours once more."""
+        first = datetime.combine(day, self.end, self.zone)
+        ends = first.astimezone(UTC), first.replace(fold=1).astimezone(UTC)
+        return ends if ends[1] > ends[0] else ends[:1]
 
     def last_begin(self, now: datetime) -> datetime:
         """When the stretch that `now` is in has started."""

@@ -25,7 +25,9 @@ class RunFiles:
         self._say = say
         self._breaker_file = BreakerFile(instance.breaker_file, instance.name)
         self.breaker = Breaker()
-        self.session = session.read(instance.session_file)
+        remembered = session.read(instance.session_file)
+        # A restart that keeps the session can have removed the secret of the authenticator app since the login.
+        self.session = remembered if instance.totp else remembered.without_codes()
 
     def load_breaker(self) -> None:
         """Read the breaker; a correction since the last refused login closes it. Raises BreakerFileError."""

@@ -19,7 +19,8 @@ class Session:
     `last_restart` is when the gateway last became ready, after a full login or with its kept session.
     `last_cause` is why the supervisor last ended a run, None after a good start; `last_screenshot` is a path.
     `stable_restarts` is what systemd's count of restarts was when a start last lasted. `read_only_restarted`: the
-    gateway has been restarted because its API refused orders, and has not accepted any since.
+    gateway has been restarted because its API refused orders, and has not accepted any since. `codes`: the last full
+    login's second factor was answered with codes of an authenticator app.
     """
 
     since: datetime | None = None
@@ -29,11 +30,17 @@ class Session:
     last_screenshot: str | None = None
     stable_restarts: int | None = None
     read_only_restarted: bool = False
+    codes: bool = False
 
-    def became_ready(self, now: datetime, *, full_login: bool, twofa: bool) -> Session:
+    def became_ready(self, now: datetime, *, full_login: bool, twofa: bool, codes: bool = False) -> Session:
         """After a login; one that was not full continues the session that there was."""
         session = replace(self, last_restart=now, last_cause=None)
-        return replace(session, since=now, twofa=twofa) if full_login or self.since is None else session
+        anew = full_login or self.since is None
+        return replace(session, since=now, twofa=twofa, codes=codes) if anew else session
+
+    def without_codes(self) -> Session:
+        """For a gateway that has no codes any more: what they answered needs an approval the next time."""
+        return replace(self, twofa=True, codes=False) if self.codes else self
 
     def restart_cost(self, name: str) -> str:
         """What a restart of the running gateway will ask of the operator; empty if nothing is known to be asked."""

@@ -153,14 +153,21 @@ def request_file(state_dir: Path) -> Path:
     return state_dir / "soft-restart.json"
 
 
+def lock_file(state_dir: Path) -> Path:
+    """Locked by the process that carries a request out: of two at the same time one is rejected."""
+    return state_dir / "soft-restart.lock"
+
+
 def read_request(path: Path) -> Request | None:
-    """The last request; None if there is none. A damaged file is none: the supervisor then takes the restart for an
-    unplanned one, which is reported."""
+    """The last request; None if there is none. A file that cannot be read is none: the supervisor then takes the
+    restart for an unplanned one, which is reported."""
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())
         moments = [datetime.fromisoformat(document[name]) for name in ("asked", "until")]
+        if any(moment.tzinfo is None for moment in moments):
+            return None
         return Request(Kind(document["kind"]), *moments)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

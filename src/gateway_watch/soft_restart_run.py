@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import command_server, session
+from gateway_watch import command_server, session, systemd_unit
 from gateway_watch.breaker import newest_change
-from gateway_watch.command_server import CommandError
+from gateway_watch.command_server import ANSWER_SECONDS, CommandError
 from gateway_watch.engine import Container, Engine
 from gateway_watch.instance import Instance
 from gateway_watch.signatures import CommandServer, LoginState, load
 from gateway_watch.soft_restart import (
     END_SECONDS,
+    SETTLE_SECONDS,
     Facts,
     Kind,
     Outcome,
@@ -25,6 +28,7 @@ from gateway_watch.soft_restart import (
     Seen,
     conclude,
     decide,
+    lock_file,
     read_request,
     request_file,
     settles_in,
@@ -51,11 +55,18 @@ class SoftRestart:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    unit_started: Callable[[str], Awaitable[datetime | None]] = systemd_unit.started_at
     units: Path = UNITS
     release: Path = RELEASE
 
     async def plan(self) -> tuple[Plan, Container | None]:
-        """What a restart now would be, and the container as it is."""
+        """What a restart now would be, and the container as it is.
+
+        Raises InProgressError while another one is carried out: a full login would end the session that it keeps.
+        """
+        if lock_file(self.instance.state_dir).exists():
+            with self._alone("rb"):
+                pass
         container = await self.engine.find(self.instance.container)
         return decide(self._facts(container), self.now()), container
 
@@ -79,13 +90,16 @@ class SoftRestart:
             calendar=instance.calendar,
         )
 
-    def kind(self, container: Container) -> Kind:
+    async def kind(self, container: Container) -> Kind:
         """Whether the container must be replaced: something that it or its supervisor was started with has changed."""
+        # The supervisor reads its settings once, and can create the container hours later or again.
+        supervised = await self.unit_started(self.instance.unit)
+        started = container.started_at if supervised is None else min(supervised, container.started_at)
         changed = newest_change(self._started_with())
         if self.release.is_symlink():
             released = datetime.fromtimestamp(self.release.lstat().st_mtime, UTC)
             changed = max(changed, released) if changed else released
-        return Kind.REPLACE if changed is not None and changed > container.started_at else Kind.RESTART
+        return Kind.REPLACE if changed is not None and changed > started else Kind.RESTART
 
     def _started_with(self) -> Iterator[Path]:
         yield self.units / self.instance.unit
@@ -100,6 +114,22 @@ class SoftRestart:
         server = load(self.instance.login_controller).command_server
         if server is None:
             raise ValueError(f"{self.instance.login_controller} has no command server")
+        with self._alone():
+            return await self._run(server, kind)
+
+    @contextmanager
+    def _alone(self, mode: str = "ab") -> Iterator[None]:
+        """Reject a second run for the same gateway. Raises InProgressError."""
+        with lock_file(self.instance.state_dir).open(mode) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InProgressError(
+                    f"another soft restart of {self.instance.name} is in progress; try again once it has ended"
+                ) from error
+            yield
+
+    async def _run(self, server: CommandServer, kind: Kind) -> tuple[Outcome, str]:
         asked = self.now()
         file = request_file(self.instance.state_dir)
         other = read_request(file)
@@ -108,7 +138,8 @@ class SoftRestart:
                 f"a soft restart of {self.instance.name} was requested at {other.asked:%H:%M:%S} UTC and is in "
                 f"progress until {other.until:%H:%M:%S} UTC at the latest"
             )
-        limit = END_SECONDS + self.instance.start_timeout
+        # The command can wait for the end of the configuration, and for its answer.
+        limit = SETTLE_SECONDS + 2 * ANSWER_SECONDS + END_SECONDS + self.instance.start_timeout
         # Before the command: the supervisor must know of it when the gateway ends.
         write_request(file, Request(kind, asked, asked + timedelta(seconds=limit)))
         try:

@@ -23,6 +23,8 @@ from gateway_watch.session import Session
 from gateway_watch.session_calendar import Kind, SessionCalendar
 from gateway_watch.systemd_unit import UnitError, UnitState
 from gateway_watch.tiers import Tier
+from host_service import backup_record as record
+from host_service.backup_record import Overview
 from host_upgrade import store
 
 WIDTH = 100
@@ -59,6 +61,8 @@ class Status:
     """The last upgrade of the host in one line; None if there was none."""
     hold: str | None = None
     """Why no login is tried, with the command that ends this; None while nothing is held."""
+    backup: Overview | None = None
+    """The last backup of the host."""
 
     @property
     def next_approval(self) -> datetime | None:
@@ -130,6 +134,7 @@ async def collect(
         support_matters=not instance.desupported_image_allowed,
         hold=_hold(instance),
         last_upgrade=store.summary(),
+        backup=record.overview(at),
     )
 
 
@@ -231,6 +236,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "next_restart": _iso(status.next_restart[0]) if status.next_restart else None,
         "next_approval": _iso(status.next_approval),
         "calendar": {kind.value: _iso(status.calendar.next(kind, status.at)) for kind in Kind},
+        "backup": status.backup.document if status.backup else None,
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -249,6 +255,7 @@ def render(status: Status) -> str:
         ("Restart", _restart(status)),
         ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
+        *([("Last backup", status.backup.text)] if status.backup else []),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
         *((("Upgrade", status.last_upgrade),) if status.last_upgrade else ()),
     ]

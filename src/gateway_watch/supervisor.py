@@ -384,7 +384,8 @@ class Supervisor:
             self._attempts_at_ready = snapshot.attempts
             # What is remembered is whether the next full login needs a person.
             twofa = self._twofa_seen and not self._second_factor.in_charge
-            self._files.store_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa))
+            codes = self._twofa_seen and self._second_factor.in_charge
+            self._files.store_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa, codes=codes))
             self._twofa_seen = False
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:

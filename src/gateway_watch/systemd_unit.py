@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from unit_recovery import causes, host
 from unit_recovery.causes import StartCause
@@ -80,6 +81,18 @@ async def show(name: str, systemctl: str = "systemctl") -> UnitState:
     return (
         state if cause is None or (cause.id == "program_failed" and state.status_text) else replace(state, cause=cause)
     )
+
+
+async def started_at(name: str, systemctl: str = "systemctl") -> datetime | None:
+    """When the unit's present main process was started, to the second; None if that is unknown."""
+    try:
+        output = await _answer(
+            systemctl, "show", "--property=ExecMainStartTimestamp", "--value", "--timestamp=unix", "--", name
+        )
+    except UnitError:
+        return None
+    seconds = output.strip().removeprefix("@")
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdecimal() and int(seconds) else None
 
 
 async def _answer(*command: str) -> str:

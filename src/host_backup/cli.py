@@ -28,11 +28,11 @@ from host_backup import (
     facts,
     manifest,
     notifying,
-    record,
     restoring,
     storage,
 )
 from host_backup.errors import BackupError
+from host_service import backup_record as record
 
 NEEDS_A_PERSON = 78
 TRY_AGAIN = 75
@@ -87,23 +87,8 @@ def _create(_: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    if not record.CONFIG.exists():
-        text, good, fault = "last backup: not configured (host_backup_recipients)", None, ""
-    else:
-        try:
-            last = record.read(record.RECORD)
-        except ValueError as error:
-            raise BackupError(f"{error}.", "Create a backup, which writes it again: backup.yml.") from error
-        text = record.line(last, _now())
-        good, fault = (last.good, last.fault) if last is not None else (None, "")
-    if options.json:
-        document = {
-            "last_backup": good.at.isoformat() if good is not None else None,
-            "file": good.file if good is not None else None,
-            "stored": list(good.stored) if good is not None else [],
-            "fault": fault or None,
-        }
-        text = json.dumps(document, indent=2)
+    found = record.overview(_now())
+    text = json.dumps(found.document, indent=2) if options.json else f"last backup: {found.text}"
     sys.stdout.write(text + "\n")
     return 0
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from host_backup import archive, encryption, layout, notifying, record, retention, settings, storage, swapping
+from host_backup import archive, encryption, layout, notifying, retention, settings, storage, swapping
 from host_backup.errors import BackupError
-from host_backup.record import Good, Record
 from host_backup.settings import S3, Settings
+from host_service import backup_record as record
+from host_service.backup_record import Good, Record
 
 SPARE_BYTES = 100 << 20
 """That must be left for everything else on the host while a backup is created."""

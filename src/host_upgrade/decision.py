@@ -45,12 +45,13 @@ class Decision:
 @dataclass(frozen=True)
 class GatewayFacts:
     """A gateway on the host; ``mode`` and ``ports`` as deployed, None if it is not deployed. ``cost``: what its restart
-    costs a person, empty if nothing."""
+    costs a person, empty if nothing. ``read_only``: whether its API accepts no orders, None if not known."""
 
     name: str
     mode: str | None = None
     ports: Mapping[str, int] | None = None
     cost: str = ""
+    read_only: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class ManagerFacts:
-    """A running position manager: how much it holds, and in which of that the regular session is open now; None from
-    a release that does not report it."""
+    """A running position manager: how much it holds, None if it does not answer, and in which of that the regular
+    session is open now; None from a release that does not report it."""
 
     name: str
-    holds: int
+    holds: int | None
     open_markets: tuple[str, ...] | None
 
 
@@ -86,7 +87,8 @@ class Disk:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything about the host that may prevent an upgrade. ``used_image_bytes``: the largest image in use."""
+    """Everything about the host that may prevent an upgrade. ``used_image_bytes``: the largest image in use;
+    ``missing``: managers of the settings that are not deployed; ``removed``: units that a deploy removes."""
 
     gateways: Sequence[GatewayFacts]
     images: Sequence[ImageFacts]
@@ -95,6 +97,8 @@ class Facts:
     release_disk: Disk
     release_installed: bool
     used_image_bytes: int
+    missing: Sequence[str] = ()
+    removed: Sequence[str] = ()
 
 
 def for_upgrade(state: State | None, present: Deployment, wanted: Deployment) -> Decision:
@@ -137,10 +141,11 @@ def for_rollback(state: State | None, present: Deployment) -> Decision:
             f"Nothing to roll back: the host runs what it had before the upgrade of {_date(state.started)}.",
         )
     if present != state.after:
+        changed = "; ".join(state.after.changes_to(present)) or "other gateways"
         return Decision(
             Step.REFUSE,
             f"The host does not run what the upgrade of {_date(state.started)} installed, because a later deploy "
-            f"changed it ({'; '.join(state.after.changes_to(present))}): its previous state does not belong to what "
+            f"changed it ({changed}): its previous state does not belong to what "
             "runs now. Set ib_gateway_image to the image you want, and run upgrade.yml.",
         )
     lines = [f"The rollback of the upgrade of {_date(state.started)} changes:"]
@@ -154,10 +159,18 @@ def for_deploy(
     """site.yml; ``parts`` are those of ``image`` and ``release`` that it deploys."""
     if state is None or state.phase is Phase.VERIFIED:
         return Decision(Step.DEPLOY, "")
+    if state.phase is Phase.ROLLING_BACK and rejected_allowed:
+        # The only way on if the previous state cannot be restored any more.
+        return Decision(
+            Step.DEPLOY, f"{_interrupted_rollback(state)} Your settings are deployed instead of completing it."
+        )
     if state.phase is Phase.ROLLING_BACK:
         return Decision(Step.FINISH_ROLLBACK, f"{_interrupted_rollback(state)} It is completed now.")
     if state.phase is Phase.SWITCHING:
-        return Decision(Step.DEPLOY, f"{_interrupted_upgrade(state)} This deploy ends it with your settings.")
+        return Decision(
+            Step.DEPLOY,
+            f"{_interrupted_upgrade(state)} A deploy of everything, without --tags, ends it with your settings.",
+        )
     refused = [part for part in rejected(state, wanted) if part.partition(" ")[0] in parts]
     if not refused or rejected_allowed:
         return Decision(Step.DEPLOY, "")
@@ -225,8 +238,16 @@ def unverified(tiers: Tiers) -> list[str]:
     return found
 
 
-def rollback_problems(images: Sequence[ImageFacts], release: str, release_complete: bool) -> list[str]:
-    """Why a rollback cannot start; ``images`` are those of the previous state."""
+def rollback_problems(
+    images: Sequence[ImageFacts],
+    release: str,
+    release_complete: bool,
+    saved: Sequence[GatewayFacts] = (),
+    settings: Sequence[GatewayFacts] = (),
+    deployed: Sequence[GatewayFacts] = (),
+) -> list[str]:
+    """Why a rollback cannot start; ``images`` are those of the previous state, ``saved`` its gateways. ``settings`` are
+    the gateways as the inventory has them, ``deployed`` as they are since a verified upgrade."""
     problems = [
         f"The previous image {image.name} is not on the host any more. Pull or load it there first: docker pull "
         f"{image.name}"
@@ -236,8 +257,32 @@ def rollback_problems(images: Sequence[ImageFacts], release: str, release_comple
     if not release_complete:
         problems.append(
             f"The previous release {release} is not on the host any more. Check out the version of this repository "
-            "that you want, and run upgrade.yml."
+            "that you want, and run site.yml -e host_upgrade_rejected_allowed=true."
         )
+    return [*problems, *_saved_problems(saved, settings, deployed)]
+
+
+def _saved_problems(
+    saved: Sequence[GatewayFacts], settings: Sequence[GatewayFacts], deployed: Sequence[GatewayFacts]
+) -> list[str]:
+    problems = []
+    wanted = {gateway.name: gateway for gateway in settings}
+    protected = {gateway.name for gateway in deployed if gateway.read_only}
+    for old in saved:
+        other = wanted.get(old.name)
+        if other is not None and (old.mode, old.ports) != (other.mode, other.ports):
+            # With other secrets it would log in where nobody expects it, and could not be verified.
+            problems.append(
+                f"Before the upgrade {old.name} was deployed as {old.mode} on {_ports(old)}, and your settings say "
+                f"{other.mode} on {_ports(other)}. A rollback would return to the old ones. Keep your settings, set "
+                "ib_gateway_image to the image you want, and run upgrade.yml; or restore the old settings first."
+            )
+        if old.name in protected and old.read_only is False:
+            problems.append(
+                f"The API of {old.name} accepts no orders now (read only), and did before the upgrade. A rollback "
+                "would allow orders again. Keep your settings, set ib_gateway_image to the image you want, and run "
+                "upgrade.yml."
+            )
     return problems
 
 
@@ -256,6 +301,12 @@ def _gateway_problems(facts: Facts, present: Deployment, settings: Sequence[Gate
                 f"{_ports(wanted)}. An upgrade changes only the image and the release. Run site.yml "
                 "first, with the old image."
             )
+    problems += [f"{name} is not deployed on this host. Run site.yml first." for name in facts.missing]
+    problems += [
+        f"Your settings remove {name} from this host, which a rollback could not undo. Run site.yml first, with the "
+        "old image and the old version of this repository."
+        for name in facts.removed
+    ]
     if not present.release:
         problems.append("No release of this project is installed on this host. Run site.yml first.")
     return problems
@@ -308,6 +359,12 @@ def _disk_problem(facts: Facts, present: Deployment, wanted: Deployment) -> str 
 def _session_problems(managers: Sequence[ManagerFacts], now: datetime) -> list[str]:
     problems = []
     for manager in managers:
+        if manager.holds is None:
+            problems.append(
+                f"{manager.name} runs and does not answer, so it is unknown what it holds. Correct that first "
+                "(status.yml), or upgrade with -e host_upgrade_in_trading_hours=true."
+            )
+            continue
         if manager.open_markets is None:
             held = (
                 [f"the regular session of New York ({manager.holds} held)"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from .decision import Disk, GatewayFacts, ImageFacts, ManagerFacts
 from .model import Deployment, Tiers
 
+UNITS = Path("/etc/systemd/system")
 PROGRAMS = ("python", "gateway-watch", "position-manager")
 
 
@@ -20,6 +22,15 @@ class Host(Protocol):
     def path(self, path: str | Path) -> Path: ...
 
     def run(self, *command: str, ok: Sequence[int] = (0,)) -> str: ...
+
+
+def gateway_facts(name: str, document: Mapping[str, Any]) -> GatewayFacts:
+    """A gateway from the content of its instance.json."""
+    ports = {str(api["mode"]): int(api["port"]) for api in document.get("apis", ())}
+    read_only = document.get("read_only_api")
+    return GatewayFacts(
+        name, str(document.get("trading_mode", "")), ports, read_only=None if read_only is None else bool(read_only)
+    )
 
 
 class Inspection:
@@ -37,6 +48,15 @@ class Inspection:
         except OSError:
             return ""
 
+    def running_release(self, unit: str) -> str:
+        """The release from which a unit's main process was started; empty if it does not run."""
+        try:
+            process = self._host.run("systemctl", "show", "--property=MainPID", "--value", f"{unit}.service").strip()
+            program = self._host.path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].decode()
+            return Path(program).relative_to(self.releases / "releases").parts[0]
+        except (self._failure, OSError, ValueError, IndexError):
+            return ""
+
     def is_complete(self, release: str) -> bool:
         """Whether a release is installed as a whole."""
         directory = self._host.path(self.releases / "releases" / release)
@@ -52,7 +72,7 @@ class Inspection:
         """The deployed image; empty if its two files differ, which an unfinished deploy leaves."""
         image = str(self._instance(gateway).get("image", ""))
         try:
-            unit = self._host.path(f"/etc/systemd/system/{gateway}.service").read_text(encoding="utf-8")
+            unit = self._host.path(UNITS / f"{gateway}.service").read_text(encoding="utf-8")
         except OSError:
             return ""
         return image if image and image in unit.split() else ""
@@ -66,10 +86,7 @@ class Inspection:
 
     def gateway(self, name: str) -> GatewayFacts:
         document = self._instance(name)
-        if not document:
-            return GatewayFacts(name)
-        ports = {str(api["mode"]): int(api["port"]) for api in document.get("apis", ())}
-        return GatewayFacts(name, str(document.get("trading_mode", "")), ports, self._cost(name))
+        return replace(gateway_facts(name, document), cost=self._cost(name)) if document else GatewayFacts(name)
 
     def _cost(self, name: str) -> str:
         try:
@@ -127,9 +144,14 @@ class Inspection:
         """A position manager; None if it does not run, and so guards nothing."""
         status = self._manager_status(name)
         if not status.get("phase"):
-            return None
+            running = self.succeeds("systemctl", "is-active", "--quiet", f"{name}.service")
+            return ManagerFacts(name, None, None) if running else None
         markets = status.get("open_markets")
         return ManagerFacts(name, len(status.get("units") or ()), None if markets is None else tuple(markets))
+
+    def has_unit(self, name: str) -> bool:
+        """Whether something with that name is deployed."""
+        return self._host.path(UNITS / f"{name}.service").exists()
 
     def _manager_status(self, name: str) -> Mapping[str, Any]:
         # 1: it is not healthy.

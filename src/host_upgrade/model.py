@@ -33,6 +33,12 @@ class Deployment:
             str(document["release"]), {str(name): str(image) for name, image in dict(document["images"]).items()}
         )
 
+    def covers(self, other: Deployment) -> bool:
+        """Whether it has the release and images of another one, apart from gateways that only one of them names."""
+        return self.release == other.release and all(
+            other.images.get(name, image) == image for name, image in self.images.items()
+        )
+
     def changes_to(self, other: Deployment) -> list[str]:
         """One line for each part that differs."""
         lines = [

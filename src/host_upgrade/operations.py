@@ -25,11 +25,13 @@ class UpgradeError(Exception):
 
 @dataclass(frozen=True)
 class Wanted:
-    """The settings: the release, and each gateway with its image, the image's archive, mode and ports; the managers."""
+    """The settings: the release, and each gateway with its image, the image's archive, mode and ports; the managers,
+    and the gateways and managers that a deploy removes."""
 
     release: str
     gateways: Sequence[Mapping[str, Any]]
     managers: Sequence[str]
+    removed: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -86,7 +88,7 @@ class Upgrades:
         if decided.step is Step.NOTHING:
             return Plan(decided.step, decided.text)
         if decided.step in (Step.GO_BACK, Step.FINISH_ROLLBACK):
-            return self._plan_back(state, decided)
+            return self._plan_back(state, decided, wanted)
         # In an interrupted upgrade the files are partly new; what they were is in the state.
         facts = self._facts(wanted)
         problems = decision.upgrade_problems(
@@ -109,22 +111,30 @@ class Upgrades:
         decided = decision.for_rollback(state, self._inspection.deployment(wanted.names))
         if decided.step is Step.REFUSE:
             return Plan(decided.step, decided.text, (decided.text,))
-        return Plan(decided.step, decided.text) if decided.step is Step.NOTHING else self._plan_back(state, decided)
+        return (
+            Plan(decided.step, decided.text)
+            if decided.step is Step.NOTHING
+            else self._plan_back(state, decided, wanted)
+        )
 
     def plan_deploy(self, wanted: Wanted, parts: Collection[str], *, rejected_allowed: bool) -> Plan:
         """site.yml. Raises UnusableStateError."""
         state = self._store.read()
         decided = decision.for_deploy(state, wanted.deployment, parts, rejected_allowed=rejected_allowed)
         if decided.step is Step.FINISH_ROLLBACK:
-            return self._plan_back(state, decided)
+            return self._plan_back(state, decided, wanted)
         return Plan(decided.step, decided.text, (decided.text,) if decided.step is Step.REFUSE else ())
 
-    def _plan_back(self, state: State | None, decided: Decision) -> Plan:
+    def _plan_back(self, state: State | None, decided: Decision, wanted: Wanted) -> Plan:
         if state is None:
             raise AssertionError("there is no way back without a state")
         images = [self._inspection.image(image) for image in sorted(set(state.before.images.values())) if image]
         complete = self._inspection.is_complete(state.before.release)
-        problems = decision.rollback_problems(images, state.before.release, complete)
+        # What another deploy has changed since; in an interrupted upgrade the settings are those of the upgrade.
+        later = [self._inspection.gateway(name) for name in wanted.names] if state.phase is Phase.VERIFIED else []
+        problems = decision.rollback_problems(
+            images, state.before.release, complete, restoration.saved_gateways(state.files), wanted.settings, later
+        )
         costs = _costs(self._inspection.gateway(name) for name in state.before.images)
         return Plan(decided.step, "\n".join([decided.text, *costs]), tuple(problems))
 
@@ -141,6 +151,8 @@ class Upgrades:
             release_disk=found.disk(found.releases),
             release_installed=found.is_complete(wanted.release),
             used_image_bytes=found.used_image_bytes(used),
+            missing=[name for name in wanted.managers if not found.has_unit(name)],
+            removed=[name for name in wanted.removed if found.has_unit(name)],
         )
 
     def begin(self, wanted: Wanted) -> State:
@@ -173,7 +185,8 @@ class Upgrades:
             raise UpgradeError("There is no state of an upgrade on this host, so there is nothing to restore.")
         if not self._inspection.is_complete(state.before.release):
             raise UpgradeError(
-                f"The previous release {state.before.release} is not on the host any more. Run site.yml."
+                f"The previous release {state.before.release} is not on the host any more. Run site.yml with "
+                "-e host_upgrade_rejected_allowed=true."
             )
         differing = restoration.differing(self._host, state.files)
         switched = self._inspection.release() != state.before.release
@@ -192,8 +205,11 @@ class Upgrades:
         self, state: State, wanted: Wanted, reason: str, differing: Sequence[SavedFile], switched: bool
     ) -> State:
         owners = {*state.restart, *(file.owner for file in differing)}
-        # A manager runs from its release; a gateway's watch is replaced with its container only.
         owners |= set(wanted.managers) if switched else set()
+        # A gateway's watch is replaced with its container only: it may still be that of the previous release.
+        owners |= (
+            {name for name in state.before.images if self._runs_from(name, state.after.release)} if switched else set()
+        )
         if state.phase is Phase.ROLLED_BACK:
             owners |= set(state.before.images)
         by_hand = state.phase is Phase.VERIFIED
@@ -208,13 +224,17 @@ class Upgrades:
             restart=tuple(sorted(owners)),
         )
 
+    def _runs_from(self, gateway: str, release: str) -> bool:
+        return self._inspection.running_release(gateway) == release
+
     def _accepts(self, state: State, file: SavedFile) -> bool:
         """Whether the previous release reads the current configuration of the manager: rules changed since remain."""
         program = self._inspection.releases / "releases" / state.before.release / "bin" / "position-manager"
         return self._inspection.succeeds(str(self._host.path(program)), "check-config", str(self._host.path(file.path)))
 
     def finish(self, wanted: Wanted, *, verified: bool, kept: int = KEPT_RECORDS) -> Record | None:
-        """Record the result, after the tiers were verified or were not. None if nothing is in progress.
+        """Record the result, after the tiers were verified or were not. None if nothing has ended: nothing is in
+        progress, or a deploy of a part has not verified the whole.
 
         Raises UnusableStateError, OSError.
         """
@@ -226,13 +246,21 @@ class Upgrades:
             if decision.rejected(state, present):
                 # What was rolled back is deployed again, by a deploy that allows it.
                 self._store.clear()
+            elif verified and not state.verified and present == state.before:
+                self._store.write(replace(state, verified=True, restart=()))
             return None
-        if state.phase is Phase.SWITCHING:
-            ended = self._ended(state, Outcome.VERIFIED if present == state.after else Outcome.REPLACED, wanted)
-            following = replace(state, phase=Phase.VERIFIED, reason="") if present == state.after else None
+        restored = state.phase is Phase.ROLLING_BACK and present.covers(state.before)
+        if not restored and not verified:
+            return None
+        if not restored:
+            reached = state.phase is Phase.SWITCHING and present == state.after
+            ended = self._ended(state, Outcome.VERIFIED if reached else Outcome.REPLACED, wanted)
+            following = replace(state, phase=Phase.VERIFIED, reason="") if reached else None
         else:
             ended = self._ended(state, Outcome.ROLLED_BACK if verified else Outcome.NOT_VERIFIED, wanted)
-            following = replace(state, phase=Phase.ROLLED_BACK, verified=verified, restart=())
+            following = replace(
+                state, phase=Phase.ROLLED_BACK, verified=verified, restart=() if verified else state.restart
+            )
         self._store.add(ended, kept)
         if following is None:
             self._store.clear()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from .inspection import Host
+from .decision import GatewayFacts
+from .inspection import Host, gateway_facts
 from .model import SavedFile
 
 
@@ -16,10 +18,23 @@ def gateway_files(name: str) -> list[tuple[str, str]]:
     """Paths of a gateway's files without secrets, each with its owner."""
     paths = (
         f"/etc/ib-gateway/{name}/container.env",
-        f"/etc/ib-gateway/{name}/instance.json",
+        instance_file(name),
         f"/etc/systemd/system/{name}.service",
     )
     return [(path, name) for path in paths]
+
+
+def instance_file(gateway: str) -> str:
+    return f"/etc/ib-gateway/{gateway}/instance.json"
+
+
+def saved_gateways(files: Iterable[SavedFile]) -> list[GatewayFacts]:
+    """The gateways as they were, from their saved files."""
+    return [
+        gateway_facts(file.owner, json.loads(file.content))
+        for file in files
+        if file.path == instance_file(file.owner) and file.content
+    ]
 
 
 def manager_files(name: str) -> list[tuple[str, str]]:

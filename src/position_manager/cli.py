@@ -26,7 +26,7 @@ from position_manager.config.loading import load
 from position_manager.config.schema import Config, Mode
 from position_manager.drill.cases import CASES
 from position_manager.halt import HaltRecord
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
@@ -95,14 +95,14 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
     except NotRunningError as error:
         away = _away(paths, _why_away(options.instance, str(error)))
         if options.json:
-            _say(_indented(away.to_json()))
+            _print(_indented(away.to_json()))
         else:
             status_view.show_absent(away, options.instance, console)
         return NOT_OK
     if status is None:
         raise ControlError("the position manager did not tell its status; is it of another release? Restart it.")
     if options.json:
-        _say(_indented(status.to_json(), running=True))
+        _print(_indented(status.to_json(), running=True))
     else:
         status_view.show(status, console)
     return OK if status_view.in_order(status) else NOT_OK
@@ -132,7 +132,7 @@ def _indented(text: bytes, **more: object) -> str:
 
 def explain_it(paths: Paths, options: argparse.Namespace) -> int:
     with JournalReader(paths.newest_journal) as reader:
-        _say(explain(reader, " ".join(options.what)))
+        _print(explain(reader, " ".join(options.what)))
     return OK
 
 
@@ -140,12 +140,12 @@ def show_journal(paths: Paths, options: argparse.Namespace) -> int:
     with JournalReader(paths.newest_journal) as reader:
         after = 0
         while True:
-            known = kept_instruments.read(reader)
+            known = stored_instruments.read(reader)
             for record in reader.events(intent=options.intent, after=after):
                 after = record.number
                 label = label_of(known, record.con_id)
                 if options.instrument in (None, str(record.con_id), label):
-                    _say(_as_json(record) if options.json else _as_line(record, label))
+                    _print(_as_json(record) if options.json else _as_line(record, label))
             if not options.follow:
                 return OK
             time.sleep(FOLLOW_SECONDS)
@@ -175,8 +175,8 @@ def halt(paths: Paths, options: argparse.Namespace) -> int:
     record = HaltRecord(paths.halt_record)
     record.write(f"{options.reason} (halted by {_person()})", datetime.now(UTC))
     _give_to_the_service(paths.halt_record)
-    stands = record.read()
-    _say(f"Halted: {stands.reason if stands else '?'}. Nothing is sent until: position-manager resume")
+    halt = record.read()
+    _print(f"Halted: {halt.reason if halt else '?'}. Nothing is sent until: position-manager resume")
     return OK
 
 
@@ -189,7 +189,7 @@ def _give_to_the_service(file: Path) -> None:
 
 def resume(paths: Paths, _options: argparse.Namespace) -> int:
     ended = HaltRecord(paths.halt_record).resume()
-    _say("The halt is ended." if ended else "There was no halt.")
+    _print("The halt is ended." if ended else "There was no halt.")
     if (switch := paths.halts.switch.read()) is not None:
         return _complain(f"nothing is sent all the same: {switch.reason}. To end that: {switch.remedy}", NOT_OK)
     return OK
@@ -204,7 +204,7 @@ def close(paths: Paths, options: argparse.Namespace) -> int:
     what = " ".join(options.what)
     if not options.yes and not _agreed(paths, what, options.limit):
         return _complain("nothing was done", NOT_OK)
-    _say(ask(paths.socket, AskClose(what=what, by=_person(), limit=options.limit)).text)
+    _print(ask(paths.socket, AskClose(what=what, by=_person(), limit=options.limit)).text)
     return OK
 
 
@@ -217,7 +217,7 @@ def _agreed(paths: Paths, what: str, limit: Decimal | None) -> bool:
     currency = f" {meant[0].currency}" if meant else ""
     price = "at the ladder's prices" if limit is None else f"at {limit}{currency}, WHATEVER THE QUOTE SAYS"
     names = [_described(unit) for unit in meant] or [what]
-    _say(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
+    _print(f"Close {', '.join(names)} {price}, mode {status.mode}, account {', '.join(status.accounts)}?")
     try:
         return input("Type yes to do it: ").strip() == "yes"
     except EOFError:
@@ -238,27 +238,27 @@ def _described(unit: UnitStatus) -> str:
 
 
 def release(paths: Paths, options: argparse.Namespace) -> int:
-    _say(ask(paths.socket, AskRelease(what=" ".join(options.what), by=_person())).text)
+    _print(ask(paths.socket, AskRelease(what=" ".join(options.what), by=_person())).text)
     return OK
 
 
 def rearm(paths: Paths, options: argparse.Namespace) -> int:
-    _say(ask(paths.socket, AskRearm(what=options.what, by=_person())).text)
+    _print(ask(paths.socket, AskRearm(what=options.what, by=_person())).text)
     return OK
 
 
 def accept_account(paths: Paths, options: argparse.Namespace) -> int:
-    _say(ask(paths.socket, AskAccept(account=options.account, by=_person())).text)
+    _print(ask(paths.socket, AskAccept(account=options.account, by=_person())).text)
     return OK
 
 
 def reload(paths: Paths, _options: argparse.Namespace) -> int:
-    _say(ask(paths.socket, AskReload()).text)
+    _print(ask(paths.socket, AskReload()).text)
     return OK
 
 
 def move_price(paths: Paths, options: argparse.Namespace) -> int:
-    _say(ask(paths.socket, AskPrice(symbol=options.symbol, price=options.price)).text)
+    _print(ask(paths.socket, AskPrice(symbol=options.symbol, price=options.price)).text)
     return OK
 
 
@@ -266,19 +266,19 @@ def check_config(paths: Paths, options: argparse.Namespace) -> int:
     path = options.file or paths.config
     config = load(path)
     _check_calendar(path, config)
-    _say(f"{path} is in order: mode {config.mode}, {_where(config)}.")
+    _print(f"{path} is in order: mode {config.mode}, {_where(config)}.")
     for key, rules in config.rule_sets():
         own = rules.own_rules
         worded = "; ".join(f"{name} {_worded(rule)}" for name, rule in own.items())
-        _say(f"  {key_text(key)}: {worded or 'no rules of its own'}")
+        _print(f"  {key_text(key)}: {worded or 'no rules of its own'}")
     for name, account_rule in (config.account_stops.own_rules if config.account_stops is not None else {}).items():
-        _say(f"  account_stops.{name}: {_worded(account_rule)}")
+        _print(f"  account_stops.{name}: {_worded(account_rule)}")
     if config.assignment_warnings is not None:
-        _say(f"  assignment_warnings: {_worded(config.assignment_warnings)}")
+        _print(f"  assignment_warnings: {_worded(config.assignment_warnings)}")
     if config.worthless_wings is not None:
-        _say(f"  worthless_wings: {_worded(config.worthless_wings)}")
+        _print(f"  worthless_wings: {_worded(config.worthless_wings)}")
     if config.cooldown is not None:
-        _say(f"  cooldown: {_worded(config.cooldown)}")
+        _print(f"  cooldown: {_worded(config.cooldown)}")
     return OK
 
 
@@ -292,7 +292,7 @@ def _check_calendar(path: Path, config: Config) -> None:
         fault = read_document(path).fault(("hours", "fallback_calendar"), str(error))
         raise ConfigError(path, [fault]) from error
     if known_until is not None:
-        _say(f"The fallback calendar {name} is known until {known_until}.")
+        _print(f"The fallback calendar {name} is known until {known_until}.")
 
 
 def show_holidays(paths: Paths, options: argparse.Namespace) -> int:
@@ -306,9 +306,9 @@ def show_holidays(paths: Paths, options: argparse.Namespace) -> int:
     except CalendarError as error:
         return _complain(str(error), NOT_OK)
     if options.json:
-        _say(json.dumps([holiday.to_json() for holiday in found]))
+        _print(json.dumps([holiday.to_json() for holiday in found]))
     else:
-        _say("\n".join(holiday.line() for holiday in found) or "No holiday of what is held is known.")
+        _print("\n".join(holiday.line() for holiday in found) or "No holiday of what is held is known.")
     return OK
 
 
@@ -387,7 +387,7 @@ def _days(text: str) -> int:
     return number
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - the output of a command
 
 
@@ -407,9 +407,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Callable[[Paths, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[shared], help=text, description=text)
-        made.set_defaults(command=command)
-        return made
+        command_parser = commands.add_parser(name, parents=[shared], help=text, description=text)
+        command_parser.set_defaults(command=command)
+        return command_parser
 
     add("run", run, "Guard positions until it is told to stop (for the systemd unit).")
     shows = add("status", show_status, "Show how it stands, on one screen; exit status 0 if all is in order.")

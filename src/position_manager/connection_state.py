@@ -393,7 +393,7 @@ class Connection:
     ``new_since_halt`` whether the session is newer than that.
     ``maintenance``: the freezing window whose interruption is not over, ``interrupted`` whether the link was away when
     it was due; ``window_over``: the end of the last completed window of that kind.
-    ``away_since``: since when it is not READY, ``told`` whether that was alerted, ``page_at`` when a person is paged
+    ``away_since``: since when it is not READY, ``reported`` whether that was alerted, ``page_at`` when to page a person
     about it (None after the page). ``client_id_since``: since when the client id is in use.
     """
 
@@ -409,7 +409,7 @@ class Connection:
     interrupted: bool = False
     window_over: datetime | None = None
     away_since: datetime | None = None
-    told: bool = False
+    reported: bool = False
     page_at: datetime | None = None
     client_id_since: datetime | None = None
     client_id_paged: bool = False
@@ -437,10 +437,10 @@ class Connection:
 Outcome = tuple[Connection, tuple[Action, ...]]
 
 
-def begun(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
+def initial(now: datetime, patience: Patience, halted: str | None = None) -> Connection:
     """The connection of a program that starts at ``now``; ``halted`` is the reason of a halt that is still in
     effect."""
-    return replace(_away(Connection(), "", now, patience)[0], told=False, halted=halted)
+    return replace(_away(Connection(), "", now, patience)[0], reported=False, halted=halted)
 
 
 def after(connection: Connection, event: Event, now: datetime, patience: Patience) -> Outcome:
@@ -462,7 +462,7 @@ def _frozen(old: Connection, now: datetime, patience: Patience) -> Connection:
 
 def _back(old: Connection) -> Connection:
     """READY ends an outage."""
-    return replace(old, away_since=None, told=False, page_at=None) if old.link is Phase.READY else old
+    return replace(old, away_since=None, reported=False, page_at=None) if old.link is Phase.READY else old
 
 
 def _maintained(old: Connection, now: datetime) -> Connection:
@@ -478,7 +478,7 @@ def _maintained(old: Connection, now: datetime) -> Connection:
 
 
 def _recovery(old: Connection, new: Connection, now: datetime) -> tuple[Action, ...]:
-    if not old.told or new.told or old.away_since is None:
+    if not old.reported or new.reported or old.away_since is None:
         return ()
     return (Recovered(f"READY again after {(now - old.away_since).total_seconds():.0f} s"),)
 
@@ -491,7 +491,7 @@ def _aged(old: Connection, now: datetime, patience: Patience) -> Outcome:
     if due and old.away_since is not None:
         minutes = (now - old.away_since).total_seconds() / 60
         pages.append(Page(f"not READY for {minutes:.0f} minutes: {old.phase}"))
-        new = replace(new, page_at=None, told=True)
+        new = replace(new, page_at=None, reported=True)
     since = new.client_id_since
     if since is not None and not new.client_id_paged and now - since >= patience.client_id_for:
         new = replace(new, client_id_paged=True)
@@ -545,7 +545,10 @@ def _applied(old: Connection, event: Event, now: datetime, patience: Patience) -
             if old.link is Phase.AUTH_NEEDED:
                 return old, ()
             new, actions = _lost(old, Phase.AUTH_NEEDED, event.why, now, patience)
-            return replace(new, told=True), (*actions, Page(f"the gateway needs a person: {event.why}", About.LOGIN))
+            return replace(new, reported=True), (
+                *actions,
+                Page(f"the gateway needs a person: {event.why}", About.LOGIN),
+            )
         case Tick():
             return old, ()
         case Resumed():
@@ -569,7 +572,7 @@ def _away(old: Connection, why: str, now: datetime, patience: Patience) -> Outco
     span = patience.span(now)
     if span is not None:
         return replace(old, away_since=now, page_at=span.end), ()
-    return replace(old, away_since=now, told=True, page_at=now + patience.page_after), (Alert(why),)
+    return replace(old, away_since=now, reported=True, page_at=now + patience.page_after), (Alert(why),)
 
 
 def _lost(old: Connection, link: Phase, why: str, now: datetime, patience: Patience) -> Outcome:
@@ -597,7 +600,7 @@ def farm_of(text: str) -> str:
 
 
 def _code(old: Connection, event: ApiCode, now: datetime, patience: Patience) -> Outcome:
-    said = f"{event.code} {event.text}"
+    text = f"{event.code} {event.text}"
     reaction = REACTIONS.get(event.code, Reaction.NONE)
     if reaction is Reaction.CONFIGURATION and not is_account_fault(event.code, event.text):
         reaction = Reaction.NONE
@@ -608,41 +611,41 @@ def _code(old: Connection, event: ApiCode, now: datetime, patience: Patience) ->
             # It comes by the dozen at night: the first one counts.
             if old.link not in (Phase.SOCKET, Phase.SYNCING, Phase.READY):
                 return old, ()
-            new, actions = _lost(old, Phase.LINK_LOST, said, now, patience)
+            new, actions = _lost(old, Phase.LINK_LOST, text, now, patience)
             return new, (DoubtQuotes(), *actions)
         case Reaction.RESTORED_DATA_LOST:
-            return _restored(old, said, (Resubscribe(),))
+            return _restored(old, text, (Resubscribe(),))
         case Reaction.RESTORED:
-            return _restored(old, said, ())
+            return _restored(old, text, ())
         case Reaction.FARM_DOWN:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded | {farm})
-            return new, () if farm in old.degraded else (DoubtQuotes(farm), Alert(said, About.FARM, farm))
+            return new, () if farm in old.degraded else (DoubtQuotes(farm), Alert(text, About.FARM, farm))
         case Reaction.FARM_UP:
             farm = farm_of(event.text)
             new = replace(old, degraded=old.degraded - {farm})
-            return new, (Recovered(said, About.FARM, farm),) if farm in old.degraded else ()
+            return new, (Recovered(text, About.FARM, farm),) if farm in old.degraded else ()
         case Reaction.NOT_CONNECTED:
-            return _down(old, said, now, patience)
+            return _down(old, text, now, patience)
         case Reaction.CLIENT_ID_IN_USE:
             return replace(old, client_id_since=old.client_id_since or now), ()
         case Reaction.NO_LIVE_QUOTE:
-            suspend = SuspendPrices(event.subject, said, first=event.subject not in old.suspended)
+            suspend = SuspendPrices(event.subject, text, first=event.subject not in old.suspended)
             return replace(old, suspended=old.suspended | {event.subject}), (suspend,)
         case Reaction.CONFIGURATION:
             if old.halted is not None:
                 return old, ()
-            return replace(old, halted=said, new_since_halt=False), (HaltAll(said), Page(f"halted: {said}", About.HALT))
+            return replace(old, halted=text, new_since_halt=False), (HaltAll(text), Page(f"halted: {text}", About.HALT))
         case Reaction.NONE:
             return old, ()
 
 
-def _restored(old: Connection, said: str, first: tuple[Action, ...]) -> Outcome:
+def _restored(old: Connection, text: str, first: tuple[Action, ...]) -> Outcome:
     """IB is back: whatever was missed meanwhile, a full sync finds it."""
     if old.link not in (Phase.LINK_LOST, Phase.SYNCING, Phase.READY):
         return old, ()
     if not old.verified:
         return replace(old, link=Phase.SOCKET), first
-    unseen: tuple[Action, ...] = () if old.link is Phase.LINK_LOST else (OrdersOutOfSight(said),)
+    unseen: tuple[Action, ...] = () if old.link is Phase.LINK_LOST else (OrdersOutOfSight(text),)
     new, actions = _sync(replace(old, link=Phase.SYNCING))
     return new, (*unseen, *first, *actions)

@@ -141,7 +141,7 @@ class Quote:
         """The middle of bid and ask, if there are both."""
         return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
 
-    def standing_at(self, time: datetime) -> Quote:
+    def valid_at(self, time: datetime) -> Quote:
         """The same quote, received again. It runs at each evaluation; `dataclasses.replace` takes three times as
         long."""
         return Quote(

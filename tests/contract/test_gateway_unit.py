@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import re
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jinja2
 import pytest
@@ -16,7 +22,8 @@ from jinja2.nativetypes import NativeEnvironment
 from tests.engine import docker, sandbox_image
 from tests.plugins import load
 
-from gateway_watch import backoff, container_stop
+from gateway_watch import backoff, container_stop, soft_restart, soft_restart_run
+from gateway_watch.instance import Instance
 
 ROLE = Path(__file__).parents[2] / "roles" / "ib_gateway"
 SECRETS = {
@@ -146,6 +153,7 @@ def test_a_restart_reports_its_kind_before_it_acts() -> None:
     names = [task["name"] for task in restart_tasks("ib_gateway")]
     order = (
         "Report whether the restart keeps the session or needs an approval",
+        "Report that an older release needs a full login",
         # systemd must start the new container with the new unit as soon as the old one has ended.
         "Reload the units before the session is stored",
         "Restart the gateway and keep its session",
@@ -153,6 +161,91 @@ def test_a_restart_reports_its_kind_before_it_acts() -> None:
         "Stop the instance",
     )
     assert [name for name in names if name in order] == list(order)
+
+
+@pytest.mark.parametrize(
+    ("plan", "older", "restarts"),
+    [
+        (0, None, True),
+        (4, None, True),
+        # The program is missing, or the instance is not deployed: nothing is stopped.
+        (2, 2, False),
+        (2, 78, False),
+        (78, None, False),
+        # A release without the command still says what its restart costs.
+        (2, 0, True),
+    ],
+)
+def test_a_release_without_restarts_that_keep_the_session_is_restarted_with_its_cost(
+    plan: int, older: int | None, restarts: bool
+) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/restart.yml").read_text())
+    (block,) = [task for task in tasks if "block" in task]
+    known: dict[str, Any] = {
+        "ansible_check_mode": True,
+        "__ib_gateway_restart_cost": {"rc": plan},
+        "__ib_gateway_older_release": {"skipped": True} if older is None else {"rc": older},
+    }
+    environment = NativeEnvironment(undefined=jinja2.StrictUndefined)
+    known |= {name: environment.from_string(text).render(known) for name, text in block["vars"].items()}
+    assert all(environment.compile_expression(text)(**known) for text in block["when"]) is restarts
+    (cost,) = [task for task in restart_tasks("ib_gateway") if "restart-cost" in str(task)]
+    assert environment.compile_expression(cost["when"])(**known) is (plan == 2)
+    known |= {"ansible_check_mode": False}
+    if older is not None:
+        assert environment.compile_expression(cost["failed_when"])(**known) is (older != 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "result"),
+    [
+        ("Check whether the restart can keep the session", "__ib_gateway_restart_cost"),
+        ("Restart the gateway and keep its session", "__ib_gateway_soft_restart"),
+    ],
+)
+def test_a_restart_waits_for_one_that_a_killed_run_has_left_in_progress(task: str, result: str, tmp_path: Path) -> None:
+    """As the next run of upgrade.yml does: rejected, it would roll back, and be rejected in that too."""
+    (waits,) = (entry for entry in restart_tasks("ib_gateway") if entry["name"] == task)
+    goes_on = jinja2.Environment().compile_expression(waits["until"])  # noqa: S701 - a condition, no HTML
+    for error in rejections(tmp_path):
+        assert not goes_on(**{result: {"rc": 1, "stderr": error}})
+    assert goes_on(**{result: {"rc": 1, "stderr": "docker: no such host"}})
+    assert goes_on(**{result: {"rc": 0, "stderr": ""}})
+    assert goes_on(**{result: {"rc": 4}})
+    # Longer than a restart can be in progress with the default settings.
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    limit = soft_restart.END_SECONDS + 60 + defaults["ib_gateway_start_timeout"]
+    retries, delay = (
+        int(jinja2.Environment().from_string(str(waits[key])).render(ansible_check_mode=False))  # noqa: S701
+        for key in ("retries", "delay")
+    )
+    assert retries * delay > limit
+
+
+def rejections(folder: Path) -> list[str]:
+    """The texts with which a second restart is rejected: while a process carries one out, and after it was killed."""
+    instance = cast("Instance", SimpleNamespace(name="ib-gateway", state_dir=folder, login_controller="ibc"))
+    found = []
+    for prepare in (_carry_out, _leave_request):
+        with prepare(folder), pytest.raises(soft_restart_run.InProgressError) as rejected:
+            asyncio.run(soft_restart_run.SoftRestart(instance).run(soft_restart.Kind.RESTART))
+        found.append(str(rejected.value))
+    return found
+
+
+@contextmanager
+def _carry_out(folder: Path) -> Iterator[None]:
+    with soft_restart.lock_file(folder).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _leave_request(folder: Path) -> Iterator[None]:
+    now = datetime.now(UTC)
+    request = soft_restart.Request(soft_restart.Kind.RESTART, now, now + timedelta(minutes=5))
+    soft_restart.write_request(soft_restart.request_file(folder), request)
+    yield
 
 
 @pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])

@@ -192,7 +192,7 @@ class Process:
             config,
             self.broker,
             open_journal=open_journal,
-            tell=self.told.append,
+            deliver=self.told.append,
             clock=SystemClock(),
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),

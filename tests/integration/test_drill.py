@@ -72,7 +72,7 @@ async def test_every_case_is_closed_once_and_nothing_else_is_touched(tmp_path: P
         ends = {o.case.moment: [text.split(" → ")[-1] for text in o.seen] for o in report.outcomes}
         for moment in (Moment.WRITTEN, Moment.LEFT, Moment.HALF_SENT):
             assert ends[moment] == ["LOST", "FILLED"], moment
-        for moment in (Moment.ARRIVED, Moment.HALF_TOLD, Moment.ACKNOWLEDGED):
+        for moment in (Moment.ARRIVED, Moment.HALF_ACKNOWLEDGED, Moment.ACKNOWLEDGED):
             assert ends[moment] == ["FILLED"], moment
         acknowledged = next(o for o in report.outcomes if o.case.moment is Moment.ACKNOWLEDGED)
         assert "WORKING → UNKNOWN" in acknowledged.seen[0], "its acknowledgement was told, its fill was not"
@@ -102,7 +102,7 @@ async def test_an_engine_that_sends_twice_fails_and_what_is_left_is_told(
 ) -> None:
     async with trading_gateway(tmp_path) as gateway:
         where = paths(tmp_path, f"mode: paper\ngateway: {{port: {gateway.port}}}\n")
-        options = Options(Mode.PAPER, WISH, as_json=True, patience=SHORT, make_broker=Twice)
+        options = Options(Mode.PAPER, WISH, as_json=True, patience=SHORT, create_broker=Twice)
         assert await asyncio.to_thread(run, where, options) == 1
         said = json.loads(capsys.readouterr().out)
         assert not said["passed"]

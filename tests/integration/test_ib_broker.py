@@ -444,7 +444,7 @@ async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_pat
         await gateway.command("restore-connection", "--data-lost")
         await ears.until(lambda event: isinstance(event, CodeReceived) and event.code == 1101)
         ears.heard.clear()
-        made.watch([option.instrument], anew=True)
+        made.watch([option.instrument], resubscribe=True)
         await ears.until(lambda event: isinstance(event, QuoteReceived))
 
 

@@ -29,6 +29,8 @@ STATE_FILES = (
     "login-asked.json",
     "link-restart.json",
     "second-factor.json",
+    "reminders.json",
+    "soft-restart.json",
 )
 
 

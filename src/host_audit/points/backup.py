@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 from host_audit.host import Host, UnreadableError
 from host_audit.point import LIVE, Point, must, should
-from host_backup import record, settings
+from host_backup import settings
 from host_backup.errors import BackupError
+from host_service import backup_record as record
 
 TIMER = "host-backup.timer"
 CONFIGURED = should(

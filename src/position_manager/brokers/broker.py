@@ -219,8 +219,8 @@ class Broker(Protocol):
     async def ping(self) -> None:
         """A question that any living session answers at once."""
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
-        """Receive the quotes of exactly these from now on. ``anew``: all subscriptions were lost, subscribe again."""
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
+        """Receive the quotes of exactly these from now on. ``resubscribe``: all subscriptions were lost."""
 
     def renew(self, con_ids: Collection[int]) -> None:
         """Replace the quote subscriptions of these watched contracts by new ones: their quotes are reported again, or

@@ -180,20 +180,20 @@ class IbBroker:
     def _attach(self, ib: IB) -> None:
         """Receive the messages of this session. Each hook checks whether the session is still the present one."""
 
-        def tell(event: BrokerEvent) -> None:
+        def emit(event: BrokerEvent) -> None:
             if self._ib is ib:
                 self._on_event(event)
 
         wrapper, decoder = ib.wrapper, ib.client.decoder
         open_order, exec_details, position = wrapper.openOrder, wrapper.execDetails, wrapper.position
         completed_order, order_status = wrapper.completedOrder, decoder.handlers[int(ORDER_STATUS)]
-        stream = Stream(ib, start=self._quotes_begin, end=self._quotes_end)
+        stream = Stream(ib, start=self._start_quotes, end=self._end_quotes)
 
         def on_open_order(order_id: int, contract: Contract, order: Order, state: Any) -> None:
             open_order(order_id, contract, order, state)
             if order.whatIf:
                 return
-            again = self._order_shown(contract, order, state.status, tell)
+            again = self._order_shown(contract, order, state.status, emit)
             again()
             if order.permId:
                 stream.repeat(("order", int(order.permId)), again)
@@ -223,7 +223,7 @@ class IbBroker:
                         known = shown, _with(shown, status, remaining)
                     self._shown[perm_id] = known[1]
                 if event is not None:
-                    tell(event)
+                    emit(event)
 
             again()
             if perm_id:
@@ -235,7 +235,7 @@ class IbBroker:
             found = execution_of(contract, execution, self._book.magnifier(contract.conId) or 1)
             if live and found is not None:
                 ours = execution.clientId == self.client_id
-                tell(ExecutionReceived(found, execution.orderId if ours else 0))
+                emit(ExecutionReceived(found, execution.orderId if ours else 0))
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
             position(account, contract, quantity, average)
@@ -245,7 +245,7 @@ class IbBroker:
             def again() -> None:
                 self._held[key] = held
                 if "positions" not in wrapper._futures and event is not None:
-                    tell(event)
+                    emit(event)
 
             again()
             if held:
@@ -261,11 +261,11 @@ class IbBroker:
                 # A tick that is still on its way must not pass for a live quote: only a new subscription gives one.
                 self._unwatch(con_id)
                 self._ended.add(con_id)
-            tell(CodeReceived(code, text, order_id, con_id))
+            emit(CodeReceived(code, text, order_id, con_id))
 
         def on_commission(_trade: object, _fill: object, report: Any) -> None:
             realized = number(report.realizedPNL) if report.realizedPNL else None
-            tell(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
+            emit(CommissionReceived(report.execId, number(report.commission), realized, report.currency))
 
         def on_closed(message: str) -> None:
             if self._ib is ib:
@@ -283,7 +283,7 @@ class IbBroker:
         ib.client.conn.disconnected += on_closed
 
     def _order_shown(
-        self, contract: Contract, order: Order, status: str, tell: Callable[[BrokerEvent], None]
+        self, contract: Contract, order: Order, status: str, emit: Callable[[BrokerEvent], None]
     ) -> Callable[[], None]:
         """What is to be done each time the broker shows this order in these words."""
         perm_id, order_id = int(order.permId), int(order.orderId)
@@ -308,14 +308,14 @@ class IbBroker:
                 self._shown_legs[perm_id] = legs
             if event is not None:
                 self._orders.add(order_id)
-                tell(event)
+                emit(event)
 
         return again
 
-    def _quotes_begin(self) -> None:
+    def _start_quotes(self) -> None:
         self._together = []
 
-    def _quotes_end(self) -> None:
+    def _end_quotes(self) -> None:
         quotes, self._together = self._together or [], None
         if self._ib is None:
             return
@@ -426,7 +426,7 @@ class IbBroker:
     async def _ask_for_open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
         if self._ib is not ib:
             raise BrokerError("open orders: the session is over")
-        self._pace.note()
+        self._pace.count_request()
         return await self._answer("open orders", self._open_orders)
 
     async def _open_orders(self, ib: IB) -> tuple[OpenOrder, ...]:
@@ -464,7 +464,7 @@ class IbBroker:
         """Apart from all other questions: an order must not wait for it, and its number distinguishes its answer from
         others."""
         await self._pace.turn()
-        self._pace.note()
+        self._pace.count_request()
         return await ask_values(self._session(), self._clock.now(), self._answer_within)
 
     async def dividend(self, con_id: int) -> Dividend | None:
@@ -484,10 +484,10 @@ class IbBroker:
 
     # ----- quotes
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
         if self._ib is None:
             return
-        if anew:
+        if resubscribe:
             self._ended.clear()
             self._renewing.clear()
             for con_id in list(self._tickers):
@@ -527,7 +527,7 @@ class IbBroker:
             if contract is None or (con_id in self._tickers and con_id not in self._renewing):
                 continue
             if con_id in self._tickers:
-                self._pace.note()
+                self._pace.count_request()
                 self._unwatch(con_id)
             # ib_insync gives one ticker for each object, and a new subscription must not show an old one's prices.
             ticker = ib.reqMktData(copy.copy(contract))
@@ -593,15 +593,15 @@ class IbBroker:
             "transmit": True,
         }
         quantity, limit = float(order.quantity), float(order.limit * magnifier)
-        made: Order
+        native: Order
         if order.stop:
-            made = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
+            native = StopLimitOrder(order.side.value, quantity, limit, float(order.stop * magnifier), **terms)
         else:
-            made = LimitOrder(order.side.value, quantity, limit, **terms)
+            native = LimitOrder(order.side.value, quantity, limit, **terms)
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
         # Not over IB.placeOrder: its books are not used, and they cost more than the order. They start with openOrder.
-        ib.client.placeOrder(order.order_id, contract, made)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+        ib.client.placeOrder(order.order_id, contract, native)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     def send_combo(
         self, order: ComboToSend, instruments: Mapping[int, Instrument], *, tif: str, outside_rth: bool
@@ -613,7 +613,7 @@ class IbBroker:
             raise BrokerError(f"the legs of combination {order.ref} have no common unit of prices")
         contract = ib_combos.bag(order, [(leg, ratio) for leg, ratio in legs if leg is not None])
         limit = float(order.limit * magnifiers.pop())
-        made = LimitOrder(
+        native = LimitOrder(
             order.side.value,
             float(order.quantity),
             limit,
@@ -626,11 +626,11 @@ class IbBroker:
         )
         self._orders.add(order.order_id)
         self._next_id = max(self._next_id, order.order_id + 1)
-        ib.placeOrder(contract, made)
+        ib.placeOrder(contract, native)
 
     def cancel(self, order_id: int) -> None:
         ib = self._session()
-        self._pace.note()
+        self._pace.count_request()
         ib.client.cancelOrder(order_id, "")  # type: ignore[no-untyped-call]  # ib_insync's, untyped
 
     async def cancel_of_other(self, order: OpenOrder) -> None:

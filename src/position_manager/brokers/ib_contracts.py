@@ -32,7 +32,7 @@ def per_unit(contract: Contract) -> Decimal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Reported:
     """The relevant details of a contract: they are long, and there may be a thousand. ``rule``: the market rule of the
     exchange that orders are sent to; ``tick``: the smallest increment in the currency, 0 if it was not reported;
     ``magnifier``: how many units of the quotes are one of the currency."""
@@ -47,7 +47,7 @@ class _Told:
 class _Known:
     """What IB reported of a contract, None if it has no details; ``asked`` is when."""
 
-    told: _Told | None
+    reported: _Reported | None
     hours: tuple[Hours, ...]
     asked: datetime
     trading: tuple[Hours, ...] = ()
@@ -60,33 +60,33 @@ class ContractBook:
         self.rules: dict[int, Any] = {}
         self._known: dict[int, _Known] = {}
         self._contracts: dict[int, Contract] = {}
-        self._made: dict[int, tuple[_Known | None, Instrument]] = {}
+        self._built: dict[int, tuple[_Known | None, Instrument]] = {}
 
     def recall(self, instruments: Collection[Instrument], now: datetime) -> None:
         """What is known of contracts from before, with their hours as far as they are still valid. It counts until IB
         reports the details again."""
         for instrument in instruments:
-            if instrument.con_id in self._made or instrument.con_id in self._known:
+            if instrument.con_id in self._built or instrument.con_id in self._known:
                 continue
             hours, trading = instrument.liquid_hours, instrument.trading_hours
             known = _Known(None, hours, now, trading) if hours else None
             if known is not None:
                 self._known[instrument.con_id] = known
-            self._made[instrument.con_id] = known, instrument
+            self._built[instrument.con_id] = known, instrument
 
     def lacks(self, contract: Contract) -> bool:
         """Whether too little is known of a contract to create an instrument from it without asking IB first."""
-        made = self._made.get(contract.conId)
-        if made is None:
+        built = self._built.get(contract.conId)
+        if built is None:
             return True
-        known, instrument = made
-        if known is not None and known.told is not None:
+        known, instrument = built
+        if known is not None and known.reported is not None:
             return False
         # What was known from before is of no use if the contract was adjusted since, or if its unit is not known.
         named = contract.localSymbol, kind_of(contract), per_unit(contract)
         if instrument.magnifier and named == (instrument.local_symbol, instrument.kind, instrument.multiplier):
             return False
-        del self._made[contract.conId]
+        del self._built[contract.conId]
         self._known.pop(contract.conId, None)
         return True
 
@@ -112,12 +112,12 @@ class ContractBook:
             return
         hours, trading = (_hours(text, details) for text in (details.liquidHours, details.tradingHours))
         tick = number(details.minTick) if details.minTick else ZERO
-        told = _Told(contract, _rule_of(details, contract), tick, int(details.priceMagnifier or 1))
-        self._known[contract.conId] = _Known(told, hours, now, trading)
+        reported = _Reported(contract, _rule_of(details, contract), tick, int(details.priceMagnifier or 1))
+        self._known[contract.conId] = _Known(reported, hours, now, trading)
 
     def missing_rules(self) -> list[int]:
         """The market rules of known contracts that were not asked for yet."""
-        wanted = (known.told.rule for known in self._known.values() if known.told is not None)
+        wanted = (known.reported.rule for known in self._known.values() if known.reported is not None)
         return sorted({rule for rule in wanted if rule is not None and rule not in self.rules})
 
     def contract(self, con_id: int) -> Contract | None:
@@ -126,24 +126,28 @@ class ContractBook:
 
     def magnifier(self, con_id: int) -> int:
         """How many units of IB's quotes are one unit of the currency; 0 if it is not known."""
-        made = self._made.get(con_id)
-        return 0 if made is None else made[1].magnifier
+        built = self._built.get(con_id)
+        return 0 if built is None else built[1].magnifier
 
     def instrument(self, held: Contract) -> Instrument:
         """An instrument from a position's contract and the details known of it; the same one while these stay."""
         known = self._known.get(held.conId)
-        told = None if known is None else known.told
-        if held.conId in self._made:
-            made_of, made = self._made[held.conId]
-            if told is None or known is made_of or (told.rule is not None and told.rule not in self.rules):
-                self._contracts.setdefault(held.conId, _contract(made))
-                return made
-        contract = held if told is None else told.contract
+        reported = None if known is None else known.reported
+        if held.conId in self._built:
+            built_from, built = self._built[held.conId]
+            if (
+                reported is None
+                or known is built_from
+                or (reported.rule is not None and reported.rule not in self.rules)
+            ):
+                self._contracts.setdefault(held.conId, _contract(built))
+                return built
+        contract = held if reported is None else reported.contract
         kind = kind_of(contract)
         if kind is None:
             raise ValueError(f"contract {held.conId} is a {held.secType}")
-        magnifier = 1 if told is None else told.magnifier
-        made = Instrument(
+        magnifier = 1 if reported is None else reported.magnifier
+        built = Instrument(
             con_id=held.conId,
             symbol=contract.symbol,
             kind=kind,
@@ -155,27 +159,27 @@ class ContractBook:
             right=Right(contract.right[0]) if contract.right and contract.right[0] in "CP" else None,
             local_symbol=contract.localSymbol,
             trading_class=contract.tradingClass,
-            increments=self._increments(told),
+            increments=self._increments(reported),
             liquid_hours=() if known is None else known.hours,
             trading_hours=() if known is None else known.trading,
             # Without details it is unknown whether its prices are in pence: none of them is used.
-            magnifier=0 if told is None else magnifier,
+            magnifier=0 if reported is None else magnifier,
         )
-        self._made[held.conId] = known, made
-        self._contracts[held.conId] = _contract(made)
-        return made
+        self._built[held.conId] = known, built
+        self._contracts[held.conId] = _contract(built)
+        return built
 
-    def _increments(self, told: _Told | None) -> tuple[tuple[Decimal, Decimal], ...]:
-        steps = self.rules.get(told.rule) if told is not None and told.rule is not None else None
-        if steps and told is not None:
+    def _increments(self, reported: _Reported | None) -> tuple[tuple[Decimal, Decimal], ...]:
+        steps = self.rules.get(reported.rule) if reported is not None and reported.rule is not None else None
+        if steps and reported is not None:
             found = sorted((number(step.lowEdge), number(step.increment)) for step in steps)
             # The smallest increment (minTick) is in the currency. Market rules are not known to be: one whose steps are
             # larger by the magnifier or more is in the unit of the quotes.
             least = min(step for _, step in found)
-            unit = told.magnifier if told.tick and least >= told.tick * told.magnifier else 1
+            unit = reported.magnifier if reported.tick and least >= reported.tick * reported.magnifier else 1
             found = [(edge / unit, step / unit) for edge, step in found]
             return ((ZERO, found[0][1]), *found[1:])
-        return ((ZERO, told.tick if told is not None and told.tick else Decimal("0.01")),)
+        return ((ZERO, reported.tick if reported is not None and reported.tick else Decimal("0.01")),)
 
 
 def _hours(text: str, details: ContractDetails) -> tuple[Hours, ...]:

@@ -20,7 +20,7 @@ class Pace:
     async def turn(self) -> None:
         """For a question."""
         await self.room()
-        self.note()
+        self.count_request()
 
     async def room(self) -> None:
         """Until a question may leave; it counts when it does, as several may share one."""
@@ -30,9 +30,9 @@ class Pace:
         """For an order, before the check of the books that precedes it. The question of that check, which several
         orders may share, counts when it is sent."""
         await self._room(ORDERS - 1)
-        self.note()
+        self.count_request()
 
-    def note(self) -> None:
+    def count_request(self) -> None:
         """A message leaves without waiting."""
         self._sent.append(asyncio.get_running_loop().time())
 

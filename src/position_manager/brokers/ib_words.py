@@ -28,15 +28,21 @@ def side_of(word: str) -> Side:
     return Side.BUY if word in ("BUY", "BOT") else Side.SELL
 
 
-def execution_of(contract: Contract, told: Any, magnifier: int) -> Execution | None:
+def execution_of(contract: Contract, execution: Any, magnifier: int) -> Execution | None:
     """An execution, its price in the currency; None for one of a part of a combination, which IB reports leg by leg as
     well."""
     if contract.secType == "BAG":
         return None
-    time = told.time if told.time.tzinfo is not None else told.time.replace(tzinfo=UTC)
-    fill = Fill(told.execId, number(told.shares), in_currency(number(told.price), magnifier), time)
+    time = execution.time if execution.time.tzinfo is not None else execution.time.replace(tzinfo=UTC)
+    fill = Fill(execution.execId, number(execution.shares), in_currency(number(execution.price), magnifier), time)
     return Execution(
-        told.acctNumber, contract.conId, side_of(told.side), fill, int(told.permId), told.orderRef, int(told.clientId)
+        execution.acctNumber,
+        contract.conId,
+        side_of(execution.side),
+        fill,
+        int(execution.permId),
+        execution.orderRef,
+        int(execution.clientId),
     )
 
 

@@ -297,7 +297,7 @@ def executed(books: Books, perm_id: int, quantity: Decimal, price: Decimal, acco
         cash=books.cash - signed * price * instrument.multiplier - commission,
         executed=number,
     )
-    said: tuple[BrokerEvent, ...] = (
+    events: tuple[BrokerEvent, ...] = (
         ExecutionReceived(execution_of(execution, account), order.order_id),
         _shown(filled),
         CommissionReceived(execution.exec_id, commission, gain - commission if closed else None, instrument.currency),
@@ -306,8 +306,8 @@ def executed(books: Books, perm_id: int, quantity: Decimal, price: Decimal, acco
     for other in after.live:
         if order.oca_group and other.oca_group == order.oca_group and other.perm_id != perm_id:
             after, more = cancelled(after, other.perm_id, "an order of its OCA group was executed", now)
-            said += more
-    return after, said
+            events += more
+    return after, events
 
 
 def _traded(before: Holding, signed: Decimal, price: Decimal) -> Holding:
@@ -340,18 +340,18 @@ def cancel_asked(books: Books, order_id: int, now: datetime) -> Change:
 def day_turned(books: Books, market: Market, known: Mapping[int, Instrument], account: str, now: datetime) -> Change:
     """What a new day does: orders of the day end, what has expired is settled in cash, and the books of the days
     before are closed. The same day once more changes nothing."""
-    today, said = day_of(now), list[BrokerEvent]()
+    today, events = day_of(now), list[BrokerEvent]()
     expired = {key: found for key, found in known.items() if found.expiry is not None and found.expiry < today}
     for order in books.live:
         touched = {order.con_id, *(con_id for con_id, _ in order.legs)}
         if (order.tif == "DAY" and day_of(order.placed) < today) or touched & expired.keys():
             books, more = cancelled(books, order.perm_id, "its day is over", now)
-            said += more
+            events += more
     for con_id, instrument in expired.items():
         held = books.holdings[con_id]
         if held.quantity:
             value = _settlement(market, books, instrument)
-            said.append(PositionReceived(account, con_id, ZERO))
+            events.append(PositionReceived(account, con_id, ZERO))
             books = replace(
                 books,
                 holdings={**books.holdings, con_id: Holding(ZERO, held.average_price)},
@@ -361,7 +361,7 @@ def day_turned(books: Books, market: Market, known: Mapping[int, Instrument], ac
     executions = tuple(execution for execution in books.executions if day_of(execution.time) >= today)
     if (len(orders), len(executions)) != (len(books.orders), len(books.executions)):
         books = replace(books, orders=orders, executions=executions)
-    return books, tuple(said)
+    return books, tuple(events)
 
 
 def _settlement(market: Market, books: Books, instrument: Instrument) -> Decimal:

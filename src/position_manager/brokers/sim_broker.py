@@ -120,7 +120,7 @@ class SimBroker:
             raise ConnectError(REFUSED, f"the simulated broker is away for {left:.0f} s more")
         await self._wait()
         try:
-            self._keep(self._books)
+            self._store_books(self._books)
         except OSError as error:
             raise ConnectError(REFUSED, f"{self._path} cannot be written: {error.strerror}") from error
         self._next_id = max(self._next_id, self._books.next_order_id)
@@ -222,9 +222,9 @@ class SimBroker:
 
     # ----- requests
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
         wanted = frozenset(instrument.con_id for instrument in instruments)
-        fresh = wanted if anew else wanted - self._watched
+        fresh = wanted if resubscribe else wanted - self._watched
         self._watched = wanted
         if fresh:
             self._put(_FirstQuotes(self._due(), fresh))
@@ -265,7 +265,7 @@ class SimBroker:
         if price <= 0:
             raise ValueError(f"a price must be above 0; it is {price}")
         anchor = Anchor(self._market.tick_at(self._clock.now()), price)
-        self._keep(replace(self._books, anchors={**self._books.anchors, symbol: anchor}))
+        self._store_books(replace(self._books, anchors={**self._books.anchors, symbol: anchor}))
         self._tick = None
         self._wake.set()
 
@@ -377,19 +377,19 @@ class SimBroker:
 
     def _commit(self, change: Change) -> None:
         """Store the new books, put them into effect, report the events: in this order."""
-        books, said = change
+        books, events = change
         if books is not self._books:
-            self._keep(books)
-        for event in said:
+            self._store_books(books)
+        for event in events:
             self._on_event(event)
 
-    def _keep(self, books: Books) -> None:
+    def _store_books(self, books: Books) -> None:
         write_json(self._path, BOOKS.dump_python(books, mode="json"))
         self._books = books
 
 
 def _read(path: Path, sim: Sim) -> Books | None:
-    anew = f"To begin anew, stop the position manager and move {path} and its journal away."
+    remedy = f"To begin anew, stop the position manager and move {path} and its journal away."
     try:
         books = BOOKS.validate_python(json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -397,7 +397,7 @@ def _read(path: Path, sim: Sim) -> Books | None:
     except OSError as error:
         raise SimStateError(f"{path} cannot be read: {error.strerror}. Look at its owner and its rights.") from error
     except (ValueError, ValidationError) as error:
-        raise SimStateError(f"{path} does not hold the books of a simulated broker. {anew}") from error
+        raise SimStateError(f"{path} does not hold the books of a simulated broker. {remedy}") from error
     if books.origin != books_module.origin(sim):
-        raise SimStateError(f"{path} began with another section sim of the configuration. {anew}")
+        raise SimStateError(f"{path} began with another section sim of the configuration. {remedy}")
     return books

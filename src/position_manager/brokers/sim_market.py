@@ -126,11 +126,11 @@ def two_sided(instrument: Instrument, middle: float, part: float) -> tuple[Decim
 def _walk(name: str, tick: int) -> float:
     """A walk with normal steps of variance 1 a tick, 0 at tick 0; ticks before it count too."""
     stretch, within = tick >> STRETCH_BITS, tick & ((1 << STRETCH_BITS) - 1)
-    return _stretch_begin(name, stretch) + _bridge(name, stretch, STRETCH_BITS, within)
+    return _stretch_start(name, stretch) + _bridge(name, stretch, STRETCH_BITS, within)
 
 
 @lru_cache(maxsize=1024)
-def _stretch_begin(name: str, stretch: int) -> float:
+def _stretch_start(name: str, stretch: int) -> float:
     whole = range(stretch) if stretch >= 0 else range(stretch, 0)
     total = sum(_stretch_step(name, number) for number in whole)
     return total if stretch >= 0 else -total

@@ -47,8 +47,8 @@ def load(path: Path) -> Config:
                 break
             values, removed = pruned, removed + keys
     if config is not None:
-        told = (item for item in contradictions(config) if not any(_related(item[0], key) for key in removed))
-        faults += [document.fault(key, text) for key, text in told]
+        reported = (item for item in contradictions(config) if not any(_related(item[0], key) for key in removed))
+        faults += [document.fault(key, text) for key, text in reported]
     if faults or config is None:
         raise ConfigError(path, faults)
     return config

@@ -14,7 +14,7 @@ class Moment(StrEnum):
     LEFT = "sent, not at the broker yet"
     HALF_SENT = "half of its message is at the broker"
     ARRIVED = "at the broker, its acknowledgement on the way back"
-    HALF_TOLD = "at the broker, half of its acknowledgement is here"
+    HALF_ACKNOWLEDGED = "at the broker, half of its acknowledgement is here"
     ACKNOWLEDGED = "acknowledged, nothing of its execution told yet"
 
 
@@ -36,12 +36,12 @@ CASES = (
     Case("before-its-acknowledgement", Moment.ARRIVED),
     Case("before-its-fill", Moment.ACKNOWLEDGED),
     Case("half-an-order", Moment.HALF_SENT),
-    Case("half-an-acknowledgement", Moment.HALF_TOLD),
+    Case("half-an-acknowledgement", Moment.HALF_ACKNOWLEDGED),
     Case("killed-before-sending", Moment.WRITTEN, kill=True),
     Case("killed-before-its-acknowledgement", Moment.ARRIVED, kill=True),
 )
 """All that can be tried on a wire."""
-SIM_CASES = tuple(case for case in CASES if case.moment not in (Moment.HALF_SENT, Moment.HALF_TOLD))
+SIM_CASES = tuple(case for case in CASES if case.moment not in (Moment.HALF_SENT, Moment.HALF_ACKNOWLEDGED))
 """The simulated broker has no wire, so no halves of messages."""
 
 

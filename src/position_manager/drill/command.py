@@ -28,7 +28,7 @@ from position_manager.config.schema import Config, Mode
 from position_manager.drill.bench import DrillError
 from position_manager.drill.cases import CASES, SIM_CASES, Case
 from position_manager.drill.drill import Conditions, Outcome, Report, one_by_one, side_by_side
-from position_manager.drill.gateway import MakeBroker, Wish, opened
+from position_manager.drill.gateway import CreateBroker, Wish, opened
 from position_manager.drill.sim import SimBench
 from position_manager.orders.evidence import Patience
 from position_manager.paths import Paths
@@ -40,14 +40,14 @@ OK, NOT_OK = 0, 1
 @dataclass(frozen=True)
 class Options:
     """What was asked for. ``mode``: SIM, PAPER, or None for that of the configuration; ``cases``: names, none for
-    all; ``patience``: after which a missing order counts as lost; ``make_broker``: the engine's at a gateway."""
+    all; ``patience``: after which a missing order counts as lost; ``create_broker``: the engine's at a gateway."""
 
     mode: Mode | None
     wish: Wish
     cases: Collection[str] = ()
     as_json: bool = False
     patience: Patience = field(default_factory=Patience)
-    make_broker: MakeBroker = IbBroker
+    create_broker: CreateBroker = IbBroker
 
 
 def run(paths: Paths, options: Options) -> int:
@@ -59,19 +59,19 @@ def run(paths: Paths, options: Options) -> int:
         config = load(paths.config)
         simulated = options.mode is None and config.mode is Mode.SIM
     directory = Path(tempfile.mkdtemp(prefix="position-manager-drill-"))
-    kept = True
+    retained = True
     try:
         with _logged(directory / "drill.log"):
             if simulated or config is None:
                 report = asyncio.run(_simulated(options, directory))
             else:
                 report = asyncio.run(_on_paper(paths, config, options, directory))
-        kept = not report.passed and bool(report.outcomes or report.stopped)
+        retained = not report.passed and bool(report.outcomes or report.stopped)
     except (DrillError, KeyboardInterrupt):
-        kept = False
+        retained = False
         raise
     finally:
-        if not kept:
+        if not retained:
             shutil.rmtree(directory, ignore_errors=True)
     _show(report, directory, as_json=options.as_json)
     return OK if report.passed else NOT_OK
@@ -121,7 +121,7 @@ async def _on_paper(paths: Paths, config: Config, options: Options, directory: P
     on = Conditions(clock, paths.kill_switch, options.patience)
     rules = config if _runs(paths) else None
     try:
-        at_gateway = opened(config, options.wish, clock=clock, rules=rules, make_broker=options.make_broker)
+        at_gateway = opened(config, options.wish, clock=clock, rules=rules, create_broker=options.create_broker)
         async with at_gateway as bench:
             with _progress(options.patience) as progress:
                 return await one_by_one(cases, bench, directory, on, progress)
@@ -146,14 +146,14 @@ class _Progress:
     def __init__(self, console: Console, spinner: Spinner) -> None:
         self._console = console
         self._spinner = spinner
-        self._stands: dict[str, str] = {}
+        self._states: dict[str, str] = {}
 
     def __call__(self, case: Case, text: str, seconds: float) -> None:
         if self._console.is_terminal:
-            self._stands[case.name] = f"{case.name}: {text} ({seconds:.0f} s)"
-            self._spinner.update(Text("\n").join(Text(line) for line in self._stands.values()))
-        elif self._stands.get(case.name) != text:
-            self._stands[case.name] = text
+            self._states[case.name] = f"{case.name}: {text} ({seconds:.0f} s)"
+            self._spinner.update(Text("\n").join(Text(line) for line in self._states.values()))
+        elif self._states.get(case.name) != text:
+            self._states[case.name] = text
             self._console.print(f"{seconds:5.1f} s  {case.name}: {text}", markup=False, soft_wrap=True)
 
 
@@ -167,7 +167,7 @@ def _progress(patience: Patience) -> Iterator[_Progress]:
 
 
 def _show(report: Report, directory: Path, *, as_json: bool) -> None:
-    kept = None if not directory.exists() else str(directory)
+    retained = None if not directory.exists() else str(directory)
     console = Console(highlight=False)
     if as_json:
         document = {
@@ -176,7 +176,7 @@ def _show(report: Report, directory: Path, *, as_json: bool) -> None:
             "cases": [_document(outcome) for outcome in report.outcomes],
             "stopped": report.stopped,
             "left": report.left,
-            "kept": kept,
+            "kept": retained,
         }
         sys.stdout.write(clean(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
         return
@@ -188,8 +188,8 @@ def _show(report: Report, directory: Path, *, as_json: bool) -> None:
         console.print(f"STILL THERE: {report.left}", markup=False, style="bold red")
     elif not report.stopped:
         console.print("Nothing that the drill bought is left." if report.outcomes else "Nothing was bought.")
-    if kept:
-        console.print(f"Journals and log of the drill: {kept}", markup=False, soft_wrap=True)
+    if retained:
+        console.print(f"Journals and log of the drill: {retained}", markup=False, soft_wrap=True)
     console.print("PASSED" if report.passed else "FAILED", style="green" if report.passed else "bold red")
 
 

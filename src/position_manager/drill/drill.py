@@ -140,7 +140,7 @@ class _Life:
             bench.config,
             self._fence,
             open_journal=open_journal,
-            tell=self._told,
+            deliver=self._discard,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(on.kill_switch), HaltRecord(directory / "halt.json")),
@@ -151,7 +151,7 @@ class _Life:
         self.task = asyncio.create_task(self.engine.run(self._stop))
         self.task.add_done_callback(lambda _task: self.news.set())
 
-    def _told(self, _message: Message) -> None:
+    def _discard(self, _message: Message) -> None:
         self.news.set()
 
     @property
@@ -168,7 +168,7 @@ class _Life:
         return not engine.desk.journal.open_intents()
 
     @property
-    def stands(self) -> str:
+    def state(self) -> str:
         """The state in a few words."""
         desk = self.engine.desk
         phase = desk.connection.phase
@@ -213,11 +213,11 @@ class CaseRun:
         self._tripwire = Tripwire(case.moment, self._at_the_moment)
         self._sent: set[int] = set()
         self._life: _Life | None = None
-        self._began = on.clock.now()
+        self._started = on.clock.now()
 
     @property
     def _seconds(self) -> float:
-        return (self._on.clock.now() - self._began).total_seconds()
+        return (self._on.clock.now() - self._started).total_seconds()
 
     async def run(self) -> Outcome:
         """Raises any error that prevented it from being tried or judged."""
@@ -229,7 +229,7 @@ class CaseRun:
             async with asyncio.timeout(self._on.limit.total_seconds()):
                 await self._close(bought)
         except TimeoutError:
-            trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.stands}",)
+            trouble = (f"not over within {self._on.limit.total_seconds():g} s: {self._life and self._life.state}",)
         except Exception as error:  # a failing engine, however, is what a drill is meant to find
             _log.exception("the case has failed")
             trouble = (f"{type(error).__name__}: {error}",)
@@ -249,18 +249,18 @@ class CaseRun:
         )
 
     async def _close(self, bought: Bought) -> None:
-        life = self._begin(bought)
+        life = self._start(bought)
         await self._until(life, lambda: life.holds)
         await life.engine.close(str(bought.field.con_id), by="the drill", limit=bought.limit)
         if self._case.kill:
             await self._until(life, lambda: self._tripwire.sprung or life.over)
             if self._tripwire.sprung:
                 await life.bury()
-                life = self._begin(bought)
+                life = self._start(bought)
         await self._until(life, lambda: life.over)
         await life.end()
 
-    def _begin(self, bought: Bought) -> _Life:
+    def _start(self, bought: Bought) -> _Life:
         self._life = _Life(self._bench, bought, self._directory, self._sent, self._tripwire, self._on)
         return self._life
 
@@ -276,7 +276,7 @@ class CaseRun:
                 raise DrillError("the engine has ended by itself")
             await self._on.clock.wait(life.news, CHECK_EVERY)
             life.news.clear()
-            self._progress(self._case, life.stands, self._seconds)
+            self._progress(self._case, life.state, self._seconds)
 
 
 def _read(path: Path, bought: Bought) -> Record:

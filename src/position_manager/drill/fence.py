@@ -122,8 +122,8 @@ class Fence:
         return tuple(one for one in await self._living().executions() if self._field.has(one.account, one.con_id))
 
     async def read_again(self, account: str, con_id: int) -> Reread:
-        told = await self._living().read_again(account, con_id)
-        return replace(told, open_orders=self._ours(told.open_orders))
+        reread = await self._living().read_again(account, con_id)
+        return replace(reread, open_orders=self._ours(reread.open_orders))
 
     async def account_values(self) -> tuple[AccountValues, ...]:
         return await self._living().account_values()
@@ -133,13 +133,13 @@ class Fence:
 
     async def read_legs_again(self, account: str, con_ids: Collection[int]) -> Mapping[int, Reread]:
         found = await self._living().read_legs_again(account, con_ids)
-        return {con_id: replace(told, open_orders=self._ours(told.open_orders)) for con_id, told in found.items()}
+        return {con_id: replace(reread, open_orders=self._ours(reread.open_orders)) for con_id, reread in found.items()}
 
     async def ping(self) -> None:
         await self._living().ping()
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
-        self._living().watch([one for one in instruments if one.con_id == self._field.con_id], anew=anew)
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
+        self._living().watch([one for one in instruments if one.con_id == self._field.con_id], resubscribe=resubscribe)
 
     def renew(self, con_ids: Collection[int]) -> None:
         self._living().renew([con_id for con_id in con_ids if con_id == self._field.con_id])

@@ -53,7 +53,7 @@ NO_CONTRACT = 200
 """The code of: no security definition has been found."""
 _T = TypeVar("_T")
 
-MakeBroker = Callable[[Config, Clock], Broker]
+CreateBroker = Callable[[Config, Clock], Broker]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class GatewayBench:
         auditor: IbBroker,
         *,
         clock: Clock,
-        make_broker: MakeBroker,
+        create_broker: CreateBroker,
         settle: timedelta,
     ) -> None:
         self.config = config
@@ -100,7 +100,7 @@ class GatewayBench:
         self._buyer = buyer
         self._auditor = auditor
         self._clock = clock
-        self._make_broker = make_broker
+        self._create_broker = create_broker
         self._settle = settle
         self._moved = asyncio.Event()
         self._contract = Contract()
@@ -225,8 +225,8 @@ class GatewayBench:
             self._buyer.cancelOrder(order)
             raise DrillError(f"{instrument.label} was not bought within {FILLED_WITHIN:g} s.") from error
         if trade.orderStatus.status != "Filled":
-            said = "; ".join(entry.message for entry in trade.log if entry.message) or trade.orderStatus.status
-            raise DrillError(f"{instrument.label} was not bought: {said}")
+            reason = "; ".join(entry.message for entry in trade.log if entry.message) or trade.orderStatus.status
+            raise DrillError(f"{instrument.label} was not bought: {reason}")
         self._before |= await self._shown()
         field = Field(self.account, instrument.con_id, QUANTITY)
         return Bought(field, instrument.label, to_tick(instrument, Side.SELL, sells))
@@ -248,7 +248,7 @@ class GatewayBench:
 
     def broker(self, tripwire: Tripwire) -> Broker:
         self._proxy.tripwire = tripwire
-        return self._make_broker(self.config, self._clock)
+        return self._create_broker(self.config, self._clock)
 
     def sever(self) -> None:
         self._proxy.sever()
@@ -256,10 +256,10 @@ class GatewayBench:
     async def _state(self) -> tuple[Decimal, tuple[OpenOrder, ...], tuple[Execution, ...]]:
         """Position, open orders and executions in the contract."""
         account, con_id = self.account, self.instrument.con_id
-        told = await self._auditor.read_again(account, con_id)
-        orders = tuple(one for one in told.open_orders if (one.account, one.con_id) == (account, con_id))
+        reread = await self._auditor.read_again(account, con_id)
+        orders = tuple(one for one in reread.open_orders if (one.account, one.con_id) == (account, con_id))
         executions = await self._auditor.executions()
-        return told.quantity, orders, tuple(o for o in executions if (o.account, o.con_id) == (account, con_id))
+        return reread.quantity, orders, tuple(o for o in executions if (o.account, o.con_id) == (account, con_id))
 
     async def truth(self, bought: Bought) -> Truth:
         position, orders, executions = await self._state()
@@ -299,7 +299,7 @@ async def opened(
     *,
     clock: Clock,
     rules: Config | None = None,
-    make_broker: MakeBroker = IbBroker,
+    create_broker: CreateBroker = IbBroker,
     settle: timedelta = SETTLE,
 ) -> AsyncIterator[GatewayBench]:
     """A bench at the gateway of a configuration, ready to buy. ``rules``: see `GatewayBench.prepare`.
@@ -318,8 +318,8 @@ async def opened(
     target = Target(host, port, AccountKind.PAPER, expected_accounts=config.expected_accounts)
     result, buyer = await connect(target, ids[2], timeout=ANSWER_WITHIN)
     if buyer is None or result.cause is not None:
-        said = f"{result.cause.text}. {result.cause.remedy}" if result.cause is not None else "no session"
-        raise DrillError(f"No session with {host}:{port} as client {ids[2]}: {said} ({result.detail})")
+        reason = f"{result.cause.text}. {result.cause.remedy}" if result.cause is not None else "no session"
+        raise DrillError(f"No session with {host}:{port} as client {ids[2]}: {reason} ({result.detail})")
     proxy = Proxy(host, port)
     gateway = config.gateway.model_copy(update={"client_id": ids[1]})
     auditor = IbBroker(config.model_copy(update={"gateway": gateway}), clock, answer_within=ANSWER_WITHIN)
@@ -327,7 +327,7 @@ async def opened(
         account = _account(result.accounts, config, wish)
         await proxy.start()
         own = engine_config(config, wish, account, proxy.port)
-        bench = GatewayBench(own, proxy, buyer, auditor, clock=clock, make_broker=make_broker, settle=settle)
+        bench = GatewayBench(own, proxy, buyer, auditor, clock=clock, create_broker=create_broker, settle=settle)
         await auditor.connect()
         await bench.prepare(wish, rules)
         yield bench

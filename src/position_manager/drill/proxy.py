@@ -100,7 +100,7 @@ class _Watched:
         self._cut_at(Moment.HALF_SENT, _half(frame))
         return frame
 
-    def told(self, frame: bytes) -> bytes:
+    def received(self, frame: bytes) -> bytes:
         """What of a gateway's frame goes on. Raises _CutError with that in its argument."""
         if self._order_id is None:
             return frame
@@ -110,7 +110,7 @@ class _Watched:
         if fields[0] not in (ORDER_STATUS, OPEN_ORDER) or fields[1] != self._order_id:
             return frame
         self._cut_at(Moment.ARRIVED, b"")
-        self._cut_at(Moment.HALF_TOLD, _half(frame))
+        self._cut_at(Moment.HALF_ACKNOWLEDGED, _half(frame))
         if fields[0] == ORDER_STATUS and fields[6] != b"0":
             # With a permId it is the broker's acknowledgement; this one still gets through.
             self._cut_at(Moment.ACKNOWLEDGED, _whole(frame))
@@ -156,7 +156,7 @@ async def _requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 async def _answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: _Watched) -> None:
-    await _pump(reader, writer, watched.told)
+    await _pump(reader, writer, watched.received)
 
 
 async def _pump(

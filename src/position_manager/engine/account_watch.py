@@ -139,7 +139,7 @@ class AccountWatch:
                 desk.journal.remember(account, 0, _STORED, rearmed.to_json())
             self._memories[account] = rearmed
             for rule in before.fired:
-                desk.say(self._author.account_over(account, rule, f"rearmed by {by}"))
+                desk.notify(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
             done.append(
                 f"{masked(account)}: rearmed at {self._values[account].net_liquidation:,.2f} "
@@ -183,7 +183,7 @@ class AccountWatch:
         label, now = desk.label(con_id), desk.clock.now()
         data = {"before": before, "quantity": quantity, "fired": ", ".join(fired)}
         desk.journal.append("opened although an account stop has fired", account, con_id, data)
-        desk.say(self._author.opened_all_the_same(account, label, before, quantity, ", ".join(fired), now))
+        desk.notify(self._author.opened_all_the_same(account, label, before, quantity, ", ".join(fired), now))
 
     # ----- steps
 
@@ -288,18 +288,18 @@ class AccountWatch:
             # An order in progress must not wait for the disk; the next answer is recorded.
             self._memories[account] = memory
         for fired in outcome.fired:
-            desk.say(self._author.account_fired(account, fired, shadow=not desk.config.mode.sends))
+            desk.notify(self._author.account_fired(account, fired, shadow=not desk.config.mode.sends))
         for rule in outcome.over:
-            desk.say(self._author.account_over(account, rule, "its episode is over"))
+            desk.notify(self._author.account_over(account, rule, "its episode is over"))
         if outcome.fired:
             desk.wake.set()
-            self.step(desk.clock.now())
+            self.close_remaining(desk.clock.now())
 
     def _held(self, account: str) -> dict[int, str]:
         guard = self._desk.guard
         return {key[1]: guard.episodes.get(key, "") for key in guard.positions if key[0] == account}
 
-    def step(self, now: datetime) -> None:
+    def close_remaining(self, now: datetime) -> None:
         """Decide to close what a fired rule still has to close, in its order of priority."""
         desk = self._desk
         self._waiting.clear()
@@ -376,10 +376,10 @@ class AccountWatch:
                     self._blind_since[key] = since
                     if key not in self._notified and now - since >= ALERT_AFTER:
                         self._notified.add(key)
-                        desk.say(self._author.account_blind(account, state, (now - since).total_seconds()))
+                        desk.notify(self._author.account_blind(account, state, (now - since).total_seconds()))
                 elif key in self._notified:
                     self._notified.discard(key)
-                    desk.say(self._author.account_seen(account, state.rule))
+                    desk.notify(self._author.account_seen(account, state.rule))
 
     # ----- memory
 

@@ -77,7 +77,7 @@ class AssignmentWatch:
             for position in self._exposed(settings)
         )
 
-    def step(self, now: datetime) -> None:
+    def warn(self, now: datetime) -> None:
         """Ask for what is not known, and notify of what has been a risk for a while."""
         settings, desk = self._settings, self._desk
         if settings is None or not desk.ready or desk.fault is not None:
@@ -122,16 +122,16 @@ class AssignmentWatch:
         hours = open_hours(desk.calendar, position.instrument, now, outside_rth=desk.config.orders.outside_rth)
         if session_at(hours, now) is None:
             return
-        kept = (*position.key, _STORED + warning.risk.value)
+        rule = (*position.key, _STORED + warning.risk.value)
         mark = f"{self._today(now)} {desk.guard.episodes.get(position.key, '')}"
-        if self._warned.get(kept) == mark:
+        if self._warned.get(rule) == mark:
             return
         with desk.journal.transaction():
             desk.journal.append(warning.risk.value, *position.key, {"text": warning.text})
-            desk.journal.remember(*kept, mark)
-        self._warned[kept] = mark
+            desk.journal.remember(*rule, mark)
+        self._warned[rule] = mark
         author = AccountAuthor(desk.config.mode.value, now)
-        desk.say(author.may_be_assigned(position, warning, mark))
+        desk.notify(author.may_be_assigned(position, warning, mark))
 
     # ----- dividends
 

@@ -77,7 +77,7 @@ class Bars:
         if bar is None or bar.what != gates:
             self.present[closing.unit, label] = Bar(gates, desk.clock.now(), reported=True)
             desk.journal.append("refused", *leg.key, error.clearance.evidence())
-            desk.say(desk.author.refused(closing, label, gates, str(error)))
+            desk.notify(desk.author.refused(closing, label, gates, str(error)))
 
     def on_combo(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
         """What prevents a combination from being sent; each cause is reported once."""
@@ -97,7 +97,7 @@ class Bars:
             else:
                 desk.journal.append("bound reached", closing.account, con_id, {"bound": str(what)})
         if isinstance(what, NotSentError):
-            desk.say(desk.author.refused(closing, closing.name, word, str(what)))
+            desk.notify(desk.author.refused(closing, closing.name, word, str(what)))
 
     def on_bound(self, closing: Closing, leg: Position, cap: CapReached) -> None:
         """Report a bound once. A price that is missing may come with the next tick, as after a start: it is reported
@@ -111,5 +111,5 @@ class Bars:
             bar = replace(bar, reported=True)
             self._write_pending()
             desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
-            desk.say(desk.author.capped(closing, key[1], cap))
+            desk.notify(desk.author.capped(closing, key[1], cap))
         self.present[key] = bar

@@ -154,14 +154,14 @@ class Closer:
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
                 done = desk.guard.level_done(desk.journal, unit, level)
             done()
-            desk.say(desk.author.shadowed(closing, quotes))
+            desk.notify(desk.author.shadowed(closing, quotes))
             return
         if not desk.config.mode.sends:
             # A rule that continues to hold is reported once.
             if self._shadowed.get(unit.key) != rule:
                 self._shadowed[unit.key] = rule
                 desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
-                desk.say(desk.author.shadowed(closing, quotes))
+                desk.notify(desk.author.shadowed(closing, quotes))
             return
         if level:
             # With the mark that the level is done: an order that follows would otherwise outlive what it was for.
@@ -178,7 +178,7 @@ class Closer:
         if by or closing.combo:
             # The requester gets an answer now; a combination is recorded apart from other orders.
             self.decisions.write_pending()
-        desk.say(desk.author.fired(closing, quotes))
+        desk.notify(desk.author.fired(closing, quotes))
         self.advance(closing)
 
     def _pass_level(self, unit: Unit, text: str, level: int) -> None:
@@ -190,7 +190,7 @@ class Closer:
                 desk.journal.append("partial target passed", unit.account, leg.instrument.con_id, data)
             done = desk.guard.level_done(desk.journal, unit, level)
         done()
-        desk.say(desk.author.level_passed(unit.name, level, text))
+        desk.notify(desk.author.level_passed(unit.name, level, text))
 
     def widen(self, closing: Closing, unit: Unit, rule: str, text: str) -> None:
         """All of a unit is to be closed of which a part is being closed already."""
@@ -207,7 +207,7 @@ class Closer:
                 desk.journal.append("rule fired", unit.account, con_id, seen)
             self.decisions.write(whole)
         self.decisions.add(whole)
-        desk.say(desk.author.fired(whole, quotes))
+        desk.notify(desk.author.fired(whole, quotes))
         self.advance(whole)
 
     def would_have(self, unit: Unit) -> str | None:
@@ -238,7 +238,7 @@ class Closer:
                 desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
         if undone is not None:
             undone()
-        desk.say(desk.author.withdrawn(closing, why))
+        desk.notify(desk.author.withdrawn(closing, why))
         for con_id in closing.legs:
             intent = desk.journal.open_intent(closing.account, con_id)
             if intent is not None and intent.state in RESTING_STATES:
@@ -281,7 +281,7 @@ class Closer:
             if intent.state in RESTING_STATES and not wanted:
                 self._orders.cancel(intent, "no decision wants it any more")
 
-    def quoted(self, con_id: int) -> None:
+    def on_quote(self, con_id: int) -> None:
         """A ladder may have waited for a price."""
         for closing in list(self.closings.values()):
             if con_id not in closing.legs or self._recovered(closing):
@@ -351,7 +351,7 @@ class Closer:
         if not legs and split.undecided:
             return
         if closing.combo:
-            one_by_one = self._combos.step(closing, legs)
+            one_by_one = self._combos.advance(closing, legs)
             if one_by_one is None:
                 return
             closing = one_by_one
@@ -467,7 +467,7 @@ class Closer:
                 for con_id, remaining in closing.leaves.items():
                     data = {"unit": closing.name, "rule": closing.rule, "left": remaining}
                     desk.journal.append("closed in part", closing.account, con_id, data)
-            desk.say(desk.author.closed_in_part(closing))
+            desk.notify(desk.author.closed_in_part(closing))
             desk.wake.set()
             return
         with desk.journal.transaction():
@@ -478,4 +478,4 @@ class Closer:
                     desk.journal.append("closed", closing.account, con_id, data)
                 desk.journal.forget(closing.account, con_id)
             self.wings.leave(closing, left)
-        desk.say(desk.author.closed(closing, tuple(leg.instrument.label for leg in left)))
+        desk.notify(desk.author.closed(closing, tuple(leg.instrument.label for leg in left)))

@@ -33,14 +33,14 @@ TRY_AGAIN = timedelta(seconds=5)
 
 @dataclass(frozen=True)
 class ComboCloser:
-    """``keep`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
+    """``store`` stores a decision, ``usable`` is the quote of a contract that an order may be priced from, ``policy``
     the bounds for a decision now. ``barred`` receives what prevents a combination from being sent, None once it is
     sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``is_wanted`` whether a decision is
     still in effect."""
 
     desk: Desk
     orders: FollowedOrders
-    keep: Callable[[Closing], None]
+    store: Callable[[Closing], None]
     usable: Callable[[int], Quote | None]
     policy: Callable[[Closing, datetime], LadderPolicy]
     barred: Callable[[Closing, CapReached | NotSentError | None], None]
@@ -48,7 +48,7 @@ class ComboCloser:
     is_wanted: Callable[[Closing], bool]
     not_before: dict[str, datetime]
 
-    def step(self, closing: Closing, legs: list[Position]) -> Closing | None:
+    def advance(self, closing: Closing, legs: list[Position]) -> Closing | None:
         """The next step of a decision that is carried out by combinations. The decision if its legs are to be closed
         one by one from now on, else None."""
         desk, now = self.desk, self.desk.clock.now()
@@ -65,12 +65,12 @@ class ComboCloser:
         if live:
             if not isinstance(combination, str):
                 # It is begun again where a part has become all, or a person has asked for it.
-                closing = self._begun(closing, combination, now)
+                closing = self._start_ladder(closing, combination, now)
             self._go_on(closing, combination, live, why, now, self._bar(closing, legs))
             return None
         if isinstance(combination, str) or any(leg.key in desk.locks for leg in legs):
             return None
-        closing = self._begun(closing, combination, now)
+        closing = self._start_ladder(closing, combination, now)
         price = wanted(
             combination, self._quotes(combination), closing.ladders.get(LADDER), now, self.policy(closing, now)
         )
@@ -105,10 +105,10 @@ class ComboCloser:
     def _given_up(self, closing: Closing, combination: Combination | str, intents: list[Intent], now: datetime) -> str:
         """Why the legs are to be closed one by one; empty if they are not."""
         ladder = closing.ladders.get(LADDER)
-        begun = closing.decided if ladder is None else ladder.begun
+        started = closing.decided if ladder is None else ladder.begun
         if closing.prices:
             return "a person has approved a price for a leg"
-        if abs(now - begun) >= timedelta(seconds=closing.combo_seconds):
+        if abs(now - started) >= timedelta(seconds=closing.combo_seconds):
             return f"it was not executed within {closing.combo_seconds:g} s"
         if not intents:
             if isinstance(combination, str):
@@ -165,7 +165,7 @@ class ComboCloser:
         ids = [leg.instrument.con_id for leg in combination.legs]
         return {con_id: quote for con_id in ids if (quote := self.usable(con_id)) is not None}
 
-    def _begun(self, closing: Closing, combination: Combination, now: datetime) -> Closing:
+    def _start_ladder(self, closing: Closing, combination: Combination, now: datetime) -> Closing:
         """With the ladder of the combination, at the first quote of which every leg's spread is allowed."""
         quotes, spread = self._quotes(combination), self.policy(closing, now).spread
         quote = quote_of(combination, quotes)
@@ -176,9 +176,9 @@ class ComboCloser:
         )
         if LADDER in closing.ladders or quote is None or quote.mid is None or quote.mid <= 0 or not allowed:
             return closing
-        begun = replace(closing, ladders={**closing.ladders, LADDER: LegLadder(now, quote.mid)})
-        self.keep(begun)
-        return begun
+        started = replace(closing, ladders={**closing.ladders, LADDER: LegLadder(now, quote.mid)})
+        self.store(started)
+        return started
 
     def _settled(self, combination: Combination) -> bool:
         holdings = ((leg, self.desk.journal.holding(*leg.position.key)) for leg in combination.legs)
@@ -190,8 +190,8 @@ class ComboCloser:
             for con_id in closing.legs:
                 data = {"unit": closing.name, "why": why}
                 desk.journal.append("combination given up", closing.account, con_id, data)
-            self.keep(after)
-        desk.say(desk.author.leg_by_leg(closing, why))
+            self.store(after)
+        desk.notify(desk.author.leg_by_leg(closing, why))
         return after
 
     async def _send(self, closing: Closing, wish: ComboWish) -> None:

@@ -16,7 +16,7 @@ from position_manager.engine.desk import Desk
 from position_manager.engine.halt_watch import HaltWatch
 from position_manager.engine.link_status import LinkStatus
 from position_manager.engine.rivals import Rivals
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
 from position_manager.refused import RefusedError
@@ -115,7 +115,7 @@ class Connector:
             try:
                 journal.recover()
                 self._restore(journal)
-                desk.instruments.update(kept_instruments.recall(journal, desk.clock.now()))
+                desk.instruments.update(stored_instruments.recall(journal, desk.clock.now()))
             except JournalError:
                 journal.close()
                 raise
@@ -149,7 +149,7 @@ class Connector:
         self.new_accounts = tuple(account for account in new if account not in named)
         desk.accounts = tuple(account for account in shown if account not in self.new_accounts)
         for account in self.new_accounts:
-            desk.say(desk.author.new_account(account))
+            desk.notify(desk.author.new_account(account))
 
     def accept_account(self, account: str, *, by: str) -> str:
         """A person has decided that a new account is guarded too; what is done, as a sentence. Raises RefusedError."""
@@ -161,6 +161,6 @@ class Connector:
         desk.journal.accept(found, by)
         self.new_accounts = tuple(new for new in self.new_accounts if new not in found)
         desk.accounts = (*desk.accounts, *found)
-        desk.say(desk.author.account_accepted(found[0], by))
+        desk.notify(desk.author.account_accepted(found[0], by))
         desk.sync_soon()
         return f"{masked(found[0])} is guarded from the next sync on, by the same rules."

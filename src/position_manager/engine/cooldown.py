@@ -90,7 +90,7 @@ class Cooldowns:
         rule = self._rule
         return {} if rule is None else {place: (each, each.since + rule.span) for place, each in self._cooling.items()}
 
-    def filled(self, intent: Intent) -> None:
+    def on_fill(self, intent: Intent) -> None:
         """An order of ours was executed, in part or in full."""
         if self._rule is None or not (intent.rule in STOPS or intent.rule.startswith(ACCOUNT_RULE)):
             return
@@ -123,7 +123,7 @@ class Cooldowns:
             self._end(place, f"ended by {by}")
         return f"The cooldown of {symbol} is over." if places else None
 
-    def step(self, now: datetime) -> None:
+    def update(self, now: datetime) -> None:
         """Deal with what was opened, and end what is over."""
         desk, rule = self._desk, self._rule
         if not desk.ready or desk.fault is not None:
@@ -155,7 +155,7 @@ class Cooldowns:
             desk.journal.append("opened in a cooldown", *position.key, data)
             desk.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
         self._cooling[place] = cooling
-        desk.say(
+        desk.notify(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
             )

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Desk:
-    """The present state of one process. ``tell`` must not block for long.
+    """The present state of one process. ``deliver`` must not block for long.
 
     ``connection`` is the state of the link, ``seen`` the last full sync, ``busy`` the holdings for which an order is on
     its way to the socket, ``fault`` why the journal cannot be written (None if it can).
@@ -44,7 +44,7 @@ class Desk:
         clock: Clock,
         calendar: Calendar,
         halts: Halts,
-        tell: Callable[[Message], object],
+        deliver: Callable[[Message], object],
     ) -> None:
         self.broker = broker
         self.guard = guard
@@ -66,7 +66,7 @@ class Desk:
         self.sync_at: datetime | None = None
         self.advance_at: datetime | None = None
         self.wake = asyncio.Event()
-        self._tell = tell
+        self._deliver = deliver
         self._messages: list[Message] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -131,7 +131,7 @@ class Desk:
         """Nothing is sent while the journal fails."""
         if self.fault is None:
             self.fault = str(error)
-            self.say(self.author.journal_fault(self.fault))
+            self.notify(self.author.journal_fault(self.fault))
 
     # ----- notifications
 
@@ -139,7 +139,7 @@ class Desk:
     def author(self) -> Author:
         return Author(self.config.mode.value, self.clock.now())
 
-    def say(self, message: Message) -> None:
+    def notify(self, message: Message) -> None:
         """Notify people, after urgent work is done."""
         _log.info("%s%s", message.title, "".join(f" | {line}" for line in message.lines))
         self._messages.append(message)
@@ -150,7 +150,7 @@ class Desk:
         messages, self._messages = self._messages, []
         for message in messages:
             try:
-                self._tell(message)
+                self._deliver(message)
             except Exception:  # of any kind: a failed notification must not end the guarding of positions
                 _log.exception("a notification failed: %s", message.title)
 
@@ -159,10 +159,10 @@ class Desk:
     def read_locks(self) -> None:
         self.locks = {(lock.account, lock.con_id): lock for lock in self.journal.locks()}
 
-    def watch_held(self, *, anew: bool = False) -> None:
-        """Receive the quotes of what is held, and no others. ``anew``: all subscriptions were lost."""
+    def watch_held(self, *, resubscribe: bool = False) -> None:
+        """Receive the quotes of what is held, and no others. ``resubscribe``: all subscriptions were lost."""
         held = [position.instrument for position in self.guard.positions.values()]
-        self.broker.watch(held, anew=anew)
+        self.broker.watch(held, resubscribe=resubscribe)
 
     def label(self, con_id: int) -> str:
         """The readable name of a contract."""

@@ -50,10 +50,12 @@ class DisasterStops:
                 left = self._closer.wings.holds(unit)
                 for leg in unit.legs:
                     order = None if policy is None or left else disaster.wanted(unit, leg, policy)
-                    self._keep(unit, leg.position, order, by_key[leg.position.key])
+                    self._ensure_rest(unit, leg.position, order, by_key[leg.position.key])
                 yield
 
-    def _keep(self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]) -> None:
+    def _ensure_rest(
+        self, unit: Unit, position: Position, order: disaster.StopOrder | None, shown: list[OpenOrder]
+    ) -> None:
         desk = self._desk
         if position.key in desk.busy or position.key in desk.locks:
             return
@@ -86,7 +88,7 @@ class DisasterStops:
             if self._refused.get(wish.leg.key) != gates:
                 self._refused[wish.leg.key] = gates
                 name = unit.name if unit.group is None else f"{wish.leg.instrument.label} of {unit.name}"
-                desk.say(desk.author.notice(f"{name} has no disaster stop: {error}"))
+                desk.notify(desk.author.notice(f"{name} has no disaster stop: {error}"))
         except WithdrawnError:
             _log.info("no disaster stop for %s: it is being closed", unit.name)
         except (UnsettledError, BrokerError) as error:

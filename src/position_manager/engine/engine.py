@@ -65,7 +65,7 @@ from position_manager.sessions.hours import Calendar
 
 _log = logging.getLogger(__name__)
 
-KEEP_WITHIN = timedelta(seconds=0.2)
+STORE_WITHIN = timedelta(seconds=0.2)
 """A trailing stop that has moved is stored within this time."""
 FRESH_CAUSES = frozenset(
     {BlindCause.MARKET_CLOSED, BlindCause.OPENING, BlindCause.NO_RULES, BlindCause.LOCKED, BlindCause.BLOCKED}
@@ -85,7 +85,7 @@ class Engine:
         broker: Broker,
         *,
         open_journal: Callable[[frozenset[str]], Journal],
-        tell: Callable[[Message], object],
+        deliver: Callable[[Message], object],
         clock: Clock,
         calendar: Calendar,
         halts: Halts,
@@ -95,7 +95,7 @@ class Engine:
         patience: evidence.Patience = PATIENCE,
         link_patience: link.Patience | None = None,
     ) -> None:
-        """``open_journal`` is called with the accounts of the first session. ``tell`` must not block for long.
+        """``open_journal`` is called with the accounts of the first session. ``deliver`` must not block for long.
         ``jitter`` gives a random factor around 1 for back-off. ``on_loop`` is called after each whole rule loop.
         ``claim`` claims accounts on this host; it returns who else guards one of them, if anybody.
         Without a ``link_patience`` the gateway's restart time is read from the configuration."""
@@ -108,18 +108,18 @@ class Engine:
         self.desk = Desk(
             broker,
             Guard(config, calendar, patience=2 * self._period + timedelta(seconds=5)),
-            link.begun(now, link_patience, None if halted is None else halted.reason),
+            link.initial(now, link_patience, None if halted is None else halted.reason),
             clock=clock,
             calendar=calendar,
             halts=halts,
-            tell=tell,
+            deliver=deliver,
         )
         self.orders = FollowedOrders(self.desk)
         self.closer = Closer(self.desk, self.orders)
         self.accounts = AccountWatch(self.desk, self.closer)
         self.cooldowns = Cooldowns(self.desk, self.closer)
         self.assignments = AssignmentWatch(self.desk)
-        self.orders.on_filled = self.cooldowns.filled
+        self.orders.on_filled = self.cooldowns.on_fill
         self._disaster_stops = DisasterStops(self.desk, self.orders, self.closer)
         self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
         self._unprotected = UnprotectedWatch(self.desk, self.left_out)
@@ -134,7 +134,7 @@ class Engine:
             self._halt_watch,
             patience=patience,
             on_event=self._on_link_event,
-            on_done=self._begin_loop,
+            on_done=self._start_loop,
         )
         self.connector = Connector(
             self.desk,
@@ -165,8 +165,8 @@ class Engine:
         self._on_loop = on_loop
         self._cycle_at = now
         self._loop: Iterator[bool] | None = None
-        self._keep_due = False
-        self._keep_at: datetime | None = None
+        self._store_due = False
+        self._store_at: datetime | None = None
         self._loop_again = False
         broker.listen(self.on_event)
 
@@ -192,7 +192,7 @@ class Engine:
     def reload(self, config: Config) -> None:
         """New rules, already checked and fit for this process (`loading.reload`)."""
         self.desk.guard.config = config
-        self.desk.say(self.desk.author.reloaded())
+        self.desk.notify(self.desk.author.reloaded())
 
     async def close(self, what: str, *, by: str, limit: Decimal | None = None) -> str:
         """A person closes a unit, at the ladder's prices or at a ``limit`` that the person approves; what will
@@ -258,20 +258,20 @@ class Engine:
             try:
                 self.closer.decisions.write_pending()
                 left = len(desk.journal.open_intents())
-                desk.guard.keep(desk.journal)
+                desk.guard.store(desk.journal)
             except JournalError as error:
                 _log.error("the journal could not be brought up to date: %s", error)
             desk.journal.close()
-        desk.say(desk.author.stopped(left))
+        desk.notify(desk.author.stopped(left))
         desk.flush()
 
     def _next_due(self) -> datetime:
         desk = self.desk
         sync_at = None if self.syncing.running else desk.sync_at
         # While an order is being sent nothing is stored; its end wakes the loop.
-        keep_at = None if desk.busy else self._keep_at
+        store_at = None if desk.busy else self._store_at
         write_at = self.closer.decisions.write_due if desk.fault is None else None
-        others = (sync_at, self.connector.due, desk.advance_at, keep_at, write_at)
+        others = (sync_at, self.connector.due, desk.advance_at, store_at, write_at)
         return min([self._cycle_at, *(t for t in others if t is not None)])
 
     def _turn(self) -> None:
@@ -292,7 +292,7 @@ class Engine:
                 self._cycle(now)
             if desk.fault is None:
                 self.closer.decisions.write_in_time(now)
-            self._keep_moved(now)
+            self._store_moved(now)
             self._go_on()
         except JournalError as error:
             desk.journal_failed(error)
@@ -301,18 +301,18 @@ class Engine:
             for unit in desk.guard.units:
                 self._evaluate(unit, now)
 
-    def _keep_moved(self, now: datetime) -> None:
+    def _store_moved(self, now: datetime) -> None:
         """A trailing stop that has moved is on disk before a rule can fire on it: that takes the time in which quotes
         confirm it. Those of a moment share one write to the disk."""
         desk = self.desk
         if not desk.guard.moved or desk.opened is None or desk.fault is not None:
-            self._keep_at = None
+            self._store_at = None
             return
-        if self._keep_at is None or self._keep_at - now > KEEP_WITHIN:
-            self._keep_at = now + KEEP_WITHIN
-        elif now >= self._keep_at and not desk.busy:
-            desk.guard.keep_moved(desk.journal)
-            self._keep_at = now if desk.guard.moved else None
+        if self._store_at is None or self._store_at - now > STORE_WITHIN:
+            self._store_at = now + STORE_WITHIN
+        elif now >= self._store_at and not desk.busy:
+            desk.guard.store_moved(desk.journal)
+            self._store_at = now if desk.guard.moved else None
 
     def _cycle(self, now: datetime) -> None:
         desk = self.desk
@@ -322,19 +322,19 @@ class Engine:
         self._on_link_event(link.Tick())
         self._link_handler.check_login()
         if desk.opened is not None:
-            self._mend_journal()
+            self._resume_journal()
             self.orders.overdue(now)
-            self.orders.keep_within()
+            self.orders.cancel_excess()
             if self.syncing.poll(now):
-                self._keep_due = True
+                self._store_due = True
             self.closer.escalation.report_still_held(now)
             self._quote_requests.ping_if_quiet(now)
             self.accounts.ask(now)
             self._quote_requests.renew(now)
             self._quote_requests.probe(now)
-        self._begin_loop()
+        self._start_loop()
 
-    def _begin_loop(self) -> None:
+    def _start_loop(self) -> None:
         """Evaluate all that is guarded, a slice at a time; after the current loop, if one is running."""
         if self._loop is None:
             self._loop = self._whole_loop()
@@ -366,13 +366,13 @@ class Engine:
                 self._evaluate(unit, desk.clock.now())
                 yield False
         if desk.opened is not None:
-            desk.guard.keep_new(desk.journal)
-            if self._keep_due:
-                self._keep_due = False
-                for _ in desk.guard.keep_in_parts(desk.journal):
+            desk.guard.store_new(desk.journal)
+            if self._store_due:
+                self._store_due = False
+                for _ in desk.guard.store_in_parts(desk.journal):
                     yield True
-            self.accounts.step(desk.clock.now())
-            self.cooldowns.step(desk.clock.now())
+            self.accounts.close_remaining(desk.clock.now())
+            self.cooldowns.update(desk.clock.now())
             self.closer.cancel_the_unwanted()
             for closing in list(self.closer.closings.values()):
                 if self.closer.closings.get(closing.unit) is closing:
@@ -382,7 +382,7 @@ class Engine:
                 yield False
             self._unprotected.check(desk.clock.now())
             self.accounts.watch_the_unprotected(desk.clock.now())
-            self.assignments.step(desk.clock.now())
+            self.assignments.warn(desk.clock.now())
         self._on_loop()
 
     def _forget_far_times(self, now: datetime) -> None:
@@ -395,7 +395,7 @@ class Engine:
         if self.desk.advance_at is not None and self.desk.advance_at > far:
             self.desk.advance_at = now
 
-    def _mend_journal(self) -> None:
+    def _resume_journal(self) -> None:
         """What a failing journal missed is asked of the broker again once it works."""
         desk = self.desk
         if desk.fault is None:
@@ -405,7 +405,7 @@ class Engine:
         desk.fault = None
         self.syncing.restart_searches()
         self.orders.out_of_sight("the journal could not be written")
-        desk.say(desk.author.journal_works())
+        desk.notify(desk.author.journal_works())
         desk.sync_soon()
 
     # ----- the connection
@@ -452,7 +452,7 @@ class Engine:
                 # The others are evaluated regardless.
                 self.desk.journal_failed(error)
         for received in quotes:
-            self.closer.quoted(received.con_id)
+            self.closer.on_quote(received.con_id)
 
     def _on_quote(self, con_id: int, quote: Quote) -> None:
         desk, now = self.desk, self.desk.clock.now()
@@ -462,7 +462,7 @@ class Engine:
             self._on_link_event(link.LiveAgain(str(con_id)))
         for unit in desk.guard.units_of(con_id):
             self._evaluate(unit, now)
-        if desk.guard.moved and self._keep_at is None:
+        if desk.guard.moved and self._store_at is None:
             desk.wake.set()
 
     def _dispatch(self, event: BrokerEvent) -> None:
@@ -471,25 +471,25 @@ class Engine:
         match event:
             case QuoteReceived(con_id, quote):
                 self._on_quote(con_id, quote)
-                self.closer.quoted(con_id)
+                self.closer.on_quote(con_id)
             case QuotesReceived(quotes):
                 self._on_quotes(quotes)
             case PositionReceived(account, con_id, quantity):
                 self.syncing.on_position(account, con_id, quantity)
             case OrderReceived():
-                self.orders.shown(event)
+                self.orders.on_order(event)
             case ExecutionReceived():
-                self.orders.executed(event)
+                self.orders.on_execution(event)
             case CommissionReceived(exec_id, _, realized, currency):
                 # Each sync reports it again.
                 if realized is not None:
                     self.realized.setdefault(exec_id, (now, currency, realized))
             case CodeReceived():
-                if not self.orders.said(event):
+                if not self.orders.on_code(event):
                     self._code(event)
             case LeftOutReceived(left_out):
                 for each in self.left_out.update(left_out, desk.accounts, now):
-                    desk.say(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
+                    desk.notify(desk.author.left_out(each.held.label, each.held.account, each.held.quantity, each.text))
             case DetailsReceived():
                 desk.sync_soon()
             case Disconnected(why):
@@ -513,10 +513,10 @@ class Engine:
             # Whatever blocks a close counts as unprotected.
             bar = self.closer.bars.text(closing)
             blind = self._blind(unit) or (Blind(BlindCause.CANNOT_CLOSE, bar) if bar else None)
-            guard.note(unit, blind or Hold(pending=(closing.text,)), now)
+            guard.record_verdict(unit, blind or Hold(pending=(closing.text,)), now)
             return
         if (left := self.closer.wings.text(unit, now)) is not None:
-            guard.note(unit, Hold(pending=(left,)), now)
+            guard.record_verdict(unit, Hold(pending=(left,)), now)
             return
         fired = guard.evaluate_unit(unit, now, self._blind, self.closer.dry_run.blocked)
         if fired is not None and closing is None:

@@ -47,7 +47,7 @@ class Escalation:
         """The decision is no longer in effect: report it, if people were notified."""
         self._escalated.discard(closing.unit)
         if self._alerts.pop(closing.unit, 0):
-            self._desk.say(self._desk.author.held_no_longer(closing))
+            self._desk.notify(self._desk.author.held_no_longer(closing))
 
     def policy(self, closing: Closing, now: datetime) -> LadderPolicy:
         """The ladder, with the bounds of the escalation once it is time for it."""
@@ -61,7 +61,7 @@ class Escalation:
             with self._desk.journal.transaction():
                 self._desk.journal.append("escalated", closing.account, next(iter(closing.legs)), data)
                 self._store_notified(closing)
-            self._desk.say(self._desk.author.escalated(closing, more.max_slippage_percent))
+            self._desk.notify(self._desk.author.escalated(closing, more.max_slippage_percent))
         return replace(policy, max_slippage=more.max_slippage_percent / 100)
 
     def report_still_held(self, now: datetime) -> None:
@@ -82,7 +82,7 @@ class Escalation:
             # After a period without reports, one is enough.
             self._alerts[closing.unit] = int((now - closing.decided) / every)
             self._store_notified(closing)
-            desk.say(
+            desk.notify(
                 desk.author.still_held(closing, now - closing.decided, [self._phase(closing, leg) for leg in held])
             )
 

@@ -48,7 +48,7 @@ class FollowedOrders:
         self.on_filled: Callable[[Intent], None] = lambda _intent: None
         """Called with an order of ours after each execution of it."""
 
-    def shown(self, event: OrderReceived) -> None:
+    def on_order(self, event: OrderReceived) -> None:
         """The broker shows an order as its own."""
         intent = self._intent_of(event.order_id, event.ref)
         if intent is None:
@@ -59,7 +59,7 @@ class FollowedOrders:
             # No proof, but a reason to ask for one.
             self._desk.sync_soon()
 
-    def executed(self, event: ExecutionReceived) -> None:
+    def on_execution(self, event: ExecutionReceived) -> None:
         """An execution, ours or not."""
         intent = self._intent_of(event.order_id, event.execution.ref)
         if intent is None:
@@ -71,7 +71,7 @@ class FollowedOrders:
                 if each.con_id == event.execution.con_id:
                     self.record(each, Executed(event.execution.fill))
 
-    def said(self, event: CodeReceived) -> bool:
+    def on_code(self, event: CodeReceived) -> bool:
         """A code about an order of ours; whether it was about nothing else."""
         intent = self._intent_of(event.order_id, "") if event.order_id else None
         if intent is None:
@@ -109,22 +109,22 @@ class FollowedOrders:
         if intent.lead:
             label += " in a combination"
         if intent.filled != before.filled:
-            desk.say(author.executed(intent, label))
+            desk.notify(author.executed(intent, label))
             self.on_filled(intent)
         elif intent.state is not before.state:
             match intent.state:
                 case State.WORKING if not intent.follows_a_lead:
-                    desk.say(author.sent(intent, label))
+                    desk.notify(author.sent(intent, label))
                 case State.REJECTED:
-                    desk.say(author.rejected(intent, label))
+                    desk.notify(author.rejected(intent, label))
                 case State.UNKNOWN if before.state is not State.CANCELLING and not intent.follows_a_lead:
-                    desk.say(author.unknown(intent, label))
+                    desk.notify(author.unknown(intent, label))
                 case State.LOST:
-                    desk.say(author.lost_order(intent, label))
+                    desk.notify(author.lost_order(intent, label))
                     self._lost(intent)
         if Effect.LOCK in change.effects:
             desk.read_locks()
-            desk.say(author.locked(label, intent.account, intent.reason))
+            desk.notify(author.locked(label, intent.account, intent.reason))
         if Effect.ASK in change.effects:
             desk.sync_soon()
         if intent.state not in OPEN and before.state in OPEN:
@@ -138,7 +138,7 @@ class FollowedOrders:
             reason = "two orders in a row never arrived at the broker"
             desk.journal.add_lock(intent.account, intent.con_id, reason, intent.id)
             desk.read_locks()
-            desk.say(desk.author.locked(desk.label(intent.con_id), intent.account, reason))
+            desk.notify(desk.author.locked(desk.label(intent.con_id), intent.account, reason))
 
     def out_of_sight(self, why: str) -> None:
         """What may be at the broker can be anything now."""
@@ -162,7 +162,7 @@ class FollowedOrders:
         """A cancel of a former process counts from when it is first seen; a clock that was set back asks at once."""
         return abs(now - self._cancelled_at.setdefault(intent.id, now)) > CANCEL_WITHIN
 
-    def keep_within(self, *, exactly: bool = False) -> None:
+    def cancel_excess(self, *, exactly: bool = False) -> None:
         """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the order
         could go through zero. ``exactly``, after a full sync: also what rests for a position that does not match our
         executions. The cause can only be determined once nothing rests."""

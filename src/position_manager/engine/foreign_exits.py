@@ -88,15 +88,15 @@ class ForeignExits:
         for perm_id, one in list(asked.items()):
             if one.sent and self._is_over(one):
                 del asked[perm_id]
-                self._note(one.order, "exit order of another client is over", {})
+                self._record(one.order, "exit order of another client is over", {})
         for order in self.in_the_way(held):
             before = asked.get(order.perm_id)
             if before is None or (before.sent and abs(now - before.at) >= ASK_AGAIN):
                 asked[order.perm_id] = _Asked(order, now)
                 if before is None:
-                    self._note(order, "cancel of an exit order of another client", {"why": why})
+                    self._record(order, "cancel of an exit order of another client", {"why": why})
                     label = desk.label(order.con_id)
-                    desk.say(desk.author.foreign_cancelled(label, order.account, _words(order), why))
+                    desk.notify(desk.author.foreign_cancelled(label, order.account, _words(order), why))
                 desk.spawn(self._cancel(held.key, asked[order.perm_id]))
         if not asked:
             del self._asked[held.key]
@@ -126,14 +126,14 @@ class ForeignExits:
             if self._asked.get(key, {}).get(order.perm_id) is one:
                 del self._asked[key][order.perm_id]
             self._refused.add(order.perm_id)
-            self._note(order, "exit order of another client not cancelled", {"why": str(error)})
-            desk.say(desk.author.foreign_stays(desk.label(order.con_id), order.account, _words(order), str(error)))
+            self._record(order, "exit order of another client not cancelled", {"why": str(error)})
+            desk.notify(desk.author.foreign_stays(desk.label(order.con_id), order.account, _words(order), str(error)))
         else:
             one.at, one.sent = desk.clock.now(), True
         desk.sync_soon()
         desk.advance_by(desk.clock.now())
 
-    def _note(self, order: OpenOrder, kind: str, more: dict[str, str]) -> None:
+    def _record(self, order: OpenOrder, kind: str, more: dict[str, str]) -> None:
         self._desk.journal.append(kind, order.account, order.con_id, {"order": _words(order), **more})
 
 

@@ -78,7 +78,7 @@ class Guard:
         self._memories: dict[str, Memory] = {}
         self._rests: dict[str, Rest | None] = {}
         """Of the present units with their present rules."""
-        self._kept: dict[str, tuple[str, str]] = {}
+        self._stored: dict[str, tuple[str, str]] = {}
         self._by_contract: dict[int, list[Unit]] = {}
         self._by_key: dict[str, Unit] = {}
         self.config = config
@@ -117,28 +117,28 @@ class Guard:
                 # It was not watched since then, however short that was.
                 self.counts[key] = replace(count, state=NOT_WATCHED)
 
-    def keep(self, journal: Journal) -> None:
+    def store(self, journal: Journal) -> None:
         """Store what must outlast a restart, as far as it has changed."""
-        for _ in self.keep_in_parts(journal, len(self.units)):
+        for _ in self.store_in_parts(journal, len(self.units)):
             pass
 
-    def keep_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
+    def store_in_parts(self, journal: Journal, size: int = PART) -> Iterator[None]:
         """The same, a part at a time: a thousand in a row would delay an order. Units that are gone meanwhile are left
         out."""
         keys = [unit.key for unit in self.units]
         for first in range(0, len(keys), max(1, size)):
             part = (self._by_key.get(key) for key in keys[first : first + size])
-            self._keep_these(journal, [unit for unit in part if unit is not None])
+            self._store_units(journal, [unit for unit in part if unit is not None])
             yield
 
-    def _keep_these(self, journal: Journal, units: Iterable[Unit]) -> None:
+    def _store_units(self, journal: Journal, units: Iterable[Unit]) -> None:
         changed = []
         for unit in units:
             memory, count = self._memories.get(unit.key), self.counts.get(unit.key)
             # Sightings and recent prices start over after a restart: they need quotes in a row.
             marks = "" if memory is None else replace(memory, recent=(), recent_at=None, sightings=()).to_json()
             texts = (marks, "" if count is None else count.to_json())
-            if self._kept.get(unit.key) != texts:
+            if self._stored.get(unit.key) != texts:
                 changed.append((unit, texts))
         if not changed:
             return
@@ -150,20 +150,20 @@ class Guard:
                         journal.remember(*place, rule, text)
                     else:
                         journal.drop(*place, rule)
-        self._kept.update((unit.key, texts) for unit, texts in changed)
+        self._stored.update((unit.key, texts) for unit, texts in changed)
 
-    def keep_moved(self, journal: Journal, most: int = PART) -> None:
+    def store_moved(self, journal: Journal, most: int = PART) -> None:
         """Store trailing stops and breakevens that have moved: some of them, so that an order need not wait."""
         keys = list(self.moved)[:most]
         units = (self._by_key.get(key) for key in keys)
-        self._keep_these(journal, [unit for unit in units if unit is not None])
+        self._store_units(journal, [unit for unit in units if unit is not None])
         for key in keys:
             del self.moved[key]
 
-    def keep_new(self, journal: Journal) -> None:
+    def store_new(self, journal: Journal) -> None:
         """Record that units are guarded from now on, so that the time in which they are not is counted too."""
-        if any(unit.key not in self._kept for unit in self.units):
-            self.keep(journal)
+        if any(unit.key not in self._stored for unit in self.units):
+            self.store(journal)
 
     def count(self, episodes: Mapping[Key, str]) -> None:
         """Which episode each holding is in, as the journal counts them. Must be called before what is held is
@@ -236,7 +236,7 @@ class Guard:
         episodes."""
         broken = {group_key(problem.account, problem.group) for problem in self.problems}
         spared = self.closing_in_part | broken
-        self._drop_others(self._memories, self._kept, spared=spared)
+        self._drop_others(self._memories, self._stored, spared=spared)
         self._drop_others(self.counts, spared=self.closing_in_part)
 
     def guards(self, unit: Unit) -> bool:
@@ -310,7 +310,7 @@ class Guard:
             or self.alive_at - quote.time > self._quiet
         ):
             return quote
-        return quote.standing_at(self.alive_at)
+        return quote.valid_at(self.alive_at)
 
     def market(self, unit: Unit, now: datetime) -> Market:
         """The quotes of a unit's legs."""
@@ -347,7 +347,7 @@ class Guard:
         verdict = verdict if why is None else why
         if isinstance(verdict, Hold) and (bar := blocked(unit, market)) is not None:
             verdict = Blind(Cause.BLOCKED, f"{Cause.BLOCKED} by {bar}", verdict)
-        self.note(unit, verdict, now)
+        self.record_verdict(unit, verdict, now)
         return verdict if isinstance(verdict, Close) else None
 
     def clearly_gone(self, unit: Unit, rule: str, now: datetime, level: int = 0) -> str | None:
@@ -372,11 +372,11 @@ class Guard:
         marks = replace(after, recent=(), recent_at=None).to_json()
         journal.remember(unit.account, unit.legs[0].instrument.con_id, _MEMORY + unit.key, marks)
 
-        def keep() -> None:
+        def store() -> None:
             self._memories[unit.key] = after
             self._rests[unit.key] = None
 
-        return keep
+        return store
 
     def unit(self, key: str) -> Unit | None:
         """The present unit of a key."""
@@ -391,7 +391,7 @@ class Guard:
         verdict, _ = evaluate(unit, rules, self.market(unit, now), fresh, policy, self._calendar)
         return verdict
 
-    def note(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
+    def record_verdict(self, unit: Unit, verdict: Verdict, now: datetime) -> None:
         """Count the time since the last evaluation."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).after_verdict(verdict, now, self._patience)

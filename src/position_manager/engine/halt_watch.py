@@ -58,10 +58,10 @@ class HaltWatch:
         halts, rival = desk.halts.read(), self._rival_now()
         before = desk.halted[: len(desk.halted) - (self._rival is not None)]
         if halts and not before:
-            desk.say(desk.author.halted(halts[0].reason, halts[0].remedy))
+            desk.notify(desk.author.halted(halts[0].reason, halts[0].remedy))
         elif before and not halts:
-            desk.say(desk.author.resumed())
-        self._note_rival(rival)
+            desk.notify(desk.author.resumed())
+        self._report_rival(rival)
         desk.halted = (*halts, *(() if rival is None else (rival,)))
         ended = desk.halts.record.read() is None and self._unwritten is None
         if desk.connection.halted is not None and ended:
@@ -80,17 +80,17 @@ class HaltWatch:
     def _rival_now(self) -> Halt | None:
         return None if self._desk.rivals is None else self._desk.rivals.halt(self._desk.clock.now())
 
-    def _note_rival(self, rival: Halt | None) -> None:
+    def _report_rival(self, rival: Halt | None) -> None:
         """Report another manager once, and that it is gone."""
         desk, before = self._desk, self._rival
         self._rival = rival
         if rival is not None and before is None:
-            desk.say(desk.author.rival(rival.reason, rival.remedy))
+            desk.notify(desk.author.rival(rival.reason, rival.remedy))
             if not desk.journal.empty:
                 # Positions held when a journal is new are not a change; an event in it would turn them into one.
                 desk.journal.append("another manager", "", 0, {"why": rival.reason})
         elif before is not None and rival is None:
-            desk.say(desk.author.rival_gone())
+            desk.notify(desk.author.rival_gone())
             desk.sync_soon()
             if not desk.journal.empty:
                 desk.journal.append("no other manager any more", "", 0, {"was": before.reason})

@@ -31,7 +31,7 @@ class LadderStarts:
             return closing
         ladder = closing.ladders.get(con_id)
         if ladder is None:
-            return closing.begun(con_id, now, quote)
+            return closing.with_ladder(con_id, now, quote)
         bar = self._bars.of(closing, leg.instrument.label)
         used_up = bar is not None and bar.what == Bound.SLIPPAGE
         if used_up and bar is not None and now - bar.since >= timedelta(seconds=float(orders.reanchor_seconds)):
@@ -40,11 +40,11 @@ class LadderStarts:
             why = "a new session has begun"
         else:
             return closing
-        started = closing.begun(con_id, now, quote)
+        started = closing.with_ladder(con_id, now, quote)
         self._desk.journal.append(
             "ladder anew", *leg.key, {"why": why, "before": ladder.reference, "reference": quote.mid}
         )
-        self._desk.say(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
+        self._desk.notify(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
         self._bars.end_bound(closing, leg.instrument.label)
         return started
 

@@ -84,7 +84,7 @@ class LinkHandler:
             case link.Resubscribe():
                 desk.guard.forget_quotes()
                 self._quote_requests.restart()
-                desk.watch_held(anew=True)
+                desk.watch_held(resubscribe=True)
             case link.OrdersOutOfSight():
                 self._syncing.restart_session()
                 # No pass counts across a lost link.
@@ -100,29 +100,29 @@ class LinkHandler:
                 con_id = int(action.subject)
                 desk.guard.suspend(con_id, action.why)
                 if action.first:
-                    desk.say(desk.author.suspended(desk.label(con_id), con_id, action.why))
+                    desk.notify(desk.author.suspended(desk.label(con_id), con_id, action.why))
                 for unit in desk.guard.units_of(con_id):
                     self._evaluate(unit, now)
             case link.ResumePrices():
                 con_id = int(action.subject)
-                desk.say(desk.author.quoted_again(desk.label(con_id), con_id))
+                desk.notify(desk.author.quoted_again(desk.label(con_id), con_id))
             case link.DoubtQuotes():
                 desk.guard.doubt(action.farm)
                 self._quote_requests.restart()
             case link.Alert() if action.about is link.About.FARM:
-                desk.say(desk.author.farm_down(action.subject, action.text))
+                desk.notify(desk.author.farm_down(action.subject, action.text))
             case link.Recovered() if action.about is link.About.FARM:
-                desk.say(desk.author.farm_up(action.subject, action.text))
+                desk.notify(desk.author.farm_up(action.subject, action.text))
             case link.FarmForgotten():
-                desk.say(desk.author.farm_forgotten(action.farm))
+                desk.notify(desk.author.farm_forgotten(action.farm))
             case link.Alert():
                 self._status.why = action.text
                 self._status.losses += 1
-                desk.say(desk.author.lost(action.text))
+                desk.notify(desk.author.lost(action.text))
             case link.Recovered():
-                desk.say(desk.author.back(action.text) if desk.ready else desk.author.notice_over(action.text))
+                desk.notify(desk.author.back(action.text) if desk.ready else desk.author.notice_over(action.text))
             case link.Page():
-                desk.say(desk.author.page(action.text, action.about))
+                desk.notify(desk.author.page(action.text, action.about))
             case link.HaltAll():
                 self._halt_watch.halt(action.reason)
             case link.HaltOver():

@@ -255,9 +255,9 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             if _is_another(holding, now, average, others[key], unbroken=sync.unbroken) or key in sync.flat:
                 cause = Cause.REOPENED if now and before else cause
             sync.flat.discard(key)
-            anew = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
-            if now != before or others[key] or anew or average != _average(counted.get(key)):
-                journal.count_holding(*key, now, cause, others[key], average=average, anew=anew)
+            new_episode = cause in (Cause.REOPENED, Cause.ASSIGNMENT)
+            if now != before or others[key] or new_episode or average != _average(counted.get(key)):
+                journal.count_holding(*key, now, cause, others[key], average=average, new_episode=new_episode)
             if cause is Cause.EXPIRY and before and sync.instruments[key[1]].is_option:
                 _remember_expired(journal, key, before, sync, searches)
             if cause is not Cause.NONE:

@@ -52,7 +52,7 @@ class Releasing:
             quantity = Decimal(0) if held is None else held.quantity
             if desk.journal.release(*key, quantity, by, desk.journal.uncounted(*key, desk.seen.executions)):
                 self._syncing.restart_searches()
-                desk.say(desk.author.released(desk.label(key[1]), key[0], by))
+                desk.notify(desk.author.released(desk.label(key[1]), key[0], by))
                 done.append(f"{desk.label(key[1])} is released; {quantity} are held.")
         if not done:
             raise RefusedError(f"Nothing that is called {what!r} is locked or being closed.")

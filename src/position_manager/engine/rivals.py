@@ -64,7 +64,9 @@ class Rivals:
                 and order.client_id not in (0, self._client_id)
                 and self._is_foreign(order.ref)
             ):
-                self._note(f"its order {order.ref} of client {order.client_id} in {masked(order.account)} is live", now)
+                self._record(
+                    f"its order {order.ref} of client {order.client_id} in {masked(order.account)} is live", now
+                )
         for execution in executions:
             time = execution.fill.time
             if (
@@ -75,7 +77,7 @@ class Rivals:
                 and self._is_foreign(execution.ref)
             ):
                 what = f"its order {execution.ref} of client {execution.client_id} in {masked(execution.account)}"
-                self._note(f"{what} was executed at {time:%H:%M:%S %Z}", min(now, time))
+                self._record(f"{what} was executed at {time:%H:%M:%S %Z}", min(now, time))
 
     def _is_foreign(self, ref: str) -> bool:
         if not ref.startswith(REF_PREFIX) or ref.startswith(REF_PREFIX + DRILL_MARK) or ref in self._ours:
@@ -85,7 +87,7 @@ class Rivals:
             return False
         return True
 
-    def _note(self, what: str, at: datetime) -> None:
+    def _record(self, what: str, at: datetime) -> None:
         if self._trace is None or at >= self._trace.at:
             self._trace = _Trace(what, at)
 

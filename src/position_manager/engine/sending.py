@@ -181,7 +181,7 @@ class Sender:
 
     def _write(self, due: _Due, clearance: Clearance, evidence: Mapping[str, object]) -> _Written:
         desk, wish, position = self._desk, due.wish, due.reread.quantity
-        intent = desk.journal.begin_intent(
+        intent = desk.journal.create_intent(
             *wish.leg.key, closing_side(wish.decided), position, clearance.quantity, wish.rule, evidence
         )
         order = desk.journal.record_sending(

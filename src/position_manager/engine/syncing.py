@@ -32,7 +32,7 @@ from position_manager.engine.reconcile import (
     reconcile,
     restore_expired,
 )
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
 from position_manager.model import Position, Right
@@ -126,7 +126,7 @@ class Syncing:
         if account in desk.accounts and desk.guard.push(account, con_id, quantity):
             desk.watch_held()
             desk.sync_soon()
-            self._orders.keep_within()
+            self._orders.cancel_excess()
 
     async def run(self, number: int) -> None:
         """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
@@ -170,16 +170,16 @@ class Syncing:
         self._repeat_if_open(now)
         if not self._connected_reported:
             self._connected_reported = True
-            desk.say(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
+            desk.notify(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
-        self._orders.keep_within(exactly=True)
+        self._orders.cancel_excess(exactly=True)
         self._on_done()
 
     def _apply(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
         desk = self._desk
         held = {position.instrument.con_id: position.instrument for position in positions}
-        kept_instruments.keep_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
+        stored_instruments.store_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
         desk.instruments.update(held)
         guarded = frozenset(desk.accounts)
         client_id = desk.broker.client_id if desk.config.mode.sends else None
@@ -245,22 +245,22 @@ class Syncing:
                 self._orders.after(before, change)
             case HoldingSeen((account, con_id), quantity, first):
                 if not first and quantity:
-                    desk.say(author.seen(desk.label(con_id), account, quantity))
+                    desk.notify(author.seen(desk.label(con_id), account, quantity))
                     self._accounts.moved(account, con_id, Decimal(0), quantity)
             case HoldingMoved((account, con_id), held, quantity, cause, crossed):
                 if crossed:
-                    desk.say(author.crossed(desk.label(con_id), account, quantity))
+                    desk.notify(author.crossed(desk.label(con_id), account, quantity))
                 evidence_lines = self._expiry_lines(con_id, held, cause)
-                desk.say(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
+                desk.notify(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
                 self._accounts.moved(account, con_id, held, quantity)
                 if quantity:
                     self._closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
-                desk.say(author.unexplained(desk.label(con_id), account, expected, reported))
+                desk.notify(author.unexplained(desk.label(con_id), account, expected, reported))
             case HoldingForgotten((account, con_id), reason):
-                desk.say(author.locked(desk.label(con_id), account, reason))
+                desk.notify(author.locked(desk.label(con_id), account, reason))
             case Stray((_, con_id), order_id, ref):
-                desk.say(author.stray(desk.label(con_id), ref))
+                desk.notify(author.stray(desk.label(con_id), ref))
                 self._orders.cancel_stray(order_id)
 
     def _expiry_lines(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:

@@ -40,9 +40,9 @@ class UnprotectedWatch:
                 if verdict.cause.value not in reported and now - since >= ALERT_AFTER:
                     self._reported[unit.key] = reported | {verdict.cause.value}
                     seconds, cause = (now - since).total_seconds(), verdict.cause.value
-                    desk.say(desk.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds))
+                    desk.notify(desk.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds))
             elif unit.key in self._reported:
                 del self._reported[unit.key]
-                desk.say(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
+                desk.notify(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
         held = {unit.key for unit in desk.guard.units}
         self._reported = {key: reported for key, reported in self._reported.items() if key in held}

@@ -151,7 +151,7 @@ class Wings:
                 desk.journal.drop(*key, _STORED)
                 desk.journal.append("no longer left to expire", *key, {"worth": worth, "bound": left.bound})
             del self._left[key]
-            desk.say(desk.author.worth_again(unit.name, key[0], worth))
+            desk.notify(desk.author.worth_again(unit.name, key[0], worth))
             return None
         shown = "not known" if worth is None else f"{worth:.4f}"
         return f"left to expire: its worth is {shown}, bound {left.bound}"

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
+from host_service import sqlite_file
+
 
 class JournalError(Exception):
     """The journal cannot be used; the message states which, why, and the remedy. Nothing may be sent."""
@@ -48,7 +50,7 @@ _REMEDIES: Mapping[int, tuple[str, str]] = {
 
 def failure(path: Path, error: sqlite3.Error) -> JournalError:
     """What an error of SQLite means for the journal."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = sqlite_file.primary_code(error)
     cause, remedy = _REMEDIES.get(code, (str(error), "see the log"))
     passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     kind = JournalAwayError if passing else JournalError

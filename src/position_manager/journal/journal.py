@@ -22,6 +22,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from host_service import sqlite_file
 from position_manager.episodes import continued
 from position_manager.journal.errors import DAMAGED, JournalError, JournalMismatchError, OpenIntentError, UnsettledError
 from position_manager.journal.lock_file import hold_lock
@@ -35,7 +36,6 @@ from position_manager.journal.schema import (
     FROM_1_TO_2,
     SCHEMA,
     SCHEMA_VERSION,
-    statements,
 )
 from position_manager.model import ZERO
 from position_manager.orders.evidence import Cause, Execution, Finding
@@ -112,7 +112,7 @@ class Journal(JournalReader):
             try:
                 database.execute("PRAGMA synchronous = FULL")
                 database.execute("BEGIN IMMEDIATE")
-                for statement in statements(SCHEMA):
+                for statement in sqlite_file.statements(SCHEMA):
                     database.execute(statement)
                 database.execute(
                     "INSERT INTO stamp VALUES (?, ?, ?)",
@@ -137,9 +137,7 @@ class Journal(JournalReader):
         if self.path.stat().st_size == 0:
             raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {DAMAGED}")
         with self._failures():
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
+            sqlite_file.set_durable(self._db)
         self._check()
         # Before the migration: a journal of another mode or of other accounts stays as it is.
         # An account that is new to it is not guarded before a person accepts it.
@@ -152,7 +150,7 @@ class Journal(JournalReader):
             self._migrate()
         if not self._knows_combinations:
             with self.transaction(), self._failures():
-                for statement in statements(COMBINATIONS):
+                for statement in sqlite_file.statements(COMBINATIONS):
                     self._db.execute(statement)
             self._knows_combinations = True
 
@@ -167,7 +165,7 @@ class Journal(JournalReader):
     def _migrate(self) -> None:
         """Bring a journal of an older release to the present version: all of it, or nothing."""
         with self.transaction(), self._failures():
-            for statement in statements(FROM_1_TO_2):
+            for statement in sqlite_file.statements(FROM_1_TO_2):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._version = SCHEMA_VERSION
@@ -253,7 +251,7 @@ class Journal(JournalReader):
                     self.record(intent.id, OutOfSight("restarted"))
             return tuple(intent for intent in self.open_intents() if intent.state in AT_BROKER)
 
-    def begin_intent(
+    def create_intent(
         self, account: str, con_id: int, side: Side, position: Decimal, quantity: Decimal, rule: str, evidence: Evidence
     ) -> Intent:  # fmt: skip
         """Decide to close. ``position`` signed, ``quantity`` above zero. Nothing may be sent yet.
@@ -341,13 +339,13 @@ class Journal(JournalReader):
         Raises OpenIntentError, UnsettledError or JournalError as for a single order; then nothing may be sent.
         """
         with self.transaction():
-            begun = [
-                self.begin_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
+            opened = [
+                self.create_intent(account, leg.con_id, leg.side, leg.position, leg.quantity, rule, evidence)
                 for leg in legs
             ]
-            lead = begun[0].id
+            lead = opened[0].id
             orders = []
-            for intent, leg in zip(begun, legs, strict=True):
+            for intent, leg in zip(opened, legs, strict=True):
                 self._write("INSERT INTO combinations VALUES (?, ?, ?)", intent.id, lead, str(leg.per_unit))
                 self._known_open().learn(replace(intent, lead=lead, per_unit=leg.per_unit))
                 orders.append(
@@ -427,21 +425,21 @@ class Journal(JournalReader):
         others: Iterable[Execution] = (),
         *,
         average: Decimal | None = None,
-        anew: bool = False,
+        new_episode: bool = False,
     ) -> Holding:
         """Record what a position is, when it is first seen or its change is explained by something else than our fills.
         ``others``: executions by other clients that are in it; they will not be counted again. A change of size starts
-        a new OCA group; a new episode starts when the position was flat or on the other side before, or with ``anew``;
+        a new OCA group; an episode starts when it was flat or on the other side before, or by ``new_episode``;
         it continues the one before (`episodes`) unless the position was closed and opened again. ``average``: the
         average price that the broker reports for it."""
         with self.transaction():
             known = self.holding(account, con_id)
-            if known is None or known.quantity != quantity or anew:
+            if known is None or known.quantity != quantity or new_episode:
                 self.append("holding", account, con_id, {"quantity": quantity, "cause": cause})
             for execution in others:
                 self._write("INSERT INTO others VALUES (?) ON CONFLICT DO NOTHING", execution.fill.exec_id)
             reopened = cause == Cause.REOPENED
-            return self._hold(account, con_id, quantity, average=average, anew=anew, reopened=reopened)
+            return self._hold(account, con_id, quantity, average=average, new_episode=new_episode, reopened=reopened)
 
     def _settled(self, account: str, con_id: int, position: Decimal) -> str:
         """The OCA group of a holding that is as it is expected to be."""
@@ -461,20 +459,20 @@ class Journal(JournalReader):
         quantity: Decimal,
         *,
         average: Decimal | None = None,
-        anew: bool = False,
+        new_episode: bool = False,
         reopened: bool = False,
     ) -> Holding:
         """Store a holding. As long as its size stays, closes share an OCA group, so that the broker lets only one of
         them trade; after an execution the broker would refuse further orders in the group."""
         known = self.holding(account, con_id)
-        same = known is not None and known.quantity == quantity and not anew
+        same = known is not None and known.quantity == quantity and not new_episode
         if known is not None and same and average in (None, known.average):
             return known
         goes_on = known is not None and known.episode != "" and known.quantity * quantity > 0 and not reopened
         if known is None or not goes_on:
             episode = self._new_id() if quantity else ""
         else:
-            episode = continued(known.episode) if anew else known.episode
+            episode = continued(known.episode) if new_episode else known.episode
         group = known.oca_group if known is not None and same else f"pm-{self._new_id()}"
         holding = Holding(quantity, group, episode, average)
         self._write(
@@ -507,8 +505,8 @@ class Journal(JournalReader):
             if intent is not None and intent.state is State.LOCKED:
                 self.record(intent.id, Released(by))
             known = self.holding(account, con_id)
-            anew = known is None or known.quantity != position
-            self.count_holding(account, con_id, position, f"released by {by}", others, anew=anew)
+            new_episode = known is None or known.quantity != position
+            self.count_holding(account, con_id, position, f"released by {by}", others, new_episode=new_episode)
             return True
 
     def remember(self, account: str, con_id: int, rule: str, data: Any) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from host_service import sqlite_file
 from ib_connection.accounts import masked
 from position_manager.journal.errors import DAMAGED, JournalError, failure
 from position_manager.journal.records import Holding, Key, Lock, Record, Stamp
@@ -61,9 +62,10 @@ class JournalReader:
             )
         found = self._one("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'combinations')")
         self._knows_combinations = bool(found[0])
-        verdict = self._one("PRAGMA quick_check(1)")[0]
-        if verdict != "ok":
-            raise JournalError(f"journal {self.path}: it is damaged ({verdict}). {DAMAGED}")
+        with self._failures():
+            damage = sqlite_file.damage(self._db)
+        if damage is not None:
+            raise JournalError(f"journal {self.path}: it is damaged ({damage}). {DAMAGED}")
 
         # One whose state is not known would be open nowhere, and forgotten.
         unknown = self._one(f"SELECT id, state FROM intents WHERE state NOT IN ({ALL_STATES}) LIMIT 1")  # noqa: S608 - constants

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-
 from position_manager.orders.intents import OPEN, State
 
 SCHEMA_VERSION = 2
@@ -80,13 +77,3 @@ DELETE FROM rule_memory WHERE rule LIKE 'memory of %' AND NOT EXISTS (
 );
 """
 """What rules remember of a position that is gone must not act on the next one; of what is held it still counts."""
-
-
-def statements(script: str) -> Iterator[str]:
-    """The statements of a script one by one; sqlite3's own executescript would commit in between."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""

@@ -72,7 +72,7 @@ class Closing:
         """The same, but all of it is to be closed."""
         return replace(self, rule=rule, text=text, decided=decided, by=by, leaves={}, level=0, ladders={})
 
-    def begun(self, con_id: int, now: datetime, quote: Quote) -> Closing:
+    def with_ladder(self, con_id: int, now: datetime, quote: Quote) -> Closing:
         """With a ladder for this contract that starts now, at the middle of a quote."""
         if quote.mid is None:
             return self

@@ -218,16 +218,18 @@ def resolve(intent: Intent, snapshot: Snapshot, search: Search, patience: Patien
     if not search.exhausted(snapshot.time, patience):
         return finding(None if intent.state is State.UNKNOWN else _doubt(after), search)
     passes = f"{search.passes} passes since {search.since:%H:%M:%S}"
-    told = [order.filled * after.per_unit for order in over if order.filled is not None]
-    if moved != after.filled or told:
-        reason = f"{passes}: {after.filled} executed, the position shows {moved}, completed orders {told or 'nothing'}"
+    reported = [order.filled * after.per_unit for order in over if order.filled is not None]
+    if moved != after.filled or reported:
+        reason = (
+            f"{passes}: {after.filled} executed, the position shows {moved}, completed orders {reported or 'nothing'}"
+        )
         return finding(Proven(State.LOCKED, reason), search)
     if over:
         return finding(Proven(State.CANCELLED, f"completed, {passes} agree on {after.filled}", after.filled), search)
     if intent.state is not State.UNKNOWN:
         return finding(_doubt(after), search)
-    said = f": {after.words}" if after.words else ""
-    return finding(Proven(State.LOST, f"not found in {passes}, position unchanged{said}", after.filled), search)
+    words = f": {after.words}" if after.words else ""
+    return finding(Proven(State.LOST, f"not found in {passes}, position unchanged{words}", after.filled), search)
 
 
 def _is(intent: Intent, ref: str, perm_id: int) -> bool:
@@ -255,8 +257,8 @@ def _shown_over(intent: Intent, order: CompletedOrder, moved: Decimal) -> Proven
     # Its end was not requested: the same order again would end in the same way.
     refused = (intent.refused or intent.words) and not filled and not intent.lead
     state = State.REJECTED if refused else State.CANCELLED
-    said = f": {intent.words}" if intent.words else ""
-    return Proven(state, f"completed as {order.status}, {filled} executed{said}", filled)
+    words = f": {intent.words}" if intent.words else ""
+    return Proven(state, f"completed as {order.status}, {filled} executed{words}", filled)
 
 
 def _doubt(intent: Intent) -> Proven | None:

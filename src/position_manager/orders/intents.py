@@ -348,7 +348,7 @@ def _after(intent: Intent, event: Event) -> Change:
         case Executed():
             return _executed(intent, event.fill)
         case Said():
-            return _said(intent, event)
+            return _on_code(intent, event)
         case CancelSent():
             if intent.state not in (State.WORKING, State.PARTIAL, State.CANCELLING):
                 raise IllegalTransitionError(f"intent {intent.id} is {intent.state}, which cannot be cancelled")
@@ -394,7 +394,7 @@ def _executed(intent: Intent, fill: Fill) -> Change:
     return Change(replace(more, state=State.PARTIAL) if intent.state in (State.SENDING, State.WORKING) else more)
 
 
-def _said(intent: Intent, event: Said) -> Change:
+def _on_code(intent: Intent, event: Said) -> Change:
     meaning = MEANINGS.get(event.code, Meaning.ASK)
     reason = f"{event.code} {event.text}".rstrip()
     if meaning is Meaning.LIVE or intent.state not in AT_BROKER:

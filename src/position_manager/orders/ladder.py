@@ -82,16 +82,16 @@ class CapReached:
         return f"{self.bound.value} bound: {self.wanted:.4f} is wanted, {self.cap:.4f} is allowed"
 
 
-def step_at(begun: datetime, now: datetime, policy: LadderPolicy) -> int:
+def step_at(started: datetime, now: datetime, policy: LadderPolicy) -> int:
     """The rung that is due; a clock that went back starts at 0, the last rung stays."""
-    return max(0, min(policy.steps, (now - begun) // policy.interval))
+    return max(0, min(policy.steps, (now - started) // policy.interval))
 
 
 def rung(
-    instrument: Instrument, side: Side, quote: Quote, reference: Decimal, begun: datetime, now: datetime,
+    instrument: Instrument, side: Side, quote: Quote, reference: Decimal, started: datetime, now: datetime,
     policy: LadderPolicy,
 ) -> Rung | CapReached:  # fmt: skip
-    """The price to rest at now. ``reference`` is the middle when the ladder started, at ``begun``.
+    """The price to rest at now. ``reference`` is the middle when the ladder started, at ``started``.
 
     The price follows the quote and is rounded away from the cap: up for a sale, down for a purchase, so the far side,
     which is on a tick, is reached exactly.
@@ -101,13 +101,13 @@ def rung(
         return CapReached(Bound.NO_PRICE)
     if not policy.spread.allows(instrument, quote):
         return CapReached(Bound.SPREAD, spread, policy.spread.fraction)
-    step = step_at(begun, now, policy)
+    step = step_at(started, now, policy)
     far = quote.bid if side is Side.SELL else quote.ask
     price = to_tick(instrument, side, mid + (far - mid) * step / policy.steps)
     cap = policy.cap(instrument, side, reference)
     if (cap - price) * side.sign < 0:
         return CapReached(Bound.SLIPPAGE, price, cap)
-    return Rung(step, price, begun + (step + 1) * policy.interval)
+    return Rung(step, price, started + (step + 1) * policy.interval)
 
 
 def to_tick(instrument: Instrument, side: Side, price: Decimal) -> Decimal:

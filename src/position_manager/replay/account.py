@@ -30,7 +30,7 @@ class ReplayedAccount:
         self._zone: ZoneInfo = config.hours.zone
         self._net = net
         self._currency = currency
-        self._begun: Decimal | None = None
+        self._first_profit: Decimal | None = None
         self._memory = AccountMemory()
         self._asked: datetime | None = None
 
@@ -41,12 +41,12 @@ class ReplayedAccount:
         if rules is None or not known or any(profit is None for profit in known):
             return None
         profit = sum((each for each in known if each is not None), Decimal(0))
-        if self._begun is None:
-            self._begun = profit
+        if self._first_profit is None:
+            self._first_profit = profit
         if self._asked is not None and now - self._asked < max(rules.every, timedelta(microseconds=1)):
             return None
         self._asked = now
-        values = AccountValues(ACCOUNT, now, self._currency, self._net + profit - self._begun)
+        values = AccountValues(ACCOUNT, now, self._currency, self._net + profit - self._first_profit)
         outcome = evaluate(rules, values, self._memory, Circumstances(now, self._zone, True, "", False))
         self._memory = outcome.memory
         self.fired += outcome.fired

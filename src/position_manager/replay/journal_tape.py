@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
 from position_manager.model import Instrument, Position, Quote
@@ -33,7 +33,7 @@ def read_journal(path: Path) -> tuple[dict[str, Position], tuple[Tick, ...]]:
     Raises JournalError if it cannot be read, RefusedError if no rule has ever fired in it.
     """
     with JournalReader(path) as journal:
-        instruments = kept_instruments.read(journal)
+        instruments = stored_instruments.read(journal)
         events = journal.events()
     positions: dict[str, Position] = {}
     ticks: dict[tuple[str, datetime], Tick] = {}
@@ -57,23 +57,23 @@ def _held(event: Record, instruments: Mapping[int, Instrument]) -> Iterator[Posi
 
 
 def _quotes(event: Record, instruments: Mapping[int, Instrument]) -> Iterator[tuple[str, Quote]]:
-    for label, told in event.data.get("quotes", {}).items():
-        yield label, _quote(told)
+    for label, evidence in event.data.get("quotes", {}).items():
+        yield label, _quote(evidence)
     instrument = instruments.get(event.con_id)
     if instrument is not None and event.data.get("quote"):
         yield instrument.label, _quote(event.data["quote"])
 
 
-def _quote(told: Mapping[str, Any]) -> Quote:
+def _quote(evidence: Mapping[str, Any]) -> Quote:
     def number(name: str) -> Decimal | None:
-        return None if told[name] is None else Decimal(told[name])
+        return None if evidence[name] is None else Decimal(evidence[name])
 
     return Quote(
-        datetime.fromisoformat(told["time"]),
+        datetime.fromisoformat(evidence["time"]),
         number("bid"),
         number("ask"),
         number("last"),
-        live=told["live"],
-        delta=told["delta"],
+        live=evidence["live"],
+        delta=evidence["delta"],
         underlying=number("underlying"),
     )

@@ -107,14 +107,14 @@ class _Run:
         self._calendar = calendar
         self._rules = {outcome.unit.key: resolve(outcome.unit, config).rules for outcome in self.outcomes}
         self._memories: dict[str, Memory] = {}
-        self._begun = False
+        self._started = False
         quotes = config.quotes
         self._policy = QuotePolicy(config.hours.zone, quotes.max_age, quotes.confirmations, quotes.confirm_within)
 
     def evaluate_units(self, now: datetime, max_age: timedelta) -> None:
         market = Market(now, self.quotes)
-        if not self._begun:
-            self._begun, episode = True, ulid(now, bytes)
+        if not self._started:
+            self._started, episode = True, ulid(now, bytes)
             self._memories = {outcome.unit.key: Memory(episode=episode) for outcome in self.outcomes}
         for outcome in self.outcomes:
             if outcome.closed is None:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from ib_connection.accounts import masked
 from notifications.message import clean
 from position_manager.halt import Halt
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.reports.explain import label_of
 from position_manager.reports.status import IntentStatus, LockStatus
@@ -56,7 +56,7 @@ def halt_texts(halts: Iterable[Halt]) -> tuple[str, ...]:
 
 def read(reader: JournalReader, why: str, halts: Iterable[Halt], now: datetime) -> Absent:
     """Raises JournalError."""
-    known = kept_instruments.read(reader)
+    known = stored_instruments.read(reader)
     return Absent(
         time=now,
         why=why,

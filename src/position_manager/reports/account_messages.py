@@ -27,7 +27,7 @@ class AccountAuthor(Author):
         lines = CONSEQUENCES[fired.action]
         if shadow and fired.action is Action.CLOSE:
             lines = "Mode shadow sends nothing: every unit would be closed. "
-        return self._say(
+        return self._message(
             "account_stop",
             Severity.ALERT,
             f"Account {masked(account)}: {fired.rule} has fired ({fired.action})",
@@ -37,7 +37,7 @@ class AccountAuthor(Author):
         )
 
     def account_over(self, account: str, rule: str, why: str) -> Message:
-        return self._say(
+        return self._message(
             "account_stop_over",
             Severity.INFO,
             f"Account {masked(account)}: {rule} is armed again",
@@ -46,7 +46,7 @@ class AccountAuthor(Author):
         )
 
     def account_blind(self, account: str, state: RuleState, seconds: float) -> Message:
-        return self._say(
+        return self._message(
             "account_unprotected",
             Severity.ALERT,
             f"Account {masked(account)}: {state.rule} is unprotected for {seconds:.0f} s",
@@ -55,7 +55,7 @@ class AccountAuthor(Author):
         )
 
     def account_seen(self, account: str, rule: str) -> Message:
-        return self._say(
+        return self._message(
             "account_protected",
             Severity.INFO,
             f"Account {masked(account)}: {rule} is guarded again",
@@ -64,7 +64,7 @@ class AccountAuthor(Author):
 
     def may_be_assigned(self, position: Position, warning: RiskSeen, mark: str) -> Message:
         label = position.instrument.label
-        return self._say(
+        return self._message(
             "assignment_risk",
             Severity.WARNING,
             f"{position.quantity:f} {label} may be assigned: {warning.risk}",
@@ -79,7 +79,7 @@ class AccountAuthor(Author):
     ) -> Message:
         label = position.instrument.label
         becomes = f"It stays open: {spared}." if spared else "It is being closed."
-        return self._say(
+        return self._message(
             "cooldown",
             Severity.ALERT,
             f"{position.quantity:f} {label} opened in a cooldown of {position.instrument.symbol}",
@@ -92,7 +92,7 @@ class AccountAuthor(Author):
     def opened_all_the_same(
         self, account: str, label: str, before: Decimal, quantity: Decimal, rules: str, at: datetime
     ) -> Message:
-        return self._say(
+        return self._message(
             "account_opened",
             Severity.ALERT,
             f"{label}: {before} to {quantity} in {masked(account)}, although {rules} has fired",

@@ -1,6 +1,6 @@
 """The profit through each trading day, a line a minute, so that a restart does not lose the day's plot.
 
-One file a day in a directory of their own; an older one than `KEPT_DAYS` is removed. A line that a power cut has torn
+One file a day in a directory of their own; one older than `RETAINED_DAYS` is removed. A line that a power cut has torn
 is left out when it is read.
 """
 
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from position_manager.reports.status import Status
 
-KEPT_DAYS = 10
+RETAINED_DAYS = 10
 
 _log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class DayBook:
             return None
         return self._day(last.close)
 
-    def told(self, now: datetime) -> None:
+    def mark_reported(self, now: datetime) -> None:
         """The last session is summed up."""
         if self._last is not None:
             self._write(Sample(now, self._last.profit, self._last.close, told=True))
@@ -122,7 +122,7 @@ class DayBook:
             _log.warning("the profit of this minute is not noted: %s", error)
 
     def _remove_old(self, today: date) -> None:
-        oldest = f"{today - timedelta(days=KEPT_DAYS):%Y-%m-%d}"
+        oldest = f"{today - timedelta(days=RETAINED_DAYS):%Y-%m-%d}"
         for file in self._directory.glob("????-??-??.*"):
             if file.stem < oldest:
                 file.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ib_connection.accounts import masked
 from notifications.message import clean
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
 from position_manager.model import Instrument
@@ -38,7 +38,7 @@ def explain(reader: JournalReader, what: str) -> str:
     A number that matches several of these needs a prefix: ``order:12``, ``perm:12``, ``contract:12``. Raises
     NotFoundError, and JournalError if the journal cannot be read.
     """
-    known = kept_instruments.read(reader)
+    known = stored_instruments.read(reader)
     subject = _Finder(reader, known).find(" ".join(what.split()))
     intents = dict.fromkeys(leg for intent in subject.intents for leg in _legs(reader, intent))
     stories = [_of_intent(reader, known, intent) for intent in intents]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.model import Hours
 from position_manager.sessions.fallback_calendar import Answer, ask
@@ -48,7 +48,7 @@ class Holiday:
 
 def read(reader: JournalReader, calendar: str | None, today: date, days: int) -> list[Holiday]:
     """The special days of the next `days`. Raises JournalError, and CalendarError for a calendar that is not there."""
-    known, hours = kept_instruments.read(reader), kept_instruments.last_hours(reader)
+    known, hours = stored_instruments.read(reader), stored_instruments.last_hours(reader)
     held = {con_id for (_, con_id), holding in reader.holdings().items() if holding.quantity}
     sessions: dict[str, tuple[Hours, ...]] = {}
     for con_id in sorted(held & known.keys()):

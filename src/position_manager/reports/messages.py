@@ -29,7 +29,7 @@ class Author:
     mode: str
     now: datetime
 
-    def _say(
+    def _message(
         self,
         kind: str,
         severity: Severity,
@@ -45,49 +45,53 @@ class Author:
     # ----- the manager and its connection
 
     def started(self, version: str, poll_seconds: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "started", Severity.INFO, "Position manager started", f"version {version}, poll every {poll_seconds} s"
         )
 
     def stopped(self, open_intents: int) -> Message:
         lines = (f"{open_intents} orders are still under way",) if open_intents else ()
-        return self._say("stopped", Severity.WARNING, "Position manager stopped: nothing is guarded", *lines)
+        return self._message("stopped", Severity.WARNING, "Position manager stopped: nothing is guarded", *lines)
 
     def connected(self, where: str, accounts: tuple[str, ...], positions: int) -> Message:
         fields = (("accounts", masked_list(list(accounts))), ("positions", str(positions)))
-        return self._say("connected", Severity.INFO, f"Connected to {where}", fields=fields)
+        return self._message("connected", Severity.INFO, f"Connected to {where}", fields=fields)
 
     def lost(self, why: str) -> Message:
-        return self._say(
+        return self._message(
             "connection_lost", Severity.WARNING, "Not connected: nothing is guarded", why, dedupe_key=CONNECTION
         )
 
     def back(self, what: str) -> Message:
-        return self._say("connection_back", Severity.INFO, "Connected again", what, recovery_of=CONNECTION)
+        return self._message("connection_back", Severity.INFO, "Connected again", what, recovery_of=CONNECTION)
 
     def page(self, text: str, about: str) -> Message:
-        return self._say("page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page/{about}")
+        return self._message(
+            "page", Severity.ALERT, "A person is needed", text, dedupe_key=f"{CONNECTION}/page/{about}"
+        )
 
     def farm_down(self, farm: str, text: str) -> Message:
         title = f"Data farm {farm} is down: what it quotes is not guarded"
-        return self._say("farm_down", Severity.WARNING, title, text, dedupe_key=f"farm/{farm}")
+        return self._message("farm_down", Severity.WARNING, title, text, dedupe_key=f"farm/{farm}")
 
     def farm_up(self, farm: str, text: str) -> Message:
-        return self._say("farm_up", Severity.INFO, f"Data farm {farm} is up again", text, recovery_of=f"farm/{farm}")
+        return self._message(
+            "farm_up", Severity.INFO, f"Data farm {farm} is up again", text, recovery_of=f"farm/{farm}"
+        )
 
     def farm_forgotten(self, farm: str) -> Message:
         title = f"Data farm {farm}: unknown, the session that reported it as down has ended"
         text = "The next session reports it again if it is still down."
-        return self._say("farm_unknown", Severity.INFO, title, text, recovery_of=f"farm/{farm}")
+        return self._message("farm_unknown", Severity.INFO, title, text, recovery_of=f"farm/{farm}")
 
     def notice(self, text: str) -> Message:
-        return self._say("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
+        return self._message("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
 
     def notice_over(self, text: str) -> Message:
-        return self._say("notice_over", Severity.INFO, text)
+        return self._message("notice_over", Severity.INFO, text)
 
     def suspended(self, label: str, con_id: int, why: str) -> Message:
-        return self._say(
+        return self._message(
             "quotes_suspended",
             Severity.ALERT,
             f"{label} has no live quotes: its price rules are suspended",
@@ -97,12 +101,12 @@ class Author:
         )
 
     def quoted_again(self, label: str, con_id: int) -> Message:
-        return self._say(
+        return self._message(
             "quotes_restored", Severity.INFO, f"{label} has live quotes again", recovery_of=f"quotes/{con_id}"
         )
 
     def journal_fault(self, text: str) -> Message:
-        return self._say(
+        return self._message(
             "journal_fault",
             Severity.ALERT,
             "The journal cannot be written: nothing is sent",
@@ -111,18 +115,18 @@ class Author:
         )
 
     def journal_works(self) -> Message:
-        return self._say("journal_works", Severity.INFO, "The journal can be written again", recovery_of="journal")
+        return self._message("journal_works", Severity.INFO, "The journal can be written again", recovery_of="journal")
 
     def halted(self, reason: str, remedy: str) -> Message:
-        return self._say(
+        return self._message(
             "halted", Severity.ALERT, "Halted: nothing is sent", reason, f"To end it: {remedy}", dedupe_key="halt"
         )
 
     def resumed(self) -> Message:
-        return self._say("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
+        return self._message("resumed", Severity.INFO, "Resumed: orders may be sent again", recovery_of="halt")
 
     def new_account(self, account: str) -> Message:
-        return self._say(
+        return self._message(
             "new_account",
             Severity.ALERT,
             f"New account {masked(account)}: nothing in it is guarded",
@@ -134,10 +138,10 @@ class Author:
 
     def account_accepted(self, account: str, by: str) -> Message:
         title = f"Account {masked(account)} was accepted by {by}: it is guarded too"
-        return self._say("account_accepted", Severity.INFO, title, recovery_of=f"new-account/{account}")
+        return self._message("account_accepted", Severity.INFO, title, recovery_of=f"new-account/{account}")
 
     def rival(self, reason: str, remedy: str) -> Message:
-        return self._say(
+        return self._message(
             "another_manager",
             Severity.ALERT,
             "Another position manager guards this account: nothing is sent",
@@ -147,7 +151,7 @@ class Author:
         )
 
     def rival_gone(self) -> Message:
-        return self._say(
+        return self._message(
             "manager_alone",
             Severity.INFO,
             "No other position manager is seen any more: orders may be sent again",
@@ -155,17 +159,17 @@ class Author:
         )
 
     def reloaded(self) -> Message:
-        return self._say("reloaded", Severity.INFO, "New rules are in force")
+        return self._message("reloaded", Severity.INFO, "New rules are in force")
 
     def reload_refused(self, faults: str) -> Message:
-        return self._say(
+        return self._message(
             "reload_refused", Severity.WARNING, "The new configuration is refused, the old one stays", faults
         )
 
     # ----- positions
 
     def seen(self, label: str, account: str, quantity: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "position_opened",
             Severity.INFO,
             f"New position: {quantity} {label}",
@@ -173,7 +177,7 @@ class Author:
         )
 
     def left_out(self, label: str, account: str, quantity: Decimal, text: str) -> Message:
-        return self._say(
+        return self._message(
             "not_supported",
             Severity.ALERT,
             f"{label} cannot be guarded",
@@ -196,10 +200,10 @@ class Author:
                 "Its trailing best, breakeven and any decision to close have been reset. If the position is the same "
                 "and only its cost was corrected, check that its stop is where you want it."
             )
-        return self._say(kind, severity, title, *lines, fields=(("account", masked(account)),))
+        return self._message(kind, severity, title, *lines, fields=(("account", masked(account)),))
 
     def crossed(self, label: str, account: str, quantity: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "crossed_zero",
             Severity.ALERT,
             f"{label} went through zero: {quantity} held now",
@@ -211,7 +215,7 @@ class Author:
         )
 
     def unexplained(self, label: str, account: str, expected: Decimal, reported: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "position_unexplained",
             Severity.ALERT,
             f"{label} is locked: {reported} held, {expected} expected, nothing explains it",
@@ -220,7 +224,7 @@ class Author:
         )
 
     def locked(self, label: str, account: str, reason: str) -> Message:
-        return self._say(
+        return self._message(
             "locked",
             Severity.ALERT,
             f"{label} is locked: {reason}",
@@ -230,12 +234,12 @@ class Author:
         )
 
     def released(self, label: str, account: str, by: str) -> Message:
-        return self._say(
+        return self._message(
             "released", Severity.INFO, f"{label} was released by {by}", recovery_of=f"locked/{account}/{label}"
         )
 
     def unprotected(self, name: str, key: str, cause: str, text: str, seconds: float) -> Message:
-        return self._say(
+        return self._message(
             "unprotected",
             Severity.ALERT,
             f"{name} is unprotected for {seconds:.0f} s",
@@ -244,7 +248,7 @@ class Author:
         )
 
     def protected(self, name: str, key: str, seconds: float) -> Message:
-        return self._say(
+        return self._message(
             "protected",
             Severity.INFO,
             f"{name} is guarded again after {seconds:.0f} s",
@@ -255,7 +259,7 @@ class Author:
 
     def fired(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
         fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
-        return self._say(
+        return self._message(
             "rule_fired",
             Severity.ALERT,
             f"Closing {'a part of ' if closing.leaves else ''}{closing.name}: {closing.rule}",
@@ -265,7 +269,7 @@ class Author:
 
     def shadowed(self, closing: Closing, quotes: dict[str, Quote]) -> Message:
         fields = tuple((label, f"bid {quote.bid} ask {quote.ask}") for label, quote in quotes.items())
-        return self._say(
+        return self._message(
             "shadow",
             Severity.ALERT,
             f"Would close {'a part of ' if closing.leaves else ''}{closing.name}: {closing.rule}",
@@ -274,7 +278,7 @@ class Author:
         )
 
     def sent(self, intent: Intent, label: str) -> Message:
-        return self._say(
+        return self._message(
             "order_working",
             Severity.INFO,
             f"Order works: {_order(intent, label)}",
@@ -285,7 +289,7 @@ class Author:
         over = intent.state is State.FILLED
         last = f"{intent.fills[-1].price}" if intent.fills else "an unknown price"
         title = f"{'Filled' if over else 'Partly filled'}: {_order(intent, label)}"
-        return self._say(
+        return self._message(
             "order_filled" if over else "order_partial",
             Severity.INFO,
             title,
@@ -293,10 +297,10 @@ class Author:
         )
 
     def rejected(self, intent: Intent, label: str) -> Message:
-        return self._say("order_rejected", Severity.ALERT, f"Rejected: {_order(intent, label)}", intent.reason)
+        return self._message("order_rejected", Severity.ALERT, f"Rejected: {_order(intent, label)}", intent.reason)
 
     def unknown(self, intent: Intent, label: str) -> Message:
-        return self._say(
+        return self._message(
             "order_unknown",
             Severity.WARNING,
             f"Outcome unknown, asking the broker: {_order(intent, label)}",
@@ -304,10 +308,10 @@ class Author:
         )
 
     def lost_order(self, intent: Intent, label: str) -> Message:
-        return self._say("order_lost", Severity.WARNING, f"Never arrived: {_order(intent, label)}", intent.reason)
+        return self._message("order_lost", Severity.WARNING, f"Never arrived: {_order(intent, label)}", intent.reason)
 
     def capped(self, closing: Closing, label: str, cap: CapReached) -> Message:
-        return self._say(
+        return self._message(
             "cap_reached",
             Severity.ALERT,
             f"{label} cannot be closed within its bounds",
@@ -318,7 +322,7 @@ class Author:
 
     def still_held(self, closing: Closing, since: timedelta, phases: list[str]) -> Message:
         minutes = since.total_seconds() / 60
-        return self._say(
+        return self._message(
             "still_held",
             Severity.ALERT,
             f"Fired, still held: {closing.name} after {minutes:.0f} min ({closing.rule})",
@@ -329,7 +333,7 @@ class Author:
         )
 
     def held_no_longer(self, closing: Closing) -> Message:
-        return self._say(
+        return self._message(
             "held_no_longer",
             Severity.INFO,
             f"No longer waiting to be closed: {closing.name}",
@@ -337,7 +341,7 @@ class Author:
         )
 
     def escalated(self, closing: Closing, percent: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "escalated",
             Severity.ALERT,
             f"{closing.name} is still not closed: up to {percent} % from the middle are allowed now",
@@ -345,7 +349,7 @@ class Author:
         )
 
     def anchored(self, closing: Closing, label: str, before: Decimal, quote: Quote, why: str) -> Message:
-        return self._say(
+        return self._message(
             "ladder_restarted",
             Severity.WARNING,
             f"{label}: the price ladder starts again at {quote.mid}, it was at {before}",
@@ -354,7 +358,7 @@ class Author:
         )
 
     def refused(self, closing: Closing, label: str, gates: str, text: str) -> Message:
-        return self._say(
+        return self._message(
             "refused",
             Severity.ALERT,
             f"{label} cannot be closed now",
@@ -364,7 +368,7 @@ class Author:
 
     def closed(self, closing: Closing, left: tuple[str, ...] = ()) -> Message:
         lines = (f"Left to expire: {', '.join(left)}",) if left else ()
-        return self._say(
+        return self._message(
             "position_closed",
             Severity.INFO,
             f"Closed: {closing.name}",
@@ -373,7 +377,7 @@ class Author:
         )
 
     def worth_again(self, name: str, account: str, worth: Decimal) -> Message:
-        return self._say(
+        return self._message(
             "wing_worth_again",
             Severity.WARNING,
             f"{name} was left to expire and is worth {worth:.4f} again: its rules hold",
@@ -381,7 +385,7 @@ class Author:
         )
 
     def closed_in_part(self, closing: Closing) -> Message:
-        return self._say(
+        return self._message(
             "closed_in_part",
             Severity.INFO,
             f"Closed a part of {closing.name}",
@@ -390,17 +394,17 @@ class Author:
 
     def leg_by_leg(self, closing: Closing, why: str) -> Message:
         title = f"{closing.name} is closed leg by leg from now on, not by a combination"
-        return self._say("leg_by_leg", Severity.WARNING, title, why)
+        return self._message("leg_by_leg", Severity.WARNING, title, why)
 
     def level_passed(self, name: str, level: int, text: str) -> Message:
         title = f"{name}: partial target {level} reached, its part is less than one contract"
-        return self._say("partial_target_passed", Severity.INFO, title, text)
+        return self._message("partial_target_passed", Severity.INFO, title, text)
 
     def withdrawn(self, closing: Closing, why: str) -> Message:
-        return self._say("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)
+        return self._message("closing_withdrawn", Severity.WARNING, f"No longer closing {closing.name}", why)
 
     def foreign_cancelled(self, label: str, account: str, order: str, why: str) -> Message:
-        return self._say(
+        return self._message(
             "exit_cancelled",
             Severity.ALERT,
             f"{label}: your exit order is being cancelled: {order}",
@@ -410,7 +414,7 @@ class Author:
         )
 
     def foreign_stays(self, label: str, account: str, order: str, why: str) -> Message:
-        return self._say(
+        return self._message(
             "exit_not_cancelled",
             Severity.ALERT,
             f"{label}: your exit order could not be cancelled: {order}",
@@ -421,7 +425,7 @@ class Author:
         )
 
     def stray(self, label: str, ref: str) -> Message:
-        return self._say(
+        return self._message(
             "stray_order", Severity.ALERT, f"{label}: order {ref} is live and should not be; it is being cancelled"
         )
 

@@ -166,9 +166,9 @@ def _unit_lines(console: Console, unit: UnitStatus, now: datetime) -> None:
     since = f" for {_ago(unit.unprotected_since, now)}" if unit.unprotected_since else ""
     loud = unit.verdict == "unprotected" and not _closed(unit)
     verdict = f"{unit.verdict.upper() if loud else unit.verdict}{since}"
-    said = f"{verdict}: {unit.text}" if unit.text else verdict
+    shown = f"{verdict}: {unit.text}" if unit.text else verdict
     console.print()
-    console.print(Text.assemble((unit.name, "bold"), " ", (said, _style(unit))))
+    console.print(Text.assemble((unit.name, "bold"), " ", (shown, _style(unit))))
     for rule in unit.rules or ("no rules",):
         console.print(Text(f"  {rule}"))
 
@@ -196,9 +196,9 @@ def _work(console: Console, intents: Sequence[IntentStatus], locks: Sequence[Loc
         for intent in intents:
             price = f" at {intent.limit}" if intent.limit else ""
             what = f"{intent.side} {intent.quantity:f} {intent.label}{price}"
-            stands = f"{intent.state}, {intent.filled:f} filled{f'; {intent.reason}' if intent.reason else ''}"
+            state = f"{intent.state}, {intent.filled:f} filled{f'; {intent.reason}' if intent.reason else ''}"
             why = f"because of {intent.rule}, {_ago(intent.created, now)} ago"
-            console.print(Text(f"  {what}: {stands}, {why} ({intent.id})"))
+            console.print(Text(f"  {what}: {state}, {why} ({intent.id})"))
     if locks:
         console.print()
         console.print(Text("Locked", style="bold red"))

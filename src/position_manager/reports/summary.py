@@ -16,7 +16,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from notifications.message import Message, Severity
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.reader import JournalReader
 from position_manager.reports import day_book
@@ -37,7 +37,7 @@ def fills_of(reader: JournalReader, day: date, zone: ZoneInfo) -> tuple[str, ...
     """The executions of a day in words, in the order of time."""
     begin = datetime.combine(day, time(), zone)
     end = datetime.combine(day + timedelta(days=1), time(), zone)
-    known = kept_instruments.read(reader)
+    known = stored_instruments.read(reader)
     found = [
         (fill.time, f"{fill.time.astimezone(zone):%H:%M:%S} {intent.side} {fill.quantity:f}"
          f" {label_of(known, intent.con_id)} at {fill.price} ({intent.rule})")
@@ -95,7 +95,7 @@ def _held(unit: UnitStatus) -> str:
     return f"{unit.quantity:f} {unit.name}: {profit}{blind}"
 
 
-def make(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
+def build(status: Status, journal: Path, days: Path, day: date, zone: ZoneInfo) -> Message:
     """The message, with its plot in the directory of days if one can be created. Raises JournalError."""
     with JournalReader(journal) as reader:
         fills = fills_of(reader, day, zone)
@@ -129,8 +129,8 @@ async def ask(status: Status, journal: Path, days: Path, day: date, zone: ZoneIn
             process.kill()
             await process.wait()
     if process.returncode:
-        said = errors.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
-        raise SummaryError(said[-1])
+        lines = errors.decode(errors="replace").strip().splitlines() or [f"exit status {process.returncode}"]
+        raise SummaryError(lines[-1])
     return Message.from_json(output.decode())
 
 
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     status = Status.from_json(sys.stdin.buffer.read())
     try:
-        found = make(status, given.journal, given.days, given.day, given.zone)
+        found = build(status, given.journal, given.days, given.day, given.zone)
     except (JournalError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

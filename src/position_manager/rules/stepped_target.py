@@ -45,10 +45,10 @@ def step_of(steps: Iterable[TargetStep], unit: Unit, today: date, opened: date) 
     found = None
     for step in steps:
         if step.from_dte is not None:
-            begun = unit.first_expiry is not None and (unit.first_expiry - today).days <= step.from_dte
+            in_effect = unit.first_expiry is not None and (unit.first_expiry - today).days <= step.from_dte
         else:
-            begun = (today - opened).days >= (step.from_days_held or 0)
-        found = step if begun else found
+            in_effect = (today - opened).days >= (step.from_days_held or 0)
+        found = step if in_effect else found
     return found
 
 

@@ -110,16 +110,16 @@ def _ready(seen: Seen, waited: float, timeout: float) -> Verdict:
 
 def _positions(status: Status) -> str:
     held = Counter(unit.verdict for unit in status.units)
-    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(held.items()))
-    return f"READY in mode {status.mode}, positions synced: {told or 'none held'}"
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(held.items()))
+    return f"READY in mode {status.mode}, positions synced: {counts or 'none held'}"
 
 
 def _ended(unit: UnitState) -> Verdict:
     if unit.cause is not None:
         text, remedy = f"{unit.name} cannot start: {unit.cause.text}.", unit.cause.remedy
         return Verdict(True, f"{unit.active}: cannot start", Failure("ended", text, remedy))
-    said = unit.status_text.rstrip(".") or "it said nothing"
-    text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {said}."
+    reason = unit.status_text.rstrip(".") or "it said nothing"
+    text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {reason}."
     if unit.exit_status == PERSON_NEEDED:
         remedy = "Fix what its last lines report, then deploy again: it does not start by itself any more."
     else:

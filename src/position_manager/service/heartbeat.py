@@ -72,14 +72,14 @@ class Heartbeat:
         """Until ``stop`` is set. A failure is logged when it starts and when it ends."""
         while not stop.is_set():
             if self._well():
-                self._note(await self._beat())
+                self._record(await self._beat())
             await self._clock.wait(stop, self._every)
 
     async def _beat(self) -> str | None:
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[str | None] = loop.create_future()
 
-        def note(fault: str | None) -> None:
+        def record(fault: str | None) -> None:
             if not answered.done():
                 answered.set_result(fault)
 
@@ -87,7 +87,7 @@ class Heartbeat:
             fault = beat(self._url)
             # The loop is over if the service has ended meanwhile.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(note, fault)
+                loop.call_soon_threadsafe(record, fault)
 
         # A daemon: the end of the service does not wait for a slow answer.
         threading.Thread(target=ask, name="heartbeat", daemon=True).start()
@@ -97,7 +97,7 @@ class Heartbeat:
         except TimeoutError:
             return f"no answer in {GIVE_UP_SECONDS:g} s"
 
-    def _note(self, fault: str | None) -> None:
+    def _record(self, fault: str | None) -> None:
         if fault is not None and not self._failing:
             _log.warning("the heartbeat's address does not answer as it should: %s", fault)
         elif fault is None and self._failing:

@@ -131,10 +131,10 @@ def _work(sample: Sample) -> Iterator[Metric]:
     for currency, money in status.realized.items():
         realized.add_metric([currency], float(money))
     yield realized
-    told = CounterMetricFamily(f"{_NAME}_notifications", "Messages to people.", labels=["result"])
+    notifications = CounterMetricFamily(f"{_NAME}_notifications", "Messages to people.", labels=["result"])
     for result, count in sample.notifications.items():
-        told.add_metric([result], count)
-    yield told
+        notifications.add_metric([result], count)
+    yield notifications
     yield _counter("loops", "Completed rule loops.", sample.loops)
     if sample.looped_at is not None:
         age = (status.time - sample.looped_at).total_seconds()

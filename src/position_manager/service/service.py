@@ -49,7 +49,7 @@ from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
 from position_manager.ulid import ulid
 
-OK, RETRY, EXIT_CONFIG = 0, 1, 78
+EXIT_OK, EXIT_RETRY, EXIT_CONFIG = 0, 1, 78
 
 STOP_SECONDS = 15.0
 """How long the last messages may take to be sent; the next run sends the rest."""
@@ -88,7 +88,7 @@ def run(paths: Paths, environment: Mapping[str, str]) -> int:
         except Exception:
             # The interpreter itself would write it to stderr, with the account numbers in it.
             _log.critical("the position manager has failed", exc_info=True)
-            return RETRY
+            return EXIT_RETRY
 
 
 def _nobody(_accounts: Iterable[str]) -> str:
@@ -133,10 +133,10 @@ def _targets(config: Config) -> tuple[Target, ...]:
     return targets
 
 
-def safely(tell_systemd: Callable[[], None]) -> None:
+def safely(notify_systemd: Callable[[], None]) -> None:
     """Notify systemd; a failed notification ends nothing."""
     try:
-        tell_systemd()
+        notify_systemd()
     except OSError as error:
         _log.warning("systemd could not be told: %s", error)
 
@@ -161,7 +161,7 @@ class Service:
         self._clock = clock
         self._fallback = fallback
         self._calendar = BrokerCalendar(fallback)
-        self._ready_told = False
+        self._ready_reported = False
         self._text = ""
         self._loops = 0
         self._looped_at: datetime | None = None
@@ -170,7 +170,7 @@ class Service:
             config,
             broker,
             open_journal=self._open_journal,
-            tell=people.notify,
+            deliver=people.notify,
             clock=clock,
             calendar=self._calendar,
             halts=paths.halts,
@@ -198,44 +198,44 @@ class Service:
                 with self._metrics(loop):
                     return await self._guard(stop)
         except ControlError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         finally:
             gc.unfreeze()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
     async def _guard(self, stop: asyncio.Event) -> int:
-        beside = [asyncio.create_task(self._keep_the_day(stop), name="the day's profit")]
+        beside = [asyncio.create_task(self._record_the_day(stop), name="the day's profit")]
         if (heartbeat := self._heartbeat()) is not None:
             beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
         if self._fallback is not None:
-            loading = self._fallback.keep_loaded(self._clock, stop, self._report_calendar)
+            loading = self._fallback.load_regularly(self._clock, stop, self._report_calendar)
             beside.append(asyncio.create_task(loading, name="the fallback calendar"))
         for task in beside:
             task.add_done_callback(_ended)
         try:
             await self.engine.run(stop)
         except JournalAwayError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         except JournalError as error:
             title = "The position manager has ended, and stays down until a person acts"
-            self._tell_people(title, str(error))
+            self._notify_end(title, str(error))
             return self._failed(str(error), EXIT_CONFIG)
         except RefusedError as error:
-            return self._failed(str(error), RETRY)
+            return self._failed(str(error), EXIT_RETRY)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
         safely(lambda: self._notifier.status("stopped"))
-        return OK
+        return EXIT_OK
 
     def _failed(self, text: str, exit_status: int) -> int:
         _log.critical("%s", text)
         safely(lambda: self._notifier.status(text))
         return exit_status
 
-    def _tell_people(self, title: str, text: str) -> None:
+    def _notify_end(self, title: str, text: str) -> None:
         mode = self.engine.desk.config.mode
         self._people.notify(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
 
@@ -291,7 +291,7 @@ class Service:
         desk = self.engine.desk
         new = loading.reload(desk.config, self._paths.config)
         if isinstance(new, ConfigError):
-            desk.say(desk.author.reload_refused(str(new)))
+            desk.notify(desk.author.reload_refused(str(new)))
             raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")
         self.engine.reload(new)
         return f"{self._paths.config} is in force."
@@ -330,8 +330,8 @@ class Service:
         if text != self._text:
             self._text = text
             safely(lambda: self._notifier.status(text))
-        if self.engine.synced and not self._ready_told:
-            self._ready_told = True
+        if self.engine.synced and not self._ready_reported:
+            self._ready_reported = True
             # Objects created so far stay: the collector would go through all of them while an order waits.
             gc.collect()
             gc.freeze()
@@ -388,7 +388,7 @@ class Service:
                 _log.error("%s", error)
             yield
 
-    async def _keep_the_day(self, stop: asyncio.Event) -> None:
+    async def _record_the_day(self, stop: asyncio.Event) -> None:
         """Note the profit each minute while a session is open, and sum the day up at its end."""
         while not await self._clock.wait(stop, SAMPLE_EVERY):
             now = self._clock.now()
@@ -409,7 +409,7 @@ class Service:
 
     async def _sum_up(self, day: date, now: datetime) -> None:
         # Once only, also if it fails.
-        self._days.told(now)
+        self._days.mark_reported(now)
         zone = self.engine.desk.config.hours.zone
         self._people.notify(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
 

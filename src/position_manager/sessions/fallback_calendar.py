@@ -29,7 +29,7 @@ NOTICE = timedelta(days=30)
 """How long before the end of the known calendar it is reported."""
 DAY = timedelta(days=1)
 AGAIN = timedelta(minutes=1)
-TOLD = 10
+MOST_RETURNED = 10
 """The maximum number of stretches that are returned at once, those of the last day first."""
 
 _MODULE = "position_manager.sessions.calendar_sessions"
@@ -51,7 +51,7 @@ class KnownHours:
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
         first = bisect_right(self._ends, now - timedelta(days=1))
-        return self._hours[first : first + TOLD]
+        return self._hours[first : first + MOST_RETURNED]
 
     def trading(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
         """The regular ones: no others are known."""
@@ -77,11 +77,11 @@ class FallbackCalendar:
         """Load the sessions of the next weeks. What is known stays if it raises CalendarError."""
         if self._known is not None and self._known.begin <= now <= self._known.end - LEFT:
             return
-        told = await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date())
-        self._hours, self.known_until = KnownHours(told.hours), told.known_until
+        answer = await ask(self.name, (now - BEHIND).date(), (now + AHEAD).date())
+        self._hours, self.known_until = KnownHours(answer.hours), answer.known_until
         self._known = Hours(now - BEHIND, now + AHEAD)
 
-    async def keep_loaded(
+    async def load_regularly(
         self, clock: Clock, stop: asyncio.Event, on_end_near: Callable[[str], object] = lambda text: None
     ) -> None:
         """Load now and once a day until ``stop`` is set; what fails is logged and tried again after a minute. Once a
@@ -157,8 +157,8 @@ def _command(*arguments: str) -> tuple[str, ...]:
 
 def _last_line(name: str, code: int, errors: bytes) -> str:
     """The error of a failed process: its own sentence, or the last line of its traceback."""
-    said = errors.decode(errors="replace").strip().splitlines()
-    return said[-1] if said else f"calendar {name}: exit status {code}"
+    lines = errors.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"calendar {name}: exit status {code}"
 
 
 def _parsed(output: bytes) -> Answer:

@@ -147,14 +147,14 @@ class BrokerCalendar:
         self._fallback = fallback
 
     def sessions(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
-        told = instrument.liquid_hours
-        if told and now < told[-1].end:
-            return told
+        reported = instrument.liquid_hours
+        if reported and now < reported[-1].end:
+            return reported
         return () if self._fallback is None else self._fallback.sessions(instrument, now)
 
     def trading(self, instrument: Instrument, now: datetime) -> tuple[Hours, ...]:
-        told = instrument.trading_hours
-        return told if told and now < told[-1].end else self.sessions(instrument, now)
+        reported = instrument.trading_hours
+        return reported if reported and now < reported[-1].end else self.sessions(instrument, now)
 
 
 def session_at(sessions: Iterable[Hours], now: datetime) -> Hours | None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
 
-from gateway_watch import gatekeeper
+from gateway_watch import gatekeeper, soft_restart
 from gateway_watch.gatekeeper import Gatekeeper
 from gateway_watch.instance import Instance, parse
 from gateway_watch.login import Change, LoginState
@@ -127,6 +127,19 @@ def test_quiet_hours(span: tuple[str, str], clock: str, inside: bool) -> None:
     assert not hours.contains(hours.next_end(now))
 
 
+@pytest.mark.parametrize("end", ["00:59", "01:00", "01:30", "02:00", "02:30", "07:00"])
+@pytest.mark.parametrize("day", [datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)])
+def test_quiet_hours_never_last_longer_for_a_change_of_the_clock(day: datetime, end: str) -> None:
+    hours = QuietHours(time(23), time.fromisoformat(end), ZONE)
+    for minutes in range(0, 24 * 60, 10):
+        now = day + timedelta(minutes=minutes)
+        if not hours.contains(now):
+            continue
+        over = hours.next_end(now)
+        # One hour more than that where the night is longer, none of the next night.
+        assert now < over <= now + timedelta(hours=9), now
+
+
 def instance(tmp_path: Path, **settings: object) -> Instance:
     return parse(DOCUMENT | {"state_dir": str(tmp_path)} | settings, tmp_path / "instance.json")
 
@@ -213,6 +226,20 @@ def test_two_logins_without_a_request_open_the_gate_once_both_are_in(tmp_path: P
     assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)).pushes
     keeper.gate.on_change(change(LoginState.READY, "live"))
     assert gatekeeper.read_gate(gatekeeper.gate_file(keeper.instance)) == Gate()
+
+
+@pytest.mark.parametrize("kind", soft_restart.Kind)
+def test_a_container_that_starts_for_a_soft_restart_is_not_held_in_the_quiet_hours(
+    tmp_path: Path, kind: soft_restart.Kind
+) -> None:
+    keeper = Keeper(tmp_path, twofa_quiet_hours="12:00-14:00")
+    file = soft_restart.request_file(keeper.instance.state_dir)
+    soft_restart.write_request(file, soft_restart.Request(kind, keeper.now - MINUTE, keeper.now + 6 * MINUTE))
+    assert keeper.gate.at_start(Session(twofa=True)) == (None, False)
+    # What was left by a restart that is long over changes nothing.
+    keeper.now += 10 * MINUTE
+    keeper.again()
+    assert keeper.gate.at_start(Session(twofa=True))[0] is not None
 
 
 def test_what_was_asked_for_before_a_login_counts_no_more_after_it(tmp_path: Path) -> None:

@@ -20,6 +20,15 @@ def test_a_restart_with_the_kept_session_keeps_its_begin() -> None:
     assert (anew.since, anew.twofa) == (TUESDAY, False)
 
 
+def test_a_login_by_codes_needs_a_person_the_next_time_without_them() -> None:
+    coded = Session().became_ready(MONDAY, full_login=True, twofa=False, codes=True)
+    kept = coded.became_ready(TUESDAY, full_login=False, twofa=False)
+    assert (kept.twofa, kept.codes) == (False, True)
+    assert (kept.without_codes().twofa, kept.without_codes().codes) == (True, False)
+    for other in (Session(), Session().became_ready(MONDAY, full_login=True, twofa=False)):
+        assert other.without_codes() == other
+
+
 def test_the_cost_is_told_only_of_an_approved_session() -> None:
     approved = Session().became_ready(MONDAY, full_login=True, twofa=True)
     assert "The session of paper was approved by 2FA at 2026-11-23 12:00 UTC" in approved.restart_cost("paper")
@@ -28,7 +37,7 @@ def test_the_cost_is_told_only_of_an_approved_session() -> None:
 
 
 def test_it_is_kept(tmp_path: Path) -> None:
-    kept = Session(MONDAY, True, TUESDAY, "exited", "/x.png", 4)
+    kept = Session(MONDAY, True, TUESDAY, "exited", "/x.png", 4, codes=True)
     session.write(tmp_path / "session.json", kept)
     assert session.read(tmp_path / "session.json") == kept
 

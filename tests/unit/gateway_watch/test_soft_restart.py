@@ -125,6 +125,15 @@ def test_damaged_request_is_none(tmp_path: Path, content: str) -> None:
     assert read_request(request_file(tmp_path)) is None
 
 
+def test_request_that_cannot_be_used_ends_no_supervisor(tmp_path: Path) -> None:
+    file = request_file(tmp_path)
+    file.write_text('{"kind": "restart", "asked": "2026-11-25T17:00:00", "until": "2026-11-25T17:05:00"}')
+    assert read_request(file) is None
+    file.unlink()
+    file.mkdir()
+    assert read_request(file) is None
+
+
 BEFORE = Seen("ready", NOW - timedelta(hours=3), SUNDAY_LOGIN)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.unit.gateway_watch.instance_files import DOCUMENT
 
-from gateway_watch import cli, session
+from gateway_watch import cli, session, soft_restart_run
 from gateway_watch import instance as instance_module
 from gateway_watch.command_server import LABEL
 from gateway_watch.engine import Container, Engine, EngineError, parse_container
@@ -44,6 +44,7 @@ class Gateway(Engine):
         self.requested: Request | None = None
         self.labels = {LABEL: "7462"}
         self.running = True
+        self.supervised: datetime | None = None
         self.login("ready")
         self.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
 
@@ -66,6 +67,7 @@ class Gateway(Engine):
 
     async def sleep(self, seconds: float) -> None:
         self.seconds += seconds
+        await asyncio.sleep(0)
         if self.course:
             self.course.pop(0)()
 
@@ -84,10 +86,16 @@ class Gateway(Engine):
             }
         )
 
+    async def unit_started(self, unit: str) -> datetime | None:
+        assert unit == self.instance.unit
+        return self.supervised
+
     async def run(self, *arguments: str) -> str:
         self.requested = read_request(request_file(self.instance.state_dir))
         self.sent.append(arguments[-2])
         self.sent_at.append(self.seconds)
+        # Whatever else runs has its turn.
+        await asyncio.sleep(0)
         if not self.answer:
             raise EngineError("connection refused")
         return self.answer
@@ -100,6 +108,7 @@ class Gateway(Engine):
             now=self.now,
             monotonic=lambda: self.seconds,
             sleep=self.sleep,
+            unit_started=self.unit_started,
             units=folder / "units",
             release=folder / "current",
         )
@@ -180,6 +189,52 @@ def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -
     assert read_request(file) is not None
 
 
+def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def both() -> list[object]:
+        runs = (gateway.restart().run(Kind.RESTART), gateway.restart().run(Kind.REPLACE))
+        return list(await asyncio.gather(*runs, return_exceptions=True))
+
+    # Neither has written its request yet when the other one looks for it.
+    monkeypatch.setattr(soft_restart_run, "read_request", lambda file: None)
+    gateway.course = [lambda: gateway.login("restarting"), gateway.becomes_ready()]
+    first, second = asyncio.run(both())
+    assert isinstance(second, InProgressError)
+    assert isinstance(first, tuple) and first[0] is Outcome.KEPT
+    assert gateway.sent == ["RESTART"]
+
+
+def test_no_plan_is_made_of_a_gateway_that_is_being_restarted(gateway: Gateway) -> None:
+    """It would be a full login, since the gateway is not ready, and would end the session that is kept."""
+
+    async def second() -> None:
+        # The first one has sent its command.
+        assert gateway.sent
+        with pytest.raises(InProgressError, match="try again once it has ended"):
+            await gateway.restart().plan()
+
+    async def both() -> Outcome:
+        (outcome, _), _ = await asyncio.gather(gateway.restart().run(Kind.RESTART), second())
+        return outcome
+
+    gateway.course = [lambda: gateway.login("restarting"), lambda: None, lambda: None, gateway.becomes_ready()]
+    assert asyncio.run(both()) is Outcome.KEPT
+    # Afterwards it is possible again.
+    assert asyncio.run(gateway.restart().plan())[0].soft
+
+
+def test_plan_leaves_no_file(gateway: Gateway) -> None:
+    before = set(gateway.instance.state_dir.iterdir())
+    asyncio.run(gateway.restart().plan())
+    assert set(gateway.instance.state_dir.iterdir()) == before
+
+
+def test_request_covers_all_that_its_run_can_take(gateway: Gateway) -> None:
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW))
+    gateway.course = [lambda: None, lambda: gateway.login("restarting")]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+    assert gateway.requested is not None and gateway.requested.in_progress(gateway.now())
+
+
 def test_changed_files_replace_the_container(gateway: Gateway) -> None:
     folder = gateway.instance.config_dir.parent
 
@@ -198,10 +253,22 @@ def test_changed_files_replace_the_container(gateway: Gateway) -> None:
     assert kind() is Kind.REPLACE
 
 
+def test_settings_written_before_the_container_but_after_its_supervisor_replace_it(gateway: Gateway) -> None:
+    """As after a deploy that was interrupted while the supervisor waited for a person."""
+    gateway.supervised = STARTED - timedelta(hours=5)
+    _written(gateway.instance.config_dir / "instance.json", STARTED - timedelta(hours=6))
+    for file in (*gateway.instance.login_files, *gateway.instance.config_dir.parent.glob("units/*")):
+        _written(file, STARTED - timedelta(hours=6))
+    _written(gateway.instance.config_dir / "container.env", STARTED - timedelta(hours=6))
+    assert asyncio.run(_kind(gateway)) is Kind.RESTART
+    _written(gateway.instance.config_dir / "instance.json", STARTED - timedelta(hours=1))
+    assert asyncio.run(_kind(gateway)) is Kind.REPLACE
+
+
 async def _kind(gateway: Gateway) -> Kind:
     container = await gateway.find("ib-gateway")
     assert container is not None
-    return gateway.restart().kind(container)
+    return await gateway.restart().kind(container)
 
 
 def _command(gateway: Gateway, capsys: pytest.CaptureFixture[str], *, planned: bool = False) -> tuple[int, str]:

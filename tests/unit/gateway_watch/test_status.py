@@ -16,6 +16,7 @@ from gateway_watch.login import LoginState
 from gateway_watch.signatures import load
 from gateway_watch.status import Status, next_step, render, to_json
 from gateway_watch.tiers import Tier
+from host_service.backup_record import Overview
 from unit_recovery.causes import StartCause
 
 OPEN = replace(
@@ -175,3 +176,13 @@ def test_a_unit_that_cannot_start_is_named_with_what_is_missing() -> None:
         status = replace(GOOD, unit=replace(UNIT, active=active, sub=sub, status_text="", cause=cause))
         assert str(next_step(status)).startswith("credential_missing: missing credential file: /x.")
         assert "credential_missing" in render(status)
+
+
+def test_the_last_backup_of_the_host_is_shown() -> None:
+    backup = Overview(
+        "2026-11-23 08:15 UTC (3 h ago), 96 KB, /backups/a.age", {"last_backup": "2026-11-23T08:15:00+00:00"}
+    )
+    status = replace(GOOD, backup=backup)
+    assert "Last backup 2026-11-23 08:15 UTC (3 h ago), 96 KB, /backups/a.age" in render(status).splitlines()
+    assert to_json(status)["backup"] == {"last_backup": "2026-11-23T08:15:00+00:00"}
+    assert len(render(status).splitlines()) <= 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,19 @@ def test_a_unit_that_needs_a_person_or_runs_is_not_inspected(
     program = systemctl(tmp_path, active, sub, status, "bad_credentials: correct them")
     state = asyncio.run(systemd_unit.show(NAME, program))
     assert (state.cause, state.reason) == (None, "bad_credentials: correct them")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("echo @1764010800", datetime(2025, 11, 24, 19, tzinfo=UTC)),
+        ("echo", None),
+        ("echo @0", None),
+        ("echo 'unknown option' >&2; exit 1", None),
+    ],
+)
+def test_start_of_the_main_process_is_read(tmp_path: Path, command: str, expected: datetime | None) -> None:
+    program = tmp_path / "systemctl"
+    program.write_text(f"#!/bin/sh\n{command}\n")
+    program.chmod(stat.S_IRWXU)
+    assert asyncio.run(systemd_unit.started_at(NAME, str(program))) == expected

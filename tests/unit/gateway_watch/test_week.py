@@ -23,7 +23,7 @@ from tests.unit.gateway_watch.instance_files import DOCUMENT
 from tests.unit.gateway_watch.status_sample import CONTAINER
 from tests.unit.gateway_watch.virtual_time import VirtualLoop
 
-from gateway_watch import code_typist, container_run, decision, session, supervisor
+from gateway_watch import code_typist, container_run, decision, session, supervisor, unit_report
 from gateway_watch.clock_error import ClockError
 from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended, Line
@@ -143,7 +143,7 @@ class Week:
         """Run the supervisor from one moment to another, when its unit is stopped."""
         loop = VirtualLoop(begin)
         # Checks once a minute, so that a week has ten thousand.
-        self.monkeypatch.setattr(supervisor, "BEAT_SECONDS", 60.0)
+        self.monkeypatch.setattr(unit_report, "BEAT_SECONDS", 60.0)
 
         async def scenario() -> int:
             played = Played(loop, list(script))
@@ -257,6 +257,18 @@ def test_a_start_with_new_codes_reminds_of_nothing(week: Week) -> None:
     begin = SUNDAY - 30 * MINUTE
     week.run(asks(begin + 2 * MINUTE, 2 * MINUTE), begin, SUNDAY - MINUTE)
     assert {kind for _, kind in week.sent} == {"ready"}
+
+
+def test_a_login_by_codes_that_are_gone_is_reminded_of(week: Week) -> None:
+    """The restart that removes the secret keeps the session, so no login has needed a person yet."""
+    with_codes(week, Outcome.CLOSED)
+    begin = SUNDAY - 26 * HOUR
+    week.run(asks(begin + 2 * MINUTE, 2 * MINUTE), begin, SUNDAY - 25 * HOUR)
+    assert session.read(week.instance.session_file).twofa is False
+    week.settings["totp"] = False
+    week.run([*keeps(SUNDAY - 25 * HOUR + MINUTE)[1:], COLD], SUNDAY - 25 * HOUR, SUNDAY - 30 * MINUTE)
+    assert week.reminders == [("Sat 14:00", "approval_ahead"), ("Sun 12:00", "approval_ahead")]
+    assert session.read(week.instance.session_file).twofa is True
 
 
 def test_codes_that_were_not_entered_are_reported_a_quarter_of_an_hour_later(week: Week) -> None:

@@ -11,7 +11,7 @@ from tests.unit.host_backup import hosts
 
 from host_audit.point import Point, Verdict
 from host_audit.points import backup
-from host_backup.record import Good, Record
+from host_service.backup_record import Good, Record
 
 NOW = hosts.NOW
 FILE = "/var/lib/host-backup/backups/sandbox-20261130T081500Z.age"

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from tests.unit.host_backup import hosts
 
-from host_backup import cli, creating, encryption, facts, record
-from host_backup.record import Record
+from host_backup import cli, creating, encryption, facts
+from host_service import backup_record as record
+from host_service.backup_record import Record
 
 WANTED = {
     "gateways": {"ib-gateway": "paper"},

@@ -14,9 +14,10 @@ import pytest
 from tests.unit.host_backup import hosts
 from tests.unit.notifications.webhook import Webhook
 
-from host_backup import creating, encryption, notifying, record
+from host_backup import creating, encryption, notifying
 from host_backup.errors import BackupError
 from host_backup.settings import S3
+from host_service import backup_record as record
 from notifications.message import Message, Severity
 
 

@@ -72,6 +72,13 @@ def test_what_a_rollback_by_hand_does(known: State | None, present: Deployment, 
     assert decision.for_rollback(known, present).step is step
 
 
+def test_a_refused_rollback_names_what_a_later_deploy_changed() -> None:
+    refused = decision.for_rollback(state(Phase.VERIFIED), replace(NEW, release="ccc"))
+    assert "(release: bbb -> ccc)" in refused.text
+    # The settings name fewer gateways than the upgrade had.
+    assert "(other gateways)" in decision.for_rollback(state(Phase.VERIFIED), Deployment("bbb", {})).text
+
+
 BOTH = ("image", "release")
 
 
@@ -161,6 +168,9 @@ def test_nothing_prevents_an_upgrade_with_everything_there() -> None:
         (facts(), Deployment("aaa", {"ib-gateway": ""}), GATEWAY, "The last deploy of ib-gateway did not end"),
         (facts(), Deployment("", OLD.images), GATEWAY, "No release of this project"),
         (facts(), OLD, GatewayFacts("ib-gateway", "paper", {"paper": 4012}), "paper port 4002, and your settings say"),
+        (facts(missing=["position-manager"]), OLD, GATEWAY, "position-manager is not deployed on this host"),
+        # A deploy stops it and removes its secrets, which no rollback returns.
+        (facts(removed=["second"]), OLD, GATEWAY, "Your settings remove second from this host"),
         (
             facts(images=[ImageFacts("image:2", False, "/opt/image.tar", None)]),
             *(OLD, GATEWAY),
@@ -228,6 +238,8 @@ TUESDAY = datetime(2026, 12, 1, 14, 30, tzinfo=UTC)
         (ManagerFacts("position-manager", 1, None), TUESDAY.replace(hour=20, minute=59), False),
         (ManagerFacts("position-manager", 0, None), TUESDAY, True),
         (ManagerFacts("position-manager", 1, None), AT, True),
+        # It runs and does not answer: what it holds is unknown.
+        (ManagerFacts("position-manager", None, None), TUESDAY, False),
     ],
 )
 def test_no_upgrade_starts_while_the_session_of_a_held_position_is_open(
@@ -249,3 +261,26 @@ def test_a_rollback_needs_the_previous_image_and_release() -> None:
     image, release = decision.rollback_problems([ImageFacts("image:1", on_host=False)], "aaa", False)
     assert "docker pull image:1" in image
     assert "previous release aaa" in release
+
+
+LIVE = GatewayFacts("ib-gateway", "live", {"live": 4001})
+
+
+@pytest.mark.parametrize(
+    ("saved", "settings", "deployed", "text"),
+    [
+        (GATEWAY, GATEWAY, GATEWAY, ""),
+        # Before the upgrade it was in live mode, and a later deploy has left that. And the other way around.
+        (LIVE, GATEWAY, GATEWAY, "deployed as live on live port 4001"),
+        (GATEWAY, LIVE, LIVE, "your settings say live on live port 4001"),
+        (replace(LIVE, read_only=False), LIVE, replace(LIVE, read_only=True), "would allow orders again"),
+        (replace(LIVE, read_only=True), LIVE, replace(LIVE, read_only=False), ""),
+        (LIVE, LIVE, replace(LIVE, read_only=True), ""),
+    ],
+)
+def test_a_rollback_returns_to_no_other_mode_and_to_no_orders(
+    saved: GatewayFacts, settings: GatewayFacts, deployed: GatewayFacts, text: str
+) -> None:
+    found = decision.rollback_problems([], "aaa", True, [saved], [settings], [deployed])
+    assert len(found) == bool(text)
+    assert text in "".join(found)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from host_upgrade.model import Kind, Outcome, Phase, UnusableStateError
 from host_upgrade.operations import UpgradeError, Upgrades, Wanted
 from host_upgrade.store import Store
 
+ROOT = Path(__file__).parents[3]
 RELEASES = Path("/opt/ib-gateway-ansible")
 START = datetime(2026, 11, 28, 15, 30, tzinfo=UTC)
 OLD, NEW = "image:1", "image:2"
@@ -210,6 +214,43 @@ def test_state_and_records_are_for_root_only(machine: Machine) -> None:
     assert len(modes) == 2
 
 
+def test_units_that_a_deploy_would_remove_or_create_prevent_an_upgrade(machine: Machine) -> None:
+    machine.file("/etc/systemd/system/second.service", "[Service]\n")
+    machine.path("/etc/systemd/system/position-manager.service").unlink()
+    missing, removed = plan(machine, replace(wanted(), removed=["second", "not-there"])).problems
+    assert "position-manager is not deployed" in missing
+    assert "remove second" in removed
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_manager_that_runs_and_does_not_answer_may_hold_anything(machine: Machine, active: bool) -> None:
+    machine.program(f"{RELEASES}/releases/aaa/bin/position-manager", "exit 2")
+    machine.program("systemctl", f"exit {0 if active else 3}")
+    found = machine.upgrades.plan_upgrade(wanted(), in_trading_hours=False)
+    assert ["runs and does not answer" in problem for problem in found.problems] == [True] * active
+
+
+def test_settings_from_before_the_upgrade_do_not_return_a_gateway_to_another_mode(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.finish(wanted(), verified=True)
+    live = wanted()
+    live = replace(live, gateways=[{**live.gateways[0], "trading_mode": "live"}])
+    assert "deployed as paper" in machine.upgrades.plan_rollback(live).problems[0]
+    assert machine.upgrades.plan_rollback(wanted()).problems == ()
+    document = {"image": NEW, "trading_mode": "paper", "apis": [{"mode": "paper", "port": 4002}]}
+    before = machine.store.read()
+    assert before is not None
+    files = tuple(
+        replace(file, content=json.dumps({**document, "image": OLD, "read_only_api": False}))
+        if file.path.endswith("instance.json")
+        else file
+        for file in before.files
+    )
+    machine.store.write(replace(before, files=files))
+    machine.file("/etc/ib-gateway/ib-gateway/instance.json", json.dumps({**document, "read_only_api": True}))
+    assert "allow orders again" in machine.upgrades.plan_rollback(wanted()).problems[0]
+
+
 def test_a_failed_upgrade_goes_back_to_equal_files_and_the_old_release(machine: Machine) -> None:
     machine.begin()
     state = machine.upgrades.restore(wanted(), "No Java.")
@@ -234,6 +275,18 @@ def test_only_what_changed_is_restarted(machine: Machine) -> None:
     machine.upgrades.begin(wanted(release="aaa"))
     machine.deploy(NEW, "aaa")
     assert machine.upgrades.restore(wanted(release="aaa"), "").restart == ("ib-gateway",)
+
+
+@pytest.mark.parametrize(("runs", "restarted"), [("aaa", ()), ("bbb", ("ib-gateway",))])
+def test_a_watch_of_the_newer_release_does_not_outlast_its_rollback(
+    machine: Machine, runs: str, restarted: tuple[str, ...]
+) -> None:
+    machine.upgrades.begin(wanted(OLD))
+    machine.deploy(OLD, "bbb")
+    machine.program("systemctl", "echo 42")
+    program = f"{RELEASES}/releases/{runs}/bin/"
+    machine.file("/proc/42/cmdline", f"{program}python\0{program}gateway-watch\0run\0")
+    assert machine.upgrades.restore(wanted(OLD), "").restart == (*restarted, "position-manager")
 
 
 def test_rules_that_were_changed_since_the_upgrade_remain(machine: Machine) -> None:
@@ -286,7 +339,8 @@ def test_a_rollback_that_is_not_verified_is_tried_again(machine: Machine) -> Non
     assert record is not None
     assert record.outcome is Outcome.NOT_VERIFIED
     assert machine.upgrades.plan_rollback(wanted()).step is Step.FINISH_ROLLBACK
-    assert machine.upgrades.restore(wanted(), "again").restart == ("ib-gateway",)
+    # Whether the manager had been restarted with the previous release is not known.
+    assert machine.upgrades.restore(wanted(), "again").restart == ("ib-gateway", "position-manager")
     again = machine.upgrades.finish(wanted(), verified=True)
     assert again is not None
     assert (again.outcome, again.reason) == (Outcome.ROLLED_BACK, "No Java.")
@@ -322,6 +376,49 @@ def test_a_deploy_ends_an_interrupted_upgrade(machine: Machine) -> None:
     assert record is not None
     assert record.outcome is Outcome.REPLACED
     assert machine.store.read() is None
+
+
+def test_a_deploy_of_a_part_does_not_end_an_interrupted_upgrade(machine: Machine) -> None:
+    machine.begin()
+    assert machine.upgrades.finish(wanted(), verified=False) is None
+    assert plan(machine, wanted()).step is Step.RESUME
+    assert stores.last_record(machine.store.root) is None
+
+
+def test_a_deploy_verifies_what_a_rollback_could_not(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    machine.upgrades.finish(wanted(), verified=False)
+    machine.upgrades.finish(wanted(OLD, "aaa"), verified=False)
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.FINISH_ROLLBACK
+    machine.upgrades.finish(wanted(OLD, "aaa"), verified=True)
+    assert machine.upgrades.plan_rollback(wanted()).step is Step.NOTHING
+
+
+def test_a_rollback_whose_release_is_gone_can_be_given_up_for_a_deploy(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    machine.path(f"{RELEASES}/releases/aaa/.complete").unlink()
+    blocked = machine.upgrades.plan_deploy(wanted(), ("image", "release"), rejected_allowed=False)
+    assert blocked.step is Step.FINISH_ROLLBACK
+    assert "host_upgrade_rejected_allowed=true" in blocked.problems[0]
+    deploys = machine.upgrades.plan_deploy(wanted(), ("image", "release"), rejected_allowed=True)
+    assert (deploys.step, deploys.problems) == (Step.DEPLOY, ())
+    machine.deploy(NEW, "bbb")
+    assert machine.upgrades.finish(wanted(), verified=False) is None
+    record = machine.upgrades.finish(wanted(), verified=True)
+    assert record is not None
+    assert record.outcome is Outcome.REPLACED
+    assert machine.store.read() is None
+
+
+def test_a_rollback_ends_also_if_the_settings_have_one_more_gateway(machine: Machine) -> None:
+    machine.begin()
+    machine.upgrades.restore(wanted(), "No Java.")
+    more = replace(wanted(), gateways=[*wanted().gateways, {**wanted().gateways[0], "name": "second"}])
+    record = machine.upgrades.finish(more, verified=False)
+    assert record is not None
+    assert record.outcome is Outcome.NOT_VERIFIED
 
 
 def killed(machine: Machine, after: int, step: Callable[[], object]) -> bool:
@@ -410,6 +507,14 @@ def test_a_damaged_state_is_named(machine: Machine) -> None:
     with pytest.raises(UnusableStateError, match=r"state\.json"):
         plan(machine, wanted())
     assert "state.json" in str(stores.summary(machine.store.root))
+
+
+def test_site_yml_reads_the_phase_as_it_is_written(machine: Machine) -> None:
+    machine.begin()
+    preflight = (ROOT / "roles/ib_gateway/tasks/preflight_host.yml").read_text()
+    (command,) = re.findall(r"sed -n '[^']*phase[^']*'", preflight)
+    shell = ["bash", "-c", f"{command} {machine.store.state_file}"]
+    assert subprocess.run(shell, capture_output=True, text=True, check=True).stdout == "switching\n"
 
 
 def test_a_state_is_read_as_it_was_written(machine: Machine) -> None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.plugins import load
 from tests.unit.library.manager_service import ENDED, RUNNING, STARTING, call, call_with
 from tests.unit.position_manager.status_samples import INTENT, READY
 
 SYNCING = replace(READY, phase="SYNCING", why="first full sync", last_sync=None)
 DOWN = replace(READY, phase="DOWN", why="refused: nothing listens at 127.0.0.1:4002", last_sync=None)
 IDLE = replace(READY, intents=())
+
+
+def test_a_release_from_before_the_first_one_can_be_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade asks it for its open orders before it replaces it."""
+    older = ModuleType("following")
+    vars(older).update(look=object(), Goal=object)
+    import_module("position_manager.service.following")
+    monkeypatch.delattr("position_manager.service.following")
+    monkeypatch.setitem(sys.modules, "position_manager.service.following", None)
+    monkeypatch.setitem(sys.modules, "position_manager.reports.following", older)
+    module = load("library/manager_wait.py")
+    assert module.IMPORT_ERROR is None
+    assert module.following.read_unit is vars(older)["look"]
 
 
 def test_it_waits_until_ready_and_tells_each_change(tmp_path: Path) -> None:

@@ -515,9 +515,9 @@ class PortBroker:
     async def ping(self) -> None:
         await self._ask("time")
 
-    def watch(self, instruments: Collection[Instrument], *, anew: bool = False) -> None:
+    def watch(self, instruments: Collection[Instrument], *, resubscribe: bool = False) -> None:
         wanted = {instrument.con_id for instrument in instruments}
-        fresh = wanted if anew else wanted - self.watched
+        fresh = wanted if resubscribe else wanted - self.watched
         self.watched = wanted
         self.world.quoted -= fresh
         for con_id in fresh:
@@ -532,7 +532,7 @@ class PortBroker:
             if con_id in world.refused_quotes:
                 self.say(CodeReceived(*world.refused_quotes[con_id], 0, con_id))
             elif con_id in world.quotes and world.first_quotes:
-                self.say(QuoteReceived(con_id, world.quotes[con_id].standing_at(world.clock.now())))
+                self.say(QuoteReceived(con_id, world.quotes[con_id].valid_at(world.clock.now())))
 
     def next_order_id(self) -> int:
         return self.world.next_id
@@ -701,7 +701,7 @@ class Manager:
             self.config,
             self.broker,
             open_journal=open_journal,
-            tell=self._tell,
+            deliver=self._deliver,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
@@ -710,7 +710,7 @@ class Manager:
         )
         self.running: asyncio.Task[None] | None = None
 
-    def _tell(self, message: Message) -> None:
+    def _deliver(self, message: Message) -> None:
         if self.people_are_away:
             raise OSError("nobody can be told")
         self.told.append(message)

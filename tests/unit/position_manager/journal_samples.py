@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind, Right
@@ -61,7 +61,7 @@ class Day:
         return self.now
 
     def hold(self, instrument: Instrument, quantity: int, account: str = ACCOUNT) -> None:
-        kept_instruments.keep(self.journal, instrument)
+        stored_instruments.store(self.journal, instrument)
         self.journal.count_holding(account, instrument.con_id, Decimal(quantity), "first seen")
 
     def fire(self, instrument: Instrument, text: str = RULE) -> None:
@@ -75,14 +75,14 @@ class Day:
         gates = [{"gate": "connection", "passed": True, "detail": "the connection is READY"}]
         evidence = {"quantity": str(quantity), "gates": gates, "rule": RULE, "quote": QUOTE, "limit": Decimal(limit)}
         with self.journal.transaction():
-            begun = self.journal.begin_intent(
+            intent = self.journal.create_intent(
                 ACCOUNT, instrument.con_id, side, holding.quantity, Decimal(quantity), "stop", evidence
             )
             self.journal.record_sending(
-                begun.id, client_id=100, next_valid_id=1, position=holding.quantity, quantity=Decimal(quantity),
+                intent.id, client_id=100, next_valid_id=1, position=holding.quantity, quantity=Decimal(quantity),
                 limit=Decimal(limit), evidence={},
             )  # fmt: skip
-        return begun
+        return intent
 
     def fill(self, intent: Intent, quantity: int, price: str, exec_id: str) -> None:
         self.journal.record(intent.id, Executed(Fill(exec_id, Decimal(quantity), Decimal(price), self.now)))

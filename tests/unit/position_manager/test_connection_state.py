@@ -48,8 +48,8 @@ from position_manager.connection_state import (
     SyncLater,
     Tick,
     after,
-    begun,
     farm_of,
+    initial,
     patience_with_restart,
 )
 
@@ -63,7 +63,7 @@ class Line:
     def __init__(self, now: datetime = NOON, patience: Patience = PATIENCE) -> None:
         self.now = now
         self.patience = patience
-        self.connection = begun(now, patience)
+        self.connection = initial(now, patience)
         self._actions: tuple[Action, ...] = ()
 
     def receive(self, *events: Event, later: float = 0) -> Connection:
@@ -255,7 +255,7 @@ def test_321_halts_until_a_person_resumes() -> None:
 
 
 def test_a_halt_outlasts_a_restart_of_the_program() -> None:
-    assert begun(NOON, PATIENCE, "321").phase is Phase.HALTED
+    assert initial(NOON, PATIENCE, "321").phase is Phase.HALTED
 
 
 def test_lean_262_a_missed_second_factor_is_told() -> None:

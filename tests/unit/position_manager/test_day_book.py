@@ -41,7 +41,7 @@ def test_a_day_is_due_once_when_its_session_is_over(tmp_path: Path) -> None:
     days.add(NOW, PROFIT, CLOSE)
     assert days.due(CLOSE - timedelta(seconds=1)) is None and days.close_after(NOW) == CLOSE
     assert days.due(CLOSE) == DAY and days.close_after(CLOSE) is None
-    days.told(CLOSE)
+    days.mark_reported(CLOSE)
     assert days.due(CLOSE + timedelta(hours=1)) is None
 
 
@@ -51,7 +51,7 @@ def test_a_restart_forgets_neither_the_day_nor_that_it_was_told(tmp_path: Path, 
     later = NOW + timedelta(hours=hours)
     again = book(tmp_path, later)
     assert again.due(later) == DAY
-    again.told(later)
+    again.mark_reported(later)
     assert book(tmp_path, later).due(later) is None
 
 

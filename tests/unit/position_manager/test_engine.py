@@ -911,7 +911,7 @@ def test_a_quote_in_the_middle_of_a_loop_is_acted_on_at_once(tmp_path: Path) -> 
         manager = Manager(at, tmp_path, {**CONFIG, "quotes": {"confirmations": 1}})
         await manager.start()
         await at.clock.advance(1)
-        manager.engine._begin_loop()
+        manager.engine._start_loop()
         loops = manager.loops
         await asyncio.sleep(0)
         at.quote(95, "1.00", "1.10")

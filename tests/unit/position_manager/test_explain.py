@@ -10,7 +10,7 @@ import pytest
 from tests.unit.position_manager import journal_samples as samples
 from tests.unit.position_manager.journal_samples import CALL, PUT, STOCK
 
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import Record
 from position_manager.orders.intents import Intent, Side
@@ -141,7 +141,7 @@ def test_a_contract_that_cannot_be_read_goes_by_its_number(tmp_path: Path) -> No
     day.journal.remember("", PUT.con_id, "instrument", '{"con_id": "what"}')
     day.journal.close()
     reader = JournalReader(tmp_path / "journal.db")
-    assert label_of(kept_instruments.read(reader), 101) == "contract 101"
+    assert label_of(stored_instruments.read(reader), 101) == "contract 101"
     assert "contract 101 (contract 101)" in explain(reader, "101")
 
 

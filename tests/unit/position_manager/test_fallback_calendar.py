@@ -138,7 +138,7 @@ async def test_it_is_kept_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         return Answer((Hours(NOW - timedelta(hours=1), NOW + timedelta(hours=1)),), None)
 
     monkeypatch.setattr(fallback_calendar, "ask", ask)
-    keeping = asyncio.create_task(calendar.keep_loaded(clock, stop))
+    keeping = asyncio.create_task(calendar.load_regularly(clock, stop))
     await clock.advance(59)
     assert len(loads) == 1 and calendar.sessions(SHARE, NOW) == ()
     await clock.advance(2)
@@ -180,8 +180,8 @@ async def test_the_end_of_a_calendar_is_reported_each_day_before_it_comes() -> N
     await calendar.load(start)
     await calendar_of_rules.load(start)
     loading = [
-        asyncio.create_task(calendar.keep_loaded(clock, stop, reports.append)),
-        asyncio.create_task(calendar_of_rules.keep_loaded(clock, stop, silent.append)),
+        asyncio.create_task(calendar.load_regularly(clock, stop, reports.append)),
+        asyncio.create_task(calendar_of_rules.load_regularly(clock, stop, silent.append)),
     ]
     await clock.advance(0)
     assert reports == []

@@ -165,7 +165,7 @@ def test_what_must_last_is_written_in_parts_and_what_is_gone_meanwhile_is_left_o
     stamp = Stamp("sim", frozenset({ACCOUNT}))
     journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
     journal.recover()
-    parts = guard.keep_in_parts(journal, 1)
+    parts = guard.store_in_parts(journal, 1)
     next(parts)
     assert {con_id for _, con_id, _ in journal.memory()} == {1}
     guard.hold([held(-1, "2.50", LEGS[0])])
@@ -234,7 +234,7 @@ def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
         for con_id, fields in quotes.items():
             guard.quotes[con_id] = quote(at=now, **fields)
         for con_id in again - quotes.keys():
-            guard.quotes[con_id] = guard.quotes[con_id].standing_at(now)
+            guard.quotes[con_id] = guard.quotes[con_id].valid_at(now)
         guard.alive_at = now if alive else guard.alive_at
         for unit in guard.units:
             market, resolved = guard.market(unit, now), guard.rules[unit.key]
@@ -251,7 +251,7 @@ def test_a_unit_without_marks_is_no_damaged_row(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
     journal.recover()
     guard = made({})
-    guard.keep(journal)
+    guard.store(journal)
     assert journal.memory() == {}
     unit = guard.units[0]
     for rule in ("memory of", "unprotected of"):

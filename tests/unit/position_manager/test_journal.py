@@ -75,7 +75,7 @@ def journal(path: Path, clock: Clock) -> Iterator[Journal]:
 
 def planned(journal: Journal, position: Decimal = TEN) -> Intent:
     side = Side.SELL if position > 0 else Side.BUY
-    return journal.begin_intent(*KEY, side, position, abs(position), "stop", {"bid": Decimal("2.4")})
+    return journal.create_intent(*KEY, side, position, abs(position), "stop", {"bid": Decimal("2.4")})
 
 
 def sent(journal: Journal, intent: Intent, next_valid_id: int = 1) -> OrderToSend:
@@ -148,7 +148,7 @@ def test_the_position_must_be_the_one_that_was_counted(journal: Journal) -> None
     with pytest.raises(UnsettledError, match="is 9 and expected to be 10"):
         planned(journal, Decimal(9))
     with pytest.raises(UnsettledError, match="not counted yet"):
-        journal.begin_intent(ACCOUNT, 43, Side.SELL, TEN, TEN, "stop", {})
+        journal.create_intent(ACCOUNT, 43, Side.SELL, TEN, TEN, "stop", {})
     intent = planned(journal)
     journal.count_holding(*KEY, Decimal(4), "user")
     with pytest.raises(UnsettledError):
@@ -160,7 +160,7 @@ def test_the_position_must_be_the_one_that_was_counted(journal: Journal) -> None
 @pytest.mark.parametrize(("side", "quantity"), [(Side.BUY, 10), (Side.SELL, 11), (Side.SELL, 0)])
 def test_an_intent_must_close_and_no_more(journal: Journal, side: Side, quantity: int) -> None:
     with pytest.raises(ValueError, match="does not close"):
-        journal.begin_intent(*KEY, side, TEN, Decimal(quantity), "stop", {})
+        journal.create_intent(*KEY, side, TEN, Decimal(quantity), "stop", {})
 
 
 def test_lean_242_order_ids_are_not_given_again(journal: Journal, path: Path, clock: Clock) -> None:

@@ -18,7 +18,7 @@ from tests.unit.position_manager.test_engine import play
 from ib_connection.ib_library import Contract, ContractDetails
 from position_manager.brokers.ib_contracts import ContractBook
 from position_manager.engine.engine_status import status_of
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind
@@ -171,12 +171,12 @@ def test_both_kinds_of_hours_come_from_the_details_and_outlast_a_restart(tmp_pat
         tmp_path / "journal.db", Stamp("paper", frozenset({ACCOUNT})), clock=lambda: now, new_id=lambda: "id"
     )
     journal.recover()
-    kept_instruments.keep_changes(journal, [told], {}, now)
-    known = kept_instruments.recall(journal, now)
+    stored_instruments.store_changes(journal, [told], {}, now)
+    known = stored_instruments.recall(journal, now)
     assert known == {42: told}
     later = replace(told, trading_hours=told.trading_hours[1:])
-    kept_instruments.keep_changes(journal, [later], known, now)
-    assert kept_instruments.recall(journal, now) == {42: later}
+    stored_instruments.store_changes(journal, [later], known, now)
+    assert stored_instruments.recall(journal, now) == {42: later}
     journal.close()
     again = ContractBook()
     again.recall([later], now)

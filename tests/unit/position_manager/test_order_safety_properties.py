@@ -34,7 +34,7 @@ from position_manager.connection_state import (
     SyncDue,
     SyncFailed,
     after,
-    begun,
+    initial,
 )
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Stamp
@@ -76,7 +76,7 @@ class Manager:
     def __init__(self, path: Path, broker: Broker, ids: random.Random) -> None:
         self.broker = broker
         self.until_crash: int | None = None
-        self.connection: Connection = begun(broker.now, LINK_PATIENCE)
+        self.connection: Connection = initial(broker.now, LINK_PATIENCE)
         self.searches: dict[str, Search] = {}
         self.account_search = Search()
         self.seen: Snapshot | None = None
@@ -143,7 +143,9 @@ class Manager:
             return
         if die == "before journal":
             raise CrashedError
-        intent = journal.begin_intent(ACCOUNT, CON_ID, side, position, clearance.quantity, "stop", clearance.evidence())
+        intent = journal.create_intent(
+            ACCOUNT, CON_ID, side, position, clearance.quantity, "stop", clearance.evidence()
+        )
         if die == "after decision":
             raise CrashedError
         if die == "while writing":

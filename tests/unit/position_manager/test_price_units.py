@@ -16,7 +16,7 @@ from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, assess, ru
 from ib_connection.ib_library import Contract, ContractDetails, Ticker
 from position_manager.brokers.ib_contracts import ContractBook, per_unit
 from position_manager.brokers.ib_words import execution_of, number, quote_of
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Stamp
 from position_manager.model import Instrument, Kind, Position
@@ -109,11 +109,11 @@ def test_a_journal_of_a_release_without_magnifiers_is_asked_for_again(tmp_path: 
     journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
     journal.recover()
     instrument = Instrument(1, "BARC", Kind.STOCK, currency="GBP", local_symbol="BARC", magnifier=100)
-    kept_instruments.keep(journal, instrument)
-    assert kept_instruments.recall(journal, NOW)[1].magnifier == 100
+    stored_instruments.store(journal, instrument)
+    assert stored_instruments.recall(journal, NOW)[1].magnifier == 100
     (text,) = journal.memory().values()
     journal.remember("", 1, "instrument", json.dumps({k: v for k, v in json.loads(text).items() if k != "magnifier"}))
-    old = kept_instruments.recall(journal, NOW)[1]
+    old = stored_instruments.recall(journal, NOW)[1]
     journal.close()
     assert old.magnifier == 0
     known = ContractBook()

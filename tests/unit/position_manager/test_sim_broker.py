@@ -254,7 +254,7 @@ async def test_quotes_of_what_is_watched_come_at_once_and_at_every_tick(tmp_path
     await desk.clock.advance(3)
     quotes = [event for event in desk.heard if isinstance(event, QuoteReceived)]
     assert {event.con_id for event in quotes} == {SHARES} and len(quotes) == 3
-    desk.broker.watch([known[SHARES]], anew=True)
+    desk.broker.watch([known[SHARES]], resubscribe=True)
     await desk.clock.advance(0.05)
     assert len(desk.of(QuoteReceived)) == 4
     assert quotes[-1].quote.problem(desk.clock.now(), timedelta(seconds=10)) is None

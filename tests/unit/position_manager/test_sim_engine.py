@@ -77,7 +77,7 @@ class Run:
             self.config,
             self.broker,
             open_journal=open_journal,
-            tell=self.told.append,
+            deliver=self.told.append,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),

@@ -14,7 +14,7 @@ from tests.unit.position_manager.journal_samples import CALL, STOCK
 import position_manager
 from gateway_watch.calendar_events import parse_holidays
 from position_manager import cli
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.journal.reader import JournalReader
 from position_manager.model import Hours
 from position_manager.reports import holidays
@@ -95,7 +95,7 @@ def write_journal(path: Path, hours: tuple[Hours, ...]) -> None:
     for instrument, quantity in ((CALL, 1), (STOCK, 100), (SOLD, 0)):
         day.hold(instrument, quantity)
     # Of another day than today: good enough for people.
-    kept_instruments.keep_changes(day.journal, [replace(CALL, liquid_hours=hours)], {}, day.now - timedelta(days=3))
+    stored_instruments.store_changes(day.journal, [replace(CALL, liquid_hours=hours)], {}, day.now - timedelta(days=3))
     day.journal.close()
 
 

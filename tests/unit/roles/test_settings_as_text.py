@@ -32,7 +32,7 @@ SAMPLES: dict[str, Any] = {
     "position_manager_removed_instances": ["position-manager-old"],
     "ec2_host_admin_cidrs": ["203.0.113.7/32", "198.51.100.0/24"],
     "ec2_host_names": ["one", "two"],
-    "host_backup_recipients": ["age1a", "age1b"],
+    "host_backup_recipients": ["age1one", "age1two"],
     "host_baseline_time_servers": ["192.0.2.1", "192.0.2.2"],
     "host_baseline_packages": ["acl"],
     "host_baseline_inbound_tcp_ports": [22, 2222],
@@ -116,9 +116,7 @@ def render(directory: Path, name: str, *arguments: str, tasks: Sequence[dict[str
         env=os.environ
         | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_FILTER_PLUGINS": ":".join(
-                [f"{ROOT}/filter_plugins", *(f"{ROOT}/roles/{role}/filter_plugins" for role in ROLES)]
-            ),
+            "ANSIBLE_FILTER_PLUGINS": ":".join(f"{ROOT}/roles/{role}/filter_plugins" for role in ROLES),
         },
         capture_output=True,
         text=True,

@@ -12,7 +12,7 @@ from tests.unit.position_manager.engine_world import ACCOUNT, Manager, put, shor
 from tests.unit.position_manager.journal_samples import CALL, PUT, Day
 
 from position_manager.brokers.broker import DetailsReceived
-from position_manager.journal import kept_instruments
+from position_manager.journal import stored_instruments
 from position_manager.model import Hours
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -24,24 +24,24 @@ NEXT = Hours(SESSION.begin + timedelta(days=1), SESSION.end + timedelta(days=1))
 def test_hours_count_on_the_day_on_which_they_were_told(tmp_path: Path) -> None:
     journal = Day(tmp_path / "journal.db").journal
     told = {each.con_id: each for each in (replace(PUT, liquid_hours=(SESSION, NEXT)), CALL)}
-    kept_instruments.keep_changes(journal, told.values(), {}, MORNING)
-    assert kept_instruments.recall(journal, MORNING.replace(hour=23)) == told, "though it is the next day in London"
-    other_day = kept_instruments.recall(journal, MORNING + timedelta(hours=15))
+    stored_instruments.store_changes(journal, told.values(), {}, MORNING)
+    assert stored_instruments.recall(journal, MORNING.replace(hour=23)) == told, "though it is the next day in London"
+    other_day = stored_instruments.recall(journal, MORNING + timedelta(hours=15))
     assert other_day == {each.con_id: replace(each, liquid_hours=()) for each in told.values()}
-    assert kept_instruments.read(journal) == other_day
+    assert stored_instruments.read(journal) == other_day
     journal.close()
 
 
 def test_what_has_not_changed_is_not_written_again(tmp_path: Path) -> None:
     journal = Day(tmp_path / "journal.db").journal
     told = replace(PUT, liquid_hours=(SESSION,))
-    kept_instruments.keep_changes(journal, [told], {}, MORNING)
+    stored_instruments.store_changes(journal, [told], {}, MORNING)
     later = MORNING + timedelta(days=1)
-    kept_instruments.keep_changes(journal, [told], {told.con_id: told}, later)
-    assert kept_instruments.recall(journal, later)[told.con_id].liquid_hours == ()
+    stored_instruments.store_changes(journal, [told], {told.con_id: told}, later)
+    assert stored_instruments.recall(journal, later)[told.con_id].liquid_hours == ()
     anew = replace(told, liquid_hours=(NEXT,))
-    kept_instruments.keep_changes(journal, [anew], {told.con_id: told}, later)
-    assert kept_instruments.recall(journal, later) == {told.con_id: anew}
+    stored_instruments.store_changes(journal, [anew], {told.con_id: told}, later)
+    assert stored_instruments.recall(journal, later) == {told.con_id: anew}
     journal.close()
 
 

@@ -70,6 +70,36 @@ def read(path: Path) -> Record | None:
         raise ValueError(f"{path} is no record of a backup") from error
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What the status shows: one line for people, and a document for programs."""
+
+    text: str
+    document: dict[str, Any]
+
+
+def overview(now: datetime, config: Path | None = None, path: Path | None = None) -> Overview:
+    """Of this host; what cannot be read is stated in the line."""
+    if not (config or CONFIG).exists():
+        return Overview("not configured (host_backup_recipients)", _document(None))
+    try:
+        last = read(path or RECORD)
+    except (OSError, ValueError) as error:
+        text = f"unknown: {error}"
+        return Overview(text, _document(None) | {"fault": text})
+    return Overview(line(last, now).removeprefix("last backup: "), _document(last))
+
+
+def _document(record: Record | None) -> dict[str, Any]:
+    good = record.good if record is not None else None
+    return {
+        "last_backup": good.at.isoformat() if good is not None else None,
+        "file": good.file if good is not None else None,
+        "stored": list(good.stored) if good is not None else [],
+        "fault": (record.fault if record is not None else "") or None,
+    }
+
+
 def age(record: Record | None, since: datetime, now: datetime) -> timedelta:
     """Of the last complete backup; before the first one, of the configuration (``since``)."""
     return now - (record.good.at if record is not None and record.good is not None else since)

@@ -20,7 +20,7 @@ _HOURS = "hours"
 
 
 @dataclass(frozen=True)
-class _ToldHours:
+class _ReportedHours:
     """Regular sessions, all in which orders trade, and when the broker reported them."""
 
     told: datetime
@@ -29,7 +29,7 @@ class _ToldHours:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Stored:
     """An instrument, and whether its magnifier was stored with it."""
 
     instrument: Instrument
@@ -43,17 +43,17 @@ class _Kept:
 
 
 _INSTRUMENTS = TypeAdapter(Instrument)
-_KEPT: TypeAdapter[_Kept] = TypeAdapter(Annotated[_Kept, BeforeValidator(_Kept.of_json)])
-_TOLD_HOURS = TypeAdapter(_ToldHours)
+_STORED: TypeAdapter[_Stored] = TypeAdapter(Annotated[_Stored, BeforeValidator(_Stored.of_json)])
+_REPORTED_HOURS = TypeAdapter(_ReportedHours)
 
 
-def keep(journal: Journal, instrument: Instrument) -> None:
+def store(journal: Journal, instrument: Instrument) -> None:
     """Without its hours, which are of a day. Raises JournalError."""
-    kept = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=(), trading_hours=())).decode()
-    journal.remember("", instrument.con_id, _NAME, kept)
+    stored = _INSTRUMENTS.dump_json(replace(instrument, liquid_hours=(), trading_hours=())).decode()
+    journal.remember("", instrument.con_id, _NAME, stored)
 
 
-def keep_changes(
+def store_changes(
     journal: Journal, instruments: Iterable[Instrument], known: Mapping[int, Instrument], now: datetime
 ) -> None:
     """What is new or other than what is ``known``, hours included: all of it or nothing. Raises JournalError."""
@@ -65,9 +65,9 @@ def keep_changes(
             before = known.get(instrument.con_id)
             hours = instrument.liquid_hours, instrument.trading_hours
             if before is None or replace(before, liquid_hours=hours[0], trading_hours=hours[1]) != instrument:
-                keep(journal, instrument)
+                store(journal, instrument)
             if hours[0] and (before is None or (before.liquid_hours, before.trading_hours) != hours):
-                told = _TOLD_HOURS.dump_json(_ToldHours(now, *hours)).decode()
+                told = _REPORTED_HOURS.dump_json(_ReportedHours(now, *hours)).decode()
                 journal.remember("", instrument.con_id, _HOURS, told)
 
 
@@ -79,8 +79,8 @@ def read(journal: JournalReader) -> dict[int, Instrument]:
 def _instruments(memory: Mapping[tuple[str, int, str], str]) -> dict[int, Instrument]:
     """A release that did not know of the magnifier has written none: then it is unknown, and IB must be asked."""
     return {
-        con_id: kept.instrument if kept.knows_magnifier else replace(kept.instrument, magnifier=0)
-        for con_id, kept in _read(memory, _NAME, _KEPT).items()
+        con_id: stored.instrument if stored.knows_magnifier else replace(stored.instrument, magnifier=0)
+        for con_id, stored in _read(memory, _NAME, _STORED).items()
     }
 
 
@@ -91,10 +91,10 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     found = _instruments(memory)
     # Most contracts have the same hours; for a thousand contracts they are stored once.
     shared: dict[tuple[Hours, ...], tuple[Hours, ...]] = {}
-    for con_id, kept in _read(memory, _HOURS, _TOLD_HOURS).items():
-        zone = kept.hours[0].begin.tzinfo if kept.hours else None
-        if con_id in found and kept.told.astimezone(zone).date() == now.astimezone(zone).date():
-            hours, trading = (shared.setdefault(told, told) for told in (kept.hours, kept.trading))
+    for con_id, stored in _read(memory, _HOURS, _REPORTED_HOURS).items():
+        zone = stored.hours[0].begin.tzinfo if stored.hours else None
+        if con_id in found and stored.told.astimezone(zone).date() == now.astimezone(zone).date():
+            hours, trading = (shared.setdefault(told, told) for told in (stored.hours, stored.trading))
             found[con_id] = replace(found[con_id], liquid_hours=hours, trading_hours=trading)
     return found
 
@@ -102,7 +102,7 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
 def last_hours(journal: JournalReader) -> dict[int, tuple[Hours, ...]]:
     """The regular sessions that the broker reported last, by contract id, on whatever day. For people only: they may
     have changed. Raises JournalError."""
-    return {con_id: kept.hours for con_id, kept in _read(journal.memory(), _HOURS, _TOLD_HOURS).items()}
+    return {con_id: stored.hours for con_id, stored in _read(journal.memory(), _HOURS, _REPORTED_HOURS).items()}
 
 
 def _read(memory: Mapping[tuple[str, int, str], str], wanted: str, kind: TypeAdapter[_T]) -> dict[int, _T]:
