@@ -12,7 +12,6 @@ from host_backup.facts import HostFacts
 from host_backup.manifest import JournalFacts, Manifest
 from ib_connection.accounts import masked_list
 
-
 SPARE_BYTES = 100 << 20
 """That must be left for everything else on the host."""
 
