@@ -27,6 +27,7 @@ from host_backup.manifest import NAME, GatewayFacts, JournalFacts, ManagerFacts,
 
 FIRST_OWN_UID = 1000
 """Below are system users, whose numbers differ between hosts."""
+LONGEST_MANIFEST = 64 << 20
 _CHUNK = 1 << 20
 _UNUSABLE = "The backup is damaged: use another one."
 
@@ -196,6 +197,8 @@ def unpack(plain: Path, directory: Path) -> Manifest:
             part = expected.get(path)
             if part is None or path not in missing or not entry.isreg() or ".." in Path(path).parts:
                 raise BackupError(f"The backup holds {entry.name!r}, which its manifest does not name.", _UNUSABLE)
+            if entry.size != part.size:
+                raise BackupError(f"{path} in the backup has not the size of its manifest.", _UNUSABLE)
             place = directory / path.lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             with _member(tar, entry) as content, place.open("xb") as file:
@@ -236,8 +239,26 @@ def _manifest(tar: tarfile.TarFile) -> Manifest:
     entry = next(_members(tar), None)
     if entry is None or entry.name != NAME:
         raise BackupError("The archive has no manifest, so it is no backup of a host.", _UNUSABLE)
+    if entry.size > LONGEST_MANIFEST:
+        raise BackupError(f"The manifest has {entry.size} bytes.", _UNUSABLE)
     with _member(tar, entry) as file:
-        return parse(file.read())
+        manifest = parse(file.read())
+    _check_paths(manifest)
+    return manifest
+
+
+def _check_paths(manifest: Manifest) -> None:
+    """A public key suffices to encrypt an archive, so it does not prove its author: nothing in it leads elsewhere."""
+    files = {part.path for part in manifest.parts if part.state and not part.directory}
+    for part in manifest.parts:
+        outside = (
+            not part.path.startswith("/") or part.path.startswith("//") or os.path.normpath(part.path) != part.path
+        )
+        if outside or "\0" in part.path or (part.state and layout.targets(part.path) is None):
+            raise BackupError(f"The manifest names {part.path!r}, which is no place for a backup.", _UNUSABLE)
+    for journal in manifest.journals:
+        if journal.path not in files:
+            raise BackupError(f"The manifest has no file for the journal {journal.path!r}.", _UNUSABLE)
 
 
 def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

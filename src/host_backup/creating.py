@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from host_backup import archive, encryption, layout, notifying, retention, settings, storage
+from host_backup import archive, encryption, layout, notifying, retention, settings, storage, swapping
 from host_backup.errors import BackupError
 from host_backup.settings import S3, Settings
 from host_service import backup_record as record
@@ -50,6 +50,7 @@ def run(configuration: Path, state: Path, actions: Actions, root: Path = Path("/
         loaded = settings.load(configuration)
         host = loaded.host
         with alone(state):
+            _check_restored(state)
             good = _create(loaded, state, actions, root)
     except (BackupError, OSError) as error:
         failure = error if isinstance(error, BackupError) else _of_system(error)
@@ -77,10 +78,19 @@ def _create(loaded: Settings, state: Path, actions: Actions, root: Path) -> Good
         _log.warning("left out: %s", left_out)
     stored = (actions.upload(target, loaded.s3),) if loaded.s3 is not None else ()
     names = [path.name for path in loaded.directory.iterdir()]
-    for name in retention.superfluous(names, loaded.host, now, loaded.retain_count, loaded.retain_days):
+    for name in retention.superfluous(names, loaded.host, now, loaded.retain_count, loaded.retain_days, target.name):
         (loaded.directory / name).unlink(missing_ok=True)
     events = tuple(f"{journal.path} up to event {journal.last_event}" for journal in manifest.journals)
     return Good(now, str(target), target.stat().st_size, stored, events)
+
+
+def _check_restored(state: Path) -> None:
+    """A backup of a host that is restored in part would hold directories of two times."""
+    if (state / swapping.PENDING).exists():
+        raise BackupError(
+            "A restore was interrupted, and this host is restored in part.",
+            "Run restore.yml or site.yml again: it completes it.",
+        )
 
 
 def _check_space(directory: Path, state: Path, actions: Actions, root: Path) -> None:

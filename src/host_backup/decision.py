@@ -12,6 +12,9 @@ from host_backup.facts import HostFacts
 from host_backup.manifest import JournalFacts, Manifest
 from ib_connection.accounts import masked_list
 
+SPARE_BYTES = 100 << 20
+"""That must be left for everything else on the host."""
+
 
 class Relation(Enum):
     """A journal on the host, compared with the one in the backup."""
@@ -136,6 +139,14 @@ def _only_continued(relations: Mapping[str, Relation], facts: HostFacts) -> bool
 
 
 def _refusals(manifest: Manifest, relations: Mapping[str, Relation], facts: HostFacts, forced: Forced) -> Iterator[str]:
+    # The archive, what is unpacked, and the copy of a journal that is checked. Found out after the stop, a full disk
+    # would leave the manager stopped.
+    needed = 3 * sum(part.size for part in manifest.parts) + SPARE_BYTES
+    if facts.free is not None and facts.free < needed:
+        yield (
+            f"The host has {facts.free >> 20} MB free, and the restore needs {needed >> 20} MB. "
+            "Free space first: journalctl --vacuum-size=200M, docker image prune; or enlarge the disk."
+        )
     if facts.running and not forced.over_running:
         yield (
             f"{', '.join(facts.running)} runs on the host. A restore would replace what it works with. "

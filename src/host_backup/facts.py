@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,8 @@ Active = Callable[[Iterable[str]], list[str]]
 class HostFacts:
     """``journals`` by path; ``prefixes``: the digest of a journal's events up to the last one that both it and the
     backup have; ``unreadable`` journals with the reason; ``restored``: the backup that was restored last; ``pending``:
-    one whose restore did not end."""
+    one whose restore did not end; ``free``: bytes on the file system of the state, None if an earlier release does not
+    report them."""
 
     running: tuple[str, ...] = ()
     journals: Mapping[str, JournalFacts] = field(default_factory=dict)
@@ -31,6 +33,7 @@ class HostFacts:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     restored: str = ""
     pending: str = ""
+    free: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -62,7 +65,9 @@ def collect(
                 prefixes[path] = databases.events_digest(file, min(events[path], journals[path].last_event))
         except BackupError as error:
             unreadable[path] = str(error)
-    return HostFacts(tuple(active(units(root))), journals, prefixes, unreadable, restored, pending)
+    place = next(path for path in (root / "var/lib", root / "var", root) if path.is_dir())
+    free = shutil.disk_usage(place).free
+    return HostFacts(tuple(active(units(root))), journals, prefixes, unreadable, restored, pending, free)
 
 
 def units(root: Path = Path("/")) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +17,14 @@ from host_backup.errors import BackupError
 from host_backup.manifest import Manifest
 from host_service.statefile import write_json
 
-SWAP = "restore.json"
+SWAP = swapping.PENDING
 RESTORED = "restored.json"
 STAGING = "restoring."
 REPLACED = "replaced"
+HALTS = ("HALT", "halt.json")
+"""Of a manager: whoever halted it has not resumed it by restoring a backup."""
+REFUSALS = ("breaker.json", "second-factor.json")
+"""Of a gateway: what IB has refused and which codes were used since the backup still holds at IB."""
 
 
 def restored(state: Path) -> str:
@@ -87,9 +92,13 @@ def restore(
             staging.mkdir(mode=0o700)
             archive.unpack(plain, staging)
             _own(manifest, staging)
+            _retain(manifest, staging, root)
             swap = _swap(manifest, staging, state, clock, root)
             os.sync()
             step("staged")
+            # Unpacking takes its time, and something may have been started meanwhile.
+            if started := active(facts.units(root)):
+                raise BackupError(f"{', '.join(started)} was started meanwhile.", "Run restore.yml again: it stops it.")
             swap.write(state / SWAP)
         except BaseException:
             # A kill leaves it; a failure does not.
@@ -148,7 +157,27 @@ def _own(manifest: Manifest, staging: Path) -> None:
             _number(part.group, lambda name: grp.getgrnam(name).gr_gid),
         )
         os.chown(place, owner, group)
-        place.chmod(part.mode)
+        # The author of an archive needs a public key only: nothing in it may run as its owner.
+        place.chmod(part.mode & 0o777)
+
+
+def _retain(manifest: Manifest, staging: Path, root: Path) -> None:
+    """Take over from the host what must not be forgotten with its state: halts, and newer refusals of logins."""
+    for target in decision.restored_targets(manifest):
+        there, staged = root / target.lstrip("/"), staging / target.lstrip("/")
+        for name in HALTS if target.startswith("/var/lib/position-manager/") else REFUSALS:
+            try:
+                seen = (there / name).lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if name in REFUSALS and seen.st_mtime <= manifest.created.timestamp():
+                continue
+            if name in HALTS and (staged / name).exists():
+                continue
+            # Whatever else bears such a name counts as a halt, or as a breaker that cannot be read.
+            (staged / name).write_bytes((there / name).read_bytes() if stat.S_ISREG(seen.st_mode) else b"")
+            os.chown(staged / name, seen.st_uid, seen.st_gid)
+            (staged / name).chmod(0o600 if not stat.S_ISREG(seen.st_mode) else stat.S_IMODE(seen.st_mode) & 0o777)
 
 
 def _number(name: str, number_of: Callable[[str], int]) -> int:

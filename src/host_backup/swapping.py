@@ -12,6 +12,8 @@ from pathlib import Path
 from host_backup.errors import BackupError
 from host_service.statefile import write_json
 
+PENDING = "restore.json"
+"""File below the state directory: the swap that did not end."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 

@@ -41,7 +41,9 @@ def documented(page: str, heading: str) -> set[str]:
 
 
 def test_every_kind_of_the_position_manager_is_documented() -> None:
-    sent = kinds("position_manager/reports", frozenset({"_say"})) | kinds("position_manager", frozenset({"Message"}))
+    sent = kinds("position_manager/reports", frozenset({"_message"})) | kinds(
+        "position_manager", frozenset({"Message"})
+    )
     assert len(sent) > 40
     assert sent - documented("position-manager.md", "Notifications") == set()
 

@@ -14,6 +14,7 @@ from decimal import Decimal
 from itertools import combinations
 from zoneinfo import ZoneInfo
 
+from position_manager.engine.rivals import DRILL_MARK
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import Holding
 from position_manager.model import ZERO, Instrument, Kind, Position, Right
@@ -29,7 +30,7 @@ from position_manager.orders.evidence import (
     resolve,
     strays,
 )
-from position_manager.orders.intents import AT_BROKER, Change, Intent
+from position_manager.orders.intents import AT_BROKER, REF_PREFIX, Change, Intent
 from position_manager.sessions.hours import is_past_expiry
 
 Key = tuple[str, int]
@@ -134,7 +135,16 @@ class Stray:
     ref: str
 
 
-Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | Stray
+@dataclass(frozen=True)
+class HoldingForgotten:
+    """An order of ours that the journal does not know was executed: it is an older journal, which was restored. What
+    the order was for may be decided a second time, so the instrument is locked now."""
+
+    key: Key
+    reason: str
+
+
+Finding = IntentMoved | HoldingSeen | HoldingMoved | HoldingUnexplained | HoldingForgotten | Stray
 
 
 @dataclass(frozen=True)
@@ -219,6 +229,8 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
         searches.holdings.pop(key, None)
     delivered |= _delivered_late(journal, changes, delivered, sync, searches)
     for key in keys:
+        yield from _forgotten(journal, key, others[key], sync)
+    for key in keys:
         now, before = reported.get(key, ZERO), expected.get(key)
         if before is None and key not in delivered:
             # Positions are read before executions: one that was executed in between is not in the quantity yet.
@@ -261,6 +273,26 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
             why = f"{split}; check the prices in its rules" if split else "nothing explains it"
             journal.add_lock(*key, f"position {now}, expected {before}: {why}")
             yield HoldingUnexplained(key, before or ZERO, now)
+
+
+def _forgotten(journal: Journal, key: Key, executions: Collection[Execution], sync: Sync) -> Iterator[HoldingForgotten]:
+    """One of before the journal was created belongs to a journal that was moved away on purpose."""
+    refs = sorted(
+        {
+            execution.ref
+            for execution in executions
+            if sync.client_id is not None
+            and execution.client_id == sync.client_id
+            and execution.ref.startswith(REF_PREFIX)
+            and not execution.ref.startswith(REF_PREFIX + DRILL_MARK)
+            and execution.fill.time >= journal.created
+            and journal.intent_of_ref(execution.ref) is None
+        }
+    )
+    if refs and sync.snapshot.positions.get(key) and journal.lock(*key) is None:
+        reason = f"order {refs[0]} of this manager was executed, but the journal does not know it: it is an older one"
+        journal.add_lock(*key, reason)
+        yield HoldingForgotten(key, reason)
 
 
 BESIDE = timedelta(seconds=5)

@@ -20,6 +20,7 @@ from position_manager.engine.guard import Key
 from position_manager.engine.halt_watch import HaltWatch
 from position_manager.engine.reconcile import (
     Finding,
+    HoldingForgotten,
     HoldingMoved,
     HoldingSeen,
     HoldingUnexplained,
@@ -256,6 +257,8 @@ class Syncing:
                     self._closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
                 desk.notify(author.unexplained(desk.label(con_id), account, expected, reported))
+            case HoldingForgotten((account, con_id), reason):
+                desk.notify(author.locked(desk.label(con_id), account, reason))
             case Stray((_, con_id), order_id, ref):
                 desk.notify(author.stray(desk.label(con_id), ref))
                 self._orders.cancel_stray(order_id)

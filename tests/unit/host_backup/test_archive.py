@@ -109,7 +109,8 @@ def repack(plain: Path, change: dict[str, bytes | None], extra: dict[str, bytes]
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({f"files{hosts.SETTINGS}/jts.ini": b"[Logoff]"}, "checksum of .*jts.ini"),
+        ({f"files{hosts.SETTINGS}/jts.ini": b"[Login]\n"}, "checksum of .*jts.ini"),
+        ({f"files{hosts.SETTINGS}/jts.ini": b"0" * 9999}, "jts.ini in the backup has not the size"),
         ({f"files{hosts.STATE}/breaker.json": None}, "lacks .*breaker.json"),
         ({"files/etc/shadow": b"root::"}, "files/etc/shadow.*does not name"),
         ({"files/var/lib/../../etc/shadow": b"root::"}, "does not name"),
@@ -123,6 +124,34 @@ def test_what_does_not_match_the_manifest_is_refused(
     with archive.decrypted(backup, encryption.read_identities(identity)) as plain:
         repack(plain, change)
         with pytest.raises(BackupError, match=reason):
+            archive.unpack(plain, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "path", ["/../outside", "/var/lib/position-manager/../../outside", "outside", "//outside", "/var/lib/other/x"]
+)
+def test_a_manifest_that_leads_out_of_the_state_is_refused(
+    path: str, backup: Path, identity: Path, tmp_path: Path
+) -> None:
+    """Whoever knows the public key can write an archive, and a directory has no content whose checksum is wrong."""
+    with archive.decrypted(backup, encryption.read_identities(identity)) as plain:
+        found = archive.manifest_of(plain)
+        directory = next(part for part in found.parts if part.directory)
+        changed = replace(found, parts=(*found.parts, replace(directory, path=path)))
+        repack(plain, {"manifest.json": changed.to_json().encode()})
+        with pytest.raises(BackupError, match="no place for a backup"):
+            archive.unpack(plain, tmp_path / "out")
+        with pytest.raises(BackupError, match="no place for a backup"):
+            archive.manifest_of(plain)
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_a_journal_without_a_file_is_refused(backup: Path, identity: Path, tmp_path: Path) -> None:
+    with archive.decrypted(backup, encryption.read_identities(identity)) as plain:
+        found = archive.manifest_of(plain)
+        changed = replace(found, journals=(replace(found.journals[0], path="/../journal-paper.db"),))
+        repack(plain, {"manifest.json": changed.to_json().encode()})
+        with pytest.raises(BackupError, match="no file for the journal"):
             archive.unpack(plain, tmp_path / "out")
 
 

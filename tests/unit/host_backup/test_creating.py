@@ -85,6 +85,26 @@ def test_a_run_creates_a_backup_and_records_it(night: Night) -> None:
     )
 
 
+def test_a_clock_that_was_ahead_does_not_have_the_new_backup_removed(night: Night) -> None:
+    night.configure(retain_count=1)
+    night.now = hosts.NOW + timedelta(days=365)
+    night.run()
+    night.now = hosts.NOW
+    assert night.run().record.fault == ""
+    assert "sandbox-20261130T081500Z.age" in night.files
+
+
+def test_a_host_that_is_restored_in_part_is_not_backed_up(night: Night) -> None:
+    """Its directories are of two times, and it would count as the newest backup."""
+    night.run()
+    before = night.files
+    night.now += timedelta(days=1)
+    (night.state / "restore.json").write_text("{}")
+    assert "restored in part" in night.run().record.fault
+    assert night.files == before
+    assert night.messages[-1].kind == "backup_failed"
+
+
 def test_old_backups_are_removed_only_after_a_new_one_is_complete(night: Night) -> None:
     for day in range(4):
         night.now = hosts.NOW + timedelta(days=day)

@@ -154,3 +154,10 @@ def test_the_journal_of_another_account_is_refused() -> None:
     assert "DU*****67" in refusal
     assert "DU1234567" not in refusal
     assert misfits(MANIFEST, replace(WANTED, accounts={"position-manager": ()})) == ()
+
+
+@pytest.mark.parametrize(("free", "refused"), [(90 << 20, True), (101 << 20, False), (None, False)])
+def test_a_disk_that_is_too_full_is_refused_before_anything_is_stopped(free: int | None, *, refused: bool) -> None:
+    decision = decide(MANIFEST, {}, HostFacts(free=free), Forced(over_running=True, older_journal=True))
+    assert [text for text in decision.refusals if "MB free" in text] == list(decision.refusals)
+    assert bool(decision.refusals) is refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
@@ -182,6 +183,58 @@ def test_a_journal_that_changed_since_the_check_is_not_replaced(plain: Path, tmp
     with pytest.raises(BackupError, match="journals have changed since"):
         restoring.restore(plain, root / STATE, expected, nothing, clock, root)
     assert state_of(root) == before
+
+
+def test_a_service_that_starts_while_the_backup_is_unpacked_is_not_restored_over(plain: Path, tmp_path: Path) -> None:
+    root = older(tmp_path)
+    before = state_of(root)
+    staged: list[str] = []
+    expected = facts.collect({}, nothing, "", "", root)
+
+    def active(_: Iterable[str]) -> list[str]:
+        return ["position-manager.service"] if staged else []
+
+    with pytest.raises(BackupError, match=r"position-manager\.service was started meanwhile"):
+        restoring.restore(plain, root / STATE, expected, active, clock, root, staged.append)
+    assert state_of(root) == before
+    assert not list((root / STATE).glob("restor*"))
+
+
+@pytest.mark.parametrize("name", ["HALT", "halt.json"])
+def test_a_manager_that_was_halted_since_the_backup_stays_halted(name: str, tmp_path: Path) -> None:
+    identity, target = tmp_path / "identity.txt", tmp_path / "plain.tar.gz"
+    source = hosts.build(tmp_path / "from")
+    (source / f"{hosts.MANAGER}/HALT".lstrip("/")).unlink()
+    hosts.back_up(source, tmp_path / "backup.age", identity)
+    with archive.decrypted(tmp_path / "backup.age", encryption.read_identities(identity)) as found:
+        target.write_bytes(found.read_bytes())
+    root = older(tmp_path)
+    (root / f"{hosts.MANAGER}/HALT".lstrip("/")).unlink()
+    hosts.write(root, f"{hosts.MANAGER}/{name}", "{}")
+    restore(target, root)
+    assert (root / f"{hosts.MANAGER}/{name}".lstrip("/")).read_text() == "{}"
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(1, True), (-1, False)])
+def test_refusals_of_logins_since_the_backup_are_not_forgotten(
+    hours: int, kept: bool, plain: Path, tmp_path: Path
+) -> None:
+    root = older(tmp_path)
+    time = hosts.NOW.timestamp() + 3600 * hours
+    for name in ("breaker.json", "second-factor.json"):
+        os.utime(hosts.write(root, f"{hosts.STATE}/{name}", "of the host"), (time, time))
+    restore(plain, root)
+    for name in ("breaker.json", "second-factor.json"):
+        assert ((root / f"{hosts.STATE}/{name}".lstrip("/")).read_text() == "of the host") is kept
+
+
+def test_no_restored_file_runs_as_its_owner(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = archive.manifest_of(plain)
+    parts = tuple(replace(part, mode=part.mode | 0o6000) for part in found.parts)
+    monkeypatch.setattr(archive, "manifest_of", lambda _: replace(found, parts=parts))
+    root = fresh(tmp_path)
+    restore(plain, root)
+    assert not [file for file in (root / "var/lib").rglob("*") if file.stat().st_mode & 0o6000]
 
 
 def test_a_damaged_archive_changes_nothing(plain: Path, tmp_path: Path) -> None:

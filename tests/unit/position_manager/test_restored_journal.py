@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.unit.position_manager.engine_world import Manager, World, breach, short_puts
+from tests.unit.position_manager.engine_world import PARTS, Manager, World, breach, short_puts
 
 from host_backup import databases
 
@@ -85,6 +85,41 @@ def test_what_the_broker_has_executed_since_is_reported_and_not_sent_again(
         assert len(at.received) == 1, "the close of before the restore is the only order"
         assert at.shown_position(42) <= Decimal(0), "a short position is bought back, and no more"
         assert not at.live(42), "an order that the journal does not know does not stay"
+        assert kind in again.kinds, again.kinds
+        await again.end()
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(("day", "kind"), [("the same", "locked"), ("another", "position_unexplained")])
+def test_a_partial_target_that_the_journal_has_forgotten_is_not_closed_again(
+    day: str, kind: str, tmp_path: Path
+) -> None:
+    """The level applies to what is left too: without a lock half of the rest would be bought back."""
+
+    async def whole() -> None:
+        at = short_puts(-4)
+        first = Manager(at, tmp_path, PARTS)
+        await first.start()
+        await at.clock.advance(5)
+        databases.copy(tmp_path / "journal.db", tmp_path / "backup.db")
+        await breach(at, "1.40", "1.50")
+        (order,) = at.live(42)
+        at.fill(order, 2)
+        await at.clock.advance(2)
+        await first.kill()
+        put_back(tmp_path)
+        sent = len(at.received)
+        if day == "another":
+            at.executions.clear()
+            at.orders.clear()
+            at.clock.jump(timedelta(hours=20))
+        again = Manager(at, tmp_path, PARTS, seed=1)
+        await again.start()
+        for _ in range(150):
+            at.quote(42, "1.40", "1.50")
+            await at.clock.advance(2)
+        assert len(at.received) == sent == 1, "the level was taken before the restore"
         assert kind in again.kinds, again.kinds
         await again.end()
 
