@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from host_audit.host import Host, UnreadableError
-from host_backup import record as backups
 from host_backup import restoring
+from host_service import backup_record as backups
 from host_service.statefile import write_bytes
 from host_upgrade import store as stores
 from host_upgrade.decision import Step
