@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -35,3 +37,13 @@ def test_every_path_in_the_guide_for_contributors_exists() -> None:
     assert len(paths) > 20
     missing = {path for path in paths if not any((ROOT / base / path).exists() for base in BASES)}
     assert missing == set()
+
+
+def test_each_release_has_its_date_and_the_newest_is_the_version_of_the_package() -> None:
+    """Below what is not released yet; the later one comes first."""
+    titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert titles[0] == "Unreleased"
+    releases = [title.split(" - ") for title in titles[1:]]
+    assert releases[0][0] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    dates = [date.fromisoformat(day) for _, day in releases]
+    assert dates == sorted(dates, reverse=True)
