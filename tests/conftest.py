@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -17,3 +18,22 @@ def own_umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+LIBRARIES = ("urllib3", "apprise")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    """A target of notifications silences the loggers of the libraries beneath it, as they would log its address."""
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    loggers += [
+        found
+        for name, found in logging.root.manager.loggerDict.items()
+        if isinstance(found, logging.Logger) and name.startswith(LIBRARIES)
+    ]
+    before = [(each, each.level, each.propagate) for each in loggers]
+    yield
+    for each, level, propagate in before:
+        each.setLevel(level)
+        each.propagate = propagate

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from tests.unit.notifications.webhook import Answer, Webhook
 
 from notifications.delivery import targets_of
@@ -20,25 +18,6 @@ from position_manager.config.schema import Config
 from position_manager.paths import Paths
 from position_manager.service.last_resort import LastResort
 from position_manager.service.service import notifications
-
-LIBRARIES = ("urllib3", "apprise")
-
-
-@pytest.fixture(autouse=True)
-def loggers_as_before() -> Iterator[None]:
-    """A target keeps the loggers of the libraries beneath it silent, as they would show its address."""
-    loggers = [logging.getLogger(name) for name in LIBRARIES]
-    loggers += [
-        found
-        for name, found in logging.root.manager.loggerDict.items()
-        if isinstance(found, logging.Logger) and name.startswith(LIBRARIES)
-    ]
-    before = [(each, each.level, each.propagate) for each in loggers]
-    yield
-    for each, level, propagate in before:
-        each.setLevel(level)
-        each.propagate = propagate
-
 
 NOW = datetime(2026, 11, 23, 15, tzinfo=UTC)
 DEADLINE = 20.0
