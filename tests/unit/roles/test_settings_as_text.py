@@ -116,7 +116,9 @@ def render(directory: Path, name: str, *arguments: str, tasks: Sequence[dict[str
         env=os.environ
         | {
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_FILTER_PLUGINS": ":".join(f"{ROOT}/roles/{role}/filter_plugins" for role in ROLES),
+            "ANSIBLE_FILTER_PLUGINS": ":".join(
+                [f"{ROOT}/filter_plugins", *(f"{ROOT}/roles/{role}/filter_plugins" for role in ROLES)]
+            ),
         },
         capture_output=True,
         text=True,
