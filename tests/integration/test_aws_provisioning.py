@@ -230,14 +230,14 @@ def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: 
 
     def refusal(**changes: Any) -> str:
         with pytest.raises(ec2_host_state.UnfitError) as refused:
-            ec2_host_state.look(settings | changes)
+            ec2_host_state.account_state(settings | changes)
         return str(refused.value)
 
-    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    assert ec2_host_state.account_state(settings)["missing"] == [NAME]
     assert "AWS has no region us-east-9" in refusal(region="us-east-9")
     assert "has no image named nothing-*" in refusal(image_name="nothing-*")
     account.endpoint.tell(vcpus=3)
-    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    assert ec2_host_state.account_state(settings)["missing"] == [NAME]
     names = [NAME, f"{NAME}-2"]
     assert "2 more t3.medium need 4 vCPUs, but of the account's quota of 3 vCPUs in us-east-1, 0" in refusal(
         names=names
@@ -245,9 +245,9 @@ def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: 
     for action, code in (("RunInstances", "VcpuLimitExceeded"), ("ImportKeyPair", "UnauthorizedOperation")):
         account.endpoint.tell(fault={"action": f"ec2:{action}", "code": code})
         with pytest.raises(ClientError, match=code):
-            ec2_host_state.look(settings)
+            ec2_host_state.account_state(settings)
     account.ec2.import_key_pair(KeyName="ib-gateway-prod", PublicKeyMaterial=settings["public_key"])
-    assert ec2_host_state.look(settings)["missing"] == [NAME]
+    assert ec2_host_state.account_state(settings)["missing"] == [NAME]
     other = account.key.with_name("other")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other], check=True)
     assert "was created from another public key" in refusal(public_key=other.with_suffix(".pub").read_text())
