@@ -123,7 +123,7 @@ def test_people_are_told_of_an_approval_and_of_its_end(make: MakeGateway) -> Non
     assert status == 0
     asked, done = (post.json for post in server.taken)
     assert asked["title"] == f"{gateway.name}: approve the login in IBKR Mobile"
-    assert re.match(r"The dialog stands until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
+    assert re.match(r"The dialog is open until \d\d:\d\d:\d\d \(America/New_York\)", asked["message"])
     assert done["title"] == f"{gateway.name}: logged in and listening again"
     assert SECRET not in output
 
