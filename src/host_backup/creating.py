@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,7 +51,7 @@ def run(configuration: Path, state: Path, actions: Actions, root: Path = Path("/
         host = loaded.host
         with alone(state):
             _check_restored(state)
-            good = _create(loaded, state, actions, root)
+            good = _create(loaded, state, actions, root, previous)
     except (BackupError, OSError) as error:
         failure = error if isinstance(error, BackupError) else _of_system(error)
         return _failed(host, failure, previous, state, actions)
@@ -65,7 +65,7 @@ def run(configuration: Path, state: Path, actions: Actions, root: Path = Path("/
     return Outcome(done)
 
 
-def _create(loaded: Settings, state: Path, actions: Actions, root: Path) -> Good:
+def _create(loaded: Settings, state: Path, actions: Actions, root: Path, previous: Record | None) -> Good:
     now = actions.clock()
     recipients = encryption.recipients(loaded.recipients)
     loaded.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,12 +76,31 @@ def _create(loaded: Settings, state: Path, actions: Actions, root: Path) -> Good
     manifest = archive.create(target, state, settings.source(loaded.host, root), recipients, now, root)
     for left_out in manifest.left_out:
         _log.warning("left out: %s", left_out)
+    journals = {journal.path: journal.last_event for journal in manifest.journals}
+    try:
+        _check_journals(journals, previous.good if previous is not None else None, state)
+    except BackupError:
+        target.unlink()
+        raise
     stored = (actions.upload(target, loaded.s3),) if loaded.s3 is not None else ()
     names = [path.name for path in loaded.directory.iterdir()]
     for name in retention.superfluous(names, loaded.host, now, loaded.retain_count, loaded.retain_days, target.name):
         (loaded.directory / name).unlink(missing_ok=True)
-    events = tuple(f"{journal.path} up to event {journal.last_event}" for journal in manifest.journals)
-    return Good(now, str(target), target.stat().st_size, stored, events)
+    return Good(now, str(target), target.stat().st_size, stored, journals)
+
+
+def _check_journals(journals: Mapping[str, int], last: Good | None, state: Path) -> None:
+    """A journal only grows. The retention would in time remove every backup of one that was lost."""
+    if last is None or swapping.restored_at(state) > last.at:
+        return
+    for path, event in last.journals.items():
+        found = journals.get(path)
+        if found is None or found < event:
+            now = "is missing" if found is None else f"ends with event {found}"
+            raise BackupError(
+                f"{path} ended with event {event} in the last backup, and {now}.",
+                f"Restore that backup, {last.file}. If this was done on purpose: rm {state / record.RECORD.name}",
+            )
 
 
 def _check_restored(state: Path) -> None:

@@ -18,7 +18,6 @@ from host_backup.manifest import Manifest
 from host_service.statefile import write_json
 
 SWAP = swapping.PENDING
-RESTORED = "restored.json"
 STAGING = "restoring."
 REPLACED = "replaced"
 HALTS = ("HALT", "halt.json")
@@ -30,7 +29,7 @@ REFUSALS = ("breaker.json", "second-factor.json")
 def restored(state: Path) -> str:
     """The id of the backup that was restored last, empty if there is none."""
     try:
-        return str(json.loads((state / RESTORED).read_text(encoding="utf-8"))["id"])
+        return str(json.loads((state / swapping.RESTORED).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -115,7 +114,7 @@ def _finish(
     swap: swapping.Swap, state: Path, clock: Callable[[], datetime], step: Callable[[str], None] = lambda _: None
 ) -> None:
     swapping.complete(swap, step)
-    write_json(state / RESTORED, {"id": swap.id, "at": clock().isoformat()})
+    write_json(state / swapping.RESTORED, {"id": swap.id, "at": clock().isoformat()})
     step("completed")
     (state / SWAP).unlink()
 

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from host_backup.errors import BackupError
@@ -14,6 +15,8 @@ from host_service.statefile import write_json
 
 PENDING = "restore.json"
 """File below the state directory: the swap that did not end."""
+RESTORED = "restored.json"
+"""Likewise: the id of the backup that was restored last, and when."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -54,6 +57,14 @@ def read(path: Path) -> Swap | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackupError(f"{path} cannot be read ({error}).", "Compare the directories it names by hand.") from error
+
+
+def restored_at(state: Path) -> datetime:
+    """When a backup was restored last; the earliest time if none was."""
+    try:
+        return datetime.fromisoformat(json.loads((state / RESTORED).read_text(encoding="utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def complete(swap: Swap, step: Callable[[str], None] = lambda _: None) -> None:

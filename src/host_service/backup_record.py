@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ RECORD = STATE / "last.json"
 
 @dataclass(frozen=True)
 class Good:
-    """A backup that is complete: its file, size in bytes, where it was stored beside the host, the journals' last
-    events."""
+    """A backup that is complete: its file, size in bytes, where it was stored beside the host, and the last event's
+    number of each journal, by path."""
 
     at: datetime
     file: str
     size: int
     stored: tuple[str, ...]
-    events: tuple[str, ...]
+    journals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def read(path: Path) -> Record | None:
                 str(good["file"]),
                 int(good["size"]),
                 tuple(map(str, good["stored"])),
-                tuple(map(str, good["events"])),
+                {str(path): int(last) for path, last in good.get("journals", {}).items()},
             ),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no record of a backup") from error
 
 

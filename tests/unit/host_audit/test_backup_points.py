@@ -30,7 +30,7 @@ def points(host: FakeHost, after: timedelta = timedelta()) -> dict[str, Point]:
 def recorded(host: FakeHost, fault: str = "", file: str = FILE) -> None:
     host.write(FILE, "a backup")
     path = host.path("/var/lib/host-backup/last.json")
-    Record(NOW, fault, Good(NOW, file, 96 << 10, (), ())).write(path)
+    Record(NOW, fault, Good(NOW, file, 96 << 10, ())).write(path)
 
 
 def test_a_recent_backup_passes(host: FakeHost) -> None:

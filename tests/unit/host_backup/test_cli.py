@@ -126,7 +126,7 @@ def test_the_status_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     record.CONFIG.write_text("{}")
     cli.main(["status"])
     assert capsys.readouterr().out == "last backup: none yet\n"
-    good = record.Good(hosts.NOW, "/backups/a.age", 4096, ("s3://b/a.age",), ())
+    good = record.Good(hosts.NOW, "/backups/a.age", 4096, ("s3://b/a.age",))
     done = Record(hosts.NOW, "", good)
     done.write(record.RECORD)
     cli.main(["status"])

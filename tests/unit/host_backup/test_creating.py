@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_a_run_creates_a_backup_and_records_it(night: Night) -> None:
     assert night.record == done.record
     good = done.record.good
     assert good is not None
-    assert good.events == (f"{hosts.JOURNAL} up to event 21",) or good.events[0].startswith(hosts.JOURNAL)
+    assert list(good.journals) == [hosts.JOURNAL]
+    assert good.journals[hosts.JOURNAL] > 0
     assert night.messages == []
     assert record.line(done.record, night.now + timedelta(hours=5)).startswith(
         "last backup: 2026-11-30 08:15 UTC (5 h ago), "
@@ -136,6 +138,22 @@ def break_settings(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     night.config.write_text("{}")
 
 
+def lose_journal(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in (night.root / hosts.MANAGER.lstrip("/")).glob("journal-*"):
+        file.unlink()
+
+
+def replace_journal(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an empty one, which a manager without a journal creates."""
+    database = sqlite3.connect(night.root / hosts.JOURNAL.lstrip("/"))
+    triggers = database.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'events'")
+    for (trigger,) in triggers.fetchall():
+        database.execute(f"DROP TRIGGER {trigger}")
+    database.execute("DELETE FROM events")
+    database.commit()
+    database.close()
+
+
 def lose_bucket(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     night.configure(s3={"bucket": "b", "prefix": "p", "region": ""})
     night.upload_fault = BackupError("sandbox could not be stored in s3://b/p.", "Check the bucket.")
@@ -147,6 +165,8 @@ def lose_bucket(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
         (fill_disk, "The disk is full: .* has 50 MB free"),
         (fail_write, "The disk is full"),
         (damage_journal, "journal-paper.db is no database any more"),
+        (lose_journal, "journal-paper.db ended with event [0-9]+ in the last backup, and is missing"),
+        (replace_journal, "journal-paper.db ended with event [0-9]+ in the last backup, and ends with event 0"),
         (break_settings, "host-backup.json is invalid"),
         (lose_bucket, "could not be stored in s3://b/p"),
     ],
@@ -161,6 +181,7 @@ def test_a_failure_is_recorded_and_reported_and_the_earlier_backup_stays(
     assert done.record.good == good
     assert night.record == done.record
     assert "sandbox-20261130T081500Z.age" in night.files
+    assert fault is lose_bucket or night.files == ["sandbox-20261130T081500Z.age"]
     assert not list(night.state.glob("creating.*"))
     assert not list(night.state.glob("backups/.*"))
     (message,) = night.messages
@@ -170,6 +191,23 @@ def test_a_failure_is_recorded_and_reported_and_the_earlier_backup_stays(
     assert message.lines[1]
     assert "2026-11-30 08:15 UTC" in message.lines[2]
     assert "FAILED" in record.line(done.record, night.now)
+
+
+@pytest.mark.parametrize("accept", ["restored", "removed on purpose"])
+def test_a_journal_that_was_replaced_on_purpose_is_backed_up(
+    accept: str, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.run()
+    replace_journal(night, monkeypatch)
+    night.now += timedelta(days=1)
+    assert "rm " in night.run().record.fault
+    if accept == "restored":
+        at = night.now.isoformat()
+        hosts.write(night.root, "/var/lib/host-backup/restored.json", json.dumps({"id": "x", "at": at}))
+    else:
+        (night.state / "last.json").unlink()
+    night.now += timedelta(days=1)
+    assert not night.run().record.fault
 
 
 def test_the_end_of_a_failure_is_reported_once(night: Night) -> None:
