@@ -24,6 +24,7 @@ from typing import BinaryIO
 from host_backup import databases, encryption, layout
 from host_backup.errors import BackupError
 from host_backup.manifest import NAME, GatewayFacts, JournalFacts, ManagerFacts, Manifest, Part, parse
+from host_service.statefile import sync_directory
 
 FIRST_OWN_UID = 1000
 """Below are system users, whose numbers differ between hosts."""
@@ -73,11 +74,7 @@ def create(
             encrypted.replace(target)
         finally:
             encrypted.unlink(missing_ok=True)
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(target.parent)
     return manifest
 
 

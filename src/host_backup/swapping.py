@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from host_backup.errors import BackupError
-from host_service.statefile import write_json
+from host_service.statefile import sync_directory, write_json
 
 PENDING = "restore.json"
 """File below the state directory: the swap that did not end."""
@@ -88,7 +88,7 @@ def complete(swap: Swap, step: Callable[[str], None] = lambda _: None) -> None:
             step(f"aside: {move.aside}")
         for directory in (move.target.parent, move.aside.parent):
             if directory.is_dir():
-                _sync(directory)
+                sync_directory(directory)
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -105,11 +105,3 @@ def _inode(path: Path) -> int | None:
         return path.lstat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

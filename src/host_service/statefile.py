@@ -24,9 +24,14 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    directory = os.open(path.parent, os.O_RDONLY)
+    # The new name must outlast a loss of power too.
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Return once the names in a directory are on the disk. Raises OSError."""
+    directory = os.open(path, os.O_RDONLY)
     try:
-        # The new name must outlast a loss of power too.
         os.fsync(directory)
     finally:
         os.close(directory)

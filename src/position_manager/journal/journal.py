@@ -12,7 +12,6 @@ message names the file, the cause and the remedy.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from host_service import sqlite_file
+from host_service.statefile import sync_directory
 from position_manager.episodes import continued
 from position_manager.journal.errors import DAMAGED, JournalError, JournalMismatchError, OpenIntentError, UnsettledError
 from position_manager.journal.lock_file import hold_lock
@@ -125,11 +125,7 @@ class Journal(JournalReader):
                 database.close()
             try:
                 new.rename(self.path)
-                directory = os.open(self.path.parent, os.O_RDONLY)
-                try:
-                    os.fsync(directory)
-                finally:
-                    os.close(directory)
+                sync_directory(self.path.parent)
             except OSError as error:
                 raise JournalError(f"journal {self.path}: it cannot be created: {error.strerror}.") from error
 
