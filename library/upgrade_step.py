@@ -48,11 +48,11 @@ options:
   operation:
     description:
       - V(plan) decides what to do and why it must not be done. Changes nothing.
-      - V(begin) saves the units and settings without secrets, and records that an upgrade is in progress.
+      - V(start) saves the units and settings without secrets, and records that an upgrade is in progress.
       - V(restore) restores them and the previous release, and names the units to restart.
       - V(finish) stores the record. Without an upgrade in progress it does nothing.
     type: str
-    choices: [plan, begin, restore, finish]
+    choices: [plan, start, restore, finish]
     required: true
   command:
     description: The playbook for which O(operation=plan) decides.
@@ -189,7 +189,7 @@ record:
 """
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "operation": {"type": "str", "choices": ["plan", "begin", "restore", "finish"], "required": True},
+    "operation": {"type": "str", "choices": ["plan", "start", "restore", "finish"], "required": True},
     "command": {"type": "str", "choices": ["upgrade", "rollback", "deploy"], "default": "upgrade"},
     "release": {"type": "str", "default": ""},
     "gateways": {"type": "list", "elements": "dict", "required": True},
@@ -231,8 +231,8 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
             "problems": list(found.problems),
             "fetch": list(found.fetch),
         }
-    elif params["operation"] == "begin":
-        upgrades.begin(wanted)
+    elif params["operation"] == "start":
+        upgrades.start(wanted)
         result["changed"] = True
     elif params["operation"] == "restore":
         upgrades.restore(wanted, params["reason"])

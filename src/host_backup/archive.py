@@ -35,7 +35,7 @@ _UNUSABLE = "The backup is damaged: use another one."
 
 @dataclass(frozen=True)
 class Source:
-    """What a backup is made of beside the files: the host's name in the inventory and the release that runs there."""
+    """What a backup contains beside the files: the host's name in the inventory and the release that runs there."""
 
     host: str
     release: str

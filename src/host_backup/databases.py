@@ -31,16 +31,16 @@ def copy(source: Path, target: Path) -> None:
     only read. Raises BackupError."""
     for attempt in range(ATTEMPTS):
         target.unlink(missing_ok=True)
-        before = _look(source)
+        before = _seen(source)
         try:
             with closing(_open(source)) as database, closing(sqlite3.connect(target)) as copied:
                 database.backup(copied)
         except sqlite3.Error as error:
-            if _look(source) == before or attempt == ATTEMPTS - 1:
+            if _seen(source) == before or attempt == ATTEMPTS - 1:
                 raise BackupError(f"{source} could not be copied: {error}.", _DAMAGED) from error
             continue
         # One that nobody had open was read without a lock.
-        if before[0] or _look(source) == before:
+        if before[0] or _seen(source) == before:
             break
     else:
         raise BackupError(f"{source} changes all the time without a lock.", "Find out which program writes it.")
@@ -56,7 +56,7 @@ def copy(source: Path, target: Path) -> None:
         raise BackupError(f"{source} is damaged ({verdict if verdict != 'ok' else 'a reference is broken'}).", _DAMAGED)
 
 
-def _look(path: Path) -> tuple[bool, int, int]:
+def _seen(path: Path) -> tuple[bool, int, int]:
     """Whether a database is in use, or was when its program was killed; and what changes when it is written."""
     in_use = any(path.with_name(path.name + suffix).exists() for suffix in ("-wal", "-journal"))
     seen = path.stat()
@@ -66,7 +66,7 @@ def _look(path: Path) -> tuple[bool, int, int]:
 def _open(path: Path) -> sqlite3.Connection:
     """For reading. SQLite would create files beside a database that nobody has open, and could not do without; so such
     a one is read as it is."""
-    mode = "mode=ro" if _look(path)[0] else "mode=ro&immutable=1"
+    mode = "mode=ro" if _seen(path)[0] else "mode=ro&immutable=1"
     return sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS)
 
 
@@ -77,7 +77,7 @@ def is_journal(path: Path) -> bool:
 
 
 def journal_facts(path: Path, name: str) -> JournalFacts:
-    """Of a journal, which ``name`` stands for. Raises BackupError for one of another version or a damaged one."""
+    """Of a journal; ``name`` is its path on the host. Raises BackupError for another version or a damaged one."""
     with _reading(path) as database:
         version = _number(database, "PRAGMA user_version")
         if version not in READABLE:

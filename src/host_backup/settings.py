@@ -1,4 +1,4 @@
-"""The settings of a host's backups, and what the host's other configuration says of its instances."""
+"""The settings of a host's backups, and its instances from the host's other configuration."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def complete(swap: Swap, step: Callable[[str], None] = lambda _: None) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Two names exchange what they stand for, in one step. Raises OSError."""
+    """Exchange what two names refer to, in one step. Raises OSError."""
     library = ctypes.CDLL(None, use_errno=True)
     done = library.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     if done != 0:

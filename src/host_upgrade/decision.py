@@ -281,7 +281,7 @@ def _saved_problems(
         if other is not None and (old.mode, old.ports) != (other.mode, other.ports):
             # With other secrets it would log in where nobody expects it, and could not be verified.
             problems.append(
-                f"Before the upgrade {old.name} was deployed as {old.mode} on {_ports(old)}, and your settings say "
+                f"Before the upgrade {old.name} was deployed as {old.mode} on {_ports(old)}, and your settings have "
                 f"{other.mode} on {_ports(other)}. A rollback would return to the old ones. Keep your settings, set "
                 "ib_gateway_image to the image you want, and run upgrade.yml; or restore the old settings first."
             )
@@ -305,8 +305,8 @@ def _gateway_problems(facts: Facts, present: Deployment, settings: Sequence[Gate
             problems.append(f"The last deploy of {wanted.name} did not end. Run site.yml first.")
         elif (found.mode, found.ports) != (wanted.mode, wanted.ports):
             problems.append(
-                f"{wanted.name} is deployed as {found.mode} on {_ports(found)}, and your settings say {wanted.mode} on "
-                f"{_ports(wanted)}. An upgrade changes only the image and the release. Run site.yml "
+                f"{wanted.name} is deployed as {found.mode} on {_ports(found)}, and your settings have {wanted.mode} "
+                f"on {_ports(wanted)}. An upgrade changes only the image and the release. Run site.yml "
                 "first, with the old image."
             )
     problems += [f"{name} is not deployed on this host. Run site.yml first." for name in facts.missing]

@@ -1,4 +1,4 @@
-"""One step of an upgrade on the host: inspect it, begin, restore what was before, end with a record.
+"""One step of an upgrade on the host: inspect it, start, restore what was before, end with a record.
 
 Between two steps the roles change the host. A run may be killed anywhere: the state is written before each change that
 needs it, and each step may be repeated.
@@ -169,7 +169,7 @@ class Upgrades:
             removed=[name for name in wanted.removed if found.has_unit(name)],
         )
 
-    def begin(self, wanted: Wanted) -> State:
+    def start(self, wanted: Wanted) -> State:
         """Save everything for the way back, before the first change. Raises UnusableStateError, OSError."""
         state = self._store.read()
         if state is not None and state.phase is Phase.SWITCHING:

@@ -305,9 +305,9 @@ def test_an_upgrade_returns_what_is_documented(tmp_path: Path) -> None:
     planned = step("plan", _ansible_check_mode=True)
     assert (planned["step"], planned["fetch"]) == ("switch", ["i:1"])
     assert any("is not deployed on this host" in problem for problem in planned["problems"])
-    assert step("begin", _ansible_check_mode=True)["changed"] is True
+    assert step("start", _ansible_check_mode=True)["changed"] is True
     assert not state.exists()
-    begun = step("begin")
+    started = step("start")
     link.unlink()
     link.symlink_to("releases/bbb")
     restored = step("restore", reason="No Java.")
@@ -315,7 +315,7 @@ def test_an_upgrade_returns_what_is_documented(tmp_path: Path) -> None:
     ended = step("finish")
     assert ended["record"]["outcome"] == "rolled_back"
     assert step("finish")["changed"] is False
-    assert_as_documented("upgrade_step", [planned, begun, restored, ended])
+    assert_as_documented("upgrade_step", [planned, started, restored, ended])
 
 
 def test_the_upgrade_module_brings_its_code_along(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_nothing_prevents_an_upgrade_with_everything_there() -> None:
         (facts(gateways=[GatewayFacts("ib-gateway")]), OLD, GATEWAY, "ib-gateway is not deployed on this host"),
         (facts(), Deployment("aaa", {"ib-gateway": ""}), GATEWAY, "The last deploy of ib-gateway did not end"),
         (facts(), Deployment("", OLD.images), GATEWAY, "No release of this project"),
-        (facts(), OLD, GatewayFacts("ib-gateway", "paper", {"paper": 4012}), "paper port 4002, and your settings say"),
+        (facts(), OLD, GatewayFacts("ib-gateway", "paper", {"paper": 4012}), "paper port 4002, and your settings have"),
         (facts(missing=["position-manager"]), OLD, GATEWAY, "position-manager is not deployed on this host"),
         # A deploy stops it and removes its secrets, which no rollback returns.
         (facts(removed=["second"]), OLD, GATEWAY, "Your settings remove second from this host"),
@@ -272,7 +272,7 @@ LIVE = GatewayFacts("ib-gateway", "live", {"live": 4001})
         (GATEWAY, GATEWAY, GATEWAY, ""),
         # Before the upgrade it was in live mode, and a later deploy has left that. And the other way around.
         (LIVE, GATEWAY, GATEWAY, "deployed as live on live port 4001"),
-        (GATEWAY, LIVE, LIVE, "your settings say live on live port 4001"),
+        (GATEWAY, LIVE, LIVE, "your settings have live on live port 4001"),
         (replace(LIVE, read_only=False), LIVE, replace(LIVE, read_only=True), "would allow orders again"),
         (replace(LIVE, read_only=True), LIVE, replace(LIVE, read_only=False), ""),
         (LIVE, LIVE, replace(LIVE, read_only=True), ""),

@@ -126,8 +126,8 @@ class Machine:
         self.time += timedelta(seconds=10)
         return Upgrades(host, Inspection(host, UnreadableError, RELEASES), self.store, self.write, lambda: self.time)
 
-    def begin(self) -> None:
-        self.upgrades.begin(wanted())
+    def start(self) -> None:
+        self.upgrades.start(wanted())
         self.deploy(NEW, "bbb")
 
     @property
@@ -213,12 +213,12 @@ def test_files_of_an_image_that_never_ran_are_not_the_previous_state(
     )
     # Nor is there nothing to do, if those are the files that are wanted.
     assert plan(machine, wanted(OLD, "aaa")).step is (Step.NOTHING if ended else Step.REFUSE)
-    machine.upgrades.begin(wanted())
+    machine.upgrades.start(wanted())
     assert plan(machine, wanted()).problems == ()
 
 
 def test_a_verified_upgrade_leaves_its_record(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     record = machine.upgrades.finish(wanted(), verified=True)
     assert record is not None
     assert (record.outcome, record.kind) == (Outcome.VERIFIED, Kind.UPGRADE)
@@ -234,7 +234,7 @@ def test_a_verified_upgrade_leaves_its_record(machine: Machine) -> None:
 
 def test_the_line_of_a_record_shortens_digests(machine: Machine) -> None:
     digest = "@sha256:" + "0123456789ab" + "c" * 52
-    machine.upgrades.begin(wanted(NEW + digest))
+    machine.upgrades.start(wanted(NEW + digest))
     machine.deploy(NEW + digest, "bbb")
     record = machine.upgrades.finish(wanted(NEW + digest), verified=True)
     assert record is not None
@@ -243,7 +243,7 @@ def test_the_line_of_a_record_shortens_digests(machine: Machine) -> None:
 
 
 def test_state_and_records_are_for_root_only(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.finish(wanted(), verified=True)
     modes = {path.name: path.stat().st_mode & 0o777 for path in [machine.store.root, *machine.store.root.rglob("*")]}
     assert modes.pop("upgrade") == modes.pop("records") == 0o700
@@ -268,7 +268,7 @@ def test_a_manager_that_runs_and_does_not_answer_may_hold_anything(machine: Mach
 
 
 def test_settings_from_before_the_upgrade_do_not_return_a_gateway_to_another_mode(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.finish(wanted(), verified=True)
     live = wanted()
     live = replace(live, gateways=[{**live.gateways[0], "trading_mode": "live"}])
@@ -289,7 +289,7 @@ def test_settings_from_before_the_upgrade_do_not_return_a_gateway_to_another_mod
 
 
 def test_a_failed_upgrade_goes_back_to_equal_files_and_the_old_release(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     state = machine.upgrades.restore(wanted(), "No Java.")
     assert machine.runs == (OLD, OLD, "aaa")
     assert machine.read("/etc/ib-gateway/ib-gateway/container.env") == "FOR=image:1\n"
@@ -303,13 +303,13 @@ def test_a_failed_upgrade_goes_back_to_equal_files_and_the_old_release(machine: 
 
 def test_a_file_that_the_upgrade_created_is_removed_again(machine: Machine) -> None:
     machine.path("/etc/ib-gateway/ib-gateway/container.env").unlink()
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "")
     assert not machine.path("/etc/ib-gateway/ib-gateway/container.env").exists()
 
 
 def test_only_what_changed_is_restarted(machine: Machine) -> None:
-    machine.upgrades.begin(wanted(release="aaa"))
+    machine.upgrades.start(wanted(release="aaa"))
     machine.deploy(NEW, "aaa")
     assert machine.upgrades.restore(wanted(release="aaa"), "").restart == ("ib-gateway",)
 
@@ -318,7 +318,7 @@ def test_only_what_changed_is_restarted(machine: Machine) -> None:
 def test_a_watch_of_the_newer_release_does_not_outlast_its_rollback(
     machine: Machine, runs: str, restarted: tuple[str, ...]
 ) -> None:
-    machine.upgrades.begin(wanted(OLD))
+    machine.upgrades.start(wanted(OLD))
     machine.deploy(OLD, "bbb")
     machine.program("systemctl", "echo 42")
     program = f"{RELEASES}/releases/{runs}/bin/"
@@ -327,7 +327,7 @@ def test_a_watch_of_the_newer_release_does_not_outlast_its_rollback(
 
 
 def test_rules_that_were_changed_since_the_upgrade_remain(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.finish(wanted(), verified=True)
     machine.file("/etc/position-manager/position-manager.yml", "rules: newer\n")
     machine.upgrades.restore(wanted(), "by hand")
@@ -335,14 +335,14 @@ def test_rules_that_were_changed_since_the_upgrade_remain(machine: Machine) -> N
 
 
 def test_rules_that_the_old_release_cannot_read_are_restored(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.file("/etc/position-manager/position-manager.yml", "unknown: key\n")
     machine.upgrades.restore(wanted(), "")
     assert machine.read("/etc/position-manager/position-manager.yml") == "rules: old\n"
 
 
 def test_a_rollback_by_hand_has_a_record_of_its_own(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.finish(wanted(), verified=True)
     assert machine.upgrades.plan_rollback(wanted()).step is Step.GO_BACK
     machine.upgrades.restore(wanted(), "by hand")
@@ -357,7 +357,7 @@ def test_a_rollback_by_hand_has_a_record_of_its_own(machine: Machine) -> None:
 
 
 def test_after_a_rollback_a_deploy_of_the_same_is_refused_until_it_is_allowed(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     machine.upgrades.finish(wanted(), verified=True)
     parts = ("image", "release")
@@ -370,7 +370,7 @@ def test_after_a_rollback_a_deploy_of_the_same_is_refused_until_it_is_allowed(ma
 
 
 def test_a_rollback_that_is_not_verified_is_tried_again(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     record = machine.upgrades.finish(wanted(), verified=False)
     assert record is not None
@@ -384,7 +384,7 @@ def test_a_rollback_that_is_not_verified_is_tried_again(machine: Machine) -> Non
 
 
 def test_a_missing_previous_release_is_reported_before_anything_is_restored(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.path(f"{RELEASES}/releases/aaa/.complete").unlink()
     assert "previous release aaa" in machine.upgrades.plan_rollback(wanted()).problems[0]
     with pytest.raises(UpgradeError, match="previous release aaa"):
@@ -393,21 +393,21 @@ def test_a_missing_previous_release_is_reported_before_anything_is_restored(mach
 
 
 def test_a_resumed_upgrade_goes_back_to_where_the_first_run_started(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     found = plan(machine, wanted())
     assert (found.step, found.problems) == (Step.RESUME, ())
-    state = machine.upgrades.begin(wanted())
+    state = machine.upgrades.start(wanted())
     assert (state.before.release, state.before.images, state.interruptions) == ("aaa", {"ib-gateway": OLD}, 1)
     machine.upgrades.restore(wanted(), "")
     assert machine.runs == (OLD, OLD, "aaa")
 
 
 def test_a_deploy_ends_an_interrupted_upgrade(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     record = machine.upgrades.finish(wanted(), verified=True)
     assert record is not None
     assert record.outcome is Outcome.VERIFIED
-    machine.begin()
+    machine.start()
     machine.deploy("image:3", "bbb")
     record = machine.upgrades.finish(wanted("image:3"), verified=True)
     assert record is not None
@@ -416,14 +416,14 @@ def test_a_deploy_ends_an_interrupted_upgrade(machine: Machine) -> None:
 
 
 def test_a_deploy_of_a_part_does_not_end_an_interrupted_upgrade(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     assert machine.upgrades.finish(wanted(), verified=False) is None
     assert plan(machine, wanted()).step is Step.RESUME
     assert stores.last_record(machine.store.root) is None
 
 
 def test_a_deploy_verifies_what_a_rollback_could_not(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     machine.upgrades.finish(wanted(), verified=False)
     machine.upgrades.finish(wanted(OLD, "aaa"), verified=False)
@@ -433,7 +433,7 @@ def test_a_deploy_verifies_what_a_rollback_could_not(machine: Machine) -> None:
 
 
 def test_a_rollback_whose_release_is_gone_can_be_given_up_for_a_deploy(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     machine.path(f"{RELEASES}/releases/aaa/.complete").unlink()
     blocked = machine.upgrades.plan_deploy(wanted(), ("image", "release"), rejected_allowed=False)
@@ -450,7 +450,7 @@ def test_a_rollback_whose_release_is_gone_can_be_given_up_for_a_deploy(machine: 
 
 
 def test_a_rollback_ends_also_if_the_settings_have_one_more_gateway(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     more = replace(wanted(), gateways=[*wanted().gateways, {**wanted().gateways[0], "name": "second"}])
     record = machine.upgrades.finish(more, verified=False)
@@ -478,7 +478,7 @@ def test_a_restore_killed_at_any_write_is_completed_by_the_next(
         root = tmp_path / str(number)
         monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
         machine = Machine(root)
-        machine.begin()
+        machine.start()
         upgrades = machine.upgrades
         interrupted = killed(machine, number, lambda upgrades=upgrades: upgrades.restore(wanted(), "No Java."))  # type: ignore[misc]
         if not interrupted:
@@ -498,16 +498,17 @@ def test_a_restore_killed_at_any_write_is_completed_by_the_next(
 
 
 def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.upgrades.restore(wanted(), "No Java.")
     assert plan(machine, wanted()).step is Step.FINISH_ROLLBACK
-    assert machine.upgrades.restore(wanted(), "No Java.").restart == ("ib-gateway", "position-manager")
+    state = machine.upgrades.restore(wanted(), "No Java.")
+    assert (state.restart, state.interruptions) == (("ib-gateway", "position-manager"), 1)
 
 
 def test_nothing_is_started_with_the_state_of_an_interrupted_restore(machine: Machine) -> None:
     machine.file(f"{backups.STATE}/{restoring.SWAP}", "{}")
     assert "restore of a backup was interrupted" in plan(machine, wanted()).problems[0]
-    machine.begin()
+    machine.start()
     assert "restore of a backup was interrupted" in machine.upgrades.plan_rollback(wanted()).problems[0]
     machine.path(f"{backups.STATE}/{restoring.SWAP}").unlink()
     assert machine.upgrades.plan_rollback(wanted()).problems == ()
@@ -518,11 +519,11 @@ def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch
         root = tmp_path / str(number)
         monkeypatch.setenv("PATH", f"{root}/bin:{os.environ['PATH']}")
         machine = Machine(root)
-        machine.begin()
+        machine.start()
         upgrades = machine.upgrades
         assert killed(machine, number, lambda upgrades=upgrades: upgrades.finish(wanted(), verified=True))  # type: ignore[misc]
         assert plan(machine, wanted()).step is Step.RESUME
-        machine.upgrades.begin(wanted())
+        machine.upgrades.start(wanted())
         machine.upgrades.finish(wanted(), verified=True)
         assert len(list((machine.store.root / "records").iterdir())) == 1
         record = stores.last_record(machine.store.root)
@@ -532,7 +533,7 @@ def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch
 
 def test_the_oldest_records_are_removed(machine: Machine) -> None:
     for _ in range(5):
-        machine.begin()
+        machine.start()
         machine.upgrades.finish(wanted(), verified=True, kept=3)
     names = [path.name for path in sorted((machine.store.root / "records").iterdir())]
     assert len(names) == 3
@@ -543,12 +544,12 @@ def test_the_oldest_records_are_removed(machine: Machine) -> None:
 
 def test_an_interrupted_upgrade_is_shown(machine: Machine) -> None:
     assert stores.summary(machine.store.root) is None
-    machine.begin()
+    machine.start()
     assert "was interrupted (switching)" in str(stores.summary(machine.store.root))
 
 
 def test_a_damaged_state_is_named(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     machine.store.state_file.write_text('{"phase": "sleeping"}')
     with pytest.raises(UnusableStateError, match=r"state\.json"):
         plan(machine, wanted())
@@ -556,7 +557,7 @@ def test_a_damaged_state_is_named(machine: Machine) -> None:
 
 
 def test_site_yml_reads_the_phase_as_it_is_written(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     preflight = (ROOT / "roles/ib_gateway/tasks/preflight_host.yml").read_text()
     (command,) = re.findall(r"sed -n '[^']*phase[^']*'", preflight)
     shell = ["bash", "-c", f"{command} {machine.store.state_file}"]
@@ -564,7 +565,7 @@ def test_site_yml_reads_the_phase_as_it_is_written(machine: Machine) -> None:
 
 
 def test_a_state_is_read_as_it_was_written(machine: Machine) -> None:
-    machine.begin()
+    machine.start()
     state = machine.upgrades.restore(wanted(), "No Java.")
     assert machine.store.read() == state
     assert state.phase is Phase.ROLLING_BACK
