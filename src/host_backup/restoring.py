@@ -197,7 +197,9 @@ def verify(manifest: Manifest, root: Path = Path("/")) -> list[str]:
         file = root / journal.path.lstrip("/")
         try:
             found = databases.journal_facts(file, journal.path)
-            if found.created != journal.created or found.last_event < journal.last_event:
+            if found.created != journal.created:
+                faults.append(f"{journal.path} was created {found.created}, the backup's {journal.created}")
+            elif found.last_event < journal.last_event:
                 faults.append(
                     f"{journal.path} ends with event {found.last_event}, the backup's with {journal.last_event}"
                 )

@@ -278,6 +278,29 @@ def test_a_journal_that_goes_on_is_verified_and_one_that_differs_is_not(plain: P
     assert restoring.verify(manifest, root) != []
 
 
+def test_another_journal_with_the_same_events_is_not_verified(plain: Path, tmp_path: Path) -> None:
+    root = fresh(tmp_path)
+    manifest = restore(plain, root)
+    database = sqlite3.connect(root / hosts.JOURNAL.lstrip("/"))
+    database.execute("UPDATE stamp SET created = '2020'")
+    database.commit()
+    database.close()
+    assert "was created 2020, the backup's" in restoring.verify(manifest, root)[0]
+
+
+def test_directories_on_another_file_system_are_not_replaced(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No exchange in one step is possible there."""
+    root = older(tmp_path)
+    before = state_of(root)
+    monkeypatch.setattr(restoring, "_device", lambda _: -1)
+    with pytest.raises(BackupError, match="are on different file systems"):
+        restore(plain, root)
+    assert state_of(root) == before
+    assert not list((root / STATE).glob("restor*"))
+
+
 def test_configuration_that_differs_is_listed_and_not_restored(plain: Path, tmp_path: Path) -> None:
     root = fresh(tmp_path)
     hosts.write(root, "/etc/position-manager/position-manager.yml", "mode: paper\n")
