@@ -18,10 +18,11 @@ from host_audit.host import Host, UnreadableError
 from host_backup import restoring
 from host_service import backup_record as backups
 from host_service.statefile import write_bytes
+from host_upgrade import restoration
 from host_upgrade import store as stores
 from host_upgrade.decision import Step
 from host_upgrade.inspection import Inspection
-from host_upgrade.model import Kind, Outcome, Phase, UnusableStateError
+from host_upgrade.model import Kind, Outcome, Phase, SavedFile, UnusableStateError
 from host_upgrade.operations import UpgradeError, Upgrades, Wanted
 from host_upgrade.store import Store
 
@@ -495,6 +496,17 @@ def test_a_restore_killed_at_any_write_is_completed_by_the_next(
         ended += 1
     # The state, and the three files of the gateway.
     assert ended == 4
+
+
+def test_a_restored_file_has_its_former_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owners: list[tuple[Path, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda *owner: owners.append(owner))
+    saved = SavedFile("/etc/position-manager/one.yml", "one", "rules", 0o640, os.getuid(), os.getgid() + 1)
+    place = tmp_path / "etc/position-manager/one.yml"
+    place.parent.mkdir(parents=True)
+    restoration.restore(Host(tmp_path), [saved], write_bytes)
+    assert owners == [(place, os.getuid(), os.getgid() + 1)]
+    assert place.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_rollback_killed_before_its_restarts_still_restarts_everything(machine: Machine) -> None:
