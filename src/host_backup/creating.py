@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -21,6 +22,9 @@ from host_service.backup_record import Good, Record
 
 SPARE_BYTES = 100 << 20
 """That must be left for everything else on the host while a backup is created."""
+INCOMING = "incoming.tar.gz"
+"""Where the role host_backup copies a decrypted backup to."""
+INCOMING_SECONDS = 24 * 3600
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +54,7 @@ def run(configuration: Path, state: Path, actions: Actions, root: Path = Path("/
         loaded = settings.load(configuration)
         host = loaded.host
         with alone(state):
+            _remove_incoming(state, actions.clock())
             _check_restored(state)
             good = _create(loaded, state, actions, root, previous)
     except (BackupError, OSError) as error:
@@ -101,6 +106,14 @@ def _check_journals(journals: Mapping[str, int], last: Good | None, state: Path)
                 f"{path} ended with event {event} in the last backup, and {now}.",
                 f"Restore that backup, {last.file}. If this was done on purpose: rm {state / record.RECORD.name}",
             )
+
+
+def _remove_incoming(state: Path, now: datetime) -> None:
+    """A decrypted backup that a killed restore.yml has left; one in use is younger."""
+    incoming = state / INCOMING
+    with contextlib.suppress(FileNotFoundError):
+        if now.timestamp() - incoming.stat().st_mtime > INCOMING_SECONDS:
+            incoming.unlink()
 
 
 def _check_restored(state: Path) -> None:

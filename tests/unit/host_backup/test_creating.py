@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.unit.host_backup import hosts
 from tests.unit.notifications.webhook import Webhook
 
@@ -20,6 +22,8 @@ from host_backup.errors import BackupError
 from host_backup.settings import S3
 from host_service import backup_record as record
 from notifications.message import Message, Severity
+
+ROOT = Path(__file__).parents[3]
 
 
 class Night:
@@ -241,6 +245,18 @@ def test_what_a_killed_run_has_left_is_removed(night: Night) -> None:
     night.run()
     assert night.files == ["sandbox-20261130T081500Z.age"]
     assert not list(night.state.glob("creating.*"))
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(1, True), (25, False)])
+def test_a_decrypted_backup_of_a_killed_restore_is_removed(night: Night, hours: int, stays: bool) -> None:
+    """A younger one may be in use."""
+    variables = yaml.safe_load((ROOT / "roles/host_backup/vars/main.yml").read_text())
+    name = variables["__host_backup_incoming"].rpartition("/")[2]
+    left = hosts.write(night.root, f"/var/lib/host-backup/{name}", "the settings of a gateway")
+    copied = (night.now - timedelta(hours=hours)).timestamp()
+    os.utime(left, (copied, copied))
+    assert not night.run().record.fault
+    assert left.exists() is stays
 
 
 def test_two_runs_do_not_work_at_the_same_time(night: Night) -> None:
