@@ -118,6 +118,55 @@ def test_a_damaged_database_is_refused_by_its_name(tmp_path: Path) -> None:
         databases.copy(source, tmp_path / "copy.db")
 
 
+def test_a_broken_reference_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "source.db"
+    database = sqlite3.connect(source)
+    database.execute("CREATE TABLE one (n INTEGER PRIMARY KEY)")
+    database.execute("CREATE TABLE two (n INTEGER REFERENCES one (n))")
+    database.execute("INSERT INTO two VALUES (1)")
+    database.commit()
+    database.close()
+    with pytest.raises(BackupError, match="a reference is broken"):
+        databases.copy(source, tmp_path / "copy.db")
+
+
+@pytest.mark.parametrize("writes", [1, databases.ATTEMPTS])
+def test_a_copy_is_repeated_while_a_program_writes_without_a_lock(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has it open when the copy starts, so it is read without a lock."""
+    source, target = tmp_path / "source.db", tmp_path / "target.db"
+
+    def write(count: int) -> None:
+        database = sqlite3.connect(source)
+        database.execute("CREATE TABLE IF NOT EXISTS one (n INTEGER, text TEXT)")
+        database.execute("INSERT INTO one VALUES (?, ?)", (count, "x"))
+        database.commit()
+        database.close()
+
+    write(0)
+    opened, real = 0, databases._open
+
+    def open_and_write(path: Path) -> sqlite3.Connection:
+        nonlocal opened
+        opened += 1
+        connection = real(path)
+        if opened <= writes:
+            write(opened)
+        return connection
+
+    monkeypatch.setattr(databases, "_open", open_and_write)
+    if writes == databases.ATTEMPTS:
+        with pytest.raises(BackupError, match="changes all the time without a lock"):
+            databases.copy(source, target)
+        return
+    databases.copy(source, target)
+    assert opened == 2
+    copied = sqlite3.connect(target)
+    assert copied.execute("SELECT MAX(n) FROM one").fetchone() == (1,)
+    copied.close()
+
+
 def test_the_facts_of_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     journal_samples.write(path)
