@@ -300,6 +300,27 @@ def test_command_reports_the_kind_before_it_acts(gateway: Gateway, capsys: pytes
     assert status == cli.FULL_LOGIN and "command server" not in text
 
 
+def test_approval_is_announced_for_the_settings_as_they_are_now(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A deploy can bring or remove the secret of the authenticator app; the session knows the last login only."""
+    gateway.labels = {}
+    gateway.session(Session(since=LOGIN, twofa=False, last_restart=LOGIN, codes=True))
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
+    gateway.instance = replace(gateway.instance, totp=True)
+    secret = gateway.instance.secrets_dir / "totp_secret"
+    secret.touch()
+    _written(secret, LOGIN - timedelta(minutes=1))
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
+    _written(secret, LOGIN + timedelta(minutes=1))
+    assert "have IBKR Mobile at hand" not in _command(gateway, capsys, planned=True)[1]
+    gateway.labels = {LABEL: "7462"}
+    gateway.course = [lambda: gateway.login("restarting"), lambda: gateway.login("failed")]
+    status, text = _command(gateway, capsys)
+    assert status == cli.LOGIN_FOLLOWS and text.endswith("This is a full login; its code is entered.\n")
+
+
 def test_full_login_that_is_requested_is_reported_as_one(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     status = asyncio.run(cli._restart_softly(gateway.instance, gateway.restart(), planned=True, full=True))
     text = capsys.readouterr().out
