@@ -214,6 +214,8 @@ def _outcome_line(instance: Instance, outcome: Outcome, text: str) -> str:
             return (
                 f"{name} acknowledged the restart and has not restarted in {END_SECONDS:.0f} s. A full login is needed."
             )
+        case Outcome.NOT_REPLACED:
+            return f"{name} still runs in the container that was to be replaced. A full login is needed."
         case Outcome.FULL_LOGIN:
             how = "its code is entered" if instance.totp else "have IBKR Mobile at hand to approve it"
             return (
