@@ -273,8 +273,8 @@ async def _login(instance: Instance, engine: Engine) -> Snapshot | None:
     options = LoginOptions(
         instance.trading_mode, float(instance.twofa_timeout), log_lines=0, controller=instance.login_controller
     )
-    memory = LoginMemory(Memory(began=0.0, events_since=0.0))
-    return (await LoginWait(engine, instance.container, Limits(), options, memory).look()).snapshot
+    memory = LoginMemory(Memory(started=0.0, events_since=0.0))
+    return (await LoginWait(engine, instance.container, Limits(), options, memory).inspect()).snapshot
 
 
 def _hold(instance: Instance) -> str | None:
