@@ -102,9 +102,9 @@ def test_planned_restart_that_is_near_is_not_met() -> None:
 
 def test_command_server_is_enabled_only_where_it_can_be_used() -> None:
     can = {"enabled": True, "controller": "ibc", "commanded": True, "trading_mode": "paper", "daily": time(2)}
-    assert unavailable(**can) == ""  # type: ignore[arg-type]
+    assert unavailable(**can) == ""  # type: ignore[arg-type]  # any of them
     for name, value in (("enabled", False), ("commanded", False), ("trading_mode", "both"), ("daily", None)):
-        assert unavailable(**{**can, name: value})  # type: ignore[arg-type]
+        assert unavailable(**{**can, name: value})  # type: ignore[arg-type]  # any of them
 
 
 def test_request_is_in_progress_until_its_limit(tmp_path: Path) -> None:
