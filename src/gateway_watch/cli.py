@@ -39,7 +39,7 @@ from gateway_watch.supervisor import Supervisor, say
 from host_service.notify import Notifier
 
 FULL_LOGIN = 4
-"""Exit status of `soft-restart`: the gateway was not restarted, only a full login can do it."""
+"""Exit status of `soft-restart`: the gateway was not restarted as requested, only a full login can do it."""
 
 LOGIN_FOLLOWS = 5
 """Exit status of `soft-restart`: the gateway was restarted, and its login needs to be followed."""
@@ -336,8 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     softly = add(
         "soft-restart",
         restart_softly,
-        "Restart the gateway and keep its session. Exit status 4: not restarted, a full login is needed; 5: restarted, "
-        "but the session was not kept or the gateway is not ready yet.",
+        "Restart the gateway and keep its session. Exit status 4: not restarted as requested, a full login is "
+        "needed; 5: restarted, but the session was not kept or the gateway is not ready yet.",
     )
     softly.add_argument("--plan", action="store_true", help="only report whether that is possible, and why not")
     softly.add_argument("--full", action="store_true", help="report a full login, whether the other is possible or not")
