@@ -159,6 +159,8 @@ BEFORE = Seen("ready", NOW - timedelta(hours=3), SUNDAY_LOGIN)
         (BEFORE, False, END_SECONDS, Outcome.NOT_RESTARTED),
         (replace(BEFORE, login="restarting"), True, END_SECONDS, None),
         (replace(BEFORE, login="restarting"), True, END_SECONDS + 300, Outcome.NOT_READY),
+        # The file of the session is damaged.
+        (Seen("restarting", None, None), True, 60, None),
     ],
 )
 def test_outcome_follows_from_what_is_seen(seen: Seen, left: bool, seconds: float, outcome: Outcome | None) -> None:

@@ -79,6 +79,8 @@ class Gateway(Engine):
             self.course.pop(0)()
 
     async def find(self, name: str) -> Container | None:
+        if not self.container_id:
+            return None
         return parse_container(
             {
                 "Id": self.container_id,
@@ -192,9 +194,19 @@ def test_command_that_fails_ends_it_at_once(gateway: Gateway, answer: str) -> No
     assert read_request(request_file(gateway.instance.state_dir)) is None
 
 
-def test_gateway_that_does_not_restart_is_given_up(gateway: Gateway) -> None:
-    assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.NOT_RESTARTED
+@pytest.mark.parametrize("kind", list(Kind))
+def test_gateway_that_does_not_restart_is_given_up(gateway: Gateway, kind: Kind) -> None:
+    assert asyncio.run(gateway.restart().run(kind))[0] is Outcome.NOT_RESTARTED
     assert 60 < gateway.seconds < 300
+
+
+def test_container_that_ends_and_is_not_created_again_is_not_ready(gateway: Gateway) -> None:
+    def end() -> None:
+        gateway.container_id = ""
+        gateway.instance.login_file.unlink()
+
+    gateway.course = [end]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
 
 
 def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -> None:
