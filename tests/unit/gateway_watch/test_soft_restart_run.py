@@ -209,6 +209,15 @@ def test_container_that_ends_and_is_not_created_again_is_not_ready(gateway: Gate
     assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
 
 
+def test_container_that_has_ended_and_is_not_removed_is_not_ready(gateway: Gateway) -> None:
+    def end() -> None:
+        gateway.running = False
+        gateway.instance.login_file.unlink()
+
+    gateway.course = [end]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+
+
 def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -> None:
     file = request_file(gateway.instance.state_dir)
     write_request(file, Request(Kind.RESTART, NOW - timedelta(seconds=20), NOW + timedelta(seconds=100)))
