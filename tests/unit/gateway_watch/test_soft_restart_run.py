@@ -345,12 +345,18 @@ def test_approval_is_announced_for_the_settings_as_they_are_now(
     assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
     gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
     gateway.instance = replace(gateway.instance, totp=True)
+    # The file of the secret is missing.
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
     secret = gateway.instance.secrets_dir / "totp_secret"
     secret.touch()
     _written(secret, LOGIN - timedelta(minutes=1))
     assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
     _written(secret, LOGIN + timedelta(minutes=1))
     assert "have IBKR Mobile at hand" not in _command(gateway, capsys, planned=True)[1]
+    # No login yet.
+    gateway.session(Session())
+    assert "have IBKR Mobile at hand" not in _command(gateway, capsys, planned=True)[1]
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
     gateway.labels = {LABEL: "7462"}
     gateway.course = [gateway.starts_new_container, lambda: gateway.login("failed")]
     status, text = _command(gateway, capsys)
