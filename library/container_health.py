@@ -168,7 +168,7 @@ def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, An
         "changed": False,
         "done": step.done,
         "status": step.status,
-        "waited": round(monotonic - step.memory.began, 1),
+        "waited": round(monotonic - step.memory.started, 1),
         "container_id": container.id if container else "",
         "started_at": container.started_at.isoformat() if container and container.has_started else "",
         "health_log": [
@@ -225,11 +225,11 @@ async def last_lines(engine: Engine, step: Step, count: int) -> list[str]:
 async def present_state(engine: Engine, params: dict[str, Any]) -> Step:
     """The present state of the container."""
     limits = health.Limits(math.inf, 0, math.inf)
-    memory = await health.begin(engine)
+    memory = await health.start(engine)
     unit = await systemd_unit.show(params["unit"]) if params["unit"] else None
     container = await engine.find(params["name"])
-    memory = health.notice(memory, container, unit, limits, memory.began)
-    return health.judge(params["name"], memory, container, unit, limits, memory.began)
+    memory = health.notice(memory, container, unit, limits, memory.started)
+    return health.judge(params["name"], memory, container, unit, limits, memory.started)
 
 
 async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
@@ -237,12 +237,12 @@ async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
     engine = Engine()
     if check_mode:
         step = await present_state(engine, params)
-        return Outcome(as_result(step, [], step.memory.began) | {"done": True})
+        return Outcome(as_result(step, [], step.memory.started) | {"done": True})
     limits = health.Limits(params["timeout"], params["appear_timeout"], params["unhealthy_grace"])
     if params["cursor"]:
         memory = waiting_module.read_cursor(params["cursor"], health.Memory.from_dict)
     else:
-        memory = await health.begin(engine)
+        memory = await health.start(engine)
     progress: list[str] = []
     steps = health.wait_healthy(engine, params["name"], limits, memory, unit=params["unit"])
     async with contextlib.aclosing(steps):

@@ -230,7 +230,7 @@ def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
         "cause": "",
         "remedy": problem.remedy if problem else "",
         "container_id": container.id if container is not None else "",
-        "waited": round(time.monotonic() - step.memory.container.began, 1),
+        "waited": round(time.monotonic() - step.memory.container.started, 1),
         "attempts": snapshot.attempts,
         "events": [
             {
@@ -291,11 +291,11 @@ async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
     if params["cursor"]:
         memory = waiting_module.read_cursor(params["cursor"], LoginMemory.from_dict)
     else:
-        memory = LoginMemory(await health.begin(engine))
+        memory = LoginMemory(await health.start(engine))
     login = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
     progress: list[str] = []
     if check_mode:
-        step = await login.look()
+        step = await login.inspect()
     else:
         async with contextlib.aclosing(login.steps()) as steps:
             async for step in steps:

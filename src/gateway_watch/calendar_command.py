@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TextIO
 
-from gateway_watch import moments, session
+from gateway_watch import moments
 from gateway_watch.calendar_events import Entry, HolidaysError, entries, parse_holidays
 from gateway_watch.instance import Instance
+from gateway_watch.run_files import remembered_session
 
 __all__ = ["HolidaysError", "run"]
 
@@ -20,7 +21,7 @@ def run(
 ) -> bytes:
     """The calendar from `now` on as a list, or for a `host` as an iCalendar file from the start of this week on, so
     that the file of a week is the same on each of its days. Raises HolidaysError."""
-    twofa = session.read(instance.session_file).twofa
+    twofa = remembered_session(instance).twofa
     begin = now if host is None else _monday(now, instance)
     found = entries(
         instance.calendar,

@@ -30,6 +30,7 @@ from gateway_watch import (
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
+from gateway_watch.run_files import remembered_session
 from gateway_watch.signatures import SignatureFileError
 from gateway_watch.signatures import load as load_signatures
 from gateway_watch.soft_restart import END_SECONDS, Kind, Outcome, Plan
@@ -38,7 +39,7 @@ from gateway_watch.supervisor import Supervisor, say
 from host_service.notify import Notifier
 
 FULL_LOGIN = 4
-"""Exit status of `soft-restart`: the gateway was not restarted, only a full login can do it."""
+"""Exit status of `soft-restart`: the gateway was not restarted as requested, only a full login can do it."""
 
 LOGIN_FOLLOWS = 5
 """Exit status of `soft-restart`: the gateway was restarted, and its login needs to be followed."""
@@ -163,7 +164,7 @@ def verify(instance: Instance, _options: argparse.Namespace) -> int:
 
 
 def restart_cost(instance: Instance, _options: argparse.Namespace) -> int:
-    if cost := session.read(instance.session_file).restart_cost(instance.name):
+    if cost := remembered_session(instance).restart_cost(instance.name):
         say(cost)
     return decision.OK
 
@@ -178,7 +179,7 @@ def restart_softly(instance: Instance, options: argparse.Namespace) -> int:
 
 async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: bool, full: bool = False) -> int:
     plan, container = (await restart.plan()) if not full else (Plan(False, "it was requested so"), None)
-    cost = session.read(instance.session_file).restart_cost(instance.name)
+    cost = remembered_session(instance).restart_cost(instance.name)
     if not full and (container is None or not container.running):
         # No session ends, so no reason for its end is of interest.
         if cost:
@@ -196,13 +197,14 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
         )
         return decision.OK
     outcome, text = await restart.run(kind)
-    say(_outcome_line(instance.name, outcome, text))
+    say(_outcome_line(instance, outcome, text))
     if outcome is Outcome.KEPT:
         return decision.OK
     return FULL_LOGIN if outcome.full_login_needed else LOGIN_FOLLOWS
 
 
-def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
+def _outcome_line(instance: Instance, outcome: Outcome, text: str) -> str:
+    name = instance.name
     match outcome:
         case Outcome.KEPT:
             return f"{name} has restarted and kept its session."
@@ -212,10 +214,12 @@ def _outcome_line(name: str, outcome: Outcome, text: str) -> str:
             return (
                 f"{name} acknowledged the restart and has not restarted in {END_SECONDS:.0f} s. A full login is needed."
             )
+        case Outcome.NOT_REPLACED:
+            return f"{name} still runs in the container that was to be replaced. A full login is needed."
         case Outcome.FULL_LOGIN:
+            how = "its code is entered" if instance.totp else "have IBKR Mobile at hand to approve it"
             return (
-                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; have "
-                "IBKR Mobile at hand to approve it."
+                f"{name} has restarted, but its session was not kept: {text.rstrip('.')}. This is a full login; {how}."
             )
         case Outcome.NOT_READY:
             return f"{name} has restarted and is not ready yet: {text.rstrip('.')}."
@@ -332,8 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     softly = add(
         "soft-restart",
         restart_softly,
-        "Restart the gateway and keep its session. Exit status 4: not restarted, a full login is needed; 5: restarted, "
-        "but the session was not kept or the gateway is not ready yet.",
+        "Restart the gateway and keep its session. Exit status 4: not restarted as requested, a full login is "
+        "needed; 5: restarted, but the session was not kept or the gateway is not ready yet.",
     )
     softly.add_argument("--plan", action="store_true", help="only report whether that is possible, and why not")
     softly.add_argument("--full", action="store_true", help="report a full login, whether the other is possible or not")

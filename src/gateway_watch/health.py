@@ -63,7 +63,7 @@ class Memory:
     of the engine's clock.
     """
 
-    began: float
+    started: float
     events_since: float
     container_id: str | None = None
     leftover_id: str | None = None
@@ -146,7 +146,7 @@ def presence(
             reported = f" The unit reports: {unit.reason}" if unit is not None and unit.reason else ""
             text = f"The container {name} ended with exit code {memory.exit_code} and is gone.{reported}"
             return fail("exited", text)
-        if now - memory.began >= limits.appear:
+        if now - memory.started >= limits.appear:
             if limits.appear == 0:
                 return fail("no_such_container", f"There is no container {name}.")
             return fail("no_such_container", f"No container {name} appeared within {limits.appear:g} s.")
@@ -170,7 +170,7 @@ def judge(
     name: str, memory: Memory, container: Container | None, unit: UnitState | None, limits: Limits, now: float
 ) -> Step:
     """The state of the wait. `memory` has already noticed `container`; `now` is CLOCK_MONOTONIC."""
-    waited = now - memory.began
+    waited = now - memory.started
     if failure := presence(name, memory, container, unit, limits, now):
         return Step(memory, failure.kind, container=container, failure=failure, done=True)
     if container is None or container.id == memory.leftover_id or (unit is not None and unit.stopping):
@@ -207,9 +207,9 @@ def judge(
 
 def wake_after(memory: Memory, limits: Limits, now: float) -> float:
     """Seconds until time alone can change the judgement."""
-    moments = [memory.began + limits.timeout]
-    if now - memory.began < limits.appear:
-        moments.append(memory.began + limits.appear)
+    moments = [memory.started + limits.timeout]
+    if now - memory.started < limits.appear:
+        moments.append(memory.started + limits.appear)
     if memory.unhealthy_since is not None:
         moments.append(memory.unhealthy_since + limits.unhealthy)
     return max(0.0, min(moments) - now)
@@ -223,9 +223,9 @@ def on_event(memory: Memory, event: Event) -> Memory:
     return memory
 
 
-async def begin(engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> Memory:
+async def start(engine: Engine, monotonic: Callable[[], float] = time.monotonic) -> Memory:
     """The memory of a wait that starts now."""
-    return Memory(began=monotonic(), events_since=(await engine.time()).timestamp())
+    return Memory(started=monotonic(), events_since=(await engine.time()).timestamp())
 
 
 async def wait_healthy(

@@ -162,7 +162,7 @@ class LoginWait:
         self._unit_state: UnitState | None = None
         self._deaths_before = 0
 
-    async def look(self) -> LoginStep:
+    async def inspect(self) -> LoginStep:
         """The present state of the login, without waiting. Raises `EngineError`."""
         self._container = await self._engine.find(self._name)
         if self._container is not None:
@@ -357,7 +357,7 @@ class LoginWait:
         return (f"{self._snapshot().mode}: {line}" if self._several else line,)
 
     def _waited(self) -> float:
-        return self._monotonic() - self._memory.container.began
+        return self._monotonic() - self._memory.container.started
 
     def _timeout(self) -> float:
         # An inspection without waiting (0) does not wait.

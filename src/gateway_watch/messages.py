@@ -138,7 +138,7 @@ def reminder(instance: Instance, due: Reminder, now: datetime) -> Message:
             f"{instance.name}: an approval is needed now, for the week's login",
             now,
             (
-                f"The week's session ends {when}. Approve the new login in IBKR Mobile.",
+                f"The week's full login was planned for {when}: approve it in IBKR Mobile.",
                 "If no request is on the phone: ansible-playbook approve-now.yml",
             ),
             _fields(instance),
@@ -151,7 +151,7 @@ def reminder(instance: Instance, due: Reminder, now: datetime) -> Message:
         Severity.WARNING,
         f"{instance.name}: an approval will be needed {when}, in {left}",
         now,
-        ("The week's session ends. Have IBKR Mobile at hand then, to approve the new login.",),
+        ("It is the week's full login: have IBKR Mobile at hand then, to approve it.",),
         _fields(instance),
         dedupe_key=f"reminder/{due.step.value}/{local:%Y-%m-%d}",
     )

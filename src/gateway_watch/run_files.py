@@ -25,7 +25,7 @@ class RunFiles:
         self._say = say
         self._breaker_file = BreakerFile(instance.breaker_file, instance.name)
         self.breaker = Breaker()
-        self.session = _remembered(instance)
+        self.session = remembered_session(instance)
 
     def load_breaker(self) -> None:
         """Read the breaker; a correction since the last refused login closes it. Raises BreakerFileError."""
@@ -65,7 +65,7 @@ class RunFiles:
         return changed is not None and ready is not None and changed < ready
 
 
-def _remembered(instance: Instance) -> Session:
+def remembered_session(instance: Instance) -> Session:
     """The session, with what the next full login needs: a restart that keeps it can have removed or brought the secret
     of the authenticator app since the last login."""
     remembered = session.read(instance.session_file)

@@ -172,7 +172,7 @@ def maintenance_end(now: datetime) -> datetime | None:
     now = now.astimezone(UTC)
     ends = []
     for recurrence in (NIGHTLY_RESET, MAINTENANCE):
-        began = recurrence.next(now - recurrence.duration).astimezone(UTC)
-        if began <= now:
-            ends.append(began + recurrence.duration)
+        started = recurrence.next(now - recurrence.duration).astimezone(UTC)
+        if started <= now:
+            ends.append(started + recurrence.duration)
     return max(ends, default=None)

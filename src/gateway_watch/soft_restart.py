@@ -185,6 +185,8 @@ class Outcome(StrEnum):
     """The controller refused the command, or did not acknowledge it: the gateway runs as before."""
     NOT_RESTARTED = "not_restarted"
     """Acknowledged, but the gateway has not ended in time."""
+    NOT_REPLACED = "not_replaced"
+    """The gateway runs in the container that was to be replaced, as after a planned restart that came first."""
     FULL_LOGIN = "full_login"
     """The gateway has started again and logs in anew."""
     NOT_READY = "not_ready"
@@ -192,8 +194,8 @@ class Outcome(StrEnum):
 
     @property
     def full_login_needed(self) -> bool:
-        """Whether the gateway still runs as before, so that a restart with a full login must follow."""
-        return self in (Outcome.REFUSED, Outcome.NOT_RESTARTED)
+        """Whether the gateway still runs with its old settings, so that a restart with a full login must follow."""
+        return self in (Outcome.REFUSED, Outcome.NOT_RESTARTED, Outcome.NOT_REPLACED)
 
 
 _ASKS = (LoginState.AWAITING_2FA, LoginState.FAILED, LoginState.RELOGIN_WAIT, "waiting")

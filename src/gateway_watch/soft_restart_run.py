@@ -159,6 +159,7 @@ class SoftRestart:
         before = self._seen()
         if seconds := settles_in(before.ready, self.now()):
             await self.sleep(seconds)
+        old = await self.engine.find(self.instance.container) if kind is Kind.REPLACE else None
         command = server.pause if kind is Kind.REPLACE else server.restart
         try:
             answer = await command_server.send(self.engine, self.instance.container, server, command)
@@ -166,8 +167,14 @@ class SoftRestart:
             return Outcome.REFUSED, str(error)
         self.say(f"gateway-watch: {command} was acknowledged: {answer}")
         outcome = await self._follow(before, asked)
+        if old is not None and not outcome.full_login_needed and await self._runs(old):
+            outcome = Outcome.NOT_REPLACED
         login = gateway_login.read(self.instance.login_file)
         return outcome, login.text if login is not None else "no supervisor reports its login"
+
+    async def _runs(self, old: Container) -> bool:
+        container = await self.engine.find(self.instance.container)
+        return container is not None and container.running and container.id == old.id
 
     async def _follow(self, before: Seen, asked: datetime) -> Outcome:
         started, left = self.monotonic(), False

@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from gateway_watch import gatekeeper, gateway_versions, moments, session, systemd_unit, tiers
+from gateway_watch import gatekeeper, gateway_versions, moments, systemd_unit, tiers
 from gateway_watch.breaker import Breaker, BreakerFile, BreakerFileError
 from gateway_watch.engine import Container, Engine, EngineError, Version
 from gateway_watch.gateway_versions import Support
@@ -19,6 +19,7 @@ from gateway_watch.health import Limits, Memory
 from gateway_watch.instance import Instance
 from gateway_watch.login import LoginState, Snapshot
 from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
+from gateway_watch.run_files import remembered_session
 from gateway_watch.session import Session
 from gateway_watch.session_calendar import Kind, SessionCalendar
 from gateway_watch.systemd_unit import UnitError, UnitState
@@ -125,7 +126,7 @@ async def collect(
         login=login,
         breaker=breaker,
         tiers=await tiers.inspect(instance, container, verified=verified),
-        session=session.read(instance.session_file),
+        session=remembered_session(instance),
         calendar=instance.calendar,
         release=_release(),
         faults=tuple(faults),
@@ -272,8 +273,8 @@ async def _login(instance: Instance, engine: Engine) -> Snapshot | None:
     options = LoginOptions(
         instance.trading_mode, float(instance.twofa_timeout), log_lines=0, controller=instance.login_controller
     )
-    memory = LoginMemory(Memory(began=0.0, events_since=0.0))
-    return (await LoginWait(engine, instance.container, Limits(), options, memory).look()).snapshot
+    memory = LoginMemory(Memory(started=0.0, events_since=0.0))
+    return (await LoginWait(engine, instance.container, Limits(), options, memory).inspect()).snapshot
 
 
 def _hold(instance: Instance) -> str | None:

@@ -108,10 +108,16 @@ class Inspection:
         return replace(gateway_facts(name, document), cost=self._cost(name)) if document else GatewayFacts(name)
 
     def _cost(self, name: str) -> str:
+        program = self._program("gateway-watch")
         try:
-            return self._host.run(self._program("gateway-watch"), "restart-cost", "--instance", name).strip()
+            self._host.run(program, "soft-restart", "--plan", "--instance", name)
         except self._failure:
-            return ""
+            # Only a full login is possible, or the release has no such command.
+            try:
+                return self._host.run(program, "restart-cost", "--instance", name).strip()
+            except self._failure:
+                return ""
+        return f"The restart of {name} keeps its session: no approval is expected."
 
     def _program(self, name: str) -> str:
         return str(self._host.path(self.releases / "current" / "bin" / name))

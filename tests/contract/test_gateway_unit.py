@@ -216,7 +216,7 @@ def test_a_restart_waits_for_one_that_a_killed_run_has_left_in_progress(task: st
     defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
     limit = soft_restart.END_SECONDS + 60 + defaults["ib_gateway_start_timeout"]
     retries, delay = (
-        int(jinja2.Environment().from_string(str(waits[key])).render(ansible_check_mode=False))  # noqa: S701
+        int(jinja2.Environment().from_string(str(waits[key])).render(ansible_check_mode=False))  # noqa: S701 - a number
         for key in ("retries", "delay")
     )
     assert retries * delay > limit

@@ -304,7 +304,7 @@ async def test_a_deploy_that_waits_shows_the_reason_of_the_unit(
     monkeypatch.setenv("PATH", systemctl(tmp_path, ActiveState="activating", SubState="start", StatusText=said))
     gateway = make()
     await asyncio.to_thread(gateway.create, NORMAL)
-    memory = LoginMemory(Memory(began=time.monotonic(), events_since=time.time()))
+    memory = LoginMemory(Memory(started=time.monotonic(), events_since=time.time()))
     wait = LoginWait(
         Engine(host=environment().get("DOCKER_HOST")),
         gateway.name,

@@ -80,6 +80,27 @@ def test_a_login_that_needs_nobody_has_no_alarm_and_is_the_same_event() -> None:
     assert without.title == "the week's restart, with a full login"
 
 
+def test_without_approvals_no_restart_can_need_one() -> None:
+    week = entries(CALENDAR, MONDAY, MONDAY + WEEK, approvals=False)
+    assert [entry.title for entry in week if "approv" in entry.title] == []
+
+
+def test_a_moment_lasts_a_quarter_of_an_hour_and_a_window_until_its_end() -> None:
+    read = events(entries(CALENDAR, MONDAY, MONDAY + WEEK, approvals=True))
+    lasts = {
+        str(value(event, "uid")).partition("-2026")[0]: value(event, "dtend").dt - value(event, "dtstart").dt
+        for event in read
+    }
+    quarter = timedelta(minutes=15)
+    assert lasts == {
+        "nightly-reset": timedelta(hours=1),
+        "daily-restart": quarter,
+        "maintenance": timedelta(hours=4),
+        "session-end": quarter,
+        "full-login": quarter,
+    }
+
+
 def test_a_changed_hour_is_the_same_event() -> None:
     keys = {
         entry.key
@@ -116,6 +137,7 @@ def test_holidays_of_what_is_held_are_one_event_a_day() -> None:
     )
     assert (value(closed, "dtstart").dt, value(closed, "dtend").dt) == (date(2026, 12, 25), date(2026, 12, 26))
     assert value(early, "dtstart").dt == datetime(2026, 12, 24, 18, tzinfo=UTC)
+    assert value(early, "dtend").dt == datetime(2026, 12, 24, 18, 15, tzinfo=UTC)
 
 
 def test_the_file_is_valid_and_every_moment_is_in_utc() -> None:

@@ -26,7 +26,7 @@ RUNNING = Container(
     health="starting",
 )
 UNIT = UnitState("gw.service", "activating", "start", "success", "", 0)
-FRESH = Memory(began=100.0, events_since=STARTED.timestamp())
+FRESH = Memory(started=100.0, events_since=STARTED.timestamp())
 LIMITS = Limits(timeout=300, appear=0, unhealthy=30)
 
 
@@ -203,4 +203,4 @@ def test_a_memory_survives_the_way_through_a_cursor() -> None:
     assert memory.unhealthy_since == 105.0
     assert Memory.from_dict(memory.to_dict()) == memory
     with pytest.raises(TypeError):
-        Memory.from_dict({"began": 1})
+        Memory.from_dict({"started": 1})

@@ -238,6 +238,13 @@ def test_the_next_full_login_is_the_first_sunday_at_its_hour(now: datetime, cold
     assert calendar.next_full_login(max(now, just_before)) == due
 
 
+def test_events_between_two_moments_include_the_first_and_not_the_last() -> None:
+    calendar = SessionCalendar(TWO, None, NEW_YORK)
+    tuesday = datetime(2026, 11, 24, 2, tzinfo=NEW_YORK)
+    found = calendar.between(tuesday, tuesday + timedelta(days=1))
+    assert [each.begin for each in found if each.kind is Kind.DAILY_RESTART] == [tuesday]
+
+
 @pytest.mark.parametrize("zone", ZONES, ids=lambda zone: zone.key)
 def test_three_years_have_one_full_login_on_each_sunday(zone: ZoneInfo) -> None:
     first, last = datetime(2026, 1, 1, tzinfo=zone), datetime(2029, 1, 1, tzinfo=zone)

@@ -102,9 +102,9 @@ def test_planned_restart_that_is_near_is_not_met() -> None:
 
 def test_command_server_is_enabled_only_where_it_can_be_used() -> None:
     can = {"enabled": True, "controller": "ibc", "commanded": True, "trading_mode": "paper", "daily": time(2)}
-    assert unavailable(**can) == ""  # type: ignore[arg-type]
+    assert unavailable(**can) == ""  # type: ignore[arg-type]  # any of them
     for name, value in (("enabled", False), ("commanded", False), ("trading_mode", "both"), ("daily", None)):
-        assert unavailable(**{**can, name: value})  # type: ignore[arg-type]
+        assert unavailable(**{**can, name: value})  # type: ignore[arg-type]  # any of them
 
 
 def test_request_is_in_progress_until_its_limit(tmp_path: Path) -> None:
@@ -159,6 +159,8 @@ BEFORE = Seen("ready", NOW - timedelta(hours=3), SUNDAY_LOGIN)
         (BEFORE, False, END_SECONDS, Outcome.NOT_RESTARTED),
         (replace(BEFORE, login="restarting"), True, END_SECONDS, None),
         (replace(BEFORE, login="restarting"), True, END_SECONDS + 300, Outcome.NOT_READY),
+        # The file of the session is damaged.
+        (Seen("restarting", None, None), True, 60, None),
     ],
 )
 def test_outcome_follows_from_what_is_seen(seen: Seen, left: bool, seconds: float, outcome: Outcome | None) -> None:
@@ -166,7 +168,8 @@ def test_outcome_follows_from_what_is_seen(seen: Seen, left: bool, seconds: floa
 
 
 def test_only_a_gateway_that_still_runs_is_restarted_by_a_full_login() -> None:
-    assert {outcome for outcome in Outcome if outcome.full_login_needed} == {Outcome.REFUSED, Outcome.NOT_RESTARTED}
+    needed = {Outcome.REFUSED, Outcome.NOT_RESTARTED, Outcome.NOT_REPLACED}
+    assert {outcome for outcome in Outcome if outcome.full_login_needed} == needed
 
 
 @pytest.mark.parametrize(

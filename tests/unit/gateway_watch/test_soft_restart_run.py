@@ -45,6 +45,7 @@ class Gateway(Engine):
         self.seconds = 0.0
         self.requested: Request | None = None
         self.labels = {LABEL: "7462"}
+        self.container_id = "1" * 64
         self.running = True
         self.supervised: datetime | None = None
         self.login("ready")
@@ -55,6 +56,10 @@ class Gateway(Engine):
 
     def session(self, value: Session) -> None:
         session.write(self.instance.session_file, value)
+
+    def starts_new_container(self) -> None:
+        self.container_id = "2" * 64
+        self.login("starting")
 
     def becomes_ready(self, since: datetime = LOGIN) -> Callable[[], None]:
         def become() -> None:
@@ -74,9 +79,11 @@ class Gateway(Engine):
             self.course.pop(0)()
 
     async def find(self, name: str) -> Container | None:
+        if not self.container_id:
+            return None
         return parse_container(
             {
-                "Id": "1" * 64,
+                "Id": self.container_id,
                 "Name": f"/{name}",
                 "Config": {"Image": "image", "Env": ["TRADING_MODE=paper"], "Labels": self.labels},
                 "State": {
@@ -146,7 +153,7 @@ def test_gateway_that_restarts_in_its_container_keeps_its_session(gateway: Gatew
 
 
 def test_supervisor_can_read_of_it_before_the_command_and_not_after_its_end(gateway: Gateway) -> None:
-    gateway.course = [gateway.becomes_ready()]
+    gateway.course = [gateway.starts_new_container, gateway.becomes_ready()]
     asyncio.run(gateway.restart().run(Kind.REPLACE))
     assert gateway.requested is not None
     assert gateway.requested.kind is Kind.REPLACE and gateway.requested.in_progress(NOW)
@@ -155,8 +162,18 @@ def test_supervisor_can_read_of_it_before_the_command_and_not_after_its_end(gate
 
 
 def test_container_that_is_replaced_leaves_no_login_for_a_moment(gateway: Gateway) -> None:
-    gateway.course = [gateway.instance.login_file.unlink, lambda: gateway.login("starting"), gateway.becomes_ready()]
+    gateway.course = [gateway.instance.login_file.unlink, gateway.starts_new_container, gateway.becomes_ready()]
     assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.KEPT
+
+
+def test_gateway_that_restarts_in_the_container_to_replace_needs_a_full_login(gateway: Gateway) -> None:
+    """As when its planned restart comes first: the new settings would not be applied, and nobody would notice."""
+    for since in (LOGIN, NOW):
+        gateway.login("ready")
+        gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
+        gateway.course = [lambda: gateway.login("restarting"), gateway.becomes_ready(since)]
+        outcome, _ = asyncio.run(gateway.restart().run(Kind.REPLACE))
+        assert outcome is Outcome.NOT_REPLACED and outcome.full_login_needed
 
 
 def test_full_login_instead_is_seen(gateway: Gateway) -> None:
@@ -177,9 +194,28 @@ def test_command_that_fails_ends_it_at_once(gateway: Gateway, answer: str) -> No
     assert read_request(request_file(gateway.instance.state_dir)) is None
 
 
-def test_gateway_that_does_not_restart_is_given_up(gateway: Gateway) -> None:
-    assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.NOT_RESTARTED
+@pytest.mark.parametrize("kind", list(Kind))
+def test_gateway_that_does_not_restart_is_given_up(gateway: Gateway, kind: Kind) -> None:
+    assert asyncio.run(gateway.restart().run(kind))[0] is Outcome.NOT_RESTARTED
     assert 60 < gateway.seconds < 300
+
+
+def test_container_that_ends_and_is_not_created_again_is_not_ready(gateway: Gateway) -> None:
+    def end() -> None:
+        gateway.container_id = ""
+        gateway.instance.login_file.unlink()
+
+    gateway.course = [end]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+
+
+def test_container_that_has_ended_and_is_not_removed_is_not_ready(gateway: Gateway) -> None:
+    def end() -> None:
+        gateway.running = False
+        gateway.instance.login_file.unlink()
+
+    gateway.course = [end]
+    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
 
 
 def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -> None:
@@ -240,7 +276,7 @@ def test_plan_leaves_no_file(gateway: Gateway) -> None:
 
 def test_request_covers_all_that_its_run_can_take(gateway: Gateway) -> None:
     gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW))
-    gateway.course = [lambda: None, lambda: gateway.login("restarting")]
+    gateway.course = [lambda: None, gateway.starts_new_container]
     assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
     assert gateway.requested is not None and gateway.requested.in_progress(gateway.now())
 
@@ -298,6 +334,33 @@ def test_command_reports_the_kind_before_it_acts(gateway: Gateway, capsys: pytes
     gateway.running = False
     status, text = _command(gateway, capsys, planned=True)
     assert status == cli.FULL_LOGIN and "command server" not in text
+
+
+def test_approval_is_announced_for_the_settings_as_they_are_now(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A deploy can bring or remove the secret of the authenticator app; the session knows the last login only."""
+    gateway.labels = {}
+    gateway.session(Session(since=LOGIN, twofa=False, last_restart=LOGIN, codes=True))
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
+    gateway.instance = replace(gateway.instance, totp=True)
+    # The file of the secret is missing.
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
+    secret = gateway.instance.secrets_dir / "totp_secret"
+    secret.touch()
+    _written(secret, LOGIN - timedelta(minutes=1))
+    assert "have IBKR Mobile at hand" in _command(gateway, capsys, planned=True)[1]
+    _written(secret, LOGIN + timedelta(minutes=1))
+    assert "have IBKR Mobile at hand" not in _command(gateway, capsys, planned=True)[1]
+    # No login yet.
+    gateway.session(Session())
+    assert "have IBKR Mobile at hand" not in _command(gateway, capsys, planned=True)[1]
+    gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
+    gateway.labels = {LABEL: "7462"}
+    gateway.course = [gateway.starts_new_container, lambda: gateway.login("failed")]
+    status, text = _command(gateway, capsys)
+    assert status == cli.LOGIN_FOLLOWS and text.endswith("This is a full login; its code is entered.\n")
 
 
 def test_full_login_that_is_requested_is_reported_as_one(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,9 +89,12 @@ class Machine:
         programs = f"{RELEASES}/releases/{release}/bin"
         tiers = json.dumps({"tiers": {"listening": {"ok": True}, "verified": {"ok": release == "aaa"}}})
         self.program(f"{programs}/python", "")
+        # 4: only a full login can restart the gateway.
+        plan = 'test "$2" = --plan && exit $(cat "$(dirname "$0")/plan" 2>&- || echo 4)'
         self.program(
             f"{programs}/gateway-watch",
-            f"case $1 in status) echo '{tiers}' ;; restart-cost) echo 'Have IBKR Mobile at hand.' ;; esac",
+            f"case $1 in status) echo '{tiers}' ;; soft-restart) {plan} ;; "
+            "restart-cost) echo 'Have IBKR Mobile at hand.' ;; esac",
         )
         self.program(
             f"{programs}/position-manager",
@@ -147,6 +150,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine
 
 def plan(machine: Machine, of: Wanted, **options: Any) -> Any:
     return machine.upgrades.plan_upgrade(of, in_trading_hours=True, **options)
+
+
+def test_a_plan_reports_that_the_restart_keeps_the_session(machine: Machine) -> None:
+    machine.file(f"{RELEASES}/releases/aaa/bin/plan", "0")
+    found = plan(machine, wanted())
+    assert "The restart of ib-gateway keeps its session: no approval is expected." in found.text
+    assert "at hand" not in found.text
 
 
 def test_a_plan_reports_changes_and_the_approval_and_changes_nothing(machine: Machine) -> None:

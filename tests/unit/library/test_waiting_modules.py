@@ -32,7 +32,7 @@ def test_a_cursor_without_change_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("cursor", ["nonsense", "{}", "[]", '{"began": 1}'])
+@pytest.mark.parametrize("cursor", ["nonsense", "{}", "[]", '{"started": 1}'])
 def test_a_foreign_cursor_is_refused(name: str, cursor: str) -> None:
     answer = call(name, {"cursor": cursor, "until": "change"})
     assert answer["failed"]
