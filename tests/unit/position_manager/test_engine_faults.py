@@ -420,7 +420,7 @@ def test_a_price_that_is_approved_for_one_leg_means_nothing_for_the_other(tmp_pa
     "rule",
     [
         f"closing {ACCOUNT} contract 42",
-        f"notified of closing {ACCOUNT} contract 42",
+        f"told of closing {ACCOUNT} contract 42",
         f"memory of {ACCOUNT} contract 42",
         f"unprotected of {ACCOUNT} contract 42",
         "left to expire",
