@@ -437,7 +437,7 @@ def test_a_restart_forgets_nothing_because_a_row_is_damaged(tmp_path: Path, rule
         await again.start()
         assert again.running is not None
         name = rule.replace(ACCOUNT, masked(ACCOUNT))
-        with pytest.raises(JournalError, match=rf"table rule_memory, rule {re.escape(name)}, .* Keep it") as raised:
+        with pytest.raises(JournalError, match=rf"table rule_memory, rule {re.escape(name)}, .* Preserve it") as raised:
             async with asyncio.timeout(5):
                 await again.running
         assert ACCOUNT not in str(raised.value)
