@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from tests.unit.position_manager.engine_world import (
 )
 from tests.unit.position_manager.test_engine import drive, follow, play, play_without_end
 
-from position_manager.engine.cooldown import Cooling
 from position_manager.engine.engine_status import status_of
 from position_manager.model import Instrument, Kind
 from position_manager.orders.evidence import Execution
@@ -195,16 +193,6 @@ def test_it_outlasts_a_kill_and_what_was_opened_meanwhile_is_found(tmp_path: Pat
     at.executions.append(Execution(ACCOUNT, 43, Side.SELL, fill, at.new_perm_id(), ""))
     play_without_end(tmp_path, at, second, config("close"))
     play(tmp_path, at, third, config("close"))
-
-
-def test_one_of_an_older_journal_is_read_and_written_as_it_is() -> None:
-    text = (
-        '{"since":"2026-11-20T15:00:00Z","rule":"stop","label":"SPY","known":{"42":"A"},"seen":{},'
-        '"begun":"2026-11-20T14:55:00Z"}'
-    )
-    cooling = Cooling.from_json(text)
-    assert cooling.started == cooling.since - timedelta(minutes=5)
-    assert cooling.to_json() == text
 
 
 @pytest.mark.parametrize("when", ["before the first list", "while away"])
