@@ -443,3 +443,19 @@ def test_a_restart_forgets_nothing_because_a_row_is_damaged(tmp_path: Path, rule
         assert ACCOUNT not in str(raised.value)
 
     play(tmp_path, short_puts(), damaged)
+
+
+def test_a_halt_is_reported_once_and_not_as_unprotected_units_too(tmp_path: Path) -> None:
+    async def halted(at: World, manager: Manager) -> None:
+        await at.clock.advance(5)
+        (tmp_path / "HALT").touch()
+        for _ in range(120):
+            at.quote(42, "2.45", "2.55")
+            await at.clock.advance(1)
+        assert manager.kinds.count("halted") == 1
+        assert "unprotected" not in manager.kinds
+        (tmp_path / "HALT").unlink()
+        await at.clock.advance(10)
+        assert manager.kinds.count("resumed") == 1
+
+    play(tmp_path, short_puts(), halted)
