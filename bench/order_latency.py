@@ -214,23 +214,39 @@ def percentile(seconds: Sequence[float], share: float) -> float:
     return 1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+class MeasurementError(Exception):
+    """A side of a comparison cannot be measured; the message states which, and the remedy."""
+
+
 def source_of(commit: str, directory: Path) -> Path:
-    """The sources of a commit in a directory of their own."""
-    archive = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True)  # noqa: S603, S607 - arguments of ours
+    """The sources of a commit in a directory of their own. Raises MeasurementError."""
+    archive = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=False, capture_output=True)  # noqa: S603, S607 - arguments of ours
+    if archive.returncode:
+        raise MeasurementError(f"{commit}: {archive.stderr.decode(errors='replace').strip()}")
     subprocess.run(["tar", "-x", "-C", directory], input=archive.stdout, check=True)  # noqa: S603, S607 - arguments of ours
     return directory / "src"
 
 
 def run(source: Path, case: str) -> list[list[float]]:
-    """A measurement with the position manager in ``source``; the simulator and all else are of this tree."""
+    """A measurement with the position manager in ``source``; the simulator and all else are of this tree.
+
+    Raises MeasurementError; the output of what failed is on stderr.
+    """
     path = os.pathsep.join(map(str, (source, ROOT / "simulator/src", ROOT)))
     done = subprocess.run(  # noqa: S603 - arguments of ours
         [sys.executable, "-m", "bench.order_latency", case],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
-        check=True,
+        check=False,
         stdout=subprocess.PIPE,
     )
+    if done.returncode:
+        if source == ROOT / "src":
+            raise MeasurementError(f"{case}: this tree could not be measured; the error is above")
+        raise MeasurementError(
+            f"{case}: the commit could not be measured; the error is above. If a module or an argument is unknown, its "
+            "folders are not those of this tree: run the bench of a tree that has the same folders."
+        )
     found: list[list[float]] = json.loads(done.stdout)
     return found
 

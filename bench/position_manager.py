@@ -335,11 +335,14 @@ PAGE = ROOT / "bench/position_manager.md"
 
 
 def side_by_side(commit: str, repeats: int, most: int) -> str:
-    """The part of the page that compares this tree with a commit."""
+    """The part of the page that compares this tree with a commit. Raises SystemExit if one cannot be measured."""
     # It needs what is defined above.
     from bench import order_latency
 
-    table = order_latency.compare(commit, repeats, most)
+    try:
+        table = order_latency.compare(commit, repeats, most)
+    except order_latency.MeasurementError as error:
+        raise SystemExit(f"bench.position_manager: {error}") from error
     machine = f"{os.cpu_count()} cores, {platform.system()} on {platform.machine()}, Python {platform.python_version()}"
     return "\n".join(
         [

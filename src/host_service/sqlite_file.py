@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+
+FAILURES: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        sqlite3.SQLITE_BUSY: ("another process writes to it", "Stop the process that has it open."),
+        sqlite3.SQLITE_LOCKED: ("another process writes to it", "Stop the process that has it open."),
+        sqlite3.SQLITE_FULL: ("the disk is full", "Free space on its file system."),
+        sqlite3.SQLITE_IOERR: ("reading or writing failed", "Check the disk (journalctl -k)."),
+        sqlite3.SQLITE_READONLY: ("it is read-only", "Change its owner to the user of the service."),
+        sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Check its directory, owner and permissions."),
+        sqlite3.SQLITE_CORRUPT: ("it is damaged", "Move it away."),
+        sqlite3.SQLITE_NOTADB: ("it is not a database", "Move it away."),
+    }
+)
+"""What an error means for a file, and the remedy, by the primary code."""
 
 
 def set_durable(database: sqlite3.Connection) -> None:

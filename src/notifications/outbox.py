@@ -53,18 +53,12 @@ CREATE TABLE counters (name TEXT PRIMARY KEY, count INTEGER NOT NULL) STRICT;
 
 _KEY_OR_BELOW = "(key = ?1 OR substr(key, 1, length(?1) + 1) = ?1 || '/')"
 
-_CAUSES = {
-    sqlite3.SQLITE_BUSY: ("another process writes to it", "Stop the process that has it open."),
-    sqlite3.SQLITE_LOCKED: ("another process writes to it", "Stop the process that has it open."),
-    sqlite3.SQLITE_FULL: ("the disk is full", "Free space on its file system."),
-    sqlite3.SQLITE_IOERR: ("reading or writing failed", "Check the disk (journalctl -k)."),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "Change its owner to the user of the service."),
-    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "Check its directory, owner and permissions."),
-    sqlite3.SQLITE_CORRUPT: ("it is damaged", "Move it away; messages that were not sent yet are lost."),
-    sqlite3.SQLITE_NOTADB: ("it is not a database", "Move it away; messages that were not sent yet are lost."),
+_LOST = "Move it away; messages that were not sent yet are lost."
+_FAILURES = {
+    **sqlite_file.FAILURES,
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", _LOST),
+    sqlite3.SQLITE_NOTADB: ("it is not a database", _LOST),
 }
-
-
 _UNREADABLE = Message("unreadable", Severity.INFO, "A message that cannot be read", datetime.fromtimestamp(0, UTC))
 
 
@@ -248,14 +242,12 @@ class Outbox:
         if application != APPLICATION_ID or version != SCHEMA_VERSION:
             raise OutboxError(
                 f"outbox {self.path}: it is another program's database, or of another version ({version}; this one is "
-                f"{SCHEMA_VERSION}). Move it away; messages that were not sent yet are lost."
+                f"{SCHEMA_VERSION}). {_LOST}"
             )
         with self._failures():
             damage = sqlite_file.damage(self._db)
         if damage is not None:
-            raise OutboxError(
-                f"outbox {self.path}: it is damaged ({damage}). Move it away; messages that were not sent yet are lost."
-            )
+            raise OutboxError(f"outbox {self.path}: it is damaged ({damage}). {_LOST}")
 
     def _free_space(self, severity: Severity) -> bool:
         """Whether a message of a severity may come in; drops the oldest one of the least severity for it."""
@@ -338,7 +330,7 @@ class Outbox:
         try:
             yield
         except sqlite3.Error as error:
-            cause, remedy = _CAUSES.get(
+            cause, remedy = _FAILURES.get(
                 sqlite_file.primary_code(error), ("it cannot be used", "Move it away if this repeats.")
             )
             raise OutboxError(f"outbox {self.path}: {cause} ({error}). {remedy}") from error

@@ -100,7 +100,7 @@ def show_status(paths: Paths, options: argparse.Namespace) -> int:
             status_view.show_absent(away, options.instance, console)
         return NOT_OK
     if status is None:
-        raise ControlError("the position manager did not tell its status; is it of another release? Restart it.")
+        raise ControlError("the position manager did not report its status. If it runs another release, restart it.")
     if options.json:
         _print(_indented(status.to_json(), running=True))
     else:
@@ -411,10 +411,12 @@ def _parser() -> argparse.ArgumentParser:
         command_parser.set_defaults(command=command)
         return command_parser
 
-    add("run", run, "Guard positions until it is told to stop (for the systemd unit).")
-    shows = add("status", show_status, "Show how it stands, on one screen; exit status 0 if all is in order.")
+    add("run", run, "Guard positions until it is stopped (for the systemd unit).")
+    shows = add("status", show_status, "Show the status on one screen; exit status 0 if all is OK.")
     shows.add_argument("--json", action="store_true", help="as JSON")
-    explains = add("explain", explain_it, "Tell why: from the rule and its quote to what the broker proved.")
+    explains = add(
+        "explain", explain_it, "Explain what happened: from the rule and its quote to what the broker proved."
+    )
     explains.add_argument(
         "what", nargs="+", help="an order (id, permId, orderRef, intent) or a position (contract id, symbol, name)"
     )
@@ -431,7 +433,9 @@ def _parser() -> argparse.ArgumentParser:
     closes.add_argument("--limit", type=_limit, metavar="PRICE", help="with --emergency: the limit price to approve")
     closes.add_argument("--emergency", action="store_true", help="send at --limit, whatever the quote and its spread")
     closes.add_argument("--yes", action="store_true", help="do not ask")
-    releases = add("release", release, "End the lock of a position, after a look at the broker; its quantity counts.")
+    releases = add(
+        "release", release, "End the lock of a position that you have checked at the broker; its quantity counts."
+    )
     releases.add_argument("what", nargs="+", help="the position: contract id, symbol or name")
     rearms = add(
         "rearm", rearm, "End account stops that have fired, which start again at the present value, or a cooldown."

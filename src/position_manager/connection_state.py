@@ -53,7 +53,7 @@ class Reaction(StrEnum):
 
     LINK_LOST = "the gateway lost IB"
     RESTORED_DATA_LOST = "IB is back, subscriptions are gone"
-    RESTORED = "IB is back, subscriptions stand"
+    RESTORED = "IB is back, subscriptions remain"
     FARM_DOWN = "a data farm is down"
     FARM_UP = "a data farm is up or waits to be asked"
     NOT_CONNECTED = "nothing was sent, connect with back-off"

@@ -42,7 +42,7 @@ class KillSwitch:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Halt(f"kill switch {self._path} cannot be looked at: {error.strerror}", None, "make it readable")
+            return Halt(f"kill switch {self._path} cannot be checked: {error.strerror}", None, "make it readable")
         return Halt(f"kill switch {self._path} exists", None, f"rm {self._path}")
 
 

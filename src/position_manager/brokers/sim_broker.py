@@ -389,15 +389,15 @@ class SimBroker:
 
 
 def _read(path: Path, sim: Sim) -> Books | None:
-    remedy = f"To begin anew, stop the position manager and move {path} and its journal away."
+    remedy = f"To start again, stop the position manager and move {path} and its journal away."
     try:
         books = BOOKS.validate_python(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise SimStateError(f"{path} cannot be read: {error.strerror}. Look at its owner and its rights.") from error
+        raise SimStateError(f"{path} cannot be read: {error.strerror}. Check its owner and permissions.") from error
     except (ValueError, ValidationError) as error:
         raise SimStateError(f"{path} does not hold the books of a simulated broker. {remedy}") from error
     if books.origin != books_module.origin(sim):
-        raise SimStateError(f"{path} began with another section sim of the configuration. {remedy}")
+        raise SimStateError(f"{path} started with another section sim of the configuration. {remedy}")
     return books

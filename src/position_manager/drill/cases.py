@@ -15,7 +15,7 @@ class Moment(StrEnum):
     HALF_SENT = "half of its message is at the broker"
     ARRIVED = "at the broker, its acknowledgement on the way back"
     HALF_ACKNOWLEDGED = "at the broker, half of its acknowledgement is here"
-    ACKNOWLEDGED = "acknowledged, nothing of its execution told yet"
+    ACKNOWLEDGED = "acknowledged, nothing of its execution reported yet"
 
 
 @dataclass(frozen=True)

@@ -272,9 +272,7 @@ class GatewayBench:
         try:
             held, orders, _ = await self._state()
         except BrokerError as error:
-            return (
-                f"What {account} holds of {label} could not be read ({error}): look at it in TWS, and close it there."
-            )
+            return f"What {account} holds of {label} could not be read ({error}): check it in TWS, and close it there."
         parts = [
             f"{order.side} {order.remaining:f} {label} is still open (permId {order.perm_id}): cancel it in TWS."
             for order in orders

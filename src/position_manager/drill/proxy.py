@@ -141,7 +141,7 @@ async def _end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             while await reader.read(LONGEST):
                 pass
     except (OSError, TimeoutError):
-        pass
+        pass  # the peer is gone, or does not end its side in time: it is closed all the same
     finally:
         writer.close()
 

@@ -94,7 +94,7 @@ class CloseRequests:
         desk = self._desk
         locked = [desk.label(con_id) for con_id in con_ids if (account, con_id) in desk.locks]
         if locked:
-            remedy = f"Look at it, then: position-manager release '{locked[0]}'"
+            remedy = f"Check it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
 
     def _refuse_another_unit(self, account: str, instruments: Iterable[Instrument], limit: Decimal) -> None:

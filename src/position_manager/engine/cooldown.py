@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from position_manager.account.priority import waits_for
 from position_manager.account.settings import Cooldown, CooldownAction
@@ -40,17 +41,17 @@ Place = tuple[str, str]
 class Cooling:
     """One underlying in one account, from the fill of a stop (``rule``, at ``since``) on. ``known``: the episodes of
     what was held then, by contract; ``seen``: those of what was opened since and was dealt with. ``since`` moves with
-    each further fill, ``started`` does not."""
+    each further fill, ``started`` does not; journals have it as ``begun``."""
 
     since: datetime
     rule: str
     label: str
     known: Mapping[int, str] = field(default_factory=dict)
     seen: Mapping[int, str] = field(default_factory=dict)
-    started: datetime | None = None
+    started: Annotated[datetime | None, Field(alias="begun")] = None
 
     def to_json(self) -> str:
-        return _COOLING.dump_json(self).decode()
+        return _COOLING.dump_json(self, by_alias=True).decode()
 
     @staticmethod
     def from_json(text: str) -> Cooling:

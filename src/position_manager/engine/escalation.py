@@ -16,8 +16,8 @@ from position_manager.orders.closing import Closing
 from position_manager.orders.intents import State
 from position_manager.orders.ladder import LadderPolicy
 
-_NOTIFIED = "notified of closing "
-"""Alerts and the escalation of a decision: a restart repeats neither."""
+_NOTIFIED = "told of closing "
+"""Alerts and the escalation of a decision: a restart repeats neither. Journals have it under this name."""
 
 
 class Escalation:

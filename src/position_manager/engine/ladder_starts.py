@@ -37,7 +37,7 @@ class LadderStarts:
         if used_up and bar is not None and now - bar.since >= timedelta(seconds=float(orders.reanchor_seconds)):
             why = f"its slippage was used up for {(now - bar.since).total_seconds():.0f} s"
         elif self._opened_since(leg, ladder.begun, now):
-            why = "a new session has begun"
+            why = "a new session has started"
         else:
             return closing
         started = closing.with_ladder(con_id, now, quote)

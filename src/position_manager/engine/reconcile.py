@@ -276,7 +276,8 @@ def _holdings(journal: Journal, sync: Sync, searches: Searches, *, first: bool) 
 
 
 def _forgotten(journal: Journal, key: Key, executions: Collection[Execution], sync: Sync) -> Iterator[HoldingForgotten]:
-    """One of before the journal was created belongs to a journal that was moved away on purpose."""
+    """``executions``: those of no order in the journal. One of before it was created belongs to a journal that was
+    moved away on purpose."""
     refs = sorted(
         {
             execution.ref
@@ -286,11 +287,13 @@ def _forgotten(journal: Journal, key: Key, executions: Collection[Execution], sy
             and execution.ref.startswith(REF_PREFIX)
             and not execution.ref.startswith(REF_PREFIX + DRILL_MARK)
             and execution.fill.time >= journal.created
-            and journal.intent_of_ref(execution.ref) is None
         }
     )
     if refs and sync.snapshot.positions.get(key) and journal.lock(*key) is None:
-        reason = f"order {refs[0]} of this manager was executed, but the journal does not know it: it is an older one"
+        reason = (
+            f"order {refs[0]} of this manager was executed, but the journal does not know it: it is an older one, or "
+            "another manager has this client id"
+        )
         journal.add_lock(*key, reason)
         yield HoldingForgotten(key, reason)
 

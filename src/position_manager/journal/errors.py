@@ -33,25 +33,26 @@ class UnsettledError(JournalError):
     """The position does not match the proven executions."""
 
 
-DAMAGED = "Keep it, check open orders at the broker, then move it away."
+DAMAGED = "Preserve it, check open orders at the broker, then move it away."
 """The remedy for a journal, or a row of it, that cannot be read."""
 
-_REMEDIES: Mapping[int, tuple[str, str]] = {
-    sqlite3.SQLITE_BUSY: ("another process writes to it", "end whatever has it open; one position manager may write"),
-    sqlite3.SQLITE_LOCKED: ("another process writes to it", "end whatever has it open; one position manager may write"),
-    sqlite3.SQLITE_FULL: ("the disk is full", "make room on its file system; nothing is sent until then"),
-    sqlite3.SQLITE_IOERR: ("reading or writing failed", "look at the disk (journalctl -k); nothing is sent until then"),
-    sqlite3.SQLITE_READONLY: ("it is read-only", "give it to the user that runs the position manager"),
-    sqlite3.SQLITE_CANTOPEN: ("it cannot be opened", "look at the directory, its owner and its rights"),
-    sqlite3.SQLITE_CORRUPT: ("it is damaged", "keep it, check open orders at the broker, then move it away"),
-    sqlite3.SQLITE_NOTADB: ("it is no journal", "keep it, check open orders at the broker, then move it away"),
+_FAILURES: Mapping[int, tuple[str, str]] = {
+    **sqlite_file.FAILURES,
+    sqlite3.SQLITE_FULL: ("the disk is full", "Free space on its file system; nothing is sent until then."),
+    sqlite3.SQLITE_IOERR: (
+        "reading or writing failed",
+        "Check the disk (journalctl -k); nothing is sent while this lasts.",
+    ),
+    sqlite3.SQLITE_READONLY: ("it is read-only", "Change its owner to the user of the position manager."),
+    sqlite3.SQLITE_CORRUPT: ("it is damaged", DAMAGED),
+    sqlite3.SQLITE_NOTADB: ("it is not a journal", DAMAGED),
 }
 
 
 def failure(path: Path, error: sqlite3.Error) -> JournalError:
     """What an error of SQLite means for the journal."""
     code = sqlite_file.primary_code(error)
-    cause, remedy = _REMEDIES.get(code, (str(error), "see the log"))
+    cause, remedy = _FAILURES.get(code, ("it cannot be used", "Check the log."))
     passing = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
     kind = JournalAwayError if passing else JournalError
-    return kind(f"journal {path}: {cause} ({error}). {remedy[0].upper()}{remedy[1:]}.")
+    return kind(f"journal {path}: {cause} ({error}). {remedy}")

@@ -263,7 +263,7 @@ class Journal(JournalReader):
             if blocking is not None:
                 raise OpenIntentError(
                     f"journal {self.path}: intent {blocking.id} of contract {con_id} is {blocking.state}. "
-                    "It must be over before another one begins."
+                    "It must be over before another one starts."
                 )
             group = self._settled(account, con_id, position)
             self._write(
@@ -444,7 +444,7 @@ class Journal(JournalReader):
             expected = "not counted yet" if known is None else f"expected to be {known.quantity}"
             raise UnsettledError(
                 f"journal {self.path}: the position in contract {con_id} is {position} and {expected}. "
-                "Wait for a full sync, or look at the position and release it."
+                "Wait for a full sync, or check the position and release it."
             )
         return known.oca_group
 

@@ -16,7 +16,9 @@ def hold_lock(path: Path) -> BinaryIO:
     try:
         file = lock.open("a+b")
     except OSError as error:
-        raise JournalError(f"journal {path}: {lock} cannot be opened: {error.strerror}. Look at its rights.") from error
+        raise JournalError(
+            f"journal {path}: {lock} cannot be opened: {error.strerror}. Check its owner and permissions."
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

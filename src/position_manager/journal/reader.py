@@ -130,9 +130,8 @@ class JournalReader:
         if self._knows_combinations:
             combined = "COALESCE(c.lead, ''), COALESCE(c.per_unit, '1')"
             join = " LEFT JOIN combinations c ON c.intent = i.id"
-        # The conditions are constants of this module; what comes from outside is bound.
         rows = self._all(
-            "SELECT i.id, i.account, i.con_id, i.side, COALESCE(o.quantity, i.quantity), i.position, i.rule,"  # noqa: S608
+            "SELECT i.id, i.account, i.con_id, i.side, COALESCE(o.quantity, i.quantity), i.position, i.rule,"  # noqa: S608 - constants, values are bound
             " i.oca_group, i.created, i.state, COALESCE(o.order_id, 0), COALESCE(o.client_id, 0),"
             " COALESCE(o.limit_price, '0'), COALESCE(o.stop_price, '0'), o.sent, COALESCE(o.perm_id, 0),"
             f" i.proven_filled, i.refused, i.reason, {combined}"

@@ -33,7 +33,7 @@ class Row:
             shown = value if len(repr(value)) <= MOST_SHOWN else f"{str(value)[:MOST_SHOWN]}…"
             raise JournalError(
                 f"journal {self.path}: a row is damaged: table {self.table}, {self.which}, column {column}: {shown!r}. "
-                "Keep the file, check open orders at the broker, then put back a copy or move it away."
+                "Preserve the file, check open orders at the broker, then restore a copy or move it away."
             ) from error
 
 

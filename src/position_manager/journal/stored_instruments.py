@@ -67,8 +67,8 @@ def store_changes(
             if before is None or replace(before, liquid_hours=hours[0], trading_hours=hours[1]) != instrument:
                 store(journal, instrument)
             if hours[0] and (before is None or (before.liquid_hours, before.trading_hours) != hours):
-                told = _REPORTED_HOURS.dump_json(_ReportedHours(now, *hours)).decode()
-                journal.remember("", instrument.con_id, _HOURS, told)
+                reported = _REPORTED_HOURS.dump_json(_ReportedHours(now, *hours)).decode()
+                journal.remember("", instrument.con_id, _HOURS, reported)
 
 
 def read(journal: JournalReader) -> dict[int, Instrument]:
@@ -94,7 +94,7 @@ def recall(journal: JournalReader, now: datetime) -> dict[int, Instrument]:
     for con_id, stored in _read(memory, _HOURS, _REPORTED_HOURS).items():
         zone = stored.hours[0].begin.tzinfo if stored.hours else None
         if con_id in found and stored.told.astimezone(zone).date() == now.astimezone(zone).date():
-            hours, trading = (shared.setdefault(told, told) for told in (stored.hours, stored.trading))
+            hours, trading = (shared.setdefault(each, each) for each in (stored.hours, stored.trading))
             found[con_id] = replace(found[con_id], liquid_hours=hours, trading_hours=trading)
     return found
 

@@ -74,10 +74,10 @@ class _Finder:
             ways = {"name": self._by_name(what)}
         found = {way: subject for way, subject in ways.items() if subject}
         if not found:
-            raise NotFoundError(f"The journal tells nothing of {what!r}. {self._choice()}")
+            raise NotFoundError(f"The journal has nothing about {what!r}. {self._choice()}")
         if len(found) > 1:
             names = " or ".join(f"{way}:{what}" for way in found)
-            raise NotFoundError(f"{what} is several things; say which: {names}")
+            raise NotFoundError(f"{what} matches more than one thing; name one: {names}")
         return next(iter(found.values()))
 
     def _by_number(self, number: int) -> dict[str, _Subject]:
@@ -187,7 +187,7 @@ def words(record: Record) -> list[str]:
             fill = event["fill"]
             title = f"Executed: {fill['quantity']} at {fill['price']} (execution {fill['exec_id']})"
         case "Said":
-            title = f"The broker said {event['code']}: {event['text']}"
+            title = f"The broker reported {event['code']}: {event['text']}"
         case "CancelSent":
             title = f"Cancel sent: {data.pop('why', '')}"
         case "OutOfSight":

@@ -219,7 +219,7 @@ class Author:
             "position_unexplained",
             Severity.ALERT,
             f"{label} is locked: {reported} held, {expected} expected, nothing explains it",
-            f"Look at the account, then: position-manager release '{label}'",
+            f"Check the account, then: position-manager release '{label}'",
             fields=(("account", masked(account)),),
         )
 
@@ -228,7 +228,7 @@ class Author:
             "locked",
             Severity.ALERT,
             f"{label} is locked: {reason}",
-            f"Look at its orders at the broker, then: position-manager release '{label}'",
+            f"Check its orders at the broker, then: position-manager release '{label}'",
             fields=(("account", masked(account)),),
             dedupe_key=f"locked/{account}/{label}/{reason}",
         )

@@ -47,7 +47,7 @@ def next_step(status: Status) -> str:
     if status.locks:
         return _release(status.locks[0])
     if status.phase in (Phase.DOWN, Phase.SOCKET, Phase.LINK_LOST):
-        return f"Look at the gateway: gateway-watch status. {status.why}".rstrip()
+        return f"Check the gateway: gateway-watch status. {status.why}".rstrip()
     if status.phase != Phase.READY:
         return "Wait: it goes on by itself."
     if stopped := _stopped(status):
@@ -207,7 +207,7 @@ def _work(console: Console, intents: Sequence[IntentStatus], locks: Sequence[Loc
 
 
 def _release(lock: LockStatus) -> str:
-    return f"Look at the position and its orders at the broker, then: position-manager release {quote(lock.label)}"
+    return f"Check the position and its orders at the broker, then: position-manager release {quote(lock.label)}"
 
 
 def _row(console: Console, label: str, text: str, style: str = "") -> None:

@@ -526,7 +526,7 @@ def _quote_problem(unit: Unit, market: Market, policy: QuotePolicy) -> str | Non
             age = "" if quote is None else f", {(market.now - quote.time).total_seconds():.1f} s old"
             return f"{leg.instrument.label}: {problem.value}{age}"
         if quote is not None and quote.time - market.now > CLOCK_SKEW:
-            return f"{leg.instrument.label}: its quote is of the future, its age cannot be told"
+            return f"{leg.instrument.label}: its quote is from the future, its age is unknown"
     return None
 
 
@@ -731,7 +731,7 @@ def _conditions(view: _View, rules: RuleSet, memory: Memory) -> Iterator[_Condit
     if isinstance(rules.delta, DeltaRule) and view.unit.has_option:
         delta = view.delta
         if delta is None:
-            yield Blind(Cause.NO_DELTA, "the broker tells no delta")
+            yield Blind(Cause.NO_DELTA, "the broker reports no delta")
         else:
             yield from _between(Rule.DELTA, rules.delta.wording, "|delta|", delta, rules.delta)
     if isinstance(rules.target, Target):
@@ -754,7 +754,7 @@ def _strikes(view: _View, rule: StrikeStop) -> Iterator[_Condition | Blind]:
     for leg, level, below in levels(view.unit, rule):
         seen, label = view.quotes[leg.instrument.con_id].underlying, leg.instrument.label
         if seen is None:
-            yield Blind(Cause.NO_UNDERLYING, f"{Rule.STRIKE}: the broker tells no price of the underlying of {label}")
+            yield Blind(Cause.NO_UNDERLYING, f"{Rule.STRIKE}: the broker reports no price of the underlying of {label}")
             continue
         why = partial("the strike of short {}, {}".format, label, words(rule))
         yield _Condition(Rule.STRIKE, f"{rule.wording} {label}", UNDERLYING, seen, level, below, why)
@@ -765,7 +765,7 @@ def _bound(view: _View, rule: Rule, bound: Stop | Target | TargetLevel) -> Itera
     wording = bound.wording
     if bound.underlying_price is not None:
         if view.underlying is None:
-            yield Blind(Cause.NO_UNDERLYING, f"{rule}: the broker tells no price of the underlying")
+            yield Blind(Cause.NO_UNDERLYING, f"{rule}: the broker reports no price of the underlying")
         else:
             yield from _between(rule, wording, UNDERLYING, view.underlying, bound.underlying_price)
         return

@@ -228,7 +228,7 @@ def _bound(path: Path) -> socket.socket:
             channel.close()
             raise
     except OSError as error:
-        raise ControlError(f"the control socket {path} cannot be made: {error.strerror or error}") from error
+        raise ControlError(f"the control socket {path} cannot be created: {error.strerror or error}") from error
     return channel
 
 
@@ -239,7 +239,7 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise ControlError(f"the control socket {path} cannot be made: something else is there. Remove it.")
+        raise ControlError(f"the control socket {path} cannot be created: something else is there. Remove it.")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(REQUEST_SECONDS)
         try:
@@ -265,11 +265,11 @@ def ask(path: Path, request: Request, seconds: float = 30.0) -> Answer:
     except PermissionError as error:
         raise ControlError(f"{path} may be used by the service's own user and by root only: use sudo") from error
     except TimeoutError as error:
-        raise ControlError(f"the position manager did not answer within {seconds:g} s; look at its log") from error
+        raise ControlError(f"the position manager did not answer within {seconds:g} s; check its log") from error
     except OSError as error:
         raise ControlError(f"the position manager could not be asked at {path}: {error.strerror or error}") from error
     if not line:
-        raise ControlError("the position manager ended the connection without an answer; look at its log")
+        raise ControlError("the position manager ended the connection without an answer; check its log")
     try:
         answer = Answer.model_validate_json(line)
     except ValidationError as error:

@@ -28,7 +28,7 @@ REMEDIES = {
     Phase.DOWN: "The gateway is away. See why: ansible-playbook verify.yml; the manager connects by itself once it is "
     "back.",
     Phase.SOCKET: "The gateway answers, and its session is not verified. See why: ansible-playbook verify.yml",
-    Phase.SYNCING: "The gateway has not told all of positions, orders and executions. Look at its log: "
+    Phase.SYNCING: "The gateway has not reported all positions, orders and executions. Check its log: "
     "ansible-playbook logs.yml -e service=gateway",
     Phase.LINK_LOST: "The gateway has lost IBKR's servers, and waits for them. Nothing is to be done but to wait.",
     Phase.AUTH_NEEDED: "Approve the gateway's login, then deploy again. See: ansible-playbook status.yml",
@@ -91,15 +91,15 @@ def _ready(seen: Seen, waited: float, timeout: float) -> Verdict:
         return _ended(unit)
     if status is None:
         line = f"{unit.active}: {seen.silence}"
-        text = f"{unit.name} is {unit.active} and does not tell how it stands: {seen.silence}."
+        text = f"{unit.name} is {unit.active} and does not report its status: {seen.silence}."
         remedy = f"Read its last lines; if it does not run, start it with: sudo systemctl start {unit.name}"
     elif status.phase != Phase.READY or status.last_sync is None:
         line = f"{status.phase}: {status.why}" if status.why else status.phase
-        why = status.why or "it tells no cause"
+        why = status.why or "it reports no cause"
         text = f"{unit.name} is not READY but {status.phase}, since {status.since:%H:%M:%S} UTC: {why}."
         remedy = REMEDIES.get(Phase(status.phase), REMEDIES[Phase.SYNCING])
     elif unit.active != "active":
-        line = f"READY, and systemd has not heard of it yet ({unit.active})"
+        line = f"READY, but systemd was not notified yet ({unit.active})"
         text, remedy = f"{unit.name} is READY, and for systemd {unit.active}.", "Read its last lines, and restart it."
     else:
         return Verdict(True, _positions(status))
@@ -118,7 +118,7 @@ def _ended(unit: UnitState) -> Verdict:
     if unit.cause is not None:
         text, remedy = f"{unit.name} cannot start: {unit.cause.text}.", unit.cause.remedy
         return Verdict(True, f"{unit.active}: cannot start", Failure("ended", text, remedy))
-    reason = unit.status_text.rstrip(".") or "it said nothing"
+    reason = unit.status_text.rstrip(".") or "it reported nothing"
     text = f"{unit.name} ended with exit code {unit.exit_status} ({unit.result}): {reason}."
     if unit.exit_status == PERSON_NEEDED:
         remedy = "Fix what its last lines report, then deploy again: it does not start by itself any more."

@@ -138,7 +138,7 @@ def safely(notify_systemd: Callable[[], None]) -> None:
     try:
         notify_systemd()
     except OSError as error:
-        _log.warning("systemd could not be told: %s", error)
+        _log.warning("systemd could not be notified: %s", error)
 
 
 class Service:

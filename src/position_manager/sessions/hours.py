@@ -109,7 +109,7 @@ def _session(day: str, piece: str, zone: ZoneInfo) -> Hours:
     except ValueError as error:
         raise ValueError(f"trading hours {day}:{piece}: must be YYYYMMDD:HHMM-YYYYMMDD:HHMM") from error
     if first >= last:
-        raise ValueError(f"trading hours {day}:{piece}: the end is not after the begin")
+        raise ValueError(f"trading hours {day}:{piece}: the end is not after the start")
     return Hours(first, last)
 
 

@@ -291,7 +291,7 @@ def test_a_stop_that_has_fired_is_not_forgotten_with_a_damaged_row(tmp_path: Pat
         manager = Manager(at, tmp_path, DAILY, seed=1)
         await manager.start()
         assert manager.running is not None
-        with pytest.raises(JournalError, match=r"table rule_memory, rule account stops, .* Keep it"):
+        with pytest.raises(JournalError, match=r"table rule_memory, rule account stops, .* Preserve it"):
             async with asyncio.timeout(5):
                 await manager.running
 

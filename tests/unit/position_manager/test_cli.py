@@ -144,7 +144,7 @@ def test_an_order_is_explained(place: Place, day: tuple[Intent, ...], capsys: Ca
     assert place.run("explain", "SPY", "2026-12-18", "450P") == 0
     assert "contract 101" in capsys.readouterr().out
     assert place.run("explain", "QQQ") == 1
-    assert "position-manager: The journal tells nothing of 'QQQ'." in capsys.readouterr().err
+    assert "position-manager: The journal has nothing about 'QQQ'." in capsys.readouterr().err
 
 
 def test_without_a_journal_there_is_one_clear_error(place: Place, capsys: Capture) -> None:

@@ -420,7 +420,7 @@ def test_a_price_that_is_approved_for_one_leg_means_nothing_for_the_other(tmp_pa
     "rule",
     [
         f"closing {ACCOUNT} contract 42",
-        f"notified of closing {ACCOUNT} contract 42",
+        f"told of closing {ACCOUNT} contract 42",
         f"memory of {ACCOUNT} contract 42",
         f"unprotected of {ACCOUNT} contract 42",
         "left to expire",
@@ -437,9 +437,25 @@ def test_a_restart_forgets_nothing_because_a_row_is_damaged(tmp_path: Path, rule
         await again.start()
         assert again.running is not None
         name = rule.replace(ACCOUNT, masked(ACCOUNT))
-        with pytest.raises(JournalError, match=rf"table rule_memory, rule {re.escape(name)}, .* Keep it") as raised:
+        with pytest.raises(JournalError, match=rf"table rule_memory, rule {re.escape(name)}, .* Preserve it") as raised:
             async with asyncio.timeout(5):
                 await again.running
         assert ACCOUNT not in str(raised.value)
 
     play(tmp_path, short_puts(), damaged)
+
+
+def test_a_halt_is_reported_once_and_not_as_unprotected_units_too(tmp_path: Path) -> None:
+    async def halted(at: World, manager: Manager) -> None:
+        await at.clock.advance(5)
+        (tmp_path / "HALT").touch()
+        for _ in range(120):
+            at.quote(42, "2.45", "2.55")
+            await at.clock.advance(1)
+        assert manager.kinds.count("halted") == 1
+        assert "unprotected" not in manager.kinds
+        (tmp_path / "HALT").unlink()
+        await at.clock.advance(10)
+        assert manager.kinds.count("resumed") == 1
+
+    play(tmp_path, short_puts(), halted)

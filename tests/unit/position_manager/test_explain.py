@@ -83,7 +83,7 @@ def test_a_position_is_told_as_a_whole(day: Day) -> None:
 def test_a_locked_position_says_so(day: Day) -> None:
     text = explain(day[0], "AAPL")
     assert "LOCKED since 2026-11-23 15:00:06 UTC: REJECTED: 201 Order rejected for DU*****67: margin" in text
-    assert "The broker said 201: Order rejected for DU*****67: margin" in text
+    assert "The broker reported 201: Order rejected for DU*****67: margin" in text
     assert "DU1234567" not in text
 
 
@@ -112,7 +112,7 @@ def test_a_number_that_is_two_things_must_say_which(tmp_path: Path) -> None:
     day.send(replace(STOCK, con_id=2), Side.SELL, 5, "180")
     day.journal.close()
     reader = JournalReader(tmp_path / "journal.db")
-    with pytest.raises(NotFoundError, match="1 is several things; say which: order:1 or contract:1"):
+    with pytest.raises(NotFoundError, match="1 matches more than one thing; name one: order:1 or contract:1"):
         explain(reader, "1")
     assert "(contract 1)" in explain(reader, "contract:1")
     assert "order 1 of client 100" in explain(reader, "order:1")
@@ -123,7 +123,7 @@ def test_what_is_not_there_is_told_with_what_is(day: Day, what: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         explain(day[0], what)
     names = "AAPL, SPY 2026-12-18 450P, SPY 2026-12-18 500C"
-    assert str(caught.value) == f"The journal tells nothing of {what!r}. It knows {names}."
+    assert str(caught.value) == f"The journal has nothing about {what!r}. It knows {names}."
 
 
 def test_the_same_contract_in_two_accounts(tmp_path: Path) -> None:

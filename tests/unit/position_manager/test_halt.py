@@ -24,11 +24,11 @@ def test_a_file_is_enough_to_stop_all_sending(tmp_path: Path) -> None:
     assert switch.read() is not None
 
 
-def test_a_switch_that_cannot_be_looked_at_is_on(tmp_path: Path) -> None:
+def test_a_switch_that_cannot_be_checked_is_on(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     halt = KillSwitch(tmp_path / "file" / "STOP").read()
     assert halt is not None
-    assert "cannot be looked at: Not a directory" in halt.reason
+    assert "cannot be checked: Not a directory" in halt.reason
 
 
 def test_a_halt_stays_until_a_person_resumes(tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def test_cannot_write_on_a_full_disk_is_do_not_send(journal: Journal) -> None:
     intent = planned(journal)
     pages = journal._one("PRAGMA page_count")[0]
     journal._one(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(JournalError, match=r"the disk is full .* Make room"):
+    with pytest.raises(JournalError, match=r"the disk is full .* Free space"):
         for _ in range(1000):
             journal.append("noise", *KEY, {"text": "x" * 1000})
     with pytest.raises(JournalError, match="the disk is full"), journal.transaction():
@@ -376,7 +376,7 @@ def test_a_damaged_journal_is_refused(journal: Journal, path: Path) -> None:
 
 def test_what_is_no_journal_is_refused(path: Path) -> None:
     path.write_text("not a database, but long enough to be looked at as one" * 50)
-    with pytest.raises(JournalError, match="it is no journal"):
+    with pytest.raises(JournalError, match="it is not a journal"):
         opened(path)
     path.unlink()
     with sqlite3.connect(path) as other:

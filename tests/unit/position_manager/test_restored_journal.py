@@ -10,9 +10,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from tests.unit.position_manager.engine_world import PARTS, Manager, World, breach, short_puts
+from tests.unit.position_manager.engine_world import ACCOUNT, PARTS, Manager, World, breach, short_puts
 
 from host_backup import databases
+from position_manager.orders.evidence import Execution
+from position_manager.orders.intents import Fill, Side
 
 Change = Callable[[World], Awaitable[None]]
 
@@ -122,5 +124,44 @@ def test_a_partial_target_that_the_journal_has_forgotten_is_not_closed_again(
         assert len(at.received) == sent == 1, "the level was taken before the restore"
         assert kind in again.kinds, again.kinds
         await again.end()
+
+    asyncio.run(whole())
+
+
+OURS = "pm:01JDM3S0000000000000000000"
+
+
+@pytest.mark.parametrize(
+    ("ref", "client_id", "age", "filled", "left", "locked"),
+    [
+        pytest.param(OURS, 100, 1, 1, -1, True, id="an order of this manager"),
+        pytest.param(OURS, 100, 1, 1, -2, True, id="before the position shows it"),
+        pytest.param("pm:drill-01JDM3S000000000000000", 100, 1, 1, -1, False, id="of the drill"),
+        pytest.param(OURS, 101, 1, 1, -1, False, id="of another client"),
+        pytest.param("by hand", 100, 1, 1, -1, False, id="without the mark"),
+        pytest.param(OURS, 100, 3600, 1, -1, False, id="from before the journal, whose predecessor was moved away"),
+        pytest.param(OURS, 100, 1, 2, 0, False, id="nothing is left that could be closed again"),
+    ],
+)
+def test_only_an_execution_that_the_journal_should_know_locks(
+    ref: str, client_id: int, age: int, filled: int, left: int, locked: bool, tmp_path: Path
+) -> None:
+    async def whole() -> None:
+        at = short_puts()
+        manager = Manager(at, tmp_path)
+        await manager.start()
+        await at.clock.advance(5)
+        fill = Fill("0000.ff.01", Decimal(filled), Decimal("2.50"), at.clock.now() - timedelta(seconds=age))
+        at.positions[42] = Decimal(left)
+        at.executions.append(Execution(ACCOUNT, 42, Side.BUY, fill, at.new_perm_id(), ref, client_id))
+        await at.clock.advance(60)
+        assert bool(manager.engine.desk.locks) == ("locked" in manager.kinds) == locked
+        if locked:
+            assert manager.engine.desk.journal.lock(ACCOUNT, 42) is not None
+            manager.engine.release("42", by="ann")
+            await at.clock.advance(60)
+            assert not manager.engine.desk.locks, "what a person has checked does not lock again"
+            assert manager.kinds.count("locked") == 1
+        await manager.end()
 
     asyncio.run(whole())

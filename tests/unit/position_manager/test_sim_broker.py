@@ -421,7 +421,7 @@ async def test_books_of_another_configuration_are_refused(tmp_path: Path) -> Non
     desk = await opened(tmp_path, seed=1)
     await desk.broker.close()
     Desk(tmp_path, Sim(seed=1, latency_ms=Decimal(9)), desk.clock)
-    with pytest.raises(SimStateError, match="began with another section sim"):
+    with pytest.raises(SimStateError, match="started with another section sim"):
         Desk(tmp_path, Sim(seed=2), desk.clock)
     desk.path.write_text(desk.path.read_text()[:-40])
     with pytest.raises(SimStateError, match="does not hold the books of a simulated broker"):

@@ -131,6 +131,23 @@ def test_a_quote_from_before_an_outage_is_proven_by_a_new_one_alone(
     play(tmp_path, long_put(), story, STOP)
 
 
+def test_refused_quotes_are_requested_again_after_a_pause_only(tmp_path: Path) -> None:
+    """Requested at once, the answer would be the same, without end."""
+
+    async def story(at: World, manager: Manager) -> None:
+        await at.clock.advance(10)
+        at.refused_quotes[42] = COMPETING
+        at.tell(CodeReceived(*COMPETING, 0, 42))
+        await at.clock.advance(25)
+        assert at.renewed == []
+        await at.clock.advance(10)
+        assert at.renewed == [42]
+        await at.clock.advance(60)
+        assert len(at.renewed) <= 3
+
+    play(tmp_path, long_put(), story, STOP)
+
+
 def test_nothing_is_asked_for_again_while_the_market_is_closed(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(6 * 3600 + 5)

@@ -162,9 +162,9 @@ def test_markup_in_a_text_is_no_markup() -> None:
         ({"halts": (samples.HALT,), "phase": "HALTED"}, f"Find out why, then end it: {samples.HALT}"),
         (
             {"locks": (samples.LOCK,)},
-            "Look at the position and its orders at the broker, then: position-manager release 'QQQ 2026-12-18 400C'",
+            "Check the position and its orders at the broker, then: position-manager release 'QQQ 2026-12-18 400C'",
         ),
-        ({"phase": "LINK_LOST", "why": "1100"}, "Look at the gateway: gateway-watch status. 1100"),
+        ({"phase": "LINK_LOST", "why": "1100"}, "Check the gateway: gateway-watch status. 1100"),
         ({"phase": "MAINTENANCE"}, "Wait: it goes on by itself."),
         ({"phase": "SYNCING"}, "Wait: it goes on by itself."),
         ({"units": (samples.CONDOR,)}, f"SPY condor is not guarded: {samples.CONDOR.text}"),

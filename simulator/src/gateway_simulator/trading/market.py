@@ -52,7 +52,7 @@ FUTURES_VOLUME, OPTIONS_VOLUME = 1_500_000, 900
 STEPS_PER_SECOND = timedelta(seconds=1) // STEP
 ROUNDING = 1e-9
 """Share of an increment that counts as rounding of binary fractions."""
-RANGES_KEPT, VALUES_KEPT = 256, 50_000
+RANGES_CACHED, VALUES_CACHED = 256, 50_000
 
 
 class MarketError(ValueError):
@@ -151,7 +151,7 @@ class Market:
         self._ranges: dict[tuple[int, int], _Range] = {}
         self._set_ranges: dict[tuple[int, int], tuple[int, list[Decimal]]] = {}
         self._values: dict[int, dict[int, Decimal | None]] = {}
-        self._values_kept = 0
+        self._cached_values = 0
         self._scripted: dict[int, Timeline] = {}
         self._taped: dict[int, Timeline] = {}
         self._halted: dict[int, Halted] = {}
@@ -516,12 +516,12 @@ class Market:
         """``point(…).value``, cached: the day's open, extremes and close are requested at every step."""
         known = self._values.setdefault(listing.con_id, {})
         if step not in known:
-            if self._values_kept >= VALUES_KEPT:
+            if self._cached_values >= VALUES_CACHED:
                 self._values.clear()
-                self._values_kept = 0
+                self._cached_values = 0
                 known = self._values.setdefault(listing.con_id, {})
             known[step] = self.point(listing.con_id, step).value
-            self._values_kept += 1
+            self._cached_values += 1
         return known[step]
 
     def _extremes(self, listing: _Listing, first: int, until: int) -> tuple[int, int]:
@@ -536,7 +536,7 @@ class Market:
         if begin > first and known is not None:
             lows.append(known.low)
             highs.append(known.high)
-        elif len(self._ranges) >= RANGES_KEPT:
+        elif len(self._ranges) >= RANGES_CACHED:
             self._ranges.clear()
         found = self._ranges[key] = _Range(until, min(lows), max(highs))
         return found.low[1], found.high[1]
@@ -551,7 +551,7 @@ class Market:
             steps = self.extreme_steps(listing.con_id, done, until - 1)
             values = [*found, *(value for each in steps if (value := self._value(listing, each)) is not None)]
             found = [min(values), max(values)] if values else []
-            if len(self._set_ranges) >= VALUES_KEPT:
+            if len(self._set_ranges) >= VALUES_CACHED:
                 self._set_ranges.clear()
             self._set_ranges[key] = (until, found)
         return found
@@ -776,7 +776,7 @@ class Market:
         self.revision += 1
         for con_id in [each for each, listing in self._listings.items() if {each, listing.root} & set(con_ids)]:
             self._quotes.pop(con_id, None)
-            self._values_kept -= len(self._values.pop(con_id, {}))
+            self._cached_values -= len(self._values.pop(con_id, {}))
 
 
 def _half_spread(listing: _Listing, price: float) -> float:

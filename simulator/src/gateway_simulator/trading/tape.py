@@ -145,7 +145,7 @@ class _Reader:
             if each not in COLUMNS:
                 raise self._error(each, f"no such column; there are {', '.join(COLUMNS)}")
             if columns.count(each) > 1:
-                raise self._error(each, "is there twice; keep one")
+                raise self._error(each, "is there twice; remove one")
         if "time" not in columns:
             raise self._error("time", "is missing; the first line must name it")
         if "name" not in columns and "symbol" not in columns:

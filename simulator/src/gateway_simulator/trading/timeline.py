@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from gateway_simulator.trading.model import Halted
 
-CHANGES_KEPT = 2000
+CHANGES_CACHED = 2000
 """How many changes of one contract are remembered; of older ones bars and ticks know nothing."""
 
 
@@ -48,7 +48,7 @@ class Timeline:
             self.values.pop()
         self.steps.append(step)
         self.values.append(value)
-        del self.steps[:-CHANGES_KEPT], self.values[:-CHANGES_KEPT]
+        del self.steps[:-CHANGES_CACHED], self.values[:-CHANGES_CACHED]
 
     def at(self, step: int) -> SetPrice | None:
         """Return the value at a step, or None where the market moves by itself."""

@@ -22,7 +22,7 @@ BLOCK_LEVELS = 25
 BLOCK_STEPS = 1 << BLOCK_LEVELS
 SECONDS_PER_YEAR = 365 * 86400
 
-BRIDGES_KEPT = 4
+BRIDGES_CACHED = 4
 _MASK = (1 << 64) - 1
 
 
@@ -80,7 +80,7 @@ class Walk:
     def _bridge(self, block: int) -> _Bridge:
         bridge = self._bridges.get(block)
         if bridge is None:
-            while len(self._bridges) >= BRIDGES_KEPT:
+            while len(self._bridges) >= BRIDGES_CACHED:
                 del self._bridges[next(iter(self._bridges))]
             bridge = self._bridges[block] = _Bridge(scramble(self._key, block), self._amplitudes)
         return bridge
