@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 # It carries no types.
-import pyrage  # type: ignore[import-untyped]
+import pyrage  # type: ignore[import-untyped]  # it carries no types
 
 from host_backup.errors import BackupError
 

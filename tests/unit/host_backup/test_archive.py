@@ -97,7 +97,7 @@ def test_a_damaged_file_is_refused(damage: str, backup: Path, identity: Path, tm
 def repack(plain: Path, change: dict[str, bytes | None], extra: dict[str, bytes] | None = None) -> None:
     """Replace members of a plain archive by others, or leave them out."""
     with tarfile.open(plain) as tar:
-        members = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
+        members = {entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None}
     with tarfile.open(plain, "w:gz") as tar:
         for name, content in (members | change | (extra or {})).items():
             if content is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -44,8 +45,8 @@ WANTED = Wanted({"ib-gateway": "paper"}, {"position-manager": "paper"}, {"positi
 FRESH = HostFacts()
 
 
-def host(journal: JournalFacts, prefix: str = "same", **more: object) -> HostFacts:
-    return replace(HostFacts(journals={PATH: journal}, prefixes={PATH: prefix}), **more)  # type: ignore[arg-type]
+def host(journal: JournalFacts, prefix: str = "same", **more: Any) -> HostFacts:
+    return replace(HostFacts(journals={PATH: journal}, prefixes={PATH: prefix}), **more)
 
 
 OLDER = replace(JOURNAL, last_event=60, events_digest="e60", content_digest="c60")
@@ -105,8 +106,8 @@ def test_what_runs_is_stopped_only_when_forced() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"accounts": ("DU7654321",)}, {"mode": "live"}])
-def test_the_journal_of_another_account_is_never_replaced(changes: dict[str, object]) -> None:
-    facts = host(replace(OLDER, **changes))  # type: ignore[arg-type]
+def test_the_journal_of_another_account_is_never_replaced(changes: dict[str, Any]) -> None:
+    facts = host(replace(OLDER, **changes))
     (refusal,) = decide(MANIFEST, {PATH: "same"}, facts, Forced(True, True)).refusals
     assert "Never replace the journal of another account" in refusal
     assert "DU7654321" not in refusal

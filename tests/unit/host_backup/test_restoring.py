@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.host_backup import hosts
@@ -62,10 +63,10 @@ def older(tmp_path: Path) -> Path:
     return root
 
 
-def restore(plain: Path, root: Path, step: object = None) -> Manifest:
+def restore(plain: Path, root: Path, step: Callable[[str], object] | None = None) -> Manifest:
     expected = facts.collect({}, nothing, "", "", root)
-    more = {"step": step} if step is not None else {}
-    return restoring.restore(plain, root / STATE, expected, nothing, clock, root, **more)  # type: ignore[arg-type]
+    more: dict[str, Any] = {"step": step} if step is not None else {}
+    return restoring.restore(plain, root / STATE, expected, nothing, clock, root, **more)
 
 
 def state_of(root: Path) -> dict[str, bytes]:
@@ -87,8 +88,8 @@ def check_equal(plain: Path, root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", [fresh, older])
-def test_the_state_is_equal_afterwards(host: object, plain: Path, tmp_path: Path) -> None:
-    root = host(tmp_path)  # type: ignore[operator]
+def test_the_state_is_equal_afterwards(host: Callable[[Path], Path], plain: Path, tmp_path: Path) -> None:
+    root = host(tmp_path)
     done = restore(plain, root)
     check_equal(plain, root, tmp_path)
     assert restoring.restored(root / STATE) == done.id
@@ -118,9 +119,9 @@ def test_what_is_replaced_is_kept_aside(plain: Path, tmp_path: Path) -> None:
     [*((fresh, number) for number in range(STEPS - 3)), *((older, number) for number in range(STEPS))],
 )
 def test_a_restore_killed_at_any_step_is_completed_or_undone(
-    killed_at: int, host: object, plain: Path, tmp_path: Path
+    killed_at: int, host: Callable[[Path], Path], plain: Path, tmp_path: Path
 ) -> None:
-    root = host(tmp_path)  # type: ignore[operator]
+    root = host(tmp_path)
     before = state_of(root)
     steps: list[str] = []
 

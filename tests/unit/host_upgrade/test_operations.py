@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -491,7 +492,7 @@ def test_a_restore_killed_at_any_write_is_completed_by_the_next(
         machine = Machine(root)
         machine.start()
         upgrades = machine.upgrades
-        interrupted = killed(machine, number, lambda upgrades=upgrades: upgrades.restore(wanted(), "No Java."))  # type: ignore[misc]
+        interrupted = killed(machine, number, partial(upgrades.restore, wanted(), "No Java."))
         if not interrupted:
             break
         state = machine.store.read()
@@ -543,7 +544,7 @@ def test_an_end_killed_at_any_write_is_recorded_once(tmp_path: Path, monkeypatch
         machine = Machine(root)
         machine.start()
         upgrades = machine.upgrades
-        assert killed(machine, number, lambda upgrades=upgrades: upgrades.finish(wanted(), verified=True))  # type: ignore[misc]
+        assert killed(machine, number, partial(upgrades.finish, wanted(), verified=True))
         assert plan(machine, wanted()).step is Step.RESUME
         machine.upgrades.start(wanted())
         machine.upgrades.finish(wanted(), verified=True)

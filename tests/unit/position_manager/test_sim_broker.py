@@ -157,7 +157,9 @@ async def test_an_order_rests_until_the_market_comes(tmp_path: Path) -> None:
     desk.broker.set_price("AAPL", Decimal(196))
     await desk.clock.advance(0)
     assert desk.statuses[-1] == "Filled"
-    fill = desk.of(ExecutionReceived)[-1].execution.fill  # type: ignore[union-attr]
+    event = desk.of(ExecutionReceived)[-1]
+    assert isinstance(event, ExecutionReceived)
+    fill = event.execution.fill
     assert fill.price == Decimal("195.98")
 
 
