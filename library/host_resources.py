@@ -10,11 +10,11 @@ from ansible.module_utils.basic import AnsibleModule
 
 if TYPE_CHECKING:
     from module_utils.host_resources import model
-    from module_utils.host_resources.converge import ConvergeError, Convergence
+    from module_utils.host_resources.converge import ConvergeError, Convergence, Outcome
     from module_utils.host_resources.systemd import SystemdError
 else:
     from ansible.module_utils.host_resources import model
-    from ansible.module_utils.host_resources.converge import ConvergeError, Convergence
+    from ansible.module_utils.host_resources.converge import ConvergeError, Convergence, Outcome
     from ansible.module_utils.host_resources.systemd import SystemdError
 
 DOCUMENTATION = r"""
@@ -173,11 +173,22 @@ options:
         default: []
       outdated:
         description:
-          - What to do if it is outdated. V(report) only names it in RV(outdated) and leaves its start or restart to a
-            handler.
+          - What to do if it is outdated. V(report) names it in RV(outdated) and leaves the restart to a handler, but starts
+            it if it does not run. V(leave) leaves that start to the handler as well. V(restart) restarts it.
         type: str
-        choices: [report, restart]
+        choices: [report, leave, restart]
         default: report
+      program:
+        description: The program of its process, or a directory of it; links are resolved. Another one is outdated.
+        type: str
+      reload_inputs:
+        description: Files, and directories of files, that a reload reads. Needs O(services[].loaded).
+        type: list
+        elements: str
+        default: []
+      loaded:
+        description: A file whose modification time is the time of the last load of O(services[].reload_inputs).
+        type: str
   contents:
     description: The contents of O(files), as the action plugin passes them to the host. Not set in a task.
     type: str
@@ -224,7 +235,12 @@ changes:
   type: list
   elements: str
 outdated:
-  description: Services with an input that changed, or that is newer than their start.
+  description: Services with an input that changed or is newer than their start, or with another program.
+  returned: always
+  type: list
+  elements: str
+reload_due:
+  description: Running services, not outdated, with a reload input that changed or is newer than their last load.
   returned: always
   type: list
   elements: str
@@ -291,7 +307,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "state": {"type": "str", "choices": ["started", "stopped"]},
             "block": {"type": "bool", "default": True},
             "inputs": {"type": "list", "elements": "str", "default": []},
-            "outdated": {"type": "str", "choices": ["report", "restart"], "default": "report"},
+            "outdated": {"type": "str", "choices": ["report", "leave", "restart"], "default": "report"},
+            "program": {"type": "str"},
+            "reload_inputs": {"type": "list", "elements": "str", "default": []},
+            "loaded": {"type": "str"},
         },
     },
     "contents": {"type": "str", "no_log": True},
@@ -306,7 +325,7 @@ def main() -> None:
     try:
         convergence = Convergence(module, model.read(module.params))
     except model.InvalidContentsError as error:
-        module.fail_json(msg=str(error), problems=[str(error)], changed_items=[], changes=[], outdated=[])
+        module.fail_json(msg=str(error), problems=[str(error)], **_result(Outcome()))
     outcome = convergence.outcome
     try:
         problems = convergence.problems()
@@ -314,19 +333,21 @@ def main() -> None:
             convergence.converge()
     except (ConvergeError, SystemdError, OSError) as error:
         done = f" Changed before: {', '.join(outcome.items)}." if outcome.items else " Nothing was changed."
-        module.fail_json(msg=f"{error}{done}", problems=[], **_result(convergence))
+        module.fail_json(msg=f"{error}{done}", problems=[], **_result(convergence.outcome))
     if problems:
-        module.fail_json(msg=f"{' '.join(problems)} Nothing was changed.", problems=problems, **_result(convergence))
-    module.exit_json(diff=outcome.diff, **_result(convergence))
+        module.fail_json(
+            msg=f"{' '.join(problems)} Nothing was changed.", problems=problems, **_result(convergence.outcome)
+        )
+    module.exit_json(diff=outcome.diff, **_result(convergence.outcome))
 
 
-def _result(convergence: Convergence) -> dict[str, Any]:
-    outcome = convergence.outcome
+def _result(outcome: Outcome) -> dict[str, Any]:
     return {
         "changed": bool(outcome.items),
         "changed_items": outcome.items,
         "changes": outcome.changes,
         "outdated": outcome.outdated,
+        "reload_due": outcome.reload_due,
     }
 
 

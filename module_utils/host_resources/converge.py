@@ -51,6 +51,7 @@ class Outcome:
     changes: list[str] = field(default_factory=list)
     diff: list[Entry] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
+    reload_due: list[str] = field(default_factory=list)
 
     def add(self, item: str, text: str, diff: Entry | None = None) -> None:
         if item not in self.items:
@@ -328,20 +329,37 @@ class Convergence:
         if service.enabled is not None and service.enabled != unit.enabled:
             verb = "enable" if service.enabled else "disable"
             self._change(verb, service, f"{verb} {name} at boot")
-        changed = model.touches(self.outcome.items, service.inputs)
-        newest = paths.newest_file(service.inputs) if unit.running and unit.since is not None else None
-        if changed or (newest is not None and unit.since is not None and newest > unit.since):
-            self.outcome.outdated.append(name)
-            if not service.restart:
+        if self._is_outdated(service, unit):
+            if unit.running or service.outdated == "leave":
+                self.outcome.outdated.append(name)
+            if service.outdated == "restart" and service.state == "started" and unit.running:
+                self._change("restart", service, f"restart {name}")
+            if unit.running or service.outdated == "leave":
                 return
-            if service.state == "started":
-                verb = "restart" if unit.running else "start"
-                self._change(verb, service, f"{verb} {name}")
-                return
+        elif unit.since is not None and self._is_reload_due(service):
+            self.outcome.reload_due.append(name)
         if service.state == "started" and not unit.running:
             self._change("start", service, f"start {name}")
         elif service.state == "stopped" and unit.running:
             self._change("stop", service, f"stop {name}")
+
+    def _is_outdated(self, service: Service, unit: systemd.Unit) -> bool:
+        if model.touches(self.outcome.items, service.inputs):
+            return True
+        if unit.since is None:
+            return False
+        newest = paths.newest_file(service.inputs)
+        if newest is not None and newest > unit.since:
+            return True
+        return service.program is not None and unit.process != 0 and not paths.runs_from(unit.process, service.program)
+
+    def _is_reload_due(self, service: Service) -> bool:
+        if service.loaded is None:
+            return False
+        if model.touches(self.outcome.items, service.reload_inputs):
+            return True
+        loaded, newest = paths.newest_file((service.loaded,)), paths.newest_file(service.reload_inputs)
+        return newest is not None and (loaded is None or newest > loaded)
 
     def _change(self, verb: str, service: Service, text: str) -> None:
         if not self._module.check_mode:

@@ -66,14 +66,17 @@ class Command:
 
 @dataclass(frozen=True)
 class Service:
-    """A unit. It is outdated if a file under `inputs` changes, or is newer than its start."""
+    """A unit. It is outdated if a file of `inputs` changes or is newer than its start, or if it has another program."""
 
     name: str
     enabled: bool | None = None
     state: str | None = None
     block: bool = True
     inputs: tuple[str, ...] = ()
-    restart: bool = False
+    outdated: str = "report"
+    program: str | None = None
+    reload_inputs: tuple[str, ...] = ()
+    loaded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,10 @@ def read(params: Mapping[str, Any]) -> Resources:
                 each["state"],
                 each["block"],
                 tuple(each["inputs"]),
-                each["outdated"] == "restart",
+                each["outdated"],
+                each["program"],
+                tuple(each["reload_inputs"]),
+                each["loaded"],
             )
             for each in params["services"]
         ),
@@ -175,11 +181,11 @@ def problems(resources: Resources) -> list[str]:
     for file in resources.files:
         if file.validate is not None and "%s" not in file.validate:
             found.append(f"validate of {file.path} has no %s, the place of the file to validate.")
-    found += [
-        f"{each.name} is no name of a unit with its type."
-        for each in resources.services
-        if not UNIT.fullmatch(each.name)
-    ]
+    for service in resources.services:
+        if not UNIT.fullmatch(service.name):
+            found.append(f"{service.name} is no name of a unit with its type.")
+        if service.reload_inputs and service.loaded is None:
+            found.append(f"reload_inputs of {service.name} needs loaded, the file whose time is that of its last load.")
     found += [f"{user.name} is no name of a system user." for user in resources.users if not USER.fullmatch(user.name)]
     return found
 

@@ -65,3 +65,12 @@ def newest_file(paths: tuple[str, ...]) -> float | None:
             files = (f"{directory}/{name}" for name in names)
             times += [os.lstat(file).st_mtime for file in files if kind(file) == "file"]
     return max(times, default=None)
+
+
+def runs_from(process: int, program: str) -> bool:
+    """Whether the command of the process is this program, or one under this directory."""
+    try:
+        command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0", 1)[0]
+    except FileNotFoundError:
+        return False
+    return (os.fsdecode(command) + "/").startswith(os.path.realpath(program) + "/")

@@ -10,7 +10,14 @@ Run = Callable[[Sequence[str]], tuple[int, str, str]]
 """Runs a program: its exit status, standard output and standard error."""
 
 UNIT_FILES = "/etc/systemd/system"
-PROPERTIES = ("LoadState", "ActiveState", "NeedDaemonReload", "ActiveEnterTimestamp", "ExecMainStartTimestamp")
+PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "NeedDaemonReload",
+    "ActiveEnterTimestamp",
+    "ExecMainStartTimestamp",
+    "MainPID",
+)
 RUNNING = ("active", "activating", "reloading")
 STARTED_AT_BOOT = ("enabled", "static", "alias", "indirect", "generated")
 
@@ -29,7 +36,9 @@ class Unit:
     enabled: bool
     needs_reload: bool
     since: float | None
-    """When its process, or the unit, was started, in seconds since the epoch."""
+    """When its process, or a unit without one, was started, in seconds since the epoch; None while it does not run."""
+    process: int
+    """The ID of its main process; 0 without one."""
 
 
 def read_units(run: Run, names: Sequence[str]) -> dict[str, Unit]:
@@ -52,13 +61,17 @@ def read_units(run: Run, names: Sequence[str]) -> dict[str, Unit]:
 
 
 def _unit(block: dict[str, str], state: str) -> Unit:
+    running = block["ActiveState"] in RUNNING
+    # Between two starts a service is activating and has no process: its next start reads what is there then.
+    started = running and block.get("MainPID", "") != "0"
     return Unit(
         exists=block["LoadState"] != "not-found",
         masked=block["LoadState"] == "masked",
-        running=block["ActiveState"] in RUNNING,
+        running=running,
         enabled=state in STARTED_AT_BOOT,
         needs_reload=block["NeedDaemonReload"] == "yes",
-        since=_time(block.get("ExecMainStartTimestamp", "") or block.get("ActiveEnterTimestamp", "")),
+        since=_time(block.get("ExecMainStartTimestamp") or block["ActiveEnterTimestamp"]) if started else None,
+        process=int(block.get("MainPID", "0")),
     )
 
 

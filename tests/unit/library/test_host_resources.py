@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ for number, name in enumerate(names):
         started = time.strftime(form, time.gmtime(float(state[2]))) if float(state[2]) else ""
         loaded = "loaded" if unit.exists() else "not-found"
         print(*([""] if number else []), f"LoadState={loaded}", f"ActiveState={state[0]}", "NeedDaemonReload=no",
+              f"MainPID={state[3] if len(state) > 3 else (os.getpid() if state[0] == 'active' else 0)}",
               f"ExecMainStartTimestamp={started}", f"ActiveEnterTimestamp={started}", sep="\\n")
     elif verb == "is-enabled":
         print(state[1])
@@ -61,9 +63,16 @@ class Host:
         return program
 
     def add_unit(
-        self, name: str, active: str = "active", enabled: str = "enabled", started: float | None = None
+        self,
+        name: str,
+        active: str = "active",
+        enabled: str = "enabled",
+        started: float | None = None,
+        process: str = "",
     ) -> None:
-        (self.units / name).write_text(f"{active} {enabled} {time.time() + 1 if started is None else started}")
+        (self.units / name).write_text(
+            f"{active} {enabled} {time.time() + 1 if started is None else started} {process}"
+        )
 
     @property
     def commands(self) -> list[str]:
@@ -229,6 +238,7 @@ def test_all_problems_are_reported_before_the_first_change(host: Host) -> None:
             "/a/b is to be removed and contains /a/b/c",
         ),
         ({"services": [{"name": "docker"}]}, "docker is no name of a unit"),
+        ({"services": [{"name": "a.service", "reload_inputs": ["/a"]}]}, "reload_inputs of a.service needs loaded"),
         ({"users": [{"name": "-x"}]}, "-x is no name of a system user"),
     ],
 )
@@ -338,15 +348,71 @@ def test_the_record_is_what_sha256sum_prints(host: Host) -> None:
     assert host.converge(files=[host.file("a", "1\n")], commands=[command])["changed"] is False
 
 
-def test_a_service_whose_inputs_change_is_left_to_a_handler(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("outdated", "named", "commands"),
+    [
+        ("report", ["a.service"], ["start -- b.service"]),
+        ("leave", ["a.service", "b.service"], []),
+        ("restart", ["a.service"], ["restart -- a.service", "start -- b.service"]),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_a_service_whose_inputs_change_is_outdated(
+    host: Host, outdated: str, named: list[str], commands: list[str], check: bool
+) -> None:
     host.add_unit("a.service")
     host.add_unit("b.service", active="inactive")
     host.add_unit("c.service")
-    services = [{"name": f"{name}.service", "state": "started", "inputs": [host / name]} for name in ("a", "b", "c")]
+    services = [
+        {"name": f"{name}.service", "state": "started", "inputs": [host / name], "outdated": outdated}
+        for name in ("a", "b", "c")
+    ]
     Path(host / "a").mkdir()
-    answer = host.converge(files=[host.file("a/x"), host.file("b"), host.file("ab")], services=services)
-    assert answer["outdated"] == ["a.service", "b.service"]
-    assert host.commands == []
+    answer = host.call(check, files=[host.file("a/x"), host.file("b"), host.file("ab")], services=services)
+    assert answer["outdated"] == named
+    assert host.commands == ([] if check else commands)
+    assert [item for item in answer["changed_items"] if item.endswith(".service")] == [
+        command.split()[-1] for command in commands
+    ]
+
+
+def test_a_service_of_another_program_is_outdated(host: Host) -> None:
+    releases = host.path / "releases"
+    (releases / "1").mkdir(parents=True)
+    (releases / "2").mkdir()
+    program = releases / "1/python"
+    program.symlink_to(sys.executable)
+    Path(host / "current").symlink_to("releases/1")
+    with subprocess.Popen([program, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        host.add_unit("a.service", process=str(process.pid))
+        service = {"name": "a.service", "state": "started", "program": host / "current"}
+        assert host.converge(services=[service])["outdated"] == []
+        Path(host / "current").unlink()
+        Path(host / "current").symlink_to("releases/2")
+        assert host.converge(services=[service])["outdated"] == ["a.service"]
+        process.communicate(b"\n")
+
+
+def test_a_reload_is_due_after_a_change_until_it_is_loaded(host: Host) -> None:
+    host.add_unit("a.service")
+    service = {"name": "a.service", "reload_inputs": [host / "a"], "loaded": host / "loaded"}
+    Path(host / "loaded").write_text("")
+    files = [host.file("a")]
+    assert host.call(check=True, files=files, services=[service])["reload_due"] == ["a.service"]
+    assert host.converge(files=files, services=[service])["reload_due"] == ["a.service"]
+    os.utime(host / "loaded", (time.time() + 1, time.time() + 1))
+    assert host.converge(files=files, services=[service])["reload_due"] == []
+    Path(host / "loaded").unlink()
+    assert host.converge(files=files, services=[service])["reload_due"] == ["a.service"]
+    host.add_unit("a.service", active="inactive")
+    assert host.converge(files=files, services=[service])["reload_due"] == []
+
+
+def test_a_service_between_two_starts_is_not_outdated(host: Host) -> None:
+    """The gateway's unit waits in this state before it starts again, and reads the files then."""
+    Path(host / "a").write_text("")
+    host.add_unit("a.service", active="activating", started=1.0, process="0")
+    assert host.converge(services=[{"name": "a.service", "inputs": [host / "a"]}])["outdated"] == []
 
 
 def test_a_service_older_than_its_inputs_is_outdated_although_nothing_changes(host: Host) -> None:

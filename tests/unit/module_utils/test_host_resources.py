@@ -25,7 +25,7 @@ class Module:
     def run_command(self, args: Sequence[str], **_: Any) -> tuple[int, str, str]:
         self.ran.append(" ".join(args))
         if args[1] == "show":
-            return 0, "LoadState=loaded\nActiveState=active\nNeedDaemonReload=no\n", ""
+            return 0, "LoadState=loaded\nActiveState=active\nNeedDaemonReload=no\nActiveEnterTimestamp=\n", ""
         return 0, "enabled\n", ""
 
     def atomic_move(self, src: str, dest: str, *, keep_dest_attrs: bool) -> None:
