@@ -173,8 +173,8 @@ options:
         default: []
       outdated:
         description:
-          - What to do if it is outdated. V(report) names it in RV(outdated) and leaves the restart to a handler, but starts
-            it if it does not run. V(leave) leaves that start to the handler as well. V(restart) restarts it.
+          - What to do if it is outdated. V(report) names it in RV(outdated) and leaves the restart to a handler; a unit
+            that does not run is started. V(leave) leaves that start to the handler as well. V(restart) restarts it.
         type: str
         choices: [report, leave, restart]
         default: report

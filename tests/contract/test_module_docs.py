@@ -343,6 +343,14 @@ def test_a_convergence_returns_what_is_documented(tmp_path: Path) -> None:
     assert_as_documented("host_resources", answers)
 
 
+def test_commands_return_what_is_documented() -> None:
+    assert constants("host_commands")["DOCUMENTATION"]["attributes"]["check_mode"]["support"] == "full"
+    answer = call("host_commands", commands=[{"name": "a", "argv": ["echo", "text"]}], _ansible_check_mode=True)
+    assert "skipped" not in answer
+    assert answer["results"][0]["stdout"] == "text"
+    assert_as_documented("host_commands", [answer])
+
+
 def test_the_upgrade_module_brings_its_code_along(tmp_path: Path) -> None:
     """The host has only its own Python: no release, and none of this project's packages."""
     arguments = {"operation": "plan", "command": "rollback", "gateways": [], "state_dir": str(tmp_path)}

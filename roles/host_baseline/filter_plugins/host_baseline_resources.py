@@ -16,7 +16,7 @@ def resources(
 ) -> dict[str, list[dict[str, Any]]]:
     """The directories, files, commands and services of the wanted parts.
 
-    `files` have a part, a template and a path; `records` is the directory with the digests of what each part applied last.
+    `files` have a part, a template and a path; `records` is the directory for the digests that each part applied last.
     """
     chosen = [file for file in files if file["part"] in wanted]
     directories = sorted({str(PurePosixPath(file["path"]).parent) for file in chosen})

@@ -243,6 +243,20 @@ def directories(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
     return found
 
 
+def status_commands(instances: list[Mapping[str, Any]], release: str, output: str, check: bool) -> list[dict[str, Any]]:
+    """The programs that show the status of the instances, as host_commands takes them."""
+    form = ["--json"] if output == "json" else []
+    return [
+        {
+            "name": f"gateway {instance['name']}",
+            "argv": [f"{release}/bin/gateway-watch", "status", "--tiers", "--instance", instance["name"], *form],
+            # 127: not installed, as in check mode before the first deploy. 2: neither is the instance.
+            "accepted": [0, 1, 2, 127] if check else [0, 1],
+        }
+        for instance in instances
+    ]
+
+
 def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
     """What gateway-watch reads about an instance (its schema is gateway_watch.instance)."""
     return {
@@ -294,5 +308,6 @@ class FilterModule:
             "ib_gateway_config_files": config_files,
             "ib_gateway_directories": directories,
             "ib_gateway_services": services,
+            "ib_gateway_status_commands": status_commands,
             "ib_gateway_instance_file": instance_file,
         }

@@ -191,6 +191,24 @@ def services(instances: Iterable[Mapping[str, Any]], release: str) -> list[dict[
     ]
 
 
+def status_commands(instances: Iterable[Mapping[str, Any]], release: str, output: str) -> list[dict[str, Any]]:
+    """The programs that show the status of the instances, as host_commands takes them."""
+    deployed = 'systemctl cat "$0" > /dev/null 2>&1 || exit 3; exec "$@"'
+    form = ["--json"] if output == "json" else []
+    return [
+        {
+            "name": f"manager {instance['name']}",
+            "argv": [
+                *("sh", "-c", deployed, instance["unit"]),
+                *(f"{release}/bin/position-manager", "status", "--instance", instance["name"], *form),
+            ],
+            # 1: not healthy, which is a valid status. 3: not deployed.
+            "accepted": [0, 1, 3],
+        }
+        for instance in instances
+    ]
+
+
 class FilterModule:
     """Filters of the position_manager role."""
 
@@ -201,4 +219,5 @@ class FilterModule:
             "position_manager_config_files": config_files,
             "position_manager_directories": directories,
             "position_manager_services": services,
+            "position_manager_status_commands": status_commands,
         }
