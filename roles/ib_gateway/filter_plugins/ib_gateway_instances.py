@@ -150,9 +150,9 @@ def resolve(
     return resolved
 
 
-def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The secret files of all instances: instance, path, content, owner (uid), mode."""
-    files: list[dict[str, str]] = []
+def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The secret files of all instances, as host_resources takes them."""
+    files: list[dict[str, Any]] = []
     for instance in instances:
         controller = controller_of(instance)
         users = [f"{controller['userid']}={instance['userid']}"]
@@ -163,7 +163,6 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
         if instance["trading_mode"] == "both":
             users.append(f"{controller['userid_paper']}={instance['userid_paper']}")
             container_secrets["tws_password_paper"] = password_content(instance["password_paper"], controller)
-        base = {"instance": instance["name"]}
         # Some files are there without any content, too: so a secret that was taken away does not stay on the host.
         root_secrets = {
             "login.env": users,
@@ -172,21 +171,23 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
         }
         files.extend(
             {
-                **base,
                 "path": f"{instance['secrets_dir']}/{name}",
                 "content": "".join(f"{line}\n" for line in lines),
                 "owner": "0",
+                "group": "0",
                 "mode": "0600",
+                "secret": True,
             }
             for name, lines in root_secrets.items()
         )
         files.extend(
             {
-                **base,
                 "path": f"{instance['secrets_dir']}/{name}",
                 "content": content,
                 "owner": "1000",
+                "group": "1000",
                 "mode": "0400",
+                "secret": True,
             }
             for name, content in container_secrets.items()
         )
@@ -194,48 +195,66 @@ def secret_files(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def config_files(instances: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The templated files of all instances: instance (whole), src, dest, mode."""
-    files: list[dict[str, Any]] = []
-    for instance in instances:
-        files += [
-            {
-                "instance": instance,
-                "src": "container.env.j2",
-                "dest": f"{instance['config_dir']}/container.env",
-                "mode": "0600",
-            },
-            {
-                "instance": instance,
-                "src": "instance.json.j2",
-                "dest": f"{instance['config_dir']}/instance.json",
-                "mode": "0600",
-            },
-            {
-                "instance": instance,
-                "src": "ib-gateway.service.j2",
-                "dest": f"/etc/systemd/system/{instance['unit']}",
-                "mode": "0644",
-            },
-        ]
-    return files
+    """The templated files of all instances, as host_resources takes them."""
+    files = [
+        {"path": path, "template": template, "mode": mode, "vars": {"item": {"instance": instance}}}
+        for instance in instances
+        for template, path, mode in (
+            ("container.env.j2", f"{instance['config_dir']}/container.env", "0600"),
+            ("instance.json.j2", f"{instance['config_dir']}/instance.json", "0600"),
+            ("ib-gateway.service.j2", f"/etc/systemd/system/{instance['unit']}", "0644"),
+        )
+    ]
+    return [{**file, "owner": "0", "group": "0"} for file in files]
+
+
+def services(instances: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The units of all instances, as host_resources takes them."""
+    return [
+        {
+            "name": instance["unit"],
+            "enabled": True,
+            "state": "started",
+            # The next tasks follow the start and report why it fails.
+            "block": False,
+            "inputs": [f"/etc/systemd/system/{instance['unit']}", instance["config_dir"]],
+            # What a restart costs is reported before it; also a first start may need an approval.
+            "outdated": "leave",
+        }
+        for instance in instances
+    ]
 
 
 def directories(instances: list[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to create, parents first: path, owner (uid), mode."""
-    root_only = {"owner": "0", "mode": "0700"}
+    """Directories to create, parents first, as host_resources takes them."""
+    root_only = {"owner": "0", "group": "0", "mode": "0700"}
     found = [
         {"path": "/etc/ib-gateway", **root_only},
-        {"path": "/var/lib/ib-gateway", "owner": "0", "mode": "0711"},
+        {"path": "/var/lib/ib-gateway", "owner": "0", "group": "0", "mode": "0711"},
     ]
     for instance in instances:
         found += [
             {"path": instance["config_dir"], **root_only},
             {"path": instance["secrets_dir"], **root_only},
-            {"path": instance["data_dir"], "owner": "0", "mode": "0711"},
+            {"path": instance["data_dir"], "owner": "0", "group": "0", "mode": "0711"},
             {"path": instance["state_dir"], **root_only},
-            {"path": instance["settings_dir"], "owner": "1000", "mode": "0700"},
+            {"path": instance["settings_dir"], "owner": "1000", "group": "1000", "mode": "0700"},
         ]
     return found
+
+
+def status_commands(instances: list[Mapping[str, Any]], release: str, output: str, check: bool) -> list[dict[str, Any]]:
+    """The programs that show the status of the instances, as host_commands takes them."""
+    form = ["--json"] if output == "json" else []
+    return [
+        {
+            "name": f"gateway {instance['name']}",
+            "argv": [f"{release}/bin/gateway-watch", "status", "--tiers", "--instance", instance["name"], *form],
+            # 127: not installed, as in check mode before the first deploy. 2: neither is the instance.
+            "accepted": [0, 1, 2, 127] if check else [0, 1],
+        }
+        for instance in instances
+    ]
 
 
 def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
@@ -288,5 +307,7 @@ class FilterModule:
             "ib_gateway_secret_files": secret_files,
             "ib_gateway_config_files": config_files,
             "ib_gateway_directories": directories,
+            "ib_gateway_services": services,
+            "ib_gateway_status_commands": status_commands,
             "ib_gateway_instance_file": instance_file,
         }

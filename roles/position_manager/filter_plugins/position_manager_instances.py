@@ -118,25 +118,94 @@ def resolve(
     return resolved
 
 
-def secret_files(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The secret files of all instances: path, content. They are there without a secret too, as the unit names them,
-    and so that one that was taken away does not stay on the host."""
+ROOT_ONLY = {"owner": "root", "group": "root", "mode": "0600"}
+
+
+def secret_files(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The secret files of all instances, as host_resources takes them. They are there without a secret too, as the unit
+    names them, and so that one that was taken away does not stay on the host."""
     return [
         {
             "path": f"{instance['secrets_dir']}/{secret}",
             "content": f"{instance[secret]}\n" if instance[secret] else "",
+            "secret": True,
+            **ROOT_ONLY,
         }
         for instance in instances
         for secret in SECRETS
     ]
 
 
+def config_files(instances: Iterable[Mapping[str, Any]], user: str, release: str) -> list[dict[str, Any]]:
+    """The configuration, which the release validates, and the unit of each instance, as host_resources takes them."""
+    files: list[dict[str, Any]] = []
+    for instance in instances:
+        item = {"vars": {"item": instance}}
+        files += [
+            {
+                "path": instance["config_file"],
+                "template": "position-manager.yml.j2",
+                "owner": "root",
+                "group": user,
+                "mode": "0640",
+                "validate": f"{release}/bin/position-manager check-config %s",
+                **item,
+            },
+            {
+                "path": f"/etc/systemd/system/{instance['unit']}",
+                "template": "position-manager.service.j2",
+                **ROOT_ONLY,
+                "mode": "0644",
+                **item,
+            },
+        ]
+    return files
+
+
 def directories(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Directories to create, parents first: path, mode. systemd creates those that the unit itself writes to."""
+    """Directories to create, parents first, as host_resources takes them. systemd creates those that the unit itself
+    writes to."""
+    root = {"owner": "root", "group": "root"}
     return [
-        {"path": "/etc/position-manager", "mode": "0755"},
-        {"path": "/etc/position-manager/secrets", "mode": "0700"},
-        *({"path": instance["secrets_dir"], "mode": "0700"} for instance in instances),
+        {"path": "/etc/position-manager", **root, "mode": "0755"},
+        {"path": "/etc/position-manager/secrets", **root, "mode": "0700"},
+        *({"path": instance["secrets_dir"], **root, "mode": "0700"} for instance in instances),
+    ]
+
+
+def services(instances: Iterable[Mapping[str, Any]], release: str) -> list[dict[str, Any]]:
+    """The units of all instances, as host_resources takes them."""
+    return [
+        {
+            "name": instance["unit"],
+            "enabled": True,
+            "state": "started",
+            # The next tasks follow the start and report why it fails.
+            "block": False,
+            "inputs": [f"/etc/systemd/system/{instance['unit']}", instance["secrets_dir"]],
+            "program": release,
+            "reload_inputs": [instance["config_file"]],
+            "loaded": f"{instance['runtime_dir']}/loaded",
+        }
+        for instance in instances
+    ]
+
+
+def status_commands(instances: Iterable[Mapping[str, Any]], release: str, output: str) -> list[dict[str, Any]]:
+    """The programs that show the status of the instances, as host_commands takes them."""
+    deployed = 'systemctl cat "$0" > /dev/null 2>&1 || exit 3; exec "$@"'
+    form = ["--json"] if output == "json" else []
+    return [
+        {
+            "name": f"manager {instance['name']}",
+            "argv": [
+                *("sh", "-c", deployed, instance["unit"]),
+                *(f"{release}/bin/position-manager", "status", "--instance", instance["name"], *form),
+            ],
+            # 1: not healthy, which is a valid status. 3: not deployed.
+            "accepted": [0, 1, 3],
+        }
+        for instance in instances
     ]
 
 
@@ -147,5 +216,8 @@ class FilterModule:
         return {
             "position_manager_resolve": resolve,
             "position_manager_secret_files": secret_files,
+            "position_manager_config_files": config_files,
             "position_manager_directories": directories,
+            "position_manager_services": services,
+            "position_manager_status_commands": status_commands,
         }

@@ -54,8 +54,8 @@ ROLE_FILES = [
 RENDERED = """
 {%- set rendered = namespace(files={}) -%}
 {%- for file in __ib_gateway_resolved | ib_gateway_config_files -%}
-{%- set source = role_dir ~ '/ib_gateway/templates/' ~ file.src -%}
-{%- set _ = rendered.files.update({file.dest: lookup('template', source, template_vars={'item': file})}) -%}
+{%- set source = role_dir ~ '/ib_gateway/templates/' ~ file.template -%}
+{%- set _ = rendered.files.update({file.path: lookup('template', source, template_vars=file.vars)}) -%}
 {%- endfor -%}
 {%- for name in ['position-manager.service.j2', 'position-manager.yml.j2'] -%}
 {%- set source = role_dir ~ '/position_manager/templates/' ~ name -%}
