@@ -53,7 +53,7 @@ class TestHost:
         journal_samples.write(self.manager / "journal-paper.db")
 
     def write_outbox(self, path: Path) -> None:
-        with Outbox(path, lambda: NOW.timestamp()) as outbox:
+        with Outbox(path, NOW.timestamp) as outbox:
             outbox.put(Message("fired", Severity.ALERT, "MSFT: stop fired", NOW, ("in DU1234567",)), ["discord"])
 
     def collector(self) -> Collector:
