@@ -114,23 +114,23 @@ function padded(low: number | null, high: number | null): [number, number] {
 
 const soft = (name: string): string => `${colour(name)}33`;
 
-function Day({ profit, currency }: { profit: Profit; currency: string }) {
+function Day({ profit, currency }: { profit: Profit | null; currency: string }) {
   const { zone } = useView();
-  const points = profit.day.currencies[currency] ?? [];
+  const points = profit?.day.currencies[currency] ?? [];
   const values = points.map(([, value]) => value);
   const last = values[values.length - 1];
   const [best, worst] = [Math.max(...values), Math.min(...values)];
   const first = points[0]?.[0];
   const end = points[points.length - 1]?.[0];
-  const text = `${profit.day.date ?? ""} in ${currency}: ${money(last)}, best ${money(best)}, worst ${money(worst)}`;
+  const text = `${profit?.day.date ?? ""} in ${currency}: ${money(last)}, best ${money(best)}, worst ${money(worst)}`;
   return (
     <figure>
       <figcaption class="chart-head">
-        <h3>Day {profit.day.date && <span class="muted">{profit.day.date}</span>}</h3>
+        <h3>Day {profit?.day.date && <span class="muted">{profit.day.date}</span>}</h3>
         <strong class={`number ${tone(last)}`}>{money(last, currency)}</strong>
         <span class="small muted">best {money(values.length ? best : null)}, worst {money(values.length ? worst : null)}{first !== undefined && end !== undefined && <>, {clock(first, zone, false)} to {clock(end, zone, false)}</>}</span>
       </figcaption>
-      {points.length < 2 ? <p class="empty chart">The curve starts with the second minute of the day.</p> : (
+      {points.length < 2 ? <p class="empty chart">{profit && "The curve starts with the second minute of the day."}</p> : (
         <Chart
           name={`Profit of the day ${text}`}
           data={[points.map(([at]) => at), values]}
@@ -142,8 +142,8 @@ function Day({ profit, currency }: { profit: Profit; currency: string }) {
   );
 }
 
-function Month({ profit, currency }: { profit: Profit; currency: string }) {
-  const days = profit.days[currency] ?? [];
+function Month({ profit, currency }: { profit: Profit | null; currency: string }) {
+  const days = profit?.days[currency] ?? [];
   const last = days[days.length - 1]?.[2];
   const won = days.filter(([, value]) => value > 0).length;
   const noon = days.map(([date]) => Date.parse(`${date}T12:00:00Z`) / 1000);
@@ -154,7 +154,7 @@ function Month({ profit, currency }: { profit: Profit; currency: string }) {
         <strong class={`number ${tone(last)}`}>{money(last, currency)}</strong>
         <span class="small muted">{days.length ? `${won} of ${days.length} days with a gain; the bars are days, the line is their sum` : NONE}</span>
       </figcaption>
-      {days.length === 0 ? <p class="empty chart">No day is recorded yet.</p> : (
+      {days.length === 0 ? <p class="empty chart">{profit && "No day is recorded yet."}</p> : (
         <Chart
           name={`Profit of ${days.length} days in ${currency}: together ${money(last)}, ${won} with a gain`}
           data={[noon, days.map(([, value]) => Math.max(value, 0)), days.map(([, value]) => Math.min(value, 0)), days.map(([, , sum]) => sum)]}
@@ -167,7 +167,7 @@ function Month({ profit, currency }: { profit: Profit; currency: string }) {
           ]}
         />
       )}
-      {days.length > 0 && (
+      <div class="below">{days.length > 0 && (
         <details>
           <summary>The days as a table</summary>
           <div class="scroll" tabIndex={0} role="region" aria-label={`Profit by day in ${currency}`}>
@@ -181,7 +181,7 @@ function Month({ profit, currency }: { profit: Profit; currency: string }) {
             </table>
           </div>
         </details>
-      )}
+      )}</div>
     </figure>
   );
 }
@@ -192,7 +192,7 @@ export function Curves({ manager }: { manager: Manager }) {
   const { profit, problem } = useProfit(manager);
   const currencies = profit ? [...new Set([...Object.keys(profit.day.currencies), ...Object.keys(profit.days)])].sort() : [];
   const [chosen, setChosen] = useState("");
-  const currency = currencies.includes(chosen) ? chosen : currencies[0];
+  const currency = currencies.includes(chosen) ? chosen : (currencies[0] ?? "");
   return (
     <div class="body curves">
       {currencies.length > 1 && (
@@ -201,9 +201,7 @@ export function Curves({ manager }: { manager: Manager }) {
         </div>
       )}
       <p role="status" class="small muted">{problem}</p>
-      {profit && currency !== undefined
-        ? <div class="two"><Day profit={profit} currency={currency} /><Month profit={profit} currency={currency} /></div>
-        : <p class="empty chart">{profit ? "No profit is recorded yet." : ""}</p>}
+      <div class="two"><Day profit={profit} currency={currency} /><Month profit={profit} currency={currency} /></div>
     </div>
   );
 }

@@ -75,7 +75,7 @@ function StreamSign({ state }: { state: State }) {
 
 function Lost({ state, second }: { state: State; second: number }) {
   return (
-    <div class="contents" role="alert">
+    <div class="alerts" role="alert">
       {state.health === "lost" && (
         <p class="notice lost">
           {"The connection to the dashboard is lost. "}
@@ -197,7 +197,7 @@ function App() {
   const snapshot = state.document;
   const managers = Object.values(snapshot?.managers ?? {});
   const gateways = Object.values(snapshot?.gateways ?? {});
-  const announcement = useAnnouncement(managers);
+  const announcement = useAnnouncement(snapshot && managers);
   const zone = exchange ? snapshot?.exchange_zone : undefined;
   const now = second + Math.round(state.ahead);
   const urgent = snapshot ? points(snapshot, now).filter((point) => point.severity === "bad").length : 0;

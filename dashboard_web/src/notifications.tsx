@@ -15,7 +15,7 @@ export function Notifications({ outboxes }: { outboxes: Outbox[] }) {
   return (
     <Section id="notifications" title="Notifications" note={`${pending} pending, ${failed} failed`}>
       {items.length === 0 ? <p class="empty">None was sent yet.</p> : (
-        <div class="scroll" tabIndex={0} role="region" aria-labelledby="notifications-title">
+        <div class="scroll" tabIndex={0} role="region" aria-label="List of notifications">
           <ul class="messages">
             {items.map((item) => (
               <li key={item.id}>

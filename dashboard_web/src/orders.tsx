@@ -33,7 +33,7 @@ export function Orders({ manager, title }: { manager: Manager; title: string }) 
   return (
     <Section id={id} title={title} note={manager.orders_today === undefined ? undefined : `${manager.orders_today} sent in the last 24 hours`}>
       {orders.length === 0 ? <p class="empty">No order was sent yet.</p> : (
-        <div class="scroll" tabIndex={0} role="region" aria-labelledby={`${id}-title`}>
+        <div class="scroll" tabIndex={0} role="region" aria-label={`List of ${title.toLowerCase()}`}>
           <table class="stack">
             <thead>
               <tr>

@@ -162,20 +162,21 @@ function PositionRow({ position, manager, intents }: { position: Position; manag
 }
 
 /** Announces what a listener must know: a position that starts to close, is closed, or is no longer protected. */
-export function useAnnouncement(managers: Manager[]): string {
+export function useAnnouncement(managers: Manager[] | null): string {
   const before = useRef<Map<string, string> | null>(null);
   const [text, setText] = useState("");
-  const verdicts = new Map<string, string>(managers.flatMap((manager) =>
+  const verdicts = new Map<string, string>((managers ?? []).flatMap((manager) =>
     Object.entries(manager.positions).map(([key, position]) => [`${manager.name} ${key}`, `${position.name}: ${position.verdict}`] as const)));
   const state = [...verdicts.values()].join("; ");
   useEffect(() => {
+    if (managers === null) return;
     const old = before.current;
     before.current = verdicts;
     if (old === null) return;
     const news = [...verdicts].filter(([key, value]) => old.get(key) !== value).map(([, value]) => value);
     const gone = [...old].filter(([key]) => !verdicts.has(key)).map(([, value]) => `${value.slice(0, value.lastIndexOf(":"))}: closed`);
     if (news.length + gone.length) setText([...news, ...gone].join(". "));
-  }, [state]);
+  }, [managers === null, state]);
   return text;
 }
 

@@ -21,7 +21,8 @@ import dashboard
 STATIC = Path(dashboard.__file__).parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
-    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
 )
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -34,14 +35,17 @@ class ScriptedDashboard:
     answers: dict[str, Any] = field(default_factory=dict)
     address: str = ""
     asked: list[str] = field(default_factory=list)
-    _listeners: list[queue.SimpleQueue[str | None]] = field(default_factory=list)
     refuse_streams: bool = False
+    _listeners: list[queue.SimpleQueue[str | None]] = field(default_factory=list)
 
     def change(self, patch: dict[str, Any]) -> None:
         """Send a merge patch to every page."""
         self.document["revision"] += 1
         merge(self.document, patch)
         self._send("change", {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch)
+
+    def send_alive(self) -> None:
+        self._send("alive", {"at": datetime.now(UTC).isoformat()})
 
     def cut(self) -> None:
         """End every stream, and refuse new ones."""
@@ -57,7 +61,7 @@ class ScriptedDashboard:
     def listen(self) -> queue.SimpleQueue[str | None]:
         listener: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         document = self.document | {"at": datetime.now(UTC).isoformat()}
-        listener.put(f"event: snapshot\ndata: {json.dumps(document)}\n\n")
+        listener.put(f"retry: 200\nevent: snapshot\ndata: {json.dumps(document)}\n\n")
         self._listeners.append(listener)
         return listener
 
