@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { getJson, reason } from "./api";
+import { completeProfit } from "./document";
 import { amount, clock, date, money, NONE } from "./format";
 import type { Manager, Profit } from "./types";
 import { tone, useView } from "./ui";
@@ -19,7 +20,7 @@ function useProfit(manager: Manager): { profit: Profit | null; problem: string }
       asked.current = Date.now();
       getJson<Profit>("profit", { manager: manager.name }, abort.signal).then(
         (found) => {
-          setProfit(found);
+          setProfit(completeProfit(found));
           setProblem("");
         },
         (error: unknown) => {

@@ -8,10 +8,10 @@ import { Sign, Time, tone, useView, type Kind } from "./ui";
 const KIND_WORDS: Record<string, string> = { trailing: "Trailing stop", breakeven: "Breakeven", stop: "Stop", target: "Target" };
 const NEAR = 0.75;
 
-function RuleBar({ bar, position }: { bar: Bar; position: Position }) {
+function RuleBar({ id, bar, position }: { id: string; bar: Bar; position: Position }) {
   const drawn = scale(bar, position.quantity);
   const marks = Object.values(bar.marks);
-  const own = bar.subject === "price";
+  const own = id === "price";
   const name = own ? position.name : `${position.name}, ${bar.subject}`;
   const spoken = marks.map((mark) => `${KIND_WORDS[mark.kind] ?? words(mark.rule)} at ${price(mark.level)}`).join(", ");
   const { now, entry } = drawn;
@@ -102,7 +102,7 @@ function PositionRow({ position, manager, intents }: { position: Position; manag
   const [kind, word] = verdict(position);
   const { now } = useView();
   const id = `position-${manager}-${position.key}`.replace(/\W+/g, "-");
-  const bars = Object.values(position.bars).filter((bar) => Object.keys(bar.marks).length > 0);
+  const bars = Object.entries(position.bars).filter(([, bar]) => Object.keys(bar.marks).length > 0);
   const legs = Object.entries(position.legs);
   const contract = legs.length === 1 ? legs[0]?.[0] : undefined;
   return (
@@ -124,7 +124,7 @@ function PositionRow({ position, manager, intents }: { position: Position; manag
       </div>
       <div>
         {bars.length > 0
-          ? bars.map((bar) => <RuleBar key={bar.subject} bar={bar} position={position} />)
+          ? bars.map(([subject, bar]) => <RuleBar key={subject} id={subject} bar={bar} position={position} />)
           : <p class="small muted">No rule of this position has a price to show.</p>}
       </div>
       {position.text && <p class="wide small">{position.text}</p>}

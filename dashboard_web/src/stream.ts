@@ -1,5 +1,6 @@
 // The document, live: the first event has all of it, the next ones what has changed.
 
+import { complete } from "./document";
 import { merge } from "./patch";
 import type { Snapshot } from "./types";
 
@@ -64,7 +65,8 @@ export class Stream {
     }
   }
 
-  private receive(document: Snapshot): void {
+  private receive(received: Snapshot): void {
+    const document = complete(received);
     this.update({ health: "live", document, heard: this.now(), ahead: this.aheadOf(document.at) });
   }
 

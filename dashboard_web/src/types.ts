@@ -126,7 +126,7 @@ export interface Intent {
   state: string;
   rule: string;
   reason: string;
-  created: string;
+  created?: string;
   ladder?: Rung[];
 }
 
