@@ -49,6 +49,7 @@ class ActionModule(NormalAction):
     """
 
     output_is_for_people = staticmethod(output_is_for_people)
+    as_line = staticmethod(as_line)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         arguments = dict(self._task.args)

@@ -130,6 +130,14 @@ def _indented(text: bytes, **more: object) -> str:
     return json.dumps({**more, **json.loads(text)}, indent=2, ensure_ascii=False)
 
 
+def dashboard(paths: Paths, options: argparse.Namespace) -> int:
+    """Become the status page's own program: it must not share a process with what can close positions."""
+    files = {"config": paths.config, "state": paths.state, "runtime": paths.runtime}
+    where = [part for name, file in files.items() for part in (f"--{name}", str(file))]
+    arguments = ["-m", "dashboard", "--port", str(options.port), "--manager", options.instance, *where]
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell is wanted
+
+
 def explain_it(paths: Paths, options: argparse.Namespace) -> int:
     with JournalReader(paths.newest_journal) as reader:
         _print(explain(reader, " ".join(options.what)))
@@ -380,6 +388,13 @@ def _client_id(text: str) -> int:
     return number
 
 
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 (any free one) to 65535")
+    return number
+
+
 def _days(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if not 1 <= number <= 366:
@@ -414,6 +429,8 @@ def _parser() -> argparse.ArgumentParser:
     add("run", run, "Guard positions until it is stopped (for the systemd unit).")
     shows = add("status", show_status, "Show the status on one screen; exit status 0 if all is OK.")
     shows.add_argument("--json", action="store_true", help="as JSON")
+    pages = add("dashboard", dashboard, "Serve the status page of this position manager on 127.0.0.1, read-only.")
+    pages.add_argument("--port", type=_port, default=8765, metavar="PORT", help="default: 8765; 0 for any free one")
     explains = add(
         "explain", explain_it, "Explain what happened: from the rule and its quote to what the broker proved."
     )

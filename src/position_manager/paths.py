@@ -64,5 +64,10 @@ class Paths:
         return self.runtime / "control.sock"
 
     @property
+    def status_socket(self) -> Path:
+        """Answers with the status, and does nothing else: for the status page, which must not be able to act."""
+        return self.runtime / "status.sock"
+
+    @property
     def halts(self) -> Halts:
         return Halts(KillSwitch(self.kill_switch), HaltRecord(self.halt_record))

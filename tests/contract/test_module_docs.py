@@ -74,12 +74,21 @@ def test_the_modules_that_take_arguments_are_known() -> None:
 @pytest.mark.parametrize("name", WITH_SPEC)
 def test_the_documented_options_are_the_argument_spec(name: str) -> None:
     module = constants(name)
-    documented = {
-        option: {key: value for key, value in entry.items() if key != "description"}
-        for option, entry in module["DOCUMENTATION"]["options"].items()
+    assert as_spec(module["DOCUMENTATION"]["options"]) == module["ARGUMENTS"]
+
+
+def as_spec(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The argument spec that the documentation of options describes; suboptions are its `options`."""
+    assert all(entry["description"] for entry in options.values())
+    names = {"suboptions": "options"}
+    return {
+        option: {
+            names.get(key, key): as_spec(value) if key == "suboptions" else value
+            for key, value in entry.items()
+            if key != "description"
+        }
+        for option, entry in options.items()
     }
-    assert documented == module["ARGUMENTS"]
-    assert all(entry["description"] for entry in module["DOCUMENTATION"]["options"].values())
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -316,6 +325,22 @@ def test_an_upgrade_returns_what_is_documented(tmp_path: Path) -> None:
     assert ended["record"]["outcome"] == "rolled_back"
     assert step("finish")["changed"] is False
     assert_as_documented("upgrade_step", [planned, started, restored, ended])
+
+
+def test_a_convergence_returns_what_is_documented(tmp_path: Path) -> None:
+    assert constants("host_resources")["DOCUMENTATION"]["attributes"]["check_mode"]["support"] == "full"
+    directory = {"path": str(tmp_path / "a"), "mode": "0700"}
+    predicted = call("host_resources", directories=[directory], _ansible_check_mode=True)
+    assert "skipped" not in predicted
+    assert not (tmp_path / "a").exists()
+    created = call("host_resources", directories=[directory], _ansible_diff=True)
+    assert (created["changed"], (tmp_path / "a").exists()) == (True, True)
+    rejected = call("host_resources", directories=[{**directory, "mode": "7"}])
+    # A diff is a key that Ansible itself knows.
+    answers = [
+        {key: value for key, value in answer.items() if key != "diff"} for answer in (predicted, created, rejected)
+    ]
+    assert_as_documented("host_resources", answers)
 
 
 def test_the_upgrade_module_brings_its_code_along(tmp_path: Path) -> None:

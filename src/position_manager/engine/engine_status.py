@@ -205,6 +205,7 @@ def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
             )
             for leg in unit.legs
         ),
+        marks=() if hold is None else hold.distances,
     )
 
 

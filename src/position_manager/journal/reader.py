@@ -25,12 +25,16 @@ _Value = TypeVar("_Value")
 class JournalReader:
     """The journal for reading; may be open while a position manager writes. Close it after use."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises JournalError if there is no journal that can be read."""
+    def __init__(self, path: Path, parameters: str = "mode=ro") -> None:
+        """``parameters`` of SQLite's address. Raises JournalError if there is no journal that can be read."""
         self.path = path
         with self._failures():
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?{parameters}", uri=True, isolation_level=None)
+        try:
             self._check()
+        except BaseException:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         self._db.close()
@@ -110,6 +114,12 @@ class JournalReader:
     def intents(self, account: str, con_id: int) -> tuple[Intent, ...]:
         """All of an instrument, oldest first."""
         return self._intents("i.account = ? AND i.con_id = ?", account, con_id)
+
+    def newest_intents(self, most: int, before: str | None = None) -> tuple[Intent, ...]:
+        """The newest ones, oldest first; ``before``: only those that are older than this intent."""
+        older = "" if before is None else " WHERE rowid < (SELECT rowid FROM intents WHERE id = ?)"
+        newest = f"SELECT rowid FROM intents{older} ORDER BY rowid DESC LIMIT ?"  # noqa: S608 - constants, values are bound
+        return self._intents(f"i.rowid IN ({newest})", *(() if before is None else (before,)), most)
 
     def intent_of_order(self, client_id: int, order_id: int) -> Intent | None:
         """Whose order it is that a message of this session names."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from position_manager.reports.status import Status
 
-RETAINED_DAYS = 10
+RETAINED_DAYS = 31
+"""The status page shows the last 30 days."""
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +28,14 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Sample:
     """The profit at a moment, realised that day and at present prices, by currency. ``close``: the end of the session
-    that is open, ``told``: whether the day was summed up already."""
+    that is open, ``told``: whether the day was summed up already. ``realized``: the part of it that is realised, None
+    from a release that did not write it; it alone can be added up over days."""
 
     time: datetime
     profit: Mapping[str, Decimal]
     close: datetime
     told: bool = False
+    realized: Mapping[str, Decimal] | None = None
 
 
 _SAMPLE = TypeAdapter(Sample)
@@ -86,9 +89,15 @@ class DayBook:
         except OSError as error:
             _log.warning("the samples of the day cannot be read: %s", error)
 
-    def add(self, now: datetime, profit: Mapping[str, Decimal], close: datetime) -> None:
+    def add(
+        self,
+        now: datetime,
+        profit: Mapping[str, Decimal],
+        close: datetime,
+        realized: Mapping[str, Decimal] | None = None,
+    ) -> None:
         """Note the profit while a session is open."""
-        self._write(Sample(now, profit, close))
+        self._write(Sample(now, profit, close, realized=realized))
 
     def close_after(self, now: datetime) -> datetime | None:
         """The close of the session that the last sample was in, if it is still ahead."""
@@ -104,7 +113,7 @@ class DayBook:
     def mark_reported(self, now: datetime) -> None:
         """The last session is summed up."""
         if self._last is not None:
-            self._write(Sample(now, self._last.profit, self._last.close, told=True))
+            self._write(replace(self._last, time=now, told=True))
 
     def _day(self, moment: datetime) -> date:
         return moment.astimezone(self._zone).date()
@@ -115,7 +124,7 @@ class DayBook:
         try:
             with file_of(self._directory, self._day(sample.close)).open("ab") as file:
                 # A line end comes first too: the line before may be torn.
-                file.write(b"\n" + _SAMPLE.dump_json(sample) + b"\n")
+                file.write(b"\n" + _SAMPLE.dump_json(sample, exclude_none=True) + b"\n")
             if new:
                 self._remove_old(self._day(sample.close))
         except OSError as error:

@@ -32,6 +32,7 @@ class UnitStatus:
 
     ``verdict``: ``guarded``, ``unprotected``, ``closing`` or ``closed in shadow``; ``text`` states why, with numbers.
     ``rules``: each as `name: wording (key in the file)`. ``stop`` and ``target``: the nearest of each kind.
+    ``marks``: how far each rule is from closing, None from a release that does not report them.
     ``unprotected_seconds``: in trading hours, since the position was first seen; ``unprotected_since``: None now.
     """
 
@@ -52,6 +53,7 @@ class UnitStatus:
     unprotected_seconds: float
     unprotected_since: datetime | None
     legs: tuple[LegStatus, ...]
+    marks: tuple[Distance, ...] | None = None
 
 
 @dataclass(frozen=True)

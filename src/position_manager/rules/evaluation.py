@@ -15,7 +15,7 @@ explained in `position_manager.rules.rule_set`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -142,11 +142,13 @@ class Distance:
 @dataclass(frozen=True)
 class Hold:
     """No rule closes. ``stop``: the nearest of stop, trailing, breakeven and delta; ``target``: the nearest target.
-    ``pending``: the rules that hold, but are not confirmed by enough quotes yet."""
+    ``pending``: the rules that hold, but are not confirmed by enough quotes yet. ``distances``: those of all rules, for
+    people; they decide nothing."""
 
     stop: Distance | None = None
     target: Distance | None = None
     pending: tuple[str, ...] = ()
+    distances: tuple[Distance, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -620,9 +622,10 @@ def _by_price(
         f"{condition.text}, on {sighting.count} of {policy.confirmations} quotes"
         for condition, sighting in zip(met, sightings, strict=True)
     )
-    stops = [c for c in conditions if c.rule not in (Rule.TARGET, Rule.PARTIAL)]
-    targets = [c for c in conditions if c.rule in (Rule.TARGET, Rule.PARTIAL)]
-    return Hold(_nearest(stops), _nearest(targets), pending), memory
+    distances = tuple(condition.as_distance() for condition in conditions)
+    stops = [distance for distance in distances if distance.rule not in (Rule.TARGET, Rule.PARTIAL)]
+    targets = [distance for distance in distances if distance.rule in (Rule.TARGET, Rule.PARTIAL)]
+    return Hold(_nearest(stops), _nearest(targets), pending, distances), memory
 
 
 def _close(unit: Unit, rules: RuleSet, condition: _Condition, text: str) -> Close:
@@ -634,9 +637,8 @@ def _close(unit: Unit, rules: RuleSet, condition: _Condition, text: str) -> Clos
     return Close(condition.rule, f"{text}; level {number}: {_plain(part)} of {_plain(unit.quantity)}", part, number)
 
 
-def _nearest(conditions: list[_Condition]) -> Distance | None:
+def _nearest(distances: list[Distance]) -> Distance | None:
     """The one with the least way to go, in percent of what is seen; what is at 0 cannot be compared and goes last."""
-    distances = [condition.as_distance() for condition in conditions]
     return min(distances, key=lambda d: (d.percent is None, d.percent or ZERO), default=None)
 
 

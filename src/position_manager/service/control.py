@@ -2,6 +2,9 @@
 
 A unix socket that only its owner and root may use. A request is one line of JSON, so is the answer, and then the
 connection ends. What is asked for is done by an `Actions`; what that refuses comes back as its text.
+
+A second socket answers with the status and does nothing else. Whoever can enter its directory may use it: that is the
+owner, root, and the status page.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -30,6 +34,7 @@ REQUEST_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -140,19 +145,45 @@ class Server:
     Raises ControlError on entering if another service listens there, or if the path cannot be used.
     """
 
-    def __init__(self, path: Path, actions: Actions) -> None:
+    def __init__(self, path: Path, actions: Actions, status_path: Path | None = None) -> None:
         self._path = path
         self._actions = actions
-        self._server: asyncio.Server | None = None
+        self._status_path = status_path
+        self._servers: list[asyncio.Server] = []
+        self._bound: list[Path] = []
 
     async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_unix_server(self._serve, sock=_bound(self._path), limit=MOST_BYTES)
+        await self._listen(self._path, 0o600, self._serve)
+        if self._status_path is not None:
+            try:
+                await self._listen(self._status_path, 0o666, self._serve_status)
+            except (ControlError, OSError) as error:
+                # Nothing but the page needs it.
+                _log.error("the status page cannot be served: %s", error)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._server is not None:
-            self._server.close()
-        self._path.unlink(missing_ok=True)
+        for server in self._servers:
+            server.close()
+        for path in self._bound:
+            path.unlink(missing_ok=True)
+
+    async def _listen(self, path: Path, mode: int, serve: _Serve) -> None:
+        channel = _bound(path, mode)
+        self._bound.append(path)
+        self._servers.append(await asyncio.start_unix_server(serve, sock=channel, limit=MOST_BYTES))
+
+    async def _serve_status(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Write the status and end; what a client sends is not read."""
+        try:
+            answer = await self._result(AskStatus())
+            writer.write(answer.model_dump_json().encode() + b"\n")
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await writer.drain()
+        except (OSError, TimeoutError) as error:
+            _log.info("a client of the status socket went away: %s", type(error).__name__)
+        finally:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -176,6 +207,9 @@ class Server:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the request"
             return Answer(done=False, text=f"not understood: {place}: {first['msg']}")
+        return await self._result(request)
+
+    async def _result(self, request: Request) -> Answer:
         try:
             return await self._do(request)
         except RefusedError as error:
@@ -212,14 +246,14 @@ async def _line(reader: asyncio.StreamReader) -> bytes | None:
         return None
 
 
-def _bound(path: Path) -> socket.socket:
-    """A socket at a path that only its owner may use. One that a dead process left is replaced."""
+def _bound(path: Path, mode: int = 0o600) -> socket.socket:
+    """A socket at a path, for its owner only unless `mode` differs. One that a dead process left is replaced."""
     try:
         _clear(path)
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # From its first moment on: a change of mode afterwards would come too late.
-            before = os.umask(0o177)
+            before = os.umask(0o777 & ~mode)
             try:
                 channel.bind(str(path))
             finally:

@@ -194,7 +194,7 @@ class Service:
             loop.add_signal_handler(number, self._asked_to_stop, stop)
         loop.add_signal_handler(signal.SIGHUP, self._asked_to_reload)
         try:
-            async with Server(self._paths.socket, self):
+            async with Server(self._paths.socket, self, self._paths.status_socket):
                 with self._metrics(loop):
                     return await self._guard(stop)
         except ControlError as error:
@@ -395,7 +395,8 @@ class Service:
             close = self._close(now) or self._days.close_after(now)
             try:
                 if close is not None:
-                    self._days.add(now, day_book.profit_of(self.status()), close)
+                    status = self.status()
+                    self._days.add(now, day_book.profit_of(status), close, status.realized)
                 elif (day := self._days.due(now)) is not None:
                     await self._sum_up(day, now)
             except (RefusedError, SummaryError) as error:

@@ -53,11 +53,11 @@ class Service:
         return f"{symbol} is at {price}"
 
 
-def served(path: Path, client: Callable[[], T], service: Service | None = None) -> T:
+def served(path: Path, client: Callable[[], T], service: Service | None = None, status: Path | None = None) -> T:
     """What a client in another thread comes to while the service listens."""
 
     async def run() -> T:
-        async with Server(path, service or Service()):
+        async with Server(path, service or Service(), status):
             return await asyncio.to_thread(client)
 
     return asyncio.run(run())

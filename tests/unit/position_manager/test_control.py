@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -186,3 +187,45 @@ def test_an_answer_that_cannot_be_used(path: Path, answer: bytes | None, text: s
             ask(path, AskStatus(), 0.1 if answer is None else 5)
 
     answered_by(path, answer, client)
+
+
+def read_all(path: Path, sent: bytes = b"") -> bytes:
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(5)
+        channel.connect(str(path))
+        if sent:
+            channel.sendall(sent)
+        with channel.makefile("rb") as file:
+            return file.readline()
+
+
+def test_the_status_socket_shows_the_status_to_whoever_can_enter_its_directory(path: Path) -> None:
+    status = path.with_name("status.sock")
+
+    def client() -> tuple[Answer, int, int]:
+        modes = [stat.S_IMODE(each.stat().st_mode) for each in (path, status)]
+        return Answer.model_validate_json(read_all(status)), modes[0], modes[1]
+
+    answer, control_mode, status_mode = served(path, client, status=status)
+    assert answer.status == samples.READY
+    assert (control_mode, status_mode) == (0o600, 0o666)
+    assert not status.exists()
+
+
+def test_the_status_socket_does_nothing_that_is_asked(path: Path) -> None:
+    status, service = path.with_name("status.sock"), Service()
+
+    def client() -> None:
+        # A client that writes may see its connection reset instead of an answer.
+        with contextlib.suppress(ConnectionError):
+            read_all(status, b'{"ask": "close", "what": "AAPL", "by": "x"}\n')
+
+    served(path, client, service, status)
+    assert service.heard == []
+
+
+def test_a_status_socket_that_cannot_be_created_does_not_stop_the_service(path: Path) -> None:
+    occupied = path.with_name("status.sock")
+    occupied.write_text("something else")
+    assert served(path, lambda: ask(path, AskStatus()), status=occupied).status == samples.READY
+    assert occupied.read_text() == "something else"

@@ -80,11 +80,11 @@ def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
 
 def test_old_days_are_removed(tmp_path: Path) -> None:
     days = book(tmp_path)
-    for back in range(15, -1, -1):
+    for back in range(36, -1, -1):
         days.add(NOW - timedelta(days=back), PROFIT, CLOSE - timedelta(days=back))
     (tmp_path / "days" / "notes.txt").touch()
     kept = sorted(path.name for path in (tmp_path / "days").iterdir())
-    assert kept[0] == "2026-11-13.jsonl" and kept[-2:] == ["2026-11-23.jsonl", "notes.txt"] and len(kept) == 12
+    assert kept[0] == "2026-10-23.jsonl" and kept[-2:] == ["2026-11-23.jsonl", "notes.txt"] and len(kept) == 33
 
 
 def test_a_directory_that_cannot_be_used_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,54 @@
+"""JSON documents: without what is not known, without account numbers, and the change from one to the next. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from notifications.message import clean
+
+Document = dict[str, Any]
+
+_MAY_BE_ACCOUNT = re.compile(r"[A-Z]\d{5}|webhooks")
+
+
+def published(value: Any) -> Any:
+    """A value as it may be shown: account numbers masked in all texts and keys, and no null in any object."""
+    if isinstance(value, str):
+        return clean(value) if _MAY_BE_ACCOUNT.search(value) else value
+    if isinstance(value, Mapping):
+        return {published(key): published(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list | tuple):
+        return [published(entry) for entry in value]
+    return value
+
+
+def merge_patch(before: Document, after: Document) -> Document:
+    """The JSON Merge Patch (RFC 7396) from one document without null to another; empty if nothing changed."""
+    patch: Document = dict.fromkeys(before.keys() - after.keys())
+    for key, value in after.items():
+        if key not in before:
+            patch[key] = value
+            continue
+        old = before[key]
+        if isinstance(old, dict) and isinstance(value, dict):
+            if changed := merge_patch(old, value):
+                patch[key] = changed
+        elif type(old) is not type(value) or old != value:
+            patch[key] = value
+    return patch
+
+
+def applied(document: Document, patch: Document) -> Document:
+    """The document after a patch."""
+    changed = dict(document)
+    for key, value in patch.items():
+        if value is None:
+            changed.pop(key, None)
+        elif isinstance(value, dict):
+            old = changed.get(key)
+            changed[key] = applied(old if isinstance(old, dict) else {}, value)
+        else:
+            changed[key] = value
+    return changed
