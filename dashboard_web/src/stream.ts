@@ -49,7 +49,7 @@ export class Stream {
     source.addEventListener("change", mine((event) => {
       if (this.state.document) this.receive(merge(this.state.document, JSON.parse(String(event.data))));
     }));
-    source.addEventListener("alive", mine((event) => this.alive(event.data)));
+    source.addEventListener("ping", mine((event) => this.alive(event.data)));
     source.addEventListener("error", mine(() => this.update({ health: "lost" })));
   }
 

@@ -72,7 +72,7 @@ test("silence is a lost stream too: it is opened again", () => {
   clock.now += SILENCE - 1;
   stream.check();
   assert.equal(stream.state.health, "live");
-  last().send("alive", { at: at(clock.now) });
+  last().send("ping", { at: at(clock.now) });
   clock.now += SILENCE;
   stream.check();
   assert.equal(stream.state.health, "lost");
@@ -106,6 +106,6 @@ test("a wrong clock of the browser is corrected by the server's", () => {
   const { stream, last } = started();
   last().send("snapshot", { at: at(4600), revision: 1 });
   assert.equal(stream.state.ahead, 3600);
-  last().send("alive", { at: at(1001) });
+  last().send("ping", { at: at(1001) });
   assert.equal(stream.state.ahead, 0);
 });

@@ -44,8 +44,8 @@ class ScriptedDashboard:
         merge(self.document, patch)
         self._send("change", {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch)
 
-    def send_alive(self) -> None:
-        self._send("alive", {"at": datetime.now(UTC).isoformat()})
+    def send_ping(self) -> None:
+        self._send("ping", {"at": datetime.now(UTC).isoformat()})
 
     def cut(self) -> None:
         """End every stream, and refuse new ones."""

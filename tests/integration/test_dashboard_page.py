@@ -309,7 +309,7 @@ def test_silence_is_a_lost_stream(tab: Tab, dashboard: ScriptedDashboard) -> Non
     dashboard.refuse_streams = True
     page.clock.fast_forward(24_000)
     expect(page.locator(".stream")).to_contain_text("Live")
-    dashboard.send_alive()
+    dashboard.send_ping()
     page.wait_for_function("() => true")
     page.clock.fast_forward(30_000)
     expect(page.locator(".stream")).to_contain_text("Not live")
