@@ -119,7 +119,7 @@ function PositionRow({ position, manager, intents }: { position: Position; manag
         <dl class="values">
           <div><dt>Entry</dt><dd class="number">{price(position.entry)}</dd></div>
           <div><dt>Price</dt><dd class="number">{price(position.price)}</dd></div>
-          <div><dt>P&L</dt><dd class={`number ${tone(position.profit)}`}>{money(position.profit, position.currency)}</dd></div>
+          <div><dt>P&L in {position.currency}</dt><dd class={`number ${tone(position.profit)}`}>{money(position.profit)}</dd></div>
         </dl>
       </div>
       <div>

@@ -1,4 +1,4 @@
-"""The gateway simulator, the position manager, the dashboard and a browser, all as real processes: a stop on the page."""
+"""A stop on the page: the simulator, the position manager, the dashboard and a browser, all as real processes."""
 
 from __future__ import annotations
 

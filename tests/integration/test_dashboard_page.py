@@ -113,7 +113,7 @@ def test_every_part_of_the_document_is_on_the_page(page: Page) -> None:
         "Long +100",
         "421.35",
         "418.00",
-        f"{MINUS}335.00 USD",
+        f"P&L in USD{MINUS}335.00",
         "Stop 410.83",
         "Breakeven 421.35",
         "Target 446.63",
@@ -425,6 +425,7 @@ def test_the_page_does_not_jump_while_prices_change(page: Page, dashboard: Scrip
 
 
 def test_the_first_paint_needs_few_small_files(page: Page, dashboard: ScriptedDashboard) -> None:
+    expect(page.get_by_role("img", name=re.compile("Profit of the day"))).to_be_visible()
     files = {path for path in dashboard.asked if not path.startswith("/api/")}
     assert files == {"/", "/app.js", "/page.css", "/icon.svg"}
     assert [path for path in dashboard.asked if path.startswith("/api/")] == [
