@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 from types import ModuleType
 
@@ -55,3 +57,23 @@ def test_the_release_is_named_for_what_it_runs_on(wheelhouse: ModuleType) -> Non
     }
     # A patch release of Python is the same target.
     assert len(names) == 8
+
+
+def test_the_wheel_holds_the_page(wheelhouse: ModuleType, tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    wheelhouse.build_wheel(tmp_path, wheels)
+    (wheel,) = wheels.iterdir()
+    with zipfile.ZipFile(wheel) as opened:
+        held = {name for name in opened.namelist() if name.startswith("dashboard/static/")}
+    files = ("index.html", "app.js", "page.css", "icon.svg")
+    assert held == {f"dashboard/static/{name}{suffix}" for name in files for suffix in ("", ".gz")}
+
+
+def test_a_release_without_the_page_is_refused(
+    wheelhouse: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheelhouse, "PAGE", tmp_path / "index.html")
+    monkeypatch.setattr(sys, "argv", ["wheelhouse", "--python=3.11.2", "--machine=x86_64", "--glibc=2.36"])
+    with pytest.raises(SystemExit, match="make setup"):
+        wheelhouse.main()

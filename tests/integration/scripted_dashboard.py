@@ -1,0 +1,152 @@
+"""A stand-in for the dashboard's server: the built page, and a document that a test sets and changes."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import dashboard
+
+STATIC = Path(dashboard.__file__).parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'"
+)
+TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+@dataclass
+class ScriptedDashboard:
+    """What is answered. `answers`: the JSON of a path below /api/ (or a bytes picture); absent ones fail with 404."""
+
+    document: dict[str, Any]
+    answers: dict[str, Any] = field(default_factory=dict)
+    address: str = ""
+    asked: list[str] = field(default_factory=list)
+    refuse_streams: bool = False
+    _listeners: list[queue.SimpleQueue[str | None]] = field(default_factory=list)
+
+    def change(self, patch: dict[str, Any]) -> None:
+        """Send a merge patch to every page."""
+        self.document["revision"] += 1
+        merge(self.document, patch)
+        self._send("change", {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch)
+
+    def send_ping(self) -> None:
+        self._send("ping", {"at": datetime.now(UTC).isoformat()})
+
+    def cut(self) -> None:
+        """End every stream, and refuse new ones."""
+        self.refuse_streams = True
+        for listener in self._listeners:
+            listener.put(None)
+        self._listeners.clear()
+
+    def _send(self, event: str, data: object) -> None:
+        for listener in self._listeners:
+            listener.put(f"event: {event}\ndata: {json.dumps(data)}\n\n")
+
+    def listen(self) -> queue.SimpleQueue[str | None]:
+        listener: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        document = self.document | {"at": datetime.now(UTC).isoformat()}
+        listener.put(f"retry: 200\nevent: snapshot\ndata: {json.dumps(document)}\n\n")
+        self._listeners.append(listener)
+        return listener
+
+
+def merge(document: dict[str, Any], patch: dict[str, Any]) -> None:
+    """Apply a JSON merge patch (RFC 7396)."""
+    for key, value in patch.items():
+        if value is None:
+            document.pop(key, None)
+        elif isinstance(value, dict):
+            merge(document.setdefault(key, {}), value)
+        else:
+            document[key] = value
+
+
+@contextmanager
+def scripted_dashboard(document: dict[str, Any]) -> Iterator[ScriptedDashboard]:
+    script = ScriptedDashboard(deepcopy(document))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            address = urlsplit(self.path)
+            script.asked.append(self.path)
+            if address.path == "/api/events":
+                self._stream()
+            elif address.path.startswith("/api/"):
+                self._answer(address.path.removeprefix("/api/"), parse_qs(address.query))
+            else:
+                self._file(address.path.removeprefix("/") or "index.html")
+
+        def _stream(self) -> None:
+            if script.refuse_streams:
+                self._body(HTTPStatus.SERVICE_UNAVAILABLE, "application/json", b'{"error": "away"}')
+                return
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            listener = script.listen()
+            while (event := listener.get()) is not None:
+                try:
+                    self.wfile.write(event.encode())
+                except OSError:
+                    break
+            self.close_connection = True
+
+        def _answer(self, name: str, parameters: dict[str, list[str]]) -> None:
+            answer = script.answers.get(name)
+            if answer is None:
+                error = {"error": f"There is no {name} for {parameters}."}
+                self._body(HTTPStatus.NOT_FOUND, "application/json", json.dumps(error).encode())
+            elif isinstance(answer, bytes):
+                self._body(HTTPStatus.OK, "image/png", answer)
+            else:
+                self._body(HTTPStatus.OK, "application/json", json.dumps(answer).encode())
+
+        def _file(self, name: str) -> None:
+            file = STATIC / name
+            if not file.is_file():
+                self._body(HTTPStatus.NOT_FOUND, "text/plain", b"not found")
+                return
+            self._body(HTTPStatus.OK, TYPES[file.suffix], file.read_bytes())
+
+        def _body(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Security-Policy", POLICY)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing: the tests report what went wrong."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    script.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        script.cut()
+        server.shutdown()
+        server.server_close()
+        thread.join()
