@@ -19,7 +19,7 @@ from alert_relay.service import Relay
 from host_service.notify import Notifier
 from notifications.service import Notifications
 
-CONFIG = Path("/etc/ib-gateway-monitoring/alert-relay.json")
+CONFIG = Path("/etc/ib-gateway-monitoring/monitoring.json")
 OUTBOX = "notifications.sqlite3"
 STOP_SECONDS = 10.0
 BAD_SETTINGS = 78
