@@ -13,6 +13,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from gateway_watch import (
 from gateway_watch.breaker import BreakerFile
 from gateway_watch.engine import Engine, EngineError
 from gateway_watch.instance import CONFIG_ROOT, DEFAULT_NAME, Instance, InstanceError, load
+from gateway_watch.metrics import serving, specs
+from gateway_watch.metrics.recorder import Recorder
 from gateway_watch.run_files import remembered_session
 from gateway_watch.signatures import SignatureFileError
 from gateway_watch.signatures import load as load_signatures
@@ -68,17 +71,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(instance: Instance, options: argparse.Namespace) -> int:
-    with notifying.notifications(instance, os.environ, say) as people:
-        return asyncio.run(_run(lambda: Supervisor(instance, options.create, notify=people.notify)))
+    with (
+        notifying.notifications(instance, os.environ, say) as people,
+        serving.recorded(instance, people.counts, say) as recorder,
+    ):
+        create, notify = options.create, people.notify
+        return asyncio.run(
+            _run(lambda: Supervisor(instance, create, notify=notify, recorder=recorder), recorder, instance)
+        )
 
 
-async def _run(supervisor: Callable[[], Supervisor]) -> int:
+async def _run(supervisor: Callable[[], Supervisor], recorder: Recorder, instance: Instance) -> int:
     """One run after the other, as long as one was ended only to wait for a person."""
-    while True:
-        current = supervisor()
-        status = await current.run()
-        if not current.goes_on:
-            return status
+    async with serving.clock_watched(recorder) if instance.metrics_port else nullcontext():
+        while True:
+            current = supervisor()
+            status = await current.run()
+            # What has left no other reason was stopped.
+            recorder.on_end(specs.STOPPED)
+            if not current.goes_on:
+                return status
 
 
 def show_status(instance: Instance, options: argparse.Namespace) -> int:

@@ -124,6 +124,16 @@ def support(image: str, today: date, versions: Versions | None = None) -> Suppor
     return Support(version, first.desupported_on, left.days, highest, _recommended(versions, highest))
 
 
+def desupported_on(image: str, versions: Versions | None = None) -> date | None:
+    """From which day on the image's version does not log in; None if no end is announced, or nothing is known."""
+    versions = versions or known()
+    version = version_of(image, versions)
+    if version is None:
+        return None
+    ends = [cutoff.desupported_on for cutoff in versions.cutoffs if _parts(version) < _parts(cutoff.minimum)]
+    return min(ends, default=None)
+
+
 def _recommended(versions: Versions, minimum: str) -> str | None:
     """The newest known version that is not ended, with its digest."""
     fitting = [entry for entry in versions.versions if entry.digest and _parts(entry.version) >= _parts(minimum)]

@@ -58,6 +58,7 @@ class Instance:
     `yield_minutes` that another session is left alone.
     `totp`: the secret of an authenticator app is there, so that the second factor is answered without a person.
     `soft_restart`: restarts keep the session where the login controller has a command for it.
+    `metrics_port` is where metrics are served on 127.0.0.1, 0 for nowhere.
     `desupported_image_allowed`: a version that IB has ended is no fault. `twofa_timeout` is how long the 2FA dialog
     is open; `start_timeout` how long a start may take while nothing is waited for; `unanswering_minutes` after how many
     failed probes, one a minute, the API is taken for dead.
@@ -93,6 +94,7 @@ class Instance:
     login_controller: str
     totp: bool
     soft_restart: bool
+    metrics_port: int
     config_dir: Path
 
     @property
@@ -205,6 +207,8 @@ def parse(document: object, path: Path) -> Instance:
         "login_controller": reader.take("login_controller", _text),
         "totp": reader.take("totp", _flag),
         "soft_restart": reader.take("soft_restart", _flag),
+        # Not in the file of an earlier release.
+        "metrics_port": reader.take("metrics_port", _port_or_none) if "metrics_port" in document else 0,
     }
     faults = reader.faults + [f"{key}: nobody knows this setting" for key in sorted(document.keys() - values.keys())]
     if not faults:
@@ -282,6 +286,10 @@ def _port(value: object) -> int:
     if not 1 <= _count(value) <= 65535:
         raise ValueError(f"must be a port from 1 to 65535, not {value!r}")
     return _count(value)
+
+
+def _port_or_none(value: object) -> int:
+    return 0 if _count(value) == 0 else _port(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -16,13 +16,21 @@ from host_service.gateway_login import GatewayLogin
 class RunFiles:
     """``breaker`` and ``session`` as they were stored last. A write that fails is logged and does not end the gateway.
 
-    ``runtime`` is the directory in which the state of the login is published; None publishes nothing.
+    ``runtime`` is the directory in which the state of the login is published; None publishes no file. ``on_published``
+    is called with each state.
     """
 
-    def __init__(self, instance: Instance, runtime: Path | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        runtime: Path | None,
+        say: Callable[[str], None],
+        on_published: Callable[[GatewayLogin], None] = lambda _login: None,
+    ) -> None:
         self._instance = instance
         self._runtime = runtime
         self._say = say
+        self._on_published = on_published
         self._breaker_file = BreakerFile(instance.breaker_file, instance.name)
         self.breaker = Breaker()
         self.session = remembered_session(instance)
@@ -52,6 +60,7 @@ class RunFiles:
 
     def publish(self, login: GatewayLogin) -> None:
         """Report the state of the login to the services that use the gateway."""
+        self._on_published(login)
         if self._runtime is None:
             return
         try:

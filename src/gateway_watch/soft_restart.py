@@ -158,6 +158,14 @@ def lock_file(state_dir: Path) -> Path:
     return state_dir / "soft-restart.lock"
 
 
+OUTCOMES = "soft_restarts"
+
+
+def outcomes_file(state_dir: Path) -> Path:
+    """How often each outcome has occurred (the counter `OUTCOMES`), counted by the process that holds the lock."""
+    return state_dir / "soft-restart-outcomes.json"
+
+
 def read_request(path: Path) -> Request | None:
     """The last request; None if there is none. A file that cannot be read is none: the supervisor then takes the
     restart for an unplanned one, which is reported."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gateway_watch import command_server, session, systemd_unit
+from gateway_watch import command_server, counter_file, session, systemd_unit
 from gateway_watch.breaker import newest_change
 from gateway_watch.command_server import ANSWER_SECONDS, CommandError
 from gateway_watch.engine import Container, Engine
@@ -19,6 +19,7 @@ from gateway_watch.instance import Instance
 from gateway_watch.signatures import CommandServer, LoginState, load
 from gateway_watch.soft_restart import (
     END_SECONDS,
+    OUTCOMES,
     SETTLE_SECONDS,
     Facts,
     Kind,
@@ -29,6 +30,7 @@ from gateway_watch.soft_restart import (
     conclude,
     decide,
     lock_file,
+    outcomes_file,
     read_request,
     request_file,
     settles_in,
@@ -151,9 +153,18 @@ class SoftRestart:
         # Before the command: the supervisor must know of it when the gateway ends.
         write_request(file, Request(kind, asked, asked + timedelta(seconds=limit)))
         try:
-            return await self._request(server, kind, asked)
+            outcome, text = await self._request(server, kind, asked)
         finally:
             file.unlink(missing_ok=True)
+        self._count(outcome)
+        return outcome, text
+
+    def _count(self, outcome: Outcome) -> None:
+        """For the metrics, which the supervisor exports."""
+        try:
+            counter_file.count_one(outcomes_file(self.instance.state_dir), OUTCOMES, outcome.value)
+        except OSError as error:
+            self.say(f"gateway-watch: the outcome could not be counted: {error}")
 
     async def _request(self, server: CommandServer, kind: Kind, asked: datetime) -> tuple[Outcome, str]:
         before = self._seen()

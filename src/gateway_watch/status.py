@@ -7,7 +7,6 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -29,6 +28,7 @@ from host_service import backup_record as record
 from host_service import firing_alerts
 from host_service.backup_record import Overview
 from host_service.firing_alerts import FiringAlerts
+from host_service.release import release
 from host_upgrade import store
 
 WIDTH = 100
@@ -133,7 +133,7 @@ async def collect(
         tiers=await tiers.inspect(instance, container, verified=verified),
         session=remembered_session(instance),
         calendar=instance.calendar,
-        release=_release(),
+        release=release(),
         faults=tuple(faults),
         totp=instance.totp,
         support=gateway_versions.support(instance.image, at.date()),
@@ -371,13 +371,6 @@ def _moment(moment: datetime, now: datetime) -> str:
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
-
-
-def _release() -> str:
-    try:
-        return metadata.version("ib-gateway-ansible")
-    except metadata.PackageNotFoundError:
-        return "(not installed: run from its source)"
 
 
 def _uptime(file: Path) -> float | None:

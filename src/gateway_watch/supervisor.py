@@ -39,6 +39,8 @@ from gateway_watch.link_watch import LinkNews, LinkWatch
 from gateway_watch.login import Change, LoginState, LoginTracker, Snapshot, modes_of
 from gateway_watch.login_gate import Hold, HoldKind
 from gateway_watch.login_wait import countdown_line, describe
+from gateway_watch.metrics import specs
+from gateway_watch.metrics.recorder import Recorder
 from gateway_watch.reminders import Facts
 from gateway_watch.reminding import Reminding
 from gateway_watch.run_files import RunFiles
@@ -83,6 +85,8 @@ class _Probed:
 
     answered: bool
     detail: str
+    seconds: Mapping[str, float]
+    """How long each API that answered took, by its mode."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +118,13 @@ class Supervisor:
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    recorder: Recorder = field(default_factory=Recorder)
 
     def __post_init__(self) -> None:
         runtime = self.environment.get("RUNTIME_DIRECTORY")
         self._runtime = Path(runtime) if runtime else None
         self._unit = UnitReport(self.instance.unit, self.environment, self.say, self.monotonic)
-        self._files = RunFiles(self.instance, self._runtime, self.say)
+        self._files = RunFiles(self.instance, self._runtime, self.say, self.recorder.on_published)
         self._signatures = load(self.instance.login_controller)
         self._tracker = LoginTracker(
             modes_of(self.instance.trading_mode), float(self.instance.twofa_timeout), self._signatures
@@ -217,6 +222,7 @@ class Supervisor:
         self._tracker.mask = self._container.mask
         since = await self.engine.time()
         self._unit.report("starting the container")
+        self.recorder.on_start()
         self._progress = Progress(unsettled=self.monotonic())
         feed.add(container_run.events(self.engine, self.instance.container, since, self.say, self.sleep))
         feed.add(container_run.output(self.engine, self.instance.container, self.say, self.now, self.sleep))
@@ -265,6 +271,7 @@ class Supervisor:
             if self._second_factor.on_change(change, self._snapshot().attempts):
                 self._to_answer = True
             automatic = change.state is LoginState.AWAITING_2FA and self._second_factor.in_charge
+            self.recorder.on_change(recorded, self._snapshot().attempts, approvable=not automatic)
             if automatic:
                 change = replace(change, text=WORDS)
             several = len(self._tracker.modes) > 1
@@ -303,6 +310,7 @@ class Supervisor:
 
     def _on_link_news(self, news: LinkNews) -> bool:
         """Handle what the API reports of the connection to IBKR."""
+        self.recorder.on_session(held=self._link.held)
         changes = self._tracker.link(self.now(), self._link.connected(news.mode), news.mode)
         if not self._on_changes(changes):
             self._publish(self._login_text)
@@ -387,6 +395,7 @@ class Supervisor:
             codes = self._twofa_seen and self._second_factor.in_charge
             self._files.store_session(self._session.became_ready(self.now(), full_login=full, twofa=twofa, codes=codes))
             self._twofa_seen = False
+            self.recorder.on_ready(full=full)
 
     def _count_refusal(self, cause: Cause, attempts: int) -> None:
         """Count what may occur only so many times in a row. `attempts` are the logins of this run so far."""
@@ -426,6 +435,7 @@ class Supervisor:
         self._progress = decision.progress(self._progress, snapshot, health, now, news=news)
         if self._stopping:
             return
+        self.recorder.on_health(listening=health == "healthy", ready=decision.in_order(snapshot, health))
         if self._ready_at is None and decision.in_order(snapshot, health):
             self._ready_at = now
             self._unit.report(f"ready: logged in ({self.instance.trading_mode}) and listening")
@@ -451,6 +461,7 @@ class Supervisor:
             self._answers = Answers()
             return
         self._answers = self._answers.after(probed.answered, probed.detail)
+        self.recorder.on_probe(probed.seconds, self._answers.failures)
         limit = self.instance.unanswering_minutes
         if self._answers.failures:
             self.say(f"gateway-watch: no answer from the API ({self._answers.failures} of {limit}): {probed.detail}")
@@ -469,6 +480,7 @@ class Supervisor:
 
     async def _carry_out(self, end: End, feed: Feed[_Item]) -> None:
         """Start to end the run. What must not be lost comes first."""
+        self.recorder.on_end(end.reason.cause)
         if self._held:
             self._unit.report(end.reason.text)
             self._stop(feed)
@@ -537,6 +549,7 @@ class Supervisor:
         if code == 0 and self._ready_at is not None and self._soft_restart() is soft_restart.Kind.REPLACE:
             # As requested: the next start comes without a pause.
             self._files.store_session(replace(self._session, stable_restarts=self._restarts))
+            self.recorder.on_end(specs.REPLACED)
             return self._leave("the gateway has stored its session and ended; systemd starts the new container")
         asked = self._asked or await self._unit.unit_stops()
         exit_cause = None if snapshot.cause else self._signatures.exits.get(code)
@@ -548,6 +561,7 @@ class Supervisor:
             if end is not None and end.open_breaker:
                 self._open_breaker(end.reason)
                 status, reason = end.status, end.reason
+        self.recorder.on_end(reason.cause)
         line = reason.line
         if container is not None and container.oom_killed:
             line += " The kernel killed it (out of memory)."
@@ -561,6 +575,7 @@ class Supervisor:
         self._files.store_breaker(self._files.breaker.opened(reason.cause, reason.text, reason.remedy, self.now()))
 
     def _fail(self, reason: Reason) -> int:
+        self.recorder.on_end(reason.cause)
         self._files.store_session(replace(self._session, last_cause=reason.cause))
         self._unit.report(reason.line)
         self.notify(messages.on_failure(self.instance, reason.cause, reason.line, self.now()))
@@ -619,7 +634,9 @@ class Supervisor:
             await self.sleep(self.probe_seconds)
             results = [await probe(api.host, api.port) for api in self.instance.apis]
             silent = [result.detail for result in results if not result.answered]
-            yield _Probed(not silent, "; ".join(silent))
+            answers = zip(self.instance.apis, results, strict=True)
+            seconds = {api.mode: result.elapsed for api, result in answers if result.answered}
+            yield _Probed(not silent, "; ".join(silent), seconds)
 
     def _snapshot(self) -> Snapshot:
         return self._tracker.snapshot(self.now())

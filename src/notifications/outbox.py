@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +60,16 @@ _FAILURES = {
     sqlite3.SQLITE_NOTADB: ("it is not a database", _LOST),
 }
 _UNREADABLE = Message("unreadable", Severity.INFO, "A message that cannot be read", datetime.fromtimestamp(0, UTC))
+
+
+def pending(path: Path) -> int:
+    """How many deliveries wait in an outbox of this or another process, read without changing it; 0 if there is no such
+    file. Raises sqlite3.Error."""
+    if not path.exists():
+        return 0
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=LOCK_SECONDS)) as database:
+        statement = "SELECT count(*) FROM deliveries WHERE state IN ('queued', 'sending')"
+        return int(database.execute(statement).fetchone()[0])
 
 
 class OutboxError(Exception):

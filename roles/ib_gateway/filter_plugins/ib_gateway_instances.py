@@ -12,6 +12,7 @@ from ansible.plugins.loader import filter_loader
 
 CONTROLLERS = Path(__file__).parents[1] / "files" / "controllers"
 AUTO = "auto"
+METRICS_ABOVE_API = 5400
 PREVIEW = "ibc"  # what a check mode shows where the image is not on the host yet, and so no controller is detected
 NATIVE_PORTS = {"live": 4001, "paper": 4002}
 RELAY_PORTS = {"live": 4003, "paper": 4004}
@@ -100,6 +101,16 @@ def apis(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def metrics_port(instance: Mapping[str, Any]) -> Any:
+    """The port of the instance's metrics, 0 for none; what is no number remains for the preflight to report."""
+    value = instance["metrics_port"]
+    if value == AUTO:
+        ports = [api["port"] for api in apis(instance)]
+        # The preflight reports a wrong API port, and nothing that follows from it.
+        return min(ports, default=0) + METRICS_ABOVE_API if all(isinstance(port, int) for port in ports) else 0
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def health_command(instance: Mapping[str, Any]) -> str:
     """A passive check for a LISTEN on each native port: a connect would open and drop an API socket each time."""
     probes = [
@@ -137,6 +148,7 @@ def resolve(
         # None while it is not detected, and for an unknown one, which the preflight reports.
         instance["controller"] = controllers().get(instance["login_controller"])
         instance["apis"] = apis(instance)
+        instance["metrics_port"] = metrics_port(instance)
         instance["totp"] = bool(instance["totp_secret"])
         instance["notifies"] = bool(instance["notify_urls"])
         instance["config_dir"] = f"/etc/ib-gateway/{name}"
@@ -272,6 +284,7 @@ def instance_file(instance: Mapping[str, Any]) -> dict[str, Any]:
         "login_controller": instance["signatures"],
         "totp": instance["totp"],
         "soft_restart": yes_no(instance["soft_restart"]) == "yes",
+        "metrics_port": instance["metrics_port"],
     }
 
 

@@ -390,15 +390,26 @@ def published_ports(instance: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return ports
 
 
+def own_ports(instance: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(setting, host port) for each port that the instance publishes or its supervisor listens on."""
+    metrics = [("metrics_port", instance["metrics_port"])] if instance["metrics_port"] != 0 else []
+    return [*published_ports(instance), *metrics]
+
+
 def _ports(instances: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     taken: dict[int, str] = {}
     for instance in instances:
-        for setting, port in published_ports(instance):
+        twice = False
+        for setting, port in own_ports(instance):
             variable = _variable(instance, setting)
             if isinstance(port, bool) or not isinstance(port, int) or not 1024 <= port <= 65535:
-                yield f"{variable} is {port!r}. Use a port from 1024 to 65535."
+                other = ", auto, or 0 for none" if setting == "metrics_port" else ""
+                yield f"{variable} is {port!r}. Use a port from 1024 to 65535{other}."
             elif port in taken:
-                yield f"{variable} is {port}, which {taken[port]} uses too. Give each its own port."
+                # The port of the metrics follows from that of the API, so only the latter has to be changed.
+                if not (twice and setting == "metrics_port" and taken[port].startswith("ib_gateway_metrics_port ")):
+                    yield f"{variable} is {port}, which {taken[port]} uses too. Give each its own port."
+                twice = True
             else:
                 taken[port] = variable
 
@@ -479,16 +490,21 @@ def host_problems(instances: Sequence[Mapping[str, Any]], lines: Sequence[str]) 
     """What the host cannot provide: ports that others use, memory.
 
     `lines` is the output of the role's inspection of the host, each line marked with its source:
-    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`, `clock <line of chronyc -c tracking>`.
+    `memory <kB>`, `socket <line of ss -Hltn>`, `container <name> <ports>`, `clock <line of chronyc -c tracking>`,
+    `metrics <port of a deployed instance>`.
     """
-    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": [], "clock": []}
+    marked: dict[str, list[str]] = {"memory": [], "socket": [], "container": [], "clock": [], "metrics": []}
     for line in lines:
         mark, _, rest = line.partition(" ")
         marked.setdefault(mark, []).append(rest)
     listeners, publishers = _listeners(marked["socket"]), _publishers(marked["container"])
+    for line in marked["metrics"]:
+        if line.isdecimal():
+            # The supervisor of an instance listens there, and ends before the new one starts.
+            listeners.pop(int(line), None)
     found = []
     for instance in instances:
-        for setting, port in published_ports(instance):
+        for setting, port in own_ports(instance):
             variable = _variable(instance, setting)
             owner = publishers.get(port)
             if owner is not None and owner != instance["name"]:

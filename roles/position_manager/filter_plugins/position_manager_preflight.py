@@ -196,9 +196,9 @@ def _rules(instance: Mapping[str, Any]) -> Iterator[str]:
 
 def _clashes(instances: Sequence[Mapping[str, Any]], gateways: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What only one of several may have: a port of the host, a client id at a gateway."""
-    ports = {
-        api["port"]: f"the API of {gateway['name']}" for gateway in gateways.values() for api in gateway["apis"]
-    } | {gateway["vnc_port"]: f"the screen of {gateway['name']}" for gateway in gateways.values()}
+    ports = {api["port"]: f"the API of {gateway['name']}" for gateway in gateways.values() for api in gateway["apis"]}
+    ports |= {gateway["vnc_port"]: f"the screen of {gateway['name']}" for gateway in gateways.values()}
+    ports |= {gateway["metrics_port"]: f"the metrics of {gateway['name']}" for gateway in gateways.values()}
     clients = {
         (api["port"], gateway["client_id"]): f"the verification of {gateway['name']}"
         for gateway in gateways.values()

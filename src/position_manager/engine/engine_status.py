@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, time
 from decimal import Decimal
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
+from host_service.release import release
 from ib_connection.accounts import masked
 from position_manager.engine.account_watch import AccountPicture
 from position_manager.engine.engine import Engine
@@ -29,8 +28,6 @@ from position_manager.rules.evaluation import Blind, Cause, Hold, Rule
 from position_manager.rules.groups import Unit
 from position_manager.rules.rule_set import Section
 from position_manager.sessions.hours import is_open
-
-DISTRIBUTION = "ib-gateway-ansible"
 
 
 def status_of(engine: Engine, config_path: str) -> Status:
@@ -129,15 +126,6 @@ def _account(picture: AccountPicture, now: datetime) -> AccountStatus:
             for state in picture.states
         ),
     )
-
-
-@cache
-def release() -> str:
-    """The version of what is installed."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "(not installed: run from its source)"
 
 
 def _midnight(engine: Engine, now: datetime) -> datetime:

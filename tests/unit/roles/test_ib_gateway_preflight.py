@@ -138,6 +138,10 @@ def test_the_watchs_own_client_id_may_follow_the_verifications() -> None:
         ("password", "a\tb", "ib_gateway_password", "printable ASCII"),
         ("vnc_port", 80, "ib_gateway_vnc_port", "1024"),
         ("vnc_port", 4002, "ib_gateway_vnc_port", "own port"),
+        ("metrics_port", 80, "ib_gateway_metrics_port", "1024 to 65535, auto, or 0 for none"),
+        ("metrics_port", "none", "ib_gateway_metrics_port", "1024 to 65535, auto, or 0 for none"),
+        ("metrics_port", 5900, "ib_gateway_metrics_port", "own port"),
+        ("vnc_port", 9402, "ib_gateway_metrics_port", "own port"),
         ("existing_session_action", "fight", "ib_gateway_existing_session_action", "primaryoverride"),
         ("twofa_timeout_action", "wait", "ib_gateway_twofa_timeout_action", "restart"),
     ],
@@ -196,6 +200,31 @@ def test_instances_with_the_same_ports_are_refused_each_by_name() -> None:
     assert all("instance two" in problem and "instance one" in problem for problem in found)
 
 
+def test_the_port_of_the_metrics_follows_from_the_lowest_port_of_the_api() -> None:
+    several = {"paper": {}, "live": {"trading_mode": "live"}, "other": {"api_port_paper": 4012}, "off": {}}
+    several["off"] |= {"metrics_port": 0}
+    several["set"] = {"metrics_port": "9999"}
+    ports = {instance["name"]: instance["metrics_port"] for instance in resolve(several)}
+    assert ports == {"paper": 9402, "live": 9401, "other": 9412, "off": 0, "set": 9999}
+    assert [instance["metrics_port"] for instance in resolve(trading_mode="both")] == [9401]
+    assert instances_module.instance_file(resolve()[0])["metrics_port"] == 9402
+
+
+def test_instances_of_different_apis_need_no_port_for_their_metrics() -> None:
+    second = {"trading_mode": "live", "live_confirmed": True, "vnc_port": 5901}
+    assert preflight.problems(resolve({"one": {}, "two": second})) == []
+    same = second | {"metrics_port": 9402}
+    (found,) = preflight.problems(resolve({"one": {}, "two": same}))
+    assert found.startswith(
+        "ib_gateway_metrics_port (instance two) is 9402, which ib_gateway_metrics_port (instance one)"
+    )
+
+
+def test_a_wrong_port_of_the_api_is_reported_once() -> None:
+    found = preflight.problems(resolve(api_port_paper="abc"))
+    assert [problem.split(" ")[0] for problem in found] == ["ib_gateway_api_port_paper"]
+
+
 def test_an_unknown_setting_of_an_instance_is_refused_with_the_allowed_ones() -> None:
     with pytest.raises(
         AnsibleFilterError, match=r"ib-gateway has unknown settings: trading_mod; allowed are: .*trading_mode"
@@ -234,6 +263,14 @@ def test_a_port_of_another_program_is_named_with_how_to_find_it() -> None:
     assert len(found) == 1
     assert "ib_gateway_vnc_port" in found[0]
     assert "sport = :5900" in found[0]
+
+
+def test_the_metrics_of_the_running_supervisor_are_no_other_program() -> None:
+    look = [*LOOK, "socket LISTEN 0 8 127.0.0.1:9402 0.0.0.0:*"]
+    (found,) = preflight.host_problems(resolve(), look)
+    assert "ib_gateway_metrics_port" in found and "sport = :9402" in found
+    assert preflight.host_problems(resolve(), [*look, "metrics 9402"]) == []
+    assert preflight.host_problems(resolve(metrics_port=0), look) == []
 
 
 def test_a_host_with_too_little_memory_is_refused() -> None:
