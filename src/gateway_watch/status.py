@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,7 +25,9 @@ from gateway_watch.session_calendar import Kind, SessionCalendar
 from gateway_watch.systemd_unit import UnitError, UnitState
 from gateway_watch.tiers import Tier
 from host_service import backup_record as record
+from host_service import firing_alerts
 from host_service.backup_record import Overview
+from host_service.firing_alerts import FiringAlerts
 from host_service.release import release
 from host_upgrade import store
 
@@ -64,6 +67,8 @@ class Status:
     """Why no login is tried, with the command that ends this; None while nothing is held."""
     backup: Overview | None = None
     """The last backup of the host."""
+    alerts: FiringAlerts | None = None
+    """The alerts of the host that fire; None without the monitoring."""
 
     @property
     def next_approval(self) -> datetime | None:
@@ -136,6 +141,7 @@ async def collect(
         hold=_hold(instance),
         last_upgrade=store.summary(),
         backup=record.overview(at),
+        alerts=await asyncio.to_thread(firing_alerts.read),
     )
 
 
@@ -238,6 +244,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "next_approval": _iso(status.next_approval),
         "calendar": {kind.value: _iso(status.calendar.next(kind, status.at)) for kind in Kind},
         "backup": status.backup.document if status.backup else None,
+        "alerts": status.alerts.document if status.alerts else None,
         "versions": {"release": status.release, "python": platform.python_version()},
     }
 
@@ -257,6 +264,7 @@ def render(status: Status) -> str:
         ("Approval", _approval(status)),
         ("Session end", _moment(status.session_end, status.at)),
         *([("Last backup", status.backup.text)] if status.backup else []),
+        *([("Alerts", status.alerts.text)] if status.alerts else []),
         ("Versions", f"ib-gateway-ansible {status.release}, Python {platform.python_version()}"),
         *((("Upgrade", status.last_upgrade),) if status.last_upgrade else ()),
     ]

@@ -17,6 +17,7 @@ from gateway_watch.signatures import load
 from gateway_watch.status import Status, next_step, render, to_json
 from gateway_watch.tiers import Tier
 from host_service.backup_record import Overview
+from host_service.firing_alerts import FiringAlerts
 from unit_recovery.causes import StartCause
 
 OPEN = replace(
@@ -186,3 +187,12 @@ def test_the_last_backup_of_the_host_is_shown() -> None:
     assert "Last backup 2026-11-23 08:15 UTC (3 h ago), 96 KB, /backups/a.age" in render(status).splitlines()
     assert to_json(status)["backup"] == {"last_backup": "2026-11-23T08:15:00+00:00"}
     assert len(render(status).splitlines()) <= 30
+
+
+def test_the_alerts_that_fire_are_a_row_of_a_host_with_monitoring() -> None:
+    assert "Alerts" not in render(GOOD)
+    assert to_json(GOOD)["alerts"] is None
+    firing = replace(GOOD, alerts=FiringAlerts((("IbkrLinkLost", "critical"), ("ApprovalAwaited", "warning"))))
+    assert "Alerts      2 firing: IbkrLinkLost (critical), ApprovalAwaited (warning)" in render(firing).splitlines()
+    assert to_json(firing)["alerts"]["firing"][0] == {"name": "IbkrLinkLost", "severity": "critical"}
+    assert "Alerts      none firing" in render(replace(GOOD, alerts=FiringAlerts(()))).splitlines()

@@ -1,0 +1,1 @@
+"""The receiver of Alertmanager: alerts become notifications, and a heartbeat that stops is noticed."""
