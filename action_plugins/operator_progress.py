@@ -1,9 +1,10 @@
 """What a waiting module shows the operator at the terminal while its task runs.
 
-Base of the action plugins container_health, gateway_login, ib_handshake and manager_wait. Their modules wait in
-two ways: `until: done` runs through in one call; `until: change` returns at the next change with `done: false`,
-`progress` (lines for the operator) and `cursor` (where the next call goes on). At a terminal this action calls
-the module again and again in the second way and shows the lines; anywhere else it calls it once in the first.
+Base of the action plugins container_health, gateway_login, gateway_verified, ib_handshake and manager_wait. Their
+modules wait in two ways: `until: done` runs through in one call; `until: change` returns at the next change with
+`done: false`, `progress` (lines for the operator) and `cursor` (where the next call goes on). At a terminal this
+action calls the module again and again in the second way and shows the lines; anywhere else it calls it once in the
+first.
 """
 
 from __future__ import annotations

@@ -4,28 +4,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible.module_utils import waiting_module
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.login_phase import as_result, error_result, login_wait, warnings_of
 from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
 
 try:
     from gateway_watch import health
     from gateway_watch.engine import Engine, EngineError
-    from gateway_watch.login_wait import LoginMemory, LoginOptions, LoginWait
+    from gateway_watch.login_wait import LoginMemory
     from gateway_watch.signatures import SignatureFileError, load
     from gateway_watch.systemd_unit import UnitError
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     IMPORT_ERROR = None
-
-if TYPE_CHECKING:
-    from gateway_watch.login_wait import LoginStep
 
 DOCUMENTATION = r"""
 module: gateway_login
@@ -217,82 +213,15 @@ def check_arguments(params: dict[str, Any]) -> None:
         raise InvalidArgumentError(f"login_controller: {error}") from error
 
 
-def as_result(step: LoginStep, progress: list[str]) -> dict[str, Any]:
-    """A step in the form that is returned."""
-    container, snapshot = step.container, step.snapshot
-    problem = step.failure or snapshot.cause
-    started = container.started_at if container is not None and container.has_started else None
-    result: dict[str, Any] = {
-        "changed": False,
-        "done": step.done,
-        "state": str(snapshot.state) if container is not None else "absent",
-        "text": snapshot.text,
-        "cause": "",
-        "remedy": problem.remedy if problem else "",
-        "container_id": container.id if container is not None else "",
-        "waited": round(time.monotonic() - step.memory.container.started, 1),
-        "attempts": snapshot.attempts,
-        "events": [
-            {
-                "time": change.time.isoformat(),
-                "mode": change.mode,
-                "state": str(change.state),
-                "cause": change.cause.id if change.cause else "",
-                "text": change.text,
-            }
-            for change in step.changes
-        ],
-        "log_lines": list(step.lines),
-        "progress": progress,
-    }
-    if step.failure is not None:
-        result["cause"] = step.failure.kind
-    elif snapshot.cause is not None:
-        result["cause"] = snapshot.cause.id
-    if started is not None:
-        result["started_at"] = started.isoformat()
-        result["seconds_since_start"] = round((step.time - started).total_seconds(), 1)
-    if snapshot.twofa_seconds_left is not None:
-        result["twofa_seconds_left"] = snapshot.twofa_seconds_left
-    if not step.done:
-        result["cursor"] = json.dumps(step.memory.to_dict())
-    return result
-
-
-def error_result(fault: EngineError | UnitError) -> dict[str, Any]:
-    """The result when neither the engine nor systemd could be queried."""
-    return {
-        "done": True,
-        "state": "absent",
-        "text": str(fault),
-        "cause": fault.kind,
-        "remedy": fault.remedy,
-        "container_id": "",
-        "waited": 0.0,
-        "attempts": 0,
-        "events": [],
-        "log_lines": [],
-        "progress": [],
-    }
-
-
 async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
     """Follow the login until it is ready. Raises EngineError, UnitError and InvalidArgumentError."""
     engine = Engine()
     limits = health.Limits(params["timeout"], params["appear_timeout"])
-    options = LoginOptions(
-        trading_mode=params["trading_mode"],
-        twofa_timeout=params["twofa_timeout"],
-        log_lines=params["log_lines"],
-        controller=params["login_controller"],
-        # A host with an older release does not know it, and has no codes.
-        **({"totp": True} if params["totp"] else {}),
-    )
     if params["cursor"]:
         memory = waiting_module.read_cursor(params["cursor"], LoginMemory.from_dict)
     else:
         memory = LoginMemory(await health.start(engine))
-    login = LoginWait(engine, params["name"], limits, options, memory, unit=params["unit"])
+    login = login_wait(engine, params, limits, memory)
     progress: list[str] = []
     if check_mode:
         step = await login.inspect()
@@ -302,11 +231,10 @@ async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:
                 progress += step.progress
                 if step.done or params["until"] == "change":
                     break
-    warnings = [f"{cause.text} {cause.remedy}" for cause in step.snapshot.warnings] if step.done else []
     result = as_result(step, progress)
     failure = None if check_mode else step.failure
     error = waiting_module.failure_message(failure.text, failure) if failure else None
-    return Outcome(result, error, tuple(warnings))
+    return Outcome(result, error, tuple(warnings_of(step)))
 
 
 async def wait(params: dict[str, Any], check_mode: bool) -> Outcome:

@@ -304,8 +304,20 @@ def test_the_start_interval_is_given_where_the_engine_knows_it() -> None:
     assert "--health-start-interval 1s" in render("25.0.3")
 
 
+def test_a_check_waits_for_the_port_where_the_engine_knows_no_start_interval() -> None:
+    """The pause of a second and the check that waits take together what the setting names."""
+    unit = render("24.0.7", health_interval=12)
+    assert "--health-interval 1s" in unit
+    assert "sleep 11;" in unit
+    # A check ends by itself: an older engine leaves one that it gives up running.
+    assert "--health-timeout 17s" in unit
+    # systemd replaces a single dollar sign by a variable of its own.
+    assert "test $$left -gt 0" in unit
+    assert "sleep" not in render("25.0.3")
+
+
 def test_the_container_has_the_settings_of_the_former_script() -> None:
-    unit = render()
+    unit = render("25.0.3")
     for flag in (
         "--ulimit nofile=10000:10000",
         "--health-interval 10s",

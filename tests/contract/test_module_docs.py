@@ -143,6 +143,14 @@ def test_ansible_doc_shows_it(name: str) -> None:
         ("ib_handshake", {"port": free_port(), "trading_mode": "paper", "retries": 1}),
         ("container_health", {"name": missing()}),
         ("gateway_login", {"name": missing()}),
+        (
+            "gateway_verified",
+            {
+                "name": missing(),
+                "apis": [{"mode": "paper", "host": "127.0.0.1", "port": free_port(), "native_port": 4002}],
+                "retries": 1,
+            },
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -173,7 +181,9 @@ def test_ansible_ships_the_shared_code_with_a_module() -> None:
     assert "cursor requires until=change" in ran.stdout, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("name", ["container_health", "gateway_login", "ib_handshake", "manager_wait"])
+@pytest.mark.parametrize(
+    "name", ["container_health", "gateway_login", "gateway_verified", "ib_handshake", "manager_wait"]
+)
 def test_the_waiting_modules_share_their_arguments_and_documentation(name: str) -> None:
     """Neither may be written again in the module itself, where the two could come to differ."""
     shared = load("module_utils/waiting_module.py").ARGUMENTS
@@ -272,6 +282,22 @@ def test_a_login_wait_returns_what_is_documented(container: str) -> None:
         answers.append(call("gateway_login", name=container, until="change", cursor=answers[-1]["cursor"]))
     assert 170 <= answers[-1]["twofa_seconds_left"] <= 180
     assert_as_documented("gateway_login", answers)
+
+
+def test_a_verification_returns_what_is_documented(container: str) -> None:
+    """Of a gateway that waits for the second factor, and of one that is verified."""
+    port = free_port()
+    apis = [{"mode": "live", "host": "127.0.0.1", "port": port, "native_port": 4001}]
+    waiting = call("gateway_verified", name=container, apis=apis, until="change")
+    assert (waiting["done"], waiting["phase"]) == (False, "login")
+    assert docker("exec", container, "gateway-simulatorctl", "approve-2fa").returncode == 0
+    refused = call("gateway_verified", name=container, apis=apis, retries=1)
+    assert (refused["phase"], refused["cause"]) == ("handshake", "refused")
+    inside = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", container)
+    apis[0] |= {"host": inside.stdout.strip(), "port": 4003}
+    verified = call("gateway_verified", name=container, apis=apis, orders_needed=False)
+    assert verified["verified"] is True, verified
+    assert_as_documented("gateway_verified", [waiting, refused, verified])
 
 
 def test_a_wait_for_the_manager_returns_what_is_documented(tmp_path: Path) -> None:

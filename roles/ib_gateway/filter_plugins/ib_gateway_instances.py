@@ -111,13 +111,31 @@ def metrics_port(instance: Mapping[str, Any]) -> Any:
     return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-def health_command(instance: Mapping[str, Any]) -> str:
-    """A passive check for a LISTEN on each native port: a connect would open and drop an API socket each time."""
+LISTENED = "/tmp/.ib-gateway-listened"  # noqa: S108 - in the container, where nobody else has a shell
+"""Exists in the container once a check that waits has seen the gateway listen."""
+
+
+def health_command(instance: Mapping[str, Any], waits: bool = False) -> str:
+    """A passive check for a LISTEN on each native port: a connect would open and drop an API socket each time.
+
+    With `waits`, for an engine without a start interval: a check waits for the port, at most nearly the interval, and
+    succeeds as soon as it opens. A check after one that succeeded waits first. With a pause of one second between two
+    checks, each takes as long as the interval, as without `waits`.
+    """
     probes = [
         f'grep -qE "^ *[0-9]+: [0-9A-F]+:{api["native_port"]:04X} [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6'
         for api in apis(instance)
     ]
-    return " && ".join(probes)
+    listens = " && ".join(probes)
+    if not waits:
+        return listens
+    seconds = max(0, int(instance["health_interval"]) - 1)
+    return (
+        f"listens() {{ {listens}; }}; "
+        f"if test -e {LISTENED}; then sleep {seconds}; listens && exit 0; rm -f {LISTENED}; exit 1; fi; "
+        f"left={2 * seconds}; until listens; do test $left -gt 0 || exit 1; left=$((left - 1)); sleep 0.5; done; "
+        f"touch {LISTENED} || true"
+    )
 
 
 def resolve(
