@@ -78,7 +78,7 @@ def test_a_spread_that_no_order_would_be_sent_at_triggers_nothing_and_is_reporte
     async def story(at: World, manager: Manager) -> None:
         await breach(at, "2.00", "4.00", times=70)
         assert not at.received
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.WIDE_SPREAD
         assert manager.kinds.count("unprotected") == 1

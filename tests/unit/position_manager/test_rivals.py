@@ -43,7 +43,7 @@ def of_another_manager(at: World, con_id: int = 42, client_id: int = 200) -> Ord
 
 
 def halts(manager: Manager) -> list[str]:
-    return [halt.reason for halt in manager.engine.desk.halted]
+    return [halt.reason for halt in manager.engine.shared.halts.present]
 
 
 def test_an_order_of_another_manager_at_the_start_keeps_this_one_from_sending(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
         assert manager.kinds.count("quotes_suspended") == 1
         assert manager.kinds.count("unprotected") == 1
         assert 42 in at.renewed, "it is asked for again"
-        assert not manager.engine.desk.halts.read(), "what concerns one contract halts no account"
-        (unit,) = manager.engine.desk.guard.units
-        assert manager.engine.desk.guard.counts[unit.key].in_session >= 75
+        assert not manager.engine.shared.halts.read(), "what concerns one contract halts no account"
+        (unit,) = manager.engine.shared.guard.units
+        assert manager.engine.shared.guard.counts[unit.key].in_session >= 75
         at.refused_quotes.clear()
         at.quote(42, "7.00", "7.10")
         await at.clock.advance(2)

@@ -57,7 +57,7 @@ def test_the_next_process_tells_the_broker_what_it_knows_and_asks_again_when_mor
         at.instruments[42] = more = replace(put(42), liquid_hours=(*put(42).liquid_hours, NEXT))
         again.broker.say(DetailsReceived())
         await at.clock.advance(1)
-        assert again.engine.desk.guard.positions[ACCOUNT, 42].instrument == more
+        assert again.engine.shared.guard.positions[ACCOUNT, 42].instrument == more
         await again.end()
 
     asyncio.run(story())
