@@ -639,7 +639,7 @@ def test_orders_on_an_expired_contract_end_and_new_ones_are_rejected() -> None:
 
 def test_a_future_pays_its_gain_when_it_is_closed() -> None:
     desk = Desk()
-    futures = desk.brokerage.find_instruments(ContractQuery(symbol="ES", sec_type="FUT"))
+    futures = desk.brokerage.catalog.find(ContractQuery(symbol="ES", sec_type="FUT"))
     future = min(futures, key=lambda each: each.contract.expiry)
     name = str(future.contract.con_id)
     desk.price("5999.75", "6000.00", name=name)

@@ -195,7 +195,7 @@ def test_an_option_that_a_tape_lists_is_the_same_in_every_run_and_trades() -> No
     ids = set()
     for _ in range(2):
         brokerage = sample_brokerage(now=START, tape=Tape.load(CHAIN_SAMPLE))
-        (option,) = brokerage.find_instruments(ContractQuery(symbol="AAPL", expiry="20261209"))
+        (option,) = brokerage.catalog.find(ContractQuery(symbol="AAPL", expiry="20261209"))
         ids.add(option.contract.con_id)
         brokerage.advance(START)
         brokerage.place(1, order(1, quantity=2, contract=replace(option.contract, exchange="SMART")), START)

@@ -19,7 +19,7 @@ from tests.unit.ib_connection.servers import (
 )
 
 from ib_connection import causes
-from ib_connection.probe import Outcome, ProbeResult, parse_server_time, probe, probe_sync
+from ib_connection.probe import Outcome, ProbeResult, parse_server_time, probe
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 400_000, tzinfo=UTC)
 
@@ -80,11 +80,11 @@ def test_unknown_zone_leaves_the_clock_open() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_refused(host: str) -> None:
-    assert probe_sync(host, free_port()).outcome is Outcome.REFUSED
+    assert asyncio.run(probe(host, free_port())).outcome is Outcome.REFUSED
 
 
 def test_unknown_host_is_unreachable() -> None:
-    result = probe_sync("no-such-host.invalid", 4002)
+    result = asyncio.run(probe("no-such-host.invalid", 4002))
     assert result.outcome is Outcome.UNREACHABLE
     assert "no-such-host.invalid:4002" in result.detail
 

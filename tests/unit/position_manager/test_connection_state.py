@@ -186,7 +186,6 @@ def test_farms_degrade_the_data_and_not_the_link() -> None:
         line.code(code, "Market data farm connection is broken:usfarm")
     connection = line.code(2157, "Sec-def data farm connection is broken:secdefnj")
     assert connection.degraded == {"usfarm", "secdefnj"}
-    assert connection.data_degraded
     assert connection.may_send
     line.code(2103, "Market data farm connection is broken:usfarm")
     assert line.did() == ()
