@@ -397,7 +397,7 @@ async def test_disconnecting_the_clients_leaves_the_port_open() -> None:
         assert (await client.connect(server)).isConnected()
 
 
-async def test_an_account_is_kept_in_one_currency() -> None:
+async def test_an_account_uses_one_currency() -> None:
     account = Account("DU1", currency="EUR")
     position = sample_brokerage().accounts["DU1234567"].positions[265598]
     with pytest.raises(ValueError, match="kept in EUR"):

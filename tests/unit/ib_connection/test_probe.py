@@ -32,7 +32,7 @@ def probed(behaviour: Behaviour, timeout: float = 0.5) -> ProbeResult:
     return asyncio.run(ask())
 
 
-def test_answer_tells_version_and_clock() -> None:
+def test_answer_reports_version_and_clock() -> None:
     result = probed(say(framed(b"176\x0020261123 07:00:30 EST\0")))
     assert result.outcome is Outcome.ANSWERED
     assert result.answered
@@ -117,7 +117,7 @@ def test_something_else_listens(answer: bytes) -> None:
     assert result.server_version is None
 
 
-def test_no_session_begins_on_the_simulator() -> None:
+def test_no_session_starts_on_the_simulator() -> None:
     async def ask() -> tuple[ProbeResult, list[str]]:
         async with simulated_api() as server:
             result = await probe("127.0.0.1", server.port)

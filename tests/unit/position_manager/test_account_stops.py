@@ -113,7 +113,7 @@ def test_a_daily_loss_closes_the_short_units_first_and_each_once(tmp_path: Path)
     play(tmp_path, account(), story, DAILY)
 
 
-def test_it_takes_as_many_answers_as_it_is_told_to(tmp_path: Path) -> None:
+def test_it_takes_as_many_answers_as_are_configured(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "90000")
@@ -173,7 +173,7 @@ def test_what_is_not_known_fires_nothing_and_counts_as_unprotected(tmp_path: Pat
     play(tmp_path, account(), story, DAILY)
 
 
-def test_a_value_that_stands_still_while_the_positions_move_is_not_believed(tmp_path: Path) -> None:
+def test_a_value_that_does_not_change_while_the_positions_move_is_not_believed(tmp_path: Path) -> None:
     async def quoted(at: World, price: str, seconds: int) -> None:
         for _ in range(seconds // 5):
             at.quote(42, "2.45", "2.55")
@@ -253,7 +253,7 @@ def test_the_best_value_outlasts_a_restart_and_a_drawdown_fires_once(tmp_path: P
     play(tmp_path, at, third, rules)
 
 
-def test_a_close_that_has_begun_goes_on_after_a_kill_and_spares_what_was_opened_since(tmp_path: Path) -> None:
+def test_a_close_that_has_started_goes_on_after_a_kill_and_spares_what_was_opened_since(tmp_path: Path) -> None:
     async def first(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "94000")
@@ -409,7 +409,7 @@ def test_a_new_day_starts_at_its_own_value(tmp_path: Path) -> None:
     drive(story)
 
 
-def test_money_that_is_paid_out_is_no_loss_until_a_person_has_looked(tmp_path: Path) -> None:
+def test_money_that_is_paid_out_is_no_loss_until_a_person_has_checked(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "90000", cash="10000")

@@ -143,7 +143,7 @@ def test_an_account_stop_closes_the_rest_after_a_part_by_a_combination(tmp_path:
     play(tmp_path, vertical(4), story, {**COMBO_PARTS, **DAILY})
 
 
-def test_a_disaster_stop_rests_on_while_a_halt_keeps_the_combination_back(tmp_path: Path) -> None:
+def test_a_disaster_stop_rests_on_while_a_halt_holds_the_combination_back(tmp_path: Path) -> None:
     config = {**COMBO, "disaster_stop": {"percent_of_premium": 200, "short_legs_percent": 300}}
 
     async def story(at: World, manager: Manager) -> None:
@@ -265,7 +265,7 @@ def test_an_account_stop_closes_what_a_partial_assignment_has_left(tmp_path: Pat
     play(tmp_path, short_puts(-4), story, {**CONFIG, **DAILY})
 
 
-def test_a_strike_stop_begins_a_cooldown(tmp_path: Path) -> None:
+def test_a_strike_stop_starts_a_cooldown(tmp_path: Path) -> None:
     config = {
         **CONFIG,
         "defaults": {"strike_stop": {"touched": True}},

@@ -313,7 +313,7 @@ def test_a_disaster_stop_of_a_leg_makes_way_first(tmp_path: Path) -> None:
     play(tmp_path, story, config=config)
 
 
-def test_a_wide_leg_keeps_the_combination_back_and_then_the_legs_go(tmp_path: Path) -> None:
+def test_a_wide_leg_holds_the_combination_back_and_then_the_legs_go(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await manager.engine.close("vertical", by="a test")
         for _ in range(25):

@@ -50,7 +50,7 @@ def drive(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
 
 
-def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
+def test_a_stop_is_carried_out_once_and_reported(tmp_path: Path) -> None:
     async def story() -> None:
         at = short_puts()
         manager = Manager(at, tmp_path)
@@ -332,7 +332,7 @@ def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Pa
     play(tmp_path, short_puts(), story)
 
 
-def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_path: Path) -> None:
+def test_a_bound_that_is_reached_is_reported_once_and_an_approved_price_closes(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 40, "3.00", "5.00")
         assert "rule_fired" not in manager.kinds, "a price with such a spread is not believed"
@@ -405,7 +405,7 @@ def test_the_reference_does_not_survive_the_night(tmp_path: Path) -> None:
     play(tmp_path, at, story)
 
 
-def test_a_close_that_cannot_act_says_so(tmp_path: Path) -> None:
+def test_a_close_that_cannot_act_reports_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 3, fills=False)
         await follow(at, 40, "4.98", "5.00", fills=False)
@@ -465,7 +465,7 @@ def test_shadow_sends_nothing_for_a_person_either(tmp_path: Path) -> None:
     ],
     ids=["quantity", "notional"],
 )
-def test_a_gate_that_refuses_is_told_once_and_passes_later(
+def test_a_gate_that_refuses_is_reported_once_and_passes_later(
     tmp_path: Path, more: Mapping[str, object], gate: str
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
@@ -612,7 +612,7 @@ def test_a_sync_of_which_one_step_fails_is_no_sync(tmp_path: Path, step: Step) -
 
 @pytest.mark.parametrize("step", list(Step))
 @pytest.mark.parametrize("order", [False, True], ids=["idle", "order resting"])
-def test_a_session_that_ends_in_a_step_of_a_sync_is_begun_again(tmp_path: Path, step: Step, order: bool) -> None:
+def test_a_session_that_ends_in_a_step_of_a_sync_is_started_again(tmp_path: Path, step: Step, order: bool) -> None:
     async def story(at: World, manager: Manager) -> None:
         if order:
             await breach(at)
@@ -716,7 +716,7 @@ def test_a_client_id_in_use_is_tried_again_and_then_a_person_is_called(tmp_path:
 
 @pytest.mark.parametrize("hours", [-26, -2, 2, 26])
 @pytest.mark.parametrize("resting", [False, True], ids=["idle", "order resting"])
-def test_a_clock_that_is_set_keeps_nothing_from_being_closed(tmp_path: Path, hours: int, resting: bool) -> None:
+def test_a_clock_that_is_set_prevents_no_close(tmp_path: Path, hours: int, resting: bool) -> None:
     async def story(at: World, manager: Manager) -> None:
         if resting:
             await breach(at)
@@ -883,7 +883,7 @@ def many(count: int) -> World:
     return at
 
 
-def test_what_the_broker_says_does_not_wait_for_a_look_at_all_that_is_held(tmp_path: Path) -> None:
+def test_what_the_broker_reports_does_not_wait_for_an_evaluation_of_all_that_is_held(tmp_path: Path) -> None:
     async def story() -> None:
         at = many(95)
         manager = Manager(at, tmp_path)

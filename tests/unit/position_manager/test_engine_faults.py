@@ -242,7 +242,7 @@ def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Pat
 # ----- what is reported, and what is counted
 
 
-def test_no_all_clear_is_told_because_the_connection_is_lost_too(tmp_path: Path) -> None:
+def test_no_all_clear_is_reported_because_the_connection_is_lost_too(tmp_path: Path) -> None:
     """A unit was reported as guarded again when what had kept a unit unprotected gave way to something worse."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -281,7 +281,7 @@ def test_the_opening_of_a_market_is_no_alarm(tmp_path: Path) -> None:
     play(tmp_path, at, story)
 
 
-def test_a_link_that_is_lost_between_two_looks_is_counted(tmp_path: Path) -> None:
+def test_a_link_that_is_lost_between_two_evaluations_is_counted(tmp_path: Path) -> None:
     """Three seconds without a link between two loops were counted as guarded."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -328,7 +328,7 @@ def test_the_time_in_which_the_journal_fails_is_counted(tmp_path: Path) -> None:
     play(tmp_path, short_puts(), story)
 
 
-def test_people_who_cannot_be_told_do_not_end_the_guard(tmp_path: Path) -> None:
+def test_people_who_cannot_be_notified_do_not_end_the_guard(tmp_path: Path) -> None:
     """An error on the way to people ended the engine."""
 
     async def whole() -> None:

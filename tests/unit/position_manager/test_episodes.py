@@ -350,7 +350,7 @@ def test_a_trailing_stop_outlasts_the_migration(tmp_path: Path) -> None:
     ),
     st.sampled_from([-2, 2]),
 )
-def test_a_new_episode_begins_exactly_when_a_position_was_flat(syncs: list[list[int]], first: int) -> None:
+def test_a_new_episode_starts_exactly_when_a_position_was_flat(syncs: list[list[int]], first: int) -> None:
     """Trades of others between full syncs; the model counts an episode for each time that zero is left."""
     ids = iter(range(10_000))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:  # noqa: S108
@@ -469,7 +469,7 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
     play(tmp_path, at, story, config)
 
 
-def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_kept(tmp_path: Path) -> None:
+def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_stored(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         turns, turn = [], manager.engine._turn
 

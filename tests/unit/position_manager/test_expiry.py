@@ -77,7 +77,7 @@ def test_a_short_put_that_vanishes_on_its_evening_has_expired_and_locks_nothing(
     assert not manager.engine.shared.locks.present
 
 
-def test_what_is_assigned_at_once_is_told_so(tmp_path: Path) -> None:
+def test_what_is_assigned_at_once_is_reported_as_such(tmp_path: Path) -> None:
     at = an_account((expiring(42), -2), (SHARES, 100))
     manager = evening(tmp_path, at, {42: 0, 9: 300})
     texts = [message.text() for message in manager.told if message.kind.startswith("position_")]

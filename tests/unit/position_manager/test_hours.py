@@ -118,7 +118,7 @@ def test_a_stretch_goes_on_when_its_cause_changes() -> None:
     assert (count.since, count.state) == (NOW, Cause.MARKET_CLOSED.value)
 
 
-def test_nobody_looked() -> None:
+def test_nobody_checked() -> None:
     count = Unprotected().after_verdict(Hold(), NOW, PATIENCE)
     assert count.after_verdict(Hold(), NOW + PATIENCE, PATIENCE).total == 0
     assert count.after_verdict(Hold(), NOW + timedelta(seconds=61), PATIENCE).seconds == {NOT_WATCHED: 61.0}

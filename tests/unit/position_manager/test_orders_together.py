@@ -77,7 +77,7 @@ def commits(manager: Manager) -> list[str]:
     return found
 
 
-def test_stops_that_fire_together_share_one_look(tell: Callable[[Story], None]) -> None:
+def test_stops_that_fire_together_share_one_check(tell: Callable[[Story], None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         questions = asked(at)
         breach(at)
@@ -116,7 +116,7 @@ def test_every_order_is_on_disk_before_the_first_of_them_leaves(tell: Callable[[
     tell(story)
 
 
-def test_a_stop_that_fires_while_the_look_of_another_is_under_way_gets_a_look_of_its_own(
+def test_a_stop_that_fires_while_the_check_of_another_is_under_way_gets_a_check_of_its_own(
     tell: Callable[[Story], None],
 ) -> None:
     """What rests for the second contract since the first question left must count."""
@@ -141,7 +141,7 @@ def test_a_stop_that_fires_while_the_look_of_another_is_under_way_gets_a_look_of
     tell(story)
 
 
-def test_one_order_that_cannot_be_written_does_not_keep_the_others_back(
+def test_one_order_that_cannot_be_written_does_not_hold_the_others_back(
     tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(at: World, manager: Manager) -> None:

@@ -219,7 +219,7 @@ def test_another_position_has_its_levels_again(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_position_that_was_opened_anew_while_nobody_watched_has_its_levels_again(tmp_path: Path) -> None:
+def test_a_position_that_was_opened_again_while_nobody_watched_has_its_levels_again(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> Manager:
         await take_the_level(at)
         await manager.kill()

@@ -94,7 +94,7 @@ def test_a_quiet_quote_is_asked_for_again_and_is_believed_for_a_bounded_time(tmp
     play(tmp_path, long_put(), story, STOP)
 
 
-def test_a_quiet_quote_that_is_told_again_goes_on_being_guarded(tmp_path: Path) -> None:
+def test_a_quiet_quote_that_is_reported_again_goes_on_being_guarded(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(200):
             await at.clock.advance(5)

@@ -149,7 +149,7 @@ def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -
     tell(story)
 
 
-def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., None]) -> None:
+def test_a_market_that_is_silent_is_distinguished_from_a_dead_feed(tell: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it seemed healthy."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -175,7 +175,7 @@ def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., No
     tell(story)
 
 
-def test_no_live_quote_suspends_the_rules_and_is_told_once(tell: Callable[..., None]) -> None:
+def test_no_live_quote_suspends_the_rules_and_is_reported_once(tell: Callable[..., None]) -> None:
     """A delayed or frozen price triggers nothing, however far it is beyond the stop."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -414,7 +414,7 @@ def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_p
     tell(story)
 
 
-def test_shadow_sends_nothing_and_tells_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
+def test_shadow_sends_nothing_and_reports_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at, times=6)
         await at.clock.advance(60)
