@@ -161,7 +161,7 @@ async def stops(case: Case) -> list[list[float]]:
                             await price(control, con_id, "0.02", "0.03")
                         await asyncio.to_thread(ctl.request, control, "advance", ["1"])
                         left = set(due)
-                        while left & {held for _, held in engine.desk.guard.positions}:  # noqa: ASYNC110 - as above
+                        while left & {held for _, held in engine.shared.guard.positions}:  # noqa: ASYNC110 - as above
                             await asyncio.sleep(0.01)
                     # Not so fast that the limit of messages a second is measured.
                     await asyncio.sleep(0.3 + 0.1 * case.at_once)
@@ -180,7 +180,7 @@ async def bests(rounds: int = 15) -> list[list[float]]:
             engine, broker = engine_at(port, Path(name), {"defaults": TRAILING})
             stop = asyncio.Event()
             running = asyncio.create_task(engine.run(stop))
-            guard = engine.desk.guard
+            guard = engine.shared.guard
             store = guard.store_moved
             writes: list[float] = []
 

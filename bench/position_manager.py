@@ -231,7 +231,7 @@ async def closes(port: int, control: int, con_ids: list[int], directory: Path, *
             if fill:
                 await asyncio.to_thread(ctl.request, control, "set-price", [str(con_id), "bid=0.02", "ask=0.03"])
                 await asyncio.to_thread(ctl.request, control, "advance", ["1"])
-                while any(con_id == held for _, held in engine.desk.guard.positions):  # noqa: ASYNC110 - as above
+                while any(con_id == held for _, held in engine.shared.guard.positions):  # noqa: ASYNC110 - as above
                     await asyncio.sleep(0.01)
             # Not so fast that IB's limit of messages a second is measured.
             await asyncio.sleep(0.3)

@@ -87,7 +87,7 @@ def test_daily_profit_counts_from_the_days_start_and_agrees_with_the_worth() -> 
     assert own.profit().daily == own.profit().realized == own.positions[1].realized_pnl == 0
 
 
-def test_the_values_tell_margin_and_worth() -> None:
+def test_the_values_show_margin_and_worth() -> None:
     own = account()
     own.hold(Position(STOCK, D(100), D(50), D(60)))
     own.hold(Position(OPTION, D(2), D(150), D(2)))
@@ -101,6 +101,6 @@ def test_the_values_tell_margin_and_worth() -> None:
     assert values["Cushion"] == "0.908537"
 
 
-def test_an_account_is_kept_in_one_currency() -> None:
+def test_an_account_uses_one_currency() -> None:
     with pytest.raises(ValueError, match="kept in USD"):
         account().hold(Position(replace(STOCK, currency="EUR"), D(1), D(1), D(1)))

@@ -279,7 +279,7 @@ async def test_bulletins_reach_those_who_asked_and_the_days_earlier_ones_on_requ
         ((8, 1, "٣"), "-1", "320", "number of ids"),
     ],
 )
-async def test_a_bad_request_is_an_error_that_says_why_and_the_session_goes_on(
+async def test_a_bad_request_is_an_error_that_states_why_and_the_session_goes_on(
     request_fields: tuple[object, ...], request_id: str, code: str, text: str
 ) -> None:
     async with running_server() as server:
@@ -293,7 +293,7 @@ async def test_a_bad_request_is_an_error_that_says_why_and_the_session_goes_on(
         client.close()
 
 
-async def test_the_journal_tells_what_happened() -> None:
+async def test_the_journal_shows_what_happened() -> None:
     async with running_server() as server:
         client = await RawClient.started(server.port, 7)
         client.send(49, 1)

@@ -16,12 +16,27 @@ from gateway_simulator.trading.accounts import Account
 from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.model import Execution, Order, OrderStatus
 from gateway_simulator.trading.sample import sample_brokerage
+from gateway_simulator.trading.trading_time import EPOCH
+from gateway_simulator.trading.working import WorkingOrder
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("nothing_undecodable")]
 
 FILLED_AT = datetime(2026, 11, 23, 14, 31, 7, tzinfo=UTC)
 SHORT = 0.4
 """A connect timeout for clients that are meant to run into it, in seconds."""
+
+
+def rest(brokerage: Brokerage, order: Order) -> None:
+    """An order that is at work already, with ids of its own."""
+    working = WorkingOrder(
+        order,
+        brokerage.catalog.known(order.contract.con_id),
+        brokerage.numbers.next_sequence(),
+        arrives=EPOCH,
+        arrived=True,
+    )
+    brokerage._orders.working[order.client_id, order.order_id] = working
+    brokerage._orders.use_id(order.client_id, order.order_id)
 
 
 def traded_brokerage() -> Brokerage:
@@ -60,7 +75,7 @@ def traded_brokerage() -> Brokerage:
         ),
     ]
     for order in working:
-        brokerage.adopt(order)
+        rest(brokerage, order)
     brokerage.completed_orders = [
         Order(
             order_id=9,
@@ -382,7 +397,7 @@ async def test_disconnecting_the_clients_leaves_the_port_open() -> None:
         assert (await client.connect(server)).isConnected()
 
 
-async def test_an_account_is_kept_in_one_currency() -> None:
+async def test_an_account_uses_one_currency() -> None:
     account = Account("DU1", currency="EUR")
     position = sample_brokerage().accounts["DU1234567"].positions[265598]
     with pytest.raises(ValueError, match="kept in EUR"):

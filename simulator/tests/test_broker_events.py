@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ib_insync import IB, Future, LimitOrder, Option, Position, Stock, Ticker
 from simulator.tests.insync_client import Client
-from simulator.tests.test_trading_kept import gateway
+from simulator.tests.test_trading_stored import gateway
 
 from gateway_simulator.control import ControlServer
 from gateway_simulator.login.lifecycle import Gateway

@@ -61,7 +61,7 @@ def test_every_id_is_unique_fits_the_wire_and_leads_back_to_its_contract(catalog
         assert all(fresh.get(each.contract.con_id) == each for each in instruments[::97])
 
 
-def test_ids_that_stand_for_nothing_are_unknown(catalog: Catalog) -> None:
+def test_ids_that_mean_nothing_are_unknown(catalog: Catalog) -> None:
     (known,) = catalog.find(ContractQuery(symbol="AAPL", expiry="20261204", strike=Decimal(190), right="C"))
     assert catalog.get(known.contract.con_id) == known
     for con_id in (0, -1, 7, 2**30, 2**31 - 1, known.contract.con_id + (1000 << 1), 2**40):

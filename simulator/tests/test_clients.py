@@ -120,7 +120,7 @@ async def test_what_a_client_asks_is_answered(day: Day) -> None:
     assert seen["head"] == "2021"
 
 
-async def test_orders_end_as_the_journal_says(day: Day) -> None:
+async def test_orders_end_as_the_journal_shows(day: Day) -> None:
     last = {str(each["order_id"]): each for each in day.of("OrderStatusChanged")}
     assert len(last) >= 8
     assert {each["status"] for each in last.values()} >= {"Filled", "Cancelled"}

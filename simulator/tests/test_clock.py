@@ -68,7 +68,7 @@ async def test_a_moment_that_has_passed_rings_in_the_next_turn() -> None:
             await rung.wait()
 
 
-async def test_a_fast_clock_starts_where_told_and_runs_ahead() -> None:
+async def test_a_fast_clock_starts_where_configured_and_runs_ahead() -> None:
     clock = ServerClock(start=START, speed=10_000)
     began = asyncio.get_running_loop().time()
     async with asyncio.timeout(5):

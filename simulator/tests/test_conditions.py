@@ -70,7 +70,7 @@ def test_an_order_whose_conditions_are_met_at_once_trades_at_once() -> None:
     assert "fill 1 10@189.1" in desk.wait()
 
 
-def test_other_conditions_start_anew() -> None:
+def test_other_conditions_start_again() -> None:
     desk = Desk()
     desk.price("400", "400.10", name="MSFT")
     conditional(desk, price("400"), order_type="LMT", limit_price="180")
@@ -170,7 +170,7 @@ def test_and_binds_before_or() -> None:
     assert not holds(true, false)
 
 
-def test_prices_outside_regular_hours_count_if_the_order_says_so() -> None:
+def test_prices_outside_regular_hours_count_if_the_order_asks_for_it() -> None:
     assert not holds(price("1"), open_now=False)
     assert holds(price("1"), open_now=False, ignore=True)
 

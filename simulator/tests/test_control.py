@@ -351,7 +351,7 @@ def test_trading_commands_need_a_login(tmp_path: Path) -> None:
     asyncio.run(scene())
 
 
-def test_the_command_line_passes_words_on_as_they_stand(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_line_passes_words_on_unchanged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     async def scene() -> None:
         async with simulator(tmp_path, CLOCK="held") as (control, gateways, views):
             await shown(views["paper"], LoginState.LOGGED_IN)

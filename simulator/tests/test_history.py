@@ -251,7 +251,7 @@ def test_future_end_means_now(exchange: World) -> None:
     assert exchange.bars("1 D", "1 min", end=NOW + timedelta(days=9)) == exchange.bars("1 D", "1 min")
 
 
-def test_history_begins_at_the_first_session_of_the_fifth_year(exchange: World) -> None:
+def test_history_starts_at_the_first_session_of_the_fifth_year(exchange: World) -> None:
     assert exchange.history.head(AAPL, "TRADES", True) == datetime(2021, 1, 4, 14, 30, tzinfo=UTC)
     assert exchange.history.head(AAPL, "TRADES", False) == datetime(2021, 1, 4, 9, 0, tzinfo=UTC)
     with pytest.raises(HistoryError, match="No historical market data"):

@@ -227,7 +227,7 @@ def test_exit_status(changes: dict[str, str], status: int, tmp_path: Path) -> No
     asyncio.run(scene())
 
 
-def test_slow_login_exits_87_or_restarts_as_told(tmp_path: Path) -> None:
+def test_slow_login_exits_87_or_restarts_as_configured(tmp_path: Path) -> None:
     scenario = fast(TWOFA="approve_after:1", SLOW_AFTER_2FA="100")
 
     async def scene() -> None:

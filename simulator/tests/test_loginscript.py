@@ -24,7 +24,7 @@ from gateway_simulator.login.windows import Screen
 from gateway_simulator.settings import GatewaySettings
 
 
-def test_good_login_says_the_contracts_lines_in_order() -> None:
+def test_good_login_logs_the_contracts_lines_in_order() -> None:
     played = play(replace(USER, auto_restart=time(2, 0), cold_restart=time(13, 0)))
     played.say_in_order(
         "Gateway will be cold restarted at 2026/11/29 13:00",

@@ -167,7 +167,7 @@ def test_close_is_the_last_price_of_the_regular_session_before() -> None:
     assert market.quote(AAPL, NOW).close == market.quote(AAPL, friday).last
 
 
-def test_volume_grows_over_the_day_and_begins_anew(market: Market) -> None:
+def test_volume_grows_over_the_day_and_starts_again(market: Market) -> None:
     day = [market.quote(AAPL, NOW + number * timedelta(minutes=20)).volume for number in range(42)]
     assert day == sorted(day) and day[0] > 1_000_000
     assert market.quote(AAPL, NOW + timedelta(hours=14, minutes=1)).volume < day[0]
@@ -184,7 +184,7 @@ def test_hundred_options_are_quoted_quickly(market: Market) -> None:
     assert len(options) == 100 and process_time() - start < 0.05
 
 
-def test_quote_stands_for_a_step(market: Market) -> None:
+def test_quote_lasts_for_a_step(market: Market) -> None:
     assert market.quote(AAPL, NOW + timedelta(milliseconds=249)) is market.quote(AAPL, NOW)
     assert market.next_change(NOW + timedelta(milliseconds=249)) == NOW + STEP
 
@@ -197,7 +197,7 @@ def test_unknown_contract_is_refused(market: Market) -> None:
 # Prices that are set
 
 
-def test_set_prices_stand_at_once_and_until_they_are_released(market: Market) -> None:
+def test_set_prices_apply_at_once_and_until_they_are_released(market: Market) -> None:
     free = build()
     market.quote(AAPL, NOW)
     market.set_price("AAPL", NOW, bid=Decimal("150.10"), ask=Decimal("150.20"), last=Decimal("150.15"))

@@ -48,7 +48,7 @@ def quote(bid: str, ask: str, last: str) -> Quote:
         (8, STOCK, "SELL", ("99", "102", "95"), False),
     ],
 )
-def test_the_method_says_which_price_triggers_a_stop(
+def test_the_method_sets_which_price_triggers_a_stop(
     method: int, instrument: Instrument, action: str, prices: tuple[str, str, str], reached: bool
 ) -> None:
     stop = working(instrument, action=action, order_type="STP", aux_price=100, trigger_method=method)

@@ -71,7 +71,7 @@ def only_call(frame: bytes) -> tuple[str, tuple[Any, ...]]:
         (messages.soft_dollar_tiers(7), "softDollarTiers", (7, [])),
     ],
 )
-def test_what_ib_insync_is_told(frame: bytes, call: str, arguments: tuple[Any, ...]) -> None:
+def test_what_ib_insync_receives(frame: bytes, call: str, arguments: tuple[Any, ...]) -> None:
     assert only_call(frame) == (call, arguments)
 
 
@@ -243,7 +243,7 @@ def test_a_market_rule() -> None:
     assert read == [ib_insync.PriceIncrement(0.0, 0.01), ib_insync.PriceIncrement(3.0, 0.05)]
 
 
-def test_what_the_gateway_tells_of_exchanges_and_news() -> None:
+def test_what_the_gateway_reports_of_exchanges_and_news() -> None:
     _, (request_id, components) = only_call(messages.smart_components(7))
     assert request_id == 7
     assert [each.bitNumber for each in components] == list(range(len(components)))

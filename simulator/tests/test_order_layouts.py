@@ -565,7 +565,7 @@ def test_an_open_order_is_read_with_all_its_terms(order: Order) -> None:
     assert (state.commission, state.commissionCurrency, state.warningText) == (ib_insync.util.UNSET_DOUBLE, "", "")
 
 
-def test_the_answer_to_a_what_if_order_tells_its_impact() -> None:
+def test_the_answer_to_a_what_if_order_reports_its_impact() -> None:
     names = [f"{what}_{when}" for when in ("before", "change", "after") for what in MARGINS]
     margins: dict[str, Any] = {name: Decimal(number) + Decimal("0.25") for number, name in enumerate(names)}
     impact = OrderImpact(**margins, commission=Decimal("1.05"), warning="Füße\\1")
@@ -608,7 +608,7 @@ REAL_OPEN_FROM_EXEMPT_CODE_ON = (
 )
 
 
-def test_a_completed_order_is_told_as_a_real_gateway_tells_it() -> None:
+def test_a_completed_order_is_shown_as_a_real_gateway_shows_it() -> None:
     order = Order(
         order_id=1,
         client_id=2,
@@ -629,7 +629,7 @@ def test_a_completed_order_is_told_as_a_real_gateway_tells_it() -> None:
     assert decode_fields(messages.completed_order(order, 178)[4:]) == REAL_COMPLETED.split("|")
 
 
-def test_an_open_order_is_told_as_a_real_gateway_tells_it() -> None:
+def test_an_open_order_is_shown_as_a_real_gateway_shows_it() -> None:
     order = Order(
         order_id=0,
         client_id=0,

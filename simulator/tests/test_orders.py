@@ -219,7 +219,7 @@ def test_good_after_time_holds_an_order_back() -> None:
     assert desk.wait(1)[:3] == ["opened 1 Submitted", "status 1 Submitted 0", "fill 1 10@189.1"]
 
 
-def test_a_closed_market_holds_the_order_and_says_until_when() -> None:
+def test_a_closed_market_holds_the_order_and_reports_until_when() -> None:
     evening = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
     desk = Desk("exchange", evening)
     happened = desk.brokerage.place(1, order(1), desk.now)
@@ -538,7 +538,7 @@ def test_an_account_must_be_named_among_several() -> None:
     assert desk.place(order(1, account="DU2")) == accepted(1)
 
 
-def test_prices_that_the_type_does_not_have_are_not_looked_at() -> None:
+def test_prices_that_the_type_does_not_have_are_not_checked() -> None:
     desk = Desk()
     assert desk.place(order(1, limit_price="0", aux_price="0.001")) == accepted(1)
 
@@ -559,7 +559,7 @@ def test_a_position_can_be_closed_whatever_the_margin() -> None:
     assert desk.place(order(2, "SELL", 101))[0] == "error 2 201"
 
 
-def test_a_what_if_order_tells_its_impact_and_places_nothing() -> None:
+def test_a_what_if_order_reports_its_impact_and_places_nothing() -> None:
     desk = Desk()
     (preview,) = desk.brokerage.place(1, order(1, quantity=100, what_if=True), desk.now)
     assert isinstance(preview, events.OrderPreviewed)
@@ -639,7 +639,7 @@ def test_orders_on_an_expired_contract_end_and_new_ones_are_rejected() -> None:
 
 def test_a_future_pays_its_gain_when_it_is_closed() -> None:
     desk = Desk()
-    futures = desk.brokerage.find_instruments(ContractQuery(symbol="ES", sec_type="FUT"))
+    futures = desk.brokerage.catalog.find(ContractQuery(symbol="ES", sec_type="FUT"))
     future = min(futures, key=lambda each: each.contract.expiry)
     name = str(future.contract.con_id)
     desk.price("5999.75", "6000.00", name=name)
@@ -655,7 +655,7 @@ def test_a_future_pays_its_gain_when_it_is_closed() -> None:
 # The whole.
 
 
-def test_the_same_requests_give_the_same_journal_however_often_time_is_told() -> None:
+def test_the_same_requests_give_the_same_journal_however_often_time_is_passed_on() -> None:
     journals = []
     for pause in (0.1, 1.0, 20.0):
         desk = Desk()

@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_brokerage_that_was_never_told_the_time_can_be_kept_too() -> None:
+def test_a_brokerage_that_never_received_the_time_can_be_stored_too() -> None:
     document = to_document(fresh())
     other = fresh()
     restore(other, document)

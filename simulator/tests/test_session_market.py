@@ -35,7 +35,7 @@ async def ticker_of(client: Client, contract: Contract, generic: str = "") -> Ti
     return ticker
 
 
-async def test_a_ticker_begins_with_the_quote_and_follows_it() -> None:
+async def test_a_ticker_starts_with_the_quote_and_follows_it() -> None:
     async with running_server() as server, Client() as client:
         await client.connect(server)
         ticker = await ticker_of(client, APPLE, "221,233")
@@ -295,7 +295,7 @@ async def test_the_schedule_of_a_week_is_answered() -> None:
         assert [each.refDate for each in schedule.sessions] == ["20261119", "20261120", "20261123"]
 
 
-async def test_history_goes_on_when_it_is_kept_up_to_date() -> None:
+async def test_history_goes_on_when_it_is_updated() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
         bars = await asyncio.wait_for(

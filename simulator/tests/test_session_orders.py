@@ -53,7 +53,7 @@ async def test_a_market_order_is_filled_when_the_clock_gets_there() -> None:
         assert float(cash) == pytest.approx(100_000 - spent)
 
 
-async def test_only_its_client_and_the_master_hear_of_an_order() -> None:
+async def test_only_its_client_and_the_master_receive_an_order() -> None:
     behaviour = ApiBehaviour(master_client_id=9)
     async with (
         running_server(behaviour=behaviour) as server,
@@ -107,7 +107,7 @@ async def test_open_orders_and_fills_are_there_after_a_reconnect() -> None:
             assert ib.client.getReqId() > trade.order.orderId
 
 
-async def test_a_what_if_order_tells_its_impact_and_is_not_placed() -> None:
+async def test_a_what_if_order_reports_its_impact_and_is_not_placed() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
         state = await asyncio.wait_for(ib.whatIfOrderAsync(APPLE, MarketOrder("BUY", 10)), SOON)
@@ -203,7 +203,7 @@ async def test_a_client_that_connects_during_an_outage_is_informed_of_it() -> No
         await late.until(lambda: late.codes[4:] == [1102, 2104, 2106, 2158])
 
 
-async def test_fills_during_a_lost_connection_are_heard_when_it_is_back() -> None:
+async def test_fills_during_a_lost_connection_are_received_when_it_is_back() -> None:
     async with running_server() as server, Client() as client:
         ib = await client.connect(server)
         trade = ib.placeOrder(APPLE, MarketOrder("BUY", 1))

@@ -38,7 +38,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def test_rows_stand_until_the_next_and_empty_cells_keep_what_was_said() -> None:
+def test_rows_apply_until_the_next_and_empty_cells_leave_values_unchanged() -> None:
     tape = read(
         "time,name,bid,ask,last,bid_size,ask_size,last_size,halted",
         "0,AAPL,189.20,189.24,189.22,300,500,100,0",
@@ -66,7 +66,7 @@ def test_contract_moves_by_itself_before_its_first_row() -> None:
     assert played.quote(272093, at(10)) == free.quote(272093, at(10))
 
 
-def test_price_set_by_hand_stands_above_the_tape() -> None:
+def test_price_set_by_hand_overrides_the_tape() -> None:
     played = market(read("time,name,last", "0,AAPL,150", "5,AAPL,151", "10,AAPL,152"))
     played.set_price("AAPL", at(3), last=Decimal(99))
     assert [played.quote(AAPL, at(seconds)).last for seconds in (2, 3, 6)] == [150, 99, 99]
@@ -195,7 +195,7 @@ def test_an_option_that_a_tape_lists_is_the_same_in_every_run_and_trades() -> No
     ids = set()
     for _ in range(2):
         brokerage = sample_brokerage(now=START, tape=Tape.load(CHAIN_SAMPLE))
-        (option,) = brokerage.find_instruments(ContractQuery(symbol="AAPL", expiry="20261209"))
+        (option,) = brokerage.catalog.find(ContractQuery(symbol="AAPL", expiry="20261209"))
         ids.add(option.contract.con_id)
         brokerage.advance(START)
         brokerage.place(1, order(1, quantity=2, contract=replace(option.contract, exchange="SMART")), START)

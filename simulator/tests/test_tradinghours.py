@@ -96,7 +96,6 @@ def test_half_day_ends_at_one(catalog: Catalog, hours: TradingHours) -> None:
 def test_order_given_after_the_close_belongs_to_the_next_trading_day(catalog: Catalog, hours: TradingHours) -> None:
     apple = get(catalog, 265598)
     evening = at("2026-11-25 21:00")  # before Thanksgiving
-    assert hours.trading_day(apple, evening) == date(2026, 11, 27)
     assert hours.day_end(apple, evening) == at("2026-11-27 13:00")
     assert hours.next_change(apple, evening) == at("2026-11-27 04:00")
 
@@ -116,7 +115,6 @@ def test_future_pauses_for_an_hour_and_over_the_weekend(catalog: Catalog, hours:
         for text in ("2026-11-23 17:30", "2026-11-23 18:00", "2026-11-24 03:00", "2026-11-21 12:00", "2026-11-22 18:30")
     }
     assert list(open_at.values()) == [False, True, True, False, True]
-    assert hours.trading_day(future, at("2026-11-23 18:00")) == date(2026, 11, 24)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +167,6 @@ def test_after_an_expiry_days_go_on(catalog: Catalog, hours: TradingHours) -> No
         hours.next_change(weekly, after) == hours.next_change(weekly, at("2026-11-28 12:00")) == at("2026-11-30 09:30")
     )
     assert hours.day_end(weekly, after) == at("2026-11-30 16:00")
-    assert hours.trading_day(weekly, after) == date(2026, 11, 30)
     assert hours.trading_hours(weekly, after).count("CLOSED") == 6
 
 

@@ -46,7 +46,7 @@ def test_walk_is_at_its_base_where_blocks_meet_and_does_not_jump_there() -> None
     assert walk.price(start - 1) == pytest.approx(189.25, rel=1e-3)
 
 
-def test_days_move_as_the_volatility_says() -> None:
+def test_days_move_as_the_volatility_sets() -> None:
     walk, day = apple(), 4 * 86400
     prices = [walk.price(MONDAY - number * day) for number in range(1000)]
     moves = [log(late / early) for early, late in zip(prices[1:], prices, strict=False)]

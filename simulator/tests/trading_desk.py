@@ -79,7 +79,7 @@ class Desk:
     def option(self, right: str = "C", strike: int = 190, symbol: str = "AAPL") -> Instrument:
         """The symbol's option of the nearest expiry."""
         query = ContractQuery(symbol=symbol, sec_type="OPT", right=right, strike=Decimal(strike))
-        return min(self.brokerage.find_instruments(query), key=lambda each: each.contract.expiry)
+        return min(self.brokerage.catalog.find(query), key=lambda each: each.contract.expiry)
 
     def hold(self, instrument: Instrument, quantity: int, average_cost: str) -> None:
         """Add a position to the account without a trade."""

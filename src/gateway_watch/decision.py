@@ -198,6 +198,13 @@ def orders_refused(*, restarted: bool) -> Reason:
     )
 
 
+def no_health_check(container: str) -> End:
+    """The end for a container whose readiness cannot be detected."""
+    text = f"The container {container} has no health check, so its readiness cannot be detected."
+    remedy = "Run site.yml again: it writes a unit that creates the container with one."
+    return End(EXIT_CONFIG, Reason("no_health_check", text, remedy))
+
+
 def reason_of(cause: Cause) -> Reason:
     return Reason(cause.id, cause.text, cause.remedy)
 

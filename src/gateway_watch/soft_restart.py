@@ -179,6 +179,12 @@ def read_request(path: Path) -> Request | None:
         return None
 
 
+def requested(state_dir: Path, now: datetime) -> Kind | None:
+    """The kind of the soft restart that is in progress; None if there is none."""
+    request = read_request(request_file(state_dir))
+    return request.kind if request is not None and request.in_progress(now) else None
+
+
 def write_request(path: Path, request: Request) -> None:
     """Replace the file. Raises OSError."""
     moments = {"asked": request.asked.isoformat(), "until": request.until.isoformat()}

@@ -191,11 +191,6 @@ async def probe(
     )
 
 
-def probe_sync(host: str, port: int, *, timeout: float = DEFAULT_TIMEOUT) -> ProbeResult:
-    """``probe`` for callers without an event loop."""
-    return asyncio.run(probe(host, port, timeout=timeout))
-
-
 class NotAnAnswerError(Exception):
     """The peer sent something that no IB API sends at this point; the message shows its first bytes."""
 

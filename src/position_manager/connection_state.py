@@ -428,11 +428,6 @@ class Connection:
         """Whether orders may be sent and cancelled."""
         return self.phase is Phase.READY
 
-    @property
-    def data_degraded(self) -> bool:
-        """Whether a data farm is down; the trade link may be READY all the same."""
-        return bool(self.degraded)
-
 
 Outcome = tuple[Connection, tuple[Action, ...]]
 

@@ -123,7 +123,7 @@ BOTH = {
 
 
 @pytest.mark.parametrize(("live", "paper"), BOTH)
-def test_two_logins_in_one_log_are_kept_apart(live: str, paper: str) -> None:
+def test_two_logins_in_one_log_are_separated(live: str, paper: str) -> None:
     lines = [
         *(Line(0.0, ".> Starting ibcontroller in live mode, with params:"), *captured.read("ibcontroller", live).lines),
         Line(SECOND_GATEWAY, ".> Starting ibcontroller in paper mode, with params:"),

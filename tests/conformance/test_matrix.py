@@ -97,7 +97,7 @@ SECOND_GATEWAY = 15.0
 
 
 @pytest.mark.parametrize(("live", "paper"), BOTH)
-def test_two_logins_in_one_log_are_kept_apart(live: str, paper: str) -> None:
+def test_two_logins_in_one_log_are_separated(live: str, paper: str) -> None:
     lines = [
         *(Line(0.0, ".> Starting IBC in live mode, with params:"), *captured.read("ibc", live).lines),
         Line(SECOND_GATEWAY, ".> Starting IBC in paper mode, with params:"),

@@ -66,6 +66,6 @@ def christmas_eve() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("rows", [differences, christmas_eve], ids=lambda rows: str(rows.__name__))
-def test_the_page_shows_what_the_libraries_say(rows: Any) -> None:
+def test_the_page_shows_what_the_libraries_state(rows: Any) -> None:
     text = PAGE.read_text()
     assert [row for row in rows() if row not in text] == []

@@ -104,7 +104,7 @@ def test_secrets_are_credentials_and_nowhere_else(variant: str) -> None:
     ]
 
 
-def test_the_unit_reaches_the_internet_only_to_tell_somebody() -> None:
+def test_the_unit_reaches_the_internet_only_to_notify_somebody() -> None:
     assert "IPAddressDeny" not in render(heartbeat_url="")
     assert "IPAddressDeny" not in render(discord_url="")
     assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in render(discord_url="", heartbeat_url="")

@@ -262,7 +262,7 @@ def logs() -> Iterator[dict[str, list[tuple[str, str]]]]:
         yield dict(zip(SCENARIOS, pool.map(run, SCENARIOS.values()), strict=True))
 
 
-def test_every_signature_is_said_by_the_simulator(logs: dict[str, list[tuple[str, str]]]) -> None:
+def test_every_signature_is_logged_by_the_simulator(logs: dict[str, list[tuple[str, str]]]) -> None:
     known = signatures.load("ibc")
     said = {signature.id for log in logs.values() for _, line in log for signature, _ in known.matches(line)}
     assert {signature.id for signature in known.signatures} - said == IN_IBC_3_25_ONLY

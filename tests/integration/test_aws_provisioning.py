@@ -212,7 +212,7 @@ def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:
     assert set(account.inventory().values()) == {0}
 
 
-def test_what_the_account_is_not_fit_for_is_told(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_account_is_not_fit_for_is_reported(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in account.endpoint.environment.items():
         if name.startswith("AWS_"):
             monkeypatch.setenv(name, value)

@@ -213,8 +213,8 @@ class Process:
         self.engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
-        if self.engine.desk.opened is not None:
-            self.engine.desk.opened.close()
+        if self.engine.shared.access.opened is not None:
+            self.engine.shared.access.opened.close()
 
     async def end(self) -> None:
         self.stop.set()

@@ -90,7 +90,7 @@ Call = Callable[..., dict[str, Any]]
 CHECK = ("--health-cmd", "/bin/test -e /ok", "--health-interval", "1s", "--health-retries", "2")
 
 
-def test_health_is_waited_for_and_told(start: Start, call: Call) -> None:
+def test_health_is_waited_for_and_reported(start: Start, call: Call) -> None:
     name = start("sleep 2; touch /ok; sleep 60", *CHECK)
 
     answer = call("container_health", name=name, timeout=20)
@@ -152,7 +152,7 @@ def test_a_container_that_appears_in_time_is_found(start: Start, call: Call, env
     assert time.monotonic() - begun < 10
 
 
-def test_check_mode_looks_without_waiting_or_failing(start: Start, call: Call) -> None:
+def test_check_mode_checks_without_waiting_or_failing(start: Start, call: Call) -> None:
     name = start("sleep 60", *CHECK[:2], "--health-interval", "30s")
     answer = call("container_health", name=name, _ansible_check_mode=True)
     assert (answer["status"], answer["failure"], answer.get("failed", False)) == ("starting", "", False)

@@ -97,7 +97,7 @@ class Twice(IbBroker):
 
 
 @pytest.mark.asyncio
-async def test_an_engine_that_sends_twice_fails_and_what_is_left_is_told(
+async def test_an_engine_that_sends_twice_fails_and_what_is_left_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with trading_gateway(tmp_path) as gateway:
@@ -116,7 +116,7 @@ async def test_an_engine_that_sends_twice_fails_and_what_is_left_is_told(
 
 
 @pytest.mark.asyncio
-async def test_a_drill_that_is_interrupted_tells_what_it_holds(tmp_path: Path) -> None:
+async def test_a_drill_that_is_interrupted_reports_what_it_holds(tmp_path: Path) -> None:
     async with trading_gateway(tmp_path) as gateway:
 
         def interrupt(_case: Case, text: str, _seconds: float) -> None:
@@ -142,7 +142,7 @@ class NextMonth(SystemClock):
 
 
 @pytest.mark.asyncio
-async def test_it_does_not_begin_where_it_could_do_harm(tmp_path: Path) -> None:
+async def test_it_does_not_start_where_it_could_do_harm(tmp_path: Path) -> None:
     async with trading_gateway(tmp_path) as gateway, person(gateway) as by_hand:
         config = Config.model_validate({"mode": "paper", "gateway": {"port": gateway.port}})
         ruled = Config.model_validate({"mode": "paper", "defaults": {"stop": {"percent_of_premium": 50}}})

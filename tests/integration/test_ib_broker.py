@@ -125,7 +125,7 @@ async def test_a_contract_that_was_adjusted_is_looked_up(tmp_path: Path) -> None
         await again.close()
 
 
-async def test_an_order_is_told_from_the_socket_to_its_executions(tmp_path: Path) -> None:
+async def test_an_order_is_reported_from_the_socket_to_its_executions(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         con_id = option.instrument.con_id
         await gateway.command("set-price", str(con_id), "bid=3.00", "ask=3.10")
@@ -260,7 +260,7 @@ def payloads(data: bytes) -> Iterator[bytes]:
         data = data[end:]
 
 
-async def test_looks_share_an_answer_but_not_one_that_was_under_way(tmp_path: Path) -> None:
+async def test_checks_share_an_answer_but_not_one_that_was_under_way(tmp_path: Path) -> None:
     async with session(tmp_path) as (_, made, _, option):
         con_id = option.instrument.con_id
         asked: list[bytes] = []
@@ -362,7 +362,7 @@ async def test_after_a_competing_session_only_a_new_subscription_gives_live_quot
         assert (heard.quote.bid, heard.quote.ask, heard.quote.live) == (Decimal("9.00"), Decimal("9.10"), True)
 
 
-async def test_a_renewed_subscription_tells_both_sides_or_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_a_renewed_subscription_reports_both_sides_or_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
     async with session(tmp_path) as (_, made, ears, option):
         con_id = option.instrument.con_id
         made.watch([option.instrument])
@@ -420,7 +420,7 @@ async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tm
         await made.close()
 
 
-async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path: Path) -> None:
+async def test_what_is_reported_about_a_question_is_no_word_about_an_order(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         con_id, first = option.instrument.con_id, made.next_order_id()
         made.watch([option.instrument])
@@ -435,7 +435,7 @@ async def test_what_is_said_about_a_question_is_no_word_about_an_order(tmp_path:
         assert (said.order_id, said.con_id) == (0, con_id)
 
 
-async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_path: Path) -> None:
+async def test_a_lost_link_and_its_return_are_reported_and_quotes_come_again(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         made.watch([option.instrument])
         await ears.until(lambda event: isinstance(event, QuoteReceived))
@@ -448,7 +448,7 @@ async def test_a_lost_link_and_its_return_are_told_and_quotes_come_again(tmp_pat
         await ears.until(lambda event: isinstance(event, QuoteReceived))
 
 
-async def test_a_connection_that_ends_is_told_once_and_nothing_can_be_sent(tmp_path: Path) -> None:
+async def test_a_connection_that_ends_is_reported_once_and_nothing_can_be_sent(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         await gateway.command("disconnect-clients")
         await ears.until(lambda event: isinstance(event, Disconnected))
@@ -464,7 +464,7 @@ async def test_a_connection_that_ends_is_told_once_and_nothing_can_be_sent(tmp_p
         assert len(ears.all(Disconnected)) == 1
 
 
-async def test_after_it_is_closed_nothing_is_heard(tmp_path: Path) -> None:
+async def test_after_it_is_closed_nothing_is_received(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, ears, option):
         made.watch([option.instrument])
         await ears.until(lambda event: isinstance(event, QuoteReceived))

@@ -388,7 +388,7 @@ def test_pauses_grow_up_to_a_limit() -> None:
         assert 0.75 * longest <= seconds <= longest
 
 
-def test_says_which_address_is_wrong_without_it(log: pytest.LogCaptureFixture) -> None:
+def test_reports_which_address_is_wrong_without_it(log: pytest.LogCaptureFixture) -> None:
     with pytest.raises(AddressError, match="address 2") as error:
         targets_of([DISCORD, f"nonsense://{SECRET}"])
     assert SECRET not in str(error.value)

@@ -58,7 +58,7 @@ def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: Make
     assert gateway.session()["since"] is not None
 
 
-def test_those_who_use_the_gateway_are_told_that_a_person_is_needed(make: MakeGateway, tmp_path: Path) -> None:
+def test_those_who_use_the_gateway_are_informed_that_a_person_is_needed(make: MakeGateway, tmp_path: Path) -> None:
     told = tmp_path / "run"
     told.mkdir()
     gateway = make({"RUNTIME_DIRECTORY": str(told)})
@@ -111,7 +111,7 @@ def test_an_approval_is_awaited_past_the_start_timeout_with_a_countdown(make: Ma
     assert (cost[0], "have IBKR Mobile at hand" in cost[1]) == (0, True)
 
 
-def test_people_are_told_of_an_approval_and_of_its_end(make: MakeGateway) -> None:
+def test_people_are_notified_of_an_approval_and_of_its_end(make: MakeGateway) -> None:
     with Webhook() as server:
         gateway = make()
         notify(gateway, server)
@@ -157,7 +157,7 @@ def _checked_twice(runs: int, messages: list[str]) -> bool:
     return len(ready) >= runs and messages[ready[runs - 1] :].count("WATCHDOG=1") >= 2
 
 
-def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make: MakeGateway) -> None:
+def test_people_are_notified_why_a_login_needs_them_before_the_supervisor_ends(make: MakeGateway) -> None:
     with Webhook([Answer(500)]) as server:
         gateway = make()
         notify(gateway, server)
@@ -178,7 +178,7 @@ def test_people_are_told_why_a_login_needs_them_before_the_supervisor_ends(make:
     assert "notifications to json-" in output
 
 
-def test_a_normal_start_tells_people_nothing_and_a_wrong_address_stops_nothing(make: MakeGateway) -> None:
+def test_a_normal_start_notifies_nobody_and_a_wrong_address_stops_nothing(make: MakeGateway) -> None:
     with Webhook() as server:
         for address in ("", f"nonsense://{SECRET}\n"):
             gateway = make()
@@ -245,7 +245,7 @@ def test_refused_logins_are_counted_over_restarts_and_forgotten_by_a_login(make:
     assert gateway.breaker()["bad_logins"] == 2
 
 
-def test_what_a_person_must_mend_opens_the_breaker_at_once_until_a_reset(make: MakeGateway) -> None:
+def test_what_a_person_must_fix_opens_the_breaker_at_once_until_a_reset(make: MakeGateway) -> None:
     gateway = make()
     fault = STAMP + "You should specify the required second factor device using the SecondFactorDevice setting"
     status, _ = gateway.run(script(says(START, *LOGIN, *ATTEMPT, *TWOFA, fault), STAY))
@@ -259,7 +259,7 @@ def test_what_a_person_must_mend_opens_the_breaker_at_once_until_a_reset(make: M
     assert gateway.terminate(process)[0] == 0
 
 
-def test_a_damaged_breaker_counts_as_open_and_names_the_mend(make: MakeGateway) -> None:
+def test_a_damaged_breaker_counts_as_open_and_names_the_fix(make: MakeGateway) -> None:
     gateway = make()
     (gateway.state / "breaker.json").write_text('{"bad_log')
     status, output = gateway.run(NORMAL)
@@ -293,7 +293,7 @@ def test_an_image_without_java_needs_a_person(make: MakeGateway) -> None:
     assert gateway.breaker()["open"]["cause"] == "bad_image"
 
 
-def test_a_container_that_cannot_start_says_what_the_engine_says(make: MakeGateway) -> None:
+def test_a_container_that_cannot_start_reports_what_the_engine_reports(make: MakeGateway) -> None:
     gateway = make()
     gateway.create(NORMAL, "--entrypoint", "/bin/nothing")
     status, output = gateway.finish(gateway.start())

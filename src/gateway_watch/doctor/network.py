@@ -13,7 +13,7 @@ from pathlib import Path
 from gateway_watch.doctor.facts import Server
 
 SECONDS = 5.0
-PLAIN_PORT, TLS_PORT = 4001, 4000
+TLS_PORT = 4000
 """IBKR's documentation of hosts and ports names 4000 and 4001 for TWS and the gateway. The gateway's own jts.ini has
 port 4000 for its TLS connection (SupportsSSL) and 4001 for the other (Peer)."""
 

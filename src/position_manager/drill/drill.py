@@ -157,25 +157,25 @@ class _Life:
     @property
     def holds(self) -> bool:
         """Whether it is READY, and holds what was bought."""
-        return self.engine.ready and self._key in self.engine.desk.guard.positions
+        return self.engine.ready and self._key in self.engine.shared.guard.positions
 
     @property
     def over(self) -> bool:
         """Whether it takes the position for closed, and every order for proven."""
         engine = self.engine
-        if not engine.ready or engine.closer.closings or self._key in engine.desk.guard.positions:
+        if not engine.ready or engine.closer.closings or self._key in engine.shared.guard.positions:
             return False
-        return not engine.desk.journal.open_intents()
+        return not engine.shared.access.journal.open_intents()
 
     @property
     def state(self) -> str:
         """The state in a few words."""
-        desk = self.engine.desk
-        phase = desk.connection.phase
-        if desk.opened is None:
+        shared = self.engine.shared
+        phase = shared.connection.state.phase
+        if shared.access.opened is None:
             return f"{phase}"
         try:
-            states = [intent.state for intent in desk.journal.open_intents()]
+            states = [intent.state for intent in shared.access.journal.open_intents()]
         except JournalError:
             return "killed"
         words = f"{phase}{''.join(f', the order is {state}' for state in states)}"
@@ -185,8 +185,8 @@ class _Life:
     def kill(self) -> None:
         """What a killed process does from this instant on: nothing. Its journal stays as it is."""
         self._fence.kill()
-        if self.engine.desk.opened is not None:
-            self.engine.desk.opened.close()
+        if self.engine.shared.access.opened is not None:
+            self.engine.shared.access.opened.close()
         self.news.set()
 
     async def bury(self) -> None:

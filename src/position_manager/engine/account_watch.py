@@ -28,9 +28,20 @@ from position_manager.account.stops import (
     unusable,
 )
 from position_manager.account.values import AccountValues
-from position_manager.brokers.broker import BrokerError
+from position_manager.brokers.broker import Broker, BrokerError
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
 from position_manager.engine.closer import Closer
-from position_manager.engine.desk import Desk
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guard import Guard
+from position_manager.engine.guarded_accounts import GuardedAccounts
+from position_manager.engine.in_flight import InFlight
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.notices import Notices
+from position_manager.engine.sending_halts import SendingHalts
+from position_manager.engine.tasks import Tasks
 from position_manager.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position
@@ -38,7 +49,7 @@ from position_manager.orders.closing import Closing
 from position_manager.refused import RefusedError
 from position_manager.reports.account_messages import AccountAuthor
 from position_manager.rules.groups import Unit
-from position_manager.sessions.hours import open_hours, session_at
+from position_manager.sessions.hours import Calendar, open_hours, session_at
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +73,39 @@ class AccountPicture:
 class AccountWatch:
     """The stops of every guarded account."""
 
-    def __init__(self, desk: Desk, closer: Closer) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        closer: Closer,
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        broker: Broker,
+        calendar: Calendar,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        guarded: GuardedAccounts,
+        halts: SendingHalts,
+        in_flight: InFlight,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+        notices: Notices,
+        tasks: Tasks,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._broker = broker
+        self._calendar = calendar
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._guarded = guarded
+        self._halts = halts
+        self._in_flight = in_flight
+        self._instruments = instruments
+        self._locks = locks
+        self._notices = notices
+        self._tasks = tasks
         self._closer = closer
         self._values: dict[str, AccountValues] = {}
         self._memories: dict[str, AccountMemory] = {}
@@ -78,11 +120,11 @@ class AccountWatch:
 
     @property
     def _rules(self) -> AccountRules | None:
-        return self._desk.config.account_stops
+        return self._guard.config.account_stops
 
     @property
     def _author(self) -> AccountAuthor:
-        return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
+        return AccountAuthor(self._guard.config.mode.value, self._clock.now())
 
     def restore(self, journal: Journal) -> None:
         """What a former run has stored. Raises JournalError."""
@@ -97,23 +139,23 @@ class AccountWatch:
         rules = self._rules
         if rules is None:
             return True
-        now = self._desk.clock.now()
+        now = self._clock.now()
         return all(
             unusable(self._values.get(account), now, rules.max_age) is None
             and all(state.verdict is not Verdict.BLIND for state in self._states.get(account, ()))
-            for account in self._desk.accounts
+            for account in self._guarded.names
         )
 
     def pictures(self) -> tuple[AccountPicture, ...]:
         """The state of each account."""
-        rules, now = self._rules, self._desk.clock.now()
+        rules, now = self._rules, self._clock.now()
         if rules is None:
             return ()
         return tuple(
             AccountPicture(
                 account, self._values.get(account), self._memory(account), self._states_of(account, rules, now)
             )
-            for account in self._desk.accounts
+            for account in self._guarded.names
         )
 
     def waits(self, unit: Unit) -> str | None:
@@ -122,24 +164,24 @@ class AccountWatch:
 
     def rearm(self, by: str) -> str:
         """A person accepts the accounts as they are; what was done. Raises RefusedError."""
-        desk, rules = self._desk, self._rules
+        rules = self._rules
         if rules is None:
             raise RefusedError("The configuration has no rules of the account.")
-        now = desk.clock.now()
-        for account in desk.accounts:
+        now = self._clock.now()
+        for account in self._guarded.names:
             why = unusable(self._values.get(account), now, rules.max_age)
-            if why is not None or not desk.ready:
+            if why is not None or not self._connection.ready:
                 raise RefusedError(f"{masked(account)} cannot be rearmed: {why or 'not connected'}.")
         done = []
-        for account in desk.accounts:
+        for account in self._guarded.names:
             before = self._memory(account)
             rearmed = before.rearmed()
-            with desk.journal.transaction():
-                desk.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
-                desk.journal.remember(account, 0, _STORED, rearmed.to_json())
+            with self._access.journal.transaction():
+                self._access.journal.append("account rearmed", account, 0, {"by": by, "fired": ", ".join(before.fired)})
+                self._access.journal.remember(account, 0, _STORED, rearmed.to_json())
             self._memories[account] = rearmed
             for rule in before.fired:
-                desk.notify(self._author.account_over(account, rule, f"rearmed by {by}"))
+                self._notices.notify(self._author.account_over(account, rule, f"rearmed by {by}"))
             fired = ", ".join(before.fired) or "nothing"
             done.append(
                 f"{masked(account)}: rearmed at {self._values[account].net_liquidation:,.2f} "
@@ -161,10 +203,10 @@ class AccountWatch:
     def release(self, what: str) -> list[str]:
         """A person takes units out of what a stop has yet to close, as one that is locked or waits for another; what
         was done."""
-        desk, done = self._desk, list[str]()
-        for unit in desk.guard.units:
+        done = list[str]()
+        for unit in self._guard.units:
             memory = self._memory(unit.account)
-            named = unit.name == what or any(desk.names(leg.position.key, what) for leg in unit.legs)
+            named = unit.name == what or any(self._instruments.matches(leg.position.key, what) for leg in unit.legs)
             legs = {leg.instrument.con_id for leg in unit.legs}
             if named and legs & memory.targets.keys():
                 left = {key: episode for key, episode in memory.targets.items() if key not in legs}
@@ -179,44 +221,43 @@ class AccountWatch:
         grew = abs(quantity) > abs(before) or before * quantity < 0
         if self._rules is None or not fired or not grew:
             return
-        desk = self._desk
-        label, now = desk.label(con_id), desk.clock.now()
+        label, now = self._instruments.label(con_id), self._clock.now()
         data = {"before": before, "quantity": quantity, "fired": ", ".join(fired)}
-        desk.journal.append("opened although an account stop has fired", account, con_id, data)
-        desk.notify(self._author.opened_all_the_same(account, label, before, quantity, ", ".join(fired), now))
+        self._access.journal.append("opened although an account stop has fired", account, con_id, data)
+        self._notices.notify(self._author.opened_all_the_same(account, label, before, quantity, ", ".join(fired), now))
 
     # ----- steps
 
     def ask(self, now: datetime) -> None:
         """Ask for the values when it is time to."""
-        desk, rules = self._desk, self._rules
-        if rules is None or not desk.ready or self._asking:
+        rules = self._rules
+        if rules is None or not self._connection.ready or self._asking:
             return
         if self._asked is None or abs(now - self._asked) >= rules.every:
             self._asked, self._asking = now, True
-            desk.spawn(self._ask())
+            self._tasks.spawn(self._ask())
 
     async def _ask(self) -> None:
         try:
-            answers = await self._desk.broker.account_values()
+            answers = await self._broker.account_values()
         except BrokerError as error:
             _log.warning("%s", error)
             return
         finally:
             self._asking = False
-            self._desk.wake.set()
+            self._agenda.wake()
         for values in answers:
-            if values.account in self._desk.accounts:
+            if values.account in self._guarded.names:
                 self._learn(values)
 
     def _learn(self, values: AccountValues) -> None:
         """Evaluate one answer; each only once, and only while something could follow from it."""
-        desk, rules, account = self._desk, self._rules, values.account
-        before, now = self._values.get(account), desk.clock.now()
+        rules, account = self._rules, values.account
+        before, now = self._values.get(account), self._clock.now()
         if before is not None and values.time <= before.time <= now:
             return
         self._values[account] = values
-        if rules is None or not desk.ready or desk.fault is not None:
+        if rules is None or not self._connection.ready or self._access.fault is not None:
             return
         if unusable(values, now, rules.max_age) is not None:
             return
@@ -234,22 +275,21 @@ class AccountWatch:
 
     def _marks(self, account: str, now: datetime) -> Decimal | None:
         """What the positions are worth at the middle of our own quotes; None unless all of them are live."""
-        guard, worth = self._desk.guard, Decimal(0)
+        guard, worth = self._guard, Decimal(0)
         for position in guard.positions.values():
             if position.account == account:
                 quote = guard.quote(position.instrument.con_id)
-                if quote is None or quote.mid is None or quote.problem(now, self._desk.config.quotes.max_age):
+                if quote is None or quote.mid is None or quote.problem(now, self._guard.config.quotes.max_age):
                     return None
                 worth += position.quantity * quote.mid * position.instrument.multiplier
         return worth
 
     def _circumstances(self, account: str, now: datetime) -> Circumstances:
-        desk = self._desk
-        held = [position for position in desk.guard.positions.values() if position.account == account]
-        halt = desk.read_halts()
+        held = [position for position in self._guard.positions.values() if position.account == account]
+        halt = self._halts.read()
         return Circumstances(
             now,
-            desk.config.hours.zone,
+            self._guard.config.hours.zone,
             self._may_close(held, now),
             " ".join(sorted(f"{position.instrument.con_id}:{position.quantity}" for position in held)),
             any(position.instrument.kind is Kind.FUTURE for position in held),
@@ -259,8 +299,8 @@ class AccountWatch:
     def _may_close(self, held: Iterable[Position], now: datetime) -> bool:
         """Whether something of it could be sold or bought now, and nothing is in the grace after an opening: then its
         marks are odd, and they count for the whole account."""
-        config = self._desk.config
-        rth, calendar = config.orders.outside_rth, self._desk.calendar
+        config = self._guard.config
+        rth, calendar = config.orders.outside_rth, self._calendar
         grace = timedelta(seconds=float(config.quotes.opening_grace_seconds))
         sessions = (session_at(open_hours(calendar, each.instrument, now, outside_rth=rth), now) for each in held)
         since = [now - session.begin for session in sessions if session is not None]
@@ -268,54 +308,55 @@ class AccountWatch:
 
     def _carry_out(self, account: str, outcome: Outcome, values: AccountValues) -> None:
         """Record the result of an answer, then notify. Nothing takes effect before it is recorded."""
-        desk, memory = self._desk, outcome.memory
+        memory = outcome.memory
         before = self._memory(account)
         if any(fired.action is Action.CLOSE for fired in outcome.fired):
             memory = replace(memory, targets=self._held(account))
         if outcome.fired or outcome.over:
-            with desk.journal.transaction():
+            with self._access.journal.transaction():
                 for fired in outcome.fired:
-                    desk.journal.append("account stop", account, 0, _evidence(fired, values, memory))
+                    self._access.journal.append("account stop", account, 0, _evidence(fired, values, memory))
                 for rule in outcome.over:
-                    desk.journal.append("account stop over", account, 0, {"rule": rule})
-                desk.journal.remember(account, 0, _STORED, memory.to_json())
+                    self._access.journal.append("account stop over", account, 0, {"rule": rule})
+                self._access.journal.remember(account, 0, _STORED, memory.to_json())
             self._memories[account] = memory
-        elif not desk.busy:
+        elif not self._in_flight:
             if memory.day_start is not None and before.day_start != memory.day_start:
-                desk.journal.append("account day", account, 0, {"start": memory.day_start, "day": str(memory.day)})
+                self._access.journal.append(
+                    "account day", account, 0, {"start": memory.day_start, "day": str(memory.day)}
+                )
             self._store(account, memory)
         else:
             # An order in progress must not wait for the disk; the next answer is recorded.
             self._memories[account] = memory
         for fired in outcome.fired:
-            desk.notify(self._author.account_fired(account, fired, shadow=not desk.config.mode.sends))
+            self._notices.notify(self._author.account_fired(account, fired, shadow=not self._guard.config.mode.sends))
         for rule in outcome.over:
-            desk.notify(self._author.account_over(account, rule, "its episode is over"))
+            self._notices.notify(self._author.account_over(account, rule, "its episode is over"))
         if outcome.fired:
-            desk.wake.set()
-            self.close_remaining(desk.clock.now())
+            self._agenda.wake()
+            self.close_remaining(self._clock.now())
 
     def _held(self, account: str) -> dict[int, str]:
-        guard = self._desk.guard
+        guard = self._guard
         return {key[1]: guard.episodes.get(key, "") for key in guard.positions if key[0] == account}
 
     def close_remaining(self, now: datetime) -> None:
         """Decide to close what a fired rule still has to close, in its order of priority."""
-        desk = self._desk
         self._waiting.clear()
-        if not desk.ready or desk.fault is not None or desk.halted:
+        if not self._connection.ready or self._access.fault is not None or self._halts.present:
             return
         for account, memory in list(self._memories.items()):
             if memory.targets and self._rules is None:
                 # Nobody could rearm it any more, and it would go on whenever there are such rules again.
-                with desk.journal.transaction():
-                    desk.journal.append("account stop over", account, 0, {"rule": "what it still had to close"})
+                with self._access.journal.transaction():
+                    self._access.journal.append("account stop over", account, 0, {"rule": "what it still had to close"})
                     self._store(account, replace(memory, targets={}))
             elif memory.targets:
                 self._close_targets(account, memory, now)
 
     def _close_targets(self, account: str, memory: AccountMemory, now: datetime) -> None:
-        desk, guard = self._desk, self._desk.guard
+        guard = self._guard
         present = self._held(account)
         targets = {
             con_id: episode
@@ -338,12 +379,12 @@ class AccountWatch:
             if self._closer.wings.holds(unit):
                 targets.pop(unit.legs[0].instrument.con_id, None)
                 continue
-            if any((account, leg.instrument.con_id) in desk.locks for leg in unit.legs):
+            if any((account, leg.instrument.con_id) in self._locks.present for leg in unit.legs):
                 self._waiting[unit.key] = "a person: it is locked"
                 continue
             # What a person has released, or opened since, must not lose its cover.
             other = waits_for(unit, units) or covers(unit, others)
-            if other is not None and desk.config.mode.sends:
+            if other is not None and self._guard.config.mode.sends:
                 self._waiting[unit.key] = other.name
                 continue
             if closing is not None:
@@ -351,7 +392,7 @@ class AccountWatch:
                 self._closer.widen(closing, unit, rule, text)
                 continue
             self._closer.decide(unit, rule, text)
-            if not desk.config.mode.sends:
+            if not self._guard.config.mode.sends:
                 for leg in unit.legs:
                     targets.pop(leg.instrument.con_id, None)
         if targets != dict(memory.targets):
@@ -359,16 +400,16 @@ class AccountWatch:
 
     def _is_counted(self, account: str, con_id: int) -> bool:
         """Whether it is held as far as the journal knows: a list that lacks it proves nothing."""
-        holding = self._desk.journal.holding(account, con_id)
+        holding = self._access.journal.holding(account, con_id)
         return holding is not None and bool(holding.quantity)
 
     def watch_the_unprotected(self, now: datetime) -> None:
         """Notify of rules that could not be evaluated for long, and of the end of it."""
-        desk, rules, before = self._desk, self._rules, self._blind_since
+        rules, before = self._rules, self._blind_since
         self._blind_since = {}
-        if rules is None or not desk.ready:
+        if rules is None or not self._connection.ready:
             return
-        for account in desk.accounts:
+        for account in self._guarded.names:
             for state in self._states_of(account, rules, now):
                 key = (account, state.rule)
                 if state.verdict is Verdict.BLIND:
@@ -376,20 +417,20 @@ class AccountWatch:
                     self._blind_since[key] = since
                     if key not in self._notified and now - since >= ALERT_AFTER:
                         self._notified.add(key)
-                        desk.notify(self._author.account_blind(account, state, (now - since).total_seconds()))
+                        self._notices.notify(self._author.account_blind(account, state, (now - since).total_seconds()))
                 elif key in self._notified:
                     self._notified.discard(key)
-                    desk.notify(self._author.account_seen(account, state.rule))
+                    self._notices.notify(self._author.account_seen(account, state.rule))
 
     # ----- memory
 
     def _states_of(self, account: str, rules: AccountRules, now: datetime) -> tuple[RuleState, ...]:
-        desk, memory = self._desk, self._memory(account)
+        memory = self._memory(account)
         why = unusable(self._values.get(account), now, rules.max_age)
-        if not desk.ready:
-            why = f"the connection is {desk.connection.phase}"
-        elif desk.fault is not None:
-            why = desk.fault
+        if not self._connection.ready:
+            why = f"the connection is {self._connection.state.phase}"
+        elif self._access.fault is not None:
+            why = self._access.fault
         states = self._states.get(account, ())
         if why is None and [state.rule for state in states] == list(rules.own_rules):
             return tuple(_as_remembered(state, memory.fired) for state in states)
@@ -399,7 +440,7 @@ class AccountWatch:
         return self._memories.get(account, AccountMemory())
 
     def _store(self, account: str, memory: AccountMemory) -> None:
-        self._desk.journal.remember(account, 0, _STORED, memory.to_json())
+        self._access.journal.remember(account, 0, _STORED, memory.to_json())
         self._memories[account] = memory
 
 

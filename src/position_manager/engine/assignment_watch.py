@@ -16,12 +16,17 @@ from position_manager.account.assignment import (
     judge,
     next_dividend,
 )
-from position_manager.brokers.broker import BrokerError
-from position_manager.engine.desk import Desk
+from position_manager.brokers.broker import Broker, BrokerError
+from position_manager.clock import Clock
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guard import Guard
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
+from position_manager.engine.tasks import Tasks
 from position_manager.journal.journal import Journal
 from position_manager.model import Kind, Position, Right
 from position_manager.reports.account_messages import AccountAuthor
-from position_manager.sessions.hours import open_hours, session_at
+from position_manager.sessions.hours import Calendar, open_hours, session_at
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +51,26 @@ class Exposure:
 class AssignmentWatch:
     """All short options of the guarded accounts."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        *,
+        access: JournalAccess,
+        broker: Broker,
+        calendar: Calendar,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        notices: Notices,
+        tasks: Tasks,
+    ) -> None:
+        self._access = access
+        self._broker = broker
+        self._calendar = calendar
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._notices = notices
+        self._tasks = tasks
         self._reported: dict[str, Dividend | None] = {}
         self._ask_at: dict[str, datetime] = {}
         self._asking = False
@@ -60,14 +83,14 @@ class AssignmentWatch:
 
     @property
     def _settings(self) -> AssignmentWarnings | None:
-        return self._desk.config.assignment_warnings
+        return self._guard.config.assignment_warnings
 
     def exposures(self) -> tuple[Exposure, ...]:
         """The state of each short option, for `status`."""
         settings = self._settings
         if settings is None:
             return ()
-        now = self._desk.clock.now()
+        now = self._clock.now()
         return tuple(
             Exposure(
                 position,
@@ -79,8 +102,8 @@ class AssignmentWatch:
 
     def warn(self, now: datetime) -> None:
         """Ask for what is not known, and notify of what has been a risk for a while."""
-        settings, desk = self._settings, self._desk
-        if settings is None or not desk.ready or desk.fault is not None:
+        settings = self._settings
+        if settings is None or not self._connection.ready or self._access.fault is not None:
             self._since.clear()
             return
         since = self._since
@@ -94,16 +117,16 @@ class AssignmentWatch:
                     self._notify(position, warning, now)
 
     def _exposed(self, settings: AssignmentWarnings) -> Iterator[Position]:
-        for position in self._desk.guard.positions.values():
+        for position in self._guard.positions.values():
             if is_exposed(position.instrument, position.quantity, settings):
                 yield position
 
     def _judge(self, position: Position, settings: AssignmentWarnings, now: datetime) -> tuple[RiskSeen, ...]:
-        desk, instrument = self._desk, position.instrument
-        quote = desk.guard.quote(instrument.con_id)
-        if quote is not None and quote.problem(now, desk.config.quotes.max_age) is not None:
+        instrument = position.instrument
+        quote = self._guard.quote(instrument.con_id)
+        if quote is not None and quote.problem(now, self._guard.config.quotes.max_age) is not None:
             quote = None
-        if quote is not None and not desk.config.orders.spread().allows(instrument, quote):
+        if quote is not None and not self._guard.config.orders.spread().allows(instrument, quote):
             # The middle of a wide market is no price.
             quote = None
         dividend = self._dividend(position, settings, now)
@@ -114,24 +137,23 @@ class AssignmentWatch:
         return next_dividend(instrument, self._today(now), settings, self._reported.get(instrument.symbol))
 
     def _today(self, now: datetime) -> date:
-        return now.astimezone(self._desk.config.hours.zone).date()
+        return now.astimezone(self._guard.config.hours.zone).date()
 
     def _notify(self, position: Position, warning: RiskSeen, now: datetime) -> None:
         """Once a day for each risk of a position, and only while it can be acted on."""
-        desk = self._desk
-        hours = open_hours(desk.calendar, position.instrument, now, outside_rth=desk.config.orders.outside_rth)
+        hours = open_hours(self._calendar, position.instrument, now, outside_rth=self._guard.config.orders.outside_rth)
         if session_at(hours, now) is None:
             return
         rule = (*position.key, _STORED + warning.risk.value)
-        mark = f"{self._today(now)} {desk.guard.episodes.get(position.key, '')}"
+        mark = f"{self._today(now)} {self._guard.episodes.get(position.key, '')}"
         if self._warned.get(rule) == mark:
             return
-        with desk.journal.transaction():
-            desk.journal.append(warning.risk.value, *position.key, {"text": warning.text})
-            desk.journal.remember(*rule, mark)
+        with self._access.journal.transaction():
+            self._access.journal.append(warning.risk.value, *position.key, {"text": warning.text})
+            self._access.journal.remember(*rule, mark)
         self._warned[rule] = mark
-        author = AccountAuthor(desk.config.mode.value, now)
-        desk.notify(author.may_be_assigned(position, warning, mark))
+        author = AccountAuthor(self._guard.config.mode.value, now)
+        self._notices.notify(author.may_be_assigned(position, warning, mark))
 
     # ----- dividends
 
@@ -146,12 +168,12 @@ class AssignmentWatch:
             return
         self._ask_at[symbol] = now + AGAIN
         self._asking = True
-        self._desk.spawn(self._ask(symbol, instrument.con_id))
+        self._tasks.spawn(self._ask(symbol, instrument.con_id))
 
     async def _ask(self, symbol: str, con_id: int) -> None:
         try:
-            self._reported[symbol] = await self._desk.broker.dividend(con_id)
-            self._ask_at[symbol] = self._desk.clock.now() + EVERY
+            self._reported[symbol] = await self._broker.dividend(con_id)
+            self._ask_at[symbol] = self._clock.now() + EVERY
         except BrokerError as error:
             _log.warning("the next dividend of %s is not known: %s", symbol, error)
         finally:

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from position_manager.engine.desk import Desk
+from position_manager.clock import Clock
+from position_manager.config.schema import Config
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
 from position_manager.engine.sending import NotSentError
 from position_manager.model import Position
 from position_manager.orders.closing import Closing
@@ -29,8 +33,21 @@ class Bar:
 class Bars:
     """By unit and label of the contract. ``write_pending`` writes the decisions that are not on disk yet."""
 
-    def __init__(self, desk: Desk, write_pending: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        write_pending: Callable[[], None],
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        clock: Clock,
+        config: Callable[[], Config],
+        notices: Notices,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._clock = clock
+        self._config = config
+        self._notices = notices
         self._write_pending = write_pending
         self.present: dict[tuple[str, str], Bar] = {}
 
@@ -65,24 +82,24 @@ class Bars:
         """A close waits for the proven cancels of others' exits; with an empty text no more."""
         bar = self.of(closing, label)
         if waits and (bar is None or bar.what != waits):
-            self.present[closing.unit, label] = Bar(waits, self._desk.clock.now(), reported=True)
+            self.present[closing.unit, label] = Bar(waits, self._clock.now(), reported=True)
         elif not waits and bar is not None and bar.what.startswith("waits for the proven cancel"):
             self.end(closing, label)
 
     def on_refused(self, closing: Closing, leg: Position, error: NotSentError) -> None:
         """Gates refused an order."""
-        desk, label = self._desk, leg.instrument.label
+        label = leg.instrument.label
         gates = ", ".join(check.gate for check in error.clearance.refusals)
         bar = self.of(closing, label)
         if bar is None or bar.what != gates:
-            self.present[closing.unit, label] = Bar(gates, desk.clock.now(), reported=True)
-            desk.journal.append("refused", *leg.key, error.clearance.evidence())
-            desk.notify(desk.author.refused(closing, label, gates, str(error)))
+            self.present[closing.unit, label] = Bar(gates, self._clock.now(), reported=True)
+            self._access.journal.append("refused", *leg.key, error.clearance.evidence())
+            self._notices.notify(self._notices.author.refused(closing, label, gates, str(error)))
 
     def on_combo(self, closing: Closing, what: CapReached | NotSentError | None) -> None:
         """What prevents a combination from being sent; each cause is reported once."""
-        desk, key = self._desk, (closing.unit, closing.name)
-        now, bar = desk.clock.now(), self.present.get(key)
+        key = (closing.unit, closing.name)
+        now, bar = self._clock.now(), self.present.get(key)
         if what is None:
             self.present.pop(key, None)
             return
@@ -93,23 +110,23 @@ class Bars:
         self.present[key] = Bar(word, now, reported=True)
         for con_id in closing.legs:
             if isinstance(what, NotSentError):
-                desk.journal.append("refused", closing.account, con_id, what.clearance.evidence())
+                self._access.journal.append("refused", closing.account, con_id, what.clearance.evidence())
             else:
-                desk.journal.append("bound reached", closing.account, con_id, {"bound": str(what)})
+                self._access.journal.append("bound reached", closing.account, con_id, {"bound": str(what)})
         if isinstance(what, NotSentError):
-            desk.notify(desk.author.refused(closing, closing.name, word, str(what)))
+            self._notices.notify(self._notices.author.refused(closing, closing.name, word, str(what)))
 
     def on_bound(self, closing: Closing, leg: Position, cap: CapReached) -> None:
         """Report a bound once. A price that is missing may come with the next tick, as after a start: it is reported
         when it has been missing for as long as a quote may be old."""
-        desk, key = self._desk, (closing.unit, leg.instrument.label)
-        now, bar = desk.clock.now(), self.present.get(key)
-        desk.advance_by(now + TRY_AGAIN)
+        key = (closing.unit, leg.instrument.label)
+        now, bar = self._clock.now(), self.present.get(key)
+        self._agenda.advance_by(now + TRY_AGAIN)
         if bar is None or bar.what != cap.bound:
             bar = Bar(cap.bound, now, reported=False)
-        if not bar.reported and (cap.bound is not Bound.NO_PRICE or now - bar.since >= desk.config.quotes.max_age):
+        if not bar.reported and (cap.bound is not Bound.NO_PRICE or now - bar.since >= self._config().quotes.max_age):
             bar = replace(bar, reported=True)
             self._write_pending()
-            desk.journal.append("bound reached", *leg.key, {"bound": str(cap)})
-            desk.notify(desk.author.capped(closing, key[1], cap))
+            self._access.journal.append("bound reached", *leg.key, {"bound": str(cap)})
+            self._notices.notify(self._notices.author.capped(closing, key[1], cap))
         self.present[key] = bar

@@ -7,8 +7,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 from ib_connection.accounts import masked
+from position_manager.clock import Clock
 from position_manager.engine.closer import Closer
-from position_manager.engine.desk import Desk
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.guard import Guard
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.sending_halts import SendingHalts
 from position_manager.model import Instrument
 from position_manager.orders.closing import Closing
 from position_manager.refused import RefusedError
@@ -21,8 +25,21 @@ ANOTHER_UNIT = 10
 class CloseRequests:
     """Checks what a person asks for, and passes it on to the closer."""
 
-    def __init__(self, desk: Desk, closer: Closer) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        closer: Closer,
+        *,
+        clock: Clock,
+        guard: Guard,
+        halts: SendingHalts,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+    ) -> None:
+        self._clock = clock
+        self._guard = guard
+        self._halts = halts
+        self._instruments = instruments
+        self._locks = locks
         self._closer = closer
         self._decisions = closer.decisions
         self._dry_run = closer.dry_run
@@ -31,10 +48,9 @@ class CloseRequests:
     def close(self, what: str, *, by: str, limit: Decimal | None) -> str:
         """Close a unit, at the ladder's prices or at a ``limit`` that the person approves; what will happen, as a
         sentence. Raises RefusedError."""
-        desk = self._desk
-        if not desk.config.mode.sends:
-            raise RefusedError(f"Mode {desk.config.mode} sends nothing.")
-        if halts := desk.read_halts():
+        if not self._guard.config.mode.sends:
+            raise RefusedError(f"Mode {self._guard.config.mode} sends nothing.")
+        if halts := self._halts.read():
             raise RefusedError("; ".join(f"Halted: {halt.reason}. To end it: {halt.remedy}" for halt in halts))
         under_way = [closing for closing in self._closer.closings.values() if self._decisions.means(closing, what)]
         for closing in under_way:
@@ -43,7 +59,7 @@ class CloseRequests:
             closing = under_way[0]
             if closing.leaves:
                 # A person who closes means all of it.
-                closing = closing.whole("by hand", f"asked for by {by}", desk.clock.now(), by)
+                closing = closing.whole("by hand", f"asked for by {by}", self._clock.now(), by)
             closing = closing if limit is None else self._approve(closing, what, limit, by)
             # Whoever asks now means the market of now, and that it is closed even if the rule's condition has gone.
             closing = replace(closing, ladders={}, by=by) if limit is None else closing
@@ -69,11 +85,11 @@ class CloseRequests:
 
     def _outlook(self, closing: Closing, at: str) -> str:
         """The reply to a person who has asked for a close: that it goes on, or what prevents it."""
-        desk, now = self._desk, self._desk.clock.now()
+        now = self._clock.now()
         if closing.unit not in self._closer.closings:
             return f"{closing.name} is closed."
         why = self._bars.text(closing)
-        unit = desk.guard.unit(closing.unit)
+        unit = self._guard.unit(closing.unit)
         for leg in () if unit is None or why is not None else unit.legs:
             approved = leg.instrument.con_id in closing.prices
             why = self._dry_run.refusal(leg.position, approved=approved) or None
@@ -82,7 +98,7 @@ class CloseRequests:
             if why is not None:
                 break
         if why is None and unit is not None and not closing.prices:
-            why = self._dry_run.blocked(unit, desk.guard.market(unit, now))
+            why = self._dry_run.blocked(unit, self._guard.market(unit, now))
         if why is None:
             return f"{closing.name} is being closed{at}; follow it with: position-manager status"
         return (
@@ -91,8 +107,7 @@ class CloseRequests:
         )
 
     def _refuse_locked(self, account: str, con_ids: Iterable[int]) -> None:
-        desk = self._desk
-        locked = [desk.label(con_id) for con_id in con_ids if (account, con_id) in desk.locks]
+        locked = [self._instruments.label(con_id) for con_id in con_ids if (account, con_id) in self._locks.present]
         if locked:
             remedy = f"Check it, then: position-manager release '{locked[0]}'"
             raise RefusedError(f"{', '.join(locked)} is locked. {remedy}")
@@ -106,9 +121,9 @@ class CloseRequests:
                 raise RefusedError(
                     f"{limit} is no price for {instrument.label}: only a future may trade at 0 or below."
                 )
-            quote, magnifier = self._desk.guard.quotes.get(instrument.con_id), instrument.magnifier
+            quote, magnifier = self._guard.quotes.get(instrument.con_id), instrument.magnifier
             seen = None if quote is None else quote.mid or quote.last
-            held = self._desk.guard.positions.get((account, instrument.con_id))
+            held = self._guard.positions.get((account, instrument.con_id))
             if seen is None and held is not None:
                 seen = held.average_price
             if magnifier > 1 and seen is not None and seen > 0 and limit * ANOTHER_UNIT >= seen * magnifier:
@@ -119,26 +134,27 @@ class CloseRequests:
 
     def _approve(self, closing: Closing, what: str, limit: Decimal, by: str) -> Closing:
         """With a price for the contract that ``what`` names: that of one leg means nothing for another."""
-        desk, legs = self._desk, list(closing.legs)
-        named = legs if len(legs) == 1 else [leg for leg in legs if desk.names((closing.account, leg), what)]
+        legs = list(closing.legs)
+        named = (
+            legs if len(legs) == 1 else [leg for leg in legs if self._instruments.matches((closing.account, leg), what)]
+        )
         if len(named) != 1:
-            names = ", ".join(desk.label(leg) for leg in legs)
+            names = ", ".join(self._instruments.label(leg) for leg in legs)
             raise RefusedError(f"{what!r} names no single leg of {closing.name}: approve a price for one of {names}.")
-        if named[0] in desk.instruments:
-            self._refuse_another_unit(closing.account, [desk.instruments[named[0]]], limit)
+        if (instrument := self._instruments.get(named[0])) is not None:
+            self._refuse_another_unit(closing.account, [instrument], limit)
         return replace(closing, prices={**closing.prices, named[0]: limit}, by=by)
 
     def _unit(self, what: str) -> Unit:
-        desk = self._desk
         found = [
             unit
-            for unit in desk.guard.units
+            for unit in self._guard.units
             if what in (unit.name, unit.shown_key)
-            or any(desk.names((unit.account, leg.instrument.con_id), what) for leg in unit.legs)
+            or any(self._instruments.matches((unit.account, leg.instrument.con_id), what) for leg in unit.legs)
         ]
         if len(found) == 1:
             return found[0]
-        names = ", ".join(f"{unit.name} ({masked(unit.account)})" for unit in found or desk.guard.units)
+        names = ", ".join(f"{unit.name} ({masked(unit.account)})" for unit in found or self._guard.units)
         if not found:
             raise RefusedError(f"No position is called {what!r}. There are: {names or 'none'}")
         raise RefusedError(f"{what!r} means several positions: {names}. Name one by its key, see: status --json")

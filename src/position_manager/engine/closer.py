@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 
 from position_manager.brokers.broker import BrokerError
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
 from position_manager.engine.bars import TRY_AGAIN, Bars
 from position_manager.engine.combo_closer import ComboCloser
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.current_connection import CurrentConnection
 from position_manager.engine.decisions import Decisions
-from position_manager.engine.desk import Desk
 from position_manager.engine.dry_run import DryRun
 from position_manager.engine.escalation import Escalation
 from position_manager.engine.followed_orders import RESTING_STATES, FollowedOrders
 from position_manager.engine.foreign_exits import ForeignExits
-from position_manager.engine.guard import Key
+from position_manager.engine.guard import Guard, Key
+from position_manager.engine.in_flight import InFlight
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
 from position_manager.engine.ladder_starts import LadderStarts
-from position_manager.engine.sending import NotSentError, Sender, Unwritten, Wish, WithdrawnError, quote_evidence
+from position_manager.engine.notices import Notices
+from position_manager.engine.sending import NotSentError, Sender, Wish, WithdrawnError, quote_evidence
+from position_manager.engine.tasks import Tasks
 from position_manager.engine.worthless_wings import Wings, bounds
 from position_manager.journal.errors import UnsettledError
 from position_manager.journal.journal import Journal
@@ -42,31 +50,60 @@ ASK_AFTER = frozenset({"position", "settled", "quantity", "open intent"})
 """Gates whose refusal means that the books are not what they were thought to be."""
 
 
+@dataclass(frozen=True)
+class ClosingParts:
+    """What the closer decides with and sends by."""
+
+    wings: Wings
+    decisions: Decisions
+    sender: Sender
+    dry_run: DryRun
+    bars: Bars
+    escalation: Escalation
+    foreign: ForeignExits
+    ladder_starts: LadderStarts
+    combos: ComboCloser
+
+
 class Closer:
     """Carries out the decisions in effect, one step at a time."""
 
-    def __init__(self, desk: Desk, orders: FollowedOrders) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        parts: ClosingParts,
+        orders: FollowedOrders,
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        in_flight: InFlight,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+        notices: Notices,
+        tasks: Tasks,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._in_flight = in_flight
+        self._instruments = instruments
+        self._locks = locks
+        self._notices = notices
+        self._tasks = tasks
         self._orders = orders
-        self.wings = Wings(desk)
-        self.decisions = Decisions(desk)
-        self.sender = Sender(desk, Unwritten(self.decisions.write_unwritten, self.decisions.on_written))
-        self._foreign = ForeignExits(desk)
-        self.dry_run = DryRun(desk, self._foreign)
-        self.bars = Bars(desk, self.decisions.write_pending)
-        self.escalation = Escalation(desk, self.decisions, self.dry_run, self.bars)
-        self._ladder_starts = LadderStarts(desk, self.dry_run, self.bars)
-        self._combos = ComboCloser(
-            desk,
-            orders,
-            self.decisions.store,
-            self.dry_run.usable,
-            self.escalation.policy,
-            self.bars.on_combo,
-            self.dry_run.refusal,
-            self.decisions.is_wanted,
-            {},
-        )
+        self.wings = parts.wings
+        self.decisions = parts.decisions
+        self.sender = parts.sender
+        self.dry_run = parts.dry_run
+        self.bars = parts.bars
+        self.escalation = parts.escalation
+        self._foreign = parts.foreign
+        self._ladder_starts = parts.ladder_starts
+        self._combos = parts.combos
         self._shadowed: dict[str, str] = {}
         self._not_before: dict[Key, datetime] = {}
         """When what was refused may be tried again: a full sync alone is no reason to."""
@@ -100,13 +137,13 @@ class Closer:
         """A unit is to be closed, or only a ``part`` of it, for a ``level`` of its partial targets. The decision is on
         disk before an order or a cancel follows from it: with the order if that leaves at once. A part is on disk at
         once, and with it that the level is done."""
-        desk, now = self._desk, self._desk.clock.now()
+        now = self._clock.now()
         if part is not None and not part:
             self._pass_level(unit, text, level)
             return
         leaves = {} if part is None or part >= unit.quantity else left_of(unit, part)
         legs = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
-        episodes = {con_id: desk.guard.episodes.get((unit.account, con_id), "") for con_id in legs}
+        episodes = {con_id: self._guard.episodes.get((unit.account, con_id), "") for con_id in legs}
         closing = Closing(
             unit.key,
             unit.name,
@@ -122,9 +159,14 @@ class Closer:
             level=level,
         )
         # What a person asks for is closed as a whole, and so is a part.
-        if (wings := desk.config.worthless_wings) is not None and unit.group is not None and not by and not leaves:
+        if (
+            (wings := self._guard.config.worthless_wings) is not None
+            and unit.group is not None
+            and not by
+            and not leaves
+        ):
             closing = replace(closing, worthless=bounds(wings, unit))
-        group = desk.config.groups.get(unit.group) if unit.group is not None else None
+        group = self._guard.config.groups.get(unit.group) if unit.group is not None else None
         if group is not None and group.close == "combo" and unit.problem is None and not objection(unit):
             ratios = {leg.instrument.con_id: leg.ratio for leg in unit.legs}
             seconds = float(group.combo_seconds)
@@ -132,7 +174,9 @@ class Closer:
         # On disk at once with the decision, as every write costs time.
         for leg in legs_to_send([leg.position for leg in unit.legs]):
             closing = self._ladder_starts.start(closing, leg, now)
-        quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
+        quotes = {
+            self._instruments.label(con_id): quote for con_id, quote in self._guard.market(unit, now).quotes.items()
+        }
         seen: dict[str, object] = {
             "unit": unit.name,
             "rule": rule,
@@ -149,28 +193,28 @@ class Closer:
         }
         if level:
             seen |= {"level": level, "part": part}
-        if not desk.config.mode.sends and leaves:
-            with desk.journal.transaction():
-                desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
-                done = desk.guard.level_done(desk.journal, unit, level)
+        if not self._guard.config.mode.sends and leaves:
+            with self._access.journal.transaction():
+                self._access.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
+                done = self._guard.level_done(self._access.journal, unit, level)
             done()
-            desk.notify(desk.author.shadowed(closing, quotes))
+            self._notices.notify(self._notices.author.shadowed(closing, quotes))
             return
-        if not desk.config.mode.sends:
+        if not self._guard.config.mode.sends:
             # A rule that continues to hold is reported once.
             if self._shadowed.get(unit.key) != rule:
                 self._shadowed[unit.key] = rule
-                desk.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
-                desk.notify(desk.author.shadowed(closing, quotes))
+                self._access.journal.append("would close", unit.account, unit.legs[0].instrument.con_id, seen)
+                self._notices.notify(self._notices.author.shadowed(closing, quotes))
             return
         if level:
             # With the mark that the level is done: an order that follows would otherwise outlive what it was for.
             self.decisions.write_pending()
-            with desk.journal.transaction():
+            with self._access.journal.transaction():
                 for con_id in legs:
-                    desk.journal.append("rule fired", unit.account, con_id, seen)
+                    self._access.journal.append("rule fired", unit.account, con_id, seen)
                 self.decisions.write(closing)
-                level_is_done = desk.guard.level_done(desk.journal, unit, level)
+                level_is_done = self._guard.level_done(self._access.journal, unit, level)
             self.decisions.add(closing)
             level_is_done()
         else:
@@ -178,36 +222,37 @@ class Closer:
         if by or closing.combo:
             # The requester gets an answer now; a combination is recorded apart from other orders.
             self.decisions.write_pending()
-        desk.notify(desk.author.fired(closing, quotes))
+        self._notices.notify(self._notices.author.fired(closing, quotes))
         self.advance(closing)
 
     def _pass_level(self, unit: Unit, text: str, level: int) -> None:
         """A partial target of less than one contract is done without an order."""
-        desk = self._desk
-        with desk.journal.transaction():
+        with self._access.journal.transaction():
             data = {"unit": unit.name, "text": text}
             for leg in unit.legs:
-                desk.journal.append("partial target passed", unit.account, leg.instrument.con_id, data)
-            done = desk.guard.level_done(desk.journal, unit, level)
+                self._access.journal.append("partial target passed", unit.account, leg.instrument.con_id, data)
+            done = self._guard.level_done(self._access.journal, unit, level)
         done()
-        desk.notify(desk.author.level_passed(unit.name, level, text))
+        self._notices.notify(self._notices.author.level_passed(unit.name, level, text))
 
     def widen(self, closing: Closing, unit: Unit, rule: str, text: str) -> None:
         """All of a unit is to be closed of which a part is being closed already."""
-        desk, now = self._desk, self._desk.clock.now()
+        now = self._clock.now()
         self.decisions.write_pending()
         whole = closing.whole(rule, text, now)
-        if (wings := desk.config.worthless_wings) is not None and unit.group is not None:
+        if (wings := self._guard.config.worthless_wings) is not None and unit.group is not None:
             whole = replace(whole, worthless=bounds(wings, unit))
-        quotes = {desk.label(con_id): quote for con_id, quote in desk.guard.market(unit, now).quotes.items()}
+        quotes = {
+            self._instruments.label(con_id): quote for con_id, quote in self._guard.market(unit, now).quotes.items()
+        }
         shown = {label: quote_evidence(quote) for label, quote in quotes.items()}
-        with desk.journal.transaction():
+        with self._access.journal.transaction():
             for con_id in whole.legs:
                 seen = {"unit": whole.name, "rule": rule, "text": text, "quotes": shown}
-                desk.journal.append("rule fired", unit.account, con_id, seen)
+                self._access.journal.append("rule fired", unit.account, con_id, seen)
             self.decisions.write(whole)
         self.decisions.add(whole)
-        desk.notify(desk.author.fired(whole, quotes))
+        self._notices.notify(self._notices.author.fired(whole, quotes))
         self.advance(whole)
 
     def would_have(self, unit: Unit) -> str | None:
@@ -226,21 +271,20 @@ class Closer:
     def withdraw(self, closing: Closing, why: str, *, level_left: bool = False) -> None:
         """The decision is no longer in effect; the rules apply again once what rests is cancelled. ``level_left``: the
         partial target that it is for is not done after all."""
-        desk = self._desk
         self.decisions.write_pending()
-        unit = desk.guard.unit(closing.unit)
+        unit = self._guard.unit(closing.unit)
         undone: Callable[[], None] | None = None
-        with desk.journal.transaction():
+        with self._access.journal.transaction():
             self._drop(closing)
             if closing.level and level_left and unit is not None:
-                undone = desk.guard.level_done(desk.journal, unit, closing.level, done=False)
+                undone = self._guard.level_done(self._access.journal, unit, closing.level, done=False)
             for con_id in closing.legs:
-                desk.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
+                self._access.journal.append("closing withdrawn", closing.account, con_id, {"why": why})
         if undone is not None:
             undone()
-        desk.notify(desk.author.withdrawn(closing, why))
+        self._notices.notify(self._notices.author.withdrawn(closing, why))
         for con_id in closing.legs:
-            intent = desk.journal.open_intent(closing.account, con_id)
+            intent = self._access.journal.open_intent(closing.account, con_id)
             if intent is not None and intent.state in RESTING_STATES:
                 self._orders.cancel(intent, why)
 
@@ -254,9 +298,9 @@ class Closer:
         """Withdraw what was decided about a position in an earlier episode of it."""
         for closing in list(self.closings.values()):
             for con_id, episode in closing.episodes.items():
-                holding = self._desk.journal.holding(closing.account, con_id)
+                holding = self._access.journal.holding(closing.account, con_id)
                 if episode and holding is not None and holding.episode not in ("", episode):
-                    label = self._desk.label(con_id)
+                    label = self._instruments.label(con_id)
                     self.withdraw(closing, f"{label} was closed and opened again, split or assigned since")
                     break
 
@@ -273,10 +317,9 @@ class Closer:
     def cancel_the_unwanted(self) -> None:
         """Cancel what rests to close but belongs to no decision: it was on its way, or the process ended, when the
         decision was withdrawn."""
-        desk = self._desk
-        if not desk.ready or desk.fault is not None:
+        if not self._connection.ready or self._access.fault is not None:
             return
-        for intent in desk.journal.open_intents():
+        for intent in self._access.journal.open_intents():
             wanted = bool(intent.stop) or self.decisions.includes((intent.account, intent.con_id))
             if intent.state in RESTING_STATES and not wanted:
                 self._orders.cancel(intent, "no decision wants it any more")
@@ -286,28 +329,28 @@ class Closer:
         for closing in list(self.closings.values()):
             if con_id not in closing.legs or self._recovered(closing):
                 continue
-            if con_id not in closing.ladders or self.bars.is_bound(closing, self._desk.label(con_id)):
+            if con_id not in closing.ladders or self.bars.is_bound(closing, self._instruments.label(con_id)):
                 self.advance(closing)
 
     def _recovered(self, closing: Closing) -> bool:
         """Withdraw a decision of a rule whose condition has plainly been gone for a while, unless a part of it is
         executed; whether it was."""
-        desk, now = self._desk, self._desk.clock.now()
-        unit = desk.guard.unit(closing.unit)
-        if closing.by or unit is None or not desk.ready or desk.fault is not None:
+        now = self._clock.now()
+        unit = self._guard.unit(closing.unit)
+        if closing.by or unit is None or not self._connection.ready or self._access.fault is not None:
             return False
         held = {leg.instrument.con_id: leg.position.quantity for leg in unit.legs}
-        intents = (desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
+        intents = (self._access.journal.open_intent(closing.account, con_id) for con_id in closing.legs)
         untouched = held == dict(closing.legs) and not any(intent and intent.filled for intent in intents)
         # For a part, the unfilled rest is withdrawn as well: a partial target must not sell at any price.
         ends = untouched or bool(closing.leaves)
-        why = desk.guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
+        why = self._guard.clearly_gone(unit, closing.rule, now, closing.level) if ends else None
         if why is None:
             self._gone_since.pop(closing.unit, None)
             return False
         since = min(now, self._gone_since.setdefault(closing.unit, now))
-        if now - since < desk.config.quotes.recovery_span:
-            desk.advance_by(since + desk.config.quotes.recovery_span)
+        if now - since < self._guard.config.quotes.recovery_span:
+            self._agenda.advance_by(since + self._guard.config.quotes.recovery_span)
             return False
         if closing.level and self._still_trading(closing):
             return True
@@ -317,18 +360,17 @@ class Closer:
     def _still_trading(self, closing: Closing) -> bool:
         """Whether an order of a part may still trade: it is cancelled, and only its proven end shows whether the level
         was done."""
-        desk = self._desk
-        intents = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs]
+        intents = [self._access.journal.open_intent(closing.account, con_id) for con_id in closing.legs]
         for intent in intents:
             if intent is not None and intent.state in RESTING_STATES:
                 self._orders.cancel(intent, "its condition is gone")
-        desk.advance_by(desk.clock.now() + ASKED)
+        self._agenda.advance_by(self._clock.now() + ASKED)
         return any(intents)
 
     def _has_traded(self, closing: Closing) -> bool:
         """Whether any order of a decision was executed, in part or in full."""
-        journal, account = self._desk.journal, closing.account
-        held = {con_id: self._desk.guard.positions.get((account, con_id)) for con_id in closing.legs}
+        journal, account = self._access.journal, closing.account
+        held = {con_id: self._guard.positions.get((account, con_id)) for con_id in closing.legs}
         if any(held_now is None or held_now.quantity != closing.legs[con_id] for con_id, held_now in held.items()):
             # Whatever a clock says that was set back since.
             return True
@@ -337,12 +379,11 @@ class Closer:
 
     def advance(self, closing: Closing) -> None:
         """The next step of a decision, for each contract whose turn it is."""
-        desk = self._desk
-        if not desk.ready or desk.fault is not None or self._recovered(closing):
+        if not self._connection.ready or self._access.fault is not None or self._recovered(closing):
             return
-        held = (desk.guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
+        held = (self._guard.positions.get((closing.account, con_id)) for con_id in closing.legs)
         legs = [position for position in held if position is not None and closing.surplus(position)]
-        intents = {con_id: desk.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
+        intents = {con_id: self._access.journal.open_intent(closing.account, con_id) for con_id in closing.legs}
         split = self.wings.split(closing, legs, intents)
         legs = split.to_close
         if not legs and not split.undecided and not any(intents.values()):
@@ -356,13 +397,13 @@ class Closer:
                 return
             closing = one_by_one
             self.bars.end(closing, closing.name)
-        now = desk.clock.now()
+        now = self._clock.now()
         for leg in legs_to_send(legs):
             con_id = leg.instrument.con_id
-            if leg.key in desk.busy or leg.key in desk.locks:
+            if leg.key in self._in_flight or leg.key in self._locks.present:
                 continue
             if intents[con_id] is None and not self._settled(leg):
-                desk.advance_by(now + ASKED)
+                self._agenda.advance_by(now + ASKED)
                 continue
             quote = self.dry_run.usable(con_id)
             started = self._ladder_starts.start(closing, leg, now)
@@ -373,7 +414,7 @@ class Closer:
             if intent is not None and (bar := self.dry_run.refusal(leg, approved=con_id in closing.prices)):
                 # What rests stays: it is not cancelled for an order that would be rejected.
                 _log.info("%s rests as it is: %s", leg.instrument.label, bar)
-                desk.advance_by(now + TRY_AGAIN)
+                self._agenda.advance_by(now + TRY_AGAIN)
                 continue
             move = next_move(closing, leg, quote, intent, now, self.escalation.policy(closing, now))
             if not isinstance(move, CapReached):
@@ -382,23 +423,22 @@ class Closer:
                 case Send(price):
                     # After a clock was set back, nothing waits.
                     if now < self._not_before.get(leg.key, now) <= now + TRY_AGAIN:
-                        desk.advance_by(self._not_before[leg.key])
+                        self._agenda.advance_by(self._not_before[leg.key])
                         continue
                     if self._foreign.wanted and not closing.leaves and self._waits_for_exits(closing, leg, price):
                         continue
-                    desk.busy.add(leg.key)
-                    desk.spawn(self._send(closing, leg, price))
+                    self._in_flight.add([leg.key])
+                    self._tasks.spawn(self._send(closing, leg, price))
                 case Cancel(why) if intent is not None:
                     self.decisions.write_pending()
                     self._orders.cancel(intent, why)
                 case CapReached():
                     self.bars.on_bound(closing, leg, move)
                 case Wait(until) if until is not None:
-                    desk.advance_by(until)
+                    self._agenda.advance_by(until)
 
     def _waits_for_exits(self, closing: Closing, leg: Position, price: Decimal) -> bool:
         """Whether exit orders of others must be gone before an order; they are cancelled only if one could be sent."""
-        desk = self._desk
         approved = leg.instrument.con_id in closing.prices
         too_large = not self.dry_run.limits().caps.slice_of(
             min(abs(leg.quantity), Decimal(1)), price, leg.instrument.multiplier
@@ -413,17 +453,17 @@ class Closer:
         self.decisions.write_pending()
         waits = self._foreign.clear(leg, f"{closing.rule} closes {closing.name}")
         if waits:
-            desk.advance_by(desk.clock.now() + ASKED)
+            self._agenda.advance_by(self._clock.now() + ASKED)
         self.bars.on_waiting(closing, leg.instrument.label, waits)
         return bool(waits)
 
     def _settled(self, leg: Position) -> bool:
         """Whether the position matches our executions: after a fill its new size arrives a moment later."""
-        holding = self._desk.journal.holding(*leg.key)
+        holding = self._access.journal.holding(*leg.key)
         return holding is not None and holding.quantity == leg.quantity
 
     async def _send(self, closing: Closing, leg: Position, price: Decimal) -> None:
-        desk, label = self._desk, leg.instrument.label
+        label = leg.instrument.label
         try:
             approved = leg.instrument.con_id in closing.prices
             decided = closing.legs[leg.instrument.con_id]
@@ -434,48 +474,48 @@ class Closer:
         except NotSentError as error:
             self.bars.on_refused(closing, leg, error)
             if ASK_AFTER & {check.gate for check in error.clearance.refusals}:
-                desk.sync_soon()
+                self._agenda.sync_soon()
                 self._again(leg, ASKED)
             else:
                 self._again(leg, TRY_AGAIN)
         except WithdrawnError:
             _log.info("%s was not sent: the decision was withdrawn meanwhile", label)
             # Another one may have been made meanwhile.
-            desk.advance_by(desk.clock.now())
+            self._agenda.advance_by(self._clock.now())
         except (UnsettledError, BrokerError) as error:
             _log.warning("%s was not sent: %s", label, error)
-            desk.sync_soon()
+            self._agenda.sync_soon()
             self._again(leg, ASKED)
         else:
             self.bars.end(closing, label)
-            desk.advance_by(desk.clock.now() + desk.config.orders.ladder().interval)
+            self._agenda.advance_by(self._clock.now() + self._guard.config.orders.ladder().interval)
             _log.info("sent: %s %s %s at %s (order %s)", intent.side, intent.quantity, label, price, intent.order_id)
         finally:
-            desk.busy.discard(leg.key)
-            desk.wake.set()
+            self._in_flight.remove([leg.key])
+            self._agenda.wake()
 
     def _again(self, leg: Position, span: timedelta) -> None:
-        self._not_before[leg.key] = self._desk.clock.now() + span
-        self._desk.advance_by(self._not_before[leg.key])
+        self._not_before[leg.key] = self._clock.now() + span
+        self._agenda.advance_by(self._not_before[leg.key])
 
     def _closed(self, closing: Closing, left: Sequence[Position]) -> None:
-        desk, wings = self._desk, {leg.instrument.con_id for leg in left}
+        wings = {leg.instrument.con_id for leg in left}
         self.decisions.write_pending()
-        if any(desk.guard.positions.get((closing.account, con_id)) for con_id in closing.leaves):
-            with desk.journal.transaction():
+        if any(self._guard.positions.get((closing.account, con_id)) for con_id in closing.leaves):
+            with self._access.journal.transaction():
                 self._drop(closing)
                 for con_id, remaining in closing.leaves.items():
                     data = {"unit": closing.name, "rule": closing.rule, "left": remaining}
-                    desk.journal.append("closed in part", closing.account, con_id, data)
-            desk.notify(desk.author.closed_in_part(closing))
-            desk.wake.set()
+                    self._access.journal.append("closed in part", closing.account, con_id, data)
+            self._notices.notify(self._notices.author.closed_in_part(closing))
+            self._agenda.wake()
             return
-        with desk.journal.transaction():
+        with self._access.journal.transaction():
             self._drop(closing)
             for con_id in closing.legs:
                 if con_id not in wings:
                     data = {"unit": closing.name, "rule": closing.rule}
-                    desk.journal.append("closed", closing.account, con_id, data)
-                desk.journal.forget(closing.account, con_id)
+                    self._access.journal.append("closed", closing.account, con_id, data)
+                self._access.journal.forget(closing.account, con_id)
             self.wings.leave(closing, left)
-        desk.notify(desk.author.closed(closing, tuple(leg.instrument.label for leg in left)))
+        self._notices.notify(self._notices.author.closed(closing, tuple(leg.instrument.label for leg in left)))

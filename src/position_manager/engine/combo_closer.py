@@ -14,10 +14,16 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from position_manager.brokers.broker import BrokerError
-from position_manager.engine.desk import Desk
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.contract_locks import ContractLocks
 from position_manager.engine.followed_orders import RESTING_STATES, FollowedOrders
+from position_manager.engine.in_flight import InFlight
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
 from position_manager.engine.sending import NotSentError, WithdrawnError
-from position_manager.engine.sending_combo import ComboWish, clear_and_send_combo
+from position_manager.engine.sending_combo import ComboSender, ComboWish
+from position_manager.engine.tasks import Tasks
 from position_manager.journal.errors import UnsettledError
 from position_manager.model import Position, Quote
 from position_manager.orders.closing import LADDER_STATES, Closing, LegLadder
@@ -38,7 +44,14 @@ class ComboCloser:
     sent. ``would_bar`` is why the gates would refuse an order for a leg now, ``is_wanted`` whether a decision is
     still in effect."""
 
-    desk: Desk
+    access: JournalAccess
+    agenda: Agenda
+    clock: Clock
+    in_flight: InFlight
+    locks: ContractLocks
+    notices: Notices
+    tasks: Tasks
+    sender: ComboSender
     orders: FollowedOrders
     store: Callable[[Closing], None]
     usable: Callable[[int], Quote | None]
@@ -51,10 +64,10 @@ class ComboCloser:
     def advance(self, closing: Closing, legs: list[Position]) -> Closing | None:
         """The next step of a decision that is carried out by combinations. The decision if its legs are to be closed
         one by one from now on, else None."""
-        desk, now = self.desk, self.desk.clock.now()
-        if any(leg.key in desk.busy for leg in legs):
+        now = self.clock.now()
+        if any(leg.key in self.in_flight for leg in legs):
             return None
-        found = [desk.journal.open_intent(closing.account, con_id) for con_id in closing.combo]
+        found = [self.access.journal.open_intent(closing.account, con_id) for con_id in closing.combo]
         intents = [intent for intent in found if intent is not None]
         resting = [intent for intent in intents if not intent.lead and intent.state in RESTING_STATES]
         combination = combination_of(closing, legs)
@@ -68,7 +81,7 @@ class ComboCloser:
                 closing = self._start_ladder(closing, combination, now)
             self._go_on(closing, combination, live, why, now, self._bar(closing, legs))
             return None
-        if isinstance(combination, str) or any(leg.key in desk.locks for leg in legs):
+        if isinstance(combination, str) or any(leg.key in self.locks.present for leg in legs):
             return None
         closing = self._start_ladder(closing, combination, now)
         price = wanted(
@@ -76,20 +89,20 @@ class ComboCloser:
         )
         if isinstance(price, CapReached):
             self.barred(closing, price)
-            desk.advance_by(now + ASK_SOON)
+            self.agenda.advance_by(now + ASK_SOON)
             return None
         if resting and (bar := self._bar(closing, legs)):
             _log.info("the disaster stops of %s rest as they are: %s", closing.name, bar)
-            desk.advance_by(now + TRY_AGAIN)
+            self.agenda.advance_by(now + TRY_AGAIN)
             return None
         for intent in resting:
             # A disaster stop of a leg is removed first, as for an order of the leg.
             self.orders.cancel(intent, "a rule closes in its place")
         waits = self.not_before.get(closing.unit, now)
         if intents or not self._settled(combination) or now < waits <= now + TRY_AGAIN:
-            desk.advance_by(now + ASK_SOON)
+            self.agenda.advance_by(now + ASK_SOON)
             return None
-        desk.busy.update(leg.position.key for leg in combination.legs)
+        self.in_flight.add(leg.position.key for leg in combination.legs)
         wish = ComboWish(
             combination,
             closing.legs,
@@ -99,7 +112,7 @@ class ComboCloser:
             closing.text,
             partial(self.is_wanted, closing),
         )
-        desk.spawn(self._send(closing, wish))
+        self.tasks.spawn(self._send(closing, wish))
         return None
 
     def _given_up(self, closing: Closing, combination: Combination | str, intents: list[Intent], now: datetime) -> str:
@@ -118,7 +131,7 @@ class ComboCloser:
 
     def _ended_by_the_broker(self, closing: Closing) -> str:
         """How the broker ended the last order of a decision, if it did so without being asked to."""
-        journal = self.desk.journal
+        journal = self.access.journal
         for con_id in closing.combo:
             past = [i for i in journal.intents(closing.account, con_id) if i.created >= closing.decided and i.lead]
             if not past or past[-1].state is State.FILLED:
@@ -132,13 +145,13 @@ class ComboCloser:
     ) -> None:
         """What rests: leave it, or cancel it for a better price or for orders of the legs; leave it if there is a
         ``bar`` to what would follow."""
-        desk, states = self.desk, {intent.state for intent in live}
+        states = {intent.state for intent in live}
         if not states <= LADDER_STATES:
             return
         first = live[0]
         if bar:
             _log.info("the combination of %s rests as it is: %s", closing.name, bar)
-            desk.advance_by(now + TRY_AGAIN)
+            self.agenda.advance_by(now + TRY_AGAIN)
             return
         if why:
             self.orders.cancel(first, f"leg by leg from now on: {why}")
@@ -146,9 +159,9 @@ class ComboCloser:
         policy = self.policy(closing, now)
         sent = now if first.sent is None or first.sent > now else first.sent
         if now < sent + policy.interval:
-            desk.advance_by(sent + policy.interval)
+            self.agenda.advance_by(sent + policy.interval)
             return
-        desk.advance_by(now + policy.interval)
+        self.agenda.advance_by(now + policy.interval)
         if isinstance(combination, str):
             # A part is executed, and not all of its legs are reported yet.
             return
@@ -181,36 +194,36 @@ class ComboCloser:
         return started
 
     def _settled(self, combination: Combination) -> bool:
-        holdings = ((leg, self.desk.journal.holding(*leg.position.key)) for leg in combination.legs)
+        holdings = ((leg, self.access.journal.holding(*leg.position.key)) for leg in combination.legs)
         return all(held is not None and held.quantity == leg.position.quantity for leg, held in holdings)
 
     def _leg_by_leg(self, closing: Closing, why: str) -> Closing:
-        desk, after = self.desk, replace(closing, combo={})
-        with desk.journal.transaction():
+        after = replace(closing, combo={})
+        with self.access.journal.transaction():
             for con_id in closing.legs:
                 data = {"unit": closing.name, "why": why}
-                desk.journal.append("combination given up", closing.account, con_id, data)
+                self.access.journal.append("combination given up", closing.account, con_id, data)
             self.store(after)
-        desk.notify(desk.author.leg_by_leg(closing, why))
+        self.notices.notify(self.notices.author.leg_by_leg(closing, why))
         return after
 
     async def _send(self, closing: Closing, wish: ComboWish) -> None:
-        desk, now = self.desk, self.desk.clock.now()
+        now = self.clock.now()
         try:
-            await clear_and_send_combo(desk, wish)
+            await self.sender.send(wish)
         except NotSentError as error:
             self.barred(closing, error)
             self.not_before[closing.unit] = now + TRY_AGAIN
-            desk.sync_soon()
+            self.agenda.sync_soon()
         except WithdrawnError:
             _log.info("the combination of %s was not sent: it was withdrawn meanwhile", closing.name)
         except (UnsettledError, BrokerError) as error:
             _log.warning("the combination of %s was not sent: %s", closing.name, error)
             self.not_before[closing.unit] = now + ASK_SOON
-            desk.sync_soon()
+            self.agenda.sync_soon()
         else:
             self.barred(closing, None)
             _log.info("sent: %s of %s at %s", wish.combination.side, closing.name, wish.limit)
         finally:
-            desk.busy.difference_update(leg.position.key for leg in wish.combination.legs)
-            desk.advance_by(desk.clock.now() + ASK_SOON)
+            self.in_flight.remove(leg.position.key for leg in wish.combination.legs)
+            self.agenda.advance_by(self.clock.now() + ASK_SOON)

@@ -16,9 +16,17 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from position_manager.account.priority import waits_for
 from position_manager.account.settings import Cooldown, CooldownAction
+from position_manager.clock import Clock
 from position_manager.engine.account_watch import RULE as ACCOUNT_RULE
+from position_manager.engine.broker_view import BrokerView
 from position_manager.engine.closer import Closer
-from position_manager.engine.desk import Desk
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guard import Guard
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.notices import Notices
+from position_manager.engine.sending_halts import SendingHalts
 from position_manager.episodes import same_life
 from position_manager.journal.journal import Journal
 from position_manager.model import Position
@@ -68,18 +76,39 @@ _COOLING = TypeAdapter(Cooling)
 class Cooldowns:
     """All active ones. They are in the journal."""
 
-    def __init__(self, desk: Desk, closer: Closer) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        closer: Closer,
+        *,
+        access: JournalAccess,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        halts: SendingHalts,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+        notices: Notices,
+        view: BrokerView,
+    ) -> None:
+        self._access = access
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._halts = halts
+        self._instruments = instruments
+        self._locks = locks
+        self._notices = notices
+        self._view = view
         self._closer = closer
         self._cooling: dict[Place, Cooling] = {}
 
     @property
     def _rule(self) -> Cooldown | None:
-        return self._desk.config.cooldown
+        return self._guard.config.cooldown
 
     @property
     def _author(self) -> AccountAuthor:
-        return AccountAuthor(self._desk.config.mode.value, self._desk.clock.now())
+        return AccountAuthor(self._guard.config.mode.value, self._clock.now())
 
     def restore(self, journal: Journal) -> None:
         """Raises JournalError."""
@@ -95,12 +124,11 @@ class Cooldowns:
         """An order of ours was executed, in part or in full."""
         if self._rule is None or not (intent.rule in STOPS or intent.rule.startswith(ACCOUNT_RULE)):
             return
-        desk = self._desk
-        instrument = desk.instruments.get(intent.con_id)
+        instrument = self._instruments.get(intent.con_id)
         if instrument is None:
             return
         place, label = (intent.account, instrument.symbol), instrument.label
-        now = desk.clock.now()
+        now = self._clock.now()
         since = min(now, intent.fills[-1].time) if intent.fills else now
         before = self._cooling.get(place)
         if before is not None:
@@ -112,9 +140,9 @@ class Cooldowns:
             **self._counted(place),
             **{position.instrument.con_id: self._episode(position) for position in self._held(place)},
         }
-        known[intent.con_id] = desk.guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
-        with desk.journal.transaction():
-            desk.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
+        known[intent.con_id] = self._guard.episodes.get((intent.account, intent.con_id), known.get(intent.con_id, ""))
+        with self._access.journal.transaction():
+            self._access.journal.append("cooldown", *_key(intent), {"underlying": place[1], "rule": intent.rule})
             self._store(place, Cooling(since, intent.rule, label, known, started=since))
 
     def rearm(self, symbol: str, by: str) -> str | None:
@@ -126,8 +154,8 @@ class Cooldowns:
 
     def update(self, now: datetime) -> None:
         """Deal with what was opened, and end what is over."""
-        desk, rule = self._desk, self._rule
-        if not desk.ready or desk.fault is not None:
+        rule = self._rule
+        if not self._connection.ready or self._access.fault is not None:
             return
         for place, cooling in list(self._cooling.items()):
             if rule is None or now >= cooling.since + rule.span:
@@ -142,9 +170,9 @@ class Cooldowns:
                     self._opened(place, dealt_with, position, rule)
 
     def _opened(self, place: Place, cooling: Cooling, position: Position, rule: Cooldown) -> None:
-        desk, (account, symbol) = self._desk, place
+        (account, symbol) = place
         unit = next(
-            (u for u in desk.guard.units_of(position.instrument.con_id) if u.account == account),
+            (u for u in self._guard.units_of(position.instrument.con_id) if u.account == account),
             None,
         )
         spared = "the cooldown only notifies"
@@ -152,11 +180,11 @@ class Cooldowns:
             spared = "it is held by nothing that is guarded" if unit is None else self._spared(unit, position, cooling)
         ends = cooling.since + rule.span
         data = {"underlying": symbol, "stop": cooling.rule, "ends": ends, "why": spared or "it is closed"}
-        with desk.journal.transaction():
-            desk.journal.append("opened in a cooldown", *position.key, data)
-            desk.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
+        with self._access.journal.transaction():
+            self._access.journal.append("opened in a cooldown", *position.key, data)
+            self._access.journal.remember(account, 0, _STORED + symbol, cooling.to_json())
         self._cooling[place] = cooling
-        desk.notify(
+        self._notices.notify(
             self._author.opened_in_cooldown(
                 account, position, f"{cooling.rule} of {cooling.label}", cooling.since, ends, spared
             )
@@ -170,16 +198,15 @@ class Cooldowns:
 
     def _spared(self, unit: Unit, position: Position, cooling: Cooling) -> str:
         """Why a unit is not closed although the cooldown closes; empty if it is."""
-        desk = self._desk
-        if desk.halted:
-            return f"halted: {desk.halted[0].reason}"
+        if self._halts.present:
+            return f"halted: {self._halts.present[0].reason}"
         if self._closer.decisions.of(unit) is not None:
             return "it is being closed already"
-        if any(position.key == lock for lock in desk.locks):
+        if any(position.key == lock for lock in self._locks.present):
             return "it is locked"
         traded = (
             execution.fill
-            for execution in desk.seen.executions
+            for execution in self._view.latest.executions
             if (execution.account, execution.con_id) == position.key
             and not execution.ref.startswith(REF_PREFIX)
             and execution.fill.time >= (cooling.started or cooling.since)
@@ -188,7 +215,7 @@ class Cooldowns:
             return "no execution since the stop shows that it was bought or sold: it may have been assigned"
         if any(leg.instrument.con_id in cooling.known and self._is_known(leg.position, cooling) for leg in unit.legs):
             return f"{unit.name} has legs that were held before"
-        others = [each for each in desk.guard.units if each.account == unit.account]
+        others = [each for each in self._guard.units if each.account == unit.account]
         if (other := waits_for(unit, others)) is not None:
             return f"it may cover {other.name}, which is short"
         return ""
@@ -197,30 +224,29 @@ class Cooldowns:
         return same_life(cooling.known.get(position.instrument.con_id, ""), self._episode(position))
 
     def _held(self, place: Place) -> list[Position]:
-        held = self._desk.guard.positions.values()
+        held = self._guard.positions.values()
         return [position for position in held if (position.account, position.instrument.symbol) == place]
 
     def _counted(self, place: Place) -> dict[int, str]:
         """What the journal knows to be held, which is more than the guard knows before the first full sync."""
-        desk = self._desk
         return {
             con_id: holding.episode
-            for (account, con_id), holding in desk.journal.holdings().items()
+            for (account, con_id), holding in self._access.journal.holdings().items()
             if holding.quantity
             and account == place[0]
-            and (instrument := desk.instruments.get(con_id)) is not None
+            and (instrument := self._instruments.get(con_id)) is not None
             and instrument.symbol == place[1]
         }
 
     def _episode(self, position: Position) -> str:
-        return self._desk.guard.episodes.get(position.key, "")
+        return self._guard.episodes.get(position.key, "")
 
     def _store(self, place: Place, cooling: Cooling) -> None:
-        self._desk.journal.remember(place[0], 0, _STORED + place[1], cooling.to_json())
+        self._access.journal.remember(place[0], 0, _STORED + place[1], cooling.to_json())
         self._cooling[place] = cooling
 
     def _end(self, place: Place, why: str) -> None:
-        journal = self._desk.journal
+        journal = self._access.journal
         with journal.transaction():
             journal.drop(place[0], 0, _STORED + place[1])
             journal.append("cooldown over", place[0], 0, {"underlying": place[1], "why": why})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from position_manager.engine.desk import Desk
-from position_manager.engine.guard import Key
+from position_manager.engine.guard import Guard, Key
+from position_manager.engine.in_flight import InFlight
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
 from position_manager.journal.journal import Journal
 from position_manager.orders.closing import Closing
 from position_manager.rules.groups import Unit
@@ -19,8 +21,18 @@ _CLOSING = "closing "
 class Decisions:
     """By unit. They are in the journal, so that a restart continues with them."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        *,
+        access: JournalAccess,
+        guard: Guard,
+        in_flight: InFlight,
+        instruments: KnownInstruments,
+    ) -> None:
+        self._access = access
+        self._guard = guard
+        self._in_flight = in_flight
+        self._instruments = instruments
         self.closings: dict[str, Closing] = {}
         self._unit_of: dict[Key, str] = {}
         """Which decision a contract is in."""
@@ -42,9 +54,9 @@ class Decisions:
         """In memory only: it is to be written too."""
         self.closings[closing.unit] = closing
         if closing.leaves:
-            self._desk.guard.closing_in_part.add(closing.unit)
+            self._guard.closing_in_part.add(closing.unit)
         else:
-            self._desk.guard.closing_in_part.discard(closing.unit)
+            self._guard.closing_in_part.discard(closing.unit)
         for con_id in closing.legs:
             self._unit_of.setdefault((closing.account, con_id), closing.unit)
 
@@ -55,7 +67,7 @@ class Decisions:
 
     def write(self, closing: Closing) -> None:
         """To disk only. Raises JournalError."""
-        self._desk.journal.remember(closing.account, 0, _CLOSING + closing.unit, closing.to_json())
+        self._access.journal.remember(closing.account, 0, _CLOSING + closing.unit, closing.to_json())
 
     def store(self, closing: Closing) -> None:
         """On disk and in memory. Raises JournalError."""
@@ -64,12 +76,12 @@ class Decisions:
 
     def erase(self, closing: Closing) -> None:
         """From disk only. Raises JournalError."""
-        self._desk.journal.drop(closing.account, 0, _CLOSING + closing.unit)
+        self._access.journal.drop(closing.account, 0, _CLOSING + closing.unit)
 
     def drop(self, closing: Closing) -> None:
         """From memory only: it is to be erased too."""
         self.closings.pop(closing.unit, None)
-        self._desk.guard.closing_in_part.discard(closing.unit)
+        self._guard.closing_in_part.discard(closing.unit)
         self._unit_of.clear()
         for other in self.closings.values():
             self.add(other)
@@ -87,19 +99,19 @@ class Decisions:
     def means(self, closing: Closing, what: str) -> bool:
         """Whether a person means this decision by ``what``."""
         named = what in (closing.name, closing.unit)
-        return named or any(self._desk.names((closing.account, con_id), what) for con_id in closing.legs)
+        return named or any(self._instruments.matches((closing.account, con_id), what) for con_id in closing.legs)
 
     def write_pending(self) -> None:
         """Store the decisions that are not on disk yet. Raises JournalError; then they must still be written."""
         if self._unwritten:
-            with self._desk.journal.transaction():
+            with self._access.journal.transaction():
                 self.write_unwritten()
             self.on_written()
 
     def write_in_time(self, now: datetime) -> None:
         """The same, but leave it to the order in progress for a moment: they share one write to the disk."""
         due = self.write_due
-        if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._desk.busy):
+        if due is not None and (now >= due or due - now > WRITE_WITHIN or not self._in_flight):
             self.write_pending()
 
     @property
@@ -111,7 +123,7 @@ class Decisions:
         """Within a transaction, after whose end `on_written` is to be called."""
         for closing, seen in self._unwritten:
             for con_id in closing.legs:
-                self._desk.journal.append("rule fired", closing.account, con_id, seen)
+                self._access.journal.append("rule fired", closing.account, con_id, seen)
             present = self.closings.get(closing.unit)
             if present is not None:
                 self.store(present)

@@ -32,23 +32,23 @@ from position_manager.sessions.hours import is_open
 
 def status_of(engine: Engine, config_path: str) -> Status:
     """The current status. Raises JournalError if the journal cannot be read."""
-    desk = engine.desk
-    now = desk.clock.now()
-    journal = desk.opened
+    shared = engine.shared
+    now = shared.clock.now()
+    journal = shared.access.opened
     return Status(
         time=now,
         version=release(),
-        mode=desk.config.mode.value,
-        accounts=tuple(masked(account) for account in desk.accounts),
+        mode=shared.config().mode.value,
+        accounts=tuple(masked(account) for account in shared.guarded.names),
         new_accounts=tuple(masked(account) for account in engine.connector.new_accounts),
-        phase=desk.connection.phase.value,
+        phase=shared.connection.state.phase.value,
         since=engine.link_status.since,
         why="" if engine.ready else engine.link_status.why,
-        halts=tuple(f"{halt.reason} (to end it: {halt.remedy})" for halt in desk.halted),
-        degraded=tuple(sorted(desk.connection.degraded)),
+        halts=tuple(f"{halt.reason} (to end it: {halt.remedy})" for halt in shared.halts.present),
+        degraded=tuple(sorted(shared.connection.state.degraded)),
         last_sync=engine.syncing.last,
         units=(
-            *(_unit(engine, unit, now) for unit in desk.guard.units),
+            *(_unit(engine, unit, now) for unit in shared.guard.units),
             *map(_left_out, engine.left_out.present.values()),
         ),
         intents=()
@@ -58,7 +58,7 @@ def status_of(engine: Engine, config_path: str) -> Status:
                 id=intent.id,
                 account=masked(intent.account),
                 con_id=intent.con_id,
-                label=desk.label(intent.con_id),
+                label=shared.instruments.label(intent.con_id),
                 side=intent.side.value,
                 quantity=intent.quantity,
                 filled=intent.filled,
@@ -71,8 +71,10 @@ def status_of(engine: Engine, config_path: str) -> Status:
             for intent in journal.open_intents()
         ),
         locks=tuple(
-            LockStatus(masked(lock.account), lock.con_id, desk.label(lock.con_id), lock.reason, lock.since)
-            for lock in desk.locks.values()
+            LockStatus(
+                masked(lock.account), lock.con_id, shared.instruments.label(lock.con_id), lock.reason, lock.since
+            )
+            for lock in shared.locks.present.values()
         ),
         orders_today=0 if journal is None else journal.sent_since(windows(now)[1]),
         realized=realized_since(engine, _midnight(engine, now)),
@@ -95,13 +97,13 @@ def status_of(engine: Engine, config_path: str) -> Status:
 
 def _open_markets(engine: Engine, now: datetime) -> tuple[str, ...]:
     """The guarded contracts whose regular session is open."""
-    instruments = {leg.instrument.con_id: leg.instrument for unit in engine.desk.guard.units for leg in unit.legs}
-    calendar = engine.desk.calendar
+    instruments = {leg.instrument.con_id: leg.instrument for unit in engine.shared.guard.units for leg in unit.legs}
+    calendar = engine.shared.calendar
     return tuple(sorted(each.label for each in instruments.values() if is_open(calendar.sessions(each, now), now)))
 
 
 def _cooldowns(engine: Engine) -> tuple[CooldownStatus, ...]:
-    rule = engine.desk.config.cooldown
+    rule = engine.shared.config().cooldown
     if rule is None:
         return ()
     return tuple(
@@ -129,7 +131,7 @@ def _account(picture: AccountPicture, now: datetime) -> AccountStatus:
 
 
 def _midnight(engine: Engine, now: datetime) -> datetime:
-    zone = engine.desk.config.hours.zone
+    zone = engine.shared.config().hours.zone
     return datetime.combine(now.astimezone(zone).date(), time(), zone)
 
 
@@ -143,8 +145,8 @@ def realized_since(engine: Engine, begin: datetime) -> dict[str, Decimal]:
 
 
 def _unit(engine: Engine, unit: Unit, now: datetime) -> UnitStatus:
-    desk = engine.desk
-    guard = desk.guard
+    shared = engine.shared
+    guard = shared.guard
     quotes = guard.market(unit, now).quotes
     priced = len(quotes) == len(unit.legs) and all(q.bid is not None and q.ask is not None for q in quotes.values())
     verdict, count = guard.verdicts.get(unit.key), guard.counts.get(unit.key)

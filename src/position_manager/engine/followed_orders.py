@@ -7,8 +7,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from position_manager import connection_state as link
-from position_manager.brokers.broker import BrokerError, CodeReceived, ExecutionReceived, OrderReceived
-from position_manager.engine.desk import Desk
+from position_manager.brokers.broker import Broker, BrokerError, CodeReceived, ExecutionReceived, OrderReceived
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guard import Guard
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.notices import Notices
 from position_manager.model import ZERO
 from position_manager.orders import evidence
 from position_manager.orders.intents import (
@@ -42,8 +49,28 @@ CANCELLABLE = RESTING_STATES | {State.CANCELLING}
 class FollowedOrders:
     """The orders of this process and of those before it."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        broker: Broker,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+        notices: Notices,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._broker = broker
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._instruments = instruments
+        self._locks = locks
+        self._notices = notices
         self._cancelled_at: dict[str, datetime] = {}
         self.on_filled: Callable[[Intent], None] = lambda _intent: None
         """Called with an order of ours after each execution of it."""
@@ -57,14 +84,14 @@ class FollowedOrders:
             self.record(each, Acknowledged(event.perm_id))
         if event.status not in RESTING_STATUSES:
             # No proof, but a reason to ask for one.
-            self._desk.sync_soon()
+            self._agenda.sync_soon()
 
     def on_execution(self, event: ExecutionReceived) -> None:
         """An execution, ours or not."""
         intent = self._intent_of(event.order_id, event.execution.ref)
         if intent is None:
             # Another client's trade moves a position: see what it did.
-            self._desk.sync_soon()
+            self._agenda.sync_soon()
         else:
             # Of a combination each leg has executions of its own.
             for each in self._with_its_legs(intent):
@@ -85,74 +112,75 @@ class FollowedOrders:
 
     def _with_its_legs(self, intent: Intent) -> tuple[Intent, ...]:
         """All intents that an order represents: of a combination one for each leg."""
-        return self._desk.journal.legs_of(intent.lead) if intent.lead else (intent,)
+        return self._access.journal.legs_of(intent.lead) if intent.lead else (intent,)
 
     def _intent_of(self, order_id: int, ref: str) -> Intent | None:
         """Whose order it is. After a restart of the gateway the same id may come again: the mark must agree."""
-        desk = self._desk
-        if desk.opened is None:
+        if self._access.opened is None:
             return None
-        found = desk.journal.intent_of_ref(ref) if ref else None
+        found = self._access.journal.intent_of_ref(ref) if ref else None
         if found is None and order_id:
-            found = desk.journal.intent_of_order(desk.broker.client_id, order_id)
+            found = self._access.journal.intent_of_order(self._broker.client_id, order_id)
             if found is not None and ref and found.ref != ref:
                 return None
         return found
 
     def record(self, intent: Intent, event: Event) -> None:
-        self.after(intent, self._desk.journal.record(intent.id, event))
+        self.after(intent, self._access.journal.record(intent.id, event))
 
     def after(self, before: Intent, change: Change) -> None:
         """Report what is new about an order, and take the required actions."""
-        desk, intent, author = self._desk, change.intent, self._desk.author
-        label = desk.label(intent.con_id)
+        intent, author = change.intent, self._notices.author
+        label = self._instruments.label(intent.con_id)
         if intent.lead:
             label += " in a combination"
         if intent.filled != before.filled:
-            desk.notify(author.executed(intent, label))
+            self._notices.notify(author.executed(intent, label))
             self.on_filled(intent)
         elif intent.state is not before.state:
             match intent.state:
                 case State.WORKING if not intent.follows_a_lead:
-                    desk.notify(author.sent(intent, label))
+                    self._notices.notify(author.sent(intent, label))
                 case State.REJECTED:
-                    desk.notify(author.rejected(intent, label))
+                    self._notices.notify(author.rejected(intent, label))
                 case State.UNKNOWN if before.state is not State.CANCELLING and not intent.follows_a_lead:
-                    desk.notify(author.unknown(intent, label))
+                    self._notices.notify(author.unknown(intent, label))
                 case State.LOST:
-                    desk.notify(author.lost_order(intent, label))
+                    self._notices.notify(author.lost_order(intent, label))
                     self._lost(intent)
         if Effect.LOCK in change.effects:
-            desk.read_locks()
-            desk.notify(author.locked(label, intent.account, intent.reason))
+            self._locks.refresh()
+            self._notices.notify(author.locked(label, intent.account, intent.reason))
         if Effect.ASK in change.effects:
-            desk.sync_soon()
+            self._agenda.sync_soon()
         if intent.state not in OPEN and before.state in OPEN:
-            desk.advance_by(desk.clock.now())
+            self._agenda.advance_by(self._clock.now())
 
     def _lost(self, intent: Intent) -> None:
         """An order that never arrived is created once more, but not indefinitely."""
-        desk = self._desk
-        before = [past for past in desk.journal.intents(intent.account, intent.con_id) if past.id != intent.id][-1:]
+        before = [past for past in self._access.journal.intents(intent.account, intent.con_id) if past.id != intent.id][
+            -1:
+        ]
         if before and before[0].state is State.LOST:
             reason = "two orders in a row never arrived at the broker"
-            desk.journal.add_lock(intent.account, intent.con_id, reason, intent.id)
-            desk.read_locks()
-            desk.notify(desk.author.locked(desk.label(intent.con_id), intent.account, reason))
+            self._access.journal.add_lock(intent.account, intent.con_id, reason, intent.id)
+            self._locks.refresh()
+            self._notices.notify(
+                self._notices.author.locked(self._instruments.label(intent.con_id), intent.account, reason)
+            )
 
     def out_of_sight(self, why: str) -> None:
         """What may be at the broker can be anything now."""
-        desk = self._desk
-        if desk.opened is None:
+        if self._access.opened is None:
             return
-        for intent in desk.journal.open_intents():
+        for intent in self._access.journal.open_intents():
             if intent.state in AT_BROKER:
                 self.record(intent, OutOfSight(why))
 
     def overdue(self, now: datetime) -> None:
         """Orders that the broker has not acknowledged in time, and cancels that did nothing in time."""
         why = f"not acknowledged within {ACKNOWLEDGE_WITHIN.total_seconds():g} s"
-        for intent in self._desk.journal.open_intents():
+        for intent in self._access.journal.open_intents():
             if intent.state is State.SENDING and intent.sent is not None and now - intent.sent > ACKNOWLEDGE_WITHIN:
                 self.record(intent, OutOfSight(why))
             elif intent.state is State.CANCELLING and self._is_overdue(intent, now):
@@ -166,11 +194,10 @@ class FollowedOrders:
         """Cancel what rests for more than is held: somebody else has traded the position, and what is left of the order
         could go through zero. ``exactly``, after a full sync: also what rests for a position that does not match our
         executions. The cause can only be determined once nothing rests."""
-        desk = self._desk
-        if not desk.ready or desk.fault is not None:
+        if not self._connection.ready or self._access.fault is not None:
             return
-        for intent in desk.journal.open_intents():
-            held = desk.guard.positions.get((intent.account, intent.con_id))
+        for intent in self._access.journal.open_intents():
+            held = self._guard.positions.get((intent.account, intent.con_id))
             quantity = ZERO if held is None else held.quantity
             too_much = intent.remaining > max(ZERO, -intent.side.sign * quantity)
             if intent.state in RESTING_STATES and (too_much or (exactly and intent.expected_position != quantity)):
@@ -178,29 +205,27 @@ class FollowedOrders:
 
     def cancel(self, intent: Intent, why: str) -> None:
         """Ask the broker to cancel; a full sync proves the outcome. Only READY may."""
-        desk = self._desk
-        if not desk.ready:
+        if not self._connection.ready:
             return
         legs = self._with_its_legs(intent)
         cancelling = []
-        with desk.journal.transaction():
+        with self._access.journal.transaction():
             for each in legs:
                 if each.state in CANCELLABLE:
-                    cancelling.append(desk.journal.record(each.id, CancelSent(), {"why": why}).intent)
-        self._cancelled_at.update(dict.fromkeys((each.id for each in legs), desk.clock.now()))
+                    cancelling.append(self._access.journal.record(each.id, CancelSent(), {"why": why}).intent)
+        self._cancelled_at.update(dict.fromkeys((each.id for each in legs), self._clock.now()))
         try:
-            desk.broker.cancel(legs[0].order_id)
+            self._broker.cancel(legs[0].order_id)
         except BrokerError as error:
             for each in cancelling:
                 self.record(each, OutOfSight(str(error)))
-        desk.sync_soon()
+        self._agenda.sync_soon()
 
     def cancel_stray(self, order_id: int) -> None:
         """Cancel a live order of this client that no open intent knows. Only READY may; the next sync sees it again."""
-        desk = self._desk
-        if not desk.ready:
+        if not self._connection.ready:
             return
         try:
-            desk.broker.cancel(order_id)
+            self._broker.cancel(order_id)
         except BrokerError as error:
             _log.warning("the stray order %s was not cancelled: %s", order_id, error)

@@ -9,13 +9,20 @@ may not list it any more: it is over too once full syncs have not found it for a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from position_manager.brokers.broker import BrokerError
-from position_manager.engine.desk import Desk
+from position_manager.brokers.broker import Broker, BrokerError
+from position_manager.clock import Clock
+from position_manager.config.schema import Config
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.broker_view import BrokerView
 from position_manager.engine.guard import Key
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.notices import Notices
+from position_manager.engine.tasks import Tasks
 from position_manager.model import Position
 from position_manager.orders.evidence import LIVE_STATUSES, OpenOrder, Patience, Search
 from position_manager.orders.intents import REF_PREFIX, closing_side
@@ -57,22 +64,42 @@ class _Asked:
 class ForeignExits:
     """What was asked for and is not proven yet, by holding and permId."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        broker: Broker,
+        clock: Clock,
+        config: Callable[[], Config],
+        instruments: KnownInstruments,
+        notices: Notices,
+        tasks: Tasks,
+        view: BrokerView,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._broker = broker
+        self._clock = clock
+        self._config = config
+        self._instruments = instruments
+        self._notices = notices
+        self._tasks = tasks
+        self._view = view
         self._asked: dict[Key, dict[int, _Asked]] = {}
         self._refused: set[int] = set()
         """Orders whose cancel could not be asked for: they are left alone, as with `keep`."""
 
     @property
     def wanted(self) -> bool:
-        config = self._desk.config
+        config = self._config()
         return config.mode.sends and config.orders.foreign_exits == "cancel"
 
     def in_the_way(self, held: Position) -> tuple[OpenOrder, ...]:
         """Those that the last full sync showed and that are to be cancelled for a close."""
         if not self.wanted:
             return ()
-        found = exits(self._desk.seen.open_orders, held, self._desk.broker.client_id)
+        found = exits(self._view.latest.open_orders, held, self._broker.client_id)
         return tuple(order for order in found if order.perm_id not in self._refused)
 
     def link_lost(self) -> None:
@@ -83,7 +110,7 @@ class ForeignExits:
 
     def clear(self, held: Position, why: str) -> str:
         """Have them cancelled before a close; what it still waits for, in words, empty if nothing is in the way."""
-        desk, now = self._desk, self._desk.clock.now()
+        now = self._clock.now()
         asked = self._asked.setdefault(held.key, {})
         for perm_id, one in list(asked.items()):
             if one.sent and self._is_over(one):
@@ -95,18 +122,20 @@ class ForeignExits:
                 asked[order.perm_id] = _Asked(order, now)
                 if before is None:
                     self._record(order, "cancel of an exit order of another client", {"why": why})
-                    label = desk.label(order.con_id)
-                    desk.notify(desk.author.foreign_cancelled(label, order.account, _words(order), why))
-                desk.spawn(self._cancel(held.key, asked[order.perm_id]))
+                    label = self._instruments.label(order.con_id)
+                    self._notices.notify(
+                        self._notices.author.foreign_cancelled(label, order.account, _words(order), why)
+                    )
+                self._tasks.spawn(self._cancel(held.key, asked[order.perm_id]))
         if not asked:
             del self._asked[held.key]
             return ""
-        if desk.sync_at is None:
-            desk.sync_at = now + timedelta(seconds=1)
+        if self._agenda.sync_at is None:
+            self._agenda.plan_sync(now + timedelta(seconds=1))
         return "waits for the proven cancel of " + ", ".join(_words(one.order) for one in asked.values())
 
     def _is_over(self, one: _Asked) -> bool:
-        seen = self._desk.seen
+        seen = self._view.latest
         if seen.time < one.at:
             return False
         if any(order.perm_id == one.order.perm_id for order in seen.open_orders):
@@ -118,23 +147,27 @@ class ForeignExits:
         return completed or one.absent.exhausted(seen.time, Patience())
 
     async def _cancel(self, key: Key, one: _Asked) -> None:
-        desk, order = self._desk, one.order
+        order = one.order
         try:
-            await desk.broker.cancel_of_other(order)
+            await self._broker.cancel_of_other(order)
         except BrokerError as error:
             _log.warning("the order of client %s was not cancelled: %s", order.client_id, error)
             if self._asked.get(key, {}).get(order.perm_id) is one:
                 del self._asked[key][order.perm_id]
             self._refused.add(order.perm_id)
             self._record(order, "exit order of another client not cancelled", {"why": str(error)})
-            desk.notify(desk.author.foreign_stays(desk.label(order.con_id), order.account, _words(order), str(error)))
+            self._notices.notify(
+                self._notices.author.foreign_stays(
+                    self._instruments.label(order.con_id), order.account, _words(order), str(error)
+                )
+            )
         else:
-            one.at, one.sent = desk.clock.now(), True
-        desk.sync_soon()
-        desk.advance_by(desk.clock.now())
+            one.at, one.sent = self._clock.now(), True
+        self._agenda.sync_soon()
+        self._agenda.advance_by(self._clock.now())
 
     def _record(self, order: OpenOrder, kind: str, more: dict[str, str]) -> None:
-        self._desk.journal.append(kind, order.account, order.con_id, {"order": _words(order), **more})
+        self._access.journal.append(kind, order.account, order.con_id, {"order": _words(order), **more})
 
 
 def _words(order: OpenOrder) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime
 
 from position_manager import connection_state as link
-from position_manager.engine.desk import Desk
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guarded_accounts import GuardedAccounts
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
+from position_manager.engine.sending_halts import SendingHalts
 from position_manager.halt import Halt, is_read_only_halt
 
 _log = logging.getLogger(__name__)
@@ -18,19 +23,35 @@ class HaltWatch:
     the end of a halt that the connection is in."""
 
     def __init__(
-        self, desk: Desk, claim: Callable[[Iterable[str]], str], on_event: Callable[[link.Event], None]
+        self,
+        claim: Callable[[Iterable[str]], str],
+        on_event: Callable[[link.Event], None],
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        clock: Clock,
+        connection: CurrentConnection,
+        guarded: GuardedAccounts,
+        halts: SendingHalts,
+        notices: Notices,
     ) -> None:
-        self._desk = desk
+        self._access = access
+        self._agenda = agenda
+        self._clock = clock
+        self._connection = connection
+        self._guarded = guarded
+        self._halts = halts
+        self._notices = notices
         self._claim = claim
         self._on_event = on_event
         self._rival: Halt | None = None
         self._unwritten: str | None = None
         """The reason of a halt that could not be written to disk yet."""
 
-    def check_host(self, now: datetime) -> None:
+    def check_host(self) -> None:
         """Check whether another process of this host guards one of the accounts."""
-        if self._desk.rivals is not None:
-            self._desk.rivals.see_on_host(self._claim(self._desk.accounts), now)
+        if self._halts.watches:
+            self._halts.see_on_host(self._claim(self._guarded.names))
 
     def halt(self, reason: str) -> None:
         """Stop sending."""
@@ -39,7 +60,7 @@ class HaltWatch:
 
     def end_read_only_halt(self) -> None:
         """The API accepts orders again. A halt that a person has written in the meantime stays."""
-        record = self._desk.halts.record
+        record = self._halts.record
         halt = record.read()
         if halt is not None and is_read_only_halt(halt.reason):
             try:
@@ -52,24 +73,23 @@ class HaltWatch:
 
     def refresh(self) -> None:
         """Read what stops sending now, and report what has changed."""
-        desk = self._desk
         if self._unwritten is not None:
             self._write(self._unwritten)
-        halts, rival = desk.halts.read(), self._rival_now()
-        before = desk.halted[: len(desk.halted) - (self._rival is not None)]
+        halts, rival = self._halts.read_disk(), self._rival_now()
+        before = self._halts.present[: len(self._halts.present) - (self._rival is not None)]
         if halts and not before:
-            desk.notify(desk.author.halted(halts[0].reason, halts[0].remedy))
+            self._notices.notify(self._notices.author.halted(halts[0].reason, halts[0].remedy))
         elif before and not halts:
-            desk.notify(desk.author.resumed())
+            self._notices.notify(self._notices.author.resumed())
         self._report_rival(rival)
-        desk.halted = (*halts, *(() if rival is None else (rival,)))
-        ended = desk.halts.record.read() is None and self._unwritten is None
-        if desk.connection.halted is not None and ended:
+        self._halts.report((*halts, *(() if rival is None else (rival,))))
+        ended = self._halts.record.read() is None and self._unwritten is None
+        if self._connection.state.halted is not None and ended:
             self._on_event(link.Resumed())
 
     def _write(self, reason: str) -> None:
         try:
-            self._desk.halts.record.write(reason, self._desk.clock.now())
+            self._halts.record.write(reason, self._clock.now())
         except OSError as error:
             # The connection stays halted in this process; the next one would not know of it.
             _log.critical("the halt could not be written down: %s", error)
@@ -78,19 +98,19 @@ class HaltWatch:
             self._unwritten = None
 
     def _rival_now(self) -> Halt | None:
-        return None if self._desk.rivals is None else self._desk.rivals.halt(self._desk.clock.now())
+        return self._halts.rival()
 
     def _report_rival(self, rival: Halt | None) -> None:
         """Report another manager once, and that it is gone."""
-        desk, before = self._desk, self._rival
+        before = self._rival
         self._rival = rival
         if rival is not None and before is None:
-            desk.notify(desk.author.rival(rival.reason, rival.remedy))
-            if not desk.journal.empty:
+            self._notices.notify(self._notices.author.rival(rival.reason, rival.remedy))
+            if not self._access.journal.empty:
                 # Positions held when a journal is new are not a change; an event in it would turn them into one.
-                desk.journal.append("another manager", "", 0, {"why": rival.reason})
+                self._access.journal.append("another manager", "", 0, {"why": rival.reason})
         elif before is not None and rival is None:
-            desk.notify(desk.author.rival_gone())
-            desk.sync_soon()
-            if not desk.journal.empty:
-                desk.journal.append("no other manager any more", "", 0, {"was": before.reason})
+            self._notices.notify(self._notices.author.rival_gone())
+            self._agenda.sync_soon()
+            if not self._access.journal.empty:
+                self._access.journal.append("no other manager any more", "", 0, {"was": before.reason})

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from position_manager.config.schema import Config
 from position_manager.engine.bars import Bars
-from position_manager.engine.desk import Desk
 from position_manager.engine.dry_run import DryRun
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
 from position_manager.model import Position
 from position_manager.orders.closing import Closing
 from position_manager.orders.ladder import Bound
-from position_manager.sessions.hours import open_hours, session_at
+from position_manager.sessions.hours import Calendar, open_hours, session_at
 
 
 class LadderStarts:
     """The reference prices of ladders."""
 
-    def __init__(self, desk: Desk, dry_run: DryRun, bars: Bars) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        dry_run: DryRun,
+        bars: Bars,
+        *,
+        access: JournalAccess,
+        calendar: Calendar,
+        config: Callable[[], Config],
+        notices: Notices,
+    ) -> None:
+        self._access = access
+        self._calendar = calendar
+        self._config = config
+        self._notices = notices
         self._dry_run = dry_run
         self._bars = bars
 
@@ -25,7 +40,7 @@ class LadderStarts:
         """With the ladder of a contract started, if there is a price to start at; and restarted if the one it has
         belongs to a market that has passed: an earlier session, or a price that was out of bounds for so long that the
         current one is an honest one. A quote starts no ladder if its spread is too wide for an order."""
-        con_id, orders = leg.instrument.con_id, self._desk.config.orders
+        con_id, orders = leg.instrument.con_id, self._config().orders
         quote = self._dry_run.usable(con_id)
         if quote is None or not self._dry_run.limits().spread.allows(leg.instrument, quote):
             return closing
@@ -41,17 +56,17 @@ class LadderStarts:
         else:
             return closing
         started = closing.with_ladder(con_id, now, quote)
-        self._desk.journal.append(
+        self._access.journal.append(
             "ladder anew", *leg.key, {"why": why, "before": ladder.reference, "reference": quote.mid}
         )
-        self._desk.notify(self._desk.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
+        self._notices.notify(self._notices.author.anchored(closing, leg.instrument.label, ladder.reference, quote, why))
         self._bars.end_bound(closing, leg.instrument.label)
         return started
 
     def _opened_since(self, leg: Position, since: datetime, now: datetime) -> bool:
         """Whether the market was closed in between."""
-        outside_rth = self._desk.config.orders.outside_rth
-        sessions = open_hours(self._desk.calendar, leg.instrument, now, outside_rth=outside_rth)
+        outside_rth = self._config().orders.outside_rth
+        sessions = open_hours(self._calendar, leg.instrument, now, outside_rth=outside_rth)
         session = session_at(sessions, now)
         if session is None or session.begin <= since:
             return False

@@ -8,14 +8,21 @@ from datetime import datetime, timedelta
 
 from host_service import gateway_login
 from position_manager import connection_state as link
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
 from position_manager.engine.closer import Closer
 from position_manager.engine.connecting import Connector
-from position_manager.engine.desk import Desk
+from position_manager.engine.current_connection import CurrentConnection
 from position_manager.engine.followed_orders import FollowedOrders
+from position_manager.engine.guard import Guard
 from position_manager.engine.halt_watch import HaltWatch
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
 from position_manager.engine.link_status import LinkStatus
+from position_manager.engine.notices import Notices
 from position_manager.engine.quote_requests import QuoteRequests
 from position_manager.engine.syncing import Syncing
+from position_manager.engine.tasks import Tasks
 from position_manager.journal.errors import JournalError
 from position_manager.rules.groups import Unit
 
@@ -31,7 +38,6 @@ class LinkHandler:
 
     def __init__(
         self,
-        desk: Desk,
         status: LinkStatus,
         patience: link.Patience,
         *,
@@ -43,8 +49,23 @@ class LinkHandler:
         syncing: Syncing,
         evaluate: Callable[[Unit, datetime], None],
         on_phase: Callable[[], None],
+        access: JournalAccess,
+        agenda: Agenda,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        instruments: KnownInstruments,
+        notices: Notices,
+        tasks: Tasks,
     ) -> None:
-        self._desk = desk
+        self._access = access
+        self._agenda = agenda
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._instruments = instruments
+        self._notices = notices
+        self._tasks = tasks
         self._status = status
         self._patience = patience
         self._orders = orders
@@ -58,33 +79,31 @@ class LinkHandler:
 
     def handle(self, event: link.Event) -> None:
         """Apply an event, and do what follows from it."""
-        desk = self._desk
-        before, farms = desk.connection.phase, desk.connection.degraded
-        desk.connection, actions = link.after(desk.connection, event, desk.clock.now(), self._patience)
-        if desk.connection.phase is not before:
-            self._status.since = desk.clock.now()
+        before, farms = self._connection.state.phase, self._connection.state.degraded
+        actions = self._connection.after(event, self._clock.now(), self._patience)
+        if self._connection.state.phase is not before:
+            self._status.since = self._clock.now()
             self._on_phase()
-            _log.info("connection: %s", desk.connection.phase)
-            desk.wake.set()
-        if desk.connection.degraded != farms:
-            desk.guard.farms_down(desk.connection.degraded)
+            _log.info("connection: %s", self._connection.state.phase)
+            self._agenda.wake()
+        if self._connection.state.degraded != farms:
+            self._guard.farms_down(self._connection.state.degraded)
         for action in actions:
             try:
                 self._act(action)
             except JournalError as error:
                 # The others must follow all the same, such as the next attempt to connect.
-                desk.journal_failed(error)
+                self._access.on_failure(error)
 
     def _act(self, action: link.Action) -> None:
-        desk = self._desk
-        now = desk.clock.now()
+        now = self._clock.now()
         match action:
             case link.FullSync():
-                desk.spawn(self._syncing.run(action.sync))
+                self._tasks.spawn(self._syncing.run(action.sync))
             case link.Resubscribe():
-                desk.guard.forget_quotes()
+                self._guard.forget_quotes()
                 self._quote_requests.restart()
-                desk.watch_held(resubscribe=True)
+                self._quote_requests.watch_held(resubscribe=True)
             case link.OrdersOutOfSight():
                 self._syncing.restart_session()
                 # No pass counts across a lost link.
@@ -93,49 +112,55 @@ class LinkHandler:
                 self._orders.out_of_sight(action.why)
             case link.SyncLater():
                 self._status.why = action.why
-                desk.sync_at = now + SYNC_AGAIN
+                self._agenda.plan_sync(now + SYNC_AGAIN)
             case link.ConnectLater():
                 self._connector.connect_later(now, same_id_soon=action.same_id_soon)
             case link.SuspendPrices():
                 con_id = int(action.subject)
-                desk.guard.suspend(con_id, action.why)
+                self._guard.suspend(con_id, action.why)
                 if action.first:
-                    desk.notify(desk.author.suspended(desk.label(con_id), con_id, action.why))
-                for unit in desk.guard.units_of(con_id):
+                    self._notices.notify(
+                        self._notices.author.suspended(self._instruments.label(con_id), con_id, action.why)
+                    )
+                for unit in self._guard.units_of(con_id):
                     self._evaluate(unit, now)
             case link.ResumePrices():
                 con_id = int(action.subject)
-                desk.notify(desk.author.quoted_again(desk.label(con_id), con_id))
+                self._notices.notify(self._notices.author.quoted_again(self._instruments.label(con_id), con_id))
             case link.DoubtQuotes():
-                desk.guard.doubt(action.farm)
+                self._guard.doubt(action.farm)
                 self._quote_requests.restart()
             case link.Alert() if action.about is link.About.FARM:
-                desk.notify(desk.author.farm_down(action.subject, action.text))
+                self._notices.notify(self._notices.author.farm_down(action.subject, action.text))
             case link.Recovered() if action.about is link.About.FARM:
-                desk.notify(desk.author.farm_up(action.subject, action.text))
+                self._notices.notify(self._notices.author.farm_up(action.subject, action.text))
             case link.FarmForgotten():
-                desk.notify(desk.author.farm_forgotten(action.farm))
+                self._notices.notify(self._notices.author.farm_forgotten(action.farm))
             case link.Alert():
                 self._status.why = action.text
                 self._status.losses += 1
-                desk.notify(desk.author.lost(action.text))
+                self._notices.notify(self._notices.author.lost(action.text))
             case link.Recovered():
-                desk.notify(desk.author.back(action.text) if desk.ready else desk.author.notice_over(action.text))
+                self._notices.notify(
+                    self._notices.author.back(action.text)
+                    if self._connection.ready
+                    else self._notices.author.notice_over(action.text)
+                )
             case link.Page():
-                desk.notify(desk.author.page(action.text, action.about))
+                self._notices.notify(self._notices.author.page(action.text, action.about))
             case link.HaltAll():
                 self._halt_watch.halt(action.reason)
             case link.HaltOver():
                 self._halt_watch.end_read_only_halt()
-        desk.wake.set()
+        self._agenda.wake()
 
     def check_login(self) -> None:
         """While the gateway is away: whether it waits for manual action."""
-        file = self._desk.config.gateway.login_file
+        file = self._guard.config.gateway.login_file
         if (
             file is None
-            or self._desk.ready
-            or self._desk.connection.link not in (link.Phase.DOWN, link.Phase.LINK_LOST)
+            or self._connection.ready
+            or self._connection.state.link not in (link.Phase.DOWN, link.Phase.LINK_LOST)
         ):
             return
         login = gateway_login.read(file)

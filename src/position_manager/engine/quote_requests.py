@@ -7,8 +7,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from position_manager import connection_state as link
-from position_manager.brokers.broker import BrokerError
-from position_manager.engine.desk import Desk
+from position_manager.brokers.broker import Broker, BrokerError
+from position_manager.clock import Clock
+from position_manager.engine.current_connection import CurrentConnection
+from position_manager.engine.guard import Guard
+from position_manager.engine.tasks import Tasks
 from position_manager.rules.evaluation import Blind, Cause
 
 _log = logging.getLogger(__name__)
@@ -24,9 +27,22 @@ class QuoteRequests:
     probed. ``on_event`` receives the answer to a probe."""
 
     def __init__(
-        self, desk: Desk, period: timedelta, probe_after: timedelta, on_event: Callable[[link.Event], None]
+        self,
+        period: timedelta,
+        probe_after: timedelta,
+        on_event: Callable[[link.Event], None],
+        *,
+        broker: Broker,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        tasks: Tasks,
     ) -> None:
-        self._desk = desk
+        self._broker = broker
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._tasks = tasks
         self._period = period
         self._probe_after = probe_after
         self._on_event = on_event
@@ -35,26 +51,30 @@ class QuoteRequests:
         self._renewed: dict[int, datetime] = {}
         """When the quotes of a contract were last asked for again, or were refused."""
 
+    def watch_held(self, *, resubscribe: bool = False) -> None:
+        """Receive the quotes of what is held, and no others. ``resubscribe``: all subscriptions were lost."""
+        held = [position.instrument for position in self._guard.positions.values()]
+        self._broker.watch(held, resubscribe=resubscribe)
+
     def restart(self) -> None:
         """All subscriptions are new, or doubtful: any may be renewed at once."""
         self._renewed.clear()
 
     def on_quote(self, con_id: int) -> None:
         """A quote of a probed contract shows that IB's servers are reached."""
-        if self._desk.connection.link is link.Phase.LINK_LOST and con_id in self._probed:
+        if self._connection.state.link is link.Phase.LINK_LOST and con_id in self._probed:
             self._probed.clear()
             self._on_event(link.ServersAnswer())
 
     def on_refused(self, con_id: int) -> None:
         """Request the quotes again after a while, not at once: the answer would be the same."""
-        self._renewed[con_id] = self._desk.clock.now()
+        self._renewed[con_id] = self._clock.now()
 
     def renew(self, now: datetime) -> None:
         """Ask again for the quotes that prove nothing any more, while their market is open."""
-        desk = self._desk
-        if not desk.ready:
+        if not self._connection.ready:
             return
-        guard, due = desk.guard, []
+        guard, due = self._guard, []
         for con_id in guard.quiet_contracts(now):
             doubtful = con_id in guard.suspended or con_id in guard.unproven
             pause = QUOTES_AGAIN if doubtful else guard.config.quotes.quiet / 2
@@ -68,12 +88,12 @@ class QuoteRequests:
                     self._renewed[con_id] = now
                     due.append(con_id)
         if due:
-            desk.broker.renew(due)
+            self._broker.renew(due)
 
     def probe(self, now: datetime) -> None:
         """A link that is lost for long, and whose return may not have been reported: request a few quotes again. The
         first answer shows that IB's servers are reached."""
-        connection = self._desk.connection
+        connection = self._connection.state
         if connection.link is not link.Phase.LINK_LOST or connection.away_since is None:
             self._probed.clear()
             self._probe_at = None
@@ -82,20 +102,20 @@ class QuoteRequests:
             return
         if self._probe_at is None or abs(now - self._probe_at) >= PROBE_EVERY:
             self._probe_at = now
-            self._probed = {con_id for _, con_id in list(self._desk.guard.positions)[:3]}
-            self._desk.broker.renew(sorted(self._probed))
+            self._probed = {con_id for _, con_id in list(self._guard.positions)[:3]}
+            self._broker.renew(sorted(self._probed))
 
     def ping_if_quiet(self, now: datetime) -> None:
         """A quiet market is distinguished from a dead feed by a question that any living session answers."""
-        alive = self._desk.guard.alive_at
+        alive = self._guard.alive_at
         # Sooner than after a whole period: the answer takes its time, and a quote must not grow old meanwhile.
-        if self._desk.ready and self._desk.guard.units and (alive is None or abs(now - alive) >= self._period / 2):
-            self._desk.spawn(self._ping())
+        if self._connection.ready and self._guard.units and (alive is None or abs(now - alive) >= self._period / 2):
+            self._tasks.spawn(self._ping())
 
     async def _ping(self) -> None:
         try:
-            await self._desk.broker.ping()
+            await self._broker.ping()
         except BrokerError as error:
             _log.warning("the gateway does not answer: %s", error)
             return
-        self._desk.guard.alive_at = self._desk.clock.now()
+        self._guard.alive_at = self._clock.now()

@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from position_manager.brokers.broker import BrokerError, Reread
-from position_manager.engine.desk import Desk
+from position_manager.brokers.broker import Broker, BrokerError, Reread
+from position_manager.config.schema import Config
+from position_manager.engine.gate_facts import GateFacts
 from position_manager.engine.guard import Key
+from position_manager.engine.guarded_accounts import GuardedAccounts
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.sending_halts import SendingHalts
+from position_manager.engine.tasks import Tasks
 from position_manager.halt import Halt
 from position_manager.journal.records import OrderToSend
 from position_manager.model import ZERO, Position, Quote
-from position_manager.orders.caps import Sent, windows
-from position_manager.orders.evidence import OpenOrder, resting
-from position_manager.orders.gates import Clearance, Facts, check
+from position_manager.orders.evidence import OpenOrder
+from position_manager.orders.gates import Clearance, check
 from position_manager.orders.intents import Intent, OutOfSight, closing_side
-from position_manager.sessions.hours import open_hours
 
 
 class NotSentError(Exception):
@@ -90,8 +93,25 @@ class Sender:
     """Sends orders that close. Those that are wanted at the same moment share one write to the disk, as they share the
     broker's answer."""
 
-    def __init__(self, desk: Desk, unwritten: Unwritten) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        unwritten: Unwritten,
+        *,
+        access: JournalAccess,
+        broker: Broker,
+        config: Callable[[], Config],
+        facts: GateFacts,
+        guarded: GuardedAccounts,
+        halts: SendingHalts,
+        tasks: Tasks,
+    ) -> None:
+        self._access = access
+        self._broker = broker
+        self._config = config
+        self._facts = facts
+        self._guarded = guarded
+        self._halts = halts
+        self._tasks = tasks
         self._unwritten = unwritten
         self._due: list[_Due] = []
 
@@ -101,12 +121,12 @@ class Sender:
         Raises NotSentError if a gate refuses, BrokerError if the broker does not answer, JournalError if it cannot be
         recorded, WithdrawnError if the order is no longer requested: in each case nothing was sent.
         """
-        reread = await self._desk.broker.read_again(*wish.leg.key)
+        reread = await self._broker.read_again(*wish.leg.key)
         due = _Due(wish, reread, asyncio.get_running_loop().create_future())
         self._due.append(due)
         if len(self._due) == 1:
             # Whoever has got the same answer comes before that, and nothing that the broker sends later.
-            self._desk.spawn(self._send_all())
+            self._tasks.spawn(self._send_all())
         return await due.sent
 
     async def _send_all(self) -> None:
@@ -127,10 +147,10 @@ class Sender:
         refused: list[tuple[_Due, NotSentError]] = []
         written: list[_Written] = []
         try:
-            with self._desk.journal.transaction():
+            with self._access.journal.transaction():
                 self._unwritten.write()
                 self._check_for_rivals(due)
-                halts = self._desk.read_halts()
+                halts = self._halts.read()
                 rests = _Rests()
                 for one in due:
                     clearance, evidence = self._clear(one, halts, rests)
@@ -151,16 +171,13 @@ class Sender:
 
     def _check_for_rivals(self, due: list[_Due]) -> None:
         """Several orders share an answer with the open orders of all clients."""
-        desk = self._desk
-        if desk.rivals is not None:
-            for open_orders in {id(one.reread.open_orders): one.reread.open_orders for one in due}.values():
-                desk.rivals.see(desk.accounts, open_orders, (), desk.clock.now())
+        for open_orders in {id(one.reread.open_orders): one.reread.open_orders for one in due}.values():
+            self._halts.see(self._guarded.names, open_orders)
 
     def _clear(self, due: _Due, halts: tuple[Halt, ...], rests: _Rests) -> tuple[Clearance, Mapping[str, object]]:
         """The result of the gates now, and what the journal must record of it."""
-        desk, wish, reread = self._desk, due.wish, due.reread
-        facts = facts_of(
-            desk,
+        wish, reread = due.wish, due.reread
+        facts = self._facts.of(
             wish.leg,
             wish.decided,
             reread,
@@ -171,7 +188,7 @@ class Sender:
             approved=wish.approved,
             waits=wish.resting,
         )
-        clearance = check(facts, desk.config.limits())
+        clearance = check(facts, self._config().limits())
         return clearance, {
             **clearance.evidence(),
             "rule": wish.text,
@@ -180,14 +197,14 @@ class Sender:
         }
 
     def _write(self, due: _Due, clearance: Clearance, evidence: Mapping[str, object]) -> _Written:
-        desk, wish, position = self._desk, due.wish, due.reread.quantity
-        intent = desk.journal.create_intent(
+        wish, position = due.wish, due.reread.quantity
+        intent = self._access.journal.create_intent(
             *wish.leg.key, closing_side(wish.decided), position, clearance.quantity, wish.rule, evidence
         )
-        order = desk.journal.record_sending(
+        order = self._access.journal.record_sending(
             intent.id,
-            client_id=desk.broker.client_id,
-            next_valid_id=desk.broker.next_order_id(),
+            client_id=self._broker.client_id,
+            next_valid_id=self._broker.next_order_id(),
             position=position,
             quantity=clearance.quantity,
             limit=wish.limit,
@@ -198,10 +215,10 @@ class Sender:
 
     def _hand_over(self, due: _Due, intent: Intent, order: OrderToSend) -> None:
         """The order is on disk: to the socket with it."""
-        desk, wish, orders = self._desk, due.wish, self._desk.config.orders
+        wish, orders = due.wish, self._config().orders
         try:
             try:
-                desk.broker.send(
+                self._broker.send(
                     order,
                     wish.leg.instrument,
                     tif="GTC" if wish.resting else orders.tif,
@@ -209,9 +226,9 @@ class Sender:
                 )
             except BrokerError as error:
                 # The error states that nothing was sent; the journal believes only what the broker's books show.
-                due.sent.set_result(desk.journal.record(intent.id, OutOfSight(str(error))).intent)
+                due.sent.set_result(self._access.journal.record(intent.id, OutOfSight(str(error))).intent)
             else:
-                due.sent.set_result(desk.journal.intent(intent.id))
+                due.sent.set_result(self._access.journal.intent(intent.id))
         except Exception as error:  # of any kind: the other orders are on disk, and must still be passed on
             due.sent.set_exception(error)
 
@@ -229,50 +246,6 @@ class _Rests:
             for order in reread.open_orders:
                 answer[order.account, order.con_id].append(order)
         return answer[key]
-
-
-def facts_of(
-    desk: Desk,
-    leg: Position,
-    decided: Decimal,
-    reread: Reread,
-    *,
-    leaves: Decimal,
-    limit: Decimal,
-    halts: tuple[Halt, ...],
-    open_orders: Iterable[OpenOrder],
-    approved: bool = False,
-    waits: bool = False,
-) -> Facts:
-    """The input of the gates for an order in one contract. ``leaves``: how much of the position is not closed."""
-    journal, config, link, now = desk.journal, desk.config, desk.connection, desk.clock.now()
-    account, con_id = leg.key
-    lock, blocking, holding = journal.lock(*leg.key), journal.open_intent(*leg.key), journal.holding(*leg.key)
-    # At a price that a person has approved it trades whenever the market is open.
-    outside_rth = config.orders.outside_rth or approved
-    return Facts(
-        now=now,
-        ready=link.may_send,
-        link=link.phase,
-        halts=halts,
-        mode=config.mode.value,
-        sending_mode=config.mode.sends,
-        lock=None if lock is None else lock.reason,
-        open_intent=None if blocking is None else blocking.state,
-        instrument=leg.instrument,
-        decided=decided,
-        wanted=max(ZERO, min(abs(decided), abs(reread.quantity)) - leaves) if leaves else abs(decided),
-        position=reread.quantity,
-        read_at=reread.time,
-        expected=None if holding is None else holding.quantity,
-        resting=resting(open_orders, account, con_id, closing_side(decided)),
-        limit=limit,
-        sent=Sent(*(journal.sent_since(since, closes_only=not waits) for since in windows(now))),
-        quote=desk.guard.quote(con_id),
-        hours=open_hours(desk.calendar, leg.instrument, now, outside_rth=outside_rth),
-        approved=approved,
-        waits=waits,
-    )
 
 
 def quote_evidence(quote: Quote) -> dict[str, object]:

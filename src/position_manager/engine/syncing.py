@@ -10,14 +10,23 @@ from zoneinfo import ZoneInfo
 
 from gateway_watch.session_calendar import NEW_YORK
 from position_manager import connection_state as link
-from position_manager.brokers.broker import BrokerError
+from position_manager.brokers.broker import Broker, BrokerError
+from position_manager.clock import Clock
 from position_manager.config.schema import Mode
 from position_manager.engine.account_watch import AccountWatch
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.broker_view import BrokerView
 from position_manager.engine.closer import Closer
-from position_manager.engine.desk import Desk
+from position_manager.engine.contract_locks import ContractLocks
+from position_manager.engine.current_connection import CurrentConnection
 from position_manager.engine.followed_orders import FollowedOrders
-from position_manager.engine.guard import Key
+from position_manager.engine.guard import Guard, Key
+from position_manager.engine.guarded_accounts import GuardedAccounts
 from position_manager.engine.halt_watch import HaltWatch
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.known_instruments import KnownInstruments
+from position_manager.engine.notices import Notices
+from position_manager.engine.quote_requests import QuoteRequests
 from position_manager.engine.reconcile import (
     Finding,
     HoldingForgotten,
@@ -32,6 +41,7 @@ from position_manager.engine.reconcile import (
     reconcile,
     restore_expired,
 )
+from position_manager.engine.sending_halts import SendingHalts
 from position_manager.journal import stored_instruments
 from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
@@ -53,7 +63,6 @@ class Syncing:
 
     def __init__(
         self,
-        desk: Desk,
         orders: FollowedOrders,
         closer: Closer,
         accounts: AccountWatch,
@@ -62,8 +71,33 @@ class Syncing:
         patience: evidence.Patience,
         on_event: Callable[[link.Event], None],
         on_done: Callable[[], None],
+        access: JournalAccess,
+        agenda: Agenda,
+        broker: Broker,
+        clock: Clock,
+        connection: CurrentConnection,
+        guard: Guard,
+        guarded: GuardedAccounts,
+        halts: SendingHalts,
+        instruments: KnownInstruments,
+        locks: ContractLocks,
+        notices: Notices,
+        quote_requests: QuoteRequests,
+        view: BrokerView,
     ) -> None:
-        self._desk = desk
+        self._access = access
+        self._agenda = agenda
+        self._broker = broker
+        self._clock = clock
+        self._connection = connection
+        self._guard = guard
+        self._guarded = guarded
+        self._halts = halts
+        self._instruments = instruments
+        self._locks = locks
+        self._notices = notices
+        self._quote_requests = quote_requests
+        self._view = view
         self._orders = orders
         self._closer = closer
         self._accounts = accounts
@@ -85,7 +119,7 @@ class Syncing:
         self._flat: set[Key] = set()
         """Holdings that were pushed as flat, or as on the other side, since a full sync has counted them."""
         self._pause = timedelta(seconds=1)
-        self._poll_at = desk.clock.now()
+        self._poll_at = self._clock.now()
         self._connected_reported = False
 
     def restore(self, journal: Journal) -> None:
@@ -107,53 +141,51 @@ class Syncing:
 
     def poll(self, now: datetime) -> bool:
         """Schedule the regular full sync if it is due; whether it is."""
-        poll = timedelta(seconds=float(self._desk.config.poll_seconds))
+        poll = timedelta(seconds=float(self._guard.config.poll_seconds))
         if now < self._poll_at and self._poll_at - now <= poll:
             return False
         self._poll_at = now + poll
-        self._desk.sync_soon()
+        self._agenda.sync_soon()
         return True
 
     def on_position(self, account: str, con_id: int, quantity: Decimal) -> None:
         """The broker pushed a position."""
-        desk = self._desk
         known = self._pushed.get((account, con_id))
-        held = desk.guard.positions.get((account, con_id))
+        held = self._guard.positions.get((account, con_id))
         before = known if known is not None else Decimal(0) if held is None else held.quantity
         if before and before * quantity <= 0:
             self._flat.add((account, con_id))
         self._pushed[account, con_id] = quantity
-        if account in desk.accounts and desk.guard.push(account, con_id, quantity):
-            desk.watch_held()
-            desk.sync_soon()
+        if account in self._guarded.names and self._guard.push(account, con_id, quantity):
+            self._quote_requests.watch_held()
+            self._agenda.sync_soon()
             self._orders.cancel_excess()
 
     async def run(self, number: int) -> None:
         """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
-        desk = self._desk
         self.running = True
         self._pushed.clear()
-        started, step = desk.clock.now(), link.Step.POSITIONS
+        started, step = self._clock.now(), link.Step.POSITIONS
         try:
-            positions = await desk.broker.positions()
+            positions = await self._broker.positions()
             self._on_event(link.SyncDone(number, step))
             step = link.Step.OPEN_ORDERS
-            open_orders = await desk.broker.open_orders()
+            open_orders = await self._broker.open_orders()
             self._on_event(link.SyncDone(number, step))
             step = link.Step.COMPLETED_ORDERS
-            completed = await desk.broker.completed_orders()
+            completed = await self._broker.completed_orders()
             self._on_event(link.SyncDone(number, step))
             step = link.Step.EXECUTIONS
-            executions = await desk.broker.executions()
+            executions = await self._broker.executions()
         except BrokerError as error:
             self._on_event(link.SyncFailed(number, step, str(error)))
             return
         finally:
             self.running = False
-            desk.wake.set()
-        if desk.connection.sync != number or desk.connection.pending != (step,):
+            self._agenda.wake()
+        if self._connection.state.sync != number or self._connection.state.pending != (step,):
             return
-        desk.seen = Snapshot(started, quantities(positions), open_orders, completed, executions)
+        self._view.replace(Snapshot(started, quantities(positions), open_orders, completed, executions))
         try:
             found = self._apply(positions)
         except JournalError as error:
@@ -162,111 +194,124 @@ class Syncing:
         self._on_event(link.SyncDone(number, step))
         for finding in found:
             self._report(finding)
-        now = desk.clock.now()
+        now = self._clock.now()
         self.last = now
         self._same_session, self._from = True, started
         self._store_time(started)
-        self._poll_at = now + timedelta(seconds=float(desk.config.poll_seconds))
+        self._poll_at = now + timedelta(seconds=float(self._guard.config.poll_seconds))
         self._repeat_if_open(now)
         if not self._connected_reported:
             self._connected_reported = True
-            desk.notify(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
-            if desk.config.mode is not Mode.SIM:
+            self._notices.notify(
+                self._notices.author.connected(self._broker.name, self._guarded.names, len(self._guard.positions))
+            )
+            if self._guard.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
         self._orders.cancel_excess(exactly=True)
         self._on_done()
 
     def _apply(self, positions: tuple[Position, ...]) -> tuple[Finding, ...]:
-        desk = self._desk
         held = {position.instrument.con_id: position.instrument for position in positions}
-        stored_instruments.store_changes(desk.journal, held.values(), desk.instruments, desk.clock.now())
-        desk.instruments.update(held)
-        guarded = frozenset(desk.accounts)
-        client_id = desk.broker.client_id if desk.config.mode.sends else None
-        if desk.rivals is not None:
-            desk.rivals.see(guarded, desk.seen.open_orders, desk.seen.executions, desk.clock.now())
+        stored_instruments.store_changes(
+            self._access.journal, held.values(), self._instruments.by_id, self._clock.now()
+        )
+        self._instruments.add(held)
+        guarded = frozenset(self._guarded.names)
+        client_id = self._broker.client_id if self._guard.config.mode.sends else None
+        if self._halts.watches:
+            self._halts.see(guarded, self._view.latest.open_orders, self._view.latest.executions)
             self._halt_watch.refresh()
         averages = {position.key: position.average_price for position in positions}
         sync = Sync(
-            *(desk.seen, desk.instruments, guarded, self._patience, desk.config.hours.zone, client_id),
-            unbroken=self._nothing_is_missing(desk.seen.time),
+            *(
+                self._view.latest,
+                self._instruments.by_id,
+                guarded,
+                self._patience,
+                self._guard.config.hours.zone,
+                client_id,
+            ),
+            unbroken=self._nothing_is_missing(self._view.latest.time),
             averages=averages,
             flat=self._flat,
         )
-        found = reconcile(desk.journal, sync, self._searches)
-        desk.guard.count({key: holding.episode for key, holding in desk.journal.holdings().items() if holding.quantity})
+        found = reconcile(self._access.journal, sync, self._searches)
+        self._guard.count(
+            {key: holding.episode for key, holding in self._access.journal.holdings().items() if holding.quantity}
+        )
         shown = [position for position in positions if position.account in guarded]
-        desk.guard.hold([*shown, *self._only_absent(shown)])
+        self._guard.hold([*shown, *self._only_absent(shown)])
         for key, quantity in self._pushed.items():
             # Reported after the sync started: the positions of the sync may be older.
-            desk.guard.push(*key, quantity)
+            self._guard.push(*key, quantity)
         self._closer.withdraw_past()
-        desk.watch_held()
-        desk.read_locks()
+        self._quote_requests.watch_held()
+        self._locks.refresh()
         return found
 
     def _nothing_is_missing(self, now: datetime) -> bool:
         """Whether all executions since the last full sync are reported: within one session a position that was flat in
         between was pushed, and otherwise no midnight may lie between the two, wherever IB's day starts."""
-        last, config = self._from, self._desk.config
+        last, config = self._from, self._guard.config
         if last is None or now < last:
             return False
         zones = (UTC, NEW_YORK, config.hours.zone, ZoneInfo(config.gateway.restart_timezone))
         same_day = all(last.astimezone(zone).date() == now.astimezone(zone).date() for zone in zones)
-        return same_day or (self._same_session and self._desk.ready)
+        return same_day or (self._same_session and self._connection.ready)
 
     def _store_time(self, started: datetime) -> None:
         """Store the time of the last sync now and then: an older value is only more conservative."""
         if self._stored is None or abs(started - self._stored) >= STORE_SYNC_EVERY:
             self._stored = started
-            self._desk.journal.remember("", 0, LAST_SYNC, started.isoformat())
+            self._access.journal.remember("", 0, LAST_SYNC, started.isoformat())
 
     def _only_absent(self, shown: Sequence[Position]) -> list[Position]:
         """What is held according to the journal, and is only missing from one list of positions: nothing is concluded
         from one absence. Until it is explained, its rules and their memory continue; nothing is sent for it, as the
         position is read again before an order. With an order in progress the list counts: the order could open one."""
-        journal = self._desk.journal
+        journal = self._access.journal
         listed = {position.key for position in shown}
         self._absent = {
             key
-            for key in self._desk.guard.positions
+            for key in self._guard.positions
             if key not in listed
             and key not in self._pushed
             and (holding := journal.holding(*key)) is not None
-            and holding.quantity == self._desk.guard.positions[key].quantity
+            and holding.quantity == self._guard.positions[key].quantity
             and journal.open_intent(*key) is None
         }
-        return [self._desk.guard.positions[key] for key in self._absent]
+        return [self._guard.positions[key] for key in self._absent]
 
     def _report(self, finding: Finding) -> None:
-        desk, author = self._desk, self._desk.author
+        author = self._notices.author
         match finding:
             case IntentMoved(before, change):
                 self._orders.after(before, change)
             case HoldingSeen((account, con_id), quantity, first):
                 if not first and quantity:
-                    desk.notify(author.seen(desk.label(con_id), account, quantity))
+                    self._notices.notify(author.seen(self._instruments.label(con_id), account, quantity))
                     self._accounts.moved(account, con_id, Decimal(0), quantity)
             case HoldingMoved((account, con_id), held, quantity, cause, crossed):
                 if crossed:
-                    desk.notify(author.crossed(desk.label(con_id), account, quantity))
+                    self._notices.notify(author.crossed(self._instruments.label(con_id), account, quantity))
                 evidence_lines = self._expiry_lines(con_id, held, cause)
-                desk.notify(author.moved(desk.label(con_id), account, held, quantity, cause, evidence_lines))
+                self._notices.notify(
+                    author.moved(self._instruments.label(con_id), account, held, quantity, cause, evidence_lines)
+                )
                 self._accounts.moved(account, con_id, held, quantity)
                 if quantity:
                     self._closer.withdraw_changed(account, con_id, f"the position changed to {quantity}: {cause}")
             case HoldingUnexplained((account, con_id), expected, reported):
-                desk.notify(author.unexplained(desk.label(con_id), account, expected, reported))
+                self._notices.notify(author.unexplained(self._instruments.label(con_id), account, expected, reported))
             case HoldingForgotten((account, con_id), reason):
-                desk.notify(author.locked(desk.label(con_id), account, reason))
+                self._notices.notify(author.locked(self._instruments.label(con_id), account, reason))
             case Stray((_, con_id), order_id, ref):
-                desk.notify(author.stray(desk.label(con_id), ref))
+                self._notices.notify(author.stray(self._instruments.label(con_id), ref))
                 self._orders.cancel_stray(order_id)
 
     def _expiry_lines(self, con_id: int, held: Decimal, cause: evidence.Cause) -> tuple[str, ...]:
         """What is known of how an option ended."""
-        desk = self._desk
-        instrument, quote = desk.instruments.get(con_id), desk.guard.quotes.get(con_id)
+        instrument, quote = self._instruments.get(con_id), self._guard.quotes.get(con_id)
         if instrument is None or not instrument.is_option:
             return ()
         if cause is evidence.Cause.ASSIGNMENT:
@@ -286,12 +331,13 @@ class Syncing:
 
     def _repeat_if_open(self, now: datetime) -> None:
         """As long as a question is open, ask sooner than at the next poll, with growing pauses."""
-        desk = self._desk
-        waiting = any(intent.state in (State.UNKNOWN, State.CANCELLING) for intent in desk.journal.open_intents())
+        waiting = any(
+            intent.state in (State.UNKNOWN, State.CANCELLING) for intent in self._access.journal.open_intents()
+        )
         if not waiting and not self._searches.pending:
             self._pause = timedelta(seconds=1)
-        elif desk.sync_at is None:
-            desk.sync_at = now + self._pause
+        elif self._agenda.sync_at is None:
+            self._agenda.plan_sync(now + self._pause)
             self._pause = min(LONGEST_SYNC_PAUSE, 2 * self._pause)
 
 

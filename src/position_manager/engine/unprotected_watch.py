@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from position_manager.engine.desk import Desk
+from position_manager.engine.guard import Guard
 from position_manager.engine.left_out import LeftOuts
+from position_manager.engine.notices import Notices
 from position_manager.rules.evaluation import Blind, Cause
 
 ALERT_AFTER = timedelta(seconds=60)
@@ -17,8 +18,15 @@ QUIET_CAUSES = frozenset({Cause.MARKET_CLOSED, Cause.OPENING, Cause.NOT_READY, C
 class UnprotectedWatch:
     """All guarded units, and the holdings of kinds that cannot be guarded."""
 
-    def __init__(self, desk: Desk, left_out: LeftOuts) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        left_out: LeftOuts,
+        *,
+        guard: Guard,
+        notices: Notices,
+    ) -> None:
+        self._guard = guard
+        self._notices = notices
         self._left_out = left_out
         self._since: dict[str, datetime] = {}
         self._reported: dict[str, set[str]] = {}
@@ -26,11 +34,11 @@ class UnprotectedWatch:
 
     def check(self, now: datetime) -> None:
         """Report what has changed."""
-        desk, before = self._desk, self._since
+        before = self._since
         self._left_out.count(now)
         self._since = {}
-        for unit in desk.guard.units:
-            verdict = desk.guard.verdicts.get(unit.key)
+        for unit in self._guard.units:
+            verdict = self._guard.verdicts.get(unit.key)
             if isinstance(verdict, Blind):
                 if verdict.cause in QUIET_CAUSES:
                     continue
@@ -40,9 +48,13 @@ class UnprotectedWatch:
                 if verdict.cause.value not in reported and now - since >= ALERT_AFTER:
                     self._reported[unit.key] = reported | {verdict.cause.value}
                     seconds, cause = (now - since).total_seconds(), verdict.cause.value
-                    desk.notify(desk.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds))
+                    self._notices.notify(
+                        self._notices.author.unprotected(unit.name, unit.key, cause, verdict.text, seconds)
+                    )
             elif unit.key in self._reported:
                 del self._reported[unit.key]
-                desk.notify(desk.author.protected(unit.name, unit.key, desk.guard.counts[unit.key].in_session))
-        held = {unit.key for unit in desk.guard.units}
+                self._notices.notify(
+                    self._notices.author.protected(unit.name, unit.key, self._guard.counts[unit.key].in_session)
+                )
+        held = {unit.key for unit in self._guard.units}
         self._reported = {key: reported for key, reported in self._reported.items() if key in held}

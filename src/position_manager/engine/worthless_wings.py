@@ -14,8 +14,11 @@ from decimal import Decimal
 
 from pydantic import TypeAdapter
 
-from position_manager.engine.desk import Desk
-from position_manager.engine.guard import Key
+from position_manager.clock import Clock
+from position_manager.engine.agenda import Agenda
+from position_manager.engine.guard import Guard, Key
+from position_manager.engine.journal_access import JournalAccess
+from position_manager.engine.notices import Notices
 from position_manager.journal.journal import Journal
 from position_manager.model import ZERO, Position
 from position_manager.orders.closing import Closing
@@ -67,8 +70,20 @@ def bounds(settings: WorthlessWings, unit: Unit) -> dict[int, Decimal]:
 class Wings:
     """What is left to expire. It is in the journal."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        *,
+        access: JournalAccess,
+        agenda: Agenda,
+        clock: Clock,
+        guard: Guard,
+        notices: Notices,
+    ) -> None:
+        self._access = access
+        self._agenda = agenda
+        self._clock = clock
+        self._guard = guard
+        self._notices = notices
         self._left: dict[Key, Left] = {}
         self._since: dict[tuple[str, int], datetime] = {}
 
@@ -86,7 +101,7 @@ class Wings:
         if not closing.worthless:
             return Split(held, [], undecided=False)
         to_close, left, undecided = list[Position](), list[Position](), False
-        now = self._desk.clock.now()
+        now = self._clock.now()
         for leg in held:
             con_id = leg.instrument.con_id
             bound, key, worth = closing.worthless.get(con_id), (closing.unit, con_id), self._worth(con_id, now)
@@ -99,34 +114,33 @@ class Wings:
                 left.append(leg)
             else:
                 undecided = True
-                self._desk.advance_by(since + HOLDS_FOR)
+                self._agenda.advance_by(since + HOLDS_FOR)
         return Split(to_close, left, undecided)
 
     def _lacks_a_short_leg(self, closing: Closing) -> bool:
         """Whether one is held as far as the journal knows, but not listed: such a list proves nothing."""
-        positions, journal = self._desk.guard.positions, self._desk.journal
+        positions, journal = self._guard.positions, self._access.journal
         missing = (each for each in closing.legs if not positions.get((closing.account, each)))
         holdings = (journal.holding(closing.account, each) for each in missing)
         return any(holding is not None and holding.quantity < 0 for holding in holdings)
 
     def _worth(self, con_id: int, now: datetime) -> Decimal | None:
         """The middle of a live quote; without a bid it is half of the ask. None if no quote is trusted."""
-        quote = self._desk.guard.quote(con_id)
+        quote = self._guard.quote(con_id)
         if quote is None:
             return None
         quote = replace(quote, bid=ZERO) if quote.bid is None else quote
-        return None if quote.problem(now, self._desk.config.quotes.max_age) is not None else quote.mid
+        return None if quote.problem(now, self._guard.config.quotes.max_age) is not None else quote.mid
 
     def leave(self, closing: Closing, legs: Iterable[Position]) -> None:
         """Record what is left; within the transaction in which the decision ends."""
-        desk = self._desk
         for leg in legs:
-            con_id, worth = leg.instrument.con_id, self._worth(leg.instrument.con_id, desk.clock.now())
-            left = Left(desk.guard.episodes.get(leg.key, ""), closing.worthless[con_id])
-            desk.journal.append(
+            con_id, worth = leg.instrument.con_id, self._worth(leg.instrument.con_id, self._clock.now())
+            left = Left(self._guard.episodes.get(leg.key, ""), closing.worthless[con_id])
+            self._access.journal.append(
                 _STORED, *leg.key, {"unit": closing.name, "worth": worth, "bound": left.bound, "quantity": leg.quantity}
             )
-            desk.journal.remember(*leg.key, _STORED, _LEFT.dump_json(left).decode())
+            self._access.journal.remember(*leg.key, _STORED, _LEFT.dump_json(left).decode())
             self._left[leg.key] = left
             self._since.pop((closing.unit, con_id), None)
 
@@ -135,7 +149,7 @@ class Wings:
         left = self._left.get(unit.legs[0].position.key) if len(unit.legs) == 1 else None
         if left is None or unit.legs[0].position.quantity < 0:
             return False
-        return self._desk.guard.episodes.get(unit.legs[0].position.key, left.episode) == left.episode
+        return self._guard.episodes.get(unit.legs[0].position.key, left.episode) == left.episode
 
     def text(self, unit: Unit, now: datetime) -> str | None:
         """Why the rules of a unit rest, for `status`; None if they do not. Ends it if the wing is worth more again."""
@@ -144,14 +158,13 @@ class Wings:
         key = unit.legs[0].position.key
         left, worth = self._left[key], self._worth(key[1], now)
         if worth is not None and worth > left.bound * WORTH_AGAIN:
-            desk = self._desk
-            if desk.opened is None or desk.fault is not None:
+            if self._access.opened is None or self._access.fault is not None:
                 return None
-            with desk.journal.transaction():
-                desk.journal.drop(*key, _STORED)
-                desk.journal.append("no longer left to expire", *key, {"worth": worth, "bound": left.bound})
+            with self._access.journal.transaction():
+                self._access.journal.drop(*key, _STORED)
+                self._access.journal.append("no longer left to expire", *key, {"worth": worth, "bound": left.bound})
             del self._left[key]
-            desk.notify(desk.author.worth_again(unit.name, key[0], worth))
+            self._notices.notify(self._notices.author.worth_again(unit.name, key[0], worth))
             return None
         shown = "not known" if worth is None else f"{worth:.4f}"
         return f"left to expire: its worth is {shown}, bound {left.bound}"

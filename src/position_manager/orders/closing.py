@@ -149,7 +149,7 @@ def _wanted(
 ) -> Rung | CapReached:
     approved = closing.prices.get(leg.instrument.con_id)
     if approved is not None:
-        return Rung(0, to_tick(leg.instrument, side, approved), now)
+        return Rung(0, to_tick(leg.instrument, side, approved))
     ladder = closing.ladders.get(leg.instrument.con_id)
     if quote is None:
         return CapReached(Bound.NO_PRICE)

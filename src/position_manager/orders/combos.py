@@ -118,7 +118,7 @@ def wanted(
     cap = policy.cap(instrument, side, ladder.reference)
     if (cap - price) * side.sign < 0:
         return CapReached(Bound.SLIPPAGE, price, cap)
-    return Rung(step, price, ladder.begun + (step + 1) * policy.interval)
+    return Rung(step, price)
 
 
 def contracts(combination: Combination, quantity: Decimal) -> dict[int, Decimal]:

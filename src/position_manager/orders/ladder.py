@@ -6,14 +6,14 @@ bounds forbid is reported as `CapReached`, and a person may approve an emergency
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 
-from position_manager.model import ZERO, Instrument, Position, Quote
-from position_manager.orders.intents import Side, closing_side
+from position_manager.model import Instrument, Position, Quote
+from position_manager.orders.intents import Side
 from position_manager.rules.spread import SpreadBound, spread_of
 
 
@@ -60,11 +60,10 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Rung:
-    """A limit price to send, and when the next rung is due."""
+    """A limit price to send."""
 
     step: int
     price: Decimal
-    next_at: datetime
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def rung(
     cap = policy.cap(instrument, side, reference)
     if (cap - price) * side.sign < 0:
         return CapReached(Bound.SLIPPAGE, price, cap)
-    return Rung(step, price, started + (step + 1) * policy.interval)
+    return Rung(step, price)
 
 
 def to_tick(instrument: Instrument, side: Side, price: Decimal) -> Decimal:
@@ -128,16 +127,3 @@ def legs_to_send(legs: Iterable[Position]) -> tuple[Position, ...]:
     """
     held = tuple(leg for leg in legs if leg.quantity)
     return tuple(leg for leg in held if leg.quantity < 0) or held
-
-
-def net_value(legs: Sequence[Position], quote_of: Callable[[int], Quote | None]) -> Decimal | None:
-    """What closing the legs now would bring (negative: cost) at the sides that they would trade on, in money; None
-    if one of them has no such price."""
-    value = ZERO
-    for leg in legs:
-        quote = quote_of(leg.instrument.con_id)
-        price = None if quote is None else quote.bid if closing_side(leg.quantity) is Side.SELL else quote.ask
-        if price is None:
-            return None
-        value += leg.quantity * price * leg.instrument.multiplier
-    return value

@@ -181,7 +181,7 @@ class Service:
 
     def _open_journal(self, accounts: frozenset[str]) -> Journal:
         clock = self._clock
-        stamp = Stamp(self.engine.desk.config.mode.value, accounts)
+        stamp = Stamp(self.engine.shared.config().mode.value, accounts)
         return Journal(
             self._paths.journal(stamp.mode), stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom)
         )
@@ -236,11 +236,11 @@ class Service:
         return exit_status
 
     def _notify_end(self, title: str, text: str) -> None:
-        mode = self.engine.desk.config.mode
+        mode = self.engine.shared.config().mode
         self._people.notify(Message("ended", Severity.ALERT, f"[{mode}] {title}", self._clock.now(), (text,)))
 
     def _report_calendar(self, text: str) -> None:
-        title = f"[{self.engine.desk.config.mode}] The fallback calendar ends soon"
+        title = f"[{self.engine.shared.config().mode}] The fallback calendar ends soon"
         message = Message("calendar_ends", Severity.WARNING, title, self._clock.now(), (text,), dedupe_key="calendar")
         self._people.notify(message)
 
@@ -288,10 +288,10 @@ class Service:
 
     def reload(self) -> str:
         """All of the new configuration, or the old one stays. Raises RefusedError with the faults."""
-        desk = self.engine.desk
-        new = loading.reload(desk.config, self._paths.config)
+        shared = self.engine.shared
+        new = loading.reload(shared.config(), self._paths.config)
         if isinstance(new, ConfigError):
-            desk.notify(desk.author.reload_refused(str(new)))
+            shared.notices.notify(shared.notices.author.reload_refused(str(new)))
             raise RefusedError(f"The new configuration is refused, the old one stays:\n{new}")
         self.engine.reload(new)
         return f"{self._paths.config} is in force."
@@ -301,7 +301,7 @@ class Service:
         # Only mode sim needs it.
         from position_manager.brokers.sim_broker import SimBroker
 
-        broker, mode = self.engine.desk.broker, self.engine.desk.config.mode
+        broker, mode = self.engine.shared.broker, self.engine.shared.config().mode
         if not isinstance(broker, SimBroker):
             raise RefusedError(f"Mode {mode} has the prices of a real market: only those of mode sim can be moved.")
         try:
@@ -339,24 +339,24 @@ class Service:
 
     def _line(self) -> str:
         """The state in one line."""
-        desk = self.engine.desk
+        shared = self.engine.shared
         left_out = len(self.engine.left_out.present)
-        blind = sum(isinstance(verdict, Blind) for verdict in desk.guard.verdicts.values())
+        blind = sum(isinstance(verdict, Blind) for verdict in shared.guard.verdicts.values())
         counts = {
-            "positions": len(desk.guard.units) + left_out,
+            "positions": len(shared.guard.units) + left_out,
             "unprotected": blind + left_out,
             "closing": len(self.engine.closer.closings),
-            "locked": len(desk.locks),
+            "locked": len(shared.locks.present),
         }
-        parts = [f"{desk.config.mode}, {desk.connection.phase}"]
+        parts = [f"{shared.config().mode}, {shared.connection.state.phase}"]
         parts += [f"{name}: {count}" for name, count in counts.items() if count or name == "positions"]
-        parts += [f"HALTED: {halt.reason}" for halt in desk.halted]
+        parts += [f"HALTED: {halt.reason}" for halt in shared.halts.present]
         return ", ".join(parts)
 
     # ----- beside the engine
 
     def _heartbeat(self) -> Heartbeat | None:
-        given = self.engine.desk.config.heartbeat
+        given = self.engine.shared.config().heartbeat
         if given is None:
             return None
         try:
@@ -383,7 +383,7 @@ class Service:
 
         with ExitStack() as stack:
             try:
-                stack.enter_context(metrics.served(self.engine.desk.config.metrics.port, from_its_thread))
+                stack.enter_context(metrics.served(self.engine.shared.config().metrics.port, from_its_thread))
             except MetricsError as error:
                 _log.error("%s", error)
             yield
@@ -404,14 +404,14 @@ class Service:
 
     def _close(self, now: datetime) -> datetime | None:
         """The end of the open sessions of what is held."""
-        held = self.engine.desk.guard.positions.values()
+        held = self.engine.shared.guard.positions.values()
         closes = (day_close(self._calendar.sessions(position.instrument, now), now) for position in held)
         return max((close for close in closes if close is not None), default=None)
 
     async def _sum_up(self, day: date, now: datetime) -> None:
         # Once only, also if it fails.
         self._days.mark_reported(now)
-        zone = self.engine.desk.config.hours.zone
+        zone = self.engine.shared.config().hours.zone
         self._people.notify(await summary.ask(self.status(), self._paths.newest_journal, self._paths.days, day, zone))
 
 

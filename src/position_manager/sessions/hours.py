@@ -182,13 +182,6 @@ def day_close(sessions: Iterable[Hours], now: datetime) -> datetime | None:
     return max(hours.end for hours in sessions if hours.end.date() == current.end.date())
 
 
-def seconds_to_close(sessions: Iterable[Hours], now: datetime) -> float | None:
-    """Seconds until the day's close; None while closed."""
-    close = day_close(sessions, now)
-    # Subtraction within one zone would ignore a change to or from summer time.
-    return None if close is None else close.timestamp() - now.timestamp()
-
-
 def common(sessions: Iterable[tuple[Hours, ...]]) -> tuple[Hours, ...]:
     """The stretches in which all of several instruments trade, ascending; empty if one of them is not known."""
     every = list(sessions)

@@ -49,13 +49,13 @@ def test_a_later_correction_closes_it_and_counts_from_zero(breaker: Breaker) -> 
     assert breaker.corrected(None) == breaker
 
 
-def test_what_only_credentials_mend() -> None:
+def test_what_only_credentials_fix() -> None:
     assert refused(1).about_credentials
     assert opened("account_locked").about_credentials
     assert not opened("bad_image").about_credentials
 
 
-def test_it_is_kept_whole_and_private(tmp_path: Path) -> None:
+def test_it_is_stored_whole_and_private(tmp_path: Path) -> None:
     file = BreakerFile(tmp_path / "breaker.json", "ib-gateway")
     assert file.read() == Breaker()
     file.write(opened())
@@ -96,7 +96,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_file_is_an_error_that_names_the_mend(content: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_an_error_that_names_the_fix(content: str, tmp_path: Path) -> None:
     path = tmp_path / "breaker.json"
     path.write_text(content)
     with pytest.raises(BreakerFileError, match=rf"{path} cannot .* gateway-watch reset --instance paper$"):

@@ -88,7 +88,7 @@ def test_nothing_is_typed_while_anything_is_uncertain(sight: Sight, dialog: Dial
         assert not isinstance(course.look(sight, dialog), Type)
 
 
-def test_a_log_that_does_not_tell_the_focus_leaves_it_to_the_caret() -> None:
+def test_a_log_that_does_not_show_the_focus_leaves_it_to_the_caret() -> None:
     course = Course()
     course.focus()
     assert isinstance(course.look(FOCUSED, Dialog(open=True, focused=None)), Type)
@@ -171,7 +171,7 @@ def test_a_part_of_a_code_that_cannot_be_removed_is_left() -> None:
     assert course.look(part, Dialog(open=True, focused=False), after=SEARCH_SECONDS) == End(Outcome.NOT_SHOWN)
 
 
-def test_the_trouble_is_named_after_a_time_without_a_usable_field() -> None:
+def test_the_fault_is_named_after_a_time_without_a_usable_field() -> None:
     course = Course()
     assert isinstance(course.look(Sight(0, None)), Wait)
     assert course.look(Sight(0, None), after=SEARCH_SECONDS) == End(Outcome.NO_FIELD)
@@ -181,7 +181,7 @@ def test_the_trouble_is_named_after_a_time_without_a_usable_field() -> None:
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.CLOSED])
-def test_every_outcome_says_what_to_do(outcome: Outcome) -> None:
+def test_every_outcome_states_what_to_do(outcome: Outcome) -> None:
     text = describe(outcome, "main")
     assert text.endswith("approve-now --instance main for a new try.")
     assert not text.startswith(outcome.value)

@@ -76,7 +76,7 @@ def test_the_user_name_is_masked_as_a_word_and_never_shown() -> None:
     assert "jane" not in repr(container)
 
 
-def test_the_log_of_a_run_begins_at_its_start_and_not_before_the_end_of_the_last() -> None:
+def test_the_log_of_a_run_starts_with_it_and_not_before_the_end_of_the_last() -> None:
     first = parse_container(document())
     assert first.log_since == first.started_at - timedelta(seconds=1)
     second = parse_container(document(FinishedAt="2026-11-23T05:59:59.9Z"))

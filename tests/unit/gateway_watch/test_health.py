@@ -50,13 +50,13 @@ def kind(step: Step) -> str | None:
     return step.failure.kind
 
 
-def test_a_healthy_container_ends_the_wait_and_tells_the_seconds() -> None:
+def test_a_healthy_container_ends_the_wait_and_reports_the_seconds() -> None:
     step = step_for(replace(RUNNING, health="healthy"), now=141.2)
     assert (kind(step), step.status, step.done) == (None, "healthy", True)
     assert step.progress == ("listening (healthy) after 41 s",)
 
 
-def test_a_start_is_told_once() -> None:
+def test_a_start_is_reported_once() -> None:
     first = step_for(RUNNING)
     assert (first.status, first.done, first.progress) == ("starting", False, ("container started",))
     assert step_for(RUNNING, memory=first.memory).progress == ()
@@ -74,7 +74,7 @@ def test_a_start_is_told_once() -> None:
         (replace(RUNNING, status="restarting", restart_count=3), "restarting_loop"),
     ],
 )
-def test_what_waiting_cannot_mend_fails_at_once(container: Container | None, expected: str) -> None:
+def test_what_waiting_cannot_fix_fails_at_once(container: Container | None, expected: str) -> None:
     assert kind(step_for(container)) == expected
 
 
@@ -95,7 +95,7 @@ def test_restarts_before_the_wait_do_not_count() -> None:
     assert kind(step_for(replace(RUNNING, restart_count=10), memory=before)) == "restarting_loop"
 
 
-def test_ends_heard_of_count_as_a_loop_even_if_each_look_finds_it_running() -> None:
+def test_ends_received_count_as_a_loop_even_if_each_check_finds_it_running() -> None:
     memory = step_for(RUNNING).memory
     for second in range(3):
         died = Event(STARTED + timedelta(seconds=second), "die", RUNNING.id, "gw", 1)
@@ -123,7 +123,7 @@ def test_an_unhealthy_container_has_its_grace() -> None:
     assert "port closed" in last.failure.text
 
 
-def test_grace_begins_anew_after_a_recovery() -> None:
+def test_grace_starts_again_after_a_recovery() -> None:
     sick = replace(RUNNING, health="unhealthy")
     memory = step_for(sick, now=110.0).memory
     memory = step_for(RUNNING, memory=memory, now=120.0).memory
@@ -139,7 +139,7 @@ def test_the_timeout_names_the_state() -> None:
     assert "not healthy after 300 s: it is starting" in step.failure.text
 
 
-def test_a_look_without_waiting_says_unhealthy_rather_than_timeout() -> None:
+def test_a_check_without_waiting_reports_unhealthy_rather_than_timeout() -> None:
     limits = Limits(timeout=0, appear=0, unhealthy=30)
     assert kind(step_for(replace(RUNNING, health="unhealthy"), limits=limits, now=100.0)) == "unhealthy"
     assert kind(step_for(RUNNING, limits=limits, now=100.0)) == "timeout"
@@ -182,7 +182,7 @@ def test_a_failed_unit_ends_the_wait_with_its_status() -> None:
         assert "bad_credentials: mend them" in step.failure.text
 
 
-def test_a_failed_unit_without_status_tells_its_result() -> None:
+def test_a_failed_unit_without_status_reports_its_result() -> None:
     step = step_for(None, unit=replace(UNIT, active="failed", result="exit-code", exit_status=1))
     assert step.failure is not None
     assert "result exit-code, exit status 1" in step.failure.text

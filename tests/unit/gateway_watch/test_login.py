@@ -92,7 +92,7 @@ def test_the_seconds_of_2fa_count_from_the_time_of_its_line() -> None:
     assert tracker.snapshot(initiated + timedelta(seconds=500)).twofa_seconds_left == 0
 
 
-def test_each_2fa_request_counts_anew() -> None:
+def test_each_2fa_request_counts_from_zero() -> None:
     tracker, _ = tracker_after(LOGIN + TWOFA)
     again = START + timedelta(seconds=200)
     repeat = ["Re-login after second factor authentication timeout in 5 second", *TO_PASSWORD[-2:], *ATTEMPT, *TWOFA]
@@ -287,7 +287,7 @@ def test_a_daily_restart_keeps_the_session() -> None:
     assert tracker.snapshot(START).attempts == 1
 
 
-def test_both_logins_are_told_apart() -> None:
+def test_both_logins_are_distinguished() -> None:
     live = [line.replace("in paper mode", "in live mode").replace("Paper Log", "Log") for line in LOGIN]
     tracker, last = tracker_after([*live, *TWOFA], "both")
     paper = [line for line in [*LOGIN, *LOADED, *CONFIGURED] if line != ".> Starting IBC/IB gateway"]
@@ -318,7 +318,7 @@ def test_a_line_goes_to_the_login_that_it_fits() -> None:
     assert tracker.snapshot(last).state is LoginState.READY
 
 
-def test_both_are_not_ready_before_the_second_has_begun() -> None:
+def test_both_are_not_ready_before_the_second_has_started() -> None:
     live = [line.replace("in paper mode", "in live mode").replace("Paper Log", "Log") for line in LOGIN]
     tracker, last = tracker_after([*live, *LOADED, *CONFIGURED], "both")
 

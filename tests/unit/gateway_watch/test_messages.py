@@ -50,18 +50,18 @@ def test_an_approval_is_asked_for_with_the_end_of_its_dialog() -> None:
         ("write_access_blocked", Severity.ALERT, "notice/write_access_blocked"),
     ],
 )
-def test_a_cause_is_told_with_its_remedy(cause: str, severity: Severity, key: str) -> None:
+def test_a_cause_is_reported_with_its_remedy(cause: str, severity: Severity, key: str) -> None:
     message = told(messages.on_change(instance(), change(LoginState.RESTARTING, cause), NOW))
     assert (message.kind, message.severity, message.dedupe_key) == (cause, severity, key)
     assert message.lines == (CAUSES[cause].remedy,)
 
 
-def test_ordinary_steps_of_a_login_are_not_told() -> None:
+def test_ordinary_steps_of_a_login_are_not_reported() -> None:
     for state in (LoginState.STARTING, LoginState.LOGGING_IN, LoginState.LOGGED_IN, LoginState.READY):
         assert messages.on_change(instance(), change(state), NOW) is None
 
 
-def test_an_end_that_a_person_must_mend_is_an_alert_with_the_picture() -> None:
+def test_an_end_that_a_person_must_fix_is_an_alert_with_the_picture() -> None:
     end = End(decision.EXIT_CONFIG, Reason("account_locked", "Locked.", "Unlock it."), open_breaker=True)
     message = messages.on_end(instance(), end, Path("/pictures/one.png"), NOW)
     assert message.severity is Severity.ALERT
@@ -81,7 +81,7 @@ def test_an_end_that_is_tried_again_is_a_warning() -> None:
     assert message.lines == ("systemd restarts the gateway.",)
 
 
-def test_being_ready_ends_every_trouble() -> None:
+def test_being_ready_ends_every_alert() -> None:
     assert messages.ready(instance(), NOW).recovery_of == "gateway"
 
 

@@ -12,7 +12,7 @@ MONDAY = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TUESDAY = datetime(2026, 11, 24, 7, tzinfo=UTC)
 
 
-def test_a_restart_with_the_kept_session_keeps_its_begin() -> None:
+def test_a_restart_with_the_kept_session_keeps_its_start() -> None:
     first = Session(last_cause="exited").became_ready(MONDAY, full_login=True, twofa=True)
     again = first.became_ready(TUESDAY, full_login=False, twofa=False)
     assert (again.since, again.twofa, again.last_restart, again.last_cause) == (MONDAY, True, TUESDAY, None)
@@ -29,14 +29,14 @@ def test_a_login_by_codes_needs_a_person_the_next_time_without_them() -> None:
         assert other.without_codes() == other
 
 
-def test_the_cost_is_told_only_of_an_approved_session() -> None:
+def test_the_cost_is_shown_only_of_an_approved_session() -> None:
     approved = Session().became_ready(MONDAY, full_login=True, twofa=True)
     assert "The session of paper was approved by 2FA at 2026-11-23 12:00 UTC" in approved.restart_cost("paper")
     assert Session().became_ready(MONDAY, full_login=True, twofa=False).restart_cost("paper") == ""
     assert Session().restart_cost("paper") == ""
 
 
-def test_it_is_kept(tmp_path: Path) -> None:
+def test_it_is_stored(tmp_path: Path) -> None:
     kept = Session(MONDAY, True, TUESDAY, "exited", "/x.png", 4, codes=True)
     session.write(tmp_path / "session.json", kept)
     assert session.read(tmp_path / "session.json") == kept

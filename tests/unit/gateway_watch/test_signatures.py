@@ -76,7 +76,7 @@ def test_ibc_has_exactly_the_agreed_causes() -> None:
     assert {name: (cause.person, cause.next_step, cause.tries) for name, cause in causes.items()} == CAUSES
 
 
-def test_every_cause_says_what_is_wrong_and_what_to_do_in_a_sentence() -> None:
+def test_every_cause_states_what_is_wrong_and_what_to_do_in_a_sentence() -> None:
     for cause in load("ibc").causes.values():
         assert cause.text[0].isupper()
         assert cause.text.endswith(".")
@@ -93,7 +93,7 @@ def test_remedies_name_variables_that_the_role_has() -> None:
     assert named <= variables
 
 
-def test_a_lock_is_mended_by_a_reset_since_no_deploy_shows_it() -> None:
+def test_a_lock_is_fixed_by_a_reset_since_no_deploy_shows_it() -> None:
     assert "`gateway-watch reset --instance ib-gateway`" in load("ibc").causes["account_locked"].remedy
 
 
@@ -123,7 +123,7 @@ def test_a_line_that_nobody_knows_matches_nothing() -> None:
         ("Click button: Disconnect Other Session", "login_handoff_kept"),
     ],
 )
-def test_lines_that_resemble_each_other_are_told_apart(line: str, signature: str | None) -> None:
+def test_lines_that_resemble_each_other_are_distinguished(line: str, signature: str | None) -> None:
     found = load("ibc").match(line)
     assert (found[0].id if found else None) == signature
 

@@ -97,7 +97,7 @@ def test_an_open_breaker_ends_the_screen_with_its_remedy() -> None:
     )
 
 
-def test_the_screen_stays_one_screen_whatever_is_said() -> None:
+def test_the_screen_stays_one_screen_whatever_is_shown() -> None:
     long = "very long words " * 200
     lines = render(
         replace(

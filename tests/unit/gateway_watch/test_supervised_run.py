@@ -110,7 +110,9 @@ def test_a_corrected_password_resets_the_breaker_also_on_disk(run: Run) -> None:
     assert "counting from zero" in run.log[0]
 
 
-def test_files_that_cannot_be_written_are_logged_and_kept_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_written_are_logged_and_stored_in_memory(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = run.files()
 
     def full(*_: object, **__: object) -> None:

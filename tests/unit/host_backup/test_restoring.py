@@ -102,7 +102,7 @@ def test_the_state_is_equal_afterwards(host: Callable[[Path], Path], plain: Path
         assert mode == 0o600 or restored.st_mode & 0o777 == mode
 
 
-def test_what_is_replaced_is_kept_aside(plain: Path, tmp_path: Path) -> None:
+def test_what_is_replaced_is_stored_aside(plain: Path, tmp_path: Path) -> None:
     root = older(tmp_path)
     before = state_of(root)
     restore(plain, root)

@@ -57,7 +57,7 @@ def test_an_abstract_socket() -> None:
 
 
 @pytest.mark.parametrize("environment", [{}, {"NOTIFY_SOCKET": ""}])
-def test_nobody_to_tell(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_to_notify(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> None:
         raise AssertionError("a socket was made")
 

@@ -19,7 +19,7 @@ from tests.unit.ib_connection.servers import (
 )
 
 from ib_connection import causes
-from ib_connection.probe import Outcome, ProbeResult, parse_server_time, probe, probe_sync
+from ib_connection.probe import Outcome, ProbeResult, parse_server_time, probe
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 400_000, tzinfo=UTC)
 
@@ -32,7 +32,7 @@ def probed(behaviour: Behaviour, timeout: float = 0.5) -> ProbeResult:
     return asyncio.run(ask())
 
 
-def test_answer_tells_version_and_clock() -> None:
+def test_answer_reports_version_and_clock() -> None:
     result = probed(say(framed(b"176\x0020261123 07:00:30 EST\0")))
     assert result.outcome is Outcome.ANSWERED
     assert result.answered
@@ -80,11 +80,11 @@ def test_unknown_zone_leaves_the_clock_open() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_refused(host: str) -> None:
-    assert probe_sync(host, free_port()).outcome is Outcome.REFUSED
+    assert asyncio.run(probe(host, free_port())).outcome is Outcome.REFUSED
 
 
 def test_unknown_host_is_unreachable() -> None:
-    result = probe_sync("no-such-host.invalid", 4002)
+    result = asyncio.run(probe("no-such-host.invalid", 4002))
     assert result.outcome is Outcome.UNREACHABLE
     assert "no-such-host.invalid:4002" in result.detail
 
@@ -117,7 +117,7 @@ def test_something_else_listens(answer: bytes) -> None:
     assert result.server_version is None
 
 
-def test_no_session_begins_on_the_simulator() -> None:
+def test_no_session_starts_on_the_simulator() -> None:
     async def ask() -> tuple[ProbeResult, list[str]]:
         async with simulated_api() as server:
             result = await probe("127.0.0.1", server.port)

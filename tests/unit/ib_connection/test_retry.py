@@ -34,7 +34,7 @@ def test_success_ends() -> None:
 
 
 @pytest.mark.parametrize("cause", [causes.WRONG_ACCOUNT_KIND, causes.UNEXPECTED_ACCOUNT, causes.READ_ONLY])
-def test_what_waiting_cannot_mend_ends(cause: Cause) -> None:
+def test_what_waiting_cannot_fix_ends(cause: Cause) -> None:
     assert after(first(7, 0), ended(cause), POLICY, 1.0) is None
 
 

@@ -14,7 +14,7 @@ from ib_connection.causes import CAUSES
 from ib_connection.codes import CODES, explains_failure, is_read_only_refusal
 
 
-def test_each_cause_says_what_and_what_to_do() -> None:
+def test_each_cause_states_what_and_what_to_do() -> None:
     assert set(CAUSES) >= {
         *("refused", "unreachable", "closed_by_peer", "silent_before_version", "silent_after_version"),
         *("native_port_published", "client_id_in_use", "no_managed_accounts", "sync_incomplete", "read_only"),
@@ -39,7 +39,7 @@ def test_remedies_name_variables_that_the_role_has() -> None:
     assert named <= variables
 
 
-def test_native_port_says_which_mapping_is_right() -> None:
+def test_native_port_states_which_mapping_is_right() -> None:
     assert "127.0.0.1:4002:4004" in causes.NATIVE_PORT_PUBLISHED.remedy
     assert "4002:4002" in causes.NATIVE_PORT_PUBLISHED.remedy
 
@@ -49,12 +49,12 @@ def test_codes_acted_on_are_explained(number: int) -> None:
     assert CODES[number].meaning
 
 
-def test_notices_are_no_trouble_and_unknown_errors_are() -> None:
+def test_notices_are_no_fault_and_unknown_errors_are() -> None:
     assert not any(map(explains_failure, (2104, 2106, 2107, 2108, 2158, 1102, 2169)))
     assert all(map(explains_failure, (1100, 1101, 2103, 2105, 2110, 2157, 326, 321, 502, 10147)))
 
 
-def test_read_only_is_told_by_code_and_text() -> None:
+def test_read_only_is_recognised_by_code_and_text() -> None:
     text = "Error validating request.-'bN' : cause - The API interface is currently in Read-Only mode."
     assert is_read_only_refusal(321, text)
     assert not is_read_only_refusal(321, "Error validating request: invalid account")

@@ -132,7 +132,7 @@ def test_only_whole_keys_of_the_last_block_are_taken(ec2: Ec2, tmp_path: Path) -
     assert call(tmp_path / "known_hosts")["added"] == [f"{ID} {ED25519}"]
 
 
-def test_a_console_without_keys_is_an_error_that_says_what_to_do(ec2: Ec2, tmp_path: Path) -> None:
+def test_a_console_without_keys_is_an_error_that_states_what_to_do(ec2: Ec2, tmp_path: Path) -> None:
     ec2.consoles = [FINGERPRINTS]
     answer = call(tmp_path / "known_hosts")
     assert answer["failed"]

@@ -32,7 +32,7 @@ def test_a_release_from_before_the_first_one_can_be_asked_too(monkeypatch: pytes
     assert module.following.read_unit is vars(older)["look"]
 
 
-def test_it_waits_until_ready_and_tells_each_change(tmp_path: Path) -> None:
+def test_it_waits_until_ready_and_reports_each_change(tmp_path: Path) -> None:
     answer = call_with(tmp_path, [DOWN, SYNCING, READY], timeout=20)
     assert (answer["done"], answer["phase"], answer["failure"]) == (True, "READY", "")
     assert answer["progress"] == [
@@ -91,7 +91,7 @@ def test_idle_waits_for_the_last_open_order(tmp_path: Path) -> None:
     assert answer["progress"] == ["1 open: SELL 100 AAPL, 40 filled, PARTIAL (stop)", "no order is open"]
 
 
-def test_idle_that_never_comes_says_which_orders_and_what_to_do(tmp_path: Path) -> None:
+def test_idle_that_never_comes_reports_which_orders_and_what_to_do(tmp_path: Path) -> None:
     answer = call_with(tmp_path, [READY], goal="idle", timeout=0)
     assert answer["failed"]
     assert answer["open_orders"] == ["SELL 100 AAPL, 40 filled, PARTIAL (stop)"]
@@ -135,14 +135,14 @@ def test_a_cursor_without_change_is_refused(tmp_path: Path) -> None:
     assert "cursor requires until=change" in call(tmp_path, RUNNING, cursor="[]")["msg"]
 
 
-def test_the_order_of_an_intent_is_told_as_people_say_it(tmp_path: Path) -> None:
+def test_the_order_of_an_intent_is_named_as_people_name_it(tmp_path: Path) -> None:
     whole = replace(READY, intents=(replace(INTENT, state="SENDING", filled=INTENT.filled * 0),))
     assert call_with(tmp_path, [whole], goal="idle", timeout=0)["open_orders"] == [
         "SELL 100 AAPL, 0 filled, SENDING (stop)"
     ]
 
 
-def test_ready_that_systemd_has_not_heard_of_is_waited_for(tmp_path: Path) -> None:
+def test_ready_that_systemd_has_not_received_is_waited_for(tmp_path: Path) -> None:
     answer = call_with(tmp_path, [READY], STARTING, timeout=0)
     assert answer["failure"] == "not_ready"
     assert "for systemd activating" in answer["msg"]

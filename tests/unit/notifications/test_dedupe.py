@@ -12,12 +12,12 @@ TROUBLE = Message("down", Severity.ALERT, "Down", NOW, dedupe_key="server")
 END = Message("up", Severity.INFO, "Up", NOW, recovery_of="server")
 
 
-def test_a_message_without_key_is_always_told() -> None:
+def test_a_message_without_key_is_always_reported() -> None:
     decision = decide(Message("x", Severity.INFO, "X", NOW), None, 0.0, 60.0)
     assert (decision.verdict, decision.reported) == (Verdict.SEND, None)
 
 
-def test_the_same_is_counted_within_its_window_and_told_after_it() -> None:
+def test_the_same_is_counted_within_its_window_and_reported_after_it() -> None:
     reported: Reported | None = None
     verdicts = []
     for now in (1000.0, *range(1001, 1038)):
@@ -31,17 +31,17 @@ def test_the_same_is_counted_within_its_window_and_told_after_it() -> None:
     assert decision.reported == Reported(1060.0)
 
 
-def test_an_end_is_told_once_and_only_if_the_trouble_was() -> None:
+def test_an_end_is_reported_once_and_only_if_the_alert_was() -> None:
     assert decide(END, None, 5.0, 60.0).verdict is Verdict.UNREPORTED
     decision = decide(END, Reported(0.0, 1), 5.0, 60.0)
     assert (decision.verdict, decision.reported) == (Verdict.SEND, None)
     assert decision.message.lines == ("… once more since 1970-01-01 00:00 UTC",)
 
 
-def test_a_trouble_that_returns_after_its_end_is_told_within_the_window() -> None:
+def test_an_alert_that_returns_after_its_end_is_reported_within_the_window() -> None:
     reported = decide(END, Reported(0.0), 5.0, 60.0).reported
     assert decide(TROUBLE, reported, 6.0, 60.0).verdict is Verdict.SEND
 
 
-def test_a_clock_set_back_does_not_silence_a_trouble() -> None:
+def test_a_clock_set_back_does_not_silence_an_alert() -> None:
     assert decide(TROUBLE, Reported(5000.0), 10.0, 60.0).verdict is Verdict.SEND

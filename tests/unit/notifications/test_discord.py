@@ -69,6 +69,6 @@ def test_no_post_is_above_a_limit_and_no_line_is_lost(
     assert "".join(values.split()) == "".join("".join(value for _, value in fields).split())
 
 
-def test_parts_say_which_they_are() -> None:
+def test_parts_state_which_they_are() -> None:
     message = Message("kind", Severity.INFO, "Long", NOW, ("x" * 4500,))
     assert [embed["title"] for embed in embeds(message)] == ["Long (1/3)", "Long (2/3)", "Long (3/3)"]

@@ -61,7 +61,7 @@ def titles(outbox: Outbox, target: str) -> list[str]:
     return found
 
 
-def test_keeps_what_it_accepted_for_every_target_and_for_the_next_run(path: Path, clock: Clock) -> None:
+def test_stores_what_it_accepted_for_every_target_and_for_the_next_run(path: Path, clock: Clock) -> None:
     with Outbox(path, clock) as outbox:
         outbox.put(message("one"), TARGETS)
         outbox.put(message("two"), TARGETS)
@@ -116,7 +116,7 @@ def test_what_a_dead_worker_held_comes_free_and_its_claim_counts_no_more(outbox:
     assert outbox.sent(second, "me")
 
 
-def test_waits_as_long_as_it_was_told(outbox: Outbox, clock: Clock) -> None:
+def test_waits_as_long_as_it_was_asked_to(outbox: Outbox, clock: Clock) -> None:
     outbox.put(message("one"), ["a"])
     delivery = outbox.claim("a", "me")
     assert delivery is not None
@@ -170,7 +170,7 @@ def test_what_is_being_sent_is_not_dropped(outbox: Outbox) -> None:
     assert titles(outbox, "a") == ["2", "3", "4"]
 
 
-def test_keeps_only_so_many_that_are_done(outbox: Outbox) -> None:
+def test_retains_only_so_many_that_are_done(outbox: Outbox) -> None:
     for number in range(4):
         outbox.put(message(str(number)), ["a"])
     titles(outbox, "a")
@@ -189,7 +189,7 @@ def test_counts_repeats_on_disk(path: Path, clock: Clock) -> None:
         assert titles(outbox, "a") == ["trouble", "end"]
 
 
-def test_an_end_is_that_of_all_troubles_below_its_key(outbox: Outbox, clock: Clock) -> None:
+def test_an_end_is_that_of_all_alerts_below_its_key(outbox: Outbox, clock: Clock) -> None:
     for key in ("gateway/login", "gateway/server", "gateway/server", "gatewayx", "note/x"):
         outbox.put(message(key, key=key), ["a"])
     clock.now += 60
@@ -224,7 +224,7 @@ def test_passes_over_what_another_version_wrote(path: Path, outbox: Outbox) -> N
         (None, "another program's database"),
     ],
 )
-def test_says_what_is_wrong_with_a_file(path: Path, clock: Clock, content: bytes | None, words: str) -> None:
+def test_reports_what_is_wrong_with_a_file(path: Path, clock: Clock, content: bytes | None, words: str) -> None:
     if content is None:
         with sqlite3.connect(path) as db:
             db.execute("CREATE TABLE other (x)")
@@ -236,7 +236,7 @@ def test_says_what_is_wrong_with_a_file(path: Path, clock: Clock, content: bytes
     assert "Move it away" in str(error.value)
 
 
-def test_says_that_a_file_is_damaged(path: Path, clock: Clock) -> None:
+def test_reports_that_a_file_is_damaged(path: Path, clock: Clock) -> None:
     with Outbox(path, clock) as outbox:
         for number in range(200):
             outbox.put(message(f"{number} " + "x" * 200), ["a"])
@@ -257,7 +257,7 @@ def test_does_not_wait_long_for_another_that_writes(path: Path, outbox: Outbox) 
     assert outbox.put(message("two"), ["a"]) is Verdict.SEND
 
 
-def test_says_that_the_disk_is_full_and_goes_on_when_it_is_not(path: Path, outbox: Outbox) -> None:
+def test_reports_that_the_disk_is_full_and_goes_on_when_it_is_not(path: Path, outbox: Outbox) -> None:
     # The kernel refuses to let files grow, which is what a full disk does to SQLite.
     outbox.put(message("one"), ["a"])
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -273,7 +273,7 @@ def test_says_that_the_disk_is_full_and_goes_on_when_it_is_not(path: Path, outbo
     assert titles(outbox, "a") == ["one", "two"]
 
 
-def test_says_that_it_cannot_be_opened(tmp_path: Path, clock: Clock) -> None:
+def test_reports_that_it_cannot_be_opened(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(OutboxError, match="cannot be opened"):
         Outbox(tmp_path / "missing" / "outbox.sqlite3", clock)
 

@@ -736,9 +736,8 @@ class Manager:
         """kill -9: nothing more is logged, written or sent; the kernel frees the lock of the journal."""
         self.broker.open = False
         self.broker._on_event = None
-        journal, engine = self.engine.desk.opened, self.engine
-        for task in list(engine.desk._tasks):
-            task.cancel()
+        journal, engine = self.engine.shared.access.opened, self.engine
+        engine.shared.tasks.cancel()
         assert self.running is not None
         engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
         self.running.cancel()

@@ -105,15 +105,15 @@ def test_a_daily_loss_closes_the_short_units_first_and_each_once(tmp_path: Path)
         assert "daily_loss has fired (close)" in fired
         assert "94,900.00 USD, 5,100.00 USD (5.10 %) lost against 100,000.00 USD, the day's start" in fired
         assert ACCOUNT not in fired
-        told = explain(manager.engine.desk.journal, "90")
+        told = explain(manager.engine.shared.access.journal, "90")
         assert "Rule fired: account daily loss (SPY)" in told
         assert "94,900.00 USD" in told
-        assert manager.engine.desk.journal.memory()[(ACCOUNT, 0, "account stops")]
+        assert manager.engine.shared.access.journal.memory()[(ACCOUNT, 0, "account stops")]
 
     play(tmp_path, account(), story, DAILY)
 
 
-def test_it_takes_as_many_answers_as_it_is_told_to(tmp_path: Path) -> None:
+def test_it_takes_as_many_answers_as_are_configured(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "90000")
@@ -173,7 +173,7 @@ def test_what_is_not_known_fires_nothing_and_counts_as_unprotected(tmp_path: Pat
     play(tmp_path, account(), story, DAILY)
 
 
-def test_a_value_that_stands_still_while_the_positions_move_is_not_believed(tmp_path: Path) -> None:
+def test_a_value_that_does_not_change_while_the_positions_move_is_not_believed(tmp_path: Path) -> None:
     async def quoted(at: World, price: str, seconds: int) -> None:
         for _ in range(seconds // 5):
             at.quote(42, "2.45", "2.55")
@@ -253,7 +253,7 @@ def test_the_best_value_outlasts_a_restart_and_a_drawdown_fires_once(tmp_path: P
     play(tmp_path, at, third, rules)
 
 
-def test_a_close_that_has_begun_goes_on_after_a_kill_and_spares_what_was_opened_since(tmp_path: Path) -> None:
+def test_a_close_that_has_started_goes_on_after_a_kill_and_spares_what_was_opened_since(tmp_path: Path) -> None:
     async def first(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "94000")
@@ -409,7 +409,7 @@ def test_a_new_day_starts_at_its_own_value(tmp_path: Path) -> None:
     drive(story)
 
 
-def test_money_that_is_paid_out_is_no_loss_until_a_person_has_looked(tmp_path: Path) -> None:
+def test_money_that_is_paid_out_is_no_loss_until_a_person_has_checked(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "90000", cash="10000")
@@ -494,13 +494,13 @@ def test_a_unit_that_a_stop_has_yet_to_close_can_be_released(tmp_path: Path, why
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         if why == "locked":
-            manager.engine.desk.journal.add_lock(ACCOUNT, 90, "nothing explains it")
-            manager.engine.desk.read_locks()
+            manager.engine.shared.access.journal.add_lock(ACCOUNT, 90, "nothing explains it")
+            manager.engine.shared.locks.refresh()
         worth(at, "90000")
         await wait(at, 45, fills=why == "locked")
         assert "The account stop leaves SPY alone" in manager.engine.release("90", by="ann")
         await wait(at, 120, fills=True)
-        assert manager.engine.desk.locks == {}
+        assert manager.engine.shared.locks.present == {}
         assert at.positions == {42: 0, 90: 100}
 
     play(tmp_path, account(), story, DAILY)
@@ -550,11 +550,11 @@ def test_a_journal_that_fails_fires_later_and_not_twice(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
         worth(at, "90000")
-        manager.engine.desk.journal._db.execute("PRAGMA query_only = ON")
+        manager.engine.shared.access.journal._db.execute("PRAGMA query_only = ON")
         await wait(at, 60)
         assert at.received == []
         assert of_kind(manager, "account_stop") == []
-        manager.engine.desk.journal._db.execute("PRAGMA query_only = OFF")
+        manager.engine.shared.access.journal._db.execute("PRAGMA query_only = OFF")
         await wait(at, 120, fills=True)
         assert at.positions == {42: 0, 90: 0}
         assert len(of_kind(manager, "account_stop")) == 1
@@ -576,7 +576,7 @@ def test_the_cover_of_a_short_call_that_stays_is_not_sold(tmp_path: Path, when: 
             fill = Fill("by hand", Decimal(1), Decimal("2.50"), at.clock.now())
             at.executions.append(Execution(ACCOUNT, 43, Side.SELL, fill, at.new_perm_id(), ""))
             at.quote(43, "2.45", "2.55")
-            manager.engine.desk.sync_soon()
+            manager.engine.shared.agenda.sync_soon()
             await wait(at, 2)
         await wait(at, 120, fills=True)
         assert at.positions[90] == 100
@@ -763,7 +763,7 @@ def test_a_stop_that_could_not_be_written_down_at_the_end_has_not_fired(
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
         await wait(at, 60)
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         whole = journal.transaction
 
         @contextmanager

@@ -104,7 +104,7 @@ def test_it_is_notified_once_a_day_and_nothing_is_closed(tmp_path: Path) -> None
         ((shown),) = status_of(manager.engine, "f").exposures
         assert len(shown.warnings) == 1
         assert shown.dividend == "no ex-dividend date is known; list it in assignment_warnings.dividends"
-        assert "Early assignment" in explain(manager.engine.desk.journal, "42")
+        assert "Early assignment" in explain(manager.engine.shared.access.journal, "42")
         await manager.kill()
 
     async def second(at: World, manager: Manager) -> None:

@@ -42,7 +42,7 @@ async def bad_print(at: World, messages: int, bid: str, ask: str) -> None:
 
 
 @pytest.mark.parametrize("messages", range(1, 11))
-def test_a_bad_print_that_stands_for_a_moment_closes_nothing(tmp_path: Path, messages: int) -> None:
+def test_a_bad_print_that_lasts_for_a_moment_closes_nothing(tmp_path: Path, messages: int) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(5):
             await bad_print(at, messages, "3.75", "3.85")
@@ -78,7 +78,7 @@ def test_a_spread_that_no_order_would_be_sent_at_triggers_nothing_and_is_reporte
     async def story(at: World, manager: Manager) -> None:
         await breach(at, "2.00", "4.00", times=70)
         assert not at.received
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.WIDE_SPREAD
         assert manager.kinds.count("unprotected") == 1
@@ -108,7 +108,7 @@ def spread_with_a_wing() -> Unit:
     return unit
 
 
-def test_a_wing_that_is_worth_nothing_keeps_no_stop_from_acting() -> None:
+def test_a_wing_that_is_worth_nothing_prevents_no_stop() -> None:
     unit, memory = spread_with_a_wing(), Memory()
     for second in range(2):
         now = NOW + second * SECOND
@@ -199,7 +199,7 @@ async def it_is_back_on_a_spread_that_nobody_believes(at: World) -> None:
     "happens",
     [one_is_filled, it_is_back_for_a_moment, it_is_a_little_back, it_is_back_on_a_spread_that_nobody_believes],
 )
-def test_otherwise_a_decision_stands(tmp_path: Path, happens: Callable[[World], Awaitable[None]]) -> None:
+def test_otherwise_a_decision_remains(tmp_path: Path, happens: Callable[[World], Awaitable[None]]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await decided(at)
         await happens(at)
@@ -209,7 +209,7 @@ def test_otherwise_a_decision_stands(tmp_path: Path, happens: Callable[[World], 
     play(tmp_path, short_puts(), story)
 
 
-def test_what_a_person_has_decided_stands_however_good_the_price_is(tmp_path: Path) -> None:
+def test_what_a_person_has_decided_remains_however_good_the_price_is(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await manager.engine.close("42", by="a test")
         for _ in range(20):
@@ -220,7 +220,7 @@ def test_what_a_person_has_decided_stands_however_good_the_price_is(tmp_path: Pa
     play(tmp_path, short_puts(), story)
 
 
-def test_a_decision_of_a_rule_that_a_person_has_joined_stands_too(tmp_path: Path) -> None:
+def test_a_decision_of_a_rule_that_a_person_has_joined_remains_too(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await decided(at)
         await manager.engine.close("42", by="a test")

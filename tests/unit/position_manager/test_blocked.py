@@ -156,7 +156,7 @@ def test_a_day_without_orders_left_blocks_every_unit(tmp_path: Path) -> None:
         at.fill(at.live(42)[0], 2)
         await at.clock.advance(6)
         at.quote(43, "2.45", "2.55")
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.BLOCKED
         assert "orders per day" in verdict.text
@@ -169,7 +169,7 @@ def test_a_group_with_a_wing_that_is_worth_nothing_is_guarded(tmp_path: Path) ->
         at.quote(43, "0.00", "0.05")
         at.quote(42, "2.45", "2.55")
         await at.clock.advance(1)
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert not isinstance(verdict, Blind)
 
     at = vertical()

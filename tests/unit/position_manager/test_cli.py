@@ -63,7 +63,7 @@ Capture = pytest.CaptureFixture[str]
 # ----- check-config
 
 
-def test_a_configuration_in_order_is_told_rule_set_by_rule_set(
+def test_a_configuration_in_order_is_reported_rule_set_by_rule_set(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
@@ -82,7 +82,7 @@ def test_a_configuration_in_order_is_told_rule_set_by_rule_set(
     assert rules[5] == "  account_stops.daily_loss: percent 5, action close"
 
 
-def test_every_fault_is_told_with_its_line(place: Place, capsys: Capture) -> None:
+def test_every_fault_is_reported_with_its_line(place: Place, capsys: Capture) -> None:
     place.config.write_text("mode: papr\npoll_seconds: 0\ndefaults:\n  stop: {percent: 50}\n")
     assert place.run("check-config") == 2
     lines = capsys.readouterr().err.splitlines()
@@ -192,7 +192,7 @@ def test_a_journal_is_followed(place: Place) -> None:
 # ----- halt and resume
 
 
-def test_a_halt_stands_until_it_is_ended(place: Place, capsys: Capture) -> None:
+def test_a_halt_remains_until_it_is_ended(place: Place, capsys: Capture) -> None:
     record = HaltRecord(place.state / "halt.json")
     assert place.run("halt", "--reason", "the feed lies") == 0
     assert "Halted: the feed lies (halted by " in capsys.readouterr().out
@@ -206,7 +206,7 @@ def test_a_halt_stands_until_it_is_ended(place: Place, capsys: Capture) -> None:
     assert capsys.readouterr().out.splitlines() == ["The halt is ended.", "There was no halt."]
 
 
-def test_resume_tells_of_a_kill_switch_that_is_left(place: Place, capsys: Capture) -> None:
+def test_resume_reports_a_kill_switch_that_is_left(place: Place, capsys: Capture) -> None:
     (place.state / "HALT").touch()
     assert place.run("resume") == 1
     assert f"To end that: rm {place.state / 'HALT'}" in capsys.readouterr().err
@@ -289,7 +289,7 @@ def test_a_reload_that_is_refused(place: Place, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     "command", [("close", "AAPL", "--yes"), ("release", "AAPL"), ("reload",), ("price", "SPY", "1")]
 )
-def test_what_needs_the_service_says_that_it_does_not_run(
+def test_what_needs_the_service_reports_that_it_does_not_run(
     place: Place, capsys: Capture, command: tuple[str, ...]
 ) -> None:
     assert place.run(*command) == 1

@@ -117,7 +117,7 @@ def test_an_account_stop_does_not_wait_for_a_part_whose_last_leg_cannot_be_sold(
         assert at.positions[42] == 0, "the short leg is closed"
         await go_on(at, 60, GROUP_LEVEL, fills=frozenset({43}))
         assert at.positions[43] == 0
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
 
     play(tmp_path, vertical(4), story, {**ROOMY_PARTS, **DAILY})
 
@@ -138,12 +138,12 @@ def test_an_account_stop_closes_the_rest_after_a_part_by_a_combination(tmp_path:
         assert closing.rule == "account daily loss" and not closing.leaves
         await go_on(at, 90, GROUP_LEVEL, fills=frozenset({42, 43}))
         assert not any(at.positions.values()), at.positions
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
 
     play(tmp_path, vertical(4), story, {**COMBO_PARTS, **DAILY})
 
 
-def test_a_disaster_stop_rests_on_while_a_halt_keeps_the_combination_back(tmp_path: Path) -> None:
+def test_a_disaster_stop_rests_on_while_a_halt_holds_the_combination_back(tmp_path: Path) -> None:
     config = {**COMBO, "disaster_stop": {"percent_of_premium": 200, "short_legs_percent": 300}}
 
     async def story(at: World, manager: Manager) -> None:
@@ -197,7 +197,7 @@ def test_a_clock_that_was_set_back_does_not_repeat_a_level(tmp_path: Path) -> No
 def test_what_is_withdrawn_while_its_order_is_cleared_is_not_sent(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         def asked(question: str) -> None:
-            if question == "open orders" and manager.engine.closer.closings and manager.engine.desk.busy:
+            if question == "open orders" and manager.engine.closer.closings and manager.engine.shared.in_flight:
                 at.on_ask = lambda _question: None
                 for closing in list(manager.engine.closer.closings.values()):
                     manager.engine.closer.withdraw(closing, "by a test")
@@ -226,8 +226,8 @@ def test_a_person_who_reduces_a_group_leg_by_leg_does_not_repeat_a_level(tmp_pat
             await go_on(at, 5, {42: ("2.00", "2.02"), 43: ("1.24", "1.26")})
         await go_on(at, 60, GROUP_LEVEL, fills=frozenset({42, 43}))
         assert at.positions == {42: -3, 43: 3}
-        (unit,) = manager.engine.desk.guard.units
-        assert manager.engine.desk.guard.levels_done(unit) == (1,)
+        (unit,) = manager.engine.shared.guard.units
+        assert manager.engine.shared.guard.levels_done(unit) == (1,)
 
     play(tmp_path, vertical(8), story, ROOMY_PARTS)
 
@@ -259,13 +259,13 @@ def test_an_account_stop_closes_what_a_partial_assignment_has_left(tmp_path: Pat
         at.tell(PositionReceived(ACCOUNT, 90, Decimal(200)))
         await go_on(at, 120, quotes)
         await go_on(at, 60, quotes, fills=frozenset({42}))
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         assert at.positions[42] == 0
 
     play(tmp_path, short_puts(-4), story, {**CONFIG, **DAILY})
 
 
-def test_a_strike_stop_begins_a_cooldown(tmp_path: Path) -> None:
+def test_a_strike_stop_starts_a_cooldown(tmp_path: Path) -> None:
     config = {
         **CONFIG,
         "defaults": {"strike_stop": {"touched": True}},

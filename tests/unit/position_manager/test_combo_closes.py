@@ -76,8 +76,8 @@ async def go_on(at: World, seconds: int, fills: bool = False) -> None:
 
 def closed_once(at: World, manager: Manager) -> None:
     assert not any(at.positions.values()), at.positions
-    assert not manager.engine.desk.locks
-    assert not manager.engine.desk.journal.open_intents()
+    assert not manager.engine.shared.locks.present
+    assert not manager.engine.shared.access.journal.open_intents()
 
 
 def test_one_order_closes_all_legs(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_part_of_a_combination_with_ratios_is_proven_in_contracts(tmp_path: Pa
         at.fill(order, 1)
         at.end(order)
         await fall(at, times=10, seconds=2)
-        first = [manager.engine.desk.journal.intents(ACCOUNT, con_id)[0] for con_id in (42, 43)]
+        first = [manager.engine.shared.access.journal.intents(ACCOUNT, con_id)[0] for con_id in (42, 43)]
         assert [(intent.state, intent.filled) for intent in first] == [
             (State.CANCELLED, Decimal(2)),
             (State.CANCELLED, Decimal(1)),
@@ -268,7 +268,7 @@ def test_a_reconnect_finds_the_legs_that_traded_meanwhile(tmp_path: Path) -> Non
         await at.clock.advance(3)
         at.catch_up()
         await go_on(at, 20)
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         filled = {con_id: next(i.filled for i in journal.intents(ACCOUNT, con_id)) for con_id in (42, 43)}
         assert filled == {42: Decimal(1), 43: Decimal(1)}
         await go_on(at, 60, fills=True)
@@ -283,13 +283,13 @@ def test_combinations_of_a_person_count_as_what_rests(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         own = at.foreign(42, Side.BUY, 2)
         own.legs = ((42, Side.BUY, Decimal(1)), (43, Side.SELL, Decimal(1)))
-        manager.engine.desk.sync_soon()
+        manager.engine.shared.agenda.sync_soon()
         for _ in range(20):
             requote(at)
             await at.clock.advance(2)
         assert not at.combos and not at.received
         assert manager.kinds.count("refused") == 2, "once of the combination, once of the leg"
-        (unit,) = manager.engine.desk.guard.units
+        (unit,) = manager.engine.shared.guard.units
         assert own.remaining == 2 and unit.group == "vertical"
 
     play(tmp_path, story)
@@ -313,7 +313,7 @@ def test_a_disaster_stop_of_a_leg_makes_way_first(tmp_path: Path) -> None:
     play(tmp_path, story, config=config)
 
 
-def test_a_wide_leg_keeps_the_combination_back_and_then_the_legs_go(tmp_path: Path) -> None:
+def test_a_wide_leg_holds_the_combination_back_and_then_the_legs_go(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await manager.engine.close("vertical", by="a test")
         for _ in range(25):
@@ -338,8 +338,8 @@ def test_a_part_of_a_group_is_closed_by_a_combination(tmp_path: Path) -> None:
             requote(at, ("1.38", "1.40"), ("0.80", "0.82"))
             await at.clock.advance(2)
         assert at.positions == {42: Decimal(-2), 43: Decimal(2)} and len(at.combos) == 1
-        (unit,) = manager.engine.desk.guard.units
-        assert manager.engine.desk.guard.levels_done(unit) == (1,)
+        (unit,) = manager.engine.shared.guard.units
+        assert manager.engine.shared.guard.levels_done(unit) == (1,)
 
     play(tmp_path, story, quantity=4, config=COMBO_PARTS)
 
@@ -348,7 +348,7 @@ def test_explain_shows_the_combination_of_each_leg(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.fill(await breach(at), 2)
         await go_on(at, 6)
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         for con_id in (42, 43):
             (intent,) = journal.intents(ACCOUNT, con_id)
             assert intent.state is State.FILLED
@@ -424,8 +424,12 @@ def test_whatever_happens_each_leg_is_closed_once(quantity: int, parts: bool, ac
                     at.catch_up()
             case "time":
                 await at.clock.advance(12)
-            case "a person buys one back" if not live and not at.unseen and not manager.engine.desk.busy:
-                if manager.engine.ready and at.positions[42] < 0 and not manager.engine.desk.journal.open_intents():
+            case "a person buys one back" if not live and not at.unseen and not manager.engine.shared.in_flight:
+                if (
+                    manager.engine.ready
+                    and at.positions[42] < 0
+                    and not manager.engine.shared.access.journal.open_intents()
+                ):
                     at.fill(at.foreign(42, Side.BUY, 1), 1)
         await at.clock.advance(1)
         return manager
@@ -439,12 +443,12 @@ def test_whatever_happens_each_leg_is_closed_once(quantity: int, parts: bool, ac
         at.catch_up()
         manager = await act(at, manager, "cancels", directory)
         await go_on(at, 200, fills=True)
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         truth = {order.sent.ref: order.filled for order in at.orders if order.sent.ref}
         for con_id in (42, 43):
             for intent in journal.intents(ACCOUNT, con_id):
                 assert intent.filled == truth[intent.ref] * intent.per_unit, intent
-        locked = manager.engine.desk.locks
+        locked = manager.engine.shared.locks.present
         # What a person has left of a group, or an order that traded while it was being withdrawn, is guarded by the
         # rules of single positions.
         alone = "calm" in actions or any(order.client_id == 0 for order in at.orders)

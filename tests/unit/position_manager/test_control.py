@@ -98,7 +98,7 @@ def test_what_is_no_request_is_refused(path: Path, sent: bytes, text: str) -> No
     assert service.heard == []
 
 
-def test_one_who_says_nothing_is_sent_away_and_holds_up_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_who_sends_nothing_is_sent_away_and_holds_up_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "REQUEST_SECONDS", 0.05)
 
     def client() -> bytes:

@@ -80,7 +80,7 @@ def test_what_is_opened_after_a_stop_is_alerted_about_once(tmp_path: Path) -> No
         assert sent(at, 43) == 0
         await open_(at, OTHER, 5)
         assert len(alerts(manager)) == 1, "another underlying"
-        assert "Opened in a cooldown" in explain(manager.engine.desk.journal, "43")
+        assert "Opened in a cooldown" in explain(manager.engine.shared.access.journal, "43")
 
     play(tmp_path, short_puts(), story, config())
 

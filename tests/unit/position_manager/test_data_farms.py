@@ -85,15 +85,15 @@ def test_a_farm_that_was_down_is_forgotten_with_the_session_that_reported_it(tmp
     async def story(at: World, manager: Manager) -> None:
         at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm.nj"))
         await at.clock.advance(6)
-        assert manager.engine.desk.connection.degraded == {"usfarm.nj"}
+        assert manager.engine.shared.connection.state.degraded == {"usfarm.nj"}
         assert at.port is not None
         at.port.drop()
         for _ in range(10):
             await at.clock.advance(5)
             at.quote(42, "2.45", "2.55")
         assert manager.engine.ready
-        assert manager.engine.desk.connection.degraded == frozenset()
-        assert not manager.engine.desk.guard.blinded
+        assert manager.engine.shared.connection.state.degraded == frozenset()
+        assert not manager.engine.shared.guard.blinded
         assert "farm_unknown" in manager.kinds
 
     play(tmp_path, short_puts(), story)

@@ -25,7 +25,7 @@ def book(path: Path, now: datetime = NOW) -> DayBook:
     return DayBook(path / "days", ZONE, now)
 
 
-def test_samples_are_kept(tmp_path: Path) -> None:
+def test_samples_are_stored(tmp_path: Path) -> None:
     days = book(tmp_path)
     days.add(NOW, PROFIT, CLOSE)
     days.add(NOW + timedelta(minutes=1), {}, CLOSE)
@@ -46,7 +46,7 @@ def test_a_day_is_due_once_when_its_session_is_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("hours", [7, 20, 30])
-def test_a_restart_forgets_neither_the_day_nor_that_it_was_told(tmp_path: Path, hours: int) -> None:
+def test_a_restart_forgets_neither_the_day_nor_that_it_was_reported(tmp_path: Path, hours: int) -> None:
     book(tmp_path).add(NOW, PROFIT, CLOSE)
     later = NOW + timedelta(hours=hours)
     again = book(tmp_path, later)

@@ -74,7 +74,7 @@ def test_while_nobody_watches_it_closes_and_is_found_to_have_done_so(tmp_path: P
         await at.clock.advance(60)
         assert len(at.received) == 1
         assert "order_filled" in again.kinds
-        assert not again.engine.desk.locks
+        assert not again.engine.shared.locks.present
         await again.end()
 
     asyncio.run(story())

@@ -37,7 +37,7 @@ from ib_connection.causes import CLIENT_ID_IN_USE
 from position_manager.brokers.broker import CodeReceived
 from position_manager.config.schema import Config
 from position_manager.connection_state import Phase, Step
-from position_manager.engine.engine import SLICE
+from position_manager.engine.rule_loop import SLICE
 from position_manager.model import Hours
 from position_manager.orders.intents import Side, State
 from position_manager.refused import RefusedError
@@ -50,12 +50,12 @@ def drive(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(story())
 
 
-def test_a_stop_is_carried_out_once_and_told(tmp_path: Path) -> None:
+def test_a_stop_is_carried_out_once_and_reported(tmp_path: Path) -> None:
     async def story() -> None:
         at = short_puts()
         manager = Manager(at, tmp_path)
         await manager.start()
-        assert manager.engine.desk.connection.phase is Phase.READY
+        assert manager.engine.shared.connection.state.phase is Phase.READY
         assert manager.broker.watched == {42}
         at.quote(42, "3.70", "3.80")
         await settle()
@@ -120,7 +120,7 @@ def test_what_is_left_after_a_part_goes_into_the_next_order(tmp_path: Path) -> N
             await at.clock.advance(1)
             at.quote(42, "3.70", "3.80")
         assert [order.quantity for order in at.received] == [3, 2]
-        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
+        first = manager.engine.shared.access.journal.intents(ACCOUNT, 42)[0]
         assert first.state is State.CANCELLED
         assert first.filled == 1
         await manager.end()
@@ -254,7 +254,7 @@ def test_the_long_leg_is_not_sold_while_the_short_one_is_locked(tmp_path: Path) 
         (order,) = at.ours(42)
         at.end(order, "Inactive", 201)
         await at.clock.advance(60)
-        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert (ACCOUNT, 42) in manager.engine.shared.locks.present
         assert "locked" in manager.kinds
         assert [order.con_id for order in at.received] == [42]
 
@@ -268,17 +268,17 @@ def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.tell(CodeReceived(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
         await at.clock.advance(6)
-        assert manager.engine.desk.connection.phase is Phase.HALTED
+        assert manager.engine.shared.connection.state.phase is Phase.HALTED
         await manager.kill()
         again = Manager(at, tmp_path, seed=1)
         await again.start()
         await at.clock.advance(30)
-        assert again.engine.desk.connection.phase is Phase.HALTED
+        assert again.engine.shared.connection.state.phase is Phase.HALTED
         await breach(at, times=3)
         assert not at.received
         with pytest.raises(RefusedError, match="HALTED"):
             await again.engine.close("42", by="a person")
-        assert again.engine.desk.halts.record.resume()
+        assert again.engine.shared.halts.record.resume()
         await at.clock.advance(6)
         assert again.engine.ready
         assert "resumed" in again.kinds
@@ -294,7 +294,7 @@ def test_a_kill_switch_that_appears_while_an_order_is_on_its_way_stops_it(tmp_pa
 
     async def story(at: World, manager: Manager) -> None:
         def touch(question: str) -> None:
-            if question == "open orders" and manager.engine.desk.busy:
+            if question == "open orders" and manager.engine.shared.in_flight:
                 (tmp_path / "HALT").touch()
 
         at.on_ask = touch
@@ -332,7 +332,7 @@ def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Pa
     play(tmp_path, short_puts(), story)
 
 
-def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_path: Path) -> None:
+def test_a_bound_that_is_reached_is_reported_once_and_an_approved_price_closes(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 40, "3.00", "5.00")
         assert "rule_fired" not in manager.kinds, "a price with such a spread is not believed"
@@ -340,7 +340,7 @@ def test_a_bound_that_is_reached_is_told_once_and_an_approved_price_closes(tmp_p
         await follow(at, 10, "3.00", "5.00")
         assert not at.received
         assert manager.kinds.count("cap_reached") == 1
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert "spread" in str(verdict), "what keeps it from being closed counts as unprotected"
         await manager.engine.close("42", by="a person", limit=Decimal("4.507"))
         await at.clock.advance(1)
@@ -405,7 +405,7 @@ def test_the_reference_does_not_survive_the_night(tmp_path: Path) -> None:
     play(tmp_path, at, story)
 
 
-def test_a_close_that_cannot_act_says_so(tmp_path: Path) -> None:
+def test_a_close_that_cannot_act_reports_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 3, fills=False)
         await follow(at, 40, "4.98", "5.00", fills=False)
@@ -465,7 +465,7 @@ def test_shadow_sends_nothing_for_a_person_either(tmp_path: Path) -> None:
     ],
     ids=["quantity", "notional"],
 )
-def test_a_gate_that_refuses_is_told_once_and_passes_later(
+def test_a_gate_that_refuses_is_reported_once_and_passes_later(
     tmp_path: Path, more: Mapping[str, object], gate: str
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
@@ -473,7 +473,7 @@ def test_a_gate_that_refuses_is_told_once_and_passes_later(
         assert not at.received
         (told,) = (message for message in manager.told if message.kind == "refused")
         assert gate in told.text()
-        assert manager.engine.desk.guard.counts
+        assert manager.engine.shared.guard.counts
         manager.engine.reload(Config.model_validate(CONFIG))
         await follow(at, 12)
         assert at.positions[42] == 0
@@ -498,7 +498,9 @@ def test_the_orders_of_a_minute_are_bounded_for_all_positions_together(tmp_path:
             await at.clock.advance(1)
         assert set(at.positions.values()) == {0}
         sent = [
-            intent.sent for con_id in range(42, 47) for intent in manager.engine.desk.journal.intents(ACCOUNT, con_id)
+            intent.sent
+            for con_id in range(42, 47)
+            for intent in manager.engine.shared.access.journal.intents(ACCOUNT, con_id)
         ]
         for time in sent:
             assert time is not None
@@ -558,7 +560,7 @@ def test_nothing_is_sent_while_the_journal_cannot_be_written(tmp_path: Path, tro
             assert not at.received
             assert manager.kinds.count("journal_fault") == 1
             assert manager.engine.ready, "the connection is as it was"
-            (count,) = manager.engine.desk.guard.counts.values()
+            (count,) = manager.engine.shared.guard.counts.values()
             assert count.seconds["halted"] >= 25
         await follow(at, 20)
         assert manager.kinds.count("journal_works") == 1
@@ -579,10 +581,10 @@ def test_what_happens_to_an_order_meanwhile_is_found_out_later(tmp_path: Path, t
         await follow(at, 30)
         assert at.positions[42] == 0
         assert sum(order.filled for order in at.orders) == 2
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         assert all(
             intent.state in (State.FILLED, State.CANCELLED)
-            for intent in manager.engine.desk.journal.intents(ACCOUNT, 42)
+            for intent in manager.engine.shared.access.journal.intents(ACCOUNT, 42)
         )
 
     play(tmp_path, short_puts(), story)
@@ -610,13 +612,13 @@ def test_a_sync_of_which_one_step_fails_is_no_sync(tmp_path: Path, step: Step) -
 
 @pytest.mark.parametrize("step", list(Step))
 @pytest.mark.parametrize("order", [False, True], ids=["idle", "order resting"])
-def test_a_session_that_ends_in_a_step_of_a_sync_is_begun_again(tmp_path: Path, step: Step, order: bool) -> None:
+def test_a_session_that_ends_in_a_step_of_a_sync_is_started_again(tmp_path: Path, step: Step, order: bool) -> None:
     async def story(at: World, manager: Manager) -> None:
         if order:
             await breach(at)
 
         def drop(question: str) -> None:
-            if question == step.value and not manager.engine.desk.busy:
+            if question == step.value and not manager.engine.shared.in_flight:
                 at.on_ask = lambda _question: None
                 manager.broker.drop()
 
@@ -636,7 +638,7 @@ def test_a_session_that_ends_in_a_step_of_a_sync_is_begun_again(tmp_path: Path, 
 def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_path: Path, code: int) -> None:
     async def story(at: World, manager: Manager) -> None:
         def ends(question: str) -> None:
-            if question == "open orders" and manager.engine.desk.busy:
+            if question == "open orders" and manager.engine.shared.in_flight:
                 at.on_ask = lambda _question: None
                 if code:
                     at.tell(CodeReceived(code, "lost"))
@@ -647,7 +649,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
         await breach(at, times=1)
         at.quote(42, "3.75", "3.85")
         await settle()
-        assert manager.engine.desk.connection.phase is (Phase.LINK_LOST if code else Phase.DOWN)
+        assert manager.engine.shared.connection.state.phase is (Phase.LINK_LOST if code else Phase.DOWN)
         assert not at.received
         at.tell(CodeReceived(1102, "restored"))
         await follow(at, 20)
@@ -670,7 +672,7 @@ def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: 
         if state is State.CANCELLING:
             await follow(at, 6, fills=False)
         await settle()
-        (intent,) = manager.engine.desk.journal.intents(ACCOUNT, 42)
+        (intent,) = manager.engine.shared.access.journal.intents(ACCOUNT, 42)
         assert intent.state is state
         if how == "kill":
             await manager.kill()
@@ -688,7 +690,7 @@ def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: 
         await follow(at, 40)
         assert at.positions[42] == 0
         assert sum(order.filled for order in at.orders) == 3
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         await manager.end()
 
     play_without_end(tmp_path, short_puts(-3), story)
@@ -714,7 +716,7 @@ def test_a_client_id_in_use_is_tried_again_and_then_a_person_is_called(tmp_path:
 
 @pytest.mark.parametrize("hours", [-26, -2, 2, 26])
 @pytest.mark.parametrize("resting", [False, True], ids=["idle", "order resting"])
-def test_a_clock_that_is_set_keeps_nothing_from_being_closed(tmp_path: Path, hours: int, resting: bool) -> None:
+def test_a_clock_that_is_set_prevents_no_close(tmp_path: Path, hours: int, resting: bool) -> None:
     async def story(at: World, manager: Manager) -> None:
         if resting:
             await breach(at)
@@ -855,8 +857,8 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
         assert manager.engine.ready
         away = (manager.engine.link_status.since - at.clock.now()).total_seconds() + 13 + 60
         await quoted(35)
-        (unit,) = manager.engine.desk.guard.units
-        seconds = manager.engine.desk.guard.counts[unit.key].seconds
+        (unit,) = manager.engine.shared.guard.units
+        seconds = manager.engine.shared.guard.counts[unit.key].seconds
         assert seconds["not connected"] == pytest.approx(7 + away)
         assert set(seconds) <= {"not connected", "no usable quote"}
         await manager.kill()
@@ -864,8 +866,8 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
         again = Manager(at, tmp_path, seed=1)
         await again.start()
         await quoted(10)
-        (unit,) = again.engine.desk.guard.units
-        unwatched = again.engine.desk.guard.counts[unit.key].seconds["not watched"]
+        (unit,) = again.engine.shared.guard.units
+        unwatched = again.engine.shared.guard.counts[unit.key].seconds["not watched"]
         assert 100 <= unwatched <= 100 + 30, "since it was last written down"
         await again.end()
 
@@ -881,21 +883,21 @@ def many(count: int) -> World:
     return at
 
 
-def test_what_the_broker_says_does_not_wait_for_a_look_at_all_that_is_held(tmp_path: Path) -> None:
+def test_what_the_broker_reports_does_not_wait_for_an_evaluation_of_all_that_is_held(tmp_path: Path) -> None:
     async def story() -> None:
         at = many(95)
         manager = Manager(at, tmp_path)
         await manager.start()
-        desk, slices = manager.engine.desk, []
+        shared, slices = manager.engine.shared, list[int]()
         await at.clock.advance(4.999)
         loops = manager.loops
         at.clock._pass(at.clock.now() + timedelta(seconds=0.001))
-        desk.wake.set()
+        shared.agenda.wake()
         while manager.loops == loops:
             await asyncio.sleep(0)
-            slices.append(sum(count.looked_at == at.clock.now() for count in desk.guard.counts.values()))
+            slices.append(sum(count.looked_at == at.clock.now() for count in shared.guard.counts.values()))
             if len(slices) == 5:
-                desk.busy.add(("an order is on its way", 0))
+                shared.in_flight.add([("an order is on its way", 0)])
         looked = [after - before for before, after in itertools.pairwise([0, *slices])]
         assert sum(looked) == 95
         assert max(looked[:5]) == SLICE
@@ -911,7 +913,7 @@ def test_a_quote_in_the_middle_of_a_loop_is_acted_on_at_once(tmp_path: Path) -> 
         manager = Manager(at, tmp_path, {**CONFIG, "quotes": {"confirmations": 1}})
         await manager.start()
         await at.clock.advance(1)
-        manager.engine._start_loop()
+        manager.engine._loop.start()
         loops = manager.loops
         await asyncio.sleep(0)
         at.quote(95, "1.00", "1.10")

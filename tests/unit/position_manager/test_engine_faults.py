@@ -54,7 +54,7 @@ def play(directory: Path, at: World, story: Story, config: Mapping[str, object] 
 
 
 def seconds_unprotected(manager: Manager) -> float:
-    (count,) = manager.engine.desk.guard.counts.values()
+    (count,) = manager.engine.shared.guard.counts.values()
     return count.total
 
 
@@ -77,7 +77,7 @@ def test_what_rests_goes_when_a_user_closes_by_hand(tmp_path: Path, config: Mapp
         assert resting.over == "Cancelled"
         await at.clock.advance(60)
         assert sum(order.remaining for order in at.live(42)) <= abs(at.positions[42])
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
 
     play(tmp_path, short_puts(), story, config)
 
@@ -143,7 +143,7 @@ def test_a_trade_by_hand_is_counted_while_our_order_rests(tmp_path: Path, config
         at.fill(at.foreign(42, Side.BUY, 1), 1)
         await at.clock.advance(2)
         assert "position_changed" in manager.kinds
-        holding = manager.engine.desk.journal.holding(ACCOUNT, 42)
+        holding = manager.engine.shared.access.journal.holding(ACCOUNT, 42)
         assert holding is not None
         assert holding.quantity == -2
         await breach(at, times=8)
@@ -214,7 +214,7 @@ def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, 
         await at.clock.advance(120)
         assert manager.engine.ready
         assert not at.received
-        (verdict,) = manager.engine.desk.guard.verdicts.values()
+        (verdict,) = manager.engine.shared.guard.verdicts.values()
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.NO_QUOTE
 
@@ -242,7 +242,7 @@ def test_a_tick_of_one_leg_does_not_confirm_the_quote_of_the_other(tmp_path: Pat
 # ----- what is reported, and what is counted
 
 
-def test_no_all_clear_is_told_because_the_connection_is_lost_too(tmp_path: Path) -> None:
+def test_no_all_clear_is_reported_because_the_connection_is_lost_too(tmp_path: Path) -> None:
     """A unit was reported as guarded again when what had kept a unit unprotected gave way to something worse."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -267,7 +267,7 @@ def test_the_opening_of_a_market_is_no_alarm(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.quote(42, None, None)
         await at.clock.advance(600 + 30)
-        assert manager.engine.desk.guard.verdicts
+        assert manager.engine.shared.guard.verdicts
         at.quote(42, "2.45", "2.55")
         await at.clock.advance(120)
         assert "unprotected" not in manager.kinds
@@ -281,7 +281,7 @@ def test_the_opening_of_a_market_is_no_alarm(tmp_path: Path) -> None:
     play(tmp_path, at, story)
 
 
-def test_a_link_that_is_lost_between_two_looks_is_counted(tmp_path: Path) -> None:
+def test_a_link_that_is_lost_between_two_evaluations_is_counted(tmp_path: Path) -> None:
     """Three seconds without a link between two loops were counted as guarded."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -322,13 +322,13 @@ def test_the_time_in_which_the_journal_fails_is_counted(tmp_path: Path) -> None:
         other.execute("ROLLBACK")
         other.close()
         await at.clock.advance(5)
-        (count,) = manager.engine.desk.guard.counts.values()
+        (count,) = manager.engine.shared.guard.counts.values()
         assert count.seconds["halted"] >= 12 - 5, "from the next loop on"
 
     play(tmp_path, short_puts(), story)
 
 
-def test_people_who_cannot_be_told_do_not_end_the_guard(tmp_path: Path) -> None:
+def test_people_who_cannot_be_notified_do_not_end_the_guard(tmp_path: Path) -> None:
     """An error on the way to people ended the engine."""
 
     async def whole() -> None:
@@ -352,8 +352,8 @@ def test_a_halt_that_cannot_be_written_down_does_not_end_by_itself(tmp_path: Pat
     """Without its file the halt was taken for one that a person had ended, in the same moment."""
 
     async def story(at: World, manager: Manager) -> None:
-        desk, record = manager.engine.desk, HaltRecord(tmp_path / "away" / "halt.json")
-        desk.halts = Halts(KillSwitch(tmp_path / "HALT"), record)
+        shared, record = manager.engine.shared, HaltRecord(tmp_path / "away" / "halt.json")
+        shared.halts._halts = Halts(KillSwitch(tmp_path / "HALT"), record)
         at.tell(CodeReceived(321, "The API interface is currently in Read-Only mode."))
         await at.clock.advance(60)
         await breach(at)
@@ -431,7 +431,7 @@ def test_a_price_that_is_approved_for_one_leg_means_nothing_for_the_other(tmp_pa
 )
 def test_a_restart_forgets_nothing_because_a_row_is_damaged(tmp_path: Path, rule: str) -> None:
     async def damaged(at: World, manager: Manager) -> None:
-        manager.engine.desk.journal.remember(ACCOUNT, 42, rule, "{}}")
+        manager.engine.shared.access.journal.remember(ACCOUNT, 42, rule, "{}}")
         await manager.kill()
         again = Manager(at, tmp_path, CONFIG, seed=1)
         await again.start()

@@ -22,7 +22,7 @@ def test_an_approval_that_is_awaited_is_named_and_ends_with_the_next_session(tmp
         manager = Manager(at, tmp_path, config)
         await manager.start()
         await at.clock.advance(60)
-        assert manager.engine.desk.connection.phase is Phase.AUTH_NEEDED
+        assert manager.engine.shared.connection.state.phase is Phase.AUTH_NEEDED
         pages = [message for message in manager.told if message.kind == "page"]
         assert len(pages) == 1
         assert "approve the login on the phone" in pages[0].text()
@@ -43,7 +43,7 @@ def test_nobody_is_called_while_the_gateway_only_starts(tmp_path: Path) -> None:
         manager = Manager(at, tmp_path, {**CONFIG, "gateway": {"login_file": str(tmp_path / gateway_login.NAME)}})
         await manager.start()
         await at.clock.advance(120)
-        assert manager.engine.desk.connection.phase is Phase.DOWN
+        assert manager.engine.shared.connection.state.phase is Phase.DOWN
         assert "page" not in manager.kinds
         await manager.end()
 

@@ -133,7 +133,7 @@ class Histories(RuleBasedStateMachine):
         self.knows_by_heart_what_is_on_disk()
 
     def knows_by_heart_what_is_on_disk(self) -> None:
-        journal = None if self.manager is None else self.manager.engine.desk.opened
+        journal = None if self.manager is None else self.manager.engine.shared.access.opened
         if journal is not None:
             assert journal.open_intents() == JournalReader.open_intents(journal)
             assert journal.holdings() == JournalReader.holdings(journal)
@@ -148,9 +148,9 @@ class Histories(RuleBasedStateMachine):
     def sending(self, moment: str) -> None:
         manager = self.manager
         assert manager is not None
-        desk = manager.engine.desk
-        assert desk.ready, f"an order outside READY: {desk.connection.phase}"
-        assert not desk.halts.read(), "an order under a halt"
+        shared = manager.engine.shared
+        assert shared.connection.ready, f"an order outside READY: {shared.connection.state.phase}"
+        assert not shared.halts.read(), "an order under a halt"
         if moment == "after send":
             sent = self.world.received[-1]
             assert sent.stop or sent.con_id in self.world.quoted, f"no quote of this session is behind {sent}"
@@ -332,7 +332,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.manager is not None)
     def the_journal_cannot_be_written(self, blocked: bool) -> None:
         self.unblock()
-        if blocked and self.alive().engine.desk.opened is not None:
+        if blocked and self.alive().engine.shared.access.opened is not None:
             self.blocker = sqlite3.connect(self.directory / "journal.db", isolation_level=None)
             self.blocker.execute("BEGIN IMMEDIATE")
 
@@ -353,11 +353,11 @@ class Histories(RuleBasedStateMachine):
         """Whether the engine can know at once of a trade by hand, and take back what rests."""
         if self.manager is None or not self.manager.broker.open or self.world.deaf or self.world.unseen:
             return False
-        desk = self.manager.engine.desk
-        journal_works = self.blocker is None and desk.fault is None and self.manager.until_crash is None
-        if not desk.ready or desk.busy or not journal_works or not self.world.cancels_at_once:
+        shared = self.manager.engine.shared
+        journal_works = self.blocker is None and shared.access.fault is None and self.manager.until_crash is None
+        if not shared.connection.ready or shared.in_flight or not journal_works or not self.world.cancels_at_once:
             return False
-        states = {intent.state for intent in desk.journal.open_intents()}
+        states = {intent.state for intent in shared.access.journal.open_intents()}
         return bool(self.ours()) and states <= {State.WORKING, State.PARTIAL}
 
     @rule(quantity=st.integers(1, 3), assigned=st.booleans())
@@ -383,16 +383,16 @@ class Histories(RuleBasedStateMachine):
 
     def quiet(self) -> bool:
         """Whether nothing of ours is under way: against a person who trades at the same moment nothing helps."""
-        if self.manager is None or self.ours() or self.world.unseen or self.alive().engine.desk.busy:
+        if self.manager is None or self.ours() or self.world.unseen or self.alive().engine.shared.in_flight:
             return False
-        journal = self.alive().engine.desk.opened
+        journal = self.alive().engine.shared.access.opened
         return journal is not None and not journal.open_intents()
 
     @rule(what=st.sampled_from(["rests", "trades", "adds", "halts", "resumes", "releases", "is assigned"]))
     @precondition(quiet)
     def a_person(self, what: str) -> None:
         async def story() -> None:
-            world, held, desk = self.world, self.world.positions[42], self.alive().engine.desk
+            world, held, shared = self.world, self.world.positions[42], self.alive().engine.shared
             live = sum((order.remaining for order in world.live(42)), Decimal(0))
             match what:
                 case "rests" if abs(held) > live:
@@ -405,10 +405,10 @@ class Histories(RuleBasedStateMachine):
                     world.positions[42] += closing_side(held).sign
                     self.silent = True
                 case "halts":
-                    desk.halts.record.write("a test", world.clock.now())
+                    shared.halts.record.write("a test", world.clock.now())
                 case "resumes":
-                    desk.halts.record.resume()
-                case "releases" if desk.locks and desk.ready:
+                    shared.halts.record.resume()
+                case "releases" if shared.locks.present and shared.connection.ready:
                     self.alive().engine.release("42", by="a test")
             await settle()
 
@@ -421,7 +421,7 @@ class Histories(RuleBasedStateMachine):
 
         def happens(question: str) -> None:
             world, manager = self.world, self.manager
-            if question != "open orders" or manager is None or not manager.engine.desk.busy:
+            if question != "open orders" or manager is None or not manager.engine.shared.in_flight:
                 return
             world.on_ask = lambda _question: None
             held = world.positions[42]
@@ -432,7 +432,7 @@ class Histories(RuleBasedStateMachine):
                 case "drop":
                     manager.broker.drop()
                 case "halt":
-                    manager.engine.desk.halts.record.write("a test", world.clock.now())
+                    manager.engine.shared.halts.record.write("a test", world.clock.now())
                 case "trade" if held and not world.live(42):
                     world.fill(world.foreign(42, closing_side(held), 1), 1)
                 case "dies":
@@ -478,7 +478,7 @@ class Histories(RuleBasedStateMachine):
         self.run(story())
 
     def at_rest(self) -> bool:
-        journal = self.alive().engine.desk.journal
+        journal = self.alive().engine.shared.access.journal
         states = {intent.state for intent in journal.open_intents()}
         if not states <= {State.WORKING, State.PARTIAL, State.LOCKED}:
             return False
@@ -491,7 +491,7 @@ class Histories(RuleBasedStateMachine):
 
     def compare_with_the_truth(self) -> None:
         manager = self.alive()
-        journal, world = manager.engine.desk.journal, self.world
+        journal, world = manager.engine.shared.access.journal, self.world
         truth = {order.sent.ref: order.filled for order in world.orders if order.sent.ref}
         for con_id in self.contracts:
             for intent in journal.intents(ACCOUNT, con_id):
@@ -521,16 +521,16 @@ class Histories(RuleBasedStateMachine):
     def parts_decided(self, con_id: int) -> list[Decimal]:
         """How much each decision for the partial target was for. The position lives once, so the level is done once,
         whatever happens; a decision may be withdrawn before anything was executed."""
-        fired = self.alive().engine.desk.journal.events(instrument=(ACCOUNT, con_id))
+        fired = self.alive().engine.shared.access.journal.events(instrument=(ACCOUNT, con_id))
         return [Decimal(r.data["part"]) for r in fired if r.kind == "rule fired" and r.data.get("level")]
 
     def compare_the_count(self) -> None:
         """All the time in which nothing could be sent is counted as unprotected, and no more than has passed."""
         engine, clock = self.alive().engine, self.world.clock
-        units = [unit for unit in engine.desk.guard.units if unit.key == f"{ACCOUNT} contract 42"]
+        units = [unit for unit in engine.shared.guard.units if unit.key == f"{ACCOUNT} contract 42"]
         if not self.counted or self.since is None or self.kind.startswith("group") or not units:
             return
-        guard, key = engine.desk.guard, units[0].key
+        guard, key = engine.shared.guard, units[0].key
         # With the stretch since the last evaluation.
         count = guard.counts[key].after_verdict(guard.verdicts[key], clock.now(), guard._patience)
         assert self.away.total_seconds() <= count.total + 0.001, f"{self.away} without protection, {count}"

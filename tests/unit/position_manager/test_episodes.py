@@ -172,7 +172,7 @@ def test_a_decision_about_the_position_before_is_withdrawn(
         at = long_put()
         manager = Manager(at, tmp_path, CONFIG)
         await manager.start()
-        manager.engine.closer.decide(manager.engine.desk.guard.units[0], "stop", "a test")
+        manager.engine.closer.decide(manager.engine.shared.guard.units[0], "stop", "a test")
         at.quote(42, "0.80", "2.60")
         # As long as a decision without an order may take to be on disk.
         await at.clock.advance(0.1)
@@ -213,11 +213,11 @@ async def split(at: World) -> None:
 def test_after_a_split_a_release_does_not_sell_ten_times_the_position_on_the_old_level(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await split(at)
-        (lock,) = manager.engine.desk.locks.values()
+        (lock,) = manager.engine.shared.locks.present.values()
         assert "split, 10 for 1" in lock.reason
         with pytest.raises(RefusedError, match="would be closed at once by its stop: bid 10"):
             manager.engine.release("AAPL", by="a test")
-        assert manager.engine.desk.locks
+        assert manager.engine.shared.locks.present
         await at.clock.advance(30)
         assert not at.received
         manager.engine.reload(manager.config.model_validate({**CONFIG, "defaults": {"stop": {"price": 9}}}))
@@ -250,7 +250,7 @@ def test_nor_does_a_release_while_the_market_cannot_be_seen(tmp_path: Path) -> N
             at.quote(42, "10.00", "10.01")
             await at.clock.advance(1)
         assert not at.received
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
 
     play(tmp_path, hundred_shares(), story, AT_90)
 
@@ -350,7 +350,7 @@ def test_a_trailing_stop_outlasts_the_migration(tmp_path: Path) -> None:
     ),
     st.sampled_from([-2, 2]),
 )
-def test_a_new_episode_begins_exactly_when_a_position_was_flat(syncs: list[list[int]], first: int) -> None:
+def test_a_new_episode_starts_exactly_when_a_position_was_flat(syncs: list[list[int]], first: int) -> None:
     """Trades of others between full syncs; the model counts an episode for each time that zero is left."""
     ids = iter(range(10_000))
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:  # noqa: S108
@@ -396,7 +396,7 @@ def test_a_stop_that_has_fired_still_closes_once(tmp_path: Path) -> None:
         at.fill(order, 1)
         await at.clock.advance(60)
         assert at.positions[42] == 0
-        holding = manager.engine.desk.journal.holding(ACCOUNT, 42)
+        holding = manager.engine.shared.access.journal.holding(ACCOUNT, 42)
         assert holding is not None
         assert holding.episode == ""
         assert holding.quantity == 0
@@ -428,7 +428,7 @@ def test_a_kill_loses_no_trailing_stop_and_no_breakeven_however_seldom_books_are
         await manager.kill()
         again = Manager(at, tmp_path, config, seed=1)
         await again.start()
-        memory = again.engine.desk.guard._memories[f"{ACCOUNT} contract 42"]
+        memory = again.engine.shared.guard._memories[f"{ACCOUNT} contract 42"]
         assert memory.breakeven if rule == "breakeven" else memory.best == 4
         await stay(at, 3)
         assert at.received
@@ -445,7 +445,7 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
     }
 
     async def story(at: World, manager: Manager) -> None:
-        journal, written = manager.engine.desk.journal, []
+        journal, written = manager.engine.shared.access.journal, []
         journal._db.set_trace_callback(lambda sql: written.append(sql) if sql.startswith("COMMIT") else None)
         await at.clock.advance(6)
         for con_id in range(42, 62):
@@ -469,7 +469,7 @@ def test_moves_of_a_moment_share_one_write_and_none_is_made_while_nothing_moves(
     play(tmp_path, at, story, config)
 
 
-def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_kept(tmp_path: Path) -> None:
+def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_stored(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         turns, turn = [], manager.engine._turn
 
@@ -479,20 +479,20 @@ def test_the_loop_rests_while_an_order_is_sent_and_a_trailing_stop_waits_to_be_k
 
         manager.engine._turn = counted  # type: ignore[method-assign]
         await rise(at)
-        desk = manager.engine.desk
+        shared = manager.engine.shared
         other = (ACCOUNT, 43)
-        desk.busy.add(other)
+        shared.in_flight.add([other])
         for _ in range(3):
             at.quote(42, "4.50", "4.52")
             await at.clock.advance(1)
-        assert desk.guard.moved
+        assert shared.guard.moved
         turns.clear()
         await at.clock.advance(1)
         assert len(turns) < 10
-        desk.busy.discard(other)
-        desk.wake.set()
+        shared.in_flight.remove([other])
+        shared.agenda.wake()
         await at.clock.advance(1)
-        assert not desk.guard.moved
+        assert not shared.guard.moved
 
     play(tmp_path, long_put(), story, TRAILING)
 
@@ -505,7 +505,7 @@ def test_one_list_that_lacks_a_position_is_no_close_of_it(tmp_path: Path) -> Non
         await rise(at)
         at.unlisted = {42}
         await at.clock.advance(31)
-        assert manager.engine.desk.guard.units, "it is held as far as anybody knows"
+        assert manager.engine.shared.guard.units, "it is held as far as anybody knows"
         at.quote(42, "4.00", "4.02")
         at.unlisted = set()
         await at.clock.advance(31)
@@ -544,7 +544,7 @@ def test_one_that_stays_away_is_locked_and_a_release_counts_it_as_gone(tmp_path:
         said = manager.engine.release("42", by="a test")
         assert "0 are held" in said
         await at.clock.advance(31)
-        assert not manager.engine.desk.guard.units
+        assert not manager.engine.shared.guard.units
 
     play(tmp_path, long_put(), story)
 
@@ -586,9 +586,9 @@ def test_a_trade_between_the_lists_of_positions_and_executions_is_explained_by_t
         for _ in range(100):
             at.quote(42, "2.45", "2.55")
             await at.clock.advance(2)
-        assert manager.engine.desk.locks == {}
+        assert manager.engine.shared.locks.present == {}
         assert "position_unexplained" not in manager.kinds
-        held = manager.engine.desk.journal.holdings()[ACCOUNT, 42].quantity
+        held = manager.engine.shared.access.journal.holdings()[ACCOUNT, 42].quantity
         assert held == at.positions[42] == (-4 if opens else 0)
 
     play(tmp_path, short_puts(), story)

@@ -126,7 +126,7 @@ def test_lean_249_a_cancel_is_not_believed_before_its_fills_are_seen() -> None:
     assert found(shown(10, completed=(over(None),))).proven is None
 
 
-def test_a_completed_order_that_does_not_tell_its_fills_needs_patience() -> None:
+def test_a_completed_order_that_does_not_show_its_fills_needs_patience() -> None:
     assert passes(shown(10, completed=(over(None),)), count=2).proven is None
     assert state(passes(shown(10, completed=(over(None),)))) is State.CANCELLED
     assert state(passes(shown(6, completed=(over(None),)))) is State.LOCKED
@@ -148,7 +148,7 @@ def test_freqtrade_2799_not_found_with_another_position_locks() -> None:
     assert state(passes(shown(6, executions=(executed(4),)))) is State.LOST  # the rest of it never traded
 
 
-def test_executions_of_others_do_not_make_it_look_executed() -> None:
+def test_executions_of_others_do_not_make_it_appear_executed() -> None:
     theirs = executed(3, ref="by hand", exec_id="b")
     assert state(passes(shown(7, executions=(theirs,)))) is State.LOST
     before = replace(theirs, fill=replace(theirs.fill, time=NOW - timedelta(seconds=1)))
@@ -160,7 +160,7 @@ def test_an_order_that_vanished_while_working_is_unknown_first() -> None:
     assert state(passes(shown(), replace(UNKNOWN, state=State.WORKING))) is State.UNKNOWN
 
 
-def test_a_sync_from_before_the_order_tells_nothing() -> None:
+def test_a_sync_from_before_the_order_reports_nothing() -> None:
     before = shown(time=NOW - timedelta(seconds=1))
     sending = replace(UNKNOWN, state=State.SENDING)
     assert found(before, sending) == Finding((), 77, None, Search())

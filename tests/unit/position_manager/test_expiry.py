@@ -74,15 +74,15 @@ def test_a_short_put_that_vanishes_on_its_evening_has_expired_and_locks_nothing(
     assert told.title.endswith("-2 to 0, expired")
     assert "1.50 in the money (underlying 448.50)" in told.text()
     assert "If it is assigned" in told.text()
-    assert not manager.engine.desk.locks
+    assert not manager.engine.shared.locks.present
 
 
-def test_what_is_assigned_at_once_is_told_so(tmp_path: Path) -> None:
+def test_what_is_assigned_at_once_is_reported_as_such(tmp_path: Path) -> None:
     at = an_account((expiring(42), -2), (SHARES, 100))
     manager = evening(tmp_path, at, {42: 0, 9: 300})
     texts = [message.text() for message in manager.told if message.kind.startswith("position_")]
     assert any("It was assigned" in text for text in texts)
-    assert not manager.engine.desk.locks
+    assert not manager.engine.shared.locks.present
 
 
 @pytest.mark.parametrize("shares", [0, 100])
@@ -92,7 +92,7 @@ def test_shares_that_come_in_the_night_are_explained_by_the_option(tmp_path: Pat
     at = an_account(*held)
     at.instruments[9] = SHARES
     manager = evening(tmp_path, at, {42: 0, 43: 0}, later={9: shares + 200})
-    assert not manager.engine.desk.locks
+    assert not manager.engine.shared.locks.present
     moved = [message for message in manager.told if "assigned or exercised" in message.title]
     assert [f"{shares} to {shares + 200}" in message.title for message in moved] == [True]
     with JournalReader(tmp_path / "journal.db") as journal:
@@ -109,7 +109,7 @@ def test_one_that_vanishes_before_the_close_is_still_locked(tmp_path: Path) -> N
         await manager.start()
         at.positions[42] = Decimal(0)
         await at.clock.advance(300)
-        assert manager.engine.desk.locks
+        assert manager.engine.shared.locks.present
         await manager.end()
 
     asyncio.run(whole())

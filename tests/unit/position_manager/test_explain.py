@@ -26,7 +26,7 @@ def day(tmp_path: Path) -> tuple[JournalReader, tuple[Intent, Intent, Intent]]:
 Day = tuple[JournalReader, tuple[Intent, Intent, Intent]]
 
 
-def test_an_order_is_told_from_the_rule_to_the_outcome(day: Day) -> None:
+def test_an_order_is_reported_from_the_rule_to_the_outcome(day: Day) -> None:
     reader, (first, _, _) = day
     assert (
         explain(reader, first.id)
@@ -58,14 +58,14 @@ BUY 2 SPY 2026-12-18 450P in DU*****67: CANCELLED (completed as Cancelled, 1 exe
     )
 
 
-def test_a_second_order_of_the_same_rule_is_told_with_it(day: Day) -> None:
+def test_a_second_order_of_the_same_rule_is_reported_with_it(day: Day) -> None:
     reader, (first, second, _) = day
     text = explain(reader, f"pm:{second.id}")
     assert "Rule fired: stop" in text and "Executed: 1 at 3.79 (execution x2)" in text
     assert "permId 9001" not in text and first.id not in text, "not the events of the first order"
 
 
-def test_a_position_is_told_as_a_whole(day: Day) -> None:
+def test_a_position_is_reported_as_a_whole(day: Day) -> None:
     reader, intents = day
     text = explain(reader, "SPY 2026-12-18 450P")
     head = text.partition("\n\n")[0].splitlines()
@@ -80,7 +80,7 @@ def test_a_position_is_told_as_a_whole(day: Day) -> None:
     assert intents[2].id not in text
 
 
-def test_a_locked_position_says_so(day: Day) -> None:
+def test_a_locked_position_reports_it(day: Day) -> None:
     text = explain(day[0], "AAPL")
     assert "LOCKED since 2026-11-23 15:00:06 UTC: REJECTED: 201 Order rejected for DU*****67: margin" in text
     assert "The broker reported 201: Order rejected for DU*****67: margin" in text
@@ -105,7 +105,7 @@ def test_numbers_of_orders(day: Day, what: str, number: int) -> None:
     assert f"intent {intents[number].id}" in explain(reader, what)
 
 
-def test_a_number_that_is_two_things_must_say_which(tmp_path: Path) -> None:
+def test_a_number_that_is_two_things_must_state_which(tmp_path: Path) -> None:
     day = samples.Day(tmp_path / "journal.db")
     for con_id in (1, 2):
         day.hold(replace(STOCK, con_id=con_id), 5)
@@ -119,7 +119,7 @@ def test_a_number_that_is_two_things_must_say_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["QQQ", "999", "order:77", "01KAQ0000000000000000000AB", "0"])
-def test_what_is_not_there_is_told_with_what_is(day: Day, what: str) -> None:
+def test_what_is_not_there_is_reported_with_what_is(day: Day, what: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         explain(day[0], what)
     names = "AAPL, SPY 2026-12-18 450P, SPY 2026-12-18 500C"
@@ -150,7 +150,7 @@ def test_an_event_without_words_of_its_own_is_shown_as_it_is() -> None:
     assert words(record) == ["Bound reached", "bound: spread", "n: 2"]
 
 
-def test_an_order_that_waits_for_a_price_says_so() -> None:
+def test_an_order_that_waits_for_a_price_reports_it() -> None:
     event = {"order_id": 4, "client_id": 100, "quantity": "2", "limit": "6.00", "position": "-2", "stop": "5.00"}
     record = Record(1, datetime(2026, 11, 23, tzinfo=UTC), "Sending", None, "", 1, {"event": event})
     assert words(record) == [

@@ -127,7 +127,7 @@ async def test_what_is_known_stays_if_it_cannot_be_asked_again(monkeypatch: pyte
 
 
 @pytest.mark.asyncio
-async def test_it_is_kept_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_remains_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     calendar, clock, stop = FallbackCalendar("XNYS"), ManualClock(NOW), asyncio.Event()
     loads: list[datetime] = []
 

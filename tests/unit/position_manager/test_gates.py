@@ -80,7 +80,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("gate", "facts", "detail"), CASES)
-def test_each_gate_refuses_alone_and_tells_its_numbers(gate: str, facts: dict[str, Any], detail: str) -> None:
+def test_each_gate_refuses_alone_and_reports_its_numbers(gate: str, facts: dict[str, Any], detail: str) -> None:
     clearance = check(replace(FACTS, **facts), LIMITS)
     assert not clearance.passed
     assert clearance.quantity == 0

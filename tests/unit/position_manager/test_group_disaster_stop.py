@@ -96,9 +96,9 @@ def test_when_it_has_traded_while_nobody_watched_the_rest_has_the_rules_of_singl
             at.quote(42, "10.00", "10.20") if filled == 1 else None
             at.quote(43, "8.00", "8.10")
             await at.clock.advance(3)
-        desk = again.engine.desk
-        assert not desk.locks
-        units = {unit.legs[0].instrument.con_id: unit for unit in desk.guard.units}
+        shared = again.engine.shared
+        assert not shared.locks.present
+        units = {unit.legs[0].instrument.con_id: unit for unit in shared.guard.units}
         if filled == 1:
             assert units[43].problem is not None, "the long leg is not sold alone"
             assert {sent.con_id for sent in at.received} == {42}, "the short leg has a stop of its own"

@@ -139,7 +139,7 @@ def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
         assert verdict.cause == "market closed"
 
 
-def test_a_group_whose_legs_tell_different_underlyings_is_never_at_rest() -> None:
+def test_a_group_whose_legs_show_different_underlyings_is_never_at_rest() -> None:
     guard = made({"stop": {"underlying_price": {"below": 450}}}, grouped=True)
     (unit,) = guard.units
     high: dict[str, Any] = {"bid": "2.40", "ask": "2.60", "underlying": Decimal(451)}
@@ -217,7 +217,7 @@ RULES = st.fixed_dictionaries(
 
 @settings(max_examples=1000, deadline=None)
 @given(RULES, st.booleans(), st.integers(1, 3), STEPS)
-def test_at_rest_it_says_and_remembers_what_an_evaluation_would(
+def test_at_rest_it_returns_and_remembers_what_an_evaluation_would(
     rules: dict[str, Any], grouped: bool, confirmations: int, steps: list[Any]
 ) -> None:
     guard = made(rules, grouped=grouped)

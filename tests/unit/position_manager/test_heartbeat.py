@@ -88,7 +88,7 @@ def test_the_address_is_asked_while_all_is_well(listener: Listener) -> None:
     assert clock.spans == [timedelta(seconds=60)] * 4
 
 
-def test_a_failure_is_told_once_and_its_end_too(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_reported_once_and_its_end_too(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     listener.statuses = [200, 302, 404, 500, 200, 200]
     run(listener.url, [True] * 6)

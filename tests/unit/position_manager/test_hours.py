@@ -19,7 +19,6 @@ from position_manager.sessions.hours import (
     is_open,
     next_open,
     parse_liquid_hours,
-    seconds_to_close,
     zone_of,
 )
 
@@ -60,15 +59,16 @@ def test_zones() -> None:
 def test_open_and_close() -> None:
     sessions = parse_liquid_hours(TEXT, NEW_YORK)
     assert is_open(sessions, at("2026-11-23T09:30")) and not is_open(sessions, at("2026-11-23T16:00"))
-    assert seconds_to_close(sessions, at("2026-11-23T15:59")) == 60
-    assert seconds_to_close(sessions, at("2026-11-25T11:00")) == 5 * 3600, "noon is no close"
-    assert seconds_to_close(sessions, at("2026-11-24T11:00")) is None and day_close(sessions, NOW) == sessions[0].end
+    assert day_close(sessions, at("2026-11-23T15:59")) == at("2026-11-23T16:00") == sessions[0].end
+    assert day_close(sessions, at("2026-11-25T11:00")) == at("2026-11-25T16:00"), "noon is no close"
+    assert day_close(sessions, at("2026-11-24T11:00")) is None and day_close(sessions, NOW) == sessions[0].end
     assert next_open(sessions, at("2026-11-23T16:00")) == sessions[1].begin
 
 
 def test_summer_time_ends_within_a_session() -> None:
     sessions = parse_liquid_hours("20261031:1800-20261101:1700", NEW_YORK)
-    assert seconds_to_close(sessions, at("2026-10-31T18:00")) == 24 * 3600
+    close = day_close(sessions, at("2026-10-31T18:00"))
+    assert close is not None and close.timestamp() - at("2026-10-31T18:00").timestamp() == 24 * 3600
 
 
 class Fixed:
@@ -118,7 +118,7 @@ def test_a_stretch_goes_on_when_its_cause_changes() -> None:
     assert (count.since, count.state) == (NOW, Cause.MARKET_CLOSED.value)
 
 
-def test_nobody_looked() -> None:
+def test_nobody_checked() -> None:
     count = Unprotected().after_verdict(Hold(), NOW, PATIENCE)
     assert count.after_verdict(Hold(), NOW + PATIENCE, PATIENCE).total == 0
     assert count.after_verdict(Hold(), NOW + timedelta(seconds=61), PATIENCE).seconds == {NOT_WATCHED: 61.0}

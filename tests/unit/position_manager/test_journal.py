@@ -113,7 +113,7 @@ def test_what_is_written_is_there_after_a_restart(path: Path, clock: Clock) -> N
         assert holding.quantity == 6
 
 
-def test_the_disk_is_asked_to_keep_it(journal: Journal, path: Path) -> None:
+def test_the_disk_is_asked_to_store_it(journal: Journal, path: Path) -> None:
     for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)):
         assert journal._one(f"PRAGMA {pragma}")[0] == value
 
@@ -256,7 +256,7 @@ def test_orders_are_counted_over_a_rolling_time(journal: Journal, clock: Clock) 
     assert journal.sent_since(NOW) == 3
 
 
-def test_events_tell_the_story_and_stay(journal: Journal, path: Path) -> None:
+def test_events_record_the_story_and_stay(journal: Journal, path: Path) -> None:
     intent = planned(journal)
     sent(journal, intent)
     journal.record(intent.id, Executed(fill("a", 4)), {"from": "execDetails"})

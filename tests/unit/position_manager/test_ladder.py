@@ -18,7 +18,6 @@ from position_manager.orders.ladder import (
     LadderPolicy,
     Rung,
     legs_to_send,
-    net_value,
     rung,
     step_at,
     to_tick,
@@ -57,16 +56,15 @@ def at(seconds: int, side: Side, market: Quote, reference: str, policy: LadderPo
 def test_from_the_middle_to_the_far_side(side: Side, prices: list[str]) -> None:
     for number, price in enumerate(prices):
         step = min(number, 4)
-        due = NOW + timedelta(seconds=5 * (step + 1))
-        assert at(5 * number, side, quote("2.40", "2.60"), "2.50") == Rung(step, Decimal(price), due)
+        assert at(5 * number, side, quote("2.40", "2.60"), "2.50") == Rung(step, Decimal(price))
 
 
 def test_the_last_rung_follows_the_market_down_to_the_cap() -> None:
-    assert at(60, Side.SELL, quote("2.26", "2.36"), "2.50") == Rung(4, Decimal("2.26"), NOW + timedelta(seconds=25))
+    assert at(60, Side.SELL, quote("2.26", "2.36"), "2.50") == Rung(4, Decimal("2.26"))
     hit = at(60, Side.SELL, quote("2.24", "2.34"), "2.50")
     assert hit == CapReached(Bound.SLIPPAGE, Decimal("2.24"), Decimal("2.250"))
     assert str(hit) == "slippage bound: 2.2400 is wanted, 2.2500 is allowed"
-    assert at(60, Side.BUY, quote("2.65", "2.75"), "2.50") == Rung(4, Decimal("2.75"), NOW + timedelta(seconds=25))
+    assert at(60, Side.BUY, quote("2.65", "2.75"), "2.50") == Rung(4, Decimal("2.75"))
     assert isinstance(at(60, Side.BUY, quote("2.66", "2.76"), "2.50"), CapReached)
 
 
@@ -155,14 +153,6 @@ def test_short_legs_are_closed_first_so_that_no_naked_short_remains() -> None:
     assert legs_to_send((long, leg(2, -1))) == (leg(2, -1),)
     assert legs_to_send((long, leg(2, 0))) == (long,)
     assert legs_to_send((gone,)) == ()
-
-
-def test_what_closing_a_spread_would_bring() -> None:
-    quotes = {1: quote("2.40", "2.60"), 2: quote("1.10", "1.20")}
-    legs = (leg(1, 5), leg(2, -5))
-    assert net_value(legs, quotes.get) == Decimal("2.40") * 500 - Decimal("1.20") * 500
-    assert net_value((*legs, leg(3, 1)), quotes.get) is None
-    assert net_value((leg(1, 1),), {1: Quote(NOW, None, Decimal(1))}.get) is None
 
 
 def test_an_option_of_a_few_cents_can_be_closed_at_its_far_side() -> None:

@@ -87,13 +87,13 @@ def test_a_target_that_does_not_answer_at_first_is_asked_again(tmp_path: Path) -
             assert wait_for(webhook, 2)[1] == "an alert"
 
 
-def test_without_targets_nothing_is_told(tmp_path: Path) -> None:
+def test_without_targets_nothing_is_reported(tmp_path: Path) -> None:
     people = LastResort(Notifications(tmp_path / "outbox.db", ()), ())
     assert people.notify(alert("an alert")) is None
     assert not (tmp_path / "outbox.db").exists()
 
 
-def test_the_service_tells_through_it(tmp_path: Path) -> None:
+def test_the_service_notifies_through_it(tmp_path: Path) -> None:
     address = tmp_path / "url"
     with Webhook() as webhook:
         address.write_text(f"json://127.0.0.1:{webhook.port}/")

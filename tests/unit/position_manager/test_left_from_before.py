@@ -110,7 +110,7 @@ def test_an_approved_price_in_pence_is_refused_and_the_one_in_pounds_named(tmp_p
     play(tmp_path, shares_in_pence(), story)
 
 
-def test_without_a_quote_the_cost_tells_pence_from_pounds(tmp_path: Path) -> None:
+def test_without_a_quote_the_cost_distinguishes_pence_from_pounds(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         with pytest.raises(RefusedError, match=r"it is at 3.37, and 340"):
             await manager.engine.close("BARC", by="a test", limit=Decimal(340))

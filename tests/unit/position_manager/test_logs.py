@@ -75,7 +75,7 @@ def test_account_numbers_are_masked_wherever_they_are() -> None:
     assert "ValueError: DU*****67 is unknown" in written(stream)[1]["exception"]
 
 
-def test_libraries_tell_their_warnings_only() -> None:
+def test_libraries_log_their_warnings_only() -> None:
     stream = io.StringIO()
     logs.configure(stream, {}, logging.DEBUG)
     for name in ("ib_insync.client", "urllib3.connectionpool", "position_manager.engine.engine"):

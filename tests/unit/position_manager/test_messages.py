@@ -102,7 +102,7 @@ def test_a_farm_that_is_down_does_not_silence_the_loss_of_the_connection(tmp_pat
     play(tmp_path, short_puts(), story)
 
 
-def test_a_worse_cause_of_being_unprotected_is_told_although_a_lesser_one_was(tmp_path: Path) -> None:
+def test_a_worse_cause_of_being_unprotected_is_reported_although_a_lesser_one_was(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(20):
             at.quote(42, None, "3.85")

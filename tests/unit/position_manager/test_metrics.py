@@ -80,7 +80,7 @@ def test_only_this_host_can_read_them() -> None:
             other.connect(("127.0.0.2", port))
 
 
-def test_a_port_that_is_taken_is_told() -> None:
+def test_a_port_that_is_taken_is_reported() -> None:
     with served(0, lambda: SAMPLE) as port:
         text = f"metrics cannot be served on 127.0.0.1:{port}: Address already in use"
         with pytest.raises(MetricsError, match=text), served(port, lambda: SAMPLE):

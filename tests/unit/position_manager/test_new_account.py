@@ -33,7 +33,7 @@ def after_a_run_with_one_account(directory: Path) -> World:
 
 
 def guarded(manager: Manager) -> set[str]:
-    return {unit.account for unit in manager.engine.desk.guard.units}
+    return {unit.account for unit in manager.engine.shared.guard.units}
 
 
 def test_a_new_account_is_reported_and_left_alone_until_it_is_accepted(tmp_path: Path) -> None:

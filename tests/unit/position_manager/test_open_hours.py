@@ -92,8 +92,8 @@ def test_it_is_not_while_no_order_of_its_kind_would_trade(
     async def story(at: World, manager: Manager) -> None:
         await falls(at)
         assert not at.received
-        (unit,) = manager.engine.desk.guard.units
-        verdict = manager.engine.desk.guard.verdicts[unit.key]
+        (unit,) = manager.engine.shared.guard.units
+        verdict = manager.engine.shared.guard.verdicts[unit.key]
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.MARKET_CLOSED
 

@@ -71,13 +71,13 @@ def asked(at: World) -> list[str]:
 def commits(manager: Manager) -> list[str]:
     """The ends of transactions from now on."""
     found: list[str] = []
-    manager.engine.desk.journal._db.set_trace_callback(
+    manager.engine.shared.access.journal._db.set_trace_callback(
         lambda statement: found.append(statement) if statement.startswith("COMMIT") else None
     )
     return found
 
 
-def test_stops_that_fire_together_share_one_look(tell: Callable[[Story], None]) -> None:
+def test_stops_that_fire_together_share_one_check(tell: Callable[[Story], None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         questions = asked(at)
         breach(at)
@@ -99,7 +99,7 @@ def test_every_order_is_on_disk_before_the_first_of_them_leaves(tell: Callable[[
         def sending(_moment: str) -> None:
             if not before:
                 before.append(len(written))
-                journal = manager.engine.desk.journal
+                journal = manager.engine.shared.access.journal
                 assert not journal._db.in_transaction
                 intents = [journal.intents(ACCOUNT, con_id) for con_id in CONTRACTS]
                 assert [[intent.state for intent in of_one] for of_one in intents] == [[State.SENDING]] * 15
@@ -116,7 +116,7 @@ def test_every_order_is_on_disk_before_the_first_of_them_leaves(tell: Callable[[
     tell(story)
 
 
-def test_a_stop_that_fires_while_the_look_of_another_is_under_way_gets_a_look_of_its_own(
+def test_a_stop_that_fires_while_the_check_of_another_is_under_way_gets_a_check_of_its_own(
     tell: Callable[[Story], None],
 ) -> None:
     """What rests for the second contract since the first question left must count."""
@@ -141,11 +141,11 @@ def test_a_stop_that_fires_while_the_look_of_another_is_under_way_gets_a_look_of
     tell(story)
 
 
-def test_one_order_that_cannot_be_written_does_not_keep_the_others_back(
+def test_one_order_that_cannot_be_written_does_not_hold_the_others_back(
     tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         write = journal.record_sending
 
         def record_sending(intent_id: str, **values: Any) -> Any:
@@ -203,6 +203,6 @@ def test_a_decision_that_no_order_follows_is_on_disk_at_once(tell: Callable[[Sto
         await settle()
         await at.clock.advance(WRITE_WITHIN / timedelta(seconds=1))
         assert manager.engine.closer.decisions.write_due is None
-        assert any(rule.startswith("closing ") for _, _, rule in manager.engine.desk.journal.memory())
+        assert any(rule.startswith("closing ") for _, _, rule in manager.engine.shared.access.journal.memory())
 
     tell(story)

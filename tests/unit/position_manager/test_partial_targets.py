@@ -139,7 +139,7 @@ def test_kill_9_does_not_repeat_a_level(tmp_path: Path, filled: int) -> None:
                 at.fill(open_order, int(open_order.remaining), "1.50")
         await stays(at)
         assert at.positions[42] == -2
-        assert not again.engine.desk.locks
+        assert not again.engine.shared.locks.present
         return again
 
     play(tmp_path, story)
@@ -185,13 +185,13 @@ def test_a_split_does_not_repeat_it(tmp_path: Path) -> None:
         for _ in range(30):
             at.quote(42, "0.70", "0.74")
             await at.clock.advance(4)
-        assert manager.engine.desk.locks
+        assert manager.engine.shared.locks.present
         manager.engine.release("42", by="a test")
         for _ in range(10):
             at.quote(42, "0.70", "0.74")
             await at.clock.advance(4)
         assert len(at.received) == 1 and at.positions[42] == -4
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         await manager.kill()
         again = Manager(at, tmp_path, CONFIGURED, seed=1)
         await again.start()
@@ -219,7 +219,7 @@ def test_another_position_has_its_levels_again(tmp_path: Path) -> None:
     play(tmp_path, story)
 
 
-def test_a_position_that_was_opened_anew_while_nobody_watched_has_its_levels_again(tmp_path: Path) -> None:
+def test_a_position_that_was_opened_again_while_nobody_watched_has_its_levels_again(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> Manager:
         await take_the_level(at)
         await manager.kill()
@@ -358,8 +358,8 @@ def test_a_group_is_closed_in_part_and_stays_a_group(tmp_path: Path) -> None:
                 at.fill(order, int(order.remaining), "1.00")
         assert (at.positions[42], at.positions[43]) == (Decimal(-2), Decimal(2))
         assert [sent.con_id for sent in at.received] == [42, 43], "the short leg first"
-        (unit,) = manager.engine.desk.guard.units
-        memory = manager.engine.desk.guard._memories[unit.key]
+        (unit,) = manager.engine.shared.guard.units
+        memory = manager.engine.shared.guard._memories[unit.key]
         assert (unit.group, memory.levels) == ("vertical", (1,))
         assert memory.trail is not None, "its trailing stop is not forgotten"
         await manager.end()
@@ -392,7 +392,7 @@ def test_whatever_happens_a_level_is_closed_once(quantity: int, actions: list[st
                 await manager.kill()
                 manager = Manager(at, directory, CONFIGURED, seed=manager.seed + 1)
                 await manager.start()
-            case "person" if not live and not manager.engine.desk.busy and abs(at.positions[42]) > 1:
+            case "person" if not live and not manager.engine.shared.in_flight and abs(at.positions[42]) > 1:
                 at.fill(at.foreign(42, Side.BUY, 1), 1)
             case "slow cancels":
                 at.cancels_at_once = False
@@ -414,7 +414,7 @@ def test_whatever_happens_a_level_is_closed_once(quantity: int, actions: list[st
         await manager.start()
         for action in actions:
             manager = await act(at, manager, action, directory)
-        journal = manager.engine.desk.journal
+        journal = manager.engine.shared.access.journal
         of_the_level = [i for i in journal.intents("DU1234567", 42) if i.rule == Rule.PARTIAL]
         traded = sum((intent.filled for intent in of_the_level), Decimal(0))
         fired = [r for r in journal.events(instrument=("DU1234567", 42)) if r.kind == "rule fired"]

@@ -86,7 +86,7 @@ def test_lines_out_of_order_are_refused(tmp_path: Path) -> None:
         read_tape(tape, POSITIONS)
 
 
-def test_the_command_tells_it_as_json_and_draws_it(tmp_path: Path) -> None:
+def test_the_command_prints_it_as_json_and_draws_it(tmp_path: Path) -> None:
     picture = tmp_path / "replay.png"
     # A process of its own, as matplotlib stays in the one that has drawn.
     done = subprocess.run(
@@ -138,7 +138,7 @@ def test_a_journal_in_which_nothing_fired_holds_no_tape(tmp_path: Path, capsys: 
     assert "no rule has fired" in capsys.readouterr().err
 
 
-def test_a_tape_without_its_positions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tape_without_its_positions_reports_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*COMMAND[:2], "--config", str(EXAMPLE / "rules.yml")]) != 0
     assert "--positions" in capsys.readouterr().err
 

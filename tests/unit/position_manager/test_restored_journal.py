@@ -155,12 +155,12 @@ def test_only_an_execution_that_the_journal_should_know_locks(
         at.positions[42] = Decimal(left)
         at.executions.append(Execution(ACCOUNT, 42, Side.BUY, fill, at.new_perm_id(), ref, client_id))
         await at.clock.advance(60)
-        assert bool(manager.engine.desk.locks) == ("locked" in manager.kinds) == locked
+        assert bool(manager.engine.shared.locks.present) == ("locked" in manager.kinds) == locked
         if locked:
-            assert manager.engine.desk.journal.lock(ACCOUNT, 42) is not None
+            assert manager.engine.shared.access.journal.lock(ACCOUNT, 42) is not None
             manager.engine.release("42", by="ann")
             await at.clock.advance(60)
-            assert not manager.engine.desk.locks, "what a person has checked does not lock again"
+            assert not manager.engine.shared.locks.present, "what a person has checked does not lock again"
             assert manager.kinds.count("locked") == 1
         await manager.end()
 

@@ -43,10 +43,10 @@ def of_another_manager(at: World, con_id: int = 42, client_id: int = 200) -> Ord
 
 
 def halts(manager: Manager) -> list[str]:
-    return [halt.reason for halt in manager.engine.desk.halted]
+    return [halt.reason for halt in manager.engine.shared.halts.present]
 
 
-def test_an_order_of_another_manager_at_the_start_keeps_this_one_from_sending(tmp_path: Path) -> None:
+def test_an_order_of_another_manager_at_the_start_prevents_this_one_from_sending(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at, times=4)
         assert not at.received

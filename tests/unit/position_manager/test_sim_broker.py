@@ -118,7 +118,7 @@ async def test_positions_come_with_their_contracts_and_open_hours(tmp_path: Path
 
 
 @pytest.mark.asyncio
-async def test_an_order_that_the_market_reaches_is_filled_once_and_all_is_told(tmp_path: Path) -> None:
+async def test_an_order_that_the_market_reaches_is_filled_once_and_all_is_reported(tmp_path: Path) -> None:
     desk = await opened(tmp_path)
     desk.broker.set_price("SPY", Decimal(430))
     desk.send(order(SHORT_PUT, Side.BUY, 2, "11.00"))
@@ -263,7 +263,7 @@ async def test_quotes_of_what_is_watched_come_at_once_and_at_every_tick(tmp_path
 
 
 @pytest.mark.asyncio
-async def test_a_session_ends_once_and_none_begins_while_the_broker_is_away(tmp_path: Path) -> None:
+async def test_a_session_ends_once_and_none_starts_while_the_broker_is_away(tmp_path: Path) -> None:
     desk = await opened(tmp_path)
     desk.send(order(SHARES, Side.SELL, 100, "189.00"))
     desk.broker.drop("drill", timedelta(seconds=30))
@@ -357,7 +357,7 @@ class Witness(Desk):
 
 
 @pytest.mark.asyncio
-async def test_a_killed_process_finds_at_every_step_what_it_was_told(tmp_path: Path) -> None:
+async def test_a_killed_process_finds_at_every_step_what_was_reported_to_it(tmp_path: Path) -> None:
     sim = Sim.model_validate({**STILL, "positions": [{"symbol": "AAPL", "quantity": 5000}]})
     desk = Witness(tmp_path, sim, ManualClock(BEGIN))
     desk.copies = []
@@ -398,7 +398,7 @@ async def test_what_was_on_its_way_when_the_process_died_never_arrived(tmp_path:
 
 
 @pytest.mark.asyncio
-async def test_a_disk_that_is_full_ends_the_session_and_nothing_is_told(
+async def test_a_disk_that_is_full_ends_the_session_and_nothing_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tmp_path / "state"

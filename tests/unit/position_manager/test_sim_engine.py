@@ -92,8 +92,8 @@ class Run:
         self.engine._stop = lambda: None  # type: ignore[method-assign]  # what a killed process does not do
         self.running.cancel()
         await asyncio.gather(self.running, return_exceptions=True)
-        if self.engine.desk.opened is not None:
-            self.engine.desk.opened.close()
+        if self.engine.shared.access.opened is not None:
+            self.engine.shared.access.opened.close()
 
     async def end(self) -> None:
         self.stop.set()
@@ -151,7 +151,7 @@ async def test_the_broker_goes_away_in_the_middle_of_a_close(tmp_path: Path) -> 
     run = Run(tmp_path, clock)
     await clock.advance(10)
     run.broker.set_price("SPY", Decimal(425))
-    while not run.engine.desk.journal.open_intents():
+    while not run.engine.shared.access.journal.open_intents():
         await clock.advance(0.01)
     run.broker.drop("drill", timedelta(seconds=20))
     assert not run.engine.ready

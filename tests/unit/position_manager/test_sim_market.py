@@ -37,7 +37,7 @@ def test_the_same_seed_is_the_same_market_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("gap", [1, 3, 64, 1000])
-def test_it_moves_as_far_as_its_volatility_says(gap: int) -> None:
+def test_it_moves_as_far_as_its_volatility_sets(gap: int) -> None:
     one = market()
     prices = [one.underlying("SPY", tick, one.anchors()) for tick in range(65_000, 65_000 + 2000 * gap, gap)]
     steps = [math.log(later / before) for before, later in pairwise(prices)]
@@ -80,7 +80,7 @@ def test_bid_and_ask_are_on_ticks_and_apart(middle: float, con_id: int, part: fl
     assert float(bid) <= middle + 1e-6 and middle <= float(ask) + 1e-6
 
 
-def test_a_quote_of_an_option_tells_delta_and_underlying() -> None:
+def test_a_quote_of_an_option_reports_delta_and_underlying() -> None:
     one, put = market(), KNOWN[1001]
     quote = one.quote(put, 10, one.anchors(), BEGAN)
     assert put.label == "SPY 2026-12-25 440P" and put.local_symbol == "SPY   261225P00440000"

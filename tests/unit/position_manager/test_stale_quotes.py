@@ -55,9 +55,9 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
         assert manager.kinds.count("quotes_suspended") == 1
         assert manager.kinds.count("unprotected") == 1
         assert 42 in at.renewed, "it is asked for again"
-        assert not manager.engine.desk.halts.read(), "what concerns one contract halts no account"
-        (unit,) = manager.engine.desk.guard.units
-        assert manager.engine.desk.guard.counts[unit.key].in_session >= 75
+        assert not manager.engine.shared.halts.read(), "what concerns one contract halts no account"
+        (unit,) = manager.engine.shared.guard.units
+        assert manager.engine.shared.guard.counts[unit.key].in_session >= 75
         at.refused_quotes.clear()
         at.quote(42, "7.00", "7.10")
         await at.clock.advance(2)
@@ -94,7 +94,7 @@ def test_a_quiet_quote_is_asked_for_again_and_is_believed_for_a_bounded_time(tmp
     play(tmp_path, long_put(), story, STOP)
 
 
-def test_a_quiet_quote_that_is_told_again_goes_on_being_guarded(tmp_path: Path) -> None:
+def test_a_quiet_quote_that_is_reported_again_goes_on_being_guarded(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(200):
             await at.clock.advance(5)

@@ -67,7 +67,7 @@ def test_it_is_alerted_about_again_and_again(tmp_path: Path, hangs: Callable[[Wo
     play(tmp_path, short_puts(), story)
 
 
-def test_its_end_is_told_and_nothing_follows(tmp_path: Path) -> None:
+def test_its_end_is_reported_and_nothing_follows(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(130):
             at.quote(42, "3.75", "3.85")
@@ -82,7 +82,7 @@ def test_its_end_is_told_and_nothing_follows(tmp_path: Path) -> None:
     play(tmp_path, short_puts(), story)
 
 
-def test_nobody_is_told_while_the_market_is_closed(tmp_path: Path) -> None:
+def test_nobody_is_notified_while_the_market_is_closed(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         await at.clock.advance(600)

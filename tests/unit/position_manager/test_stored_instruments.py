@@ -21,7 +21,7 @@ SESSION = Hours(datetime(2026, 11, 23, 9, 30, tzinfo=NEW_YORK), datetime(2026, 1
 NEXT = Hours(SESSION.begin + timedelta(days=1), SESSION.end + timedelta(days=1))
 
 
-def test_hours_count_on_the_day_on_which_they_were_told(tmp_path: Path) -> None:
+def test_hours_count_on_the_day_on_which_they_were_received(tmp_path: Path) -> None:
     journal = Day(tmp_path / "journal.db").journal
     told = {each.con_id: each for each in (replace(PUT, liquid_hours=(SESSION, NEXT)), CALL)}
     stored_instruments.store_changes(journal, told.values(), {}, MORNING)
@@ -45,7 +45,7 @@ def test_what_has_not_changed_is_not_written_again(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_the_next_process_tells_the_broker_what_it_knows_and_asks_again_when_more_is_told(tmp_path: Path) -> None:
+def test_the_next_process_gives_the_broker_what_it_knows_and_asks_again_when_more_is_shown(tmp_path: Path) -> None:
     async def story() -> None:
         at = short_puts()
         manager = Manager(at, tmp_path)
@@ -57,7 +57,7 @@ def test_the_next_process_tells_the_broker_what_it_knows_and_asks_again_when_mor
         at.instruments[42] = more = replace(put(42), liquid_hours=(*put(42).liquid_hours, NEXT))
         again.broker.say(DetailsReceived())
         await at.clock.advance(1)
-        assert again.engine.desk.guard.positions[ACCOUNT, 42].instrument == more
+        assert again.engine.shared.guard.positions[ACCOUNT, 42].instrument == more
         await again.end()
 
     asyncio.run(story())

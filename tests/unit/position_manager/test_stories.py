@@ -49,7 +49,7 @@ async def breach(at: World, bid: str = "3.75", ask: str = "3.85", times: int = 2
 
 
 def only_intent(manager: Manager) -> State:
-    (intent,) = manager.engine.desk.journal.intents(ACCOUNT, 42)
+    (intent,) = manager.engine.shared.access.journal.intents(ACCOUNT, 42)
     return intent.state
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_changed_while_the_link_is_lost(tell: Callable[..., None]) ->
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         at.tell(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
-        assert manager.engine.desk.connection.phase is Phase.LINK_LOST
+        assert manager.engine.shared.connection.state.phase is Phase.LINK_LOST
         for _ in range(30):
             await breach(at, "4.40", "4.50", times=1)
         assert len(at.received) == 1
@@ -126,7 +126,7 @@ def test_orders_lost_in_a_restart_and_ids_given_out_again(tell: Callable[..., No
         for _ in range(30):
             await at.clock.advance(4)
             at.quote(42, "3.75", "3.85")
-        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
+        first = manager.engine.shared.access.journal.intents(ACCOUNT, 42)[0]
         assert first.state is State.LOST
         again = at.received[1]
         assert again.order_id > lost.sent.order_id, "the journal counts on, whatever the gateway says"
@@ -143,13 +143,13 @@ def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -
             await at.clock.advance(5)
             at.quote(42, "3.75", "3.85")
         assert len(at.received) == 2
-        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert (ACCOUNT, 42) in manager.engine.shared.locks.present
         assert "locked" in manager.kinds
 
     tell(story)
 
 
-def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., None]) -> None:
+def test_a_market_that_is_silent_is_distinguished_from_a_dead_feed(tell: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it seemed healthy."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -159,11 +159,11 @@ def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., No
         at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm"))
         await at.clock.advance(120)
         assert not manager.engine.quotes_fresh
-        (unit,) = manager.engine.desk.guard.units
-        verdict = manager.engine.desk.guard.verdicts[unit.key]
+        (unit,) = manager.engine.shared.guard.units
+        verdict = manager.engine.shared.guard.verdicts[unit.key]
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.NO_QUOTE
-        assert manager.engine.desk.guard.counts[unit.key].in_session > 60
+        assert manager.engine.shared.guard.counts[unit.key].in_session > 60
         assert manager.kinds.count("unprotected") == 1
         at.tell(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
         at.fail = set()
@@ -175,7 +175,7 @@ def test_a_market_that_is_silent_is_told_from_a_dead_feed(tell: Callable[..., No
     tell(story)
 
 
-def test_no_live_quote_suspends_the_rules_and_is_told_once(tell: Callable[..., None]) -> None:
+def test_no_live_quote_suspends_the_rules_and_is_reported_once(tell: Callable[..., None]) -> None:
     """A delayed or frozen price triggers nothing, however far it is beyond the stop."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -202,7 +202,7 @@ def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
         at.tell(CodeReceived(1101, "restored, data lost"))
         await at.clock.advance(60)
         assert only_intent(manager) is State.FILLED
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         assert "order_filled" in manager.kinds
         assert len(at.received) == 1
 
@@ -274,7 +274,7 @@ def test_an_assignment_at_night_is_explained(tell: Callable[..., None]) -> None:
         at.positions[42] = Decimal(0)
         at.hold(SHARES, 200, "450")
         await at.clock.advance(40)
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         assert any("assigned" in message.title for message in manager.told)
         assert not at.received
 
@@ -287,7 +287,7 @@ def test_a_position_that_vanishes_without_a_reason_locks(tell: Callable[..., Non
     async def story(at: World, manager: Manager) -> None:
         at.positions[42] = Decimal(-1)
         await at.clock.advance(200)
-        assert (ACCOUNT, 42) in manager.engine.desk.locks
+        assert (ACCOUNT, 42) in manager.engine.shared.locks.present
         assert manager.kinds.count("position_unexplained") == 1
         await breach(at, times=3)
         assert not at.received, "nothing is sent for what is locked"
@@ -315,12 +315,12 @@ def test_what_was_closed_while_we_were_away_does_not_come_back(tell: Callable[..
         at.up = True
         await at.clock.advance(30)
         assert manager.engine.ready
-        assert not manager.engine.desk.guard.units
+        assert not manager.engine.shared.guard.units
         await breach(at, times=5)
         await at.clock.advance(120)
         assert len(at.received) == 1
         assert not at.live(42)
-        assert bool(manager.engine.desk.locks) is not told, "without executions nothing explains it"
+        assert bool(manager.engine.shared.locks.present) is not told, "without executions nothing explains it"
 
     tell(story)
 
@@ -343,10 +343,10 @@ def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None],
         order.over = "Inactive"
         at.tell(CodeReceived(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
         await at.clock.advance(90)
-        assert manager.engine.desk.connection.phase is Phase.HALTED
+        assert manager.engine.shared.connection.state.phase is Phase.HALTED
         assert "halted" in manager.kinds
         assert len(at.received) == 1
-        manager.engine.desk.halts.record.resume()
+        manager.engine.shared.halts.record.resume()
         for _ in range(20):
             await at.clock.advance(5)
             at.quote(42, "3.75", "3.85")
@@ -365,7 +365,7 @@ async def read_only(at: World, manager: Manager) -> None:
     order.over = "Inactive"
     at.tell(CodeReceived(321, READ_ONLY, order.sent.order_id))
     await at.clock.advance(90)
-    assert manager.engine.desk.connection.phase is Phase.HALTED
+    assert manager.engine.shared.connection.state.phase is Phase.HALTED
 
 
 async def restarted_gateway(at: World) -> None:
@@ -381,7 +381,7 @@ def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Ca
         await read_only(at, manager)
         await restarted_gateway(at)
         assert manager.engine.ready
-        assert not manager.engine.desk.halts.read()
+        assert not manager.engine.shared.halts.read()
         assert manager.kinds.count("resumed") == 1
 
     tell(story)
@@ -390,10 +390,10 @@ def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Ca
 def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await read_only(at, manager)
-        manager.engine.desk.halts.record.write("holiday (halted by ada)", at.clock.now())
+        manager.engine.shared.halts.record.write("holiday (halted by ada)", at.clock.now())
         await restarted_gateway(at)
-        assert manager.engine.desk.connection.phase is Phase.HALTED
-        (halt,) = manager.engine.desk.halts.read()
+        assert manager.engine.shared.connection.state.phase is Phase.HALTED
+        (halt,) = manager.engine.shared.halts.read()
         assert halt.reason == "holiday (halted by ada)"
 
     tell(story)
@@ -414,7 +414,7 @@ def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_p
     tell(story)
 
 
-def test_shadow_sends_nothing_and_tells_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
+def test_shadow_sends_nothing_and_reports_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at, times=6)
         await at.clock.advance(60)
@@ -447,21 +447,21 @@ def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
         await at.clock.advance(31)
         await breach(at, times=5)
         assert not at.received
-        (unit,) = manager.engine.desk.guard.units
-        verdict = manager.engine.desk.guard.verdicts[unit.key]
+        (unit,) = manager.engine.shared.guard.units
+        verdict = manager.engine.shared.guard.verdicts[unit.key]
         assert isinstance(verdict, Blind)
         assert verdict.cause is Cause.MARKET_CLOSED
         await at.clock.advance(90)
         await breach(at)
         assert not at.received, "price rules rest for a moment after the opening"
-        (opened,) = manager.engine.desk.guard.verdicts.values()
+        (opened,) = manager.engine.shared.guard.verdicts.values()
         assert isinstance(opened, Blind)
         assert opened.cause is Cause.OPENING
         assert manager.engine.quotes_fresh
         await at.clock.advance(30)
         await breach(at)
         assert at.received
-        first = manager.engine.desk.journal.intents(ACCOUNT, 42)[0]
+        first = manager.engine.shared.access.journal.intents(ACCOUNT, 42)[0]
         assert first.sent is not None
         assert first.sent >= later[0].begin
 
@@ -478,10 +478,10 @@ def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., Non
         at.end(order, "Inactive", 0)
         at.tell(CodeReceived(321, words, order.sent.order_id))
         await at.clock.advance(2)
-        assert not manager.engine.desk.halts.read(), "the rest of the account is guarded"
+        assert not manager.engine.shared.halts.read(), "the rest of the account is guarded"
         assert manager.engine.ready
         assert only_intent(manager) is State.REJECTED
-        (lock,) = manager.engine.desk.locks.values()
+        (lock,) = manager.engine.shared.locks.present.values()
         assert words in lock.reason, "the broker's words are kept"
         assert len(at.received) == 1, "never sent again blindly"
 
@@ -495,7 +495,7 @@ def test_a_read_only_api_still_halts_although_it_names_an_order(tell: Callable[.
             CodeReceived(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
         )
         await at.clock.advance(2)
-        assert manager.engine.desk.halts.read()
+        assert manager.engine.shared.halts.read()
 
     tell(story)
 
@@ -514,7 +514,7 @@ def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is
         await breach(at, times=30)
         assert len(at.received) == 1
         assert only_intent(manager) is State.REJECTED
-        (lock,) = manager.engine.desk.locks.values()
+        (lock,) = manager.engine.shared.locks.present.values()
         assert f"{code} the broker's own words" in lock.reason
         assert any("the broker's own words" in message.text() for message in manager.told)
 
@@ -529,7 +529,7 @@ def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callabl
         at.tell(CodeReceived(code, "the broker's own words", order.sent.order_id))
         await breach(at, times=30)
         assert len(at.received) == 5, "the ladder goes on, and its own cancels are no refusals"
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
 
     tell(story)
 
@@ -546,7 +546,7 @@ def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[.
                 # Old subscriptions may go on from what the gateway has stored.
                 at.quote(42, "2.45", "2.55")
             await at.clock.advance(5)
-            assert manager.engine.desk.connection.link is Phase.LINK_LOST
+            assert manager.engine.shared.connection.state.link is Phase.LINK_LOST
         at.first_quotes = True
         if not answered:
             at.fail = {"executions"}
@@ -563,7 +563,7 @@ def test_a_link_is_not_probed_before_its_time(tell: Callable[..., None]) -> None
     async def story(at: World, manager: Manager) -> None:
         at.tell(CodeReceived(1100, "lost"))
         await at.clock.advance(170)
-        assert manager.engine.desk.connection.link is Phase.LINK_LOST
+        assert manager.engine.shared.connection.state.link is Phase.LINK_LOST
         assert at.renewed == []
         at.tell(CodeReceived(1102, "restored"))
         await at.clock.advance(5)

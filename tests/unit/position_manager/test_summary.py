@@ -98,7 +98,7 @@ def test_a_day_without_samples_has_no_plot(journal: Path) -> None:
     assert asyncio.run(ask(samples.READY, journal, journal.parent / "days", DAY, ZONE)).attachment is None
 
 
-def test_what_went_wrong_is_told(tmp_path: Path) -> None:
+def test_what_went_wrong_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SummaryError, match="it cannot be opened"):
         asyncio.run(ask(samples.READY, tmp_path / "none.db", tmp_path, DAY, ZONE))
 

@@ -35,8 +35,8 @@ def test_a_trade_between_two_answers_of_a_sync_locks_nothing(tmp_path: Path, qua
             at.quote(42, "2.45", "2.55")
             await at.clock.advance(1)
         assert rests.over
-        assert not manager.engine.desk.locks
-        holding = manager.engine.desk.journal.holding(ACCOUNT, 42)
+        assert not manager.engine.shared.locks.present
+        holding = manager.engine.shared.access.journal.holding(ACCOUNT, 42)
         assert holding is not None
         assert holding.quantity == quantity - 2
 
@@ -69,7 +69,7 @@ def test_a_position_that_two_have_closed_has_its_own_alert(tmp_path: Path) -> No
         (told,) = [message for message in manager.told if message.kind == "crossed_zero"]
         assert "2 held now" in told.title
         assert "position-manager close 'SPY 2026-12-21 450P'" in told.text()
-        assert not manager.engine.desk.locks
+        assert not manager.engine.shared.locks.present
         with JournalReader(tmp_path / "journal.db") as journal:
             assert "crossed zero" in [event.kind for event in journal.events()]
 

@@ -93,7 +93,7 @@ def test_shadow_leaves_the_orders_of_the_paper_manager_alone(tmp_path: Path) -> 
         await shadow.start()
         await at.clock.advance(120)
         assert not resting.over
-        assert not shadow.engine.desk.locks
+        assert not shadow.engine.shared.locks.present
         assert "stray_order" not in shadow.kinds
         await shadow.end()
 
@@ -113,7 +113,7 @@ def test_a_live_order_of_ours_that_nobody_knows_is_cancelled_and_locks(tmp_path:
         await other.start()
         await at.clock.advance(40)
         assert resting.over
-        assert other.engine.desk.locks
+        assert other.engine.shared.locks.present
         assert "stray_order" in other.kinds
         await other.end()
 

@@ -44,14 +44,14 @@ def test_a_close_that_a_person_withdraws_while_the_broker_is_asked_is_not_sent(
         await at.clock.advance(5)
         answer = answers_late(manager, monkeypatch, "read_again")
         await breach(at)
-        assert manager.engine.desk.busy and manager.engine.closer.closings
+        assert manager.engine.shared.in_flight and manager.engine.closer.closings
         at.quote(42, "2.45", "2.55")
         assert "no longer being closed" in manager.engine.release("42", by="a test")
         answer()
         await settle()
         assert not at.received, "people were told that it is not closed"
-        assert not manager.engine.desk.busy
-        assert manager.engine.desk.journal.open_intent(ACCOUNT, 42) is None
+        assert not manager.engine.shared.in_flight
+        assert manager.engine.shared.access.journal.open_intent(ACCOUNT, 42) is None
         assert "refused" not in manager.kinds and not manager.engine.closer.bars.present
         await breach(at, times=4)
         assert len(at.received) == 1, "its rules hold again"
@@ -68,7 +68,7 @@ def test_a_level_that_is_let_go_while_the_broker_is_asked_is_not_closed_twice(
     async def story(at: World, manager: Manager) -> None:
         answer = answers_late(manager, monkeypatch, "read_again")
         await parts.at_the_level(at)
-        assert manager.engine.desk.busy
+        assert manager.engine.shared.in_flight
         for _ in range(90):
             at.quote(42, "2.45", "2.55")
             await at.clock.advance(1)
@@ -94,13 +94,13 @@ def test_a_combination_that_is_withdrawn_while_the_broker_is_asked_is_not_sent(
             at.quote(42, "3.75", "3.85")
             at.quote(43, "1.95", "2.05")
             await at.clock.advance(1)
-        assert manager.engine.desk.busy
+        assert manager.engine.shared.in_flight
         at.quote(42, "2.45", "2.55")
         manager.engine.release("vertical", by="a test")
         answer()
         await settle()
         assert not at.combos and not at.received
-        assert not manager.engine.desk.busy
+        assert not manager.engine.shared.in_flight
 
     play(tmp_path, vertical(), story, COMBO)
 
@@ -116,7 +116,7 @@ def test_a_disaster_stop_makes_way_for_a_stop_that_fires_while_the_broker_is_ask
         answer = answers_late(manager, monkeypatch, "read_again")
         await manager.start()
         await at.clock.advance(3)
-        assert manager.engine.desk.busy and not at.received
+        assert manager.engine.shared.in_flight and not at.received
         await breach(at)
         assert manager.engine.closer.closings
         answer()

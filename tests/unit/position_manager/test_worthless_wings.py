@@ -46,7 +46,7 @@ def test_a_worthless_wing_is_left_and_stays_left(tmp_path: Path, bid: str | None
         assert "Left to expire: SPY 2026-12-21 440P" in closed.text()
         ((unit),) = status_of(manager.engine, "f").units
         assert (unit.verdict, unit.text[:15]) == ("guarded", "left to expire:")
-        assert "Left to expire" in explain(manager.engine.desk.journal, "43")
+        assert "Left to expire" in explain(manager.engine.shared.access.journal, "43")
         await manager.kill()
 
     async def second(at: World, manager: Manager) -> None:

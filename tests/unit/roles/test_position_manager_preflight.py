@@ -128,7 +128,7 @@ def test_an_expiry_may_have_the_broker_s_form(expiry: str) -> None:
     assert preflight.problems(resolve(config=yaml.safe_load(rules)), [gateway()]) == []
 
 
-def test_every_fault_of_the_rules_is_told_at_once() -> None:
+def test_every_fault_of_the_rules_is_reported_at_once() -> None:
     found = problems(config={"defaults": {"stop": {"loss_amount": -1}}, "caps": {"quantity": 0}, "polls": 3})
     assert len(found) == 3
 

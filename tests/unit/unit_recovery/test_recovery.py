@@ -136,14 +136,14 @@ def test_a_unit_that_runs_once_is_reported_and_not_started(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"failures": "x", "at": 0}'])
-def test_a_memory_that_cannot_be_read_keeps_no_unit_down(content: bytes, file: Path) -> None:
+def test_a_memory_that_cannot_be_read_holds_no_unit_down(content: bytes, file: Path) -> None:
     file.write_bytes(content)
     events = World([FAILED, FAILED], starts=[True]).run(file)
     assert events[-2:] == ["start", "unit_recovered"]
     assert MemoryFile(file, events.append).read() == Memory()
 
 
-def test_a_memory_that_cannot_be_written_keeps_no_unit_down(tmp_path: Path) -> None:
+def test_a_memory_that_cannot_be_written_holds_no_unit_down(tmp_path: Path) -> None:
     events = World([FAILED, FAILED], starts=[True]).run(tmp_path / "gone" / "failures.json")
     assert "start" in events
     assert events[-1] == "unit_recovered"

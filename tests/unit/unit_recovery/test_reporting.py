@@ -43,7 +43,7 @@ def test_a_unit_with_addresses_of_its_own_is_reported_there(files: tuple[Path, P
     assert address_files(MANAGER, tmp_path) == [manager]
 
 
-def test_a_missing_or_empty_file_of_addresses_keeps_nothing_back(files: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_or_empty_file_of_addresses_holds_nothing_back(files: tuple[Path, Path], tmp_path: Path) -> None:
     gateway, manager = files
     gateway.unlink()
     assert address_files(GATEWAY, tmp_path) == [manager]

@@ -50,7 +50,7 @@ from gateway_simulator.trading.fills import Fills
 from gateway_simulator.trading.market import STEP, Market
 from gateway_simulator.trading.matcher import Matcher
 from gateway_simulator.trading.matching import ShownSizes
-from gateway_simulator.trading.model import Bulletin, ContractQuery, Execution, ExecutionFilter, Instrument, Order
+from gateway_simulator.trading.model import Bulletin, Execution, ExecutionFilter, Instrument, Order
 from gateway_simulator.trading.numbers import Numbers
 from gateway_simulator.trading.order_book import BY_TRADER, OrderBook
 from gateway_simulator.trading.placing import Placing
@@ -245,10 +245,6 @@ class Brokerage:
         """Add an account. Raises ValueError if there is one of this name."""
         self._accounts.add(account)
 
-    def find_instruments(self, query: ContractQuery) -> list[Instrument]:
-        """Return the contracts that a query asks for, expired ones left out."""
-        return self.catalog.find(query)
-
     def find_executions(self, wanted: ExecutionFilter, now: datetime | None = None) -> list[Execution]:
         """Return the day's executions that a filter admits, oldest first."""
         if now is not None:
@@ -359,18 +355,6 @@ class Brokerage:
         self._accounts.split(split, contracts)
         self.forget_derived(market_changed=True)
         return self._reports.drain()
-
-    def adopt(self, order: Order) -> None:
-        """Set up an order that is at work already, with its ids, for the start of a scenario."""
-        self._orders.working[order.client_id, order.order_id] = WorkingOrder(
-            order,
-            self.catalog.known(order.contract.con_id),
-            self.numbers.next_sequence(),
-            arrives=EPOCH,
-            arrived=True,
-        )
-        self._orders.use_id(order.client_id, order.order_id)
-        self._schedule.forget()
 
     def forget_derived(self, *, market_changed: bool) -> None:
         """Recompute everything that follows from the state, after the state was replaced.

@@ -70,7 +70,7 @@ STRIKE_BITS, WEEK_BITS, CLASS_BITS = 12, 12, 4
 ADDED_CODE = 1 << CLASS_BITS
 """The first class of options of symbols that were added; each of these has a class of its own."""
 ADDED_IDS = OPTION_IDS + 2**29
-ADDED_STRIKE_BITS, ADDED_WEEK_BITS, ADDED_CLASS_BITS = 9, 11, 8
+ADDED_STRIKE_BITS, ADDED_WEEK_BITS = 9, 11
 ADDED_SHIFT = 1 + ADDED_STRIKE_BITS + ADDED_WEEK_BITS
 VIX_CODE, DAILY_CODE = ADDED_CODE + 223, ADDED_CODE + 224
 """The classes that symbols that are added cannot have."""

@@ -260,15 +260,6 @@ class TradingHours:
         """Return when a derivative ends, or None for what never does."""
         return expiry_moment(instrument)
 
-    def has_expired(self, instrument: Instrument, now: datetime) -> bool:
-        """Return whether a derivative has ended."""
-        expiry = expiry_moment(instrument)
-        return expiry is not None and expiry <= now
-
-    def trading_day(self, instrument: Instrument, now: datetime) -> date:
-        """Return the day whose session runs now or, between sessions, comes next."""
-        return next(self._sessions_from(instrument, now)).day
-
     def trading_hours(self, instrument: Instrument, now: datetime) -> str:
         """Return the sessions of the coming days as IB writes them, in the instrument's time zone:
         ``20261123:0400-20261123:2000;20261126:CLOSED``."""

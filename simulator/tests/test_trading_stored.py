@@ -159,7 +159,7 @@ def test_a_state_file_that_was_named_must_fit(
     asyncio.run(scene())
 
 
-def test_a_tape_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_tape_that_is_not_there_is_reported(tmp_path: Path) -> None:
     async def scene() -> None:
         with pytest.raises(GatewayError, match=r"cannot start to trade.*none\.csv"):
             async with gateway(tmp_path, TAPE=str(tmp_path / "none.csv")):
@@ -181,7 +181,7 @@ def test_the_journal_is_written_to_its_file(tmp_path: Path) -> None:
     assert sum(json.loads(line)["event"] == "OrderFilled" for line in journal) == 1
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_trading_goes_on(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_once_and_trading_goes_on(tmp_path: Path) -> None:
     async def scene() -> None:
         async with gateway(tmp_path, JOURNAL_FILE=str(tmp_path / "no" / "journal")) as (made, _, lines):
             await trade(made)

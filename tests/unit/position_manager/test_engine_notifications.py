@@ -29,7 +29,7 @@ async def closed(directory: Path) -> Manager:
     return manager
 
 
-def test_a_close_without_any_trouble_is_told(tmp_path: Path) -> None:
+def test_a_close_without_any_incident_is_reported(tmp_path: Path) -> None:
     async def story() -> None:
         manager = await closed(tmp_path)
         (message,) = [message for message in manager.told if message.kind == "position_closed"]
@@ -39,7 +39,7 @@ def test_a_close_without_any_trouble_is_told(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_profit_counts_once_however_often_the_broker_tells_it(tmp_path: Path) -> None:
+def test_a_profit_counts_once_however_often_the_broker_reports_it(tmp_path: Path) -> None:
     async def story() -> None:
         manager = await closed(tmp_path)
         for exec_id, profit in (("1", "-260"), ("2", "-10"), ("1", "-260"), ("2", "-10"), ("3", None)):

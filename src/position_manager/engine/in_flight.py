@@ -1,0 +1,26 @@
+"""Holdings for which an order is on its way to the socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from position_manager.engine.guard import Key
+
+
+class InFlight:
+    """True while there is any: the disk then waits."""
+
+    def __init__(self) -> None:
+        self._keys: set[Key] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._keys
+
+    def add(self, keys: Iterable[Key]) -> None:
+        self._keys.update(keys)
+
+    def remove(self, keys: Iterable[Key]) -> None:
+        self._keys.difference_update(keys)
