@@ -56,6 +56,8 @@ def bound(port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
+        # From now on: who reads the address, or waits for the unit, may connect at once.
+        listener.listen(64)
     except OSError:
         listener.close()
         raise
