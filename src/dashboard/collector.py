@@ -236,13 +236,12 @@ class Collector:
     def _read_gateway(self, place: GatewayPlace) -> _Gateway:
         """Read again what has changed, and record the state."""
         known = self._gateways.setdefault(place.name, _Gateway())
-        files = [place.instance_file, place.login_file]
-        if known.instance is not None:
-            files += [known.instance.breaker_file, known.instance.session_file]
-        stamp = tuple(map(_stamp, files))
-        if stamp != known.stamp:
+        if _stamps(place, known.instance) != known.stamp:
+            self._read_instance(place, known)
+            # Before the files are read: what changes meanwhile is read again.
+            known.stamp = _stamps(place, known.instance)
             self._read_files(place, known)
-            known.stamp, known.unit_at, known.section = stamp, None, {}
+            known.unit_at, known.section = None, {}
         if known.instance is not None:
             self._ask_systemd(known, known.instance.unit)
             word = gateways.word_of(known.login, known.unit)
@@ -261,14 +260,17 @@ class Collector:
             known.unit, known.section = state, {}
         known.unit_at = self._monotonic()
 
-    def _read_files(self, place: GatewayPlace, known: _Gateway) -> None:
-        known.fault = known.breaker_fault = ""
+    def _read_instance(self, place: GatewayPlace, known: _Gateway) -> None:
+        known.fault = ""
         try:
             known.instance = parse(json.loads(place.instance_file.read_bytes()), place.instance_file)
         except InstanceError as error:
             known.fault = str(error)
         except (OSError, ValueError) as error:
             known.fault = f"{place.instance_file} cannot be read: {error}. Run site.yml again."
+
+    def _read_files(self, place: GatewayPlace, known: _Gateway) -> None:
+        known.breaker_fault = ""
         known.login = gateway_login.read(place.login_file)
         if known.login is None and place.login_file.exists():
             known.fault = known.fault or f"{place.login_file} is damaged. Restart {place.name}."
@@ -393,6 +395,13 @@ class Collector:
 
     def _note(self, key: str, text: str, severity: str = "error") -> None:
         self._notes[key] = {"severity": severity, "text": text}
+
+
+def _stamps(place: GatewayPlace, instance: Instance | None) -> tuple[object, ...]:
+    files = [place.instance_file, place.login_file]
+    if instance is not None:
+        files += [instance.breaker_file, instance.session_file]
+    return tuple(map(_stamp, files))
 
 
 def _stamp(path: Path) -> tuple[int, ...] | str:

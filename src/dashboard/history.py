@@ -78,10 +78,11 @@ def read(path: Path, now: datetime) -> dict[str, Strip]:
     """The strips as stored, with what was not recorded since. A missing file is an empty one. Raises OSError, and
     ValueError for a file that is damaged."""
     try:
-        document = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         return {}
     try:
+        document = json.loads(text)
         seen = datetime.fromisoformat(document["seen"])
         strips = {str(name): _strip(entries) for name, entries in document["gateways"].items()}
         late = now - seen > GAP

@@ -75,6 +75,6 @@ def readable(text: str) -> str:
         return text
     if not isinstance(entry, dict) or "event" not in entry:
         return text
-    rest = {key: value for key, value in entry.items() if key not in ("event", "timestamp", "level", "logger")}
+    rest = {key: value for key, value in entry.items() if key not in ("event", "time", "timestamp", "level", "logger")}
     more = "".join(f" {key}={value}" for key, value in rest.items())
     return f"{entry.get('level', 'info')}: {entry['event']}{more}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from gateway_watch import (
     container_stop,
     decision,
     gatekeeper,
+    masked_picture,
     notifying,
     screenshot,
     session,
@@ -103,6 +105,16 @@ def _screenshot(instance: Instance, output: Path | None) -> Path:
             raise
         return Path(last)
     return taken if output is None else Path(shutil.move(taken, output))
+
+
+def send_picture(instance: Instance, _options: argparse.Namespace) -> int:
+    """To standard output, which is the socket that the status page has connected to."""
+    answer = asyncio.run(masked_picture.answer(instance, os.environ, datetime.now(UTC)))
+    # The page has gone away.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.buffer.write(answer)
+        sys.stdout.buffer.flush()
+    return decision.OK
 
 
 def reset(instance: Instance, _options: argparse.Namespace) -> int:
@@ -311,6 +323,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="default: a new file in the state directory, or the last one stored if there is no screen now",
+    )
+    add(
+        "picture",
+        send_picture,
+        "Write a picture of the screen without its text to standard output (for the status page).",
     )
     add("reset", reset, "Close the breaker, so that the next start tries to log in again.")
     asks = add("approve-now", approve_now, "Try the login now, without waiting for a person or a time any more.")
