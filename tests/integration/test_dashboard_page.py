@@ -200,6 +200,7 @@ def test_each_state_of_a_position(page: Page, dashboard: ScriptedDashboard) -> N
         "text": "no usable quote",
         "unprotected": {"since": ago(minutes=20), "seconds": 1200},
     }
+    msft = article(page, "MSFT")
     for patch, word in (
         (near, "Guarded, near its stop"),
         ({"verdict": "closing"}, "Closing"),
@@ -208,7 +209,9 @@ def test_each_state_of_a_position(page: Page, dashboard: ScriptedDashboard) -> N
         ({"verdict": "closed in shadow"}, "Closed in shadow"),
     ):
         dashboard.change({"managers": {MANAGER: {"positions": {"DU***67 MSFT": patch}}}})
-        expect(article(page, "MSFT").locator(".sign").first).to_have_text(word)
+        expect(msft.locator(".sign").first).to_have_text(word)
+        if patch is since:
+            expect(msft).to_contain_text(re.compile("unprotected 20 min( [0-9]+ s)? in all, and now"))
 
 
 def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, dashboard: ScriptedDashboard) -> None:
