@@ -1,4 +1,4 @@
-// What needs a person, the most urgent first. Pure.
+// What needs manual intervention or attention, the most urgent first. Pure.
 
 import { duration, epoch } from "./format";
 import type { Snapshot } from "./types";

@@ -10,12 +10,12 @@ import { Orders } from "./orders";
 import { Positions, useAnnouncement } from "./positions";
 import { Stream, type State } from "./stream";
 import type { Dict, Manager, Snapshot } from "./types";
-import { Countdown, Section, Sign, Time, tone, useView, ViewContext } from "./ui";
+import { Countdown, Part, Section, Sign, Time, tone, useView, ViewContext } from "./ui";
 
 const ZONE_KEY = "zone";
 
 function useStream(): State {
-  const [state, setState] = useState<State>({ health: "connecting", document: null, ahead: 0, heard: null });
+  const [state, setState] = useState<State>({ health: "connecting", document: null, ahead: 0, received: null });
   useEffect(() => {
     const stream = new Stream(() => new EventSource("/api/events"), () => Date.now() / 1000, setState);
     stream.start();
@@ -53,11 +53,23 @@ function useDark(): boolean {
   return dark;
 }
 
+function stored(): string | null {
+  try {
+    return localStorage.getItem(ZONE_KEY);
+  } catch {
+    return null;
+  }
+}
+
 function useZoneChoice(): [boolean, (exchange: boolean) => void] {
-  const [exchange, setExchange] = useState(() => localStorage.getItem(ZONE_KEY) === "exchange");
+  const [exchange, setExchange] = useState(() => stored() === "exchange");
   return [exchange, (chosen) => {
-    localStorage.setItem(ZONE_KEY, chosen ? "exchange" : "local");
     setExchange(chosen);
+    try {
+      localStorage.setItem(ZONE_KEY, chosen ? "exchange" : "local");
+    } catch {
+      // A browser that stores nothing: the choice lasts as long as the page.
+    }
   }];
 }
 
@@ -79,7 +91,7 @@ function Lost({ state, second }: { state: State; second: number }) {
       {state.health === "lost" && (
         <p class="notice lost">
           {"The connection to the dashboard is lost. "}
-          {state.heard === null ? "Nothing was received yet. " : <>What is shown is <span aria-hidden="true">{duration(second - state.heard)} </span>old. </>}
+          {state.received === null ? "Nothing was received yet. " : <>What is shown is <span aria-hidden="true">{duration(second - state.received)} </span>old. </>}
           Reconnecting; if this remains, check the tunnel.
         </p>
       )}
@@ -92,7 +104,7 @@ function Attention({ document }: { document: Snapshot }) {
   const found = points(document, now);
   return (
     <section aria-labelledby="attention-title">
-      <h2 class="hidden" id="attention-title">What needs a person</h2>
+      <h2 class="hidden" id="attention-title">Needs attention</h2>
       <ul class="attention">
         {found.map((point) => (
           <li key={point.id} class={point.severity}>
@@ -100,7 +112,7 @@ function Attention({ document }: { document: Snapshot }) {
             <span>{point.text}{point.remedy && <span class="muted"> {point.remedy}</span>}</span>
           </li>
         ))}
-        {found.length === 0 && <li class="good"><Sign kind="good" plain>All is in order</Sign><span>Nothing needs a person now.</span></li>}
+        {found.length === 0 && <li class="good"><Sign kind="good" plain>All OK</Sign><span>No manual intervention is needed.</span></li>}
       </ul>
     </section>
   );
@@ -228,13 +240,13 @@ function App() {
         {!snapshot && <p class="notice waiting">{state.health === "lost" ? "Nothing was received yet." : "Connecting to the dashboard\u2026"}</p>}
         {snapshot && (
           <>
-            <Attention document={snapshot} />
+            <Part name="Needs attention"><Attention document={snapshot} /></Part>
             {!alone && <span class="hidden" id="positions" tabIndex={-1} />}
-            {managers.map((manager) => <ManagerPart key={manager.name} manager={manager} document={snapshot} alone={alone} />)}
+            {managers.map((manager) => <Part key={manager.name} name={manager.name}><ManagerPart manager={manager} document={snapshot} alone={alone} /></Part>)}
             {managers.length === 0 && <Section id="positions" title="Positions"><p class="empty">There is no position manager on this machine.</p></Section>}
-            <Gateways gateways={gateways} />
-            {managers.filter((manager) => manager.running || Object.keys(manager.orders).length > 0).map((manager) => <Orders key={manager.name} manager={manager} title={alone ? "Orders" : `Orders of ${manager.name}`} />)}
-            <Notifications outboxes={Object.values(snapshot.notifications)} />
+            <Part name="Gateways"><Gateways gateways={gateways} /></Part>
+            {managers.filter((manager) => manager.running || Object.keys(manager.orders).length > 0).map((manager) => <Part key={manager.name} name="Orders"><Orders manager={manager} title={alone ? "Orders" : `Orders of ${manager.name}`} /></Part>)}
+            <Part name="Notifications"><Notifications outboxes={Object.values(snapshot.notifications)} /></Part>
             <Logs sources={snapshot.logs} />
             <p class="foot">
               Read-only. ib-gateway-ansible {snapshot.release}. Times are in {zone ?? "your time zone"} ({zoneName(zone, epoch(snapshot.at) ?? now)}).

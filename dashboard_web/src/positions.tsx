@@ -95,7 +95,7 @@ function Unprotected({ position }: { position: Position }) {
   const since = epoch(position.unprotected.since);
   if (since === null && position.unprotected.seconds < 1) return <>never</>;
   const open = since === null ? 0 : Math.max(0, now - since);
-  return <>{duration(Math.max(position.unprotected.seconds, open))}{since !== null && ", now"}</>;
+  return <>{duration(Math.max(position.unprotected.seconds, open))} in all{since !== null && ", and now"}</>;
 }
 
 function PositionRow({ position, manager, intents }: { position: Position; manager: string; intents: Intent[] }) {
@@ -115,6 +115,7 @@ function PositionRow({ position, manager, intents }: { position: Position; manag
         <p class="small muted">
           {position.quantity < 0 ? "Short" : "Long"} {signedQuantity(position.quantity)} · {position.account}
           {position.group && ` · group ${position.group}`}
+          {(position.unprotected.since !== undefined || position.unprotected.seconds >= 1) && <> · unprotected <Unprotected position={position} /></>}
         </p>
         <dl class="values">
           <div><dt>Entry</dt><dd class="number">{price(position.entry)}</dd></div>

@@ -50,7 +50,7 @@ export function Screen({ gateway, close }: { gateway: string; close: () => void 
         <p role="status" class="small muted">
           {state.loading && "Taking the picture; this may take ten seconds…"}
           {state.error}
-          {state.at && <>{state.fresh ? "Taken" : "A stored picture, taken"} <Time at={state.at} seconds />. Credentials and account numbers are masked.</>}
+          {state.at && <>{state.fresh ? "Taken" : "A stored picture, taken"} <Time at={state.at} seconds />. All text in it is removed.</>}
         </p>
         <canvas ref={canvas} class={state.at ? "picture" : "hidden"} role="img" aria-label={`Screen of ${gateway}`} />
       </div>

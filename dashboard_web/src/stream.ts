@@ -12,7 +12,7 @@ export interface State {
   /** Seconds that the server's clock is ahead of the browser's. */
   ahead: number;
   /** When the last event came, by the browser's clock, in seconds. */
-  heard: number | null;
+  received: number | null;
 }
 
 /** The part of EventSource that is used here. */
@@ -28,7 +28,7 @@ const RETRY = 3;
 const CLOSED = 2;
 
 export class Stream {
-  state: State = { health: "connecting", document: null, ahead: 0, heard: null };
+  state: State = { health: "connecting", document: null, ahead: 0, received: null };
   private source: Source | null = null;
   private opened = 0;
 
@@ -55,7 +55,7 @@ export class Stream {
 
   /** To be called every second: notices silence, and opens the stream again where the browser does not. */
   check(): void {
-    const silent = this.now() - Math.max(this.state.heard ?? 0, this.opened);
+    const silent = this.now() - Math.max(this.state.received ?? 0, this.opened);
     if (this.source?.readyState === CLOSED) {
       this.update({ health: "lost" });
       if (this.now() - this.opened >= RETRY) this.start();
@@ -65,9 +65,9 @@ export class Stream {
     }
   }
 
-  private receive(received: Snapshot): void {
-    const document = complete(received);
-    this.update({ health: "live", document, heard: this.now(), ahead: this.aheadOf(document.at) });
+  private receive(sent: Snapshot): void {
+    const document = complete(sent);
+    this.update({ health: "live", document, received: this.now(), ahead: this.aheadOf(document.at) });
   }
 
   private alive(data: unknown): void {
@@ -77,8 +77,8 @@ export class Stream {
     } catch {
       at = undefined;
     }
-    const heard = { heard: this.now(), ...(this.state.document && { health: "live" as const }) };
-    this.update(at ? { ...heard, ahead: this.aheadOf(at) } : heard);
+    const event = { received: this.now(), ...(this.state.document && { health: "live" as const }) };
+    this.update(at ? { ...event, ahead: this.aheadOf(at) } : event);
   }
 
   private aheadOf(at: string): number {

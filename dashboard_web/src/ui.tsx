@@ -1,7 +1,7 @@
 // Small parts that every section uses.
 
 import { createContext, type ComponentChildren } from "preact";
-import { useContext } from "preact/hooks";
+import { useContext, useErrorBoundary } from "preact/hooks";
 import { fromNow, epoch, NONE, when } from "./format";
 
 export interface View {
@@ -45,7 +45,7 @@ export function Time({ at, seconds }: { at: string | number | undefined; seconds
   return <time datetime={new Date(moment * 1000).toISOString()}>{when(moment, now, zone, seconds)}</time>;
 }
 
-/** How far away a moment is. It changes each second, so screen readers are not told of it. */
+/** How far away a moment is. It changes each second, so it is in no live region. */
 export function Countdown({ at }: { at: string | undefined }) {
   const { now } = useView();
   const moment = epoch(at);
@@ -76,3 +76,16 @@ export function Section({ id, title, note, children }: { id: string; title: stri
 
 /** Words for a gain or a loss, with its sign. */
 export const tone = (value: number | undefined): string => (!value ? "" : value > 0 ? "gain" : "loss");
+
+/** A part that cannot be drawn shows the error in its place; the other parts remain. A service of another release may send other data. */
+export function Part({ name, children }: { name: string; children: ComponentChildren }) {
+  const [error, again] = useErrorBoundary();
+  if (error === undefined || error === null) return <>{children}</>;
+  return (
+    <p class="notice bad" role="alert">
+      {name} cannot be drawn: {error instanceof Error ? error.message : String(error)}. Load the page again; if this remains, the page and
+      the services are of different releases: run site.yml.{" "}
+      <button class="text-button" type="button" onClick={again}>Draw again</button>
+    </p>
+  );
+}

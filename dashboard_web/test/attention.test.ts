@@ -11,7 +11,7 @@ const QUIET = { notes: {}, gateways: { g: GATEWAY }, managers: { m: MANAGER }, n
 
 const found = (patch: object) => points(merge(QUIET, patch), NOW).map(({ severity, subject, text }) => `${severity} ${subject}: ${text}`);
 
-test("nothing needs a person while all is in order", () => {
+test("no point while all is OK", () => {
   assert.deepEqual(found({}), []);
 });
 

@@ -82,7 +82,7 @@ test("silence is a lost stream too: it is opened again", () => {
   assert.equal(stream.state.health, "live");
 });
 
-test("a stream that the browser gave up is opened again", () => {
+test("a stream that the browser has closed is opened again", () => {
   const { stream, sources, clock, last } = started();
   last().readyState = 2;
   stream.check();

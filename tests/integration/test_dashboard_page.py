@@ -165,7 +165,7 @@ def test_the_strip_turns_when_the_gateway_goes_down(page: Page, dashboard: Scrip
     expect(page.get_by_role("region", name=f"History of {GATEWAY}").get_by_role("row").nth(1)).to_contain_text("Down")
 
 
-def test_what_needs_a_person_is_first_and_goes_away(page: Page, dashboard: ScriptedDashboard) -> None:
+def test_the_most_urgent_point_is_first_and_goes_away(page: Page, dashboard: ScriptedDashboard) -> None:
     breaker = {"open": True, "text": "3 refused logins.", "remedy": "gateway-watch reset", "refusals": {}, "limit": 3}
     dashboard.change(
         {"gateways": {GATEWAY: {"breaker": breaker}}, "managers": {MANAGER: {"halts": ["the kill switch is set"]}}}
@@ -179,7 +179,7 @@ def test_what_needs_a_person_is_first_and_goes_away(page: Page, dashboard: Scrip
         "managers": {MANAGER: {"halts": [], "locks": {"1": None}}},
     }
     dashboard.change(quiet)
-    expect(page.locator(".attention")).to_have_text(re.compile("in order.*Nothing needs a person"))
+    expect(page.locator(".attention")).to_have_text(re.compile("All OK.*No manual intervention"))
 
 
 def test_a_manager_that_does_not_run(page: Page, dashboard: ScriptedDashboard) -> None:
@@ -193,6 +193,16 @@ def test_a_manager_that_does_not_run(page: Page, dashboard: ScriptedDashboard) -
     expect(page.locator(".attention")).to_contain_text("nothing listens on its socket")
 
 
+def test_what_cannot_be_drawn_does_not_hide_the_rest(page: Page, dashboard: ScriptedDashboard) -> None:
+    dashboard.change({"gateways": {GATEWAY: {"history": 5}}})
+    expect(page.get_by_role("alert").filter(has_text="Gateways cannot be drawn")).to_be_visible()
+    dashboard.change({"managers": {MANAGER: {"positions": {"DU***67 MSFT": {"price": 417.0}}}}})
+    expect(article(page, "MSFT")).to_contain_text("417.00")
+    dashboard.change({"gateways": {GATEWAY: {"history": [{"from": ago(hours=1), "state": "ready"}]}}})
+    page.get_by_role("button", name="Draw again").click()
+    expect(article(page, GATEWAY)).to_be_visible()
+
+
 def test_each_state_of_a_position(page: Page, dashboard: ScriptedDashboard) -> None:
     near = {"bars": {"price": bar(411.2, 421.35, 1, {"stop": 410.83, "target": 446.63})}}
     since = {
@@ -200,6 +210,7 @@ def test_each_state_of_a_position(page: Page, dashboard: ScriptedDashboard) -> N
         "text": "no usable quote",
         "unprotected": {"since": ago(minutes=20), "seconds": 1200},
     }
+    msft = article(page, "MSFT")
     for patch, word in (
         (near, "Guarded, near its stop"),
         ({"verdict": "closing"}, "Closing"),
@@ -208,7 +219,9 @@ def test_each_state_of_a_position(page: Page, dashboard: ScriptedDashboard) -> N
         ({"verdict": "closed in shadow"}, "Closed in shadow"),
     ):
         dashboard.change({"managers": {MANAGER: {"positions": {"DU***67 MSFT": patch}}}})
-        expect(article(page, "MSFT").locator(".sign").first).to_have_text(word)
+        expect(msft.locator(".sign").first).to_have_text(word)
+        if patch is since:
+            expect(msft).to_contain_text(re.compile("unprotected 20 min( [0-9]+ s)? in all, and now"))
 
 
 def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, dashboard: ScriptedDashboard) -> None:
@@ -283,7 +296,7 @@ def test_the_screen_is_shown_on_a_click_and_closed_with_the_keyboard(page: Page,
     expect(button).to_be_focused()
 
 
-def test_a_screen_that_cannot_be_taken_says_why(page: Page, tab: Tab) -> None:
+def test_a_screen_that_cannot_be_taken_shows_why(page: Page, tab: Tab) -> None:
     page.get_by_role("button", name=f"Show the screen of {GATEWAY}").click()
     expect(page.get_by_role("dialog")).to_contain_text("There is no screen for")
     tab.errors.clear()
