@@ -18,11 +18,12 @@ SCRIPT = (
 @lru_cache
 def programs() -> Path:
     """The directory with prometheus, promtool, prometheus-alertmanager and amtool; extracted once for each image."""
-    image = _image()
-    found = ROOT / ".sandbox" / f"prometheus-{docker('image', 'inspect', '--format', '{{.Id}}', image).stdout[7:19]}"
+    chosen = image()
+    identity = docker("image", "inspect", "--format", "{{.Id}}", chosen).stdout.strip().removeprefix("sha256:")
+    found = ROOT / ".sandbox" / f"prometheus-{identity[:12]}"
     if not found.exists():
         packed = subprocess.run(
-            ["docker", "run", "--rm", "--network=none", "--entrypoint", "sh", image, "-c", SCRIPT],
+            ["docker", "run", "--rm", "--network=none", "--entrypoint", "sh", chosen, "-c", SCRIPT],
             capture_output=True,
             check=True,
             env=environment(),
@@ -42,7 +43,7 @@ def run(program: str, *arguments: str | Path, cwd: Path = ROOT) -> subprocess.Co
     )
 
 
-def _image() -> str:
+def image() -> str:
     """The image that the set-up of this clone built."""
     chosen = ROOT / ".sandbox" / "images.json"
     return str(json.loads(chosen.read_text())["sandbox_host"]) if chosen.exists() else sandbox_image()

@@ -186,6 +186,7 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
         "ec2_host_names": ["gateway", "second"],
         "ec2_host_access": "ssm",
         "ec2_host_admin_cidrs": [],
+        "ec2_host_verified_alarm": True,
     }
     code, output = account.provision(**second, ec2_host_image_name="ubuntu/*-server-20250101")
     assert code == 0, output
@@ -194,6 +195,26 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
     made = {instance["InstanceId"]: instance["ImageId"] for instance in account.instances()}
     assert made.pop(host["InstanceId"]) == "ami-0123456789abcdef0"
     assert list(made.values()) == ["ami-0123456789abcdef1"]
+
+    # Each with an alarm of the verified gateway, on request.
+    assert "alarm and metric verified 0.84" in output
+    names = [f"{name}-verified" for name in (NAME, "ib-gateway-prod-second")]
+    verified = account.endpoint.client("cloudwatch").describe_alarms(AlarmNames=names)["MetricAlarms"]
+    assert sorted(alarm["AlarmName"] for alarm in verified) == names
+    for alarm in verified:
+        assert (alarm["Namespace"], alarm["MetricName"]) == ("ib-gateway", "verified")
+        assert alarm["Dimensions"] == [{"Name": "Host", "Value": alarm["AlarmName"].removesuffix("-verified")}]
+        assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (60, 10, "breaching")
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
+        assert alarm["AlarmActions"] == alarm["OKActions"]
+        assert alarm["AlarmActions"][0].endswith(":ib-gateway-prod")
+    # A host may publish the metric of this alarm, and nothing in another namespace.
+    (metrics,) = [
+        statement
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] == ["cloudwatch:PutMetricData"]
+    ]
+    assert metrics["Condition"] == {"StringEquals": {"cloudwatch:namespace": "ib-gateway"}}
 
 
 def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:

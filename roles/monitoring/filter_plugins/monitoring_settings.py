@@ -50,7 +50,11 @@ def files_of(unit: str, files: Sequence[Mapping[str, str]], secrets: Sequence[Ma
 
 def problems(settings: Mapping[str, Any], gateways: Instances, managers: Instances) -> list[str]:
     """One sentence for each: the variable, its value, what to write."""
-    return [*_values(settings), *_ports(settings, gateways, managers)] if settings["enabled"] else []
+    found = [*_values(settings), *_ports(settings, gateways, managers)] if settings["enabled"] else []
+    if settings["cloudwatch"] and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", settings["cloudwatch_region"]):
+        region = settings["cloudwatch_region"]
+        found.append(f"monitoring_cloudwatch_region is {region!r}. Use the name of a region, such as us-east-1.")
+    return found
 
 
 def _values(settings: Mapping[str, Any]) -> Iterator[str]:

@@ -67,6 +67,13 @@ def test_a_setting_that_cannot_work_is_named(setting: str, value: object, reason
     assert problems(**{setting: value, "enabled": False}) == []
 
 
+def test_the_metric_needs_a_region_with_and_without_prometheus() -> None:
+    for enabled in (False, True):
+        assert problems(cloudwatch=True, cloudwatch_region="us-gov-west-1", enabled=enabled) == []
+        (found,) = problems(cloudwatch=True, cloudwatch_region="", enabled=enabled)
+        assert found.startswith("monitoring_cloudwatch_region is ''. Use the name of a region")
+
+
 def test_each_service_with_metrics_is_scraped_and_names_its_unit() -> None:
     off = MANAGER | {"name": "second", "metrics_port": 0}
     assert settings_module.targets([GATEWAY], [MANAGER, off]) == [

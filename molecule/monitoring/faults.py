@@ -1,0 +1,191 @@
+"""Stages faults on the host and waits until Alertmanager shows each alert, and its end after the fault.
+
+Runs on the host with its own Python: a receiver on 127.0.0.1:8099 stores what people receive. Prints one line for each
+alert and ends with the first that does not come.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+ALERTS = "http://127.0.0.1:9093/api/v2/alerts?active=true"
+RECORD = Path("/var/lib/host-backup/last.json")
+GATEWAY, MANAGER = "ib-gateway.service", "position-manager.service"
+WATCH = "/opt/ib-gateway-ansible/current/bin/gateway-watch"
+
+
+class Receiver:
+    """What people receive; nobody answers before `start`."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+        self.changed = threading.Condition()
+
+    def start(self) -> None:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.changed:
+                    outer.titles.append(document["title"])
+                    outer.changed.notify_all()
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Log nothing."""
+
+        server = HTTPServer(("127.0.0.1", 8099), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def wait(self, text: str, count: int = 1, seconds: float = 60.0) -> None:
+        """Until so many titles contain a text."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: self.count(text) >= count, seconds):
+                fail(f"people did not receive {text!r} {count} times; they received: {self.titles}")
+
+    def count(self, text: str) -> int:
+        return sum(text in title for title in self.titles)
+
+
+def fail(text: str) -> None:
+    sys.exit(f"FAILED: {text}\nfiring now: {sorted(firing())}")
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - constants
+    if done.returncode != 0:
+        fail(f"{' '.join(words)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def simulator(*words: str) -> None:
+    run("docker", "exec", "ib-gateway", "gateway-simulatorctl", *words)
+
+
+def firing() -> set[str]:
+    try:
+        with urllib.request.urlopen(ALERTS, timeout=5) as answer:
+            return {alert["labels"]["alertname"] for alert in json.loads(answer.read())}
+    except OSError:
+        return set()
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float = 90.0) -> float:
+    """Poll Alertmanager, which has no event stream; the seconds that it took."""
+    start = time.monotonic()
+    while not condition():
+        if time.monotonic() - start > seconds:
+            fail(f"{what} did not come within {seconds:.0f} s")
+        time.sleep(0.25)
+    return time.monotonic() - start
+
+
+def fires(*names: str) -> None:
+    for name in names:
+        print(f"{name} fires after {until(f'{name} firing', lambda: name in firing()):.1f} s", flush=True)  # noqa: B023, T201
+
+
+def ends(*names: str) -> None:
+    for name in names:
+        print(f"{name} ends after {until(f'the end of {name}', lambda: name not in firing()):.1f} s", flush=True)  # noqa: B023, T201
+
+
+def change_record(change: Callable[[dict[str, Any]], None]) -> None:
+    document = json.loads(RECORD.read_text())
+    change(document)
+    RECORD.write_text(json.dumps(document))
+
+
+def age_record(document: dict[str, Any]) -> None:
+    old = (datetime.now(UTC) - timedelta(hours=60)).isoformat()
+    document["at"] = document["good"]["at"] = old
+
+
+def main() -> None:
+    people = Receiver()
+    run("systemctl", "start", "host-backup.service")
+    fires("Watchdog")
+    until("an end of the alerts of the start", lambda: firing() == {"Watchdog"})
+
+    # IBKR's servers go down while the webhook is down: the services' messages wait, and the delay is an alert.
+    simulator("server-down")
+    fires("IbkrLinkLost", "NotificationsDelayed")
+    people.start()
+    ends("NotificationsDelayed")
+    simulator("server-up")
+    ends("IbkrLinkLost")
+    # The service reports the event itself, and nobody receives it twice.
+    people.wait("cannot be delivered")
+    if people.count("has lost its connection to IBKR"):
+        fail(f"an alert that gateway-watch reports was sent too: {people.titles}")
+
+    # The API does not answer. gateway-watch asks once a minute; the other faults meanwhile.
+    simulator("stall", "75")
+
+    run("systemctl", "stop", MANAGER)
+    fires("PositionManagerStopped")
+    run("systemctl", "start", "--no-block", MANAGER)
+    ends("PositionManagerStopped")
+    people.wait("resolved: position-manager.service does not run")
+    if people.count("position-manager.service does not run") != 2:
+        fail(f"the alert and its end are two messages: {people.titles}")
+
+    run("systemctl", "stop", "prometheus-node-exporter.service")
+    fires("MonitoringTargetDown")
+    run("systemctl", "start", "prometheus-node-exporter.service")
+    ends("MonitoringTargetDown")
+
+    change_record(age_record)
+    fires("BackupMissing")
+    change_record(lambda document: document.update(fault="staged"))
+    fires("BackupFailed")
+    ends("BackupMissing")
+    run("systemctl", "start", "host-backup.service")
+    ends("BackupFailed")
+
+    fires("GatewayApiSilent")
+    ends("GatewayApiSilent")
+
+    # The dead man's switch.
+    run("systemctl", "stop", "prometheus-alertmanager.service")
+    people.wait("the monitoring is silent")
+    run("systemctl", "start", "prometheus-alertmanager.service")
+    people.wait("the monitoring works again")
+
+    # A login that waits for an approval, then one that is refused until the breaker opens.
+    simulator("set-now", "TWOFA=never")
+    simulator("restart-cold")
+    fires("ApprovalAwaited")
+    simulator("approve-2fa")
+    ends("ApprovalAwaited")
+    until("the end of GatewayNotReady", lambda: "GatewayNotReady" not in firing())
+    simulator("set-now", "CREDENTIALS=bad_a")
+    simulator("restart-cold")
+    fires("GatewayNotReady", "LoginRefused")
+    run("systemctl", "restart", "--no-block", GATEWAY)
+    ends("LoginRefused")
+
+    # The container ends.
+    run("docker", "kill", "ib-gateway")
+    fires("GatewayNotReady")
+    ends("GatewayNotReady")
+
+    print(f"people received {len(people.titles)} messages")  # noqa: T201
+    for title in people.titles:
+        print(f"  {title}")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
