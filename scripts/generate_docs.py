@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 from conformance import captured  # noqa: E402 - found by the path above
 from conformance.expected import Row  # noqa: E402 - likewise
 from conformance.tables import TABLES  # noqa: E402 - likewise
+from module_utils.listening_port import HEALTH_DISAGREES  # noqa: E402 - likewise
 
 from gateway_watch import signatures  # noqa: E402 - found by the path above
 from gateway_watch.breaker import BAD_LOGIN  # noqa: E402 - likewise
@@ -113,6 +114,11 @@ def failures() -> str:
                     (f"`{kind.id}`", kind.text.format(what="…"), kind.remedy.replace("UNIT", "the unit"))
                     for kind in units.KINDS.values()
                 ),
+            ),
+            "### The engine's health check disagrees (from the verification)",
+            table(
+                ("cause", "what it is", "what to do"),
+                ((f"`{HEALTH_DISAGREES.kind}`", HEALTH_DISAGREES.text, HEALTH_DISAGREES.remedy),),
             ),
             "### The connection fails (from the API handshake)",
             table(

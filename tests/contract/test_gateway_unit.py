@@ -158,7 +158,7 @@ def test_a_restart_reports_its_kind_before_it_acts() -> None:
         "Reload the units before the session is stored",
         "Restart the gateway and keep its session",
         "Report how the restart ended",
-        "Stop the instance",
+        "Stop and start the instance",
     )
     assert [name for name in names if name in order] == list(order)
 
@@ -262,14 +262,59 @@ def test_check_mode_takes_a_gateway_that_is_being_restarted_for_no_new_one(check
     assert failed == {0: False, 1: True, 2: False, 4: False, 78: not check}
 
 
-@pytest.mark.parametrize("role", ["ib_gateway", "position_manager"])
-def test_a_restart_is_not_refused_by_the_start_limit(role: str) -> None:
+def test_a_restart_of_the_manager_is_not_refused_by_the_start_limit() -> None:
     """A deploy that writes what was missing comes within the time in which systemd refuses each start."""
-    tasks = restart_tasks(role)
+    tasks = restart_tasks("position_manager")
     names = [task["name"] for task in tasks]
     reset = tasks[names.index("Reset the count of failed starts")]
     assert reset["ansible.builtin.command"]["argv"][:2] == ["systemctl", "reset-failed"]
     assert names.index("Stop the instance") < names.index(reset["name"]) < names.index("Start the instance")
+
+
+def full_restart(folder: Path, *, reset_failed: int = 0, deploys: bool | None = None) -> tuple[int, list[str]]:
+    """Run what restarts a gateway with a full login; its exit status, and the programs that it has run.
+
+    `deploys` gives it the variables of the deploy's handler, or what a playbook gives it (None: nothing).
+    """
+    (task,) = [task for task in restart_tasks("ib_gateway") if "approve-now" in str(task.get("vars"))]
+    assert task["when"] == "not ansible_check_mode"
+    known: dict[str, Any] = {
+        "__ib_gateway_release": str(folder),
+        "__ib_gateway_instance": {"name": "ib-gateway", "unit": "ib-gateway.service"},
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a script, no HTML
+    environment.filters["quote"] = shlex.quote
+    known |= {} if deploys is None else {"__ib_gateway_deploys": deploys}
+    known |= {name: environment.from_string(text).render(known) for name, text in task["vars"].items()}
+    script = environment.from_string(task["ansible.builtin.shell"]).render(known)
+    (folder / "bin").mkdir()
+    for name, ends in (("systemctl", f'case "$1" in reset-failed) exit {reset_failed};; esac'), ("gateway-watch", "")):
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >> {folder}/ran\n{ends}\n')
+        program.chmod(0o755)
+    path = f"{folder}/bin:/usr/bin:/bin"
+    code = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, check=False).returncode
+    return code, (folder / "ran").read_text().splitlines()
+
+
+@pytest.mark.parametrize("reset_failed", [0, 1])
+def test_a_full_restart_stops_requests_the_login_and_starts_in_this_order(tmp_path: Path, reset_failed: int) -> None:
+    """Also where systemd has not loaded the unit, and so has no count to reset."""
+    code, ran = full_restart(tmp_path, reset_failed=reset_failed)
+    assert code == 0
+    assert ran == [
+        "systemctl daemon-reload",
+        "systemctl stop ib-gateway.service",
+        "gateway-watch approve-now --instance ib-gateway",
+        "systemctl reset-failed ib-gateway.service",
+        "systemctl start --no-block ib-gateway.service",
+    ]
+
+
+def test_a_full_restart_does_not_start_what_systemd_refuses(tmp_path: Path) -> None:
+    code, ran = full_restart(tmp_path, reset_failed=4)
+    assert code != 0
+    assert ran[-1] == "systemctl reset-failed ib-gateway.service"
 
 
 def test_the_back_off_of_the_program_stays_below_the_start_limit() -> None:
@@ -334,14 +379,11 @@ def test_the_container_has_the_settings_of_the_former_script() -> None:
 
 
 @pytest.mark.parametrize("deploys", [True, False])
-def test_only_a_restart_by_command_ends_another_session_of_the_user(deploys: bool) -> None:
-    """What the tasks of a restart ask for, with the variables of the deploy's handler and without them."""
-    (ask,) = [task for task in restart_tasks("ib_gateway") if "approve-now" in str(task.get("ansible.builtin.command"))]
+def test_only_a_restart_by_command_ends_another_session_of_the_user(tmp_path: Path, deploys: bool) -> None:
+    """What a restart asks for, with the variables of the deploy's handler and without them."""
     handlers = yaml.safe_load((ROLE / "handlers/main.yml").read_text())
     (restart,) = [entry for entry in handlers if entry.get("ansible.builtin.include_tasks") == "restart.yml"]
-    given = {name: value for name, value in restart["vars"].items() if isinstance(value, bool)} if deploys else {}
-    known = {"__ib_gateway_release": "/opt/release", "__ib_gateway_instance": {"name": "ib-gateway"}}
-    argv = NativeEnvironment(undefined=jinja2.StrictUndefined).from_string(ask["ansible.builtin.command"]["argv"])
-    rendered: Any = argv.render(known | given)
-    assert rendered[:4] == ["/opt/release/bin/gateway-watch", "approve-now", "--instance", "ib-gateway"]
-    assert rendered[4:] == (["--unless-yielded"] if deploys else [])
+    given = restart["vars"]["__ib_gateway_deploys"] if deploys else None
+    _, ran = full_restart(tmp_path, deploys=given)
+    (asked,) = [line for line in ran if line.startswith("gateway-watch")]
+    assert asked == "gateway-watch approve-now --instance ib-gateway" + (" --unless-yielded" if deploys else "")
