@@ -77,6 +77,8 @@ class Connector:
         if not self._greeted:
             self._greeted = True
             _log.info("PositionManager starting (poll every %ss)", desk.config.poll_seconds)
+            for message in desk.author.restarted():
+                desk.notify(message)
             if desk.config.mode is not Mode.SIM:
                 _log.info("Connecting to IB Gateway (may take 30-60s on fresh starts)...")
         await desk.broker.close()

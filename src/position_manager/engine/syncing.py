@@ -171,6 +171,8 @@ class Syncing:
         if not self._connected_reported:
             self._connected_reported = True
             desk.notify(desk.author.connected(desk.broker.name, desk.accounts, len(desk.guard.positions)))
+            # Ends an outage that a former run has reported; one that nobody has reported is not.
+            desk.notify(desk.author.back("The position manager was restarted meanwhile."))
             if desk.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
         self._orders.cancel_excess(exactly=True)
