@@ -311,6 +311,7 @@ def test_faults_and_connections_are_commanded(tmp_path: Path) -> None:
     [
         ("advance", ("5",), "the clock runs by itself"),
         ("advance", ("soon",), "'soon' is not a number of seconds"),
+        ("advance", ("5", "0"), "'0' is no number of steps; it must be from 1 to 2400"),
         ("stall", ("0",), "more than 0"),
         ("set-price", ("AAPL", "cheap"), "'cheap' is no price"),
         ("set-price", ("AAPL", "bid=1", "2"), "'2' is not understood"),

@@ -400,6 +400,21 @@ async def test_a_long_advance_drowns_no_client() -> None:
         assert profit.dailyPnL == float(daily)
 
 
+async def test_an_advance_in_one_step_shows_the_market_at_its_end_only() -> None:
+    async with running_server() as server, Client() as client:
+        ib = await client.connect(server)
+        ticker = ib.reqMktData(APPLE)
+        await client.caught_up()
+        seen: list[object] = []
+        ticker.updateEvent += lambda shown: seen.extend(tick for tick in shown.ticks if tick.tickType == 1)
+        server.floor.move(600, 1)
+        await client.caught_up()
+        few = len(seen)
+        server.floor.move(600)
+        await client.caught_up()
+        assert 1 <= few <= 2 < len(seen) - few
+
+
 async def one_second(server: ApiServer, good: RawClient) -> None:
     """Advance by a second; the client that reads gets it all."""
     server.floor.move(1)

@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway_simulator import brokerage_control
 from gateway_simulator.api.faults import USAGE, FaultError, parse_rule
+from gateway_simulator.api.floor import MAX_STEPS
 from gateway_simulator.api.requests import REQUEST_NAMES
 from gateway_simulator.clock import HeldClockError
 from gateway_simulator.login.lifecycle import Gateway, GatewayError, View
@@ -148,8 +149,11 @@ async def _resume(gateway: Gateway, arguments: Sequence[str]) -> Result:
 
 
 async def _advance(gateway: Gateway, arguments: Sequence[str]) -> Result:
+    seconds, *steps = arguments
+    if steps and not (steps[0].isascii() and steps[0].isdigit() and 1 <= int(steps[0]) <= MAX_STEPS):
+        raise ControlError(f"{steps[0]!r} is no number of steps; it must be from 1 to {MAX_STEPS}")
     try:
-        return gateway.api.floor.move(_read_seconds(arguments[0])).isoformat()
+        return gateway.api.floor.move(_read_seconds(seconds), *map(int, steps)).isoformat()
     except (HeldClockError, ValueError) as error:
         raise ControlError(str(error)) from error
 
@@ -305,7 +309,7 @@ COMMANDS: Mapping[str, Command] = {
     "halt": Command("halt a contract; KIND is general or volatility", ("NAME", "[KIND]"), _halt),
     "resume": Command("let a halted contract trade again", ("NAME",), _resume),
     "clock": Command("the servers' time, whether it is held, and its speed", (), _clock),
-    "advance": Command("move a held clock on", ("SECONDS",), _advance),
+    "advance": Command("move a held clock on", ("SECONDS", "[STEPS]"), _advance),
     "fault": Command(f"let a fault wait for its message; {USAGE}", ("RULE...",), _fault),
     "faults": Command("the faults that wait", (), _faults),
     "fault-clear": Command("forget the faults that wait", (), _fault_clear),

@@ -104,6 +104,8 @@ class Connector:
         if not self._greeted:
             self._greeted = True
             _log.info("PositionManager starting (poll every %ss)", self._config().poll_seconds)
+            for message in self._notices.author.restarted():
+                self._notices.notify(message)
             if self._config().mode is not Mode.SIM:
                 _log.info("Connecting to IB Gateway (may take 30-60s on fresh starts)...")
         await self._broker.close()

@@ -205,6 +205,8 @@ class Syncing:
             self._notices.notify(
                 self._notices.author.connected(self._broker.name, self._guarded.names, len(self._guard.positions))
             )
+            # Ends an outage that a former run has reported; one that nobody has reported is not.
+            self._notices.notify(self._notices.author.back("The position manager was restarted meanwhile."))
             if self._guard.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
         self._orders.cancel_excess(exactly=True)

@@ -84,6 +84,16 @@ class Author:
         text = "The next session reports it again if it is still down."
         return self._message("farm_unknown", Severity.INFO, title, text, recovery_of=f"farm/{farm}")
 
+    def restarted(self) -> tuple[Message, ...]:
+        """What ends with a run of the manager without being seen to end. Sent if it was reported: else a new incident
+        would count as a repetition of the old one."""
+        farms, quotes = "Data farms: unknown", "Market data: unknown"
+        text = "The position manager was restarted: what is down is reported again."
+        return (
+            self._message("farm_unknown", Severity.INFO, farms, text, recovery_of="farm"),
+            self._message("quotes_unknown", Severity.INFO, quotes, text, recovery_of="quotes"),
+        )
+
     def notice(self, text: str) -> Message:
         return self._message("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")
 

@@ -23,7 +23,12 @@ def test_the_proxy_passes_everything_on_and_ends_with_its_connections() -> None:
         thread.start()
         with delaying_proxy(server.getsockname()[1], 0.02) as port:
             with socket.create_connection(("127.0.0.1", port)) as client:
-                sender = threading.Thread(target=lambda: (client.sendall(sent), client.shutdown(socket.SHUT_WR)))
+
+                def send(client: socket.socket = client) -> None:
+                    client.sendall(sent)
+                    client.shutdown(socket.SHUT_WR)
+
+                sender = threading.Thread(target=send)
                 sender.start()
                 received = b""
                 while data := client.recv(65536):

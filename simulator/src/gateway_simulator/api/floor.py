@@ -178,9 +178,12 @@ class Floor:
             listener.tick(now)
         self.arm()
 
-    def move(self, seconds: float) -> datetime:
-        """Advance a held clock, with everything that happens on the way; HeldClockError if it runs by itself."""
-        self._stride = timedelta(seconds=seconds / MAX_STEPS)
+    def move(self, seconds: float, steps: int = MAX_STEPS) -> datetime:
+        """Advance a held clock, with everything that happens on the way; HeldClockError if it runs by itself.
+
+        Streams and working orders see at most ``steps`` steps of the market.
+        """
+        self._stride = timedelta(seconds=seconds / steps)
         try:
             self.arm()
             now = self.clock.advance(seconds)
