@@ -109,6 +109,8 @@ class Row:
                 raise DeployError(f"{side.name}: a deploy that was to change nothing changed {changed} tasks.")
         self.seconds.append(time.monotonic() - start)
         self.processor.append(_processor() - used)
+        late = f"+ {self.round_trip * 1000:.0f} ms"
+        print(f"{late}, {self.name}: {self.seconds[-1]:.1f} s", file=sys.stderr)  # noqa: T201 - progress
 
 
 def _processor() -> float:

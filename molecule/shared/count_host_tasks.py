@@ -1,4 +1,4 @@
-"""Print how many module runs of a playbook reached a host, how many the controller, and how many tasks changed it.
+"""Print how many module runs of a playbook reached a host and the controller, and how many tasks changed the host.
 
 Reads the document of a JSON callback from stdin. Each item of a loop is a run of its own.
 """

@@ -32,7 +32,8 @@ def controllers() -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def _read(file: Path) -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # Each task is a process of its own, so this runs often; the loader in C takes a tenth of the time.
+    data: dict[str, Any] = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     return data
 
 

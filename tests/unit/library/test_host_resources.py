@@ -330,6 +330,7 @@ def test_commands_run_again_until_the_files_are_applied(host: Host) -> None:
     assert "apply part" in host.converge(files=files, commands=[command])["changed_items"]
     assert host.converge(files=files, commands=[command])["changed"] is False
     changed = [files[0], host.file("b", "2\n")]
+    assert host.call(check=True, files=changed, commands=[command])["changed_items"] == [host / "b", "apply part"]
     broken = {**command, "commands": ["false"]}
     failed = host.call(files=changed, commands=[broken])
     assert f"part: false failed:  Changed before: {host / 'b'}." in failed["msg"]

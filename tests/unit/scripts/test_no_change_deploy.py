@@ -19,16 +19,15 @@ def test_the_proxy_passes_everything_on_and_ends_with_its_connections() -> None:
                 while data := connection.recv(65536):
                     connection.sendall(data)
 
+        def send(client: socket.socket) -> None:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+
         thread = threading.Thread(target=echo)
         thread.start()
         with delaying_proxy(server.getsockname()[1], 0.02) as port:
             with socket.create_connection(("127.0.0.1", port)) as client:
-
-                def send(client: socket.socket = client) -> None:
-                    client.sendall(sent)
-                    client.shutdown(socket.SHUT_WR)
-
-                sender = threading.Thread(target=send)
+                sender = threading.Thread(target=send, args=(client,))
                 sender.start()
                 received = b""
                 while data := client.recv(65536):
