@@ -68,6 +68,7 @@ def verify_at_a_terminal(name: str, port: int, **arguments: Any) -> tuple[dict[s
     answer = verify(name, port, until="change", **arguments)
     shown = [answer["progress"]]
     while not answer["done"]:
+        assert len(shown) < 20, shown
         answer = verify(name, port, until="change", cursor=answer["cursor"], **arguments)
         shown.append(answer["progress"])
     return answer, shown
