@@ -18,7 +18,8 @@ from ib_connection.accounts import AccountKind, kind_of, masked_list
 from ib_connection.causes import Cause
 from ib_connection.probe import probe
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
+"""How often the file is read in which the running watch reports; an operator waits for it."""
 
 
 @dataclass(frozen=True)

@@ -271,7 +271,9 @@ def test_a_restart_of_the_manager_is_not_refused_by_the_start_limit() -> None:
     assert names.index("Stop the instance") < names.index(reset["name"]) < names.index("Start the instance")
 
 
-def full_restart(folder: Path, *, reset_failed: int = 0, deploys: bool | None = None) -> tuple[int, list[str]]:
+def full_restart(
+    folder: Path, *, reset_failed: int = 0, reload: str = "no", deploys: bool | None = None
+) -> tuple[int, list[str]]:
     """Run what restarts a gateway with a full login; its exit status, and the programs that it has run.
 
     `deploys` gives it the variables of the deploy's handler, or what a playbook gives it (None: nothing).
@@ -288,13 +290,16 @@ def full_restart(folder: Path, *, reset_failed: int = 0, deploys: bool | None = 
     known |= {name: environment.from_string(text).render(known) for name, text in task["vars"].items()}
     script = environment.from_string(task["ansible.builtin.shell"]).render(known)
     (folder / "bin").mkdir()
-    for name, ends in (("systemctl", f'case "$1" in reset-failed) exit {reset_failed};; esac'), ("gateway-watch", "")):
+    for name, ends in (
+        ("systemctl", f'case "$1" in reset-failed) exit {reset_failed};; show) echo {reload};; esac'),
+        ("gateway-watch", ""),
+    ):
         program = folder / "bin" / name
         program.write_text(f'#!/bin/sh\necho "$(basename "$0") $*" >> {folder}/ran\n{ends}\n')
         program.chmod(0o755)
     path = f"{folder}/bin:/usr/bin:/bin"
     code = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, check=False).returncode
-    return code, (folder / "ran").read_text().splitlines()
+    return code, [line for line in (folder / "ran").read_text().splitlines() if " show " not in line]
 
 
 @pytest.mark.parametrize("reset_failed", [0, 1])
@@ -303,12 +308,16 @@ def test_a_full_restart_stops_requests_the_login_and_starts_in_this_order(tmp_pa
     code, ran = full_restart(tmp_path, reset_failed=reset_failed)
     assert code == 0
     assert ran == [
-        "systemctl daemon-reload",
         "systemctl stop ib-gateway.service",
         "gateway-watch approve-now --instance ib-gateway",
         "systemctl reset-failed ib-gateway.service",
         "systemctl start --no-block ib-gateway.service",
     ]
+
+
+def test_a_full_restart_starts_the_unit_as_it_was_written_last(tmp_path: Path) -> None:
+    _, ran = full_restart(tmp_path, reload="yes")
+    assert ran[:2] == ["systemctl daemon-reload", "systemctl stop ib-gateway.service"]
 
 
 def test_a_full_restart_does_not_start_what_systemd_refuses(tmp_path: Path) -> None:

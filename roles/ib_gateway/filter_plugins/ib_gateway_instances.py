@@ -134,7 +134,7 @@ def health_command(instance: Mapping[str, Any], waits: bool = False) -> str:
     return (
         f"listens() {{ {listens}; }}; "
         f"if test -e {LISTENED}; then sleep {seconds}; listens && exit 0; rm -f {LISTENED}; exit 1; fi; "
-        f"left={2 * seconds}; until listens; do test $left -gt 0 || exit 1; left=$((left - 1)); sleep 0.5; done; "
+        f"left={5 * seconds}; until listens; do test $left -gt 0 || exit 1; left=$((left - 1)); sleep 0.2; done; "
         f"touch {LISTENED} || true"
     )
 

@@ -55,7 +55,7 @@ def test_a_rollback_interrupts_no_session_of_the_user_elsewhere() -> None:
     assert restart["vars"] == {"__ib_gateway_deploys": True}
     assert handler["vars"]["__ib_gateway_deploys"] is True
     text = (ROLE.parent / "ib_gateway/tasks/restart.yml").read_text()
-    assert "['--unless-yielded'] if __ib_gateway_deploys" in text
+    assert "'--unless-yielded' if __ib_gateway_deploys" in text
 
 
 def test_an_upgrade_checks_the_host_before_it_changes_it() -> None:
