@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import requests
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics import exposition
 from prometheus_client.openmetrics import parser as strict
@@ -19,6 +19,7 @@ Series = dict[tuple[str, Labels], float]
 # Neither has types.
 _parse: Callable[[str], Iterable[Metric]] = strict.text_string_to_metric_families
 _encode: Callable[[CollectorRegistry], bytes] = exposition.generate_latest
+_encode_plain: Callable[[CollectorRegistry], bytes] = generate_latest
 
 
 class _Collected(Collector):
@@ -50,6 +51,13 @@ def exported(families: list[Metric]) -> Series:
     registry = CollectorRegistry()
     registry.register(_Collected(families))
     return parsed(_encode(registry).decode())
+
+
+def plain(families: list[Metric]) -> bytes:
+    """The same in the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(families))
+    return _encode_plain(registry)
 
 
 def scraped(port: int | None) -> Series:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
-from tests.unit.gateway_watch.test_metrics import NOON, Gateway, start
+from tests.unit.gateway_watch.scraped_gateway import NOON, Gateway, start
 from tests.unit.position_manager import status_samples
 from tests.unit.position_manager.test_metrics import SAMPLE
 

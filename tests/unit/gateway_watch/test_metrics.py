@@ -13,81 +13,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scraping import Series, chosen, exported, labelled, value
+from tests.scraping import chosen, labelled, value
 from tests.unit.gateway_watch.instance_files import DOCUMENT
+from tests.unit.gateway_watch.scraped_gateway import CAUSES, NOON, Gateway, start
 
 from gateway_watch import breaker, counter_file, decision, engine, gatekeeper, session, soft_restart, systemd_unit
 from gateway_watch.breaker import Breaker, BreakerFile
 from gateway_watch.clock_error import ClockError
 from gateway_watch.container_run import CreateError
-from gateway_watch.instance import Instance, InstanceError, parse
-from gateway_watch.login import Change, LoginState
+from gateway_watch.instance import InstanceError, parse
+from gateway_watch.login import LoginState
 from gateway_watch.login_gate import Gate, Hold, HoldKind
 from gateway_watch.metrics import specs
-from gateway_watch.metrics.collecting import Source, collect
 from gateway_watch.metrics.recorder import FILE, Recorder
 from gateway_watch.metrics.serving import clock_watched, recorded
 from gateway_watch.session import Session
-from gateway_watch.signatures import load
 from gateway_watch.soft_restart import Kind, Outcome, Request
 from host_service.backup_record import Good, Record
-from host_service.gateway_login import GatewayLogin, IbkrLink
 from notifications.message import Message, Severity
 from notifications.outbox import Outbox
 
-NOON = datetime(2026, 11, 25, 17, tzinfo=UTC)
-"""A Wednesday in New York, outside of every window."""
-
 NIGHT = datetime(2026, 11, 26, 4, 50, tzinfo=UTC)
 """23:50 in New York, in IBKR's nightly reset."""
-
-CAUSES = load("ibc").causes
-
-
-class Gateway:
-    """An instance in a directory, the recorder of its process, and what a scrape would read."""
-
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.directory = directory
-        (directory / "secrets").mkdir(exist_ok=True)
-        places = {"state_dir": str(directory), "secrets_dir": str(directory / "secrets")}
-        self.instance: Instance = parse(DOCUMENT | places | settings, Path("instance.json"))
-        self.now = NOON
-        self.seconds = 100.0
-        self.log: list[str] = []
-        self.notified: dict[str, int] = {}
-        self.recorder = self.next_process()
-
-    def next_process(self) -> Recorder:
-        """As after a restart of the service."""
-        self.recorder = Recorder(
-            self.directory / FILE, self.log.append, now=lambda: self.now, monotonic=lambda: self.seconds
-        )
-        return self.recorder
-
-    @property
-    def source(self) -> Source:
-        return Source(
-            self.instance,
-            lambda: self.recorder.view,
-            lambda: self.notified,
-            lambda: self.now,
-            backups=self.directory / "backup.json",
-            backup_record=self.directory / "last.json",
-        )
-
-    def scrape(self) -> Series:
-        return exported(collect(self.source))
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return value(self.scrape(), name, **labels)
-
-    def change(self, state: LoginState, cause: str = "", attempt: int = 1, mode: str = "paper", **more: Any) -> None:
-        change = Change(self.now, mode, state, "text", CAUSES[cause] if cause else None)
-        self.recorder.on_change(change, attempt, approvable=more.get("approvable", True))
-
-    def publish(self, state: str, link: str = "unknown", *, person: bool = False) -> None:
-        self.recorder.on_published(GatewayLogin(state, person, "text", IbkrLink(link, None, "text")))
 
 
 @pytest.fixture
@@ -112,18 +59,6 @@ def test_the_release_and_the_gateway_are_shown(gateway: Gateway) -> None:
     (labels,) = [dict(labels) for name, labels in gateway.scrape() if name == "gateway_watch_info"]
     assert labels["trading_mode"] == "paper" and labels["login_controller"] == "ibc"
     assert labels["image"] == "ghcr.io/gnzsnz/ib-gateway:10.50.1f" and labels["version"] and labels["python"]
-
-
-def start(gateway: Gateway) -> None:
-    """Until everything is reached, after 42 s."""
-    gateway.recorder.on_start()
-    gateway.publish("logging_in")
-    gateway.seconds += 42
-    gateway.recorder.on_ready(full=True)
-    gateway.publish("ready", "connected")
-    gateway.recorder.on_health(listening=True, ready=True)
-    gateway.recorder.on_session(held=True)
-    gateway.recorder.on_probe({"paper": 0.012}, 0)
 
 
 def test_a_start_until_it_is_ready(gateway: Gateway) -> None:

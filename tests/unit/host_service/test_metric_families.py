@@ -44,6 +44,15 @@ def test_each_kind_is_exported_under_its_whole_name() -> None:
     }
 
 
+def test_the_text_format_of_prometheus_has_the_type_of_each() -> None:
+    samples = Samples(SPECS)
+    samples.set("app_info", 1, version="1.2")
+    samples.set("app_done_total", 3, kind="a")
+    text = scraping.plain(list(samples.families())).decode()
+    assert '# TYPE app_info gauge\napp_info{version="1.2"} 1.0\n' in text
+    assert '# TYPE app_done_total counter\napp_done_total{kind="a"} 3.0\n' in text
+
+
 def test_what_is_not_known_has_no_sample() -> None:
     samples = Samples(SPECS)
     samples.set("app_age_seconds", None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from prometheus_client.process_collector import ProcessCollector
+
 from host_service.metric_families import Samples
 from host_service.process_metrics import SPECS, add_process
 
@@ -38,3 +40,8 @@ def test_nothing_but_the_directory_of_the_process_is_read(tmp_path: Path) -> Non
     assert found["process_resident_memory_bytes"] == 5 * 4096
     assert found["process_cpu_seconds_total"] == 3
     assert found["process_open_fds"] == 1
+
+
+def test_the_collector_of_the_library_exports_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "self").symlink_to("/proc/self")
+    assert list(ProcessCollector(proc=str(tmp_path), registry=None).collect()) == []
