@@ -135,7 +135,7 @@ function Figures({ manager, document }: { manager: Manager; document: Snapshot }
   const guarded = positions.filter((position) => position.verdict === "guarded").length;
   const closing = Object.keys(manager.intents).length;
   const gateways = Object.values(document.gateways);
-  const mine = gateways.filter((gateway) => gateway.name === manager.gateway);
+  const mine = gateways.length === 1 ? gateways : gateways.filter((gateway) => gateway.name === manager.gateway);
   const restart = nextOf(mine.map((gateway) => gateway.next_restart?.at));
   const approval = nextOf(mine.map((gateway) => gateway.next_approval));
   return (

@@ -158,9 +158,13 @@ def test_the_strip_turns_when_the_gateway_goes_down(page: Page, dashboard: Scrip
     expect(page.locator(".strip .down")).to_have_count(1)
     history = dashboard.document["gateways"][GATEWAY]["history"]
     dashboard.change(
-        {"gateways": {GATEWAY: {"state": "down", "history": [*history, {"from": ago(hours=1), "state": "down"}]}}}
+        {"gateways": {GATEWAY: {"state": "down", "history": [*history, {"from": ago(seconds=1), "state": "down"}]}}}
     )
     expect(page.locator(".strip .down")).to_have_count(2)
+    strip, last = page.locator(".strip").bounding_box(), page.locator(".strip .down").last.bounding_box()
+    assert strip is not None and last is not None
+    assert last["x"] + last["width"] == pytest.approx(strip["x"] + strip["width"], abs=1)
+    assert last["width"] >= 3
     page.get_by_text("The last 7 days as a list").click()
     expect(page.get_by_role("region", name=f"History of {GATEWAY}").get_by_role("row").nth(1)).to_contain_text("Down")
 
