@@ -123,8 +123,8 @@ function Sums({ name, sums }: { name: string; sums: Dict<number> }) {
   const [first, ...rest] = found;
   return (
     <div>
-      <dt>{name}</dt>
-      <dd class={tone(first?.[1])}>{first ? money(first[1], first[0]) : money(0)}</dd>
+      <dt>{name}{first && ` in ${first[0]}`}</dt>
+      <dd class={tone(first?.[1])}>{money(first?.[1] ?? 0)}</dd>
       <dd>{rest.map(([currency, value]) => money(value, currency)).join(", ")}</dd>
     </div>
   );

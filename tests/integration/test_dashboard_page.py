@@ -120,7 +120,7 @@ def test_every_part_of_the_document_is_on_the_page(page: Page) -> None:
     ):
         expect(msft).to_contain_text(text)
     figures = page.locator(".figures")
-    for text in (f"{MINUS}655.00 USD", "+412.50 USD", f"{MINUS}18.20 EUR", "2 of 2"):
+    for text in (f"Open P&L in USD{MINUS}655.00", "Realised today in USD+412.50", f"{MINUS}18.20 EUR", "2 of 2"):
         expect(figures).to_contain_text(text)
     for text in ("IB ends IB Gateway 10.45.1e", "Set ib_gateway_image to version 10.47", "another client traded it"):
         expect(page.locator(".attention")).to_contain_text(text)
@@ -249,6 +249,17 @@ def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, 
     expect(page.locator(f"#orders-{MANAGER} tbody tr").first).to_contain_text("100 at 409.87")
     expect(page.get_by_role("status").filter(has_text="MSFT: closed")).to_have_count(1)
     assert page.evaluate("window.marked") is True
+
+
+def test_a_ladder_starts_after_the_last_close_of_the_contract(page: Page, dashboard: ScriptedDashboard) -> None:
+    patch = closing()
+    (intent,) = patch["managers"][MANAGER]["intents"].values()
+    earlier = [{"at": ago(minutes=9), "limit": 401.0, "state": state, "filled": 0} for state in ("CANCELLED", "FILLED")]
+    intent["ladder"] = earlier + intent["ladder"]
+    dashboard.change(patch)
+    rungs = page.get_by_role("list", name="Prices of the close of MSFT").get_by_role("listitem")
+    expect(rungs).to_have_count(3)
+    expect(rungs.first).to_contain_text("1. 409.90")
 
 
 def test_a_change_does_not_close_what_is_open_nor_move_the_focus(page: Page, dashboard: ScriptedDashboard) -> None:
