@@ -17,6 +17,11 @@ EXPOSURE = should(
 RESTARTS = should(
     "restarts", "Restarts of the units", "fewer than 3 since the start of the host", "journalctl -eu UNIT shows why."
 )
+PAGE = should(
+    "dashboard", "Status page", "runs, and can only read", "systemctl status ib-dashboard; site.yml starts it."
+)
+PAGE_UNIT = "ib-dashboard.service"
+READS = "cap_dac_read_search"
 
 
 def units(host: Host) -> list[str]:
@@ -41,6 +46,26 @@ def check(host: Host) -> Iterator[Point]:
         restarts = int(values.get("NRestarts") or 0)
         yield RESTARTS.of([str(restarts)] if restarts >= 3 else [], str(restarts), unit)
         yield _exposure(host, unit)
+    if host.exists(f"/etc/systemd/system/{PAGE_UNIT}"):
+        yield _page(host)
+        yield _exposure(host, PAGE_UNIT)
+
+
+def _page(host: Host) -> Point:
+    """The page has no way to act only with these limits of its unit."""
+    properties = "ActiveState,User,CapabilityBoundingSet,ProtectSystem"
+    try:
+        output = host.run("systemctl", "show", f"--property={properties}", PAGE_UNIT)
+    except UnreadableError as error:
+        return PAGE.unknown(str(error))
+    values = dict(line.partition("=")[::2] for line in output.splitlines())
+    wanted = {"ActiveState": "active", "CapabilityBoundingSet": READS, "ProtectSystem": "strict"}
+    faults = [
+        f"{name} is {values.get(name)}, not {value}" for name, value in wanted.items() if values.get(name) != value
+    ]
+    if values.get("User") in (None, "", "root"):
+        faults.append("it runs as root")
+    return PAGE.of(faults, f"runs as {values.get('User')}")
 
 
 def _exposure(host: Host, unit: str) -> Point:

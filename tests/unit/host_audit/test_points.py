@@ -392,3 +392,26 @@ def test_a_missing_program_is_unknown_and_counts_as_failed_for_a_must(fixture: F
     assert point.verdict is Verdict.UNKNOWN
     assert point.level is Level.MUST
     assert point.is_failed_must
+
+
+PAGE_SHOWN = f"{SHOW.rstrip()}\nUser=ib-dashboard\nCapabilityBoundingSet=cap_dac_read_search\nProtectSystem=strict\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "faults"),
+    [
+        (PAGE_SHOWN, []),
+        (PAGE_SHOWN.replace("ActiveState=active", "ActiveState=failed"), ["ActiveState is failed, not active"]),
+        (PAGE_SHOWN.replace("User=ib-dashboard", "User=root"), ["it runs as root"]),
+        (PAGE_SHOWN.replace("User=ib-dashboard\n", ""), ["it runs as root"]),
+        (PAGE_SHOWN.replace("cap_dac_read_search", "cap_dac_read_search cap_net_admin"), ["CapabilityBoundingSet is"]),
+        (PAGE_SHOWN.replace("strict", "no"), ["ProtectSystem is no, not strict"]),
+    ],
+)
+def test_the_status_page_must_not_be_able_to_act(fixture: Fixture, shown: str, faults: list[str]) -> None:
+    fixture.outputs["systemctl show"] = shown
+    assert not any(point.id == "dashboard" for point in points(fixture.seal())), "it is not deployed"
+    fixture.host.write("/etc/systemd/system/ib-dashboard.service", "[Service]\n")
+    (point,) = (point for point in points(fixture.seal()) if point.id == "dashboard")
+    assert (point.verdict is Verdict.PASSED) is (faults == [])
+    assert all(fault in point.found for fault in faults)

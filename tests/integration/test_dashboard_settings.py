@@ -1,0 +1,77 @@
+"""Invalid settings of the status page, and a port that is taken, are reported before the first change."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLAY = """\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - name: Check the settings of the status page
+      ansible.builtin.include_role:
+        name: dashboard
+        tasks_from: "{{ item }}"
+      loop: [preflight, preflight_host]
+"""
+GATEWAY = {"name": "ib-gateway", "apis": [{"port": 4002}], "vnc_port": 5900, "config_dir": "/etc/ib-gateway/ib-gateway"}
+FREE = ["socket LISTEN 0 128 0.0.0.0:22 0.0.0.0:*", "socket LISTEN 0 128 127.0.0.1:18765 0.0.0.0:*"]
+TAKEN = "socket LISTEN 0 5 127.0.0.1:8765 0.0.0.0:*"
+
+
+def check(directory: Path, lines: list[str], **settings: object) -> tuple[int, str]:
+    """Exit code and output, its lines joined; `lines` are what was found on the host."""
+    play = directory / "play.yml"
+    play.write_text(PLAY)
+    given = {
+        "__ib_gateway_resolved": [GATEWAY],
+        "__position_manager_resolved": [{"name": "position-manager", "metrics_port": 9464}],
+        "__ib_gateway_host": {"stdout_lines": lines},
+        **settings,
+    }
+    done = subprocess.run(
+        ["ansible-playbook", str(play), "-e", json.dumps(given)],
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings", "problem"),
+    [
+        (FREE, {"dashboard_port": "4002"}, "dashboard_port is 4002, which a gateway or a position manager"),
+        # The page itself listens on another port, and moves to one that is taken.
+        ([*FREE, TAKEN, "dashboard 8766"], {}, "Another program listens on port 8765 of localhost"),
+    ],
+)
+def test_a_port_that_cannot_be_used_is_named(
+    tmp_path: Path, lines: list[str], settings: dict[str, object], problem: str
+) -> None:
+    code, output = check(tmp_path, lines, **settings)
+    assert code != 0 and problem in output and "Nothing was changed." in output, output
+
+
+@pytest.mark.parametrize(
+    ("lines", "settings"),
+    [
+        ([*FREE, TAKEN, "dashboard 8765"], {}),
+        ([*FREE, TAKEN], {"dashboard_enabled": "false"}),
+    ],
+)
+def test_a_port_that_is_free_or_its_own_is_accepted(
+    tmp_path: Path, lines: list[str], settings: dict[str, object]
+) -> None:
+    code, output = check(tmp_path, lines, **settings)
+    assert code == 0, output
