@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -314,6 +315,19 @@ def test_the_screen_is_shown_on_a_click_and_closed_with_the_keyboard(page: Page,
 def test_a_screen_that_cannot_be_taken_shows_why(page: Page, tab: Tab) -> None:
     page.get_by_role("button", name=f"Show the screen of {GATEWAY}").click()
     expect(page.get_by_role("dialog")).to_contain_text("There is no screen for")
+    tab.errors.clear()
+
+
+def test_a_screen_that_does_not_come_is_given_up(tab: Tab, dashboard: ScriptedDashboard) -> None:
+    dashboard.answers["screen"] = end = threading.Event()
+    tab.page.clock.install()
+    page = tab.open()
+    page.get_by_role("button", name=f"Show the screen of {GATEWAY}").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Taking the picture")
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_role("dialog")).to_contain_text("No picture came within 30 s")
+    expect(page.get_by_role("button", name="Take again")).to_be_enabled()
+    end.set()
     tab.errors.clear()
 
 
