@@ -29,7 +29,10 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".s
 
 @dataclass
 class ScriptedDashboard:
-    """What is answered. `answers`: the JSON of a path below /api/ (or a picture as bytes, or an event until which nothing comes); absent ones fail with 404."""
+    """What is answered. `answers`: by the part of the path after /api/, its JSON, a picture, or an event to wait for.
+
+    What has no answer fails with status 404.
+    """
 
     document: dict[str, Any]
     answers: dict[str, Any] = field(default_factory=dict)

@@ -318,7 +318,7 @@ def test_a_screen_that_cannot_be_taken_shows_why(page: Page, tab: Tab) -> None:
     tab.errors.clear()
 
 
-def test_a_screen_that_does_not_come_is_given_up(tab: Tab, dashboard: ScriptedDashboard) -> None:
+def test_a_screen_that_does_not_come_is_reported(tab: Tab, dashboard: ScriptedDashboard) -> None:
     dashboard.answers["screen"] = end = threading.Event()
     tab.page.clock.install()
     page = tab.open()
