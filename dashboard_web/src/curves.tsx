@@ -41,10 +41,13 @@ function useProfit(manager: Manager): { profit: Profit | null; problem: string }
 
 const colour = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+const MINUTE_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360].map((minutes) => minutes * 60);
+const DAY_STEPS = [1, 2, 3, 5, 7, 14].map((days) => days * 86400);
+
 function axes(zone: string | undefined, days: boolean): uPlot.Axis[] {
   const label = (at: number) => (days ? date(at) : clock(at, zone, false));
   const shared = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
-  const time = { ...shared, space: 60, values: (_plot: uPlot, moments: number[]) => moments.map(label), ...(days && { incrs: [1, 2, 3, 5, 7, 14].map((count) => count * 86400) }) };
+  const time = { ...shared, space: 60, values: (_plot: uPlot, moments: number[]) => moments.map(label), incrs: days ? DAY_STEPS : MINUTE_STEPS };
   return [time, { ...shared, size: 64, values: (_plot: uPlot, values: number[]) => values.map((value) => amount(value).replace(/\.00$/, "")) }];
 }
 

@@ -1,7 +1,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { duration, epoch, percent, weekday, words } from "./format";
 import { Screen } from "./screen";
-import { availability, DAYS, known, LABELS, place, segments, STATES, summary, totals } from "./strip";
+import { availability, DAYS, known, LABELS, place, segments, STATES, summary, totals, type Segment } from "./strip";
 import type { Gateway, StripState } from "./types";
 import { Countdown, Fact, Section, Sign, Time, useView, type Kind } from "./ui";
 
@@ -20,6 +20,9 @@ const TIERS: [string, string][] = [
   ["verified", "Verified"],
   ["connected", "Connected to IBKR"],
 ];
+
+/** The present state is held at the right end, where it is seen however short it is. */
+const edge = (segment: Segment, now: number) => (segment.to === now ? { right: "0%" } : { left: `${place(segment.from, now)}%` });
 
 export const stateSign = (gateway: Gateway) => (
   <Sign kind={KINDS[known(gateway.state)]}>{LABELS[known(gateway.state)]}</Sign>
@@ -54,7 +57,7 @@ function Strip({ gateway }: { gateway: Gateway }) {
             key={segment.from}
             class={segment.state}
             title={`${LABELS[segment.state]}, ${duration(segment.to - segment.from)}`}
-            style={{ left: `${place(segment.from, minute)}%`, width: `${place(segment.to, minute) - place(segment.from, minute)}%` }}
+            style={{ ...edge(segment, minute), width: `${place(segment.to, minute) - place(segment.from, minute)}%` }}
           />
         ))}
         {midnights.map((at) => <i key={`m${at}`} class="midnight" style={{ left: `${place(at, minute)}%` }} />)}

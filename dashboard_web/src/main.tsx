@@ -123,8 +123,8 @@ function Sums({ name, sums }: { name: string; sums: Dict<number> }) {
   const [first, ...rest] = found;
   return (
     <div>
-      <dt>{name}</dt>
-      <dd class={tone(first?.[1])}>{first ? money(first[1], first[0]) : money(0)}</dd>
+      <dt>{name}{first && ` in ${first[0]}`}</dt>
+      <dd class={tone(first?.[1])}>{money(first?.[1] ?? 0)}</dd>
       <dd>{rest.map(([currency, value]) => money(value, currency)).join(", ")}</dd>
     </div>
   );
@@ -135,7 +135,7 @@ function Figures({ manager, document }: { manager: Manager; document: Snapshot }
   const guarded = positions.filter((position) => position.verdict === "guarded").length;
   const closing = Object.keys(manager.intents).length;
   const gateways = Object.values(document.gateways);
-  const mine = gateways.filter((gateway) => gateway.name === manager.gateway);
+  const mine = gateways.length === 1 ? gateways : gateways.filter((gateway) => gateway.name === manager.gateway);
   const restart = nextOf(mine.map((gateway) => gateway.next_restart?.at));
   const approval = nextOf(mine.map((gateway) => gateway.next_approval));
   return (

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Explain } from "./explain";
 import { duration, epoch, fromNow, money, percent, price, quantity, signedQuantity, words } from "./format";
 import { scale, used } from "./scale";
-import type { Bar, Intent, Manager, Position } from "./types";
+import type { Bar, Intent, Manager, Position, Rung } from "./types";
 import { Sign, Time, tone, useView, type Kind } from "./ui";
 
 const KIND_WORDS: Record<string, string> = { trailing: "Trailing stop", breakeven: "Breakeven", stop: "Stop", target: "Target" };
@@ -62,9 +62,15 @@ function verdict(position: Position): [Kind, string] {
   }
 }
 
+/** Without those of an earlier close of the same contract, which ended with a fill. */
+function presentRungs(rungs: readonly Rung[]): readonly Rung[] {
+  const filled = rungs.slice(0, -1).map((rung) => rung.state).lastIndexOf("FILLED");
+  return rungs.slice(filled + 1);
+}
+
 /** The orders of a close, one per price, the present one last. */
 export function Ladder({ intent }: { intent: Intent }) {
-  const rungs = intent.ladder ?? [];
+  const rungs = presentRungs(intent.ladder ?? []);
   const last = rungs.length - 1;
   return (
     <div class="wide">

@@ -2,6 +2,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { get, reason } from "./api";
 import { Time } from "./ui";
 
+const LIMIT = 30_000;
+
 /** The gateway's screen in a dialog. It is drawn on a canvas, as no picture but the server's own files may be shown. */
 export function Screen({ gateway, close }: { gateway: string; close: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -19,6 +21,10 @@ export function Screen({ gateway, close }: { gateway: string; close: () => void 
 
   useEffect(() => {
     const abort = new AbortController();
+    const late = setTimeout(() => {
+      setState({ loading: false, error: `No picture came within ${LIMIT / 1000} s. Check that the gateway runs, and take it again.` });
+      abort.abort();
+    }, LIMIT);
     setState({ loading: true });
     const show = async (): Promise<void> => {
       const response = await get("screen", { gateway }, abort.signal);
@@ -29,12 +35,17 @@ export function Screen({ gateway, close }: { gateway: string; close: () => void 
       place.height = picture.height;
       place.getContext("2d")?.drawImage(picture, 0, 0);
       const at = response.headers.get("X-Taken-At");
+      clearTimeout(late);
       setState({ loading: false, fresh: response.headers.get("X-Fresh") !== "0", ...(at && { at }) });
     };
     show().catch((error: unknown) => {
+      clearTimeout(late);
       if (!abort.signal.aborted) setState({ loading: false, error: reason(error) });
     });
-    return () => abort.abort();
+    return () => {
+      clearTimeout(late);
+      abort.abort();
+    };
   }, [gateway, round]);
 
   return (

@@ -13,8 +13,10 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    with listener:
+    with listener, suppress(KeyboardInterrupt):
         serve(listener, sources(options), options.history, options.screens)
     return 0
 
@@ -111,11 +113,21 @@ def serve(listener: socket.socket, found: Sources, history: Path | None, screens
 
 
 class Server(uvicorn.Server):
-    """Ends the streams when it is asked to stop: it would wait for them."""
+    """Awaits its end instead of checking for it ten times a second, and ends the streams, for which it would wait."""
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
         self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._exit = asyncio.Event()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._exit.set)
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._exit.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.end()

@@ -29,7 +29,10 @@ TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".s
 
 @dataclass
 class ScriptedDashboard:
-    """What is answered. `answers`: the JSON of a path below /api/ (or a bytes picture); absent ones fail with 404."""
+    """What is answered. `answers`: by the part of the path after /api/, its JSON, a picture, or an event to wait for.
+
+    What has no answer fails with status 404.
+    """
 
     document: dict[str, Any]
     answers: dict[str, Any] = field(default_factory=dict)
@@ -115,6 +118,10 @@ def scripted_dashboard(document: dict[str, Any]) -> Iterator[ScriptedDashboard]:
             if answer is None:
                 error = {"error": f"There is no {name} for {parameters}."}
                 self._body(HTTPStatus.NOT_FOUND, "application/json", json.dumps(error).encode())
+            elif isinstance(answer, threading.Event):
+                # The request is answered once it is set, with nothing.
+                answer.wait()
+                self._body(HTTPStatus.NOT_FOUND, "application/json", b"{}")
             elif isinstance(answer, bytes):
                 self._body(HTTPStatus.OK, "image/png", answer)
             else:

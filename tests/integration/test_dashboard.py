@@ -301,6 +301,15 @@ def test_the_port_is_reported_if_it_is_taken(alone: Page) -> None:
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once_with_a_page_open(tmp_path: Path, number: signal.Signals) -> None:
+    arguments = ("-m", "dashboard", "--port", "0", "--state", str(tmp_path), "--runtime", str(tmp_path))
+    with served(*arguments) as page, page.followed() as events:
+        assert events.get(timeout=10)[0] == "snapshot"
+        page.process.send_signal(number)
+        assert page.process.wait(10) in (0, -signal.SIGTERM)
+
+
 def test_more_pages_than_allowed_are_refused_and_the_others_go_on(alone: Page) -> None:
     with ExitStack() as stack:
         streams = [stack.enter_context(alone.followed()) for _ in range(16)]

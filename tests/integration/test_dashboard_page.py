@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -120,7 +121,7 @@ def test_every_part_of_the_document_is_on_the_page(page: Page) -> None:
     ):
         expect(msft).to_contain_text(text)
     figures = page.locator(".figures")
-    for text in (f"{MINUS}655.00 USD", "+412.50 USD", f"{MINUS}18.20 EUR", "2 of 2"):
+    for text in (f"Open P&L in USD{MINUS}655.00", "Realised today in USD+412.50", f"{MINUS}18.20 EUR", "2 of 2"):
         expect(figures).to_contain_text(text)
     for text in ("IB ends IB Gateway 10.45.1e", "Set ib_gateway_image to version 10.47", "another client traded it"):
         expect(page.locator(".attention")).to_contain_text(text)
@@ -158,9 +159,13 @@ def test_the_strip_turns_when_the_gateway_goes_down(page: Page, dashboard: Scrip
     expect(page.locator(".strip .down")).to_have_count(1)
     history = dashboard.document["gateways"][GATEWAY]["history"]
     dashboard.change(
-        {"gateways": {GATEWAY: {"state": "down", "history": [*history, {"from": ago(hours=1), "state": "down"}]}}}
+        {"gateways": {GATEWAY: {"state": "down", "history": [*history, {"from": ago(seconds=1), "state": "down"}]}}}
     )
     expect(page.locator(".strip .down")).to_have_count(2)
+    strip, last = page.locator(".strip").bounding_box(), page.locator(".strip .down").last.bounding_box()
+    assert strip is not None and last is not None
+    assert last["x"] + last["width"] == pytest.approx(strip["x"] + strip["width"], abs=1)
+    assert last["width"] >= 3
     page.get_by_text("The last 7 days as a list").click()
     expect(page.get_by_role("region", name=f"History of {GATEWAY}").get_by_role("row").nth(1)).to_contain_text("Down")
 
@@ -247,6 +252,17 @@ def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, 
     assert page.evaluate("window.marked") is True
 
 
+def test_a_ladder_starts_after_the_last_close_of_the_contract(page: Page, dashboard: ScriptedDashboard) -> None:
+    patch = closing()
+    (intent,) = patch["managers"][MANAGER]["intents"].values()
+    earlier = [{"at": ago(minutes=9), "limit": 401.0, "state": state, "filled": 0} for state in ("CANCELLED", "FILLED")]
+    intent["ladder"] = earlier + intent["ladder"]
+    dashboard.change(patch)
+    rungs = page.get_by_role("list", name="Prices of the close of MSFT").get_by_role("listitem")
+    expect(rungs).to_have_count(3)
+    expect(rungs.first).to_contain_text("1. 409.90")
+
+
 def test_a_change_does_not_close_what_is_open_nor_move_the_focus(page: Page, dashboard: ScriptedDashboard) -> None:
     msft = article(page, "MSFT")
     summary = msft.get_by_text("Rules, quotes and decisions")
@@ -299,6 +315,19 @@ def test_the_screen_is_shown_on_a_click_and_closed_with_the_keyboard(page: Page,
 def test_a_screen_that_cannot_be_taken_shows_why(page: Page, tab: Tab) -> None:
     page.get_by_role("button", name=f"Show the screen of {GATEWAY}").click()
     expect(page.get_by_role("dialog")).to_contain_text("There is no screen for")
+    tab.errors.clear()
+
+
+def test_a_screen_that_does_not_come_is_reported(tab: Tab, dashboard: ScriptedDashboard) -> None:
+    dashboard.answers["screen"] = end = threading.Event()
+    tab.page.clock.install()
+    page = tab.open()
+    page.get_by_role("button", name=f"Show the screen of {GATEWAY}").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Taking the picture")
+    page.clock.fast_forward(31_000)
+    expect(page.get_by_role("dialog")).to_contain_text("No picture came within 30 s")
+    expect(page.get_by_role("button", name="Take again")).to_be_enabled()
+    end.set()
     tab.errors.clear()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import threading
@@ -97,6 +98,34 @@ def test_a_journal_is_followed_while_it_is_written(host: TestHost) -> None:
     # The writer has ended and its log is gone.
     last = collector.collect()["managers"]["position-manager"]["orders"]
     assert {order["reason"] for order in last.values()} == {"second"}
+
+
+def test_a_journal_that_was_written_and_closed_meanwhile_is_read_again(host: TestHost) -> None:
+    host.write_journal()
+    collector = host.collector()
+    collector.collect()
+    with closing(sqlite3.connect(host.manager / "journal-paper.db")) as writer:
+        writer.execute("UPDATE intents SET reason = 'later'")
+        writer.commit()
+    assert not (host.manager / "journal-paper.db-wal").exists()
+    after = collector.collect()["managers"]["position-manager"]["orders"]
+    assert {order["reason"] for order in after.values()} == {"later"}
+
+
+def test_the_journal_of_a_manager_that_was_killed_is_read_with_its_log(host: TestHost, tmp_path: Path) -> None:
+    host.write_journal()
+    path = host.manager / "journal-paper.db"
+    killed = TestHost(tmp_path / "killed")
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE intents SET reason = 'in the log only'")
+        writer.commit()
+        for file in host.manager.glob("journal-paper.db*"):
+            shutil.copy(file, killed.manager)
+    before = files(killed.manager)
+    orders = killed.collector().collect()["managers"]["position-manager"]["orders"]
+    assert {order["reason"] for order in orders.values()} == {"in the log only"}
+    assert files(killed.manager) == before
 
 
 GARBAGE = [b"", b"garbage", b"\x00" * 4096, b"{}", b"[]", b'{"state": 5}', b"SQLite format 3\x00" + b"\xff" * 5000]

@@ -437,3 +437,16 @@ def test_last_prices_close_nothing(quantity: int, given_rules: Any, path: list[D
 def test_what_is_no_memory() -> None:
     with pytest.raises(ValueError, match="no memory of rules"):
         Memory.from_json('{"direction": "up"}')
+
+
+def test_a_hold_has_the_distance_of_each_rule_and_is_not_another_one_for_it() -> None:
+    verdict, _ = assess(
+        held(1), rules(stop={"percent_of_premium": 50}, target={"percent_of_premium": 80}), quote("2.50", "2.60")
+    )
+    assert isinstance(verdict, Hold)
+    assert [(each.rule, each.level) for each in verdict.distances] == [
+        (Rule.STOP, Decimal("1.25")),
+        (Rule.TARGET, Decimal("4.50")),
+    ]
+    assert (verdict.stop, verdict.target) == verdict.distances
+    assert replace(verdict, distances=()) == verdict
