@@ -1,5 +1,5 @@
 """Write the generated parts of docs/: the variables of all roles, every failure with its remedy, the flows of the real
-login controllers.
+login controllers, the metrics.
 
 `generate_docs.py` writes them; `generate_docs.py --check` reports outdated ones and exits with 1.
 """
@@ -23,7 +23,10 @@ from conformance.tables import TABLES  # noqa: E402 - likewise
 
 from gateway_watch import signatures  # noqa: E402 - found by the path above
 from gateway_watch.breaker import BAD_LOGIN  # noqa: E402 - likewise
+from gateway_watch.metrics import specs as gateway_metrics  # noqa: E402 - likewise
+from host_service.metric_families import Label, MetricSpec  # noqa: E402 - likewise
 from ib_connection import causes as connection  # noqa: E402 - likewise
+from position_manager.service import metrics as manager_metrics  # noqa: E402 - likewise
 from unit_recovery import causes as units  # noqa: E402 - likewise
 
 CONTROLLERS = {"ibc": "IBC", "ibcontroller": "py-ib-controller"}
@@ -194,6 +197,20 @@ def controllers() -> str:
     )
 
 
+def metrics(specs: Iterable[MetricSpec]) -> str:
+    """A part of the page about metrics: the table of one service."""
+    return table(
+        ("metric", "type", "labels", "meaning"),
+        ((f"`{spec.name}`", spec.kind.value, ", ".join(map(label, spec.labels)), spec.text) for spec in specs),
+    )
+
+
+def label(known: Label) -> str:
+    """A label with its values."""
+    values = ", ".join(f"`{value}`" for value in known.values) or known.text
+    return f"`{known.name}` ({values})"
+
+
 def shown(row: Row) -> str:
     """The states in their order, each with its cause."""
     states = [(state, cause) for _, state, cause in row.lines] + ([row.silence] if row.silence else [])
@@ -222,10 +239,13 @@ def main() -> int:
     page = ROOT / "docs/IB-GATEWAY-TROUBLESHOOTING.md"
     conformance = ROOT / "docs/conformance.md"
     login_controllers = ROOT / "docs/login-controllers.md"
+    exported = ROOT / "docs/metrics.md"
+    gateway = renewed(exported.read_text(), "gateway metrics", metrics(gateway_metrics.SPECS))
     wanted = {
         ROOT / "docs/variables.md": variables(),
         page: troubleshooting(page.read_text()),
         conformance: renewed(conformance.read_text(), "flows", flows()),
+        exported: renewed(gateway, "manager metrics", metrics(manager_metrics.SPECS)),
         login_controllers: renewed(login_controllers.read_text(), "controllers", controllers()),
     }
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

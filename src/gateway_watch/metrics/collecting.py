@@ -110,13 +110,14 @@ def _add_run(samples: Samples, view: View) -> None:
 
 def _add_login(samples: Samples, instance: Instance, view: View) -> None:
     login, hold = view.login, gatekeeper.read_gate(gatekeeper.gate_file(instance)).hold
-    asks = login is not None and login.state == LoginState.AWAITING_2FA and login.needs_person
+    held = hold is not None and hold.kind is HoldKind.APPROVAL
+    needed = login is not None and login.needs_person
+    asks = login is not None and login.state == LoginState.AWAITING_2FA and needed
     samples.choose("gateway_watch_login_state", "state", None if login is None else login.state)
     samples.set("gateway_watch_login_state_since_timestamp_seconds", _unix(view.since))
-    samples.set("gateway_watch_needs_person", float(login is not None and login.needs_person))
     samples.choose("gateway_watch_login_hold", "kind", None if hold is None else hold.kind.value)
-    held = hold is not None and hold.kind is HoldKind.APPROVAL
     samples.set("gateway_watch_approval_awaited", float(asks or held))
+    samples.set("gateway_watch_needs_person", float(needed or held))
 
 
 def _add_counters(samples: Samples, instance: Instance, counts: Mapping[str, Mapping[str, int]]) -> None:

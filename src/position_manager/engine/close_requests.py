@@ -18,6 +18,9 @@ ANOTHER_UNIT = 10
 """A limit within this factor of the price in pence is taken for one in pence."""
 
 
+RULE = "by hand"
+
+
 class CloseRequests:
     """Checks what a person asks for, and passes it on to the closer."""
 
@@ -43,7 +46,7 @@ class CloseRequests:
             closing = under_way[0]
             if closing.leaves:
                 # A person who closes means all of it.
-                closing = closing.whole("by hand", f"asked for by {by}", desk.clock.now(), by)
+                closing = closing.whole(RULE, f"asked for by {by}", desk.clock.now(), by)
             closing = closing if limit is None else self._approve(closing, what, limit, by)
             # Whoever asks now means the market of now, and that it is closed even if the rule's condition has gone.
             closing = replace(closing, ladders={}, by=by) if limit is None else closing
@@ -59,7 +62,7 @@ class CloseRequests:
                 "Close it without a price; then approve one for a leg that reaches its bounds, by the leg's own name"
             )
             raise RefusedError(f"{unit.name} has {len(unit.legs)} legs, and each has a price of its own. {remedy}.")
-        rule = "by hand" if limit is None else "by hand, price approved"
+        rule = RULE if limit is None else f"{RULE}, price approved"
         prices = {} if limit is None else {unit.legs[0].instrument.con_id: limit}
         self._closer.decide(unit, rule, f"asked for by {by}", by=by, prices=prices)
         decided = self._closer.closings.get(unit.key)

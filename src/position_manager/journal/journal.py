@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from host_service.statefile import sync_directory
 from position_manager.episodes import continued
 from position_manager.journal.errors import DAMAGED, JournalError, JournalMismatchError, OpenIntentError, UnsettledError
 from position_manager.journal.lock_file import hold_lock
+from position_manager.journal.observer import JournalObserver, Unobserved
 from position_manager.journal.open_intents import OpenIntents
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import ComboToSend, Evidence, Holding, Key, LegToSend, OrderToSend, Stamp
@@ -57,6 +60,9 @@ from position_manager.orders.intents import (
     apply,
 )
 
+DECISIONS = frozenset({"rule fired", "would close"})
+"""Kinds of events that record a decision to close, in shadow the one that would have been taken."""
+
 
 class Journal(JournalReader):
     """The journal for the one process that writes it. As there is no other writer, open intents and holdings are cached
@@ -71,9 +77,11 @@ class Journal(JournalReader):
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         busy_timeout: float = 2.0,
+        observer: JournalObserver | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Open or create it. ``clock`` gives aware times, ``new_id`` ULIDs; ``busy_timeout`` in seconds is how long
-        a write waits for another one. Raises JournalError and its kinds.
+        a write waits for another one. ``observer`` is notified of what is on disk. Raises JournalError and its kinds.
 
         Call `recover` before anything else: what the last process left open is unknown now.
         """
@@ -81,6 +89,10 @@ class Journal(JournalReader):
             raise ValueError("a journal must be stamped with at least one account")
         self.path = path
         self._clock, self._new_id = clock, new_id
+        self._observer: JournalObserver = observer or Unobserved()
+        self._monotonic = monotonic
+        self._unobserved: list[Callable[[], None]] = []
+        self._decided: set[tuple[object, ...]] = set()
         self._depth = 0
         self._open: OpenIntents | None = None
         self._held: dict[Key, Holding] | None = None
@@ -173,9 +185,12 @@ class Journal(JournalReader):
         if self._depth:
             yield
             return
+        started = self._monotonic()
         with self._failures():
             self._db.execute("BEGIN IMMEDIATE")
         self._depth = 1
+        self._unobserved.clear()
+        self._decided.clear()
         try:
             yield
             with self._failures():
@@ -188,6 +203,9 @@ class Journal(JournalReader):
             raise
         finally:
             self._depth = 0
+        self._observer.on_committed(self._monotonic() - started)
+        for report in self._unobserved:
+            report()
 
     def intent(self, intent_id: str) -> Intent:
         return self._known_open().by_id.get(intent_id) or super().intent(intent_id)
@@ -231,10 +249,23 @@ class Journal(JournalReader):
         self, kind: str, account: str, con_id: int, evidence: Evidence, intent: str | None = None
     ) -> None:  # fmt: skip
         """Record something for `explain`."""
+        self._note_decision(kind, account, evidence)
         self._write(
             "INSERT INTO events (time, kind, intent, account, con_id, data) VALUES (?, ?, ?, ?, ?, ?)",
             *(time_text(self._clock()), kind, intent, account, con_id, json.dumps(evidence, default=plain_text)),
         )
+
+    def _note_decision(self, kind: str, account: str, evidence: Evidence) -> None:
+        """For the observer: a decision is recorded for each leg of its unit."""
+        if kind not in DECISIONS:
+            return
+        rule = str(evidence.get("rule", ""))
+        decision = (account, evidence.get("unit"), rule)
+        if not self._depth:
+            self._observer.on_decided(rule)
+        elif decision not in self._decided:
+            self._decided.add(decision)
+            self._unobserved.append(partial(self._observer.on_decided, rule))
 
     def recover(self) -> tuple[Intent, ...]:
         """After a start: what was planned only is dropped, what may be at the broker is UNKNOWN. Returns the intents
@@ -402,6 +433,7 @@ class Journal(JournalReader):
             *(new.state, str(new.position), new.oca_group, str(new.proven_filled), new.refused, new.reason, new.id),
         )
         self._known_open().learn(new)
+        self._unobserved.append(partial(self._observer.on_changed, old, new))
         if new.filled != old.filled:
             holding = self.holding(new.account, new.con_id)
             before = new.position if holding is None else holding.quantity

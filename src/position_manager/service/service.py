@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from random import SystemRandom
 
+from host_service.metrics_server import MetricsError
 from host_service.notify import Notifier
 from notifications.message import Message, Severity
 from notifications.service import Notifications
@@ -44,7 +45,7 @@ from position_manager.service.control import ControlError, Server
 from position_manager.service.heartbeat import Heartbeat, HeartbeatError, read_url
 from position_manager.service.host_claim import SCOPE, HostClaim
 from position_manager.service.last_resort import LastResort, People
-from position_manager.service.metrics import MetricsError
+from position_manager.service.order_counts import OrderCounter
 from position_manager.sessions.fallback_calendar import FallbackCalendar
 from position_manager.sessions.hours import BrokerCalendar, day_close
 from position_manager.ulid import ulid
@@ -163,6 +164,7 @@ class Service:
         self._calendar = BrokerCalendar(fallback)
         self._ready_reported = False
         self._text = ""
+        self._orders = OrderCounter(clock.now)
         self._loops = 0
         self._looped_at: datetime | None = None
         self._days = day_book.DayBook(paths.days, config.hours.zone, clock.now())
@@ -183,7 +185,11 @@ class Service:
         clock = self._clock
         stamp = Stamp(self.engine.desk.config.mode.value, accounts)
         return Journal(
-            self._paths.journal(stamp.mode), stamp, clock=clock.now, new_id=lambda: ulid(clock.now(), os.urandom)
+            self._paths.journal(stamp.mode),
+            stamp,
+            clock=clock.now,
+            new_id=lambda: ulid(clock.now(), os.urandom),
+            observer=self._orders,
         )
 
     async def run(self) -> int:
@@ -376,14 +382,21 @@ class Service:
                 losses=self.engine.link_status.losses,
                 loops=self._loops,
                 looped_at=self._looped_at,
+                orders=self._orders.counts(),
             )
 
         def from_its_thread() -> metrics.Sample:
-            return asyncio.run_coroutine_threadsafe(sample(), loop).result(ANSWER_SECONDS)
+            asked = asyncio.run_coroutine_threadsafe(sample(), loop)
+            try:
+                return asked.result(ANSWER_SECONDS)
+            except TimeoutError:
+                asked.cancel()
+                raise
 
+        files = metrics.Files(self._paths.journal, self._paths.outbox)
         with ExitStack() as stack:
             try:
-                stack.enter_context(metrics.served(self.engine.desk.config.metrics.port, from_its_thread))
+                stack.enter_context(metrics.served(self.engine.desk.config.metrics.port, from_its_thread, files))
             except MetricsError as error:
                 _log.error("%s", error)
             yield

@@ -65,8 +65,9 @@ class Gateway:
         )
         return self.recorder
 
-    def scrape(self) -> Series:
-        source = Source(
+    @property
+    def source(self) -> Source:
+        return Source(
             self.instance,
             lambda: self.recorder.view,
             lambda: self.notified,
@@ -74,7 +75,9 @@ class Gateway:
             backups=self.directory / "backup.json",
             backup_record=self.directory / "last.json",
         )
-        return exported(collect(source))
+
+    def scrape(self) -> Series:
+        return exported(collect(self.source))
 
     def value(self, name: str, **labels: str) -> float | None:
         return value(self.scrape(), name, **labels)

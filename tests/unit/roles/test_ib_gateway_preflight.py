@@ -201,7 +201,12 @@ def test_instances_with_the_same_ports_are_refused_each_by_name() -> None:
 
 
 def test_the_port_of_the_metrics_follows_from_the_lowest_port_of_the_api() -> None:
-    several = {"paper": {}, "live": {"trading_mode": "live"}, "other": {"api_port_paper": 4012}, "off": {}}
+    several: dict[str, dict[str, Any]] = {
+        "paper": {},
+        "live": {"trading_mode": "live"},
+        "other": {"api_port_paper": 4012},
+        "off": {},
+    }
     several["off"] |= {"metrics_port": 0}
     several["set"] = {"metrics_port": "9999"}
     ports = {instance["name"]: instance["metrics_port"] for instance in resolve(several)}
