@@ -49,7 +49,7 @@ class Receiver:
         server = HTTPServer(("127.0.0.1", 8099), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    def wait(self, text: str, count: int = 1, seconds: float = 60.0) -> None:
+    def wait(self, text: str, count: int = 1, seconds: float = 120.0) -> None:
         """Until so many titles contain a text."""
         with self.changed:
             if not self.changed.wait_for(lambda: self.count(text) >= count, seconds):
@@ -82,7 +82,7 @@ def firing() -> set[str]:
         return set()
 
 
-def until(what: str, condition: Callable[[], bool], seconds: float = 90.0) -> float:
+def until(what: str, condition: Callable[[], bool], seconds: float = 180.0) -> float:
     """Poll Alertmanager, which has no event stream; the seconds that it took."""
     start = time.monotonic()
     while not condition():
@@ -122,24 +122,27 @@ def main() -> None:
     # IBKR's servers go down while the webhook is down: the services' messages wait, and the delay is an alert.
     simulator("server-down")
     fires("IbkrLinkLost", "NotificationsDelayed")
+    until("the alert in the outbox", lambda: "cannot be delivered" in run("journalctl", "-u", "alert-relay", "-b"))
     people.start()
     ends("NotificationsDelayed")
     simulator("server-up")
     ends("IbkrLinkLost")
     # The service reports the event itself, and nobody receives it twice.
-    people.wait("cannot be delivered")
+    people.wait("notification(s) of ib-gateway.service cannot be delivered", 2)
     if people.count("has lost its connection to IBKR"):
         fail(f"an alert that gateway-watch reports was sent too: {people.titles}")
 
     # The API does not answer. gateway-watch asks once a minute; the other faults meanwhile.
     simulator("stall", "75")
 
+    before = people.count("position-manager.service does not run")
     run("systemctl", "stop", MANAGER)
     fires("PositionManagerStopped")
+    people.wait("position-manager.service does not run", before + 1)
     run("systemctl", "start", "--no-block", MANAGER)
     ends("PositionManagerStopped")
-    people.wait("resolved: position-manager.service does not run")
-    if people.count("position-manager.service does not run") != 2:
+    people.wait("position-manager.service does not run", before + 2)
+    if people.count("position-manager.service does not run") != before + 2:
         fail(f"the alert and its end are two messages: {people.titles}")
 
     run("systemctl", "stop", "prometheus-node-exporter.service")
@@ -159,10 +162,11 @@ def main() -> None:
     ends("GatewayApiSilent")
 
     # The dead man's switch.
+    before = people.count("the monitoring is silent")
     run("systemctl", "stop", "prometheus-alertmanager.service")
-    people.wait("the monitoring is silent")
+    people.wait("the monitoring is silent", before + 1)
     run("systemctl", "start", "prometheus-alertmanager.service")
-    people.wait("the monitoring works again")
+    people.wait("the monitoring works again", before + 1)
 
     # A login that waits for an approval, then one that is refused until the breaker opens.
     simulator("set-now", "TWOFA=never")
