@@ -106,6 +106,20 @@ def test_scrapers_that_say_nothing_do_not_block_others() -> None:
             client.close()
 
 
+def test_of_too_many_connections_the_oldest_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 60.0)
+    with served(0, Service()) as port:
+        silent = [socket.create_connection(("127.0.0.1", port or 0), 5) for _ in range(metrics_server.MOST_CONNECTIONS)]
+        assert get(port).status_code == 200
+        silent[0].settimeout(5)
+        assert silent[0].recv(1) == b""
+        silent[-1].settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            silent[-1].recv(1)
+        for client in silent:
+            client.close()
+
+
 def test_a_scraper_that_says_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0.2)
     with served(0, Service()) as port, socket.create_connection(("127.0.0.1", port or 0), 5) as client:
