@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 import requests
 from tests import prometheus
@@ -206,7 +206,8 @@ def wait_for_data(address: str, jobs: set[str], seconds: float = 60.0) -> None:
     while time.monotonic() < until:
         try:
             found = {each["metric"]["job"] for each in query(address, "count_over_time((up == 1)[1m:1s]) >= 3")}
-        except requests.ConnectionError:
+        except requests.RequestException:
+            # Not started, or not ready yet.
             found = set()
         if jobs <= found:
             return
