@@ -1,6 +1,6 @@
 # Each target is a script or a command that can be run by hand as well.
 .DEFAULT_GOAL := help
-.PHONY: help setup deploy vault test lint lock docs clean
+.PHONY: help setup deploy vault test lint bench lock docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,9 @@ test: ## Run every check: lint, molecule's scenarios, pytest
 
 lint: ## Run only the linters and the type checker
 	@scripts/test lint
+
+bench: setup ## Measure everything in less than 30 minutes; the result is bench/RESULTS.md
+	@. .venv/bin/activate && . .sandbox/engine.env && export DOCKER_HOST && python -m bench
 
 lock: ## Renew requirements/*.lock from requirements/*.in
 	@scripts/lock

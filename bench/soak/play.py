@@ -107,9 +107,13 @@ class Player:
                 self._note()
             return
         next_due = world.manager.seconds_to_next(world.now) if world.manager.running else None
-        seconds = min(most, 1.0 if self._busy else 5.0)
-        if next_due is not None:
-            seconds = min(seconds, max(0.02, next_due))
+        if is_open or self._busy:
+            seconds = min(most, 1.0 if self._busy else 5.0)
+            if next_due is not None:
+                seconds = min(seconds, max(0.02, next_due))
+        else:
+            # Nothing can be traded: what the manager does by itself may come late.
+            seconds = min(most, 20.0 if self._pace.closed > 60 else 5.0)
         if self._ticks % 2 or seconds >= 1:
             await self._tick()
         self._ticks += 1

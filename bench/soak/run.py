@@ -76,3 +76,14 @@ def main(arguments: Sequence[str]) -> int:
     lines = [*describe(records), f"{options.days} days in {passed:.0f} s", *(f"FAULT: {each}" for each in found)]
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if found else 0
+
+
+def rows() -> list[dict[str, object]]:
+    """A month, for bench/RESULTS.md."""
+    with tempfile.TemporaryDirectory() as temporary:
+        began = time.monotonic()
+        records = asyncio.run(soak(Path(temporary).resolve(), month(1, 30, 1), 1, Pace()))
+        passed = time.monotonic() - began
+    found = faults(records)
+    lines = [*describe(records), f"30 days in {passed:.0f} s", *(found or ["no fault was found"])]
+    return [{"what": line} for line in lines]

@@ -81,7 +81,9 @@ class FollowedOrders:
         if intent is None:
             return
         for each in self._with_its_legs(intent):
-            self.record(each, Acknowledged(event.perm_id))
+            # Each answer about open orders shows all of them again, while another order waits for that answer.
+            if each.state is State.SENDING or each.perm_id != event.perm_id:
+                self.record(each, Acknowledged(event.perm_id))
         if event.status not in RESTING_STATUSES:
             # No proof, but a reason to ask for one.
             self._agenda.sync_soon()

@@ -343,6 +343,8 @@ def _after(intent: Intent, event: Event) -> Change:
         case Dropped():
             return _moved(intent, State.CANCELLED, event.reason, must_be=State.PLANNED)
         case Acknowledged():
+            if intent.state is not State.SENDING and intent.perm_id == event.perm_id:
+                return Change(intent)
             known = replace(intent, perm_id=event.perm_id)
             return _moved(known, _live(known)) if intent.state is State.SENDING else Change(known)
         case Executed():

@@ -76,6 +76,12 @@ def test_a_late_acknowledgement_brings_nothing_back(state: State) -> None:
     assert apply(intent(state), Acknowledged(77)).intent.state is state
 
 
+@pytest.mark.parametrize("state", sorted(set(State) - {State.SENDING, State.PLANNED}))
+def test_an_acknowledgement_that_is_known_gives_the_same_intent(state: State) -> None:
+    known = replace(intent(state), perm_id=77)
+    assert apply(known, Acknowledged(77)).intent is known
+
+
 def test_fills_add_up_and_each_counts_once() -> None:
     now = intent(State.WORKING)
     for exec_id, quantity, filled, state in (

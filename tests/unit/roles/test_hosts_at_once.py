@@ -1,0 +1,58 @@
+"""site.yml and restart.yml never change all gateways of a fleet at once, and stop at the first failure."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+HOSTS = ("one", "two", "three", "four")
+
+
+def reached(directory: Path, *options: str, hosts: tuple[str, ...] = HOSTS) -> list[str]:
+    """The hosts that a restart reaches for until the first of them fails: nothing listens at their address."""
+    inventory = directory / "hosts.yml"
+    names = "".join(f"        {host}: {{ansible_host: 127.0.0.1, ansible_port: 1}}\n" for host in hosts)
+    inventory.write_text(f"all:\n  children:\n    gateway_hosts:\n      hosts:\n{names}")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, ROOT / "restart.yml"),
+            *("--tags", "gateway", *options),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_SSH_RETRIES": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = re.findall(r"^fatal: \[(\w+)\]: UNREACHABLE", done.stdout, re.MULTILINE)
+    assert done.returncode != 0, done.stdout
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [((), 2), (("-e", "hosts_at_once=1"), 1), (("-e", "hosts_at_once=100%"), 4)],
+)
+def test_at_most_so_many_hosts_are_changed_before_the_first_of_them_is_verified(
+    tmp_path: Path, options: tuple[str, ...], expected: int
+) -> None:
+    assert len(reached(tmp_path, *options)) == expected
+
+
+def test_a_fleet_of_one_is_deployed(tmp_path: Path) -> None:
+    assert reached(tmp_path, hosts=("one",)) == ["one"]
+
+
+@pytest.mark.parametrize("name", ["site.yml", "restart.yml"])
+def test_each_play_that_changes_gateways_is_limited(name: str) -> None:
+    text = (ROOT / "playbooks" / name).read_text()
+    plays = [play for play in text.split("\n- name: ") if "become: true" in play]
+    assert plays
+    assert all("hosts_at_once" in play and "max_fail_percentage: 0" in play for play in plays)
