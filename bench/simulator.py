@@ -299,20 +299,20 @@ async def until(ib: IB, trades: Sequence[Trade], status: str) -> None:
 
 async def one_order(ib: IB, stock: Stock, order: Order, opened: list[float], filled: list[float]) -> None:
     """Add the seconds from placing to the first openOrder and to Filled."""
-    heard: list[float] = []
+    received: list[float] = []
 
-    def hear(_: Trade) -> None:
-        heard.append(time.perf_counter())
+    def on_order(_: Trade) -> None:
+        received.append(time.perf_counter())
 
-    ib.openOrderEvent += hear
+    ib.openOrderEvent += on_order
     try:
         start = time.perf_counter()
         trade = ib.placeOrder(stock, order)
         await until(ib, [trade], "Filled")
         filled.append(time.perf_counter() - start)
-        opened.append(heard[0] - start)
+        opened.append(received[0] - start)
     finally:
-        ib.openOrderEvent -= hear
+        ib.openOrderEvent -= on_order
 
 
 async def measure(sizes: Sizes) -> Results:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Count words of the project's former dialect in its prose, per 10,000 words: docs, docstrings, comments, task names.
 
-`word_table.py` prints the table by word and the files with the most hits; `word_table.py --check` fails if a word is
-out of its range. The ranges are those of ten well-known projects (community.docker, prometheus-community/ansible,
+`word_table.py` prints the table by word and the files with the most hits, and the names of functions and classes that
+have such a word in them; `word_table.py --check` fails if a word is out of its range, or if there is such a name. The
+ranges are those of ten well-known projects (community.docker, prometheus-community/ansible,
 matrix-docker-ansible-deploy, httpx, structlog, patroni, borgmatic, freqtrade, ib_async, nautilus_trader).
 """
 
@@ -45,6 +46,40 @@ WORDS = {
     "create": word("create|creates|created|creating|creation", 8, 35),
     "handle": word("handle|handles|handled|handling|handler|handlers", 2, 27),
 }
+NAME_PARTS = frozenset(
+    [
+        "tell",
+        "tells",
+        "told",
+        "telling",
+        "say",
+        "says",
+        "said",
+        "saying",
+        "begin",
+        "begins",
+        "began",
+        "begun",
+        "mend",
+        "mends",
+        "mended",
+        "mending",
+        "stand",
+        "stands",
+        "stood",
+        "standing",
+        "hear",
+        "hears",
+        "heard",
+        "hearing",
+        "look",
+        "looks",
+        "looked",
+        "looking",
+    ]
+)
+ALLOWED_NAMES = re.compile(r"look_alike|looked_up|^Said$|^say$")
+"""Ordinary English; `Said` is a kind of record in journals, `say` the function that writes a line to the journal."""
 MODULE_DOCS = ("DOCUMENTATION", "RETURN")
 PROSE_KEYS = re.compile(r"^\s*(?:- )?(?:name|short_description|description|fail_msg|msg):(.*)$", re.MULTILINE)
 
@@ -90,6 +125,14 @@ def count(text: str) -> Counter[str]:
     return Counter({name: len(rule.forms.findall(text)) for name, rule in WORDS.items()})
 
 
+def names_of(text: str) -> list[str]:
+    """The functions and classes of a Python file whose names have one of the words in them."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    names = [node.name for node in ast.walk(ast.parse(text)) if isinstance(node, kinds)]
+    parts = {name: re.split(r"_+|(?<=[a-z])(?=[A-Z])", name) for name in names if not ALLOWED_NAMES.search(name)}
+    return [name for name, own in parts.items() if NAME_PARTS & {part.lower() for part in own}]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="exit with 1 if a word is out of its range")
@@ -97,11 +140,15 @@ def main() -> int:
     total: Counter[str] = Counter()
     by_file: dict[str, int] = {}
     words = 0
+    named: list[str] = []
     for path in tracked():
         reader = READERS.get(path.suffix)
         if reader is None or not path.is_file():
             continue
-        prose = reader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        prose = reader(text)
+        if path.suffix == ".py":
+            named += [f"{path.relative_to(ROOT)}: {name}" for name in names_of(text)]
         words += len(re.findall(r"[A-Za-z][A-Za-z'-]*", prose))
         found = count(prose)
         total += found
@@ -118,7 +165,9 @@ def main() -> int:
         sys.stdout.write(f"  {name:12} {rate:5.1f}   allowed {rule.least:g} to {rule.most:g}{verdict}\n")
     for name, hits in sorted(by_file.items(), key=lambda item: -item[1])[: SHOWN_FILES if wrong else 0]:
         sys.stdout.write(f"  {hits:4} in {name}\n")
-    return 1 if wrong and arguments.check else 0
+    for name in named:
+        sys.stdout.write(f"  a name with a word of the dialect: {name}\n")
+    return 1 if (wrong or named) and arguments.check else 0
 
 
 if __name__ == "__main__":

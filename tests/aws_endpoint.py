@@ -315,8 +315,8 @@ class AwsEndpoint:
         assert self._process.stdout
         self._process.stdout.close()
 
-    def tell(self, **changes: Any) -> None:
-        """Changes members of the document: `tell(fault={"action": "ec2:RunInstances", "code": "Throttling"})`."""
+    def change(self, **changes: Any) -> None:
+        """Changes members of the document: `change(fault={"action": "ec2:RunInstances", "code": "Throttling"})`."""
         request = urllib.request.Request(f"{self.url}/_endpoint", json.dumps(changes).encode())  # noqa: S310 its own
         urllib.request.urlopen(request, timeout=10).close()  # noqa: S310 its own
 

@@ -17,9 +17,9 @@ class Client:
     def __init__(self) -> None:
         self.ib = IB()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         self.errors: list[tuple[int, int, str]] = []
-        self.ib.errorEvent += self._note
+        self.ib.errorEvent += self._record_error
 
-    def _note(self, request_id: int, code: int, text: str, _contract: Contract | None) -> None:
+    def _record_error(self, request_id: int, code: int, text: str, _contract: Contract | None) -> None:
         self.errors.append((request_id, code, text))
 
     @property

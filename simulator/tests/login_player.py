@@ -53,7 +53,7 @@ class Played:
     hangs: bool = False
     end: RunEnd | None = None
 
-    def say_in_order(self, *wanted: str) -> None:
+    def logs_in_order(self, *wanted: str) -> None:
         """Assert that the lines contain these texts in this order."""
         rest = iter(self.lines)
         for text in wanted:

@@ -72,7 +72,7 @@ def test_a_future_moves_cash_only_when_it_is_closed() -> None:
 def test_daily_profit_counts_from_the_days_start_and_agrees_with_the_worth() -> None:
     own = account()
     own.trade(STOCK, D(10), D(50), D(1))
-    own.begin_day()
+    own.start_day()
     start = own.net_liquidation
     assert own.profit().daily == own.profit().realized == 0
     own.hold(replace(own.positions[1], market_price=D(55)))
@@ -83,7 +83,7 @@ def test_daily_profit_counts_from_the_days_start_and_agrees_with_the_worth() -> 
     assert profit.realized == 5 * (55 - D("50.1")) - 1
     assert profit.unrealized == 5 * (55 - D("50.1")) - 1
     assert own.profit_of(3).daily == -1
-    own.begin_day()
+    own.start_day()
     assert own.profit().daily == own.profit().realized == own.positions[1].realized_pnl == 0
 
 

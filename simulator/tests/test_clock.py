@@ -70,10 +70,10 @@ async def test_a_moment_that_has_passed_rings_in_the_next_turn() -> None:
 
 async def test_a_fast_clock_starts_where_configured_and_runs_ahead() -> None:
     clock = ServerClock(start=START, speed=10_000)
-    began = asyncio.get_running_loop().time()
+    started = asyncio.get_running_loop().time()
     async with asyncio.timeout(5):
         await clock.sleep(600)
-    took = asyncio.get_running_loop().time() - began
+    took = asyncio.get_running_loop().time() - started
     assert clock.now() >= START + timedelta(seconds=600)
     assert 0.05 < took < 2
 

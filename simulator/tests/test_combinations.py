@@ -133,10 +133,10 @@ def test_a_combination_larger_than_its_legs_quotes_fills_in_parts_that_agree() -
 def test_the_impact_of_a_credit_spread_is_what_it_may_lose() -> None:
     desk = Combined()
     credit = bag((desk.near.con_id, 1, "SELL"), (desk.far.con_id, 1, "BUY"))
-    told = desk.brokerage.place(
+    reported = desk.brokerage.place(
         1, order(1, quantity=10, order_type="LMT", limit_price="-1.80", contract=credit, what_if=True), desk.now
     )
-    [preview] = [each for each in told if isinstance(each, events.OrderPreviewed)]
+    [preview] = [each for each in reported if isinstance(each, events.OrderPreviewed)]
     # Five points for each but the one that the shares held cover, and not ten naked calls.
     assert preview.impact.initial_margin_change == 4500
     assert preview.impact.commission == 13

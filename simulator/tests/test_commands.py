@@ -38,7 +38,7 @@ async def commanded(scenario: Scenario, path: Path) -> AsyncIterator[tuple[Gatew
         clock=SystemClock(read_zone({})),
         host="127.0.0.1",
         port=0,
-        say=log.say,
+        write_line=log.write_line,
         show=log.show,
     )
     run = asyncio.create_task(gateway.run())
@@ -67,7 +67,7 @@ def test_restart_keeps_the_session_and_counts_no_login(tmp_path: Path) -> None:
             progress, at = await send(gateway, "restart", 2)
             assert progress == "OK RESTART in progress"
             assert at.startswith("OK RESTART at ")
-            await log.said("IBC: Re-starting session")
+            await log.wait_for_line("IBC: Re-starting session")
             await log.until(lambda: gateway.view.run == 2 and gateway.view.state is LoginState.LOGGED_IN)
             assert describe(gateway)["logins"] == 1
             assert any(

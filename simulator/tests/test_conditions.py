@@ -57,8 +57,8 @@ def test_a_market_order_fills_when_its_time_comes_and_not_before() -> None:
 def test_conditions_that_cancel_let_the_order_work_until_they_are_met() -> None:
     desk = Desk()
     desk.price("400", "400.10", name="MSFT")
-    told = conditional(desk, price("390", more=False), conditions_cancel=True, order_type="LMT", limit_price="180")
-    assert told == accepted(1)
+    reported = conditional(desk, price("390", more=False), conditions_cancel=True, order_type="LMT", limit_price="180")
+    assert reported == accepted(1)
     desk.price("390", "390.10", name="MSFT")
     assert desk.wait() == ["status 1 Cancelled 0", "error 1 202"]
 

@@ -40,7 +40,7 @@ async def simulator(
             clock=SystemClock(),
             host="127.0.0.1",
             port=0,
-            say=lambda line: None,
+            write_line=lambda line: None,
             show=views[mode].put_nowait,
         )
         for mode in modes

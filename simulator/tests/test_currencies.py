@@ -100,15 +100,15 @@ def test_a_pair_without_the_currency_of_the_account_is_counted_by_the_dollar() -
 
 @pytest.mark.parametrize(("price", "taken"), [("1.05005", True), ("1.050050", True), ("1.05001", False)])
 def test_limits_lie_on_half_pips(price: str, taken: bool) -> None:
-    told = dealer().place(order(1, quantity=20_000, order_type="LMT", limit_price=price, contract=EUR_USD))
-    assert (told == ["error 1 110"]) is not taken
+    reported = dealer().place(order(1, quantity=20_000, order_type="LMT", limit_price=price, contract=EUR_USD))
+    assert (reported == ["error 1 110"]) is not taken
 
 
 @pytest.mark.parametrize(("quantity", "warned"), [(19_999, True), (20_000, False)])
 def test_an_order_below_the_minimum_is_an_odd_lot_and_trades(quantity: int, warned: bool) -> None:
     desk = dealer()
-    told = desk.brokerage.place(1, order(1, quantity=quantity, contract=EUR_USD), desk.now)
-    texts = [each.text for each in told if isinstance(each, events.OrderError) and each.code == 399]
+    reported = desk.brokerage.place(1, order(1, quantity=quantity, contract=EUR_USD), desk.now)
+    texts = [each.text for each in reported if isinstance(each, events.OrderError) and each.code == 399]
     wanted = (
         "Order Message:\nBUY 19999 EUR.USD Forex\nWarning: Your order size is below the EUR 20000 IdealPro minimum and "
         "will be routed as an odd lot order."
@@ -162,10 +162,10 @@ def test_balances_outlive_a_restart(tmp_path: Any) -> None:
     desk = dealer()
     path = tmp_path / "state"
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     desk.place(order(1, quantity=20_000, contract=EUR_USD))
     desk.wait()
-    log.keep()
+    log.store()
     logged = sample_brokerage(now=desk.now)
     load(path, logged)
     log.close()

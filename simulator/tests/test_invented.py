@@ -77,12 +77,12 @@ def test_a_catalog_that_refuses_invents_nothing() -> None:
 def test_an_invented_stock_trades_and_outlives_the_program_with_its_options(tmp_path: Path) -> None:
     desk, path = Desk(), tmp_path / "state.json"
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     desk.place(order(1, contract=Contract(0, "UBER", currency="USD")))
     chain = desk.option(strike=0, symbol="ABNB")
     desk.place(order(2, "SELL", 1, contract=chain.contract))
     desk.wait()
-    log.keep()
+    log.store()
     held = {each.contract.symbol for each in desk.account.positions.values()}
     assert held == {"AAPL", "MSFT", "UBER", "ABNB"}
     other = sample_brokerage(now=MONDAY_MORNING)

@@ -18,10 +18,10 @@ import pytest
 
 from gateway_simulator.clock import SystemClock
 from gateway_simulator.login import autorestart, totp
-from gateway_simulator.login.kept import KeptScenario
 from gateway_simulator.login.lifecycle import ControllerEnd, Gateway, GatewayError, View
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.login.steps import Happening, LoginState, OpenDialog
+from gateway_simulator.login.stored_scenario import StoredScenario
 from gateway_simulator.settings import GatewaySettings, Scenario, Server, read_scenario, read_zone
 
 DEADLINE = 20.0
@@ -36,7 +36,7 @@ class Log:
         self.views: list[View] = []
         self._changed = asyncio.Event()
 
-    def say(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         self.lines.append(line)
         self._changed.set()
 
@@ -50,7 +50,7 @@ class Log:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def said(self, text: str, times: int = 1) -> None:
+    async def wait_for_line(self, text: str, times: int = 1) -> None:
         await self.until(lambda: sum(text in line for line in self.lines) >= times)
 
     async def shown(self, state: LoginState) -> None:
@@ -74,7 +74,13 @@ async def running(
     settings = replace(settings, **changes)  # type: ignore[arg-type]  # wrong or mixed on purpose
     log = Log()
     gateway = Gateway(
-        settings, scenario, clock=clock or SystemClock(), host="127.0.0.1", port=0, say=log.say, show=log.show
+        settings,
+        scenario,
+        clock=clock or SystemClock(),
+        host="127.0.0.1",
+        port=0,
+        write_line=log.write_line,
+        show=log.show,
     )
     run = asyncio.create_task(gateway.run())
     try:
@@ -128,7 +134,7 @@ def test_daily_restart_needs_no_second_factor_and_leaves_no_file(tmp_path: Path)
         async with running(fast(TWOFA="approve_after:1"), tmp_path) as (gateway, log, _):
             await log.shown(LoginState.LOGGED_IN)
             gateway.happen(Happening.DAILY_RESTART)
-            await log.said("Login has completed", 2)
+            await log.wait_for_line("Login has completed", 2)
         text = "\n".join(log.lines)
         assert f"autorestart file found at {tmp_path}/" in text
         assert text.count("Second Factor Authentication initiated") == 1
@@ -141,7 +147,7 @@ def test_restart_goes_on_in_the_next_container_if_the_file_survives(tmp_path: Pa
     async def scene() -> None:
         path = autorestart.write(tmp_path, "user")
         async with running(fast(TWOFA="never"), tmp_path) as (_, log, _run):
-            await log.said("Login has completed")
+            await log.wait_for_line("Login has completed")
         assert f"autorestart file found at {path}: authentication will not be required" in log.lines
         assert f"AUTORESTART_OPTION is -Drestart={path.parent.name}" in log.lines
         assert not path.exists()
@@ -234,7 +240,7 @@ def test_slow_login_exits_87_or_restarts_as_configured(tmp_path: Path) -> None:
         async with running(scenario, tmp_path, twofa_restart=False) as (_, _log, run):
             assert await asyncio.wait_for(run, DEADLINE) == 87
         async with running(scenario, tmp_path, twofa_restart=True) as (_, log, run):
-            await log.said("exit code=1111", 2)
+            await log.wait_for_line("exit code=1111", 2)
             assert not run.done()
 
     asyncio.run(scene())
@@ -273,7 +279,7 @@ def test_only_the_code_of_the_authenticator_app_is_taken(tmp_path: Path) -> None
 def test_refusals_end_with_the_next_run(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(fast(REFUSAL="login_failed"), tmp_path) as (gateway, log, _):
-            await log.said("IBC will cold-restart shortly", 3)
+            await log.wait_for_line("IBC will cold-restart shortly", 3)
             gateway.change("REFUSAL", "none")
             await log.shown(LoginState.LOGGED_IN)
 
@@ -284,7 +290,7 @@ def test_first_connect_is_silent_once_after_each_start(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(fast(FIRST_CONNECT="silent"), tmp_path) as (gateway, log, _):
             for run in (1, 2):
-                await log.said("Login has completed", run)
+                await log.wait_for_line("Login has completed", run)
                 await log.shown(LoginState.LOGGED_IN)
                 with pytest.raises(TimeoutError):
                     await ask_version(gateway.port, wait=0.3)
@@ -314,7 +320,7 @@ def test_server_down_outlasts_the_run(tmp_path: Path) -> None:
             await log.shown(LoginState.LOGGED_IN)
             gateway.set_server(Server.DOWN)
             gateway.happen(Happening.COLD_RESTART)
-            await log.said("Connection to server failed", 2)
+            await log.wait_for_line("Connection to server failed", 2)
             gateway.set_server(Server.UP)
             await log.shown(LoginState.LOGGED_IN)
 
@@ -326,7 +332,9 @@ def test_outage_in_a_running_session_is_over_by_itself(tmp_path: Path) -> None:
         async with running(fast(), tmp_path) as (gateway, log, _):
             await log.shown(LoginState.LOGGED_IN)
             gateway.set_server(Server.DOWN)
-            await log.said("entitled: Attempt 3: Authenticating (trying for another 60 seconds)...; event=Opened")
+            await log.wait_for_line(
+                "entitled: Attempt 3: Authenticating (trying for another 60 seconds)...; event=Opened"
+            )
             assert b"176" in await ask_version(gateway.port), "the API stays open"
             gateway.set_server(Server.UP)
             await log.until(lambda: log.views[-1].note == "The API port is open")
@@ -341,16 +349,16 @@ def test_outage_in_a_running_session_is_over_by_itself(tmp_path: Path) -> None:
 def test_dialog_after_the_login_holds_the_api_until_it_is_dismissed(tmp_path: Path) -> None:
     async def scene() -> None:
         async with running(fast(DIALOG="Login Messages"), tmp_path) as (gateway, log, _):
-            await log.said("detected dialog entitled: Login Messages; event=Opened")
+            await log.wait_for_line("detected dialog entitled: Login Messages; event=Opened")
             await log.until(lambda: log.views[-1].dialog == "Login Messages")
             with pytest.raises(TimeoutError):
                 await ask_version(gateway.port, wait=0.3)
             gateway.happen(Happening.DISMISS_DIALOG)
-            await log.said("detected dialog entitled: Login Messages; event=Closed")
+            await log.wait_for_line("detected dialog entitled: Login Messages; event=Closed")
             await log.until(lambda: log.views[-1].dialog == "")
             assert b"176" in await ask_version(gateway.port)
             gateway.happen(OpenDialog("Something new"))
-            await log.said("detected dialog entitled: Something new; event=Opened")
+            await log.wait_for_line("detected dialog entitled: Something new; event=Opened")
 
     asyncio.run(scene())
 
@@ -391,7 +399,14 @@ def test_only_a_terminated_controller_logs_out_and_frees_the_session(
 
         clock = SystemClock()
         gateway = Gateway(
-            settings, scenario, clock=clock, host="127.0.0.1", port=0, say=log.say, show=log.show, controller=start
+            settings,
+            scenario,
+            clock=clock,
+            host="127.0.0.1",
+            port=0,
+            write_line=log.write_line,
+            show=log.show,
+            controller=start,
         )
         run = asyncio.create_task(gateway.run())
         await log.shown(LoginState.LOGGED_IN)
@@ -435,9 +450,9 @@ def test_ibkrs_side_of_the_scenario_outlives_the_container(tmp_path: Path) -> No
             clock=SystemClock(),
             host="127.0.0.1",
             port=0,
-            say=lambda line: None,
+            write_line=lambda line: None,
             show=lambda view: None,
-            kept=KeptScenario(tmp_path, environ),
+            stored=StoredScenario(tmp_path, environ),
         )
 
     first = next_container()
@@ -498,7 +513,7 @@ def test_planned_restart_comes_at_its_time(planned: dict[str, time], sign: str, 
         async with running(fast(), tmp_path, clock=clock, **planned) as (_, log, _run):
             await log.shown(LoginState.LOGGED_IN)
             clock.arrive.set()
-            await log.said(sign)
+            await log.wait_for_line(sign)
         ends = next(line for line in log.lines if "progress; event=Opened" in line)
         assert ends.startswith(moment)
 

@@ -26,7 +26,7 @@ from gateway_simulator.settings import GatewaySettings
 
 def test_good_login_logs_the_contracts_lines_in_order() -> None:
     played = play(replace(USER, auto_restart=time(2, 0), cold_restart=time(13, 0)))
-    played.say_in_order(
+    played.logs_in_order(
         "Gateway will be cold restarted at 2026/11/29 13:00",
         "Starting session: will exit if login dialog is not displayed within 60 seconds",
         "Login dialog WINDOW_OPENED: LoginState is LOGGED_OUT",
@@ -99,7 +99,7 @@ DIALOG = "detected dialog entitled: {}; event=Opened"
 )
 def test_login_error_restarts_cold_for_ever(change: tuple[str, str], words: tuple[str, ...]) -> None:
     played = play(USER, change)
-    played.say_in_order("Login attempt: 1", *words, *COLD)
+    played.logs_in_order("Login attempt: 1", *words, *COLD)
     assert played.end == RunEnd(0, cold_restart=True)
     assert played.api == []
     lines, again = after_run(played.end, USER, None)
@@ -148,7 +148,7 @@ def test_password_that_is_not_the_known_one_is_wrong() -> None:
 def test_rate_limit_waits_and_logs_in_again_only_with_relogin() -> None:
     change = ("CREDENTIALS", "rate_limited"), ("RATE_LIMIT_SECONDS", "80")
     played = play(USER, *change)
-    played.say_in_order(
+    played.logs_in_order(
         "Login attempt: 1",
         "Too many failed login attempts. Please wait 1 minutes & 20 seconds before attempting to re-login again.",
         "Will re-login at 2026-11-23 01:12:13:123; login number: 2",
@@ -163,7 +163,7 @@ def test_rate_limit_waits_and_logs_in_again_only_with_relogin() -> None:
 
 def test_second_factor_approved() -> None:
     played = play(USER, ("TWOFA", "approve_after:20"))
-    played.say_in_order(
+    played.logs_in_order(
         "detected dialog entitled: Second Factor Authentication; event=Opened",
         "Second Factor Authentication initiated",
         "detected dialog entitled: Second Factor Authentication; event=Closed",
@@ -177,7 +177,7 @@ def test_second_factor_approved() -> None:
 
 def test_second_factor_missed_logs_in_again_with_relogin() -> None:
     played = play(USER, ("TWOFA", "never"), missed=2)
-    played.say_in_order(
+    played.logs_in_order(
         "Duration since login: 182 seconds",
         "Re-login after second factor authentication timeout in 5 second",
         "Login attempt: 2",
@@ -190,7 +190,7 @@ def test_second_factor_missed_logs_in_again_with_relogin() -> None:
 
 def test_second_factor_missed_stays_without_relogin() -> None:
     played = play(replace(USER, relogin=False), ("TWOFA", "never"))
-    played.say_in_order("Re-login after second factor authentication timeout not required")
+    played.logs_in_order("Re-login after second factor authentication timeout not required")
     assert played.hangs
     assert played.end is None
 
@@ -199,7 +199,7 @@ def test_second_factor_missed_stays_without_relogin() -> None:
 def test_approval_after_ibcs_limit_is_taken_for_missed_but_the_login_goes_on(relogin: bool, words: str) -> None:
     changes = ("TWOFA", "approve_after:880"), ("TWOFA_SECONDS", "886")
     played = play(replace(USER, relogin=relogin), *changes)
-    played.say_in_order("Duration since login: 882 seconds", words, "Login has completed")
+    played.logs_in_order("Duration since login: 882 seconds", words, "Login has completed")
     later = played.lines[played.lines.index("Login has completed") :]
     assert ("Login attempt: 2" in later) is relogin, "IBC logs in again, though it is logged in"
     assert played.states[-1] is LoginState.LOGGED_IN
@@ -207,15 +207,15 @@ def test_approval_after_ibcs_limit_is_taken_for_missed_but_the_login_goes_on(rel
 
 def test_approval_at_the_last_second_counts_as_missed() -> None:
     changes = ("TWOFA", "approve_after:179"), ("START_SECONDS", "10")
-    play(USER, *changes).say_in_order("Duration since login: 183", "timeout in 5 second", "Login has completed")
+    play(USER, *changes).logs_in_order("Duration since login: 183", "timeout in 5 second", "Login has completed")
     played = play(USER, ("TWOFA", "approve_after:175"), ("START_SECONDS", "10"))
-    played.say_in_order("Duration since login: 179", "If login has not completed", "Login has completed")
+    played.logs_in_order("Duration since login: 179", "If login has not completed", "Login has completed")
 
 
 def test_dialog_that_closes_early_ends_with_1111_or_hangs() -> None:
     flicker = ("TWOFA", "close_after:0.3")
     played = play(USER, flicker)
-    played.say_in_order("initiated", "event=Closed", "IBC will exit in 60 seconds", "exit code=1111")
+    played.logs_in_order("initiated", "event=Closed", "IBC will exit in 60 seconds", "exit code=1111")
     assert played.end == RunEnd(1111)
     played = play(replace(USER, relogin=False), flicker)
     assert played.hangs
@@ -228,9 +228,11 @@ def test_device_list_closes_and_its_timer_ends_a_login_that_waits() -> None:
     opened = DIALOG.format("Second Factor Authentication")
     played = play(settings, devices, ("TWOFA", "approve_after:20"))
     assert played.lines.count(opened) == 2
-    played.say_in_order(opened, "Click button: OK", "IBC will exit in 60 seconds", opened, "initiated", "has completed")
+    played.logs_in_order(
+        opened, "Click button: OK", "IBC will exit in 60 seconds", opened, "initiated", "has completed"
+    )
     played = play(settings, devices, ("TWOFA", "approve_after:90"))
-    played.say_in_order("IBC will exit in 60 seconds", "initiated", "exit code=1111")
+    played.logs_in_order("IBC will exit in 60 seconds", "initiated", "exit code=1111")
     assert "Login has completed" not in played.lines
     same = play(settings, devices, ("TWOFA", "approve_after:20"), ("TWOFA_SAME_DIALOG", "yes"))
     assert same.lines.count(opened) == 1
@@ -238,18 +240,18 @@ def test_device_list_closes_and_its_timer_ends_a_login_that_waits() -> None:
     assert "Login has completed" in same.lines
     assert play(replace(USER, twofa_device="Phone"), devices, ("TWOFA", "never")).hangs
     unset = play(USER, devices, ("TWOFA", "never"))
-    unset.say_in_order("You should specify the required second factor device")
+    unset.logs_in_order("You should specify the required second factor device")
 
 
 def test_code_is_asked_for_with_the_lines_of_a_push() -> None:
     played = play(USER, ("TWOFA", "code"), missed=0)
-    played.say_in_order("Second Factor Authentication initiated", "Login has completed")
+    played.logs_in_order("Second Factor Authentication initiated", "Login has completed")
     assert LoginState.AWAITING_2FA in played.states
 
 
 def test_slow_login_after_approval_ends_with_1111() -> None:
     played = play(USER, ("TWOFA", "approve_after:1"), ("SLOW_AFTER_2FA", "61"))
-    played.say_in_order(
+    played.logs_in_order(
         "IBC closing because login has not completed after Second Factor Authentication",
         "Exiting after error with exit code=1111",
     )
@@ -274,7 +276,7 @@ def test_login_a_little_slow_after_approval_succeeds() -> None:
 )
 def test_second_factor_device_hangs(kind: str, words: str) -> None:
     played = play(replace(USER, twofa_device="My phone"), ("TWOFA", kind))
-    played.say_in_order("Second Factor Authentication; event=Opened", words)
+    played.logs_in_order("Second Factor Authentication; event=Opened", words)
     assert played.hangs
     assert "Second Factor Authentication initiated" not in played.lines
 
@@ -307,12 +309,12 @@ def test_existing_session(existing: str, action: str, scenarios: list[int], fate
     if fate == "hangs":
         assert played.hangs
     elif fate == "ends":
-        played.say_in_order("Click button: Exit Application", DIALOG.format("Shutdown progress"))
+        played.logs_in_order("Click button: Exit Application", DIALOG.format("Shutdown progress"))
         if "Login has completed" in played.lines:
             assert played.end == RunEnd(0, logged_off=True)
         else:
             # IBC was about to configure the gateway.
-            played.say_in_order("Shutdown progress", "Setting ReadOnlyApi", "An exception has occurred:", "code=1100")
+            played.logs_in_order("Shutdown progress", "Setting ReadOnlyApi", "An exception has occurred:", "code=1100")
             assert played.end == RunEnd(1100)
     else:
         assert played.end is None
@@ -330,7 +332,7 @@ def test_session_that_ibkr_still_counts_is_met_at_the_login() -> None:
     settings = replace(USER, existing_session_action="primaryoverride")
     knob = ("EXISTING_SESSION", "after_hard_stop")
     assert "(scenario 3)" not in "".join(play(settings, knob).lines)
-    play(settings, knob, slot=True).say_in_order("(scenario 3)", "Login has completed")
+    play(settings, knob, slot=True).logs_in_order("(scenario 3)", "Login has completed")
 
 
 @pytest.mark.parametrize("action", ["primaryoverride", "secondary"])
@@ -341,7 +343,7 @@ def test_login_handoff_ends_with_1110(action: str) -> None:
     if action == "secondary":
         assert played.end == RunEnd(1100), "a secondary session yields before it comes to that"
         return
-    played.say_in_order(
+    played.logs_in_order(
         "(scenario 3)",
         DIALOG.format("Trading Login Handoff"),
         "Handoff dialog; error: ",
@@ -355,14 +357,14 @@ def test_login_handoff_ends_with_1110(action: str) -> None:
 
 def test_login_handoff_goes_on_when_primary() -> None:
     played = play(replace(USER, existing_session_action="primary"), ("EXISTING_SESSION", "handoff"))
-    played.say_in_order("Trading Login Handoff", "Disconnect Other Session", "Login has completed")
+    played.logs_in_order("Trading Login Handoff", "Disconnect Other Session", "Login has completed")
 
 
 @pytest.mark.parametrize("setting", ["yes", "loop"])
 def test_no_login_window_ends_with_1112_and_starts_again(setting: str) -> None:
     change = ("NO_LOGIN_WINDOW", setting)
     played = play(USER, change, ("LOGIN_DIALOG_SECONDS", "12"))
-    played.say_in_order(
+    played.logs_in_order(
         "is not displayed within 12 seconds",
         "IBC closing after TWS/Gateway failed to display login dialog",
         "Exiting after error with exit code=1112",
@@ -391,7 +393,7 @@ def test_daily_restart_keeps_the_session() -> None:
     assert "autorestart file found at /settings/x/autorestart: authentication will not be required" in lines
     assert again
     resumed = play(USER, ("TWOFA", "never"), restart=True)
-    resumed.say_in_order("Re-starting session", "Login dialog WINDOW_OPENED", "Login has completed")
+    resumed.logs_in_order("Re-starting session", "Login dialog WINDOW_OPENED", "Login has completed")
     assert not any("Login attempt" in line or "Second Factor" in line for line in resumed.lines)
 
 
@@ -405,7 +407,7 @@ def test_daily_restart_keeps_the_session() -> None:
 )
 def test_refused_token_hangs_after_the_restart_only(refused: str, words: tuple[str, ...]) -> None:
     played = play(USER, ("TOKEN_REFUSED", refused), restart=True)
-    played.say_in_order("Re-starting session", *words)
+    played.logs_in_order("Re-starting session", *words)
     assert played.hangs
     assert not any("Login attempt" in line for line in played.lines)
     assert "Login has completed" in play(USER, ("TOKEN_REFUSED", refused)).lines
@@ -474,11 +476,11 @@ def test_dialog_that_ibc_does_not_know_holds_the_api(title: str) -> None:
     kind = "frame" if title == "Password Notice" else "dialog"
     opened = f"detected {kind} entitled: {title}; event=Opened"
     played = play(USER, ("DIALOG", title))
-    played.say_in_order("Login has completed", "Configuration tasks completed", opened)
+    played.logs_in_order("Login has completed", "Configuration tasks completed", opened)
     assert played.held
     assert (f"The text of {title}" in played.lines) is ("Gateway" in title)
     played = play(USER, happenings=(OpenDialog(title), Happening.DISMISS_DIALOG))
-    played.say_in_order(opened, f"{title}; event=Closed")
+    played.logs_in_order(opened, f"{title}; event=Closed")
     assert not played.held
 
 

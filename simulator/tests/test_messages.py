@@ -108,9 +108,9 @@ BAR = Bar(
 def test_bars_are_dated_as_asked_for(format_date: int, daily: bool, written: str, read: object) -> None:
     bars = [BAR, replace(BAR, close=Decimal("10.11"))]
     frame = messages.historical_data(7, BAR.time, NOW, bars, format_date=format_date, daily=daily)
-    *told, (end, (request_id, first, last)) = read_by_insync(frame)
+    *reported, (end, (request_id, first, last)) = read_by_insync(frame)
     expected = ib_insync.BarData(cast(Any, written), 10.01, 10.44, 9.92, 10.33, 1234.5, 10.2, 17)
-    assert told == [
+    assert reported == [
         ("historicalData", (7, expected)),
         ("historicalData", (7, replace(expected, close=10.11))),
     ]

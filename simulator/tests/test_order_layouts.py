@@ -653,10 +653,10 @@ def test_an_open_order_is_shown_as_a_real_gateway_shows_it() -> None:
         time_in_force="GTC",
         status=OrderStatus.PRE_SUBMITTED,
     )
-    told = decode_fields(messages.open_order(order, 178)[4:])
+    reported = decode_fields(messages.open_order(order, 178)[4:])
     real = REAL_OPEN_FROM_EXEMPT_CODE_ON.split("|")
-    start = told.index("-1")
-    assert told[start : start + len(real)] == real
+    start = reported.index("-1")
+    assert reported[start : start + len(real)] == real
 
 
 @pytest.mark.parametrize("order", [HELD, BARE, COMBINED, replace(HELD, order_type="STP", limit_price=None)])

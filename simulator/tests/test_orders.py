@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from simulator.tests.trading_desk import AAPL, ACCOUNT, Desk, accepted, order, told, waiting
+from simulator.tests.trading_desk import AAPL, ACCOUNT, Desk, accepted, order, reported, waiting
 
 from gateway_simulator.trading import events
 from gateway_simulator.trading.model import Contract, ContractQuery, ExecutionFilter, Halted, OrderStatus
@@ -69,9 +69,9 @@ def test_what_one_order_takes_the_next_does_not_get_and_the_better_limit_comes_f
     desk.price("187", "187.5")
     shown = desk.brokerage.market.quote(AAPL, desk.now).ask_size
     assert 0 < shown < 5000
-    happened = told(desk.brokerage.advance(desk.now))
+    happened = reported(desk.brokerage.advance(desk.now))
     assert [line for line in happened if line.startswith("fill")] == [f"fill 2 {shown}@187.5"]
-    assert told(desk.brokerage.advance(desk.now)) == []
+    assert reported(desk.brokerage.advance(desk.now)) == []
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_closed_market_holds_the_order_and_reports_until_when() -> None:
     evening = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
     desk = Desk("exchange", evening)
     happened = desk.brokerage.place(1, order(1), desk.now)
-    assert told(happened) == [*waiting(1), "error 1 399"]
+    assert reported(happened) == [*waiting(1), "error 1 399"]
     warning = happened[-1]
     assert isinstance(warning, events.OrderError)
     assert "BUY 10 AAPL" in warning.text
@@ -350,7 +350,7 @@ def test_types_2_and_3_reduce_the_others_by_the_share_that_was_filled(oca_type: 
     desk.price("205", "205.1")
     shown = desk.brokerage.market.quote(AAPL, desk.now).bid_size
     assert 0 < shown < 2000
-    happened = told(desk.brokerage.advance(desk.now + timedelta(milliseconds=100)))
+    happened = reported(desk.brokerage.advance(desk.now + timedelta(milliseconds=100)))
     assert happened[0] == f"fill 1 {shown}@205"
     assert happened[-2:] == ["opened 2 Submitted", "status 2 Submitted 0"]
     other = desk.brokerage.find_order(1, 2)
@@ -442,8 +442,8 @@ def test_an_order_may_fill_while_its_cancel_is_on_its_way() -> None:
     assert desk.wait(0.9) == []
     assert desk.wait(0.2) == ["status 1 Cancelled 0", "error 1 202"]
     desk.price("179.50", "179.90")
-    told = [line for line in desk.wait(0.5) if line.startswith(("fill", "status", "error"))]
-    assert told == [
+    reported = [line for line in desk.wait(0.5) if line.startswith(("fill", "status", "error"))]
+    assert reported == [
         "fill 2 10@179.9",
         "status 2 Filled 10",
         "fill 3 10@179.9",
@@ -470,7 +470,7 @@ def test_a_global_cancel_ends_the_orders_of_every_client() -> None:
     desk = Desk()
     desk.place(order(1, order_type="LMT", limit_price="180"), client_id=1)
     desk.place(order(5, order_type="LMT", limit_price="180"), client_id=2)
-    happened = told(desk.brokerage.global_cancel(1, desk.now))
+    happened = reported(desk.brokerage.global_cancel(1, desk.now))
     assert [line for line in happened if "Cancelled" in line] == ["status 1 Cancelled 0", "status 5 Cancelled 0"]
     assert desk.brokerage.orders == []
 
@@ -687,6 +687,6 @@ def test_a_cancel_that_is_held_stays_on_its_way_until_it_is_released() -> None:
     desk.brokerage.hold_cancels(desk.now, held=True)
     assert desk.cancel(1) == ["status 1 PendingCancel 0"]
     assert desk.wait(4000) == []
-    assert told(desk.brokerage.hold_cancels(desk.now, held=False)) == ["status 1 Cancelled 0", "error 1 202"]
+    assert reported(desk.brokerage.hold_cancels(desk.now, held=False)) == ["status 1 Cancelled 0", "error 1 202"]
     desk.place(order(2, "SELL", 5, "LMT", limit_price="700"))
     assert "status 2 Cancelled 0" in desk.cancel(2)

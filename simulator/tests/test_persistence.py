@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, told
+from simulator.tests.trading_desk import AAPL, MONDAY_MORNING, Desk, order, reported
 
 from gateway_simulator.trading.brokerage import Brokerage
 from gateway_simulator.trading.conditions import PRICE
@@ -71,7 +71,7 @@ def test_a_cancel_that_was_on_its_way_has_arrived_after_a_restart(tmp_path: Path
     desk.cancel(1)
     save(tmp_path / "state.json", desk.brokerage)
     assert load(tmp_path / "state.json", other)
-    assert told(other.advance(desk.now)) == ["status 1 Cancelled 0", "error 1 202"]
+    assert reported(other.advance(desk.now)) == ["status 1 Cancelled 0", "error 1 202"]
 
 
 def test_without_a_file_a_brokerage_stays_as_it_is(tmp_path: Path) -> None:
@@ -230,15 +230,15 @@ def test_a_condition_on_a_contract_that_is_gone_is_refused_by_its_place(tmp_path
 def test_a_log_holds_what_changed_since_the_snapshot(tmp_path: Path) -> None:
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     snapshot = path.read_bytes()
     desk.place(order(1), order(2, order_type="LMT", limit_price="180"))
-    log.keep()
+    log.store()
     desk.wait()
-    log.keep()
+    log.store()
     desk.cancel(2)
-    log.keep()
-    log.keep()
+    log.store()
+    log.store()
     assert path.read_bytes() == snapshot
     assert [stat.S_IMODE(each.stat().st_mode) for each in (path, log_of(path))] == [0o600] * 2
     assert len(log_of(path).read_text().splitlines()) == 4  # the header, and a line for each change
@@ -250,12 +250,12 @@ def test_a_log_that_has_grown_becomes_a_snapshot(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("gateway_simulator.trading.statelog.LEAST_COMPACTED", 0)
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     sizes = []
     for number in range(1, 30):
         desk.place(order(number, quantity=1))
         desk.wait()
-        log.keep()
+        log.store()
         sizes.append(log_of(path).stat().st_size)
     assert any(after < before for before, after in pairwise(sizes))
     assert load(path, other)
@@ -269,11 +269,11 @@ def test_a_line_that_the_file_takes_in_parts_is_written_whole(tmp_path: Path, mo
 
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     log.close()
     monkeypatch.setattr(log, "_log", Parts(log_of(path), "ab"))
     desk.place(order(1, order_type="LMT", limit_price="180"))
-    log.keep()
+    log.store()
     assert load(path, other)
     assert to_document(other) == to_document(desk.brokerage)
 
@@ -281,12 +281,12 @@ def test_a_line_that_the_file_takes_in_parts_is_written_whole(tmp_path: Path, mo
 def test_a_line_that_was_cut_off_and_a_log_of_another_snapshot_are_not_read(tmp_path: Path) -> None:
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     desk.place(order(1, order_type="LMT", limit_price="180"))
-    log.keep()
+    log.store()
     kept = to_document(desk.brokerage)
     desk.place(order(2, order_type="LMT", limit_price="181"))
-    log.keep()
+    log.store()
     log_of(path).write_bytes(log_of(path).read_bytes()[:-10])
     assert load(path, other)
     assert [each.order_id for each in other.orders] == [1]
@@ -309,7 +309,7 @@ def test_a_kill_leaves_a_combination_and_a_split_whole_or_undone(tmp_path: Path)
         desk.price(bid, ask, name=str(contract.con_id))
     legs = ComboLeg(near.con_id, 1, "BUY", "SMART"), ComboLeg(far.con_id, 1, "SELL", "SMART")
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     written, states = [log_of(path).stat().st_size], [facts(desk.brokerage)]
     for act in (
         lambda: desk.place(
@@ -320,7 +320,7 @@ def test_a_kill_leaves_a_combination_and_a_split_whole_or_undone(tmp_path: Path)
         lambda: desk.brokerage.split(AAPL, 4, 1, desk.now),
     ):
         act()
-        log.keep()
+        log.store()
         written.append(log_of(path).stat().st_size)
         states.append(facts(desk.brokerage))
     assert desk.held(near.con_id) == 8
@@ -344,9 +344,9 @@ def test_a_kill_leaves_a_combination_and_a_split_whole_or_undone(tmp_path: Path)
 def test_a_damaged_line_is_refused_by_its_number_and_nothing_is_restored(line: str, tmp_path: Path) -> None:
     desk, path, other = Desk(), tmp_path / "state.json", fresh()
     log = StateLog(path, desk.brokerage)
-    log.keep()
+    log.store()
     desk.place(order(1))
-    log.keep()
+    log.store()
     lines = log_of(path).read_text().splitlines()
     log_of(path).write_text("\n".join([lines[0], line, *lines[1:], ""]))
     before = to_document(other)

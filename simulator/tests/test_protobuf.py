@@ -335,7 +335,7 @@ APPLE = 265598
 def stop_data(code: int) -> Happening:
     def happens(gateway: Gateway) -> None:
         gateway.floor.brokerage.market.silence(APPLE, Silence(gateway.floor.clock.utc(), code))
-        gateway.session.tell_of_interruption(code, APPLE)
+        gateway.session.report_interruption(code, APPLE)
 
     return happens
 

@@ -66,8 +66,10 @@ async def test_only_its_client_and_the_master_receive_an_order() -> None:
             await client.connect(server, client_id)
         heard: dict[int, list[str]] = {6: [], 9: [], 0: []}
         for client, client_id in ((other, 6), (master, 9), (zero, 0)):
-            client.ib.openOrderEvent += lambda trade, hears=heard[client_id]: hears.append(trade.order.action)
-            client.ib.execDetailsEvent += lambda trade, fill, hears=heard[client_id]: hears.append(fill.execution.side)
+            client.ib.openOrderEvent += lambda trade, receives=heard[client_id]: receives.append(trade.order.action)
+            client.ib.execDetailsEvent += lambda trade, fill, receives=heard[client_id]: receives.append(
+                fill.execution.side
+            )
         trade = own.ib.placeOrder(APPLE, MarketOrder("BUY", 10))
         await own.until(lambda: trade.orderStatus.status == "Submitted")
         server.floor.move(1)

@@ -64,7 +64,7 @@ def test_scenario_can_be_written_down_and_read_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "mend"),
+    ("key", "value", "remedy"),
     [
         ("TWOFA", "approve_after", "approve_after:SECONDS"),
         ("TWOFA", "approve_after:soon", "number of seconds"),
@@ -83,11 +83,11 @@ def test_scenario_can_be_written_down_and_read_again() -> None:
         ("RATE_LIMIT_SECONDS", "5000", "under 3600"),
     ],
 )
-def test_scenario_refuses_a_bad_value(key: str, value: str, mend: str) -> None:
+def test_scenario_refuses_a_bad_value(key: str, value: str, remedy: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_scenario({f"GATEWAY_SIMULATOR_{key}": value})
     assert f"GATEWAY_SIMULATOR_{key} is {value!r}" in str(caught.value)
-    assert mend in str(caught.value)
+    assert remedy in str(caught.value)
 
 
 def test_scenario_refuses_an_unknown_key_and_names_the_known() -> None:
@@ -162,7 +162,7 @@ def test_both_modes_have_their_own_credentials_and_directories() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "mend"),
+    ("name", "value", "remedy"),
     [
         ("AUTO_RESTART_TIME", "14:00", "12 hours"),
         ("AUTO_LOGOFF_TIME", "soon", "12 hours"),
@@ -173,11 +173,11 @@ def test_both_modes_have_their_own_credentials_and_directories() -> None:
         ("READ_ONLY_API", "perhaps", "yes or no"),
     ],
 )
-def test_gateway_refuses_a_bad_variable(name: str, value: str, mend: str) -> None:
+def test_gateway_refuses_a_bad_variable(name: str, value: str, remedy: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_gateway({name: value}, "paper")
     assert f"{name} is {value!r}" in str(caught.value)
-    assert mend in str(caught.value)
+    assert remedy in str(caught.value)
 
 
 def test_zone_and_control_port() -> None:

@@ -121,14 +121,14 @@ class Witness:
                 self.change(what)
             case "cancel":
                 client_id, order_id = self.picked(what)
-                self.hear(self.brokerage.cancel(client_id, order_id, self.now))
+                self.on_events(self.brokerage.cancel(client_id, order_id, self.now))
             case "cancel all":
-                self.hear(self.brokerage.global_cancel(1, self.now))
+                self.on_events(self.brokerage.global_cancel(1, self.now))
             case "price":
                 con_id, price, spread = what
                 half = Decimal(spread) / 100
                 market.set_price(SYMBOLS[con_id], self.now, bid=price - half, ask=price + half, last=price)
-                self.hear(self.brokerage.advance(self.now))
+                self.on_events(self.brokerage.advance(self.now))
             case "release" if str(what) in market.scripted()["prices"]:
                 if market.scripted()["prices"][str(what)][-1][1] is not None:
                     market.release(SYMBOLS[what], self.now)
@@ -144,7 +144,7 @@ class Witness:
 
     def wait(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
-        self.hear(self.brokerage.advance(self.now))
+        self.on_events(self.brokerage.advance(self.now))
 
     def picked(self, number: int) -> tuple[int, int]:
         keys = sorted(self.known)
@@ -164,7 +164,7 @@ class Witness:
             terms["aux_price"], terms["limit_price_offset"] = Decimal(2), Decimal("0.5")
         terms["oca_type"] = 1
         placed = order(self.ids, contract=Contract(con_id, SYMBOLS[con_id]), parent_id=parent, **terms)
-        self.hear(self.brokerage.place(client_id, placed, self.now))
+        self.on_events(self.brokerage.place(client_id, placed, self.now))
 
     def change(self, terms: dict[str, Any]) -> None:
         client_id, order_id = self.picked(terms["pick"])
@@ -177,21 +177,21 @@ class Witness:
                 limit_price=terms["limit_price"],
                 aux_price=known.aux_price if trails else terms["aux_price"],
             )
-            self.hear(self.brokerage.place(client_id, asked, self.now))
+            self.on_events(self.brokerage.place(client_id, asked, self.now))
 
-    def hear(self, told: list[events.Event]) -> None:
-        for event in told:
+    def on_events(self, reported: list[events.Event]) -> None:
+        for event in reported:
             match event:
                 case events.OrderOpened(heard) | events.OrderStatusChanged(heard):
-                    self.hear_of_order(heard)
+                    self.on_order(heard)
                 case events.OrderFilled(heard, execution):
                     assert execution.exec_id not in self.execs
                     self.execs.add(execution.exec_id)
-                    self.hear_of_fill(heard, execution.shares, execution.price, execution.commission)
+                    self.on_fill(heard, execution.shares, execution.price, execution.commission)
                 case _:
                     pass
 
-    def hear_of_order(self, heard: Order) -> None:
+    def on_order(self, heard: Order) -> None:
         key = heard.client_id, heard.order_id
         before = self.known.get(key)
         status = before.status.value if before is not None else None
@@ -203,7 +203,7 @@ class Witness:
         assert (heard.status is OrderStatus.FILLED) == (heard.filled == heard.quantity)
         self.known[key] = heard
 
-    def hear_of_fill(self, heard: Order, shares: Decimal, price: Decimal, commission: Decimal) -> None:
+    def on_fill(self, heard: Order, shares: Decimal, price: Decimal, commission: Decimal) -> None:
         before = self.known[heard.client_id, heard.order_id]
         assert before.status in (OrderStatus.SUBMITTED, OrderStatus.PRE_SUBMITTED)
         assert shares > 0
@@ -288,7 +288,7 @@ def test_the_log_holds_the_state_after_each_step(sequence: list[Step]) -> None:
         log = StateLog(path, desk.brokerage)
         for number, step in enumerate(sequence):
             witness.do(step)
-            log.keep()
+            log.store()
             if number % 5 == 4:
                 fresh = sample_brokerage(now=MONDAY_MORNING, settings=desk.settings)
                 assert load(path, fresh)
@@ -305,7 +305,7 @@ def test_the_witness_complains_of_what_cannot_be() -> None:
     done = witness.known[1, 1]
     assert done.status is OrderStatus.FILLED
     with pytest.raises(AssertionError):
-        witness.hear([events.OrderStatusChanged(replace(done, status=OrderStatus.SUBMITTED))])
+        witness.on_events([events.OrderStatusChanged(replace(done, status=OrderStatus.SUBMITTED))])
     desk.account.cash += 1
     with pytest.raises(AssertionError):
         witness.check()

@@ -37,7 +37,7 @@ async def gateway(path: Path, **changes: str) -> AsyncIterator[tuple[Gateway, as
         clock=SystemClock(),
         host="127.0.0.1",
         port=0,
-        say=lines.append,
+        write_line=lines.append,
         show=views.put_nowait,
     )
     run = asyncio.create_task(made.run())
@@ -73,7 +73,7 @@ async def trade(made: Gateway) -> None:
         await client.until(lambda: filled.orderStatus.status == "Filled")
 
 
-async def assert_kept(made: Gateway) -> None:
+async def assert_stored(made: Gateway) -> None:
     async with Client() as client:
         ib = await client.connect(made.api)
         assert [(t.order.lmtPrice, t.orderStatus.status) for t in ib.openTrades()] == [(1.5, "Submitted")]
@@ -89,7 +89,7 @@ def test_trading_goes_on_over_the_daily_restart(tmp_path: Path) -> None:
             made.happen(Happening.DAILY_RESTART)
             await logged_in(views)
             assert made.view.run == 2
-            await assert_kept(made)
+            await assert_stored(made)
 
     asyncio.run(scene())
 
@@ -103,7 +103,7 @@ def test_the_state_outlives_the_program_with_its_clock(tmp_path: Path) -> None:
         async with gateway(tmp_path) as (made, _, _):
             assert made.api.clock.utc() == left
             assert made.api.brokerage.market.quote(272093, left).last == 123
-            await assert_kept(made)
+            await assert_stored(made)
         assert (tmp_path / "simulator-state.json").stat().st_mode & 0o777 == 0o600
 
     asyncio.run(scene())
@@ -186,6 +186,6 @@ def test_a_file_that_cannot_be_written_is_reported_once_and_trading_goes_on(tmp_
         async with gateway(tmp_path, JOURNAL_FILE=str(tmp_path / "no" / "journal")) as (made, _, lines):
             await trade(made)
             assert sum("the journal is no longer written" in line for line in lines) == 1
-            await assert_kept(made)
+            await assert_stored(made)
 
     asyncio.run(scene())

@@ -63,10 +63,10 @@ class Desk:
 
     def place(self, *orders: Order, client_id: int = 1) -> list[str]:
         """Place orders now; return what is reported."""
-        return [line for each in orders for line in told(self.brokerage.place(client_id, each, self.now))]
+        return [line for each in orders for line in reported(self.brokerage.place(client_id, each, self.now))]
 
     def cancel(self, order_id: int, client_id: int = 1) -> list[str]:
-        return told(self.brokerage.cancel(client_id, order_id, self.now))
+        return reported(self.brokerage.cancel(client_id, order_id, self.now))
 
     def wait(self, seconds: float = 1) -> list[str]:
         """Advance the time; return what is reported."""
@@ -74,7 +74,7 @@ class Desk:
 
     def until(self, moment: datetime) -> list[str]:
         self.now = moment
-        return told(self.brokerage.advance(moment))
+        return reported(self.brokerage.advance(moment))
 
     def option(self, right: str = "C", strike: int = 190, symbol: str = "AAPL") -> Instrument:
         """The symbol's option of the nearest expiry."""
@@ -103,7 +103,7 @@ def _of_both_kinds(order_id: int, status: str, why_held: str) -> list[str]:
     return [f"opened {order_id} {status}{why_held}", f"status {order_id} {status} 0{why_held}"]
 
 
-def told(happened: Iterable[events.Event]) -> list[str]:
+def reported(happened: Iterable[events.Event]) -> list[str]:
     """Events in short: ``opened 1 Submitted``, ``status 1 Filled 10``, ``fill 1 10@189.1``, ``error 1 202`` …"""
     return [_short(each) for each in happened]
 

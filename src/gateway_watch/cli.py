@@ -220,7 +220,7 @@ async def _restart_softly(instance: Instance, restart: SoftRestart, *, planned: 
             f"full minute, {how}, and no approval is expected. If IBKR asks for one, a full login follows."
         )
         return decision.OK
-    outcome, text = await restart.run(kind)
+    outcome, text = await restart.carry_out(kind)
     say(_outcome_line(instance, outcome, text))
     if outcome is Outcome.KEPT:
         return decision.OK

@@ -89,7 +89,7 @@ class LinkWatch:
                     if after.open:
                         pause = FIRST_PAUSE
                     if before != after:
-                        self._note(api, before, after)
+                        self._report_change(api, before, after)
                         yield LinkNews(api.mode)
             if self._closed:
                 return
@@ -202,7 +202,7 @@ class LinkWatch:
             title = f"{self.instance.name}: the API answers new connections again"
             self.notify(Message("new_sessions_answer", Severity.INFO, title, self.now(), recovery_of=_HANG))
 
-    def _note(self, api: Api, before: ApiLink, after: ApiLink) -> None:
+    def _report_change(self, api: Api, before: ApiLink, after: ApiLink) -> None:
         if (before.state, before.client_id_in_use) == (after.state, after.client_id_in_use):
             return
         self._since = self.now()

@@ -154,7 +154,7 @@ class _Text:
         return self.time + timedelta(seconds=_TEXT_SECONDS)
 
     @property
-    def said(self) -> str:
+    def words(self) -> str:
         return " ".join(_TAG.sub(" ", " ".join(self.parts)).split())
 
 
@@ -355,11 +355,11 @@ class LoginTracker:
         if text is None or text.signature.cause is None:
             return []
         otherwise = text.signature.cause
-        cause = self.signatures.refused(text.said[:_TEXT_LENGTH], otherwise) if text.said else otherwise
+        cause = self.signatures.refused(text.words[:_TEXT_LENGTH], otherwise) if text.words else otherwise
         if otherwise.next_step is not self.signatures.causes[otherwise.id].next_step:
             cause = replace(cause, next_step=otherwise.next_step)
-        if text.said:
-            cause = replace(cause, text=f"{cause.text} IBKR's text: {self.mask(text.said)[:_TEXT_LENGTH]}")
+        if text.words:
+            cause = replace(cause, text=f"{cause.text} IBKR's text: {self.mask(text.words)[:_TEXT_LENGTH]}")
         state = text.signature.state or LoginState.FAILED
         text.login.quiet = None
         return [self._enter(text.login, state, cause, time, cause.text, text.line, text.signature.id)]
@@ -464,8 +464,8 @@ class LoginTracker:
 
 
 def _named(dialog: _Dialog) -> str:
-    said = " ".join(_TAG.sub(" ", dialog.text).split())[:_TEXT_LENGTH]
-    return f'"{dialog.title}" with the text "{said}"' if said else f'"{dialog.title}"'
+    words = " ".join(_TAG.sub(" ", dialog.text).split())[:_TEXT_LENGTH]
+    return f'"{dialog.title}" with the text "{words}"' if words else f'"{dialog.title}"'
 
 
 def _open_text(dialog: _Dialog) -> str:

@@ -68,7 +68,7 @@ class QuietHours:
         ends = first.astimezone(UTC), first.replace(fold=1).astimezone(UTC)
         return ends if ends[1] > ends[0] else ends[:1]
 
-    def last_begin(self, now: datetime) -> datetime:
+    def last_start(self, now: datetime) -> datetime:
         """When the stretch that `now` is in has started."""
         day = now.astimezone(self.zone).date()
         moment = datetime.combine(day, self.begin, self.zone).astimezone(UTC)

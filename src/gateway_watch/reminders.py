@@ -100,7 +100,7 @@ def _outside(at: datetime, due: datetime, quiet: QuietHours | None) -> datetime:
     if quiet is None or not quiet.contains(at):
         return at
     end = quiet.next_end(at)
-    return end if end < due or at == due else quiet.last_begin(at) - EARLIER
+    return end if end < due or at == due else quiet.last_start(at) - EARLIER
 
 
 def check(

@@ -110,7 +110,7 @@ class SoftRestart:
         for directory in (self.instance.config_dir, self.instance.secrets_dir):
             yield from (path for path in directory.glob("*") if path.is_file())
 
-    async def run(self, kind: Kind) -> tuple[Outcome, str]:
+    async def carry_out(self, kind: Kind) -> tuple[Outcome, str]:
         """Restart the gateway; return how that ended, and one line about it. The plan must have allowed it.
 
         Raises InProgressError while another one is in progress.

@@ -120,31 +120,31 @@ class _ObservedIB(IB):
         super().__init__()  # type: ignore[no-untyped-call]  # ib_insync's, untyped
         self._observed = observed
 
-    def _note(self, name: str, request: Awaitable[Any]) -> asyncio.Future[Any]:
+    def _track(self, name: str, request: Awaitable[Any]) -> asyncio.Future[Any]:
         part = asyncio.ensure_future(request)
         # Requests of the running session come after the first ones and are not this attempt's concern.
         self._observed.parts.setdefault(name, part)
         return part
 
     def reqPositionsAsync(self) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
-        return self._note("positions", super().reqPositionsAsync())
+        return self._track("positions", super().reqPositionsAsync())
 
     def reqOpenOrdersAsync(self) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
-        return self._note("open orders", super().reqOpenOrdersAsync())
+        return self._track("open orders", super().reqOpenOrdersAsync())
 
     def reqCompletedOrdersAsync(self, apiOnly: bool) -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
-        return self._note("completed orders", super().reqCompletedOrdersAsync(apiOnly))
+        return self._track("completed orders", super().reqCompletedOrdersAsync(apiOnly))
 
     def reqAccountUpdatesAsync(self, account: str) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
-        return self._note("account updates", super().reqAccountUpdatesAsync(account))
+        return self._track("account updates", super().reqAccountUpdatesAsync(account))
 
     def reqAccountUpdatesMultiAsync(self, account: str, modelCode: str = "") -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
-        return self._note(
+        return self._track(
             f"account values of {masked(account)}", super().reqAccountUpdatesMultiAsync(account, modelCode)
         )
 
     def reqExecutionsAsync(self, execFilter: Any = None) -> Awaitable[Any]:  # noqa: N802, N803 - ib_insync's name
-        return self._note("executions", super().reqExecutionsAsync(execFilter))
+        return self._track("executions", super().reqExecutionsAsync(execFilter))
 
 
 def _observe(ib: IB, observed: _Observed, *, orders_needed: bool) -> Callable[[], None]:

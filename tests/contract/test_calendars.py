@@ -61,8 +61,8 @@ def christmas_eve() -> Iterator[str]:
             library.get(date.fromisoformat(EVE), (None, None))[1]
             for library in (first_library(one), second_library(two))
         ]
-        told = ["closed" if moment is None else f"{moment.tz_convert(zone):%H:%M}" for moment in closes]
-        yield f"| {exchange} | `{one}` | {told[0]} | `{two}` | {told[1]} | {zone.key} |"
+        reported = ["closed" if moment is None else f"{moment.tz_convert(zone):%H:%M}" for moment in closes]
+        yield f"| {exchange} | `{one}` | {reported[0]} | `{two}` | {reported[1]} | {zone.key} |"
 
 
 @pytest.mark.parametrize("rows", [differences, christmas_eve], ids=lambda rows: str(rows.__name__))

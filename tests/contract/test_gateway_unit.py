@@ -228,7 +228,7 @@ def rejections(folder: Path) -> list[str]:
     found = []
     for prepare in (_carry_out, _leave_request):
         with prepare(folder), pytest.raises(soft_restart_run.InProgressError) as rejected:
-            asyncio.run(soft_restart_run.SoftRestart(instance).run(soft_restart.Kind.RESTART))
+            asyncio.run(soft_restart_run.SoftRestart(instance).carry_out(soft_restart.Kind.RESTART))
         found.append(str(rejected.value))
     return found
 

@@ -65,7 +65,7 @@ sys.exit(cli.main(["run", *sys.argv[1:]]))
 """
 
 
-def says(*lines: str) -> str:
+def prints(*lines: str) -> str:
     """A shell command that prints the lines."""
     return "\n".join(f"echo '{line}'" for line in lines)
 
@@ -315,7 +315,7 @@ class Gateway:
 
 
 MakeGateway = Callable[..., Gateway]
-NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+NORMAL = script(prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
 
 
 def notify(gateway: Gateway, server: Webhook, more: str = "") -> None:

@@ -62,19 +62,19 @@ async def test_a_daily_loss_closes_all_once_through_a_kill(tmp_path: Path) -> No
         await trade(by_hand, stock, 10)
         try:
             await manager.start()
-            await manager.says("position manager running")
+            await manager.prints("position manager running")
             async with asyncio.timeout(SECONDS):
                 while "is worth" not in await status(tmp_path):
                     continue
             await gateway.command("set-price", str(option.conId), "bid=79.90", "ask=80.00")
-            await manager.says("daily_loss has fired (close)")
+            await manager.prints("daily_loss has fired (close)")
             await manager.kill()
             await manager.start()
             await closed(by_hand, option.conId)
             await closed(by_hand, stock.conId)
             # Whoever opens it again is stopped by the cooldown.
             await trade(by_hand, option, -1)
-            await manager.says("opened in a cooldown of SPY")
+            await manager.prints("opened in a cooldown of SPY")
             await closed(by_hand, option.conId)
         finally:
             await manager.kill()
@@ -105,12 +105,12 @@ async def test_a_worthless_wing_is_left_when_its_group_is_closed(tmp_path: Path)
             (tmp_path / name).mkdir()
         try:
             await manager.start()
-            await manager.says("position manager running")
+            await manager.prints("position manager running")
             for cents in (10, 20, 30):
                 await gateway.command("set-price", str(short.conId), f"bid=20.{cents}", f"ask=20.{cents + 10}")
                 await gateway.command("set-price", str(wing.conId), "bid=0.01", f"ask=0.0{cents // 10 + 2}")
                 await asyncio.sleep(0.6)
-            await manager.says("Left to expire: SPY")
+            await manager.prints("Left to expire: SPY")
             assert "left to expire: its worth is" in await status(tmp_path)
         finally:
             await manager.kill()

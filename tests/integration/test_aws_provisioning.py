@@ -113,7 +113,7 @@ def account(tmp_path: Path) -> Iterator[Account]:
 
 def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
     nothing = account.inventory()
-    account.endpoint.tell(calls=[])
+    account.endpoint.change(calls=[])
     code, output = account.provision("--check")
     assert code == 0, output
     assert "ib-gateway-prod-gateway would be created in us-east-1 as t3.medium" in output
@@ -124,10 +124,12 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
 
     # Each run dies as it has created one of the things that take more than one call, and what comes before it.
     for action in BROKEN_AFTER:
-        account.endpoint.tell(fault={"action": action, "after": True, "lasting": True, "code": "UnauthorizedOperation"})
+        account.endpoint.change(
+            fault={"action": action, "after": True, "lasting": True, "code": "UnauthorizedOperation"}
+        )
         code, output = account.provision()
         assert code != 0, action
-    account.endpoint.tell(fault=None)
+    account.endpoint.change(fault=None)
     code, output = account.provision()
     assert code == 0, output
     assert "A month of ib-gateway-prod costs about 37." in output
@@ -143,8 +145,8 @@ def test_all_is_made_once_and_drift_is_corrected(account: Account) -> None:
         1,
     )
     for attribute, value in (("disableApiTermination", True), ("instanceInitiatedShutdownBehavior", "stop")):
-        told = account.ec2.describe_instance_attribute(InstanceId=host["InstanceId"], Attribute=attribute)
-        assert told[attribute[0].upper() + attribute[1:]]["Value"] == value
+        reported = account.ec2.describe_instance_attribute(InstanceId=host["InstanceId"], Attribute=attribute)
+        assert reported[attribute[0].upper() + attribute[1:]]["Value"] == value
     alarms = account.endpoint.client("cloudwatch").describe_alarms()["MetricAlarms"]
     assert {alarm["MetricName"]: alarm["AlarmActions"][0] for alarm in alarms} == {
         "StatusCheckFailed_System": "arn:aws:automate:us-east-1:ec2:recover",
@@ -226,7 +228,7 @@ def test_bad_input_is_refused_before_anything_is_made(account: Account) -> None:
     assert code != 0
     assert "Unable to locate credentials Nothing has been changed. Check the credentials" in output
     # IAM does not report in advance whether a role may be created: so it is created first.
-    account.endpoint.tell(fault={"action": "iam:CreateRole", "code": "AccessDenied"})
+    account.endpoint.change(fault={"action": "iam:CreateRole", "code": "AccessDenied"})
     code, output = account.provision()
     assert code != 0
     assert "AccessDenied" in output
@@ -257,14 +259,14 @@ def test_what_the_account_is_not_fit_for_is_reported(account: Account, monkeypat
     assert ec2_host_state.account_state(settings)["missing"] == [NAME]
     assert "AWS has no region us-east-9" in refusal(region="us-east-9")
     assert "has no image named nothing-*" in refusal(image_name="nothing-*")
-    account.endpoint.tell(vcpus=3)
+    account.endpoint.change(vcpus=3)
     assert ec2_host_state.account_state(settings)["missing"] == [NAME]
     names = [NAME, f"{NAME}-2"]
     assert "2 more t3.medium need 4 vCPUs, but of the account's quota of 3 vCPUs in us-east-1, 0" in refusal(
         names=names
     )
     for action, code in (("RunInstances", "VcpuLimitExceeded"), ("ImportKeyPair", "UnauthorizedOperation")):
-        account.endpoint.tell(fault={"action": f"ec2:{action}", "code": code})
+        account.endpoint.change(fault={"action": f"ec2:{action}", "code": code})
         with pytest.raises(ClientError, match=code):
             ec2_host_state.account_state(settings)
     account.ec2.import_key_pair(KeyName="ib-gateway-prod", PublicKeyMaterial=settings["public_key"])

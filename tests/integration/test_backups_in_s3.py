@@ -50,7 +50,7 @@ def test_a_backup_goes_to_s3_and_comes_back(endpoint: AwsEndpoint, tmp_path: Pat
     client = endpoint.client("s3")
     client.create_bucket(Bucket="my-backups")
     root, identity = hosts.build(tmp_path / "host"), tmp_path / "identity.txt"
-    endpoint.tell(calls=[])
+    endpoint.change(calls=[])
     done = run(root, identity)
     assert done.record.fault == ""
     assert done.record.good is not None

@@ -139,10 +139,10 @@ async def test_its_executions_are_those_of_the_legs(tmp_path: Path) -> None:
         made.send_combo(combination(at, order_id, "2.10"), held, tif="DAY", outside_rth=False)
         for con_id in (at.short, at.long):
             await ears.until(partial(is_gone, con_id))
-        told = [event for event in ears.all(ExecutionReceived) if event.execution.ref == "pm:TEST"]
-        assert {event.order_id for event in told} == {order_id}
+        reported = [event for event in ears.all(ExecutionReceived) if event.execution.ref == "pm:TEST"]
+        assert {event.order_id for event in reported} == {order_id}
         listed = [execution for execution in await made.executions() if execution.ref == "pm:TEST"]
-        for executions in ([event.execution for event in told], listed):
+        for executions in ([event.execution for event in reported], listed):
             assert _sums(executions) == {(at.short, Side.BUY): 2, (at.long, Side.SELL): 2}
             assert len({execution.fill.exec_id for execution in executions}) == len(executions)
         (over,) = [order for order in await made.completed_orders() if order.ref == "pm:TEST"]
@@ -180,7 +180,7 @@ class Process:
     """The engine over the gateway; what is not in the directory dies with it."""
 
     def __init__(self, directory: Path, config: Config) -> None:
-        self.told: list[Message] = []
+        self.reported: list[Message] = []
         self.broker = IbBroker(config, SystemClock(), answer_within=DEADLINE)
         self.stop = asyncio.Event()
 
@@ -192,7 +192,7 @@ class Process:
             config,
             self.broker,
             open_journal=open_journal,
-            deliver=self.told.append,
+            deliver=self.reported.append,
             clock=SystemClock(),
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
@@ -203,7 +203,7 @@ class Process:
     async def until(self, word: str, seconds: float = 40) -> None:
         """Wait until a message of this kind was sent."""
         async with asyncio.timeout(seconds):
-            while not any(message.kind == word for message in self.told):
+            while not any(message.kind == word for message in self.reported):
                 assert not self.running.done(), self.running
                 await asyncio.sleep(0.05)
 

@@ -57,7 +57,7 @@ class Scene:
     async def start(self, rules: str, *program: str, outside_rth: bool = False) -> None:
         self.configure(rules, outside_rth=outside_rth)
         await self.manager.start(*program)
-        await self.manager.says("position manager running")
+        await self.manager.prints("position manager running")
         await self.until(lambda status: status.phase == "READY")
 
     async def ask(self, request: Request) -> Answer:

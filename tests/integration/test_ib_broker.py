@@ -415,8 +415,8 @@ async def test_a_future_that_is_quoted_in_cents_has_all_its_prices_in_dollars(tm
         )
         assert isinstance(executed, ExecutionReceived)
         assert abs(executed.execution.fill.price / position.average_price - 1) < Decimal("0.05")
-        (told,) = [done for done in await made.executions() if done.ref == "pm:SOLD"]
-        assert told.fill == executed.execution.fill
+        (reported,) = [done for done in await made.executions() if done.ref == "pm:SOLD"]
+        assert reported.fill == executed.execution.fill
         await made.close()
 
 

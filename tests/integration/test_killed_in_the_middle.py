@@ -59,7 +59,7 @@ class Manager:
             stderr=asyncio.subprocess.STDOUT,
         )
 
-    async def says(self, text: str) -> None:
+    async def prints(self, text: str) -> None:
         """Until it has logged this."""
         assert self.process is not None
         assert self.process.stdout is not None
@@ -96,7 +96,7 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
             await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
             await trade(by_hand, option, -1)
             await manager.start()
-            await manager.says("position manager running")
+            await manager.prints("position manager running")
             # A small loss: the simulated account must be able to bear a hundred of them.
             for cents in (10, 20):
                 await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
@@ -106,7 +106,7 @@ async def test_each_position_is_closed_once(tmp_path: Path) -> None:
             await manager.start()
             await closed(by_hand, option.conId)
             if not over:
-                await manager.says("Closed: ")
+                await manager.prints("Closed: ")
             await manager.kill()
         bought = [
             fill.execution
@@ -127,7 +127,7 @@ async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: 
     async with desk(tmp_path, "--cancel-seconds", "2", "--master-client-id", "7") as (gateway, by_hand, manager):
         option = await an_option(by_hand)
         await manager.start()
-        await manager.says("position manager running")
+        await manager.prints("position manager running")
         # While the cancel is on its way; and when it has arrived, perhaps with the next rung on its way.
         for after in (0.0, 2.05):
             await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
@@ -141,7 +141,7 @@ async def test_a_fill_that_overtakes_the_cancel_of_a_rung_counts_once(tmp_path: 
             await asyncio.sleep(after)
             await gateway.command("set-price", str(option.conId), "bid=30.00", "ask=30.10")
             await closed(by_hand, option.conId)
-            await manager.says("Closed: ")
+            await manager.prints("Closed: ")
         with JournalReader(manager.journal) as journal:
             intents = journal.intents("DU1234567", option.conId)
             assert [intent.filled for intent in intents if intent.filled] == [1, 1]

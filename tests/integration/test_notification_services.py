@@ -66,12 +66,12 @@ class Mail(socketserver.ThreadingTCPServer):
 class _Session(socketserver.StreamRequestHandler):
     server: Mail
 
-    def say(self, text: str) -> None:
+    def send_line(self, text: str) -> None:
         self.wfile.write(f"{text}\r\n".encode())
 
     def handle(self) -> None:
         recipients: list[str] = []
-        self.say("220 mail.test ESMTP")
+        self.send_line("220 mail.test ESMTP")
         for raw in self.rfile:
             line = raw.decode().strip()
             word = line[:4].upper()
@@ -82,12 +82,12 @@ class _Session(socketserver.StreamRequestHandler):
                     left = self.server.refused.get(found[1], 0)
                     self.server.refused[found[1]] = left - 1
                 if left > 0:
-                    self.say("451 try again later")
+                    self.send_line("451 try again later")
                 else:
                     recipients.append(found[1])
-                    self.say("250 OK")
+                    self.send_line("250 OK")
             elif word == "DATA":
-                self.say("354 go on")
+                self.send_line("354 go on")
                 body = b""
                 for part in self.rfile:
                     if part == b".\r\n":
@@ -99,12 +99,12 @@ class _Session(socketserver.StreamRequestHandler):
                     self.server.taken.append((recipients, parsed))
                     self.server.changed.notify_all()
                 recipients = []
-                self.say("250 OK")
+                self.send_line("250 OK")
             elif word == "QUIT":
-                self.say("221 bye")
+                self.send_line("221 bye")
                 return
             else:
-                self.say("250 OK")
+                self.send_line("250 OK")
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Running:
         self.worker = Worker(path, target, random=Random(1), first_pause=0.05)  # noqa: S311 - no secret
         self.worker.start()
 
-    def tell(self, *messages: Message) -> None:
+    def put(self, *messages: Message) -> None:
         for one in messages:
             self.outbox.put(one, [self.target.name])
         self.worker.wake()
@@ -78,7 +78,7 @@ def titles(server: Webhook) -> list[str]:
 def test_posts_to_the_webhook_and_waits_for_it_to_be_stored(path: Path, log: pytest.LogCaptureFixture) -> None:
     with Webhook() as server:
         running = Running(path, discord(server))
-        running.tell(message("one"), message("two"))
+        running.put(message("one"), message("two"))
         server.wait(lambda: len(server.taken) == 2)
         assert running.end()
     assert titles(server) == ["one", "two"]
@@ -97,7 +97,7 @@ def test_posts_to_the_webhook_and_waits_for_it_to_be_stored(path: Path, log: pyt
 def test_waits_as_long_as_a_limit_asks(path: Path, headers: dict[str, str], log: pytest.LogCaptureFixture) -> None:
     with Webhook([Answer(429, headers)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("one"))
+        running.put(message("one"))
         server.wait(lambda: len(server.taken) == 1)
         assert running.end()
     first, second = server.tries
@@ -108,7 +108,7 @@ def test_waits_before_a_limit_is_reached(path: Path, log: pytest.LogCaptureFixtu
     last = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": "0.4"}
     with Webhook([Answer(200, last), Answer(200, last)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("long", lines=("x" * 3000,)), message("next"))
+        running.put(message("long", lines=("x" * 3000,)), message("next"))
         server.wait(lambda: len(server.taken) == 3)
         assert running.end()
     gaps = [after.at - before.at for before, after in zip(server.tries, server.tries[1:], strict=False)]
@@ -133,7 +133,7 @@ def test_nothing_is_lost_and_nothing_comes_twice_through_errors_and_resets(
     wanted = [f"message {number}" for number in range(8)]
     with Webhook(answers) as server:
         running = Running(path, discord(server))
-        running.tell(*(message(title) for title in wanted))
+        running.put(*(message(title) for title in wanted))
         server.wait(lambda: len(server.taken) == 8)
         assert running.end()
     assert sorted(titles(server)) == wanted
@@ -143,7 +143,7 @@ def test_nothing_is_lost_and_nothing_comes_twice_through_errors_and_resets(
 def test_a_part_that_arrived_is_not_sent_again(path: Path, log: pytest.LogCaptureFixture) -> None:
     with Webhook([Answer(), Answer(500), Answer(), Answer(reset=True)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("long", lines=("x" * 5000,)))
+        running.put(message("long", lines=("x" * 5000,)))
         server.wait(lambda: len(server.taken) == 3)
         assert running.end()
     assert titles(server) == ["long (1/3)", "long (2/3)", "long (3/3)"]
@@ -153,7 +153,7 @@ def test_an_answer_that_is_lost_makes_a_message_come_twice(path: Path, log: pyte
     """The limit of what can be promised: the webhook has stored it, and nobody can know."""
     with Webhook([Answer(reset=True, stored=True)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("one"))
+        running.put(message("one"))
         server.wait(lambda: len(server.taken) == 2)
         assert running.end()
     assert titles(server) == ["one", "one"]
@@ -165,7 +165,7 @@ def test_a_slow_server_is_given_up_and_tried_again(
     monkeypatch.setattr("notifications.discord.ANSWER_SECONDS", 0.3)
     with Webhook([Answer(delay=20.0)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("one"))
+        running.put(message("one"))
         server.wait(lambda: len(server.tries) == 2)
         assert running.end()
     assert server.tries[1].at - server.tries[0].at < 2
@@ -177,7 +177,7 @@ def test_a_server_that_was_down_gets_all_in_order_when_it_is_up(path: Path, log:
         port = server.port
     wanted = [f"message {number}" for number in range(5)]
     running = Running(path, discord(server))
-    running.tell(*(message(title) for title in wanted))
+    running.put(*(message(title) for title in wanted))
     noticed = threading.Event()
     while running.worker.counts.retried < 3:
         assert not noticed.wait(0.01)
@@ -196,7 +196,7 @@ def test_a_webhook_that_is_gone_fails_for_good_with_one_line(
 ) -> None:
     with Webhook([Answer(status)] * 3) as server:
         running = Running(path, discord(server))
-        running.tell(message("one"), message("two"), message("three"))
+        running.put(message("one"), message("two"), message("three"))
         server.wait(lambda: len(server.tries) == 3)
         running.worker.request_stop(5)
         assert running.worker.join(5)
@@ -209,7 +209,7 @@ def test_a_webhook_that_is_gone_fails_for_good_with_one_line(
 def test_a_message_that_is_refused_does_not_hold_the_others(path: Path, log: pytest.LogCaptureFixture) -> None:
     with Webhook([Answer(400)]) as server:
         running = Running(path, discord(server))
-        running.tell(message("refused"), message("next"))
+        running.put(message("refused"), message("next"))
         server.wait(lambda: len(server.taken) == 1)
         assert running.end()
     assert titles(server) == ["next"]
@@ -221,7 +221,7 @@ def test_sends_the_picture_with_the_last_part(path: Path, tmp_path: Path, log: p
     picture.write_bytes(b"\x89PNG and more\r\n\x00")
     with Webhook() as server:
         running = Running(path, discord(server))
-        running.tell(message("seen", attachment=picture), message("unseen", attachment=tmp_path / "gone.png"))
+        running.put(message("seen", attachment=picture), message("unseen", attachment=tmp_path / "gone.png"))
         server.wait(lambda: len(server.taken) == 2)
         assert running.end()
     payload, content = server.taken[0].form
@@ -251,7 +251,7 @@ def test_any_other_service_is_apprise_s(
     with Webhook([Answer()] + [Answer(status)] * 20) as server:
         (target,) = targets_of([f"json://user:{SECRET}@127.0.0.1:{server.port}/hook"])
         running = Running(path, target)
-        running.tell(message("DU1234567 is up", lines=("first",), attachment=picture), message("two"))
+        running.put(message("DU1234567 is up", lines=("first",), attachment=picture), message("two"))
         server.wait(lambda: len(server.tries) == 2)
         running.worker.request_stop(0.5)
         assert running.worker.join(5)

@@ -252,9 +252,9 @@ def test_a_journal_of_another_account_is_for_a_person(manager: Manager, tmp_path
     with people(tmp_path) as (webhook, notified):
         manager.write(GUARDED.replace("sim:\n", "sim:\n  account: DU7654321\n") + notified)
         assert manager.start().wait(20) == 78
-        told = [json.loads(post.body) for post in webhook.taken]
-        assert any("stays down until a person acts" in message["title"] for message in told)
-        assert all("DU7654321" not in str(message) for message in told)
+        reported = [json.loads(post.body) for post in webhook.taken]
+        assert any("stays down until a person acts" in message["title"] for message in reported)
+        assert all("DU7654321" not in str(message) for message in reported)
     last = [entry["event"] for entry in manager.entries() if entry["level"] == "critical"]
     assert len(last) == 1 and "it belongs to mode sim, accounts DU*****01; this is" in last[0]
 

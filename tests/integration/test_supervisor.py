@@ -34,7 +34,7 @@ from tests.integration.supervised import (
     Gateway,
     MakeGateway,
     notify,
-    says,
+    prints,
     script,
 )
 from tests.unit.notifications.webhook import SECRET, Answer, Webhook
@@ -59,23 +59,23 @@ def test_a_normal_start_becomes_ready_and_its_log_reaches_the_journal(make: Make
 
 
 def test_those_who_use_the_gateway_are_informed_that_a_person_is_needed(make: MakeGateway, tmp_path: Path) -> None:
-    told = tmp_path / "run"
-    told.mkdir()
-    gateway = make({"RUNTIME_DIRECTORY": str(told)})
-    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *TWOFA), STAY))
+    reported = tmp_path / "run"
+    reported.mkdir()
+    gateway = make({"RUNTIME_DIRECTORY": str(reported)})
+    gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *TWOFA), STAY))
     process = gateway.start()
     gateway.systemd.wait_status("Approve")
-    login = gateway_login.read(told / gateway_login.NAME)
+    login = gateway_login.read(reported / gateway_login.NAME)
     assert login is not None
     assert (login.state, login.needs_person) == ("awaiting_2fa", True)
     assert "second factor" in login.text or "Approve" in login.text
-    assert (told / gateway_login.NAME).stat().st_mode & 0o777 == 0o644
+    assert (reported / gateway_login.NAME).stat().st_mode & 0o777 == 0o644
     gateway.terminate(process)
 
 
 def test_it_is_not_ready_before_the_container_is_healthy(make: MakeGateway) -> None:
     gateway = make()
-    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), "sleep 2", says("it listens now"), LISTEN, STAY))
+    gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *DONE), "sleep 2", prints("it listens now"), LISTEN, STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     status, output = gateway.terminate(process)
@@ -85,20 +85,20 @@ def test_it_is_not_ready_before_the_container_is_healthy(make: MakeGateway) -> N
 
 def test_it_is_not_ready_before_the_login_is(make: MakeGateway) -> None:
     gateway = make()
-    gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT), "sleep 4", says(*DONE), STAY))
+    gateway.create(script(LISTEN, prints(START, *LOGIN, *ATTEMPT), "sleep 4", prints(*DONE), STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     ready = gateway.systemd.messages.index("READY=1")
-    told = [n for n, message in enumerate(gateway.systemd.messages) if message.startswith("STATUS=logged in")]
-    assert told
-    assert told[0] < ready
+    reported = [n for n, message in enumerate(gateway.systemd.messages) if message.startswith("STATUS=logged in")]
+    assert reported
+    assert reported[0] < ready
     assert gateway.terminate(process)[0] == 0
 
 
 def test_an_approval_is_awaited_past_the_start_timeout_with_a_countdown(make: MakeGateway) -> None:
     gateway = make(start_timeout=2)
     approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
-    gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 8", says(*approved), STAY))
+    gateway.create(script(LISTEN, prints(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 8", prints(*approved), STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     assert any(
@@ -116,7 +116,7 @@ def test_people_are_notified_of_an_approval_and_of_its_end(make: MakeGateway) ->
         gateway = make()
         notify(gateway, server)
         approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
-        gateway.create(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 3", says(*approved), STAY))
+        gateway.create(script(LISTEN, prints(START, *LOGIN, *ATTEMPT, *TWOFA), "sleep 3", prints(*approved), STAY))
         process = gateway.start()
         server.wait(lambda: len(server.taken) == 2, 30)
         status, output = gateway.terminate(process)
@@ -130,7 +130,7 @@ def test_people_are_notified_of_an_approval_and_of_its_end(make: MakeGateway) ->
 
 def test_a_reminder_reaches_people_once_though_the_supervisor_is_started_again(make: MakeGateway) -> None:
     approved = (STAMP + "detected dialog entitled: Second Factor Authentication; event=Closed", *DONE)
-    program = script(LISTEN, says(START, *LOGIN, *ATTEMPT, *TWOFA, *approved), STAY)
+    program = script(LISTEN, prints(START, *LOGIN, *ATTEMPT, *TWOFA, *approved), STAY)
     ahead = datetime(2026, 11, 28, 18, 30, tzinfo=UTC)  # 23 h 30 min before Sunday 13:00 in New York
     with Webhook() as server:
         # A check for reminders comes with each sign of life.
@@ -161,7 +161,7 @@ def test_people_are_notified_why_a_login_needs_them_before_the_supervisor_ends(m
     with Webhook([Answer(500)]) as server:
         gateway = make()
         notify(gateway, server)
-        refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+        refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
         status, output = gateway.run(refused)
         assert (status, gateway.run(refused)[0]) == (1, 78)
         assert [post.json["type"] for post in server.taken] == ["warning", "failure"]
@@ -195,7 +195,7 @@ def test_a_normal_start_notifies_nobody_and_a_wrong_address_stops_nothing(make: 
 
 def test_a_start_that_hangs_is_ended_and_tried_again(make: MakeGateway) -> None:
     gateway = make(start_timeout=3)
-    status, output = gateway.run(script(says(START), STAY))
+    status, output = gateway.run(script(prints(START), STAY))
     assert (status, gateway.running()) == (1, False)
     assert "start_timeout: The gateway has been in the state starting" in output
     assert not (gateway.state / "breaker.json").exists()
@@ -204,7 +204,7 @@ def test_a_start_that_hangs_is_ended_and_tried_again(make: MakeGateway) -> None:
 
 def test_two_refused_logins_open_the_breaker_which_a_new_password_closes(make: MakeGateway) -> None:
     gateway = make()
-    refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
     status, output = gateway.run(refused)
     assert (status, gateway.running()) == (1, False)
     assert output.count("Unrecognized Username") == 1
@@ -230,7 +230,7 @@ def test_two_refused_logins_open_the_breaker_which_a_new_password_closes(make: M
 
 def test_refused_logins_are_counted_over_restarts_and_forgotten_by_a_login(make: MakeGateway) -> None:
     gateway = make()
-    refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
     assert gateway.run(refused)[0] == 1
     assert gateway.breaker()["bad_logins"] == 1
 
@@ -248,7 +248,7 @@ def test_refused_logins_are_counted_over_restarts_and_forgotten_by_a_login(make:
 def test_what_a_person_must_fix_opens_the_breaker_at_once_until_a_reset(make: MakeGateway) -> None:
     gateway = make()
     fault = STAMP + "You should specify the required second factor device using the SecondFactorDevice setting"
-    status, _ = gateway.run(script(says(START, *LOGIN, *ATTEMPT, *TWOFA, fault), STAY))
+    status, _ = gateway.run(script(prints(START, *LOGIN, *ATTEMPT, *TWOFA, fault), STAY))
     assert (status, gateway.running()) == (78, False)
     assert gateway.breaker()["open"]["cause"] == "twofa_device_unset"
     assert gateway.run(NORMAL)[0] == 78
@@ -270,25 +270,25 @@ def test_a_damaged_breaker_counts_as_open_and_names_the_fix(make: MakeGateway) -
 
 def test_a_crash_is_tried_again(make: MakeGateway) -> None:
     gateway = make()
-    status, output = gateway.run(script(says(START), "exit 3"))
+    status, output = gateway.run(script(prints(START), "exit 3"))
     assert status == 1
     assert "The container ended with exit code 3 in the login state starting." in output
 
 
 def test_a_planned_exit_after_ready_is_no_failure(make: MakeGateway) -> None:
     gateway = make()
-    status, output = gateway.run(script(LISTEN, says(START, *LOGIN, *ATTEMPT, *DONE), "sleep 5", "exit 0"))
+    status, output = gateway.run(script(LISTEN, prints(START, *LOGIN, *ATTEMPT, *DONE), "sleep 5", "exit 0"))
     assert "READY=1" in gateway.systemd.messages
     assert (status, "planned logoff" in output) == (0, True)
 
 
 def test_an_exit_with_0_before_ready_is_a_failed_start(make: MakeGateway) -> None:
-    assert make().run(script(says(START), "exit 0"))[0] == 1
+    assert make().run(script(prints(START), "exit 0"))[0] == 1
 
 
 def test_an_image_without_java_needs_a_person(make: MakeGateway) -> None:
     gateway = make()
-    status, _ = gateway.run(script(says(START), 'echo "Can\'t find suitable Java installation"', "exit 1"))
+    status, _ = gateway.run(script(prints(START), 'echo "Can\'t find suitable Java installation"', "exit 1"))
     assert status == 78
     assert gateway.breaker()["open"]["cause"] == "bad_image"
 
@@ -382,7 +382,7 @@ def clients(process: subprocess.Popen[str]) -> dict[bytes, int]:
 def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> None:
     gateway = make()
     later = [f"until test -e /tmp/go{number}; do sleep 1; done; echo line {number} after it" for number in (0, 1)]
-    gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, *later, STAY))
+    gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, *later, STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     lines = iter(process.stdout or ())
@@ -405,7 +405,7 @@ def test_a_lost_connection_to_the_engine_ends_no_session(make: MakeGateway) -> N
 
 def test_sigterm_while_starting_stops_the_container_in_good_order(make: MakeGateway) -> None:
     gateway = make()
-    gateway.create(script(says(START, *LOGIN, *ATTEMPT), STAY))
+    gateway.create(script(prints(START, *LOGIN, *ATTEMPT), STAY))
     process = gateway.start()
     gateway.systemd.wait_status("logging in")
     status, output = gateway.terminate(process)
@@ -427,7 +427,7 @@ def test_a_user_name_in_a_text_of_ibkrs_reaches_neither_journal_nor_people(make:
         notify(gateway, server)
         text = (STAMP + "detected dialog entitled: Login Error; event=Opened", STAMP + "Login error message:")
         said = "The user edmund77 has to do something new"
-        program = script(says(START, *LOGIN, *ATTEMPT, *text, said), STAY)
+        program = script(prints(START, *LOGIN, *ATTEMPT, *text, said), STAY)
         status, output = gateway.run(program, "--env", "TWS_USERID=edmund77")
     assert (status, gateway.session()["last_cause"]) == (1, "login_error")
     assert "IBKR's text: The user *** has to do something new" in output
@@ -476,7 +476,7 @@ def test_a_pause_that_lasts_into_the_quiet_hours_is_followed_by_no_request_in_th
 
 def test_a_container_ended_by_the_units_own_stop_is_no_failure(make: MakeGateway, tmp_path: Path) -> None:
     gateway = make({"INVOCATION_ID": "x", "PATH": systemctl(tmp_path, **UNIT | {"ActiveState": "deactivating"})})
-    gateway.create("\n".join([says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY]))
+    gateway.create("\n".join([prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY]))
     process = gateway.start()
     gateway.systemd.wait_ready()
     docker("kill", gateway.containers[0])

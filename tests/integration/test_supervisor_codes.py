@@ -19,7 +19,7 @@ from tests.integration.supervised import (
     Gateway,
     MakeGateway,
     notify,
-    says,
+    prints,
     script,
 )
 from tests.unit.notifications.webhook import Webhook
@@ -49,7 +49,7 @@ def test_two_refused_codes_lead_to_a_message_and_leave_the_breaker_alone(make: M
     with Webhook() as server:
         gateway, file = with_secret(make, refused)
         notify(gateway, server)
-        gateway.create(script(says(START, *LOGIN, *ATTEMPT, *TWOFA), STAY))
+        gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *TWOFA), STAY))
         process = gateway.start()
         server.wait(lambda: any("second factor needs a person" in post.json["title"] for post in server.taken), 60)
         assert gateway.running(), "the dialog is left open"
@@ -65,7 +65,7 @@ def test_a_login_ends_the_count_and_needs_no_person_the_next_time(make: MakeGate
     with Webhook() as server:
         gateway, file = with_secret(make, typed)
         notify(gateway, server)
-        gateway.create(script(says(START, *LOGIN, *ATTEMPT, *TWOFA, CLOSED, *DONE), LISTEN, STAY))
+        gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *TWOFA, CLOSED, *DONE), LISTEN, STAY))
         process = gateway.start()
         gateway.systemd.wait_ready()
         _, output = gateway.terminate(process)

@@ -29,7 +29,7 @@ from tests.integration.supervised import (
     Gateway,
     MakeGateway,
     notify,
-    says,
+    prints,
     script,
 )
 from tests.unit.notifications.webhook import Webhook
@@ -57,8 +57,8 @@ def test_a_link_that_is_lost_longer_than_the_start_timeout_restarts_nothing(make
     gateway = make(start_timeout=2)
     outage = (frame("Connecting to server...", "Opened"), frame("Attempt 7: Authenticating...", "Activated"))
     back = frame("Attempt 7: Authenticating...", "Closed")
-    done = says(START, *LOGIN, *ATTEMPT, *DONE)
-    gateway.create(script(done, LISTEN, "sleep 3", says(*outage), "sleep 6", says(back), STAY))
+    done = prints(START, *LOGIN, *ATTEMPT, *DONE)
+    gateway.create(script(done, LISTEN, "sleep 3", prints(*outage), "sleep 6", prints(back), STAY))
     process = gateway.start()
     gateway.systemd.wait_status("the link to IBKR is lost; the gateway reconnects by itself (attempt 7)")
     gateway.systemd.wait_status("connected to IBKR again")
@@ -75,7 +75,7 @@ def test_a_link_that_is_lost_longer_than_the_start_timeout_restarts_nothing(make
 
 def test_login_failed_is_no_wrong_password_and_the_controller_does_not_repeat_it(make: MakeGateway) -> None:
     gateway = make()
-    attempt = says(START, *LOGIN, *ATTEMPT, *LOGIN_FAILED)
+    attempt = prints(START, *LOGIN, *ATTEMPT, *LOGIN_FAILED)
     status, output = gateway.run(script(attempt, "sleep 3", attempt, "sleep 3", attempt, STAY))
     assert (status, gateway.running()) == (1, False)
     assert gateway.breaker() == gateway.breaker() | {"bad_logins": 0, "refusals": {"login_failed": 1}, "open": None}
@@ -105,7 +105,7 @@ def test_in_maintenance_a_proven_password_waits_and_logs_in_once_after_it(
     gateway.systemd.wait_ready()
     assert gateway.terminate(process)[0] == 0
 
-    refused = script(says(START, *LOGIN, *ATTEMPT, *lines, *LOGIN_FAILED[1:]), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *lines, *LOGIN_FAILED[1:]), STAY)
     status, _ = gateway.run(refused, moment=SATURDAY)
     assert (status, gateway.session()["last_cause"]) == (1, cause)
     # Nothing was counted.
@@ -128,7 +128,7 @@ def test_in_maintenance_a_proven_password_waits_and_logs_in_once_after_it(
 
 def test_a_password_that_never_worked_is_counted_in_maintenance_as_well(make: MakeGateway) -> None:
     gateway = make()
-    refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
     assert gateway.run(refused, moment=SATURDAY)[0] == 1
     assert gateway.run(refused, moment=SATURDAY)[0] == 78
     assert gateway.breaker()["open"]["cause"] == "bad_credentials"
@@ -141,7 +141,7 @@ def test_a_password_that_was_changed_is_not_proven_by_the_one_before(make: MakeG
     gateway.systemd.wait_ready()
     gateway.terminate(process)
     gateway.change_password()
-    refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
     assert gateway.run(refused, moment=SATURDAY)[0] == 1
     assert gateway.breaker()["bad_logins"] == 1
 
@@ -153,7 +153,7 @@ def test_an_approval_is_awaited_though_the_splash_window_loses_its_focus(make: M
     gateway = make(start_timeout=2)
     focus = (frame("Authenticating...", "Lost focus"), frame("Authenticating...", "Deactivated"))
     closed = dialog("Second Factor Authentication", "Closed")
-    gateway.create(script(LISTEN, says(*TO_PUSH, *focus), "sleep 7", says(closed, *DONE), STAY))
+    gateway.create(script(LISTEN, prints(*TO_PUSH, *focus), "sleep 7", prints(closed, *DONE), STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     status, output = gateway.terminate(process)
@@ -173,7 +173,7 @@ def test_a_session_given_to_another_login_is_no_planned_logoff(make: MakeGateway
         "IBC returned exit status 0",
     )
     status, output = gateway.run(
-        script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, "sleep 3", says(*given_up), "exit 0")
+        script(prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, "sleep 3", prints(*given_up), "exit 0")
     )
     assert status == 1
     assert "planned logoff" not in output
@@ -182,10 +182,10 @@ def test_a_session_given_to_another_login_is_no_planned_logoff(make: MakeGateway
 
 # --- row 5: kept sessions that IBKR refuses ---------------------------------------------------------------------
 
-KEPT_FILE = "/tmp/settings/x/autorestart"  # noqa: S108 - in the container
+STORED_FILE = "/tmp/settings/x/autorestart"  # noqa: S108 - in the container
 KEPT = (
     "IBC returned exit status 0",
-    f"autorestart file found at {KEPT_FILE}: authentication will not be required",
+    f"autorestart file found at {STORED_FILE}: authentication will not be required",
     STAMP + "Re-starting session",
     LOGIN[0],
 )
@@ -193,14 +193,14 @@ KEPT = (
 
 def test_a_refusal_after_the_daily_restart_costs_one_full_login_and_no_count(make: MakeGateway) -> None:
     gateway = make()
-    left = f"mkdir -p /tmp/settings/x; touch {KEPT_FILE}"
+    left = f"mkdir -p /tmp/settings/x; touch {STORED_FILE}"
     gateway.create(
         script(
             left,
-            says(START, *LOGIN, *ATTEMPT, *DONE),
+            prints(START, *LOGIN, *ATTEMPT, *DONE),
             LISTEN,
             "sleep 3",
-            says(*KEPT, frame("Authenticating...", "Opened"), *WRONG_PASSWORD),
+            prints(*KEPT, frame("Authenticating...", "Opened"), *WRONG_PASSWORD),
             STAY,
         )
     )
@@ -208,9 +208,9 @@ def test_a_refusal_after_the_daily_restart_costs_one_full_login_and_no_count(mak
     status, output = gateway.finish(process)
     assert (status, gateway.session()["last_cause"]) == (1, "token_refused")
     assert not (gateway.state / "breaker.json").exists()
-    assert f"removed {KEPT_FILE} in the container" in output
+    assert f"removed {STORED_FILE} in the container" in output
     # The stopped container still has its files: the leftover is gone.
-    gone = docker("cp", f"{gateway.containers[0]}:{KEPT_FILE}", "-")
+    gone = docker("cp", f"{gateway.containers[0]}:{STORED_FILE}", "-")
     assert gone.returncode != 0
     folder = docker("cp", f"{gateway.containers[0]}:/tmp/settings/x", "-")
     assert folder.returncode == 0
@@ -230,7 +230,7 @@ def test_a_refusal_after_the_daily_restart_costs_one_full_login_and_no_count(mak
 def test_a_permanent_refusal_is_tried_twice_and_named(make: MakeGateway, text: str, cause: str) -> None:
     gateway = make()
     refused = (STAMP + f"Connection to server failed: {text}", *LOGIN_FAILED[1:])
-    looping = script(says(START, *LOGIN, *ATTEMPT, *refused), "sleep 3", says(*LOGIN, *ATTEMPT, *refused), STAY)
+    looping = script(prints(START, *LOGIN, *ATTEMPT, *refused), "sleep 3", prints(*LOGIN, *ATTEMPT, *refused), STAY)
     status, output = gateway.run(looping)
     assert (status, output.count("Login attempt: 1")) == (1, 1)
     status, output = gateway.run(looping)
@@ -250,20 +250,20 @@ def test_a_missing_login_window_is_left_to_the_start_script_until_its_limit(make
         "IBC returned exit status 88",
         "IBC will restart shortly",
     )
-    gateway.create(script(says(START, *missing), "sleep 1", says(*LOGIN, *ATTEMPT, *DONE), LISTEN, STAY))
+    gateway.create(script(prints(START, *missing), "sleep 1", prints(*LOGIN, *ATTEMPT, *DONE), LISTEN, STAY))
     process = gateway.start()
     gateway.systemd.wait_ready()
     assert gateway.breaker()["refusals"] == {}
     assert gateway.terminate(process)[0] == 0
 
-    status, output = gateway.run(script(says(START), *(says(*missing) for _ in range(6)), STAY))
+    status, output = gateway.run(script(prints(START), *(prints(*missing) for _ in range(6)), STAY))
     assert (status, gateway.breaker()["open"]["cause"]) == (78, "no_login_window")
     assert "5 times in a row; no further login is tried" in output
 
 
 def test_an_exit_code_without_a_line_has_its_cause_and_its_limit(make: MakeGateway) -> None:
     gateway = make()
-    broken = script(says(START), "exit 83")
+    broken = script(prints(START), "exit 83")
     assert gateway.run(broken)[0] == 1
     assert gateway.session()["last_cause"] == "gateway_entry_missing"
     status, output = gateway.run(broken)
@@ -277,7 +277,7 @@ def test_an_exit_code_without_a_line_has_its_cause_and_its_limit(make: MakeGatew
 def test_a_login_without_its_settings_is_restarted_once_and_then_needs_a_person(make: MakeGateway) -> None:
     gateway = make()
     done = (DONE[0], STAMP + "could not find Read-Only API checkbox", DONE[1])
-    unset = script(says(START, *LOGIN, *ATTEMPT, *done), LISTEN, STAY)
+    unset = script(prints(START, *LOGIN, *ATTEMPT, *done), LISTEN, STAY)
     status, output = gateway.run(unset)
     assert (status, "READY=1" in gateway.systemd.messages) == (1, False)
     assert "not_configured: " in output
@@ -289,10 +289,10 @@ def test_an_unknown_dialog_is_reported_and_ends_nothing(make: MakeGateway) -> No
     gateway = make(start_timeout=2)
     gateway.create(
         script(
-            says(START, *LOGIN, *ATTEMPT, DONE[0], dialog("Login Messages"), DONE[1]),
+            prints(START, *LOGIN, *ATTEMPT, DONE[0], dialog("Login Messages"), DONE[1]),
             LISTEN,
             "sleep 36",
-            says(dialog("Login Messages", "Closed")),
+            prints(dialog("Login Messages", "Closed")),
             STAY,
         )
     )
@@ -314,7 +314,7 @@ def test_people_receive_an_unknown_dialog_even_if_no_picture_can_be_taken(make: 
         (gateway.secrets / "vnc_password").write_text("secret12")
         notify(gateway, server)
         opened = dialog("Password Notice")
-        gateway.create(script(says(START, *LOGIN, *ATTEMPT, *DONE, opened), LISTEN, STAY))
+        gateway.create(script(prints(START, *LOGIN, *ATTEMPT, *DONE, opened), LISTEN, STAY))
         process = gateway.start()
         server.wait(lambda: bool(server.taken), 60)
         status, output = gateway.terminate(process)
@@ -344,8 +344,8 @@ def test_a_container_that_ends_for_its_replacement_is_no_failure(make: MakeGatew
     gateway = make()
     with Webhook() as server:
         notify(gateway, server)
-        login = says(START, *LOGIN, *ATTEMPT, *DONE)
-        gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED, "IBC is paused")))
+        login = prints(START, *LOGIN, *ATTEMPT, *DONE)
+        gateway.create(script(login, LISTEN, AWAIT, prints(*SESSION_STORED, "IBC is paused")))
         process = gateway.start()
         gateway.systemd.wait_ready()
         before = gateway.session()
@@ -357,7 +357,7 @@ def test_a_container_that_ends_for_its_replacement_is_no_failure(make: MakeGatew
         assert (after["since"], after["last_cause"]) == (before["since"], None)
         # The next start is no retry of a failed one.
         assert after["stable_restarts"] == 0
-        gateway.create(script(says(START, SESSION_STORED[-1], *CONTINUED), LISTEN, STAY))
+        gateway.create(script(prints(START, SESSION_STORED[-1], *CONTINUED), LISTEN, STAY))
         process = gateway.start(moment=WEDNESDAY + timedelta(minutes=1))
         gateway.systemd.wait(lambda messages: messages.count("READY=1") == 2)
         assert gateway.session()["since"] == before["since"]
@@ -370,7 +370,7 @@ def created(gateway: Gateway, *options: str) -> tuple[str, str]:
     """Start a supervisor that creates the container, whose program prints its template; its output and the labels."""
     health = ("--health-cmd", "test -e /tmp/listening", "--health-interval", "1s", "--network", "none")
     show = "while read -r line; do echo template: $line; done < /config.ini.tmpl"
-    program = script(show, says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+    program = script(show, prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
     arguments = ("--create", "--name", gateway.name, *health, *options, gateway.image.id, "/bin/sh", "-c", program)
     process = gateway.start(last=arguments)
     gateway.systemd.wait_ready()
@@ -415,8 +415,8 @@ def test_a_container_without_a_command_server_starts_all_the_same(
 
 def test_a_container_that_ends_without_a_request_is_one_that_logged_off(make: MakeGateway) -> None:
     gateway = make()
-    login = says(START, *LOGIN, *ATTEMPT, *DONE)
-    gateway.create(script(login, LISTEN, AWAIT, says(*SESSION_STORED)))
+    login = prints(START, *LOGIN, *ATTEMPT, *DONE)
+    gateway.create(script(login, LISTEN, AWAIT, prints(*SESSION_STORED)))
     process = gateway.start()
     gateway.systemd.wait_ready()
     docker("exec", gateway.name, "touch", "/tmp/restart")  # noqa: S108 - in the container

@@ -26,7 +26,7 @@ from tests.integration.supervised import (
     TWOFA,
     Gateway,
     MakeGateway,
-    says,
+    prints,
     script,
 )
 from tests.unit.notifications.webhook import SECRET, Webhook
@@ -56,14 +56,14 @@ def systemctl(directory: Path, **properties: str) -> str:
     return f"{directory}:{os.environ['PATH']}"
 
 
-NORMAL = script(says(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
+NORMAL = script(prints(START, *LOGIN, *ATTEMPT, *DONE), LISTEN, STAY)
 MISSED = STAMP + "Re-login after second factor authentication timeout in 5 second"
-ASK_AGAIN = says(*ATTEMPT, *TWOFA, MISSED)
+ASK_AGAIN = prints(*ATTEMPT, *TWOFA, MISSED)
 
 
 def test_the_controller_ends_before_the_container_is_stopped(make: MakeGateway) -> None:
     gateway = make()
-    gateway.create(script(CONTROLLER, says(START, *LOGIN, *ATTEMPT), STAY))
+    gateway.create(script(CONTROLLER, prints(START, *LOGIN, *ATTEMPT), STAY))
     process = gateway.start()
     gateway.systemd.wait_status("logging in")
     status, output = gateway.terminate(process)
@@ -79,7 +79,7 @@ def test_the_controller_ends_before_the_container_is_stopped(make: MakeGateway) 
 def test_the_stop_command_ends_a_container_that_ends_with_its_controller(make: MakeGateway) -> None:
     gateway = make()
     gateway.create(
-        script(CONTROLLER, says(START, *LOGIN, *ATTEMPT), "wait $controller", says("all is over"), "exit 143")
+        script(CONTROLLER, prints(START, *LOGIN, *ATTEMPT), "wait $controller", prints("all is over"), "exit 143")
     )
     process = gateway.start()
     gateway.systemd.wait_status("logging in")
@@ -98,8 +98,8 @@ def test_spent_approvals_end_the_login_and_a_person_starts_the_next(make: MakeGa
     with Webhook() as server:
         gateway = make(twofa_pushes_per_hour=2)
         notify(gateway, server)
-        never = "\n".join([says(START, *LOGIN), ASK_AGAIN, "sleep 1", ASK_AGAIN, STAY])
-        program = f"if test -e /tmp/again; then\n{says(START, *LOGIN, *ATTEMPT, *DONE)}\n{LISTEN}\n{STAY}\nfi"
+        never = "\n".join([prints(START, *LOGIN), ASK_AGAIN, "sleep 1", ASK_AGAIN, STAY])
+        program = f"if test -e /tmp/again; then\n{prints(START, *LOGIN, *ATTEMPT, *DONE)}\n{LISTEN}\n{STAY}\nfi"
         gateway.create(script(program, "touch /tmp/again", never))
         process = gateway.start()
         command = f"gateway-watch approve-now --instance {gateway.name}"
@@ -125,7 +125,7 @@ def test_spent_approvals_end_the_login_and_a_person_starts_the_next(make: MakeGa
 
 def held(gateway: Gateway) -> None:
     """Leave one request unanswered, and stop the unit while it waits for a person."""
-    gateway.create(script(says(START, *LOGIN), ASK_AGAIN, STAY))
+    gateway.create(script(prints(START, *LOGIN), ASK_AGAIN, STAY))
     process = gateway.start()
     gateway.systemd.wait_status("login_held_approval")
     assert gateway.terminate(process)[0] == 0
@@ -152,9 +152,9 @@ def test_a_stop_during_the_wait_keeps_the_wait_for_the_next_start(make: MakeGate
 
 
 def test_a_yielded_session_is_left_alone_until_a_person_asks(make: MakeGateway, tmp_path: Path) -> None:
-    told = tmp_path / "run"
-    told.mkdir()
-    gateway = make({"RUNTIME_DIRECTORY": str(told)})
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    gateway = make({"RUNTIME_DIRECTORY": str(runtime)})
     (gateway.state / "session.json").write_text(
         json.dumps({"since": None, "twofa": None, "last_restart": None, "last_cause": "session_yielded"})
     )
@@ -162,7 +162,7 @@ def test_a_yielded_session_is_left_alone_until_a_person_asks(make: MakeGateway, 
     # The command has the real clock, and a request that is newer than the wait must not be older.
     process = gateway.start(moment=datetime.now(UTC))
     gateway.systemd.wait_status("The user is logged in elsewhere")
-    login = gateway_login.read(told / gateway_login.NAME)
+    login = gateway_login.read(runtime / gateway_login.NAME)
     assert login is not None
     assert (login.state, login.needs_person) == ("waiting", True)
     ask = ["-m", "gateway_watch.cli", "approve-now"]
@@ -185,9 +185,9 @@ async def api(behaviour: ApiBehaviour) -> AsyncIterator[ApiServer]:
         await server.stop()
 
 
-def ready(make: MakeGateway, told: Path, port: int) -> tuple[Gateway, subprocess.Popen[str]]:
+def ready(make: MakeGateway, runtime: Path, port: int) -> tuple[Gateway, subprocess.Popen[str]]:
     gateway = make(
-        {"RUNTIME_DIRECTORY": str(told)},
+        {"RUNTIME_DIRECTORY": str(runtime)},
         unanswering_minutes=2,
         apis=[{"mode": "paper", "host": "127.0.0.1", "port": port, "native_port": 4002}],
     )
@@ -207,9 +207,9 @@ async def line(process: subprocess.Popen[str], wanted: str) -> None:
             assert seen, f"the supervisor ended before: {wanted}"
 
 
-def reported(told: Path) -> tuple[str, str]:
+def reported(runtime: Path) -> tuple[str, str]:
     """The states of the login and of the connection to IBKR, as others read them."""
-    login = gateway_login.read(told / gateway_login.NAME)
+    login = gateway_login.read(runtime / gateway_login.NAME)
     assert login is not None
     assert login.ibkr is not None
     return login.state, login.ibkr.state
@@ -217,18 +217,18 @@ def reported(told: Path) -> tuple[str, str]:
 
 @pytest.mark.asyncio
 async def test_a_lost_connection_is_shown_and_nothing_is_restarted(make: MakeGateway, tmp_path: Path) -> None:
-    told = tmp_path / "run"
-    told.mkdir()
+    runtime = tmp_path / "run"
+    runtime.mkdir()
     async with api(ApiBehaviour()) as server:
-        gateway, process = await asyncio.to_thread(ready, make, told, server.port)
+        gateway, process = await asyncio.to_thread(ready, make, runtime, server.port)
         await line(process, "paper API: connected to IBKR")
         assert server.clients == [9100]
         server.lose_connection()
         await line(process, "the link to IBKR is lost")
-        assert reported(told) == ("link_lost", "lost")
+        assert reported(runtime) == ("link_lost", "lost")
         server.restore_connection(data_lost=False)
         await line(process, "gateway-watch: connected to IBKR again\n")
-        assert reported(told) == ("ready", "connected")
+        assert reported(runtime) == ("ready", "connected")
         status, _ = await asyncio.to_thread(gateway.terminate, process)
     assert status == 0
     assert [entry.event for entry in server.journal].count("started") == 1
@@ -236,11 +236,11 @@ async def test_a_lost_connection_is_shown_and_nothing_is_restarted(make: MakeGat
 
 @pytest.mark.asyncio
 async def test_new_sessions_that_hang_do_not_end_one_that_works(make: MakeGateway, tmp_path: Path) -> None:
-    told = tmp_path / "run"
-    told.mkdir()
+    runtime = tmp_path / "run"
+    runtime.mkdir()
     behaviour = ApiBehaviour()
     async with api(behaviour) as server:
-        gateway, process = await asyncio.to_thread(ready, make, told, server.port)
+        gateway, process = await asyncio.to_thread(ready, make, runtime, server.port)
         await line(process, "paper API: connected to IBKR")
         behaviour.connect = ConnectMode.SILENT
         await line(process, "New connections to the API get no answer")
@@ -256,11 +256,11 @@ async def test_new_sessions_that_hang_do_not_end_one_that_works(make: MakeGatewa
 async def test_an_api_that_is_read_only_against_its_setting_is_restarted_once(
     make: MakeGateway, tmp_path: Path
 ) -> None:
-    told = tmp_path / "run"
-    told.mkdir()
+    runtime = tmp_path / "run"
+    runtime.mkdir()
     behaviour = ApiBehaviour(read_only=True)
     async with api(behaviour) as server:
-        gateway, process = await asyncio.to_thread(ready, make, told, server.port)
+        gateway, process = await asyncio.to_thread(ready, make, runtime, server.port)
         status, output = await asyncio.to_thread(gateway.finish, process)
         assert (status, gateway.session()["last_cause"]) == (1, "read_only_against_setting")
         assert "It is restarted once" in output

@@ -39,13 +39,13 @@ async def test_only_one_of_two_managers_on_a_host_sends(tmp_path: Path) -> None:
         try:
             for one in managers:
                 await one.start()
-                await one.says(ALONE)
+                await one.prints(ALONE)
             # The one that waited goes on when the other is gone, and the other waits when it comes back.
             await managers[0].kill()
-            await managers[1].says("No other position manager is seen any more")
+            await managers[1].prints("No other position manager is seen any more")
             await managers[0].start()
-            await managers[0].says("Another position manager guards this account: nothing is sent")
-            await managers[0].says(ALONE)
+            await managers[0].prints("Another position manager guards this account: nothing is sent")
+            await managers[0].prints(ALONE)
             for _ in range(ROUNDS):
                 await gateway.command("set-price", str(option.conId), "bid=9.90", "ask=10.00")
                 await trade(by_hand, option, -1)
@@ -54,7 +54,7 @@ async def test_only_one_of_two_managers_on_a_host_sends(tmp_path: Path) -> None:
                     await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
                     await asyncio.sleep(1.05)
                 await closed(by_hand, option.conId)
-                await managers[1].says("Closed: ")
+                await managers[1].prints("Closed: ")
             fills = await by_hand.reqExecutionsAsync(ExecutionFilter())
             bought = [one.execution for one in fills if one.execution.side == "BOT"]
             assert sum(execution.shares for execution in bought) == ROUNDS
@@ -74,15 +74,15 @@ async def test_one_on_another_host_is_seen_by_its_orders(tmp_path: Path, monkeyp
         await trade(by_hand, option, -1)
         try:
             await first.start()
-            await first.says(ALONE)
+            await first.prints(ALONE)
             for cents in (10, 20):
                 await gateway.command("set-price", str(option.conId), f"bid=12.{cents}", f"ask=12.{cents + 10}")
                 await asyncio.sleep(1.05)
-            await first.says("Closed: ")
+            await first.prints("Closed: ")
             # Another host is another scope.
             monkeypatch.setenv(SCOPE, "another host")
             await second.start()
-            await second.says("Another position manager guards this account: nothing is sent")
+            await second.prints("Another position manager guards this account: nothing is sent")
             await trade(by_hand, option, -1)
             async with asyncio.timeout(SECONDS):
                 await closed(by_hand, option.conId)

@@ -32,7 +32,7 @@ class Client(EWrapper, EClient):  # type: ignore[misc]  # it carries no types
 
     def __init__(self) -> None:
         EClient.__init__(self, self)
-        self.heard = threading.Condition()
+        self.changed = threading.Condition()
         self.next_id = 0
         self.accounts: list[str] = []
         self.positions: dict[str, float] | None = None
@@ -55,13 +55,13 @@ class Client(EWrapper, EClient):  # type: ignore[misc]  # it carries no types
         self.profit: list[float] = []
 
     def news(self, change: Callable[[], Any]) -> None:
-        with self.heard:
+        with self.changed:
             change()
-            self.heard.notify_all()
+            self.changed.notify_all()
 
     def until(self, reached: Callable[[], Any], what: str) -> None:
-        with self.heard:
-            if not self.heard.wait_for(reached, DEADLINE):
+        with self.changed:
+            if not self.changed.wait_for(reached, DEADLINE):
                 raise TimeoutError(f"never came: {what}; errors {self.errors}")
 
     # The names and arguments of the callbacks are the API's.
@@ -201,7 +201,7 @@ class Trader:
         self.client.placeOrder(order_id, self.contract, order)
         return order_id
 
-    def stands(self, order_id: int, *statuses: str) -> None:
+    def check_status(self, order_id: int, *statuses: str) -> None:
         orders = self.client.orders
         self.client.until(
             lambda: orders.get(order_id, {}).get("status") in statuses, f"order {order_id} {statuses}, it is {orders}"
@@ -250,37 +250,37 @@ def trade(trader: Trader, control: Control) -> None:
     client.placeOrder(trader.next_id, trader.contract, order_of("BUY", 100, "MKT", whatIf=True))
     client.until(lambda: client.impact, "the impact of an order")
     market = trader.place(order_of("BUY", 10, "MKT"))
-    trader.stands(market, "Submitted")
+    trader.check_status(market, "Submitted")
     control("advance", "1")
-    trader.stands(market, "Filled")
+    trader.check_status(market, "Filled")
     stop = trader.place(order_of("SELL", 10, "STP", auxPrice=95.0))
-    trader.stands(stop, "PreSubmitted")
+    trader.check_status(stop, "PreSubmitted")
     limit = trader.place(order_of("BUY", 10, "LMT", lmtPrice=90.0))
-    trader.stands(limit, "Submitted")
+    trader.check_status(limit, "Submitted")
     client.placeOrder(limit, trader.contract, order_of("BUY", 10, "LMT", lmtPrice=94.0))
     control("advance", "1")
     control.price("AAPL", "93.9", "94")
     control("advance", "2")
-    trader.stands(stop, "Filled")
-    trader.stands(limit, "Filled")
+    trader.check_status(stop, "Filled")
+    trader.check_status(limit, "Filled")
     parent = trader.place(order_of("BUY", 5, "LMT", lmtPrice=94.0, transmit=False))
     profit = trader.place(order_of("SELL", 5, "LMT", lmtPrice=97.0, parentId=parent, transmit=False))
     loss = trader.place(order_of("SELL", 5, "STP", auxPrice=90.0, parentId=parent))
-    trader.stands(loss, "PreSubmitted")
+    trader.check_status(loss, "PreSubmitted")
     control("advance", "1")
-    trader.stands(parent, "Filled")
+    trader.check_status(parent, "Filled")
     control.price("AAPL", "97", "97.1")
     control("advance", "1")
-    trader.stands(profit, "Filled")
-    trader.stands(loss, "Cancelled")
+    trader.check_status(profit, "Filled")
+    trader.check_status(loss, "Cancelled")
     refused = trader.place(order_of("BUY", 10, "LMT", lmtPrice=90.001))
     client.until(lambda: [refused, 110] in client.errors, "the refusal")
     cancelled = trader.place(order_of("BUY", 10, "LMT", lmtPrice=90.0))
-    trader.stands(cancelled, "Submitted")
+    trader.check_status(cancelled, "Submitted")
     client.cancelOrder(cancelled, OrderCancel())
-    trader.stands(cancelled, "Cancelled")
+    trader.check_status(cancelled, "Cancelled")
     kept = trader.place(order_of("BUY", 3, "LMT", lmtPrice=80.0, tif="GTC"))
-    trader.stands(kept, "Submitted")
+    trader.check_status(kept, "Submitted")
 
 
 def again(client: Client, before: Client) -> dict[str, Any]:

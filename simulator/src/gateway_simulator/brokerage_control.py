@@ -119,6 +119,6 @@ async def pending_cancel(gateway: Gateway, arguments: Sequence[str]) -> str:
         raise MarketError(f"{word!r} is neither on nor off")
     server = gateway.api
     server.floor.publish(server.brokerage.hold_cancels(server.clock.utc(), held=word == "on"))
-    server.floor.keep()
+    server.floor.store()
     server.floor.tick()
     return "cancels stay PendingCancel" if word == "on" else "cancels take effect"

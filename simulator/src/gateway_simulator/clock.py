@@ -84,7 +84,7 @@ class ServerClock:
         self.held = held
         self._follows_machine = start is None and speed == 1 and not held
         self._moment = (start or datetime.now(UTC)).astimezone(UTC)
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._alarms: list[Alarm] = []
         self._number = 0
 
@@ -98,7 +98,7 @@ class ServerClock:
             return self._moment
         if self._follows_machine:
             return datetime.now(UTC)
-        return self._moment + timedelta(seconds=(time.monotonic() - self._began) * self.speed)
+        return self._moment + timedelta(seconds=(time.monotonic() - self._started_at) * self.speed)
 
     def call_at(self, moment: datetime, action: Callable[[], None]) -> Alarm:
         """Carry an action out at a moment (aware), or in the event loop's next turn if that has passed."""

@@ -56,7 +56,7 @@ SCENARIO_OPTIONS = {
 """Settings of the scenario that are options too; the option wins over the variable."""
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     """Write a line of the log at once."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _image() -> int:
-    container = Container(os.environ, say)
+    container = Container(os.environ, write_line)
     _on_signal(container.stop)
     return await container.run()
 
@@ -120,7 +120,9 @@ async def _one_gateway(options: argparse.Namespace, environ: Mapping[str, str]) 
             window = await Window.open(0, dict(environ))
         show: Callable[[View], None] = window.show if window is not None else no_window
         port = settings.native_port if options.port is None else options.port
-        gateway = Gateway(settings, scenario, clock=clock, host=options.host, port=port, say=say, show=show)
+        gateway = Gateway(
+            settings, scenario, clock=clock, host=options.host, port=port, write_line=write_line, show=show
+        )
         control = ControlServer([gateway])
         wanted = read_control_port(environ) if options.control_port is None else options.control_port
         try:
@@ -129,13 +131,13 @@ async def _one_gateway(options: argparse.Namespace, environ: Mapping[str, str]) 
             raise GatewayError(
                 f"cannot open the control port {wanted}: {error}; choose another with --control-port"
             ) from error
-        say(f"gateway-simulator: control port {control.port}")
+        write_line(f"gateway-simulator: control port {control.port}")
         run = asyncio.create_task(gateway.run())
         _on_signal(run.cancel)
         try:
             return await run
         except asyncio.CancelledError:
-            say(f"IBC returned exit status {TERMINATED}")
+            write_line(f"IBC returned exit status {TERMINATED}")
             return TERMINATED
         finally:
             await control.stop()

@@ -99,7 +99,7 @@ class LinkHandler:
         now = self._clock.now()
         match action:
             case link.FullSync():
-                self._tasks.spawn(self._syncing.run(action.sync))
+                self._tasks.spawn(self._syncing.sync(action.sync))
             case link.Resubscribe():
                 self._guard.forget_quotes()
                 self._quote_requests.restart()

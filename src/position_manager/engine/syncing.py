@@ -161,7 +161,7 @@ class Syncing:
             self._agenda.sync_soon()
             self._orders.cancel_excess()
 
-    async def run(self, number: int) -> None:
+    async def sync(self, number: int) -> None:
         """All parts one after the other; nothing is concluded from a part of them, or after the session has changed."""
         self.running = True
         self._pushed.clear()

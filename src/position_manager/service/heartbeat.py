@@ -68,8 +68,8 @@ class Heartbeat:
         self._clock = clock
         self._failing = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Until ``stop`` is set. A failure is logged when it starts and when it ends."""
+    async def send_until(self, stop: asyncio.Event) -> None:
+        """Send heartbeats until ``stop`` is set. A failure is logged when it starts and when it ends."""
         while not stop.is_set():
             if self._well():
                 self._record(await self._beat())

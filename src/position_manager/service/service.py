@@ -213,7 +213,7 @@ class Service:
     async def _guard(self, stop: asyncio.Event) -> int:
         beside = [asyncio.create_task(self._record_the_day(stop), name="the day's profit")]
         if (heartbeat := self._heartbeat()) is not None:
-            beside.append(asyncio.create_task(heartbeat.run(stop), name="the heartbeat"))
+            beside.append(asyncio.create_task(heartbeat.send_until(stop), name="the heartbeat"))
         if self._fallback is not None:
             loading = self._fallback.load_regularly(self._clock, stop, self._report_calendar)
             beside.append(asyncio.create_task(loading, name="the fallback calendar"))

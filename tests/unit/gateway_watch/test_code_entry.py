@@ -40,35 +40,35 @@ class Course:
         self.now = now
         self.entry = CodeEntry(ledger or Ledger(), reset_at, now)
 
-    def look(self, sight: Sight, dialog: Dialog = OPEN, after: float = 0.3) -> Action:
+    def evaluate(self, sight: Sight, dialog: Dialog = OPEN, after: float = 0.3) -> Action:
         self.now += timedelta(seconds=after)
         return self.entry.next(sight, dialog, self.now)
 
     def focus(self) -> None:
-        assert isinstance(self.look(EMPTY), Wait)
-        assert self.look(EMPTY) == Click(FIELD)
+        assert isinstance(self.evaluate(EMPTY), Wait)
+        assert self.evaluate(EMPTY) == Click(FIELD)
 
     def type(self) -> None:
         self.focus()
-        assert isinstance(self.look(FOCUSED), Type)
+        assert isinstance(self.evaluate(FOCUSED), Type)
 
 
 def test_a_code_is_typed_once_it_is_certain_where_and_confirmed_once_it_shows() -> None:
     course = Course()
     course.focus()
-    action = course.look(FOCUSED)
+    action = course.evaluate(FOCUSED)
     assert isinstance(action, Type)
     assert action.step == step_at(course.now)
     assert action.ledger.last_step == action.step, "recorded before it is typed"
-    assert isinstance(course.look(EMPTY), Wait)
-    assert course.look(FILLED) == Confirm()
-    assert course.look(Sight(0, None), Dialog(open=False, focused=False)) == End(Outcome.CLOSED)
+    assert isinstance(course.evaluate(EMPTY), Wait)
+    assert course.evaluate(FILLED) == Confirm()
+    assert course.evaluate(Sight(0, None), Dialog(open=False, focused=False)) == End(Outcome.CLOSED)
 
 
 def test_a_field_that_moves_is_not_clicked() -> None:
     course = Course()
     for x in range(5):
-        assert isinstance(course.look(Sight(1, Place(x, 10, 100, 17))), Wait)
+        assert isinstance(course.evaluate(Sight(1, Place(x, 10, 100, 17))), Wait)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,19 @@ def test_nothing_is_typed_while_anything_is_uncertain(sight: Sight, dialog: Dial
     course = Course()
     course.focus()
     for _ in range(12):
-        assert not isinstance(course.look(sight, dialog), Type)
+        assert not isinstance(course.evaluate(sight, dialog), Type)
 
 
 def test_a_log_that_does_not_show_the_focus_leaves_it_to_the_caret() -> None:
     course = Course()
     course.focus()
-    assert isinstance(course.look(FOCUSED, Dialog(open=True, focused=None)), Type)
+    assert isinstance(course.evaluate(FOCUSED, Dialog(open=True, focused=None)), Type)
 
 
 def test_a_code_with_less_than_five_seconds_left_is_not_typed() -> None:
     course = Course(now=NOW.replace(second=25))
     course.focus()
-    while isinstance(action := course.look(FOCUSED, after=0.5), Wait):
+    while isinstance(action := course.evaluate(FOCUSED, after=0.5), Wait):
         assert course.now.second >= 25
     assert isinstance(action, Type)
     assert course.now.second in (30, 31)
@@ -106,7 +106,7 @@ def test_a_code_with_less_than_five_seconds_left_is_not_typed() -> None:
 def test_the_code_of_a_former_supervisor_is_not_typed_again() -> None:
     course = Course(Ledger(step_at(NOW)))
     course.focus()
-    while isinstance(action := course.look(FOCUSED, after=1), Wait):
+    while isinstance(action := course.evaluate(FOCUSED, after=1), Wait):
         pass
     assert isinstance(action, Type)
     assert action.step == step_at(NOW) + 1
@@ -116,28 +116,28 @@ def test_after_two_codes_the_dialog_is_left() -> None:
     course = Course()
     for _ in range(2):
         course.type()
-        assert course.look(FILLED) == Confirm()
-        while isinstance(action := course.look(EMPTY, after=1), Wait):
+        assert course.evaluate(FILLED) == Confirm()
+        while isinstance(action := course.evaluate(EMPTY, after=1), Wait):
             pass
         assert isinstance(action, Store)
         course.now += timedelta(seconds=30)
-    assert course.look(EMPTY) == End(Outcome.NOT_ACCEPTED)
+    assert course.evaluate(EMPTY) == End(Outcome.NOT_ACCEPTED)
     assert all(typed.refused for typed in course.entry.ledger.typed)
 
 
 def test_a_dialog_that_stays_open_with_the_code_in_it_has_not_accepted_it() -> None:
     course = Course()
     course.type()
-    assert course.look(FILLED) == Confirm()
-    assert isinstance(course.look(FILLED, after=19), Wait)
-    assert isinstance(course.look(FILLED, after=2), Store)
+    assert course.evaluate(FILLED) == Confirm()
+    assert isinstance(course.evaluate(FILLED, after=19), Wait)
+    assert isinstance(course.evaluate(FILLED, after=2), Store)
 
 
 def test_what_does_not_show_as_the_code_is_removed_and_not_confirmed() -> None:
     course = Course()
     course.type()
     wrong = Sight(0, None, caret=True, empty=False, glyphs=4)
-    actions = [course.look(wrong) for _ in range(12)]
+    actions = [course.evaluate(wrong) for _ in range(12)]
     assert Erase() in actions
     assert Confirm() not in actions
 
@@ -146,38 +146,38 @@ def test_keys_that_went_elsewhere_are_not_confirmed_and_the_next_code_is_tried()
     course = Course()
     course.type()
     lost = Dialog(open=True, focused=False)
-    actions = [course.look(Sight(0, None), lost) for _ in range(12)]
+    actions = [course.evaluate(Sight(0, None), lost) for _ in range(12)]
     assert {type(action) for action in actions} == {Wait, Store}
     course.now += timedelta(seconds=30)
     course.type()
-    assert course.look(FILLED) == Confirm()
+    assert course.evaluate(FILLED) == Confirm()
 
 
 def test_a_part_of_a_code_is_removed_once_the_field_has_the_focus_again() -> None:
     course = Course()
     course.type()
     part = Sight(0, None, caret=False, empty=False, glyphs=3)
-    actions = [course.look(part, Dialog(open=True, focused=False)) for _ in range(25)]
+    actions = [course.evaluate(part, Dialog(open=True, focused=False)) for _ in range(25)]
     assert Click(FIELD) in actions
     assert not any(isinstance(action, Erase | Confirm | Type) for action in actions)
     course.now += timedelta(seconds=3)
-    assert course.look(Sight(0, None, caret=True, empty=False, glyphs=3)) == Erase()
+    assert course.evaluate(Sight(0, None, caret=True, empty=False, glyphs=3)) == Erase()
 
 
 def test_a_part_of_a_code_that_cannot_be_removed_is_left() -> None:
     course = Course()
     course.type()
     part = Sight(0, None, caret=False, empty=False, glyphs=3)
-    assert course.look(part, Dialog(open=True, focused=False), after=SEARCH_SECONDS) == End(Outcome.NOT_SHOWN)
+    assert course.evaluate(part, Dialog(open=True, focused=False), after=SEARCH_SECONDS) == End(Outcome.NOT_SHOWN)
 
 
 def test_the_fault_is_named_after_a_time_without_a_usable_field() -> None:
     course = Course()
-    assert isinstance(course.look(Sight(0, None)), Wait)
-    assert course.look(Sight(0, None), after=SEARCH_SECONDS) == End(Outcome.NO_FIELD)
+    assert isinstance(course.evaluate(Sight(0, None)), Wait)
+    assert course.evaluate(Sight(0, None), after=SEARCH_SECONDS) == End(Outcome.NO_FIELD)
     course = Course()
-    assert isinstance(course.look(Sight(2, None)), Wait)
-    assert course.look(Sight(2, None), after=SEARCH_SECONDS) == End(Outcome.SEVERAL_FIELDS)
+    assert isinstance(course.evaluate(Sight(2, None)), Wait)
+    assert course.evaluate(Sight(2, None), after=SEARCH_SECONDS) == End(Outcome.SEVERAL_FIELDS)
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.CLOSED])

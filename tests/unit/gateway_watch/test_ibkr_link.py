@@ -108,32 +108,32 @@ def test_a_planned_restart_is_a_window_too() -> None:
     assert decide(Outage(DAY), POLICY, planned, DAY + timedelta(minutes=5)) is Action.NONE
 
 
-TOLD = Outage(DAY, notified=True)
+REPORTED = Outage(DAY, notified=True)
 LONG = DAY + timedelta(minutes=120)
 
 
 def test_a_restart_comes_after_the_long_limit_once() -> None:
-    assert decide(TOLD, POLICY, ALONE, LONG - timedelta(seconds=1)) is Action.NONE
-    assert decide(TOLD, POLICY, ALONE, LONG) is Action.RESTART
-    assert decide(TOLD, POLICY, replace(ALONE, restarted=True), LONG) is Action.NONE
+    assert decide(REPORTED, POLICY, ALONE, LONG - timedelta(seconds=1)) is Action.NONE
+    assert decide(REPORTED, POLICY, ALONE, LONG) is Action.RESTART
+    assert decide(REPORTED, POLICY, replace(ALONE, restarted=True), LONG) is Action.NONE
 
 
 def test_a_restart_comes_sooner_when_another_gateway_is_connected() -> None:
     elsewhere = replace(ALONE, elsewhere=True)
-    assert decide(TOLD, POLICY, elsewhere, DAY + timedelta(minutes=14)) is Action.NONE
-    assert decide(TOLD, POLICY, elsewhere, DAY + timedelta(minutes=15)) is Action.RESTART
+    assert decide(REPORTED, POLICY, elsewhere, DAY + timedelta(minutes=14)) is Action.NONE
+    assert decide(REPORTED, POLICY, elsewhere, DAY + timedelta(minutes=15)) is Action.RESTART
 
 
 def test_nothing_is_restarted_while_the_gateway_tries_or_only_farms_are_down() -> None:
     for evidence in (replace(ALONE, tries=True), replace(ALONE, severed=False), replace(ALONE, planned=True)):
-        assert decide(TOLD, POLICY, evidence, LONG + timedelta(hours=9 - 3)) is Action.NONE
-    assert decide(TOLD, replace(POLICY, restart_after=timedelta(0)), ALONE, LONG) is Action.NONE
+        assert decide(REPORTED, POLICY, evidence, LONG + timedelta(hours=9 - 3)) is Action.NONE
+    assert decide(REPORTED, replace(POLICY, restart_after=timedelta(0)), ALONE, LONG) is Action.NONE
 
 
 def test_nothing_is_restarted_in_a_window_nor_right_after_it() -> None:
     since = NIGHT - timedelta(hours=3)
-    told = Outage(since, notified=True)
+    reported = Outage(since, notified=True)
     end = datetime(2026, 11, 25, 5, 45, tzinfo=UTC)
-    assert decide(told, POLICY, ALONE, end - timedelta(seconds=1)) is Action.NONE
-    assert decide(told, POLICY, ALONE, end + timedelta(minutes=14)) is Action.NONE
-    assert decide(told, POLICY, ALONE, end + timedelta(minutes=15)) is Action.RESTART
+    assert decide(reported, POLICY, ALONE, end - timedelta(seconds=1)) is Action.NONE
+    assert decide(reported, POLICY, ALONE, end + timedelta(minutes=14)) is Action.NONE
+    assert decide(reported, POLICY, ALONE, end + timedelta(minutes=15)) is Action.RESTART

@@ -30,13 +30,13 @@ def change(state: LoginState, cause: str | None = None) -> Change:
     return Change(NOW, "paper", state, "text", CAUSES[cause] if cause else None)
 
 
-def told(found: Message | None) -> Message:
+def reported(found: Message | None) -> Message:
     assert found is not None
     return found
 
 
 def test_an_approval_is_asked_for_with_the_end_of_its_dialog() -> None:
-    message = told(messages.on_change(instance(), change(LoginState.AWAITING_2FA), NOW))
+    message = reported(messages.on_change(instance(), change(LoginState.AWAITING_2FA), NOW))
     assert (message.kind, message.severity) == ("twofa_awaited", Severity.ALERT)
     assert "until 12:03:00 (America/New_York)" in message.lines[0]
 
@@ -51,7 +51,7 @@ def test_an_approval_is_asked_for_with_the_end_of_its_dialog() -> None:
     ],
 )
 def test_a_cause_is_reported_with_its_remedy(cause: str, severity: Severity, key: str) -> None:
-    message = told(messages.on_change(instance(), change(LoginState.RESTARTING, cause), NOW))
+    message = reported(messages.on_change(instance(), change(LoginState.RESTARTING, cause), NOW))
     assert (message.kind, message.severity, message.dedupe_key) == (cause, severity, key)
     assert message.lines == (CAUSES[cause].remedy,)
 
@@ -70,7 +70,7 @@ def test_an_end_that_a_person_must_fix_is_an_alert_with_the_picture() -> None:
     assert "gateway-watch reset --instance ib-gateway" in message.lines[1]
     assert message.attachment == Path("/pictures/one.png")
     refused = messages.not_started(instance(), "account_locked", "text", NOW)
-    before = told(messages.on_change(instance(), change(LoginState.FAILED, "account_locked"), NOW))
+    before = reported(messages.on_change(instance(), change(LoginState.FAILED, "account_locked"), NOW))
     assert refused.dedupe_key == message.dedupe_key != before.dedupe_key
 
 

@@ -147,14 +147,14 @@ def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gateway:
 
 def test_gateway_that_restarts_in_its_container_keeps_its_session(gateway: Gateway) -> None:
     gateway.course = [lambda: None, lambda: gateway.login("restarting"), gateway.becomes_ready()]
-    outcome, text = asyncio.run(gateway.restart().run(Kind.RESTART))
+    outcome, text = asyncio.run(gateway.restart().carry_out(Kind.RESTART))
     assert (outcome, text) == (Outcome.KEPT, "it is ready")
     assert gateway.sent == ["RESTART"]
 
 
 def test_supervisor_can_read_of_it_before_the_command_and_not_after_its_end(gateway: Gateway) -> None:
     gateway.course = [gateway.starts_new_container, gateway.becomes_ready()]
-    asyncio.run(gateway.restart().run(Kind.REPLACE))
+    asyncio.run(gateway.restart().carry_out(Kind.REPLACE))
     assert gateway.requested is not None
     assert gateway.requested.kind is Kind.REPLACE and gateway.requested.in_progress(NOW)
     assert gateway.sent == ["PAUSE"]
@@ -163,7 +163,7 @@ def test_supervisor_can_read_of_it_before_the_command_and_not_after_its_end(gate
 
 def test_container_that_is_replaced_leaves_no_login_for_a_moment(gateway: Gateway) -> None:
     gateway.course = [gateway.instance.login_file.unlink, gateway.starts_new_container, gateway.becomes_ready()]
-    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.KEPT
+    assert asyncio.run(gateway.restart().carry_out(Kind.REPLACE))[0] is Outcome.KEPT
 
 
 def test_gateway_that_restarts_in_the_container_to_replace_needs_a_full_login(gateway: Gateway) -> None:
@@ -172,22 +172,22 @@ def test_gateway_that_restarts_in_the_container_to_replace_needs_a_full_login(ga
         gateway.login("ready")
         gateway.session(Session(since=LOGIN, twofa=True, last_restart=LOGIN))
         gateway.course = [lambda: gateway.login("restarting"), gateway.becomes_ready(since)]
-        outcome, _ = asyncio.run(gateway.restart().run(Kind.REPLACE))
+        outcome, _ = asyncio.run(gateway.restart().carry_out(Kind.REPLACE))
         assert outcome is Outcome.NOT_REPLACED and outcome.full_login_needed
 
 
 def test_full_login_instead_is_seen(gateway: Gateway) -> None:
     gateway.course = [lambda: gateway.login("restarting"), lambda: gateway.login("awaiting_2fa")]
-    assert asyncio.run(gateway.restart().run(Kind.RESTART)) == (Outcome.FULL_LOGIN, "it is awaiting_2fa")
+    assert asyncio.run(gateway.restart().carry_out(Kind.RESTART)) == (Outcome.FULL_LOGIN, "it is awaiting_2fa")
     gateway.login("ready")
     gateway.course = [lambda: gateway.login("restarting"), gateway.becomes_ready(since=NOW)]
-    assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.FULL_LOGIN
+    assert asyncio.run(gateway.restart().carry_out(Kind.RESTART))[0] is Outcome.FULL_LOGIN
 
 
 @pytest.mark.parametrize("answer", ["ERROR RESTART already in progress\n", ""])
 def test_command_that_fails_ends_it_at_once(gateway: Gateway, answer: str) -> None:
     gateway.answer = answer
-    outcome, text = asyncio.run(gateway.restart().run(Kind.RESTART))
+    outcome, text = asyncio.run(gateway.restart().carry_out(Kind.RESTART))
     assert outcome is Outcome.REFUSED
     assert "the login controller" in text
     assert gateway.seconds == 0
@@ -196,7 +196,7 @@ def test_command_that_fails_ends_it_at_once(gateway: Gateway, answer: str) -> No
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_gateway_that_does_not_restart_is_given_up(gateway: Gateway, kind: Kind) -> None:
-    assert asyncio.run(gateway.restart().run(kind))[0] is Outcome.NOT_RESTARTED
+    assert asyncio.run(gateway.restart().carry_out(kind))[0] is Outcome.NOT_RESTARTED
     assert 60 < gateway.seconds < 300
 
 
@@ -206,7 +206,7 @@ def test_container_that_ends_and_is_not_created_again_is_not_ready(gateway: Gate
         gateway.instance.login_file.unlink()
 
     gateway.course = [end]
-    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+    assert asyncio.run(gateway.restart().carry_out(Kind.REPLACE))[0] is Outcome.NOT_READY
 
 
 def test_container_that_has_ended_and_is_not_removed_is_not_ready(gateway: Gateway) -> None:
@@ -215,14 +215,14 @@ def test_container_that_has_ended_and_is_not_removed_is_not_ready(gateway: Gatew
         gateway.instance.login_file.unlink()
 
     gateway.course = [end]
-    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+    assert asyncio.run(gateway.restart().carry_out(Kind.REPLACE))[0] is Outcome.NOT_READY
 
 
 def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -> None:
     file = request_file(gateway.instance.state_dir)
     write_request(file, Request(Kind.RESTART, NOW - timedelta(seconds=20), NOW + timedelta(seconds=100)))
     with pytest.raises(InProgressError, match="is in progress until 17:01:40"):
-        asyncio.run(gateway.restart().run(Kind.RESTART))
+        asyncio.run(gateway.restart().carry_out(Kind.RESTART))
     assert gateway.sent == []
     assert read_request(file) is not None
     # Its process was killed, and the gateway restarts: a plan would be a full login.
@@ -235,7 +235,7 @@ def test_second_request_is_rejected_while_one_is_in_progress(gateway: Gateway) -
 
 def test_of_two_requests_at_the_same_moment_one_is_rejected(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     async def both() -> list[object]:
-        runs = (gateway.restart().run(Kind.RESTART), gateway.restart().run(Kind.REPLACE))
+        runs = (gateway.restart().carry_out(Kind.RESTART), gateway.restart().carry_out(Kind.REPLACE))
         return list(await asyncio.gather(*runs, return_exceptions=True))
 
     # Neither has written its request yet when the other one looks for it.
@@ -257,7 +257,7 @@ def test_no_plan_is_made_of_a_gateway_that_is_being_restarted(gateway: Gateway) 
             await gateway.restart().plan()
 
     async def both() -> Outcome:
-        (outcome, _), _ = await asyncio.gather(gateway.restart().run(Kind.RESTART), second())
+        (outcome, _), _ = await asyncio.gather(gateway.restart().carry_out(Kind.RESTART), second())
         return outcome
 
     gateway.course = [lambda: gateway.login("restarting"), lambda: None, lambda: None, gateway.becomes_ready()]
@@ -277,7 +277,7 @@ def test_plan_leaves_no_file(gateway: Gateway) -> None:
 def test_request_covers_all_that_its_run_can_take(gateway: Gateway) -> None:
     gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW))
     gateway.course = [lambda: None, gateway.starts_new_container]
-    assert asyncio.run(gateway.restart().run(Kind.REPLACE))[0] is Outcome.NOT_READY
+    assert asyncio.run(gateway.restart().carry_out(Kind.REPLACE))[0] is Outcome.NOT_READY
     assert gateway.requested is not None and gateway.requested.in_progress(gateway.now())
 
 
@@ -386,7 +386,7 @@ def test_command_has_an_exit_status_for_what_must_follow(gateway: Gateway, capsy
 def test_gateway_that_has_just_become_ready_gets_the_command_later(gateway: Gateway) -> None:
     gateway.session(Session(since=LOGIN, twofa=True, last_restart=NOW - timedelta(seconds=5)))
     gateway.course = [lambda: None, gateway.becomes_ready()]
-    assert asyncio.run(gateway.restart().run(Kind.RESTART))[0] is Outcome.KEPT
+    assert asyncio.run(gateway.restart().carry_out(Kind.RESTART))[0] is Outcome.KEPT
     assert gateway.sent_at == [10]
 
 

@@ -36,7 +36,7 @@ async def stay_silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWrite
     await reader.read(-1)
 
 
-def say(*answers: bytes) -> Behaviour:
+def answer_with(*answers: bytes) -> Behaviour:
     """Answer the first request of the client with these bytes, then stay silent."""
 
     async def behaviour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from tests.unit.ib_connection.servers import framed, free_port, requests_seen, say, serving, simulated_api
+from tests.unit.ib_connection.servers import answer_with, framed, free_port, requests_seen, serving, simulated_api
 
 from gateway_simulator.api.behaviour import ApiBehaviour, ConnectMode
 from ib_connection import causes
@@ -178,7 +178,7 @@ def test_probe_answered_and_the_session_silent() -> None:
         nonlocal connections
         connections += 1
         if connections == 1:
-            await say(VERSION)(reader, writer)
+            await answer_with(VERSION)(reader, writer)
         else:
             await reader.read(-1)
 
@@ -210,7 +210,7 @@ def test_peer_that_closes_during_the_start_is_known_at_once() -> None:
 
 def test_cancelled_attempt_leaves_nothing() -> None:
     async def attempt() -> None:
-        async with serving(say(VERSION)) as port:  # checks the sockets
+        async with serving(answer_with(VERSION)) as port:  # checks the sockets
             task = asyncio.ensure_future(handshake(target(port), 7, timeout=30))
             await asyncio.sleep(0.2)
             task.cancel()

@@ -9,10 +9,10 @@ from itertools import pairwise
 import pytest
 from tests.unit.ib_connection.servers import (
     Behaviour,
+    answer_with,
     close_at_once,
     framed,
     free_port,
-    say,
     serving,
     simulated_api,
     stay_silent,
@@ -33,7 +33,7 @@ def probed(behaviour: Behaviour, timeout: float = 0.5) -> ProbeResult:
 
 
 def test_answer_reports_version_and_clock() -> None:
-    result = probed(say(framed(b"176\x0020261123 07:00:30 EST\0")))
+    result = probed(answer_with(framed(b"176\x0020261123 07:00:30 EST\0")))
     assert result.outcome is Outcome.ANSWERED
     assert result.answered
     assert result.server_version == 176
@@ -55,7 +55,7 @@ def test_offer_is_the_text_protocol_and_nothing_more() -> None:
 
 
 def test_gateway_that_is_behind_has_a_negative_difference() -> None:
-    assert probed(say(framed(b"176\x0020261123 11:59:30 UTC\0"))).clock_difference == -30.0
+    assert probed(answer_with(framed(b"176\x0020261123 11:59:30 UTC\0"))).clock_difference == -30.0
 
 
 def test_answer_in_pieces_is_put_together() -> None:
@@ -72,7 +72,7 @@ def test_answer_in_pieces_is_put_together() -> None:
 
 
 def test_unknown_zone_leaves_the_clock_open() -> None:
-    result = probed(say(framed(b"176\x0020261123 12:00:00 Mars Standard Time\0")))
+    result = probed(answer_with(framed(b"176\x0020261123 12:00:00 Mars Standard Time\0")))
     assert result.answered
     assert result.server_time is None
     assert result.clock_difference is None
@@ -93,7 +93,7 @@ def test_closed_by_peer() -> None:
     assert probed(close_at_once).outcome is Outcome.CLOSED_BY_PEER
 
 
-@pytest.mark.parametrize("behaviour", [stay_silent, say(b"\0\0")], ids=["nothing", "half a header"])
+@pytest.mark.parametrize("behaviour", [stay_silent, answer_with(b"\0\0")], ids=["nothing", "half a header"])
 def test_silence_is_bounded(behaviour: Behaviour) -> None:
     result = probed(behaviour, timeout=0.3)
     assert result.outcome is Outcome.SILENT
@@ -112,7 +112,7 @@ def test_silence_is_bounded(behaviour: Behaviour) -> None:
     ],
 )
 def test_something_else_listens(answer: bytes) -> None:
-    result = probed(say(answer))
+    result = probed(answer_with(answer))
     assert result.outcome is Outcome.GARBAGE
     assert result.server_version is None
 

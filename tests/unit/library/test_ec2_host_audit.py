@@ -80,7 +80,7 @@ def test_every_fault_is_found_with_its_remedy(endpoint: AwsEndpoint) -> None:
 
 def test_a_denied_call_makes_its_point_unknown(endpoint: AwsEndpoint) -> None:
     instance_id = instance(endpoint, "denied", good=True)
-    endpoint.tell(fault={"action": "ec2:DescribeVolumes", "nth": 1, "code": "UnauthorizedOperation"})
+    endpoint.change(fault={"action": "ec2:DescribeVolumes", "nth": 1, "code": "UnauthorizedOperation"})
     points = {point["id"]: point for point in audit(endpoint, instance_id)["points"]}
     assert points["aws-encryption"]["verdict"] == "unknown"
     assert points["aws-imds"]["verdict"] == "passed"

@@ -183,7 +183,7 @@ class World:
     """Whether the engine is notified of nothing that happens (a lost link)."""
     swallow: bool = False
     """Whether orders vanish on their way."""
-    tells_acks: bool = True
+    acknowledges: bool = True
     cancels_at_once: bool = True
     received: list[OrderToSend] = field(default_factory=list)
     combos: list[ComboToSend] = field(default_factory=list)
@@ -272,8 +272,8 @@ class World:
         sent = order.sent
         self.orders.append(order)
         self.next_id = max(self.next_id, sent.order_id + 1)
-        if self.tells_acks:
-            self.tell(OrderReceived(sent.order_id, order.perm_id, "Submitted", sent.ref))
+        if self.acknowledges:
+            self.emit(OrderReceived(sent.order_id, order.perm_id, "Submitted", sent.ref))
         return order
 
     def fill_combo(self, order: Order, quantity: int) -> None:
@@ -318,9 +318,9 @@ class World:
             self._show(order, execution)
 
     def _show(self, order: Order, execution: Execution) -> None:
-        self.tell(ExecutionReceived(execution, order.sent.order_id if execution.ref else 0))
+        self.emit(ExecutionReceived(execution, order.sent.order_id if execution.ref else 0))
         shown = self.shown_position(execution.con_id, execution.account)
-        self.tell(PositionReceived(execution.account, execution.con_id, shown))
+        self.emit(PositionReceived(execution.account, execution.con_id, shown))
 
     def catch_up(self) -> None:
         """The views show all that has happened."""
@@ -346,14 +346,14 @@ class World:
 
     def end(self, order: Order, status: str = "Cancelled", code: int = 202) -> None:
         order.over = status
-        self.tell(CodeReceived(code, status, order.sent.order_id))
+        self.emit(CodeReceived(code, status, order.sent.order_id))
 
     def quote(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> None:
-        self.tell(self._quoted(con_id, bid, ask, **more))
+        self.emit(self._quoted(con_id, bid, ask, **more))
 
     def quote_together(self, con_ids: Collection[int], bid: str | None, ask: str | None) -> None:
         """The same prices for several contracts, in one piece of the stream."""
-        self.tell(QuotesReceived(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
+        self.emit(QuotesReceived(tuple(self._quoted(con_id, bid, ask) for con_id in con_ids)))
 
     def _quoted(self, con_id: int, bid: str | None, ask: str | None, **more: object) -> QuoteReceived:
         quote = Quote(
@@ -365,9 +365,9 @@ class World:
         self.quotes[con_id] = quote
         return QuoteReceived(con_id, quote)
 
-    def tell(self, event: BrokerEvent) -> None:
+    def emit(self, event: BrokerEvent) -> None:
         if self.port is not None and not self.deaf:
-            self.port.say(event)
+            self.port.emit(event)
 
     port: PortBroker | None = None
     dividends: dict[int, Dividend] = field(default_factory=dict)
@@ -397,7 +397,7 @@ class PortBroker:
     def listen(self, on_event: Callable[[BrokerEvent], None]) -> None:
         self._on_event = on_event
 
-    def say(self, event: BrokerEvent) -> None:
+    def emit(self, event: BrokerEvent) -> None:
         if not self.open or self._on_event is None:
             return
         if isinstance(event, QuotesReceived):
@@ -523,16 +523,16 @@ class PortBroker:
         for con_id in fresh:
             quote = self.world.quotes.get(con_id)
             if quote is not None and self.world.first_quotes:
-                self.say(QuoteReceived(con_id, quote))
+                self.emit(QuoteReceived(con_id, quote))
 
     def renew(self, con_ids: Collection[int]) -> None:
         world = self.world
         for con_id in self.watched & set(con_ids):
             world.renewed.append(con_id)
             if con_id in world.refused_quotes:
-                self.say(CodeReceived(*world.refused_quotes[con_id], 0, con_id))
+                self.emit(CodeReceived(*world.refused_quotes[con_id], 0, con_id))
             elif con_id in world.quotes and world.first_quotes:
-                self.say(QuoteReceived(con_id, world.quotes[con_id].valid_at(world.clock.now())))
+                self.emit(QuoteReceived(con_id, world.quotes[con_id].valid_at(world.clock.now())))
 
     def next_order_id(self) -> int:
         return self.world.next_id
@@ -668,7 +668,7 @@ class Manager:
         self, world: World, directory: Path, config: Mapping[str, object] | None = None, seed: int = 0
     ) -> None:
         self.world = world
-        self.told: list[Message] = []
+        self.reported: list[Message] = []
         self.people_are_away = False
         self.seed = seed
         self.broker = PortBroker(world)
@@ -713,14 +713,14 @@ class Manager:
     def _deliver(self, message: Message) -> None:
         if self.people_are_away:
             raise OSError("nobody can be told")
-        self.told.append(message)
+        self.reported.append(message)
 
     def _looped(self) -> None:
         self.loops += 1
 
     @property
     def kinds(self) -> list[str]:
-        return [message.kind for message in self.told]
+        return [message.kind for message in self.reported]
 
     async def start(self) -> None:
         self.running = asyncio.create_task(self.engine.run(self.stop))

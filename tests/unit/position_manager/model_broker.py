@@ -92,9 +92,9 @@ class Broker:
         order = Order(1000 + len(self.orders), sent.side, sent.quantity, sent.ref, sent.order_id)
         self.orders.append(order)
         self.received += 1
-        self.tell(Message("ack", order))
+        self.emit(Message("ack", order))
 
-    def tell(self, message: Message) -> None:
+    def emit(self, message: Message) -> None:
         if self.link and message.order.ref:
             self.wire.append(message)
 
@@ -111,7 +111,7 @@ class Broker:
                 self.now + timedelta(seconds=position_late),
             )
         )
-        self.tell(Message("fill", order, fill))
+        self.emit(Message("fill", order, fill))
         if not order.remaining:
             self.end(order, "Filled", executions_late)
 
@@ -129,13 +129,13 @@ class Broker:
             for o in self.live()
         )
 
-    def snapshot(self, tells_filled: bool = True) -> Snapshot:
+    def snapshot(self, shows_filled: bool = True) -> Snapshot:
         return Snapshot(
             time=self.now,
             positions={KEY: self.shown_position()},
             open_orders=self.shown_open(),
             completed=tuple(
-                CompletedOrder(o.perm_id, o.over, o.filled if tells_filled else None, o.ref)
+                CompletedOrder(o.perm_id, o.over, o.filled if shows_filled else None, o.ref)
                 for o in self.orders
                 if o.shown_over_at is not None and o.shown_over_at <= self.now
             ),

@@ -80,7 +80,7 @@ async def wait(at: World, seconds: int, *, fills: bool = False) -> None:
 
 
 def of_kind(manager: Manager, kind: str) -> list[str]:
-    return [f"{message.title} {message.text()}" for message in manager.told if message.kind == kind]
+    return [f"{message.title} {message.text()}" for message in manager.reported if message.kind == kind]
 
 
 def test_a_daily_loss_closes_the_short_units_first_and_each_once(tmp_path: Path) -> None:
@@ -105,9 +105,9 @@ def test_a_daily_loss_closes_the_short_units_first_and_each_once(tmp_path: Path)
         assert "daily_loss has fired (close)" in fired
         assert "94,900.00 USD, 5,100.00 USD (5.10 %) lost against 100,000.00 USD, the day's start" in fired
         assert ACCOUNT not in fired
-        told = explain(manager.engine.shared.access.journal, "90")
-        assert "Rule fired: account daily loss (SPY)" in told
-        assert "94,900.00 USD" in told
+        reported = explain(manager.engine.shared.access.journal, "90")
+        assert "Rule fired: account daily loss (SPY)" in reported
+        assert "94,900.00 USD" in reported
         assert manager.engine.shared.access.journal.memory()[(ACCOUNT, 0, "account stops")]
 
     play(tmp_path, account(), story, DAILY)
@@ -158,8 +158,8 @@ def test_what_is_not_known_fires_nothing_and_counts_as_unprotected(tmp_path: Pat
         await wait(at, 180)
         assert at.received == []
         assert of_kind(manager, "account_stop") == []
-        (told,) = of_kind(manager, "account_unprotected")
-        assert "daily_loss is unprotected" in told
+        (reported,) = of_kind(manager, "account_unprotected")
+        assert "daily_loss is unprotected" in reported
         assert not manager.engine.quotes_fresh, "the heartbeat stops"
         ((rule,),) = [each.rules for each in status_of(manager.engine, "f").account_stops]
         assert rule.verdict == "unprotected"
@@ -187,8 +187,8 @@ def test_a_value_that_does_not_change_while_the_positions_move_is_not_believed(t
         assert manager.engine.quotes_fresh, "it may be minutes behind"
         await quoted(at, "444", 180)
         assert not manager.engine.quotes_fresh
-        (told,) = of_kind(manager, "account_unprotected")
-        assert "the same value for" in told and "moved by 599.00 on live quotes" in told
+        (reported,) = of_kind(manager, "account_unprotected")
+        assert "the same value for" in reported and "moved by 599.00 on live quotes" in reported
         worth(at, "99400")
         await quoted(at, "444", 60)
         assert manager.engine.quotes_fresh
@@ -267,8 +267,8 @@ def test_a_close_that_has_started_goes_on_after_a_kill_and_spares_what_was_opene
         await wait(at, 120, fills=True)
         assert at.positions == {42: 0, 90: 0, 91: 10}
         assert of_kind(manager, "account_stop") == []
-        (told,) = of_kind(manager, "account_opened")
-        assert "AAPL: 0 to 10" in told
+        (reported,) = of_kind(manager, "account_opened")
+        assert "AAPL: 0 to 10" in reported
 
     at = account()
     play_without_end(tmp_path, at, first, DAILY)
@@ -415,8 +415,8 @@ def test_money_that_is_paid_out_is_no_loss_until_a_person_has_checked(tmp_path: 
         worth(at, "90000", cash="10000")
         await wait(at, 120)
         assert at.received == []
-        (told,) = of_kind(manager, "account_unprotected")
-        assert "about 10,000.00 USD look as if they were paid out" in told
+        (reported,) = of_kind(manager, "account_unprotected")
+        assert "about 10,000.00 USD look as if they were paid out" in reported
         manager.engine.rearm("account", by="ann")
         await wait(at, 30)
         worth(at, "84000", cash="10000")
@@ -464,8 +464,8 @@ def test_a_halt_of_all_sending_makes_a_close_unprotected(tmp_path: Path) -> None
         await wait(at, 120)
         assert at.received == []
         assert of_kind(manager, "account_stop") == []
-        (told,) = of_kind(manager, "account_unprotected")
-        assert "halted: kill switch" in told
+        (reported,) = of_kind(manager, "account_unprotected")
+        assert "halted: kill switch" in reported
         (tmp_path / "HALT").unlink()
         await wait(at, 60)
         assert at.received
@@ -527,8 +527,8 @@ def test_in_shadow_it_reports_what_it_would_close_once(tmp_path: Path) -> None:
         await wait(at, 200)
         assert at.received == []
         assert len(of_kind(manager, "shadow")) == 2
-        (told,) = of_kind(manager, "account_stop")
-        assert "Mode shadow sends nothing" in told
+        (reported,) = of_kind(manager, "account_stop")
+        assert "Mode shadow sends nothing" in reported
 
     play(tmp_path, account(), story, {**DAILY, "mode": "shadow"})
 
@@ -558,7 +558,7 @@ def test_a_journal_that_fails_fires_later_and_not_twice(tmp_path: Path) -> None:
         await wait(at, 120, fills=True)
         assert at.positions == {42: 0, 90: 0}
         assert len(of_kind(manager, "account_stop")) == 1
-        assert all(message.severity is Severity.ALERT for message in manager.told if message.kind == "account_stop")
+        assert all(message.severity is Severity.ALERT for message in manager.reported if message.kind == "account_stop")
 
     play(tmp_path, account(), story, DAILY)
 
@@ -686,8 +686,8 @@ def test_an_answer_that_lacks_a_part_of_the_account_closes_nothing(tmp_path: Pat
         await wait(at, 120)
         assert at.received == []
         assert any(
-            ("without the positions" if what == "the cash alone" else "an ExcessLiquidity of 0") in told
-            for told in of_kind(manager, "account_unprotected")
+            ("without the positions" if what == "the cash alone" else "an ExcessLiquidity of 0") in reported
+            for reported in of_kind(manager, "account_unprotected")
         )
 
     both = config(daily_loss={"percent": 5, "action": "close"}, margin_cushion={"below_percent": 5, "action": "close"})
@@ -704,12 +704,12 @@ def test_a_withdrawal_while_the_manager_was_away_closes_nothing(tmp_path: Path, 
 
     async def second(at: World, manager: Manager) -> None:
         await wait(at, 120)
-        told = of_kind(manager, "account_unprotected")
+        reported = of_kind(manager, "account_unprotected")
         if away == "an hour without a withdrawal":
             assert at.received
         else:
             assert at.received == []
-            assert "look as if they were paid out" in told[0]
+            assert "look as if they were paid out" in reported[0]
 
     at = account()
     at.instruments = {con_id: replace(each, liquid_hours=ALWAYS) for con_id, each in at.instruments.items()}

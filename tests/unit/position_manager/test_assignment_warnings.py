@@ -88,17 +88,17 @@ async def trade_at(at: World, bid: str, ask: str, underlying: str, seconds: int 
         await at.clock.advance(1)
 
 
-def told(manager: Manager) -> list[str]:
-    return [f"{message.title} {message.text()}" for message in manager.told if message.kind == "assignment_risk"]
+def reported(manager: Manager) -> list[str]:
+    return [f"{message.title} {message.text()}" for message in manager.reported if message.kind == "assignment_risk"]
 
 
 def test_it_is_notified_once_a_day_and_nothing_is_closed(tmp_path: Path) -> None:
     async def first(at: World, manager: Manager) -> None:
         await trade_at(at, "20.00", "20.06", "470", 20)
         await trade_at(at, "20.50", "20.60", "470", 20)
-        assert told(manager) == [], "gone again too soon"
+        assert reported(manager) == [], "gone again too soon"
         await trade_at(at, "20.00", "20.06", "470", 90)
-        (warned,) = told(manager)
+        (warned,) = reported(manager)
         assert "-2 SPY 2026-12-21 450C may be assigned: early assignment" in warned
         assert "20.00 in the money at 470.00, middle 20.030, time value 0.030 per unit, bound 0.05" in warned
         ((shown),) = status_of(manager.engine, "f").exposures
@@ -109,7 +109,7 @@ def test_it_is_notified_once_a_day_and_nothing_is_closed(tmp_path: Path) -> None
 
     async def second(at: World, manager: Manager) -> None:
         await trade_at(at, "20.00", "20.06", "470", 60)
-        assert told(manager) == [], "once a day, over restarts too"
+        assert reported(manager) == [], "once a day, over restarts too"
         assert at.received == []
 
     at = short_call()
@@ -126,7 +126,7 @@ def test_the_next_day_it_is_notified_again(tmp_path: Path) -> None:
         await trade_at(at, "20.00", "20.06", "470", 60)
         at.clock.jump(timedelta(days=1))
         await trade_at(at, "20.00", "20.06", "470", 60)
-        assert len(told(manager)) == 2
+        assert len(reported(manager)) == 2
         await manager.end()
 
     drive(story)
@@ -136,10 +136,10 @@ def test_what_the_broker_reports_is_asked_for_seldom_and_warned_of(tmp_path: Pat
     async def story(at: World, manager: Manager) -> None:
         at.dividends[42] = Dividend(TODAY + timedelta(days=1), Decimal("1.85"), "IB's next dividend date")
         await trade_at(at, "20.40", "20.60", "470", 60)
-        assert told(manager) == []
+        assert reported(manager) == []
         at.fail.clear()
         await trade_at(at, "20.40", "20.60", "470", 660)
-        (warned,) = told(manager)
+        (warned,) = reported(manager)
         assert "1.85 a share on 2026-11-24 (IB's next dividend date), in 1 days" in warned
         await trade_at(at, "20.40", "20.60", "470", 700)
         assert at.dividends_asked == [42, 42], "after ten minutes, as it was not answered, and then every six hours"
@@ -154,7 +154,7 @@ def test_who_is_not_asked(tmp_path: Path, why: str) -> None:
     async def story(at: World, manager: Manager) -> None:
         await trade_at(at, "20.00", "20.06", "430" if why == "put" else "470", 60)
         assert at.dividends_asked == []
-        assert bool(told(manager)) is (why in ("listed", "put", "not wanted"))
+        assert bool(reported(manager)) is (why in ("listed", "put", "not wanted"))
 
     at = World(ManualClock(BEGIN))
     at.hold(replace(CALL, right=Right.PUT) if why == "put" else CALL, 2 if why == "long" else -2, "20")
@@ -190,7 +190,7 @@ def test_stale_and_wide_quotes_warn_of_no_time_value(tmp_path: Path, seed: int) 
                 halted=kind == "halted",
             )
             await at.clock.advance(chance.randint(1, 10))
-        assert told(manager) == []
+        assert reported(manager) == []
 
     play(tmp_path, short_call(), story, config())
 
@@ -198,6 +198,6 @@ def test_stale_and_wide_quotes_warn_of_no_time_value(tmp_path: Path, seed: int) 
 def test_without_the_section_nothing_is_asked_or_shown(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await trade_at(at, "20.00", "20.06", "470", 60)
-        assert (told(manager), at.dividends_asked, status_of(manager.engine, "f").exposures) == ([], [], ())
+        assert (reported(manager), at.dividends_asked, status_of(manager.engine, "f").exposures) == ([], [], ())
 
     play(tmp_path, short_call(), story, {"mode": "paper", "defaults": {"stop": {"percent_of_premium": 500}}})

@@ -85,8 +85,8 @@ def test_what_would_be_blocked_is_unprotected_counted_and_notified(
         assert unit.stop is not None, "how far it is from its stop is shown all the same"
         assert unit.unprotected_seconds >= 60
         assert unit.unprotected_since is not None
-        (told,) = [message for message in manager.told if message.kind == "unprotected"]
-        assert why in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "unprotected"]
+        assert why in reported.text()
 
     play(tmp_path, at, story, STOP)
 

@@ -255,8 +255,8 @@ def test_an_account_stop_closes_what_a_partial_assignment_has_left(tmp_path: Pat
         at.cancels_at_once = True
         at.hold(STOCK, 200, "450")
         at.positions[42] = Decimal(-2)
-        at.tell(PositionReceived(ACCOUNT, 42, Decimal(-2)))
-        at.tell(PositionReceived(ACCOUNT, 90, Decimal(200)))
+        at.emit(PositionReceived(ACCOUNT, 42, Decimal(-2)))
+        at.emit(PositionReceived(ACCOUNT, 90, Decimal(200)))
         await go_on(at, 120, quotes)
         await go_on(at, 60, quotes, fills=frozenset({42}))
         assert not manager.engine.shared.locks.present
@@ -296,10 +296,10 @@ def test_an_assignment_is_no_opening_in_a_cooldown(tmp_path: Path) -> None:
         assert at.positions[42] == -2
         at.hold(STOCK, 100, "450")
         at.positions[42] = Decimal(-1)
-        at.tell(PositionReceived(ACCOUNT, 42, Decimal(-1)))
-        at.tell(PositionReceived(ACCOUNT, 90, Decimal(100)))
+        at.emit(PositionReceived(ACCOUNT, 42, Decimal(-1)))
+        at.emit(PositionReceived(ACCOUNT, 90, Decimal(100)))
         await go_on(at, 60, {42: ("2.45", "2.55"), 90: ("449.99", "450.01")})
-        opened = [message.title for message in manager.told if "opened in a cooldown" in message.title]
+        opened = [message.title for message in manager.reported if "opened in a cooldown" in message.title]
         assert len(opened) == 1 and "450P" not in opened[0], "only the stock is new"
 
     play(tmp_path, short_puts(-4), story, config)
@@ -326,12 +326,12 @@ def test_an_order_that_was_not_acknowledged_when_its_decision_was_withdrawn_is_c
     tmp_path: Path, close: str
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tells_acks = False
+        at.acknowledges = False
         await go_on(at, 2, {42: ("3.75", "3.85"), 43: ("2.00", "2.05")})
         (order,) = at.live(42)
         manager.engine.release("42" if close == "alone" else "vertical", by="a test")
-        at.tells_acks = True
-        at.tell(OrderReceived(order.sent.order_id, order.perm_id, "Submitted", order.sent.ref))
+        at.acknowledges = True
+        at.emit(OrderReceived(order.sent.order_id, order.perm_id, "Submitted", order.sent.ref))
         await go_on(at, 10, {42: ("2.48", "2.50"), 43: ("1.48", "1.50")})
         assert order.over == "Cancelled"
 

@@ -216,7 +216,7 @@ def test_a_refusal_before_the_acknowledgement_locks_nothing(tmp_path: Path) -> N
             requote(at)
             await at.clock.advance(1)
         at.swallow = False
-        at.tell(CodeReceived(201, "Order rejected", at.combos[0].order_id))
+        at.emit(CodeReceived(201, "Order rejected", at.combos[0].order_id))
         for _ in range(50):
             requote(at)
             await at.clock.advance(2)

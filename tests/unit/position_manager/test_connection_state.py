@@ -89,7 +89,7 @@ class Line:
     def did(self) -> tuple[Action, ...]:
         return self._actions
 
-    def told(self, *kinds: type) -> list[Action]:
+    def reported(self, *kinds: type) -> list[Action]:
         return [action for action in self._actions if isinstance(action, kinds)]
 
 
@@ -100,7 +100,7 @@ def test_the_way_to_ready() -> None:
     for event in events:
         seen.append(line.receive(event).phase)
     assert seen == [Phase.DOWN, Phase.SOCKET, *[Phase.SYNCING] * 4, Phase.READY]
-    assert line.told(Recovered, Alert, Page) == []
+    assert line.reported(Recovered, Alert, Page) == []
 
 
 def test_a_sync_counts_step_by_step_and_only_its_own_answers() -> None:
@@ -110,7 +110,7 @@ def test_a_sync_counts_step_by_step_and_only_its_own_answers() -> None:
     line.receive(*(SyncDone(1, step) for step in reversed(STEPS)))
     assert line.connection.pending == STEPS[1:]
     line.receive(SyncFailed(1, Step.OPEN_ORDERS, "timeout"))
-    assert line.told(SyncLater) == [SyncLater("open orders could not be read: timeout")]
+    assert line.reported(SyncLater) == [SyncLater("open orders could not be read: timeout")]
     line.receive(SyncDue())
     assert line.did() == (FullSync(2),)
     line.receive(*(SyncDone(1, step) for step in STEPS))  # answers that came late
@@ -124,10 +124,10 @@ def test_a_periodic_sync_keeps_ready_until_it_fails() -> None:
     assert line.did() == (FullSync(2),)
     assert line.receive(SyncDue()).sync == 2  # one at a time
     assert line.receive(SyncFailed(2, Step.POSITIONS, "timeout")).phase is Phase.SYNCING
-    assert line.told(Alert) == [Alert("positions could not be read: timeout")]
+    assert line.reported(Alert) == [Alert("positions could not be read: timeout")]
     line.receive(SyncDue())
     line.sync()
-    assert line.told(Recovered) == [Recovered("READY again after 0 s")]
+    assert line.reported(Recovered) == [Recovered("READY again after 0 s")]
 
 
 @pytest.mark.parametrize("code", [1100, 2110])
@@ -151,14 +151,14 @@ def test_the_link_comes_back_through_a_full_sync(code: int, first: tuple[Action,
     assert line.code(code, later=60).phase is Phase.SYNCING
     assert line.did() == (*first, FullSync(2))
     assert line.sync().may_send
-    assert line.told(Recovered) == [Recovered("READY again after 60 s")]
+    assert line.reported(Recovered) == [Recovered("READY again after 60 s")]
 
 
 @pytest.mark.parametrize("code", [1101, 1102])
 def test_a_link_that_came_back_without_having_been_lost_is_synced_too(code: int) -> None:
     line = Line().ready()
     assert line.code(code).phase is Phase.SYNCING
-    assert line.told(OrdersOutOfSight, FullSync) == [OrdersOutOfSight(str(code) + " "), FullSync(2)]
+    assert line.reported(OrdersOutOfSight, FullSync) == [OrdersOutOfSight(str(code) + " "), FullSync(2)]
     assert Line().code(1102).phase is Phase.DOWN
 
 
@@ -217,8 +217,8 @@ def test_no_live_quote_suspends_prices_and_is_reported_once(code: int) -> None:
 def test_not_connected_backs_off(code: int) -> None:
     line = Line().ready()
     assert line.code(code, "Not connected").phase is Phase.DOWN
-    assert line.told(ConnectLater) == [ConnectLater()]
-    assert line.told(OrdersOutOfSight)
+    assert line.reported(ConnectLater) == [ConnectLater()]
+    assert line.reported(OrdersOutOfSight)
 
 
 def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
@@ -226,16 +226,16 @@ def test_the_same_client_id_for_two_minutes_then_a_page() -> None:
     line.receive(SocketUp())
     line.code(326, "in use")
     line.receive(SocketDown("closed"))
-    assert line.told(ConnectLater) == [ConnectLater(same_id_soon=True)]
+    assert line.reported(ConnectLater) == [ConnectLater(same_id_soon=True)]
     line.code(326, "in use", later=119)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=1)
-    assert [page for page in line.told(Page) if isinstance(page, Page) and "client id" in page.text]
+    assert [page for page in line.reported(Page) if isinstance(page, Page) and "client id" in page.text]
     line.receive(Tick(), later=60)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.ready()
     line.receive(SocketDown("closed"))
-    assert line.told(ConnectLater) == [ConnectLater()]
+    assert line.reported(ConnectLater) == [ConnectLater()]
 
 
 def test_321_halts_until_a_person_resumes() -> None:
@@ -260,32 +260,32 @@ def test_a_halt_outlasts_a_restart_of_the_program() -> None:
 def test_lean_262_a_missed_second_factor_is_reported() -> None:
     line = Line().ready()
     assert line.receive(AuthNeeded("second factor")).phase is Phase.AUTH_NEEDED
-    assert line.told(Page) == [Page("the gateway needs a person: second factor", About.LOGIN)]
+    assert line.reported(Page) == [Page("the gateway needs a person: second factor", About.LOGIN)]
     line.receive(AuthNeeded("second factor"), SocketDown("closed"))
     assert line.connection.phase is Phase.AUTH_NEEDED
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(SocketUp(), SessionVerified())
     line.sync()
     assert line.connection.may_send
-    assert line.told(Recovered)
+    assert line.reported(Recovered)
 
 
 def test_lean_246_blind_is_never_healthy() -> None:
     line = Line().ready()
     line.receive(SocketDown("closed"))
-    assert line.told(Alert) == [Alert("closed")]
+    assert line.reported(Alert) == [Alert("closed")]
     line.receive(Tick(), later=599)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=1)
-    assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
+    assert line.reported(Page) == [Page("not READY for 10 minutes: DOWN")]
     line.receive(Tick(), later=3600)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
 
 
 def test_a_gateway_that_is_not_there_at_the_start_pages_too() -> None:
     line = Line()
     line.receive(Tick(), later=600)
-    assert line.told(Page) == [Page("not READY for 10 minutes: DOWN")]
+    assert line.reported(Page) == [Page("not READY for 10 minutes: DOWN")]
 
 
 def night(hour: int, minute: int, second: int = 0) -> datetime:
@@ -298,7 +298,7 @@ def test_the_daily_restart_is_maintenance_until_ready() -> None:
     assert line.receive(Tick(), later=1).phase is Phase.MAINTENANCE
     assert not line.connection.may_send
     line.receive(SocketDown("restart"), later=125)
-    assert line.told(Alert, Page) == []
+    assert line.reported(Alert, Page) == []
     line.receive(SocketUp(), SessionVerified(), later=40)
     assert line.connection.phase is Phase.MAINTENANCE
     assert line.sync().phase is Phase.READY
@@ -310,12 +310,12 @@ def test_a_restart_that_does_not_come_back_pages_after_ten_minutes() -> None:
     line.receive(Tick(), later=60)
     line.receive(SocketDown("restart"), later=120)
     line.receive(Tick(), later=479)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=1)
-    assert line.told(Page) == [Page("not READY for 8 minutes: MAINTENANCE")]
+    assert line.reported(Page) == [Page("not READY for 8 minutes: MAINTENANCE")]
     line.receive(SocketUp(), SessionVerified())
     assert line.sync().may_send
-    assert line.told(Recovered)
+    assert line.reported(Recovered)
 
 
 def test_a_restart_that_never_came_ends_with_its_window() -> None:
@@ -336,21 +336,21 @@ def test_ready_before_the_restart_stays_frozen() -> None:
 def test_the_nightly_reset_is_not_reported_and_pages_at_its_end() -> None:
     line = Line(datetime(2026, 11, 23, 23, 50, tzinfo=NEW_YORK)).ready()
     line.code(1100)
-    assert line.told(Alert, Page) == []
+    assert line.reported(Alert, Page) == []
     assert line.connection.phase is Phase.LINK_LOST
     line.receive(Tick(), later=54 * 60)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=60)
-    assert line.told(Page) == [Page("not READY for 55 minutes: LINK_LOST")]
+    assert line.reported(Page) == [Page("not READY for 55 minutes: LINK_LOST")]
 
 
 def test_an_outage_from_before_a_window_waits_for_its_end() -> None:
     line = Line(datetime(2026, 11, 23, 23, 40, tzinfo=NEW_YORK)).ready()
     line.code(1100)
     line.receive(Tick(), later=600)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=55 * 60)
-    assert line.told(Page)
+    assert line.reported(Page)
 
 
 def test_windows_in_the_nights_when_clocks_change() -> None:
@@ -410,7 +410,7 @@ def test_a_321_about_the_account_halts(text: str) -> None:
     line = Line().ready()
     line.code(321, text)
     assert not line.connection.may_send
-    assert line.told(HaltAll)
+    assert line.reported(HaltAll)
 
 
 EVENTS = st.one_of(
@@ -434,7 +434,7 @@ def test_ready_means_that_a_whole_sync_came_after_the_last_loss(events: list[tup
             line.receive(SyncFailed(before.sync, Step.POSITIONS, "x"), later=later)
         else:
             line.receive(event, later=later)  # type: ignore[arg-type]  # the strings are taken out above
-        if line.told(OrdersOutOfSight) or line.connection.link in (Phase.DOWN, Phase.SOCKET, Phase.LINK_LOST):
+        if line.reported(OrdersOutOfSight) or line.connection.link in (Phase.DOWN, Phase.SOCKET, Phase.LINK_LOST):
             steps_since_loss = 0
         if line.connection.may_send:
             assert steps_since_loss >= len(STEPS)
@@ -500,9 +500,9 @@ def test_nothing_is_sent_before_the_sunday_restart_and_nobody_is_paged_in_its_wi
     assert line.receive(Tick(), later=60).phase is Phase.MAINTENANCE
     line.receive(SocketDown("gone"), later=150)
     line.receive(Tick(), later=13 * 60)
-    assert line.told(Page) == []
+    assert line.reported(Page) == []
     line.receive(Tick(), later=120)
-    assert line.told(Page)
+    assert line.reported(Page)
 
 
 def test_the_default_window_is_that_of_the_gateway_s_default_restart() -> None:

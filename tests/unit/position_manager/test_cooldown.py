@@ -60,7 +60,7 @@ async def open_(at: World, instrument: Instrument, quantity: int, *, bought: boo
 
 
 def alerts(manager: Manager) -> list[str]:
-    return [f"{message.title} {message.text()}" for message in manager.told if message.kind == "cooldown"]
+    return [f"{message.title} {message.text()}" for message in manager.reported if message.kind == "cooldown"]
 
 
 def sent(at: World, con_id: int) -> int:
@@ -74,9 +74,9 @@ def test_what_is_opened_after_a_stop_is_alerted_about_once(tmp_path: Path) -> No
         assert (cooling.symbol, cooling.rule, cooling.action) == ("SPY", "stop", "notify")
         await open_(at, put(43, 440), -1)
         await follow(at, 60)
-        (told,) = alerts(manager)
-        assert "-1 SPY 2026-12-21 440P opened in a cooldown of SPY" in told
-        assert "It stays open: the cooldown only notifies" in told
+        (reported,) = alerts(manager)
+        assert "-1 SPY 2026-12-21 440P opened in a cooldown of SPY" in reported
+        assert "It stays open: the cooldown only notifies" in reported
         assert sent(at, 43) == 0
         await open_(at, OTHER, 5)
         assert len(alerts(manager)) == 1, "another underlying"
@@ -152,13 +152,13 @@ def test_what_must_not_be_closed_is_only_alerted_about(tmp_path: Path, why: str)
         if why == "halted":
             (tmp_path / "HALT").touch()
         await open_(at, STOCK, -200 if why == "assigned" else 100, bought=why != "assigned")
-        (told,) = alerts(manager)
+        (reported,) = alerts(manager)
         expected = {
             "assigned": "it may have been assigned",
             "covers": "it may cover SPY 2026-12-21 440P",
             "halted": "halted",
         }
-        assert expected[why] in told
+        assert expected[why] in reported
         (tmp_path / "HALT").unlink(missing_ok=True)
         await at.clock.advance(60)
         assert sent(at, 90) == 0

@@ -67,11 +67,11 @@ def test_the_name_is_the_whole_name(text: str, farm: str) -> None:
 def test_a_notice_leaves_the_others_guarded(tmp_path: Path, notice: tuple[int, str], unprotected: set[str]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(5)
-        at.tell(CodeReceived(*notice))
+        at.emit(CodeReceived(*notice))
         await at.clock.advance(60)
         units = status_of(manager.engine, "").units
         assert {unit.name for unit in units if unit.verdict == "unprotected"} == unprotected
-        at.tell(CodeReceived(2104, notice[1].replace("broken", "OK")))
+        at.emit(CodeReceived(2104, notice[1].replace("broken", "OK")))
         await at.clock.advance(40)
         assert all(unit.verdict == "guarded" for unit in status_of(manager.engine, "").units)
 
@@ -83,7 +83,7 @@ def test_a_notice_leaves_the_others_guarded(tmp_path: Path, notice: tuple[int, s
 
 def test_a_farm_that_was_down_is_forgotten_with_the_session_that_reported_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm.nj"))
+        at.emit(CodeReceived(2103, "Market data farm connection is broken:usfarm.nj"))
         await at.clock.advance(6)
         assert manager.engine.shared.connection.state.degraded == {"usfarm.nj"}
         assert at.port is not None

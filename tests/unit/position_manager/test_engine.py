@@ -266,7 +266,7 @@ def test_the_long_leg_is_not_sold_while_the_short_one_is_locked(tmp_path: Path) 
 
 def test_a_halt_of_the_configuration_survives_a_restart(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeReceived(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
+        at.emit(CodeReceived(321, "Error validating request.-'bW' : cause - No trading permissions for this account."))
         await at.clock.advance(6)
         assert manager.engine.shared.connection.state.phase is Phase.HALTED
         await manager.kill()
@@ -314,10 +314,10 @@ def test_a_kill_switch_that_appears_while_an_order_is_on_its_way_stops_it(tmp_pa
 
 def test_an_order_that_is_rejected_locks_until_a_person_releases_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tells_acks = False
+        at.acknowledges = False
         await breach(at)
         at.end(at.ours(42)[0], "Inactive", 201)
-        at.tells_acks = True
+        at.acknowledges = True
         await follow(at, 60, fills=False)
         assert len(at.received) == 1, "never tried again blindly"
         with pytest.raises(RefusedError, match="locked"):
@@ -471,8 +471,8 @@ def test_a_gate_that_refuses_is_reported_once_and_passes_later(
     async def story(at: World, manager: Manager) -> None:
         await follow(at, 40)
         assert not at.received
-        (told,) = (message for message in manager.told if message.kind == "refused")
-        assert gate in told.text()
+        (reported,) = (message for message in manager.reported if message.kind == "refused")
+        assert gate in reported.text()
         assert manager.engine.shared.guard.counts
         manager.engine.reload(Config.model_validate(CONFIG))
         await follow(at, 12)
@@ -641,7 +641,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
             if question == "open orders" and manager.engine.shared.in_flight:
                 at.on_ask = lambda _question: None
                 if code:
-                    at.tell(CodeReceived(code, "lost"))
+                    at.emit(CodeReceived(code, "lost"))
                 else:
                     manager.broker.drop()
 
@@ -651,7 +651,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
         await settle()
         assert manager.engine.shared.connection.state.phase is (Phase.LINK_LOST if code else Phase.DOWN)
         assert not at.received
-        at.tell(CodeReceived(1102, "restored"))
+        at.emit(CodeReceived(1102, "restored"))
         await follow(at, 20)
         assert at.positions[42] == 0
         assert len(at.received) == 1
@@ -663,7 +663,7 @@ def test_a_session_that_ends_while_the_position_is_read_again_sends_nothing(tmp_
 @pytest.mark.parametrize("how", ["disconnect", "1100 and 1102", "kill"])
 def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: State, how: str) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tells_acks = state is not State.SENDING
+        at.acknowledges = state is not State.SENDING
         at.cancels_at_once = state is not State.CANCELLING
         await breach(at)
         (order,) = at.ours(42)
@@ -681,10 +681,10 @@ def test_in_each_state_of_an_order_the_connection_may_go(tmp_path: Path, state: 
         elif how == "disconnect":
             manager.broker.drop()
         else:
-            at.tell(CodeReceived(1100, "lost"))
+            at.emit(CodeReceived(1100, "lost"))
             await at.clock.advance(20)
-            at.tell(CodeReceived(1102, "restored"))
-        at.cancels_at_once = at.tells_acks = True
+            at.emit(CodeReceived(1102, "restored"))
+        at.cancels_at_once = at.acknowledges = True
         if order.cancelling:
             at.end(order)
         await follow(at, 40)
@@ -701,7 +701,7 @@ def test_a_client_id_in_use_is_tried_again_and_then_a_person_is_called(tmp_path:
         await at.clock.advance(100)
         assert "page" not in manager.kinds
         await at.clock.advance(60)
-        (page,) = (message for message in manager.told if message.kind == "page")
+        (page,) = (message for message in manager.reported if message.kind == "page")
         assert "client id" in page.text()
         await at.clock.advance(120)
         assert manager.kinds.count("page") == 1
@@ -767,7 +767,7 @@ def test_the_same_contract_in_two_accounts_is_closed_in_each(tmp_path: Path) -> 
         assert at.positions[42] == at.second[42] == 0
         assert len(at.received) == 2
         assert not any(
-            account in message.title + message.text() for message in manager.told for account in (ACCOUNT, SECOND)
+            account in message.title + message.text() for message in manager.reported for account in (ACCOUNT, SECOND)
         )
 
     at = short_puts()
@@ -845,9 +845,9 @@ def test_every_second_of_a_long_story_is_counted(tmp_path: Path) -> None:
                 await at.clock.advance(1)
 
         await quoted(20)
-        at.tell(CodeReceived(1100, "lost"))
+        at.emit(CodeReceived(1100, "lost"))
         await at.clock.advance(7)
-        at.tell(CodeReceived(1102, "restored"))
+        at.emit(CodeReceived(1102, "restored"))
         await quoted(20)
         manager.broker.drop()
         at.up = False

@@ -89,7 +89,7 @@ def test_what_rests_goes_when_the_position_is_gone_without_a_trade(tmp_path: Pat
         await breach(at)
         (resting,) = at.ours(42)
         at.positions[42] = Decimal(0)
-        at.tell(PositionReceived(ACCOUNT, 42, Decimal(0)))
+        at.emit(PositionReceived(ACCOUNT, 42, Decimal(0)))
         await at.clock.advance(1)
         assert resting.over == "Cancelled"
 
@@ -204,13 +204,13 @@ def test_a_quote_from_before_new_subscriptions_triggers_nothing(tmp_path: Path, 
         at.quotes.clear()
         at.up = False
         if code:
-            at.tell(CodeReceived(1100, "lost"))
+            at.emit(CodeReceived(1100, "lost"))
         else:
             manager.broker.drop()
         await at.clock.advance(120)
         at.up = True
         if code:
-            at.tell(CodeReceived(code, "restored"))
+            at.emit(CodeReceived(code, "restored"))
         await at.clock.advance(120)
         assert manager.engine.ready
         assert not at.received
@@ -249,10 +249,10 @@ def test_no_all_clear_is_reported_because_the_connection_is_lost_too(tmp_path: P
         at.quote(42, None, "2.55")
         await at.clock.advance(90)
         assert manager.kinds.count("unprotected") == 1
-        at.tell(CodeReceived(1100, "lost"))
+        at.emit(CodeReceived(1100, "lost"))
         await at.clock.advance(60)
         assert "protected" not in manager.kinds
-        at.tell(CodeReceived(1102, "restored"))
+        at.emit(CodeReceived(1102, "restored"))
         at.quote(42, "2.45", "2.55")
         await at.clock.advance(10)
         assert manager.kinds.count("protected") == 1
@@ -286,9 +286,9 @@ def test_a_link_that_is_lost_between_two_evaluations_is_counted(tmp_path: Path) 
 
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(6)
-        at.tell(CodeReceived(1100, "lost"))
+        at.emit(CodeReceived(1100, "lost"))
         await at.clock.advance(3)
-        at.tell(CodeReceived(1102, "restored"))
+        at.emit(CodeReceived(1102, "restored"))
         await at.clock.advance(30)
         assert seconds_unprotected(manager) == pytest.approx(3)
 
@@ -354,7 +354,7 @@ def test_a_halt_that_cannot_be_written_down_does_not_end_by_itself(tmp_path: Pat
     async def story(at: World, manager: Manager) -> None:
         shared, record = manager.engine.shared, HaltRecord(tmp_path / "away" / "halt.json")
         shared.halts._halts = Halts(KillSwitch(tmp_path / "HALT"), record)
-        at.tell(CodeReceived(321, "The API interface is currently in Read-Only mode."))
+        at.emit(CodeReceived(321, "The API interface is currently in Read-Only mode."))
         await at.clock.advance(60)
         await breach(at)
         assert not manager.engine.ready

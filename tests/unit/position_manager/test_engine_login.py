@@ -23,7 +23,7 @@ def test_an_approval_that_is_awaited_is_named_and_ends_with_the_next_session(tmp
         await manager.start()
         await at.clock.advance(60)
         assert manager.engine.shared.connection.state.phase is Phase.AUTH_NEEDED
-        pages = [message for message in manager.told if message.kind == "page"]
+        pages = [message for message in manager.reported if message.kind == "page"]
         assert len(pages) == 1
         assert "approve the login on the phone" in pages[0].text()
         gateway_login.write(tmp_path, GatewayLogin("ready", False, "ready"))

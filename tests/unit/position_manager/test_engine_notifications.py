@@ -32,7 +32,7 @@ async def closed(directory: Path) -> Manager:
 def test_a_close_without_any_incident_is_reported(tmp_path: Path) -> None:
     async def story() -> None:
         manager = await closed(tmp_path)
-        (message,) = [message for message in manager.told if message.kind == "position_closed"]
+        (message,) = [message for message in manager.reported if message.kind == "position_closed"]
         assert decide(message, None, 0, 3600).verdict is Verdict.SEND
         await manager.end()
 
@@ -44,7 +44,7 @@ def test_a_profit_counts_once_however_often_the_broker_reports_it(tmp_path: Path
         manager = await closed(tmp_path)
         for exec_id, profit in (("1", "-260"), ("2", "-10"), ("1", "-260"), ("2", "-10"), ("3", None)):
             realized = None if profit is None else Decimal(profit)
-            manager.broker.say(CommissionReceived(exec_id, Decimal(1), realized, "USD"))
+            manager.broker.emit(CommissionReceived(exec_id, Decimal(1), realized, "USD"))
         await settle()
         assert realized_since(manager.engine, BEGIN) == {"USD": Decimal(-270)}
         await manager.end()

@@ -78,7 +78,7 @@ class Histories(RuleBasedStateMachine):
     """One history."""
 
     @initialize(quantity=st.sampled_from([-3, -2, -1, 1, 2]), kind=st.sampled_from(sorted(KINDS)), rests=st.booleans())
-    def begin(self, quantity: int, kind: str, rests: bool) -> None:
+    def start_history(self, quantity: int, kind: str, rests: bool) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - only to be fast: the directory below has a name of its own
         self.directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
         self.loop = asyncio.new_event_loop()
@@ -96,7 +96,7 @@ class Histories(RuleBasedStateMachine):
         if rests:
             self.world.foreign(42, closing_side(self.world.positions[42]), 1)
         self.manager: Manager | None = None
-        self.told: list[str] = []
+        self.reported: list[str] = []
         self.starts = 0
         self.silent = False
         self.kind = kind
@@ -109,12 +109,12 @@ class Histories(RuleBasedStateMachine):
 
     def passes(self, span: timedelta) -> None:
         """Add up the time in which nothing could be sent for contract 42, once it is guarded."""
-        self.note_the_begin()
+        self.record_the_start()
         engine = None if self.manager is None else self.manager.engine
         if self.since is not None and (engine is None or not engine.ready):
             self.away += span
 
-    def note_the_begin(self) -> None:
+    def record_the_start(self) -> None:
         if self.since is None and self.manager is not None and self.manager.engine.synced:
             self.since = self.world.clock.now()
 
@@ -124,15 +124,15 @@ class Histories(RuleBasedStateMachine):
             self.loop.run_until_complete(story)
         except KilledError:
             self.gone()
-        self.note_the_begin()
+        self.record_the_start()
         if self.manager is not None and self.manager.running is not None and self.manager.running.done():
             error = self.manager.running.exception()
             # A journal that cannot be opened ends the process; systemd starts another one.
             assert isinstance(error, (KilledError, JournalError)), f"the engine ended: {error!r}"
             self.gone()
-        self.knows_by_heart_what_is_on_disk()
+        self.memory_equals_the_disk()
 
-    def knows_by_heart_what_is_on_disk(self) -> None:
+    def memory_equals_the_disk(self) -> None:
         journal = None if self.manager is None else self.manager.engine.shared.access.opened
         if journal is not None:
             assert journal.open_intents() == JournalReader.open_intents(journal)
@@ -163,7 +163,7 @@ class Histories(RuleBasedStateMachine):
     def gone(self) -> None:
         manager, self.manager = self.manager, None
         if manager is not None:
-            self.told += [message.title + message.text() for message in manager.told]
+            self.reported += [message.title + message.text() for message in manager.reported]
             manager.until_crash = None
             self.loop.run_until_complete(manager.kill())
 
@@ -232,13 +232,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(code=st.sampled_from([201, 202, 399, 10349, 10148, 10147, 110]))
     @precondition(lambda self: self.ours())
-    def says(self, code: int) -> None:
+    def reports_code(self, code: int) -> None:
         async def story() -> None:
             order = self.ours()[-1]
             if code in (201, 202) and not (code == 201 and order.filled):
                 self.world.end(order, "Inactive" if code == 201 else "Cancelled", code)
             elif code not in (201, 202):
-                self.world.tell(CodeReceived(code, "said", order.sent.order_id))
+                self.world.emit(CodeReceived(code, "said", order.sent.order_id))
             await settle()
 
         self.run(story())
@@ -255,7 +255,7 @@ class Histories(RuleBasedStateMachine):
                 case "catch up":
                     world.catch_up()
                 case "no acks" | "acks":
-                    world.tells_acks = what == "acks"
+                    world.acknowledges = what == "acks"
                 case "swallow" | "deliver":
                     world.swallow = what == "swallow"
                 case "slow cancels":
@@ -276,11 +276,11 @@ class Histories(RuleBasedStateMachine):
     def the_link(self, code: int) -> None:
         async def story() -> None:
             if code == 1100:
-                self.world.tell(CodeReceived(1100, "lost"))
+                self.world.emit(CodeReceived(1100, "lost"))
                 self.world.deaf = True
             else:
                 self.world.deaf = False
-                self.world.tell(CodeReceived(code, "farm:usfarm"))
+                self.world.emit(CodeReceived(code, "farm:usfarm"))
             await settle()
 
         self.run(story())
@@ -370,7 +370,7 @@ class Histories(RuleBasedStateMachine):
             less = min(quantity, free)
             if less > 0 and assigned:
                 world.positions[42] += closing_side(held).sign * less
-                world.tell(PositionReceived(ACCOUNT, 42, world.positions[42]))
+                world.emit(PositionReceived(ACCOUNT, 42, world.positions[42]))
                 self.silent = True
             elif less > 0:
                 world.fill(world.foreign(42, closing_side(held), less), less)
@@ -416,7 +416,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["1100", "drop", "halt", "trade", "dies"]))
     @precondition(lambda self: self.manager is not None)
-    def in_the_last_look(self, what: str) -> None:
+    def in_the_last_check(self, what: str) -> None:
         """Between the decision and the order, while the position is read again."""
 
         def happens(question: str) -> None:
@@ -427,7 +427,7 @@ class Histories(RuleBasedStateMachine):
             held = world.positions[42]
             match what:
                 case "1100":
-                    world.tell(CodeReceived(1100, "lost"))
+                    world.emit(CodeReceived(1100, "lost"))
                     world.deaf = True
                 case "drop":
                     manager.broker.drop()
@@ -458,7 +458,7 @@ class Histories(RuleBasedStateMachine):
         world = self.world
         self.unblock()
         self.dies_at = ""
-        world.up, world.deaf, world.fail, world.swallow, world.tells_acks = True, False, set(), False, True
+        world.up, world.deaf, world.fail, world.swallow, world.acknowledges = True, False, set(), False, True
         world.on_ask = lambda _question: None
         if self.manager is not None:
             self.manager.until_crash = None
@@ -469,7 +469,7 @@ class Histories(RuleBasedStateMachine):
             self.start()
 
         async def story() -> None:
-            world.tell(CodeReceived(1102, "restored"))
+            world.emit(CodeReceived(1102, "restored"))
             for _ in range(6):
                 await world.clock.advance(25)
                 if self.at_rest():
@@ -514,8 +514,8 @@ class Histories(RuleBasedStateMachine):
             if not self.silent:
                 assert holding.quantity == world.positions[con_id], f"{holding}, truly {world.positions[con_id]}"
         self.compare_the_count()
-        self.told += [message.title + message.text() for message in manager.told]
-        shown = [text for text in self.told if re.search(ACCOUNT, text)]
+        self.reported += [message.title + message.text() for message in manager.reported]
+        shown = [text for text in self.reported if re.search(ACCOUNT, text)]
         assert not shown, "an account number is shown"
 
     def parts_decided(self, con_id: int) -> list[Decimal]:

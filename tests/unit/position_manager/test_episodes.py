@@ -84,13 +84,13 @@ def unseen_executions_known(at: World, _manager: Manager) -> None:
 
 
 def with_a_lost_link(at: World, *, forgotten: bool = False) -> None:
-    at.tell(CodeReceived(1100, "lost"))
+    at.emit(CodeReceived(1100, "lost"))
     at.deaf = True
     reopens(at)
     if forgotten:
         at.executions.clear()
     at.deaf = False
-    at.tell(CodeReceived(1102, "restored, data maintained"))
+    at.emit(CodeReceived(1102, "restored, data maintained"))
 
 
 def unseen_on_another_day(at: World, _manager: Manager) -> None:
@@ -101,8 +101,8 @@ def unseen_on_another_day(at: World, _manager: Manager) -> None:
 
 def pushed_only(at: World, _manager: Manager) -> None:
     """At the same price, on a book whose executions are late."""
-    at.tell(PositionReceived(ACCOUNT, 42, Decimal(0)))
-    at.tell(PositionReceived(ACCOUNT, 42, Decimal(2)))
+    at.emit(PositionReceived(ACCOUNT, 42, Decimal(0)))
+    at.emit(PositionReceived(ACCOUNT, 42, Decimal(2)))
 
 
 WAYS = [in_sight, unseen_executions_known, unseen_on_another_day, pushed_only]

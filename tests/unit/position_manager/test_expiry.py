@@ -70,17 +70,17 @@ def evening(
 
 def test_a_short_put_that_vanishes_on_its_evening_has_expired_and_locks_nothing(tmp_path: Path) -> None:
     manager = evening(tmp_path, an_account((expiring(42), -2)), {42: 0})
-    (told,) = [message for message in manager.told if message.kind == "position_closed"]
-    assert told.title.endswith("-2 to 0, expired")
-    assert "1.50 in the money (underlying 448.50)" in told.text()
-    assert "If it is assigned" in told.text()
+    (reported,) = [message for message in manager.reported if message.kind == "position_closed"]
+    assert reported.title.endswith("-2 to 0, expired")
+    assert "1.50 in the money (underlying 448.50)" in reported.text()
+    assert "If it is assigned" in reported.text()
     assert not manager.engine.shared.locks.present
 
 
 def test_what_is_assigned_at_once_is_reported_as_such(tmp_path: Path) -> None:
     at = an_account((expiring(42), -2), (SHARES, 100))
     manager = evening(tmp_path, at, {42: 0, 9: 300})
-    texts = [message.text() for message in manager.told if message.kind.startswith("position_")]
+    texts = [message.text() for message in manager.reported if message.kind.startswith("position_")]
     assert any("It was assigned" in text for text in texts)
     assert not manager.engine.shared.locks.present
 
@@ -93,7 +93,7 @@ def test_shares_that_come_in_the_night_are_explained_by_the_option(tmp_path: Pat
     at.instruments[9] = SHARES
     manager = evening(tmp_path, at, {42: 0, 43: 0}, later={9: shares + 200})
     assert not manager.engine.shared.locks.present
-    moved = [message for message in manager.told if "assigned or exercised" in message.title]
+    moved = [message for message in manager.reported if "assigned or exercised" in message.title]
     assert [f"{shares} to {shares + 200}" in message.title for message in moved] == [True]
     with JournalReader(tmp_path / "journal.db") as journal:
         holding = journal.holding(ACCOUNT, 9)

@@ -74,9 +74,9 @@ def test_a_position_is_reported_as_a_whole(day: Day) -> None:
         "BUY 2 SPY 2026-12-18 450P in DU*****67",
         "BUY 1 SPY 2026-12-18 450P in DU*****67",
     ]
-    told = [line for line in text.splitlines() if line[:2] == "15"]
-    assert told == sorted(told) and len(told) == 14
-    assert told[0].endswith("The position counts as -2: first seen") and told[-1].endswith("Closed")
+    reported = [line for line in text.splitlines() if line[:2] == "15"]
+    assert reported == sorted(reported) and len(reported) == 14
+    assert reported[0].endswith("The position counts as -2: first seen") and reported[-1].endswith("Closed")
     assert intents[2].id not in text
 
 

@@ -91,10 +91,10 @@ async def test_it_is_asked_again_only_when_it_runs_out(monkeypatch: pytest.Monke
 @pytest.mark.asyncio
 async def test_the_broker_is_believed_first() -> None:
     fallback = await loaded("XNYS", NOW)
-    told = Hours(NOW - timedelta(hours=9), NOW + timedelta(hours=9))
-    share = Instrument(1, "SPY", Kind.STOCK, liquid_hours=(told,))
+    reported = Hours(NOW - timedelta(hours=9), NOW + timedelta(hours=9))
+    share = Instrument(1, "SPY", Kind.STOCK, liquid_hours=(reported,))
     calendar = BrokerCalendar(fallback)
-    assert calendar.sessions(share, NOW) == (told,)
+    assert calendar.sessions(share, NOW) == (reported,)
     tomorrow = NOW + timedelta(days=1)
     assert calendar.sessions(share, tomorrow) == fallback.sessions(share, tomorrow) != ()
 

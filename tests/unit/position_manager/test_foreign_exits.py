@@ -48,9 +48,9 @@ def test_an_exit_of_the_user_is_cancelled_at_a_stop_and_then_the_position_is_clo
         await falls(at)
         assert at.foreign_cancels == [theirs]
         assert [order.quantity for order in at.received[:1]] == [10]
-        (told,) = [message for message in manager.told if message.kind == "exit_cancelled"]
-        assert "SELL 10 of a person" in told.title
-        assert "stop closes AAPL" in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "exit_cancelled"]
+        assert "SELL 10 of a person" in reported.title
+        assert "stop closes AAPL" in reported.text()
         with JournalReader(tmp_path / "journal.db") as journal:
             lines = [line for event in journal.events(instrument=(ACCOUNT, 42)) for line in words(event)]
         assert "Cancel of an exit order of another client" in lines
@@ -193,8 +193,8 @@ def test_one_that_cannot_be_cancelled_stays_and_the_rest_is_closed(tmp_path: Pat
         await falls(at, 6)
         assert not theirs.over
         assert at.received[0].quantity == 6
-        (told,) = [message for message in manager.told if message.kind == "exit_not_cancelled"]
-        assert "Cancel it in TWS" in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "exit_not_cancelled"]
+        assert "Cancel it in TWS" in reported.text()
 
     play(tmp_path, at, story, CANCEL)
 

@@ -47,7 +47,7 @@ def evaluations(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> list[datetime]
     return times
 
 
-def look_on(guard: Guard, seconds: range) -> None:
+def evaluate_at(guard: Guard, seconds: range) -> None:
     """In a market in which nothing moves, with a living broker."""
     for second in seconds:
         guard.alive_at = NOW + timedelta(seconds=second)
@@ -58,10 +58,10 @@ def look_on(guard: Guard, seconds: range) -> None:
 def test_rules_are_not_evaluated_again_while_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     guard = made({"stop": {"percent_of_premium": 100}, "target": {"percent_of_premium": 50}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 15, 5))
+    evaluate_at(guard, range(0, 15, 5))
     times = evaluations(guard, monkeypatch)
     # For as long as quotes are believed that do not change.
-    look_on(guard, range(15, 300, 5))
+    evaluate_at(guard, range(15, 300, 5))
     assert times == []
     assert {type(verdict) for verdict in guard.verdicts.values()} == {Hold}
     assert [count.total for count in guard.counts.values()] == [0, 0]
@@ -96,27 +96,27 @@ def test_a_stop_fires_in_a_market_that_is_quoted_again_and_again_as_it_was() -> 
 def test_they_are_as_soon_as_a_quote_changes(monkeypatch: pytest.MonkeyPatch, change: dict[int, Any]) -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 30, 5))
+    evaluate_at(guard, range(0, 30, 5))
     times = evaluations(guard, monkeypatch)
     guard.quotes.update(change)
-    look_on(guard, range(30, 35, 5))
+    evaluate_at(guard, range(30, 35, 5))
     assert len(times) == 1
 
 
 def test_they_are_as_soon_as_they_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 30, 5))
+    evaluate_at(guard, range(0, 30, 5))
     times = evaluations(guard, monkeypatch)
     guard.config = Config.model_validate({"mode": "sim", "defaults": {"stop": {"percent_of_premium": 90}}})
-    look_on(guard, range(30, 35, 5))
+    evaluate_at(guard, range(30, 35, 5))
     assert len(times) == 2
 
 
 def test_they_are_when_a_broker_is_silent_and_when_the_market_has_closed() -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 30, 5))
+    evaluate_at(guard, range(0, 30, 5))
     for moment, cause in ((NOW + timedelta(seconds=60), "no usable quote"), (HOURS[0].end, "market closed")):
         for unit in guard.units:
             guard.evaluate_unit(unit, moment, lambda _unit: None)
@@ -128,7 +128,7 @@ def test_they_are_when_a_broker_is_silent_and_when_the_market_has_closed() -> No
 def test_they_are_when_the_clock_was_set_back_to_before_the_opening() -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 30, 5))
+    evaluate_at(guard, range(0, 30, 5))
     early = HOURS[0].begin - timedelta(minutes=1)
     guard.quotes = {1: quote("2.40", "2.60", early), 2: quote("0.90", "1.10", early)}
     guard.alive_at = early
@@ -161,7 +161,7 @@ def test_a_group_whose_legs_show_different_underlyings_is_never_at_rest() -> Non
 def test_what_must_last_is_written_in_parts_and_what_is_gone_meanwhile_is_left_out(tmp_path: Path) -> None:
     guard = made({"stop": {"percent_of_premium": 100}})
     guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
-    look_on(guard, range(0, 30, 5))
+    evaluate_at(guard, range(0, 30, 5))
     stamp = Stamp("sim", frozenset({ACCOUNT}))
     journal = Journal(tmp_path / "journal.db", stamp, clock=lambda: NOW, new_id=lambda: "id")
     journal.recover()

@@ -78,7 +78,7 @@ def run(url: str, well: list[bool]) -> Turns:
     """One turn for each state of health."""
     clock = Turns(len(well))
     states = iter(well)
-    asyncio.run(Heartbeat(url, timedelta(seconds=60), lambda: next(states), clock).run(asyncio.Event()))
+    asyncio.run(Heartbeat(url, timedelta(seconds=60), lambda: next(states), clock).send_until(asyncio.Event()))
     return clock
 
 
@@ -92,8 +92,8 @@ def test_a_failure_is_reported_once_and_its_end_too(listener: Listener, caplog: 
     caplog.set_level(logging.DEBUG)
     listener.statuses = [200, 302, 404, 500, 200, 200]
     run(listener.url, [True] * 6)
-    told = [(record.levelname, record.message) for record in caplog.records if record.name == heartbeat.__name__]
-    assert told == [
+    reported = [(record.levelname, record.message) for record in caplog.records if record.name == heartbeat.__name__]
+    assert reported == [
         ("WARNING", "the heartbeat's address does not answer as it should: HTTP status 302"),
         ("INFO", "the heartbeat's address answers again"),
     ]

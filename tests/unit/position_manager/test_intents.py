@@ -122,7 +122,7 @@ def test_codes_that_sound_like_an_end_ask_the_broker(state: State, code: int) ->
 
 @pytest.mark.parametrize("state", sorted(State))
 @pytest.mark.parametrize("code", [399, 10349])
-def test_pysystemtrade_1580_an_order_that_looked_cancelled_is_live(state: State, code: int) -> None:
+def test_pysystemtrade_1580_an_order_that_seemed_cancelled_is_live(state: State, code: int) -> None:
     assert apply(intent(state), Said(code)).intent == intent(state)
 
 

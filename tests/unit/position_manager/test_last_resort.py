@@ -49,7 +49,7 @@ def wait_for(webhook: Webhook, count: int) -> list[str]:
 
 
 @contextmanager
-def telling(outbox: Path, webhook: Webhook) -> Iterator[LastResort]:
+def notifying(outbox: Path, webhook: Webhook) -> Iterator[LastResort]:
     addresses = [f"json://127.0.0.1:{webhook.port}/"]
     people = Notifications(outbox, targets_of(addresses))
     people.start()
@@ -61,7 +61,7 @@ def telling(outbox: Path, webhook: Webhook) -> Iterator[LastResort]:
 
 def test_with_a_full_disk_an_alert_arrives_and_it_is_repeated_when_it_is_over(tmp_path: Path) -> None:
     outbox = tmp_path / "outbox.db"
-    with Webhook() as webhook, telling(outbox, webhook) as people:
+    with Webhook() as webhook, notifying(outbox, webhook) as people:
         assert people.notify(alert("before")) is not None
         wait_for(webhook, 1)
         with full():
@@ -70,15 +70,15 @@ def test_with_a_full_disk_an_alert_arrives_and_it_is_repeated_when_it_is_over(tm
             assert people.notify(alert("only information", Severity.INFO)) is None
             assert wait_for(webhook, 2) == ["before", "the journal cannot be written"]
         assert people.notify(alert("it works again", Severity.INFO)) is not None
-        told = wait_for(webhook, 4)
-        assert sorted(told[2:]) == ["it works again", "the journal cannot be written"]
+        reported = wait_for(webhook, 4)
+        assert sorted(reported[2:]) == ["it works again", "the journal cannot be written"]
         assert people.notify(alert("later", Severity.INFO)) is not None
         assert wait_for(webhook, 5)[4] == "later", "it is repeated once"
 
 
 def test_a_target_that_does_not_answer_at_first_is_asked_again(tmp_path: Path) -> None:
     outbox = tmp_path / "outbox.db"
-    with Webhook() as webhook, telling(outbox, webhook) as people:
+    with Webhook() as webhook, notifying(outbox, webhook) as people:
         people.notify(alert("before"))
         wait_for(webhook, 1)
         webhook.answers = [Answer(status=503), Answer(status=503)]

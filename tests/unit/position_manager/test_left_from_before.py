@@ -60,7 +60,7 @@ def test_a_corrected_cost_ends_no_episode(tmp_path: Path, restart: bool) -> None
             await manager.start()
         await stay(at, 40)
         assert at.received, "its trailing stop was at 3.50"
-        assert not any("closed and opened again" in message.title for message in manager.told)
+        assert not any("closed and opened again" in message.title for message in manager.reported)
         await manager.end()
 
     asyncio.run(whole())

@@ -28,16 +28,16 @@ OTHERS = LeftOut("DU0000009", 78, "EUR.USD", "CASH", Decimal(10), "USD")
 def test_a_bond_is_shown_reported_once_and_counts_as_unprotected(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         for _ in range(13):
-            at.tell(LeftOutReceived((BOND, OTHERS)))
+            at.emit(LeftOutReceived((BOND, OTHERS)))
             await at.clock.advance(5)
         guarded, bond = status_of(manager.engine, "").units
         assert (guarded.name, bond.name, bond.quantity) == ("SPY 2026-12-21 450P", "IBM 4.15 39", Decimal(5000))
         assert (bond.verdict, bond.account) == ("unprotected", "DU*****67")
         assert bond.text.startswith("kind not supported: a bond (BOND); guarded are stocks")
         assert 55 <= bond.unprotected_seconds <= 65
-        (told,) = [message for message in manager.told if message.kind == "not_supported"]
-        assert "5000 held" in told.text()
-        at.tell(LeftOutReceived(()))
+        (reported,) = [message for message in manager.reported if message.kind == "not_supported"]
+        assert "5000 held" in reported.text()
+        at.emit(LeftOutReceived(()))
         assert [unit.name for unit in status_of(manager.engine, "").units] == [guarded.name]
         assert not at.received
 

@@ -88,16 +88,16 @@ def test_a_farm_that_is_down_does_not_silence_the_loss_of_the_connection(tmp_pat
     async def story(at: World, manager: Manager) -> None:
         codes = [(2103, "Market data farm connection is broken:usfarm"), (1100, "lost")]
         for code in codes if first else reversed(codes):
-            at.tell(CodeReceived(*code))
+            at.emit(CodeReceived(*code))
         await at.clock.advance(1)
-        told = {message.kind: message for message in manager.told}
-        assert "Not connected" in told["connection_lost"].title
-        assert "usfarm" in told["farm_down"].title
-        assert told["farm_down"].dedupe_key != told["connection_lost"].dedupe_key
-        at.tell(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
+        reported = {message.kind: message for message in manager.reported}
+        assert "Not connected" in reported["connection_lost"].title
+        assert "usfarm" in reported["farm_down"].title
+        assert reported["farm_down"].dedupe_key != reported["connection_lost"].dedupe_key
+        at.emit(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
         await at.clock.advance(1)
-        (over,) = [message for message in manager.told if message.kind == "farm_up"]
-        assert over.recovery_of == told["farm_down"].dedupe_key
+        (over,) = [message for message in manager.reported if message.kind == "farm_up"]
+        assert over.recovery_of == reported["farm_down"].dedupe_key
 
     play(tmp_path, short_puts(), story)
 
@@ -108,10 +108,10 @@ def test_a_worse_cause_of_being_unprotected_is_reported_although_a_lesser_one_wa
             at.quote(42, None, "3.85")
             await at.clock.advance(5)
         await breach(at, "2.00", "4.00", times=5)
-        told = [message for message in manager.told if message.kind == "unprotected"]
-        assert len(told) == 2
-        assert len({message.dedupe_key for message in told}) == 2
-        assert all(message.severity is Severity.ALERT for message in told)
+        reported = [message for message in manager.reported if message.kind == "unprotected"]
+        assert len(reported) == 2
+        assert len({message.dedupe_key for message in reported}) == 2
+        assert all(message.severity is Severity.ALERT for message in reported)
         await at.clock.advance(timedelta(seconds=5).total_seconds())
         await breach(at, "2.45", "2.55", times=5)
         assert manager.kinds.count("protected") == 1

@@ -41,8 +41,8 @@ def test_a_new_account_is_reported_and_left_alone_until_it_is_accepted(tmp_path:
 
     async def story(at: World, manager: Manager) -> None:
         assert guarded(manager) == {ACCOUNT}
-        (told,) = [message for message in manager.told if message.kind == "new_account"]
-        assert "accept-account 'DU*****21'" in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "new_account"]
+        assert "accept-account 'DU*****21'" in reported.text()
         status = status_of(manager.engine, "")
         assert status.new_accounts == ("DU*****21",)
         assert not status_view.in_order(status)

@@ -165,16 +165,16 @@ def test_both_kinds_of_hours_come_from_the_details_and_outlast_a_restart(tmp_pat
         ),
         now,
     )
-    told = book.instrument(contract)
-    assert (told.liquid_hours, told.trading_hours) == (FUTURE.liquid_hours, FUTURE.trading_hours)
+    reported = book.instrument(contract)
+    assert (reported.liquid_hours, reported.trading_hours) == (FUTURE.liquid_hours, FUTURE.trading_hours)
     journal = Journal(
         tmp_path / "journal.db", Stamp("paper", frozenset({ACCOUNT})), clock=lambda: now, new_id=lambda: "id"
     )
     journal.recover()
-    stored_instruments.store_changes(journal, [told], {}, now)
+    stored_instruments.store_changes(journal, [reported], {}, now)
     known = stored_instruments.recall(journal, now)
-    assert known == {42: told}
-    later = replace(told, trading_hours=told.trading_hours[1:])
+    assert known == {42: reported}
+    later = replace(reported, trading_hours=reported.trading_hours[1:])
     stored_instruments.store_changes(journal, [later], known, now)
     assert stored_instruments.recall(journal, now) == {42: later}
     journal.close()

@@ -228,7 +228,7 @@ class Histories(RuleBasedStateMachine):
     """One history: the world does what it likes, the manager decides, dies and comes back."""
 
     @initialize(position=st.sampled_from([-5, -1, 1, 3, 10]))
-    def begin(self, position: int) -> None:
+    def start_history(self, position: int) -> None:
         shared = Path("/dev/shm")  # noqa: S108 - only to be fast: the directory below has a name of its own
         self.directory = Path(tempfile.mkdtemp(dir=shared if shared.is_dir() else None))
         self.path = self.directory / "journal.db"
@@ -261,15 +261,15 @@ class Histories(RuleBasedStateMachine):
     @rule(
         wanted=st.integers(1, 10),
         syncs=st.sampled_from([0, 0, 1, 4]),
-        tells_filled=st.booleans(),
+        shows_filled=st.booleans(),
         die=DEATHS,
         fate=st.sampled_from(["arrives", "arrives", "arrives late", "vanishes"]),
     )
     @precondition(lambda self: self.manager is not None)
-    def decide(self, wanted: int, syncs: int, tells_filled: bool, die: str, fate: str) -> None:
+    def decide(self, wanted: int, syncs: int, shows_filled: bool, die: str, fate: str) -> None:
         """Syncs in a hurry, then a decision to close."""
         if syncs and self.broker.link:
-            self.sync(tells_filled, syncs, apart=1)
+            self.sync(shows_filled, syncs, apart=1)
 
         def send(order: object) -> None:
             assert self.alive().connection.may_send, "an order outside READY"
@@ -298,14 +298,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(code=st.sampled_from([201, 202, 202, 399, 10349, 110, 161, 10148, 2161]), late=LATE)
     @precondition(lambda self: any(order.ref for order in self.broker.orders))
-    def says(self, code: int, late: int) -> None:
+    def reports_code(self, code: int, late: int) -> None:
         """A code about the last order of ours; 201 and 202 end it, if that can be."""
         order = [order for order in self.broker.orders if order.ref][-1]
         if code in (201, 202):
             if order.over or (code == 201 and order.filled):
                 return
             self.broker.end(order, "Inactive" if code == 201 else "Cancelled", late)
-        self.broker.tell(Message("code", order, code=code))
+        self.broker.emit(Message("code", order, code=code))
 
     @rule(what=st.sampled_from(["deliver", "deliver", "deliver", "twice", "lose", "later"]))
     @precondition(lambda self: self.manager is not None and self.broker.wire)
@@ -329,19 +329,19 @@ class Histories(RuleBasedStateMachine):
             order = next(order for order in self.broker.orders if order.ref == intent.ref)
             if arrives and not order.over:
                 self.broker.end(order, "Cancelled", late)
-                self.broker.tell(Message("code", order, code=202))
+                self.broker.emit(Message("code", order, code=202))
             elif arrives:
-                self.broker.tell(Message("code", order, code=10148))
+                self.broker.emit(Message("code", order, code=10148))
         if die:
             self.die()
 
-    @rule(tells_filled=st.booleans(), times=st.sampled_from([1, 1, 4]), apart=st.sampled_from([1, 20, 25]))
+    @rule(shows_filled=st.booleans(), times=st.sampled_from([1, 1, 4]), apart=st.sampled_from([1, 20, 25]))
     @precondition(lambda self: self.manager is not None and self.broker.link)
-    def sync(self, tells_filled: bool, times: int, apart: int) -> None:
+    def sync(self, shows_filled: bool, times: int, apart: int) -> None:
         manager = self.alive()
         for _ in range(times):
             manager.on_event(SyncDue())
-            manager.sync(self.broker.snapshot(tells_filled))
+            manager.sync(self.broker.snapshot(shows_filled))
             if times > 1:
                 self.broker.pass_time(timedelta(seconds=apart))
 
@@ -352,7 +352,7 @@ class Histories(RuleBasedStateMachine):
         (order,) = self.broker.live(ours=True)
         self.broker.fill(order, min(Decimal(part), order.remaining), executions, position)
         if not order.over:
-            self.says(code=202, late=0)
+            self.reports_code(code=202, late=0)
 
     @rule(
         what=st.sampled_from(["dies", "dies while writing", "link", "link", "socket", "sync"]),
@@ -447,7 +447,7 @@ class Histories(RuleBasedStateMachine):
         self.reconnect()
         for _ in range(8):
             self.broker.pass_time(timedelta(seconds=25))
-            self.sync(tells_filled=True, times=1, apart=0)
+            self.sync(shows_filled=True, times=1, apart=0)
             journal = self.alive().journal
             holding = journal.holding(ACCOUNT, CON_ID)
             settled = holding is not None and holding.quantity == self.broker.position

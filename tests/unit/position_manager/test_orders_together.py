@@ -36,7 +36,7 @@ AT_FIRST_SIGHT: dict[str, object] = {
 
 
 @pytest.fixture
-def tell(tmp_path: Path) -> Callable[[Story], None]:
+def play(tmp_path: Path) -> Callable[[Story], None]:
     """Play a story: fifteen short puts at 2.50, each with a stop that one quote fires."""
 
     def play(story: Story) -> None:
@@ -77,7 +77,7 @@ def commits(manager: Manager) -> list[str]:
     return found
 
 
-def test_stops_that_fire_together_share_one_check(tell: Callable[[Story], None]) -> None:
+def test_stops_that_fire_together_share_one_check(play: Callable[[Story], None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         questions = asked(at)
         breach(at)
@@ -88,10 +88,10 @@ def test_stops_that_fire_together_share_one_check(tell: Callable[[Story], None])
         assert len(at.received) == len(CONTRACTS)
         await settle()
 
-    tell(story)
+    play(story)
 
 
-def test_every_order_is_on_disk_before_the_first_of_them_leaves(tell: Callable[[Story], None]) -> None:
+def test_every_order_is_on_disk_before_the_first_of_them_leaves(play: Callable[[Story], None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         written = commits(manager)
         before: list[int] = []
@@ -113,11 +113,11 @@ def test_every_order_is_on_disk_before_the_first_of_them_leaves(tell: Callable[[
         assert before == [1], "decisions, intents and orders of all fifteen"
         assert len(at.received) == 15
 
-    tell(story)
+    play(story)
 
 
 def test_a_stop_that_fires_while_the_check_of_another_is_under_way_gets_a_check_of_its_own(
-    tell: Callable[[Story], None],
+    play: Callable[[Story], None],
 ) -> None:
     """What rests for the second contract since the first question left must count."""
 
@@ -138,11 +138,11 @@ def test_a_stop_that_fires_while_the_check_of_another_is_under_way_gets_a_check_
         sent = {order.con_id: order.quantity for order in at.received}
         assert sent == {42: Decimal(2), 43: Decimal(1)}
 
-    tell(story)
+    play(story)
 
 
 def test_one_order_that_cannot_be_written_does_not_hold_the_others_back(
-    tell: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
         journal = manager.engine.shared.access.journal
@@ -164,11 +164,11 @@ def test_one_order_that_cannot_be_written_does_not_hold_the_others_back(
             await at.clock.advance(5)
         assert 47 in {order.con_id for order in at.received}
 
-    tell(story)
+    play(story)
 
 
 def test_a_kill_between_the_orders_of_one_write_closes_nothing_twice(
-    tell: Callable[[Story], None], tmp_path: Path
+    play: Callable[[Story], None], tmp_path: Path
 ) -> None:
     async def story(at: World, manager: Manager) -> None:
         def sending(moment: str) -> None:
@@ -192,10 +192,10 @@ def test_a_kill_between_the_orders_of_one_write_closes_nothing_twice(
         assert len(at.received) == 15
         await again.end()
 
-    tell(story)
+    play(story)
 
 
-def test_a_decision_that_no_order_follows_is_on_disk_at_once(tell: Callable[[Story], None]) -> None:
+def test_a_decision_that_no_order_follows_is_on_disk_at_once(play: Callable[[Story], None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.fail.add("open orders")
         breach(at, (42,))
@@ -205,4 +205,4 @@ def test_a_decision_that_no_order_follows_is_on_disk_at_once(tell: Callable[[Sto
         assert manager.engine.closer.decisions.write_due is None
         assert any(rule.startswith("closing ") for _, _, rule in manager.engine.shared.access.journal.memory())
 
-    tell(story)
+    play(story)

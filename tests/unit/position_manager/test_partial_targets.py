@@ -181,7 +181,7 @@ def test_a_split_does_not_repeat_it(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> Manager:
         await take_the_level(at)
         at.positions[42], at.average[42] = Decimal(-4), Decimal("1.25")
-        at.tell(PositionReceived("DU1234567", 42, Decimal(-4)))
+        at.emit(PositionReceived("DU1234567", 42, Decimal(-4)))
         for _ in range(30):
             at.quote(42, "0.70", "0.74")
             await at.clock.advance(4)
@@ -249,7 +249,7 @@ def test_half_of_one_contract_is_none_and_moves_the_stop_all_the_same(tmp_path: 
             await at.clock.advance(1)
         (order,) = at.live(42)
         assert order.sent.quantity == 1
-        assert any("breakeven" in message.title for message in manager.told)
+        assert any("breakeven" in message.title for message in manager.reported)
 
     play(tmp_path, story, quantity=-1, config=config)
 
@@ -272,7 +272,7 @@ def test_a_stop_closes_all_while_a_part_is_being_closed(tmp_path: Path) -> None:
         for _ in range(3):
             at.quote(42, "3.75", "3.85")
             await at.clock.advance(1)
-        assert any(message.title.endswith(": stop") for message in manager.told), "it does not wait for the part"
+        assert any(message.title.endswith(": stop") for message in manager.reported), "it does not wait for the part"
         await executes(at, "3.75", "3.85")
         assert at.positions[42] == 0
         assert "position_closed" in manager.kinds

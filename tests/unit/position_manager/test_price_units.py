@@ -28,7 +28,7 @@ PENCE = Contract(
 )
 
 
-def told(contract: Contract) -> ContractDetails:
+def reported(contract: Contract) -> ContractDetails:
     return ContractDetails(
         contract=contract, minTick=0.0001, priceMagnifier=100, validExchanges="SMART", marketRuleIds="983"
     )
@@ -36,7 +36,7 @@ def told(contract: Contract) -> ContractDetails:
 
 def book(contract: Contract = PENCE, steps: tuple[tuple[float, float], ...] = ((0, 0.01), (500, 0.05))) -> ContractBook:
     made = ContractBook()
-    made.learn(told(contract), NOW)
+    made.learn(reported(contract), NOW)
     made.rules[983] = [SimpleNamespace(lowEdge=edge, increment=step) for edge, step in steps]
     return made
 
@@ -98,7 +98,7 @@ def test_without_details_no_price_is_used_until_they_are_known() -> None:
     quote = quote_of(Ticker(contract=PENCE, bid=340.1, ask=340.3), NOW, live=True, magnifier=0)
     assert (quote.bid, quote.ask, quote.last, quote.underlying) == (None, None, None, None)
     assert known.lacks(PENCE), "they are asked for again"
-    known.learn(told(PENCE), NOW)
+    known.learn(reported(PENCE), NOW)
     known.rules[983] = ()
     assert known.instrument(PENCE).magnifier == 100
     assert not known.lacks(PENCE)

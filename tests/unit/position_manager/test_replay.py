@@ -60,7 +60,7 @@ def test_the_levels_are_those_of_the_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("2026-11-23T10:00:00,put,1,2,,,", "2: time: must be like"),
         ("2026-11-23T10:00:00-05:00,straddle,1,2,,,", "2: contract: 'straddle' is not among the positions: put, call"),
@@ -71,12 +71,12 @@ def test_the_levels_are_those_of_the_rules() -> None:
         ("", "1: the whole file: has no quotes"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, line: str, reported: str) -> None:
     tape = tmp_path / "tape.csv"
     tape.write_text(f"{HEADER}\n{line}\n")
     with pytest.raises(ConfigError) as caught:
         read_tape(tape, POSITIONS)
-    assert f"{tape}:{told}" in str(caught.value)
+    assert f"{tape}:{reported}" in str(caught.value)
 
 
 def test_lines_out_of_order_are_refused(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_the_command_prints_it_as_json_and_draws_it(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     )
-    told = json.loads(done.stdout)
-    assert [(unit["rule"], unit["profit"]) for unit in told] == [("stop", "-540.00"), ("trailing", "95.00")]
+    reported = json.loads(done.stdout)
+    assert [(unit["rule"], unit["profit"]) for unit in reported] == [("stop", "-540.00"), ("trailing", "95.00")]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -188,10 +188,10 @@ def test_a_stop_of_the_account_closes_all_that_is_open(tmp_path: Path, capsys: p
 
 def test_a_stop_of_the_account_that_closes_nothing_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*account_tape(tmp_path, "halt"), "--net-liquidation", "100000"]) == 0
-    told = capsys.readouterr().out
-    assert "account daily_loss (halt) at 10:01:40" in told
-    assert "margin_cushion: not replayed" in told
-    assert told.count("open") >= 2
+    reported = capsys.readouterr().out
+    assert "account daily_loss (halt) at 10:01:40" in reported
+    assert "margin_cushion: not replayed" in reported
+    assert reported.count("open") >= 2
 
 
 def test_early_assignment_is_listed_once_a_day(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,10 +210,10 @@ def test_early_assignment_is_listed_once_a_day(tmp_path: Path, capsys: pytest.Ca
     files = [str(tmp_path / name) for name in ("tape.csv", "positions.yml", "rules.yml")]
     command = ["replay", files[0], "--positions", files[1], "--config", files[2]]
     assert main(command) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "call: ex-dividend at 10:00:00: 1.5 a share on 2026-11-25 (the settings), in 2 days" in told
-    assert told.count("call: early assignment at 10:00:05") == 1
-    assert "cooldown: not replayed" in told
+    reported = " ".join(capsys.readouterr().out.split())
+    assert "call: ex-dividend at 10:00:00: 1.5 a share on 2026-11-25 (the settings), in 2 days" in reported
+    assert reported.count("call: early assignment at 10:00:05") == 1
+    assert "cooldown: not replayed" in reported
     assert main([*command, "--json"]) == 0
     assert [each.get("risk") for each in json.loads(capsys.readouterr().out)] == [
         None,

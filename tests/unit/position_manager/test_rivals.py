@@ -52,8 +52,8 @@ def test_an_order_of_another_manager_at_the_start_prevents_this_one_from_sending
         assert not at.received
         (reason,) = halts(manager)
         assert "client 200" in reason
-        (told,) = [message for message in manager.told if message.kind == "another_manager"]
-        assert "stop one of the managers" in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "another_manager"]
+        assert "stop one of the managers" in reported.text()
         with pytest.raises(RefusedError, match="another position manager"):
             await manager.engine.close("42", by="a test")
 

@@ -98,9 +98,9 @@ def test_a_day_is_summed_up_once_when_its_session_is_over(tmp_path: Path) -> Non
         # A restart in the evening does not report it again.
         run.broker = PortBroker(run.world)
         assert run.during(lambda: run.minutes(3)) == 0
-        (told,) = run.summaries()
-    assert "At present prices: -60.00 USD" in told["message"] and "-2 SPY 2026-12-21 450P" in told["message"]
-    assert [attachment["filename"] for attachment in told["attachments"]] == ["2026-11-23.png"]
+        (reported,) = run.summaries()
+    assert "At present prices: -60.00 USD" in reported["message"] and "-2 SPY 2026-12-21 450P" in reported["message"]
+    assert [attachment["filename"] for attachment in reported["attachments"]] == ["2026-11-23.png"]
     samples = read(file_of(run.paths.days, BEGIN.date()))
     assert [sample.told for sample in samples] == [False] * (len(samples) - 1) + [True]
     assert {sample.close for sample in samples} == {CLOSE} and len(samples) >= 5

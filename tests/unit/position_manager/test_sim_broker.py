@@ -542,7 +542,7 @@ async def test_the_same_requests_give_the_same_executions(
 async def test_restarts_lose_nothing(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[object, ...]]) -> None:
     desk = await play(tmp_path_factory.mktemp("sim"), steps, restarting=True)
     books = desk.broker.books
-    told = [event.execution.fill.exec_id for event in desk.heard if isinstance(event, ExecutionReceived)]
-    assert sorted(told) == sorted(done.exec_id for done in books.executions)
+    reported = [event.execution.fill.exec_id for event in desk.heard if isinstance(event, ExecutionReceived)]
+    assert sorted(reported) == sorted(done.exec_id for done in books.executions)
     filled = {one.perm_id: one.filled for one in books.orders}
     assert {p for p, f in filled.items() if f} == {done.perm_id for done in books.executions}

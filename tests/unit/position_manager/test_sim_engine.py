@@ -63,7 +63,7 @@ class Run:
         self.directory, self.clock = directory, clock
         self.config = Config.model_validate(config or CONFIG)
         self.broker = SimBroker(self.config.sim or Sim(), directory / "sim.json", clock=clock, client_id=100)
-        self.told: list[Message] = []
+        self.reported: list[Message] = []
         self.stop = asyncio.Event()
         ids = random.Random(str(clock.now()))  # noqa: S311 - ids that can be repeated
 
@@ -77,7 +77,7 @@ class Run:
             self.config,
             self.broker,
             open_journal=open_journal,
-            deliver=self.told.append,
+            deliver=self.reported.append,
             clock=clock,
             calendar=BrokerCalendar(),
             halts=Halts(KillSwitch(directory / "HALT"), HaltRecord(directory / "halt.json")),
@@ -117,7 +117,7 @@ async def test_a_stop_closes_the_position_once(tmp_path: Path) -> None:
     with JournalReader(tmp_path / "journal.db") as journal:
         states = [intent.state for intent in journal.intents(ACCOUNT, SHORT_PUT)]
     assert states[-1] is State.FILLED and states.count(State.FILLED) == 1
-    assert [message.kind for message in run.told].count("rule_fired") == 1
+    assert [message.kind for message in run.reported].count("rule_fired") == 1
 
 
 @pytest.mark.asyncio
@@ -171,7 +171,7 @@ async def test_a_group_is_closed_by_combinations(tmp_path: Path) -> None:
     assert not any(holding.quantity for holding in run.broker.books.holdings.values())
     of_combinations = [order for order in run.broker.books.orders if order.legs]
     assert sum(order.filled for order in of_combinations) == 2 and of_combinations == list(run.broker.books.orders)
-    assert [message.kind for message in run.told].count("position_closed") == 1
+    assert [message.kind for message in run.reported].count("position_closed") == 1
     await run.end()
     with JournalReader(tmp_path / "journal.db") as journal:
         assert journal.open_intents() == () and journal.locks() == ()
@@ -212,6 +212,6 @@ async def test_a_combination_that_stays_unfilled_is_closed_leg_by_leg(tmp_path: 
     await clock.advance(10)
     run.broker.set_price("SPY", Decimal(430))
     await clock.advance(20)
-    assert "leg_by_leg" in [message.kind for message in run.told]
+    assert "leg_by_leg" in [message.kind for message in run.reported]
     assert all(order.over for order in run.broker.books.orders if order.legs)
     await run.end()

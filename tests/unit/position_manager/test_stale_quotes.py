@@ -47,7 +47,7 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
         assert shown(manager) == "guarded"
         assert manager.engine.quotes_fresh
         at.refused_quotes[42] = (code, "no live quotes")
-        at.tell(CodeReceived(code, "no live quotes", 0, 42))
+        at.emit(CodeReceived(code, "no live quotes", 0, 42))
         for _ in range(75):
             assert shown(manager) == "unprotected"
             assert not manager.engine.quotes_fresh, "the heartbeat must stay away"
@@ -72,7 +72,7 @@ def test_a_contract_without_live_quotes_is_unprotected_from_that_moment_on(tmp_p
 @pytest.mark.parametrize("code", [10090, 2104, 2119])
 def test_a_notice_that_leaves_bid_and_ask_live_suspends_nothing(tmp_path: Path, code: int) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeReceived(code, "a part is not subscribed", 0, 42))
+        at.emit(CodeReceived(code, "a part is not subscribed", 0, 42))
         await at.clock.advance(10)
         assert shown(manager) == "guarded"
 
@@ -117,9 +117,9 @@ def test_a_quote_from_before_an_outage_is_proven_by_a_new_one_alone(
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(10)
         at.first_quotes = False
-        at.tell(CodeReceived(*lost))
+        at.emit(CodeReceived(*lost))
         await at.clock.advance(30)
-        at.tell(CodeReceived(*back))
+        at.emit(CodeReceived(*back))
         await at.clock.advance(30)
         assert manager.engine.ready
         assert shown(manager) == "unprotected"
@@ -137,7 +137,7 @@ def test_refused_quotes_are_requested_again_after_a_pause_only(tmp_path: Path) -
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(10)
         at.refused_quotes[42] = COMPETING
-        at.tell(CodeReceived(*COMPETING, 0, 42))
+        at.emit(CodeReceived(*COMPETING, 0, 42))
         await at.clock.advance(25)
         assert at.renewed == []
         await at.clock.advance(10)

@@ -19,7 +19,7 @@ from position_manager.model import Hours
 
 
 def alerts(manager: Manager) -> list[Message]:
-    return [message for message in manager.told if message.kind == "still_held"]
+    return [message for message in manager.reported if message.kind == "still_held"]
 
 
 def nothing_fills(_at: World) -> None:
@@ -57,12 +57,12 @@ def test_it_is_alerted_about_again_and_again(tmp_path: Path, hangs: Callable[[Wo
         for _ in range(200):
             at.quote(42, "3.75", "3.85")
             await at.clock.advance(2)
-        told = alerts(manager)
-        assert len(told) == 4, "after 2, 4, 6 and 8 minutes"
-        assert "Fired, still held: SPY 2026-12-21 450P" in told[0].title
-        assert any(phase in message.text() for message in told), told[0].text()
+        reported = alerts(manager)
+        assert len(reported) == 4, "after 2, 4, 6 and 8 minutes"
+        assert "Fired, still held: SPY 2026-12-21 450P" in reported[0].title
+        assert any(phase in message.text() for message in reported), reported[0].text()
         with Outbox(tmp_path / "outbox.db", lambda: 0.0) as outbox:
-            assert len({outbox.put(message, ["x"]) for message in told}) == 1, "none is taken for a repetition"
+            assert len({outbox.put(message, ["x"]) for message in reported}) == 1, "none is taken for a repetition"
 
     play(tmp_path, short_puts(), story)
 
@@ -76,7 +76,7 @@ def test_its_end_is_reported_and_nothing_follows(tmp_path: Path) -> None:
         at.fill(at.live(42)[0], 2)
         await at.clock.advance(300)
         assert len(alerts(manager)) == 1
-        (over,) = [message for message in manager.told if message.kind == "held_no_longer"]
+        (over,) = [message for message in manager.reported if message.kind == "held_no_longer"]
         assert alerts(manager)[0].dedupe_key.startswith(f"{over.recovery_of}/")
 
     play(tmp_path, short_puts(), story)

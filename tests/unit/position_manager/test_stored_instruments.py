@@ -55,7 +55,7 @@ def test_the_next_process_gives_the_broker_what_it_knows_and_asks_again_when_mor
         await again.start()
         assert again.broker.known == {42: put(42)}
         at.instruments[42] = more = replace(put(42), liquid_hours=(*put(42).liquid_hours, NEXT))
-        again.broker.say(DetailsReceived())
+        again.broker.emit(DetailsReceived())
         await at.clock.advance(1)
         assert again.engine.shared.guard.positions[ACCOUNT, 42].instrument == more
         await again.end()

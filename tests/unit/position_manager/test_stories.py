@@ -23,7 +23,7 @@ Story = Callable[[World, Manager], Coroutine[Any, Any, None]]
 
 
 @pytest.fixture
-def tell(tmp_path: Path) -> Callable[..., None]:
+def play(tmp_path: Path) -> Callable[..., None]:
     """Play a story: an account that is short two puts at 2.50, and a manager that guards them."""
 
     def play(story: Story, quantity: int = -2, config: dict[str, object] | None = None) -> None:
@@ -54,30 +54,30 @@ def only_intent(manager: Manager) -> State:
 
 
 @pytest.mark.parametrize("code", [10349, 399])
-def test_an_order_that_only_sounds_cancelled_is_not_sent_again(tell: Callable[..., None], code: int) -> None:
+def test_an_order_that_only_sounds_cancelled_is_not_sent_again(play: Callable[..., None], code: int) -> None:
     """pst-group/pysystemtrade#1580: 10349 seemed to be a cancel; 15 orders were sent again, and all were filled."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeReceived(code, "Order TIF was set to DAY based on order preset", order.sent.order_id))
+        at.emit(CodeReceived(code, "Order TIF was set to DAY based on order preset", order.sent.order_id))
         await at.clock.advance(2)
         assert only_intent(manager) is State.WORKING
         at.fill(order, 2)
         await at.clock.advance(300)
         assert len(at.received) == 1
 
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize("code", [10147, 10148, 103, 104, 105, 110, 161])
-def test_a_code_that_proves_nothing_is_followed_by_a_question(tell: Callable[..., None], code: int) -> None:
+def test_a_code_that_proves_nothing_is_followed_by_a_question(play: Callable[..., None], code: int) -> None:
     """hummingbot/hummingbot#7295: an ambiguous answer was taken for a failure, and the position was closed twice."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeReceived(code, "", order.sent.order_id))
+        at.emit(CodeReceived(code, "", order.sent.order_id))
         await at.clock.advance(2)
         assert len(at.received) == 1
         assert only_intent(manager) is State.WORKING, "the open orders show that it is live"
@@ -85,31 +85,31 @@ def test_a_code_that_proves_nothing_is_followed_by_a_question(tell: Callable[...
         await at.clock.advance(120)
         assert len(at.received) == 1
 
-    tell(story)
+    play(story)
 
 
-def test_nothing_is_changed_while_the_link_is_lost(tell: Callable[..., None]) -> None:
+def test_nothing_is_changed_while_the_link_is_lost(play: Callable[..., None]) -> None:
     """nautechsystems/nautilus_trader#4564: a change during a lost link left two live orders; the second filled hours
     later."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
-        at.tell(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
+        at.emit(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
         assert manager.engine.shared.connection.state.phase is Phase.LINK_LOST
         for _ in range(30):
             await breach(at, "4.40", "4.50", times=1)
         assert len(at.received) == 1
         assert not at.ours(42)[0].over, "it was not cancelled either"
-        at.tell(CodeReceived(1102, "Connectivity has been restored - data maintained."))
+        at.emit(CodeReceived(1102, "Connectivity has been restored - data maintained."))
         await at.clock.advance(8)
         at.quote(42, "4.40", "4.50")
         await at.clock.advance(8)
         assert len([order for order in at.ours(42) if not order.over]) <= 1
 
-    tell(story)
+    play(story)
 
 
-def test_orders_lost_in_a_restart_and_ids_given_out_again(tell: Callable[..., None]) -> None:
+def test_orders_lost_in_a_restart_and_ids_given_out_again(play: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#242: orders sent just before the restart vanished, and their ids
     were given out again."""
 
@@ -132,10 +132,10 @@ def test_orders_lost_in_a_restart_and_ids_given_out_again(tell: Callable[..., No
         assert again.order_id > lost.sent.order_id, "the journal counts on, whatever the gateway says"
         assert again.ref != lost.sent.ref
 
-    tell(story)
+    play(story)
 
 
-def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -> None:
+def test_two_orders_in_a_row_that_never_arrive_lock(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.swallow = True
         await breach(at)
@@ -146,17 +146,17 @@ def test_two_orders_in_a_row_that_never_arrive_lock(tell: Callable[..., None]) -
         assert (ACCOUNT, 42) in manager.engine.shared.locks.present
         assert "locked" in manager.kinds
 
-    tell(story)
+    play(story)
 
 
-def test_a_market_that_is_silent_is_distinguished_from_a_dead_feed(tell: Callable[..., None]) -> None:
+def test_a_market_that_is_silent_is_distinguished_from_a_dead_feed(play: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#246: blind for three days while it seemed healthy."""
 
     async def story(at: World, manager: Manager) -> None:
         await at.clock.advance(120)
         assert manager.engine.quotes_fresh, "nothing moved, and the gateway answers"
         at.fail = {"time"}
-        at.tell(CodeReceived(2103, "Market data farm connection is broken:usfarm"))
+        at.emit(CodeReceived(2103, "Market data farm connection is broken:usfarm"))
         await at.clock.advance(120)
         assert not manager.engine.quotes_fresh
         (unit,) = manager.engine.shared.guard.units
@@ -165,51 +165,51 @@ def test_a_market_that_is_silent_is_distinguished_from_a_dead_feed(tell: Callabl
         assert verdict.cause is Cause.NO_QUOTE
         assert manager.engine.shared.guard.counts[unit.key].in_session > 60
         assert manager.kinds.count("unprotected") == 1
-        at.tell(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
+        at.emit(CodeReceived(2104, "Market data farm connection is OK:usfarm"))
         at.fail = set()
         at.quote(42, "2.45", "2.55")
         await at.clock.advance(6)
         assert manager.engine.quotes_fresh
         assert manager.kinds.count("protected") == 1
 
-    tell(story)
+    play(story)
 
 
-def test_no_live_quote_suspends_the_rules_and_is_reported_once(tell: Callable[..., None]) -> None:
+def test_no_live_quote_suspends_the_rules_and_is_reported_once(play: Callable[..., None]) -> None:
     """A delayed or frozen price triggers nothing, however far it is beyond the stop."""
 
     async def story(at: World, manager: Manager) -> None:
         for _ in range(3):
-            at.tell(CodeReceived(10197, "No market data during competing live session", 0, 42))
+            at.emit(CodeReceived(10197, "No market data during competing live session", 0, 42))
             at.quote(42, "3.75", "3.85", live=False)
             await at.clock.advance(6)
         assert not at.received
-        assert sum("10197" in message.title + message.text() for message in manager.told) == 1
+        assert sum("10197" in message.title + message.text() for message in manager.reported) == 1
 
-    tell(story)
+    play(story)
 
 
-def test_fills_during_a_lost_link_are_found(tell: Callable[..., None]) -> None:
+def test_fills_during_a_lost_link_are_found(play: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#249: fills were dropped during 1100."""
 
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
-        at.tell(CodeReceived(1100, "lost"))
+        at.emit(CodeReceived(1100, "lost"))
         at.deaf = True
         at.fill(at.ours(42)[0], 2)
         await at.clock.advance(60)
         at.deaf = False
-        at.tell(CodeReceived(1101, "restored, data lost"))
+        at.emit(CodeReceived(1101, "restored, data lost"))
         await at.clock.advance(60)
         assert only_intent(manager) is State.FILLED
         assert not manager.engine.shared.locks.present
         assert "order_filled" in manager.kinds
         assert len(at.received) == 1
 
-    tell(story)
+    play(story)
 
 
-def test_a_gateway_that_stays_away_calls_a_person(tell: Callable[..., None]) -> None:
+def test_a_gateway_that_stays_away_calls_a_person(play: Callable[..., None]) -> None:
     """QuantConnect/Lean.Brokerages.InteractiveBrokers#262: a missed second factor notified nobody."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -224,10 +224,10 @@ def test_a_gateway_that_stays_away_calls_a_person(tell: Callable[..., None]) -> 
         assert manager.engine.ready
         assert "connection_back" in manager.kinds
 
-    tell(story)
+    play(story)
 
 
-def test_a_thin_book_is_not_swept(tell: Callable[..., None]) -> None:
+def test_a_thin_book_is_not_swept(play: Callable[..., None]) -> None:
     """mattsta/icli#6: a market order swept a thin option. Here a bound is reached and a person approves a price."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -245,10 +245,10 @@ def test_a_thin_book_is_not_swept(tell: Callable[..., None]) -> None:
         assert at.positions[42] == 0
         assert len(at.received) == 1
 
-    tell(story)
+    play(story)
 
 
-def test_the_ladder_stops_at_its_slippage(tell: Callable[..., None]) -> None:
+def test_the_ladder_stops_at_its_slippage(play: Callable[..., None]) -> None:
     """freqtrade/freqtrade#2799 and #8328: exits that run after the price without an end."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -261,13 +261,13 @@ def test_the_ladder_stops_at_its_slippage(tell: Callable[..., None]) -> None:
         assert max(order.limit for order in at.received) <= Decimal("3.80") * Decimal("1.1")
         assert "cap_reached" in manager.kinds
 
-    tell(story)
+    play(story)
 
 
 SHARES = Instrument(7, "SPY", Kind.STOCK, liquid_hours=HOURS, local_symbol="SPY")
 
 
-def test_an_assignment_at_night_is_explained(tell: Callable[..., None]) -> None:
+def test_an_assignment_at_night_is_explained(play: Callable[..., None]) -> None:
     """ib-api-reloaded/ib_async#93: assignments appear at night, without an event."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -275,13 +275,13 @@ def test_an_assignment_at_night_is_explained(tell: Callable[..., None]) -> None:
         at.hold(SHARES, 200, "450")
         await at.clock.advance(40)
         assert not manager.engine.shared.locks.present
-        assert any("assigned" in message.title for message in manager.told)
+        assert any("assigned" in message.title for message in manager.reported)
         assert not at.received
 
-    tell(story)
+    play(story)
 
 
-def test_a_position_that_vanishes_without_a_reason_locks(tell: Callable[..., None]) -> None:
+def test_a_position_that_vanishes_without_a_reason_locks(play: Callable[..., None]) -> None:
     """ib-api-reloaded/ib_async#217 and #220: what the client shows and what is held are not the same."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -295,11 +295,11 @@ def test_a_position_that_vanishes_without_a_reason_locks(tell: Callable[..., Non
         await breach(at, times=3)
         assert [order.quantity for order in at.received] == [1]
 
-    tell(story)
+    play(story)
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["executions told", "executions gone"])
-def test_what_was_closed_while_we_were_away_does_not_come_back(tell: Callable[..., None], told: bool) -> None:
+@pytest.mark.parametrize("reported", [True, False], ids=["executions told", "executions gone"])
+def test_what_was_closed_while_we_were_away_does_not_come_back(play: Callable[..., None], reported: bool) -> None:
     """ib-api-reloaded/ib_async#217 and #220 once more: after a reconnect the state of the session before was still
     there, and with it a position that had been closed meanwhile. With the order that closed it resting still."""
 
@@ -310,7 +310,7 @@ def test_what_was_closed_while_we_were_away_does_not_come_back(tell: Callable[..
         await at.clock.advance(10)
         at.fill(at.ours(42)[0], 1)
         at.fill(at.foreign(42, Side.BUY, 1), 1)
-        if not told:
+        if not reported:
             at.executions.clear()
         at.up = True
         await at.clock.advance(30)
@@ -320,12 +320,12 @@ def test_what_was_closed_while_we_were_away_does_not_come_back(tell: Callable[..
         await at.clock.advance(120)
         assert len(at.received) == 1
         assert not at.live(42)
-        assert bool(manager.engine.shared.locks.present) is not told, "without executions nothing explains it"
+        assert bool(manager.engine.shared.locks.present) is not reported, "without executions nothing explains it"
 
-    tell(story)
+    play(story)
 
 
-def test_orders_of_others_count_and_are_left_alone(tell: Callable[..., None]) -> None:
+def test_orders_of_others_count_and_are_left_alone(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         at.foreign(42, Side.BUY, 1)
         await breach(at)
@@ -333,15 +333,15 @@ def test_orders_of_others_count_and_are_left_alone(tell: Callable[..., None]) ->
         foreign = at.orders[0]
         assert not foreign.over
 
-    tell(story)
+    play(story)
 
 
-def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None], tmp_path: Path) -> None:
+def test_a_read_only_api_halts_until_a_person_resumes(play: Callable[..., None], tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
         order.over = "Inactive"
-        at.tell(CodeReceived(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
+        at.emit(CodeReceived(321, "The API interface is currently in Read-Only mode.", order.sent.order_id))
         await at.clock.advance(90)
         assert manager.engine.shared.connection.state.phase is Phase.HALTED
         assert "halted" in manager.kinds
@@ -352,7 +352,7 @@ def test_a_read_only_api_halts_until_a_person_resumes(tell: Callable[..., None],
             at.quote(42, "3.75", "3.85")
         assert manager.engine.ready
 
-    tell(story)
+    play(story)
 
 
 READ_ONLY = "The API interface is currently in Read-Only mode."
@@ -363,7 +363,7 @@ async def read_only(at: World, manager: Manager) -> None:
     await breach(at)
     (order,) = at.ours(42)
     order.over = "Inactive"
-    at.tell(CodeReceived(321, READ_ONLY, order.sent.order_id))
+    at.emit(CodeReceived(321, READ_ONLY, order.sent.order_id))
     await at.clock.advance(90)
     assert manager.engine.shared.connection.state.phase is Phase.HALTED
 
@@ -376,7 +376,7 @@ async def restarted_gateway(at: World) -> None:
         at.quote(42, "3.75", "3.85")
 
 
-def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Callable[..., None]) -> None:
+def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await read_only(at, manager)
         await restarted_gateway(at)
@@ -384,10 +384,10 @@ def test_a_gateway_that_was_restarted_with_orders_allowed_ends_the_halt(tell: Ca
         assert not manager.engine.shared.halts.read()
         assert manager.kinds.count("resumed") == 1
 
-    tell(story)
+    play(story)
 
 
-def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(tell: Callable[..., None]) -> None:
+def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await read_only(at, manager)
         manager.engine.shared.halts.record.write("holiday (halted by ada)", at.clock.now())
@@ -396,10 +396,10 @@ def test_a_halt_of_a_person_outlasts_the_end_of_a_read_only_api(tell: Callable[.
         (halt,) = manager.engine.shared.halts.read()
         assert halt.reason == "holiday (halted by ada)"
 
-    tell(story)
+    play(story)
 
 
-def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_path: Path) -> None:
+def test_a_kill_switch_stops_everything_at_once(play: Callable[..., None], tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         (tmp_path / "HALT").touch()
         await breach(at, times=4)
@@ -411,10 +411,10 @@ def test_a_kill_switch_stops_everything_at_once(tell: Callable[..., None], tmp_p
         await breach(at)
         assert at.received
 
-    tell(story)
+    play(story)
 
 
-def test_shadow_sends_nothing_and_reports_once_what_it_would_have_done(tell: Callable[..., None]) -> None:
+def test_shadow_sends_nothing_and_reports_once_what_it_would_have_done(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at, times=6)
         await at.clock.advance(60)
@@ -422,10 +422,10 @@ def test_shadow_sends_nothing_and_reports_once_what_it_would_have_done(tell: Cal
         assert manager.kinds.count("shadow") == 1
         assert "rule_fired" not in manager.kinds
 
-    tell(story, config={**CONFIG, "mode": "shadow"})
+    play(story, config={**CONFIG, "mode": "shadow"})
 
 
-def test_a_user_who_trades_takes_a_close_over(tell: Callable[..., None]) -> None:
+def test_a_user_who_trades_takes_a_close_over(play: Callable[..., None]) -> None:
     """Closed by hand in the middle: nothing more is sent, and nothing goes through zero."""
 
     async def story(at: World, manager: Manager) -> None:
@@ -437,10 +437,10 @@ def test_a_user_who_trades_takes_a_close_over(tell: Callable[..., None]) -> None
         assert len(at.received) == 1
         assert not manager.engine.closer.closings
 
-    tell(story)
+    play(story)
 
 
-def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
+def test_before_the_open_nothing_is_sent(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         later = (Hours(BEGIN + timedelta(minutes=2), BEGIN + timedelta(hours=6)),)
         at.instruments[42] = replace(at.instruments[42], liquid_hours=later)
@@ -465,18 +465,18 @@ def test_before_the_open_nothing_is_sent(tell: Callable[..., None]) -> None:
         assert first.sent is not None
         assert first.sent >= later[0].begin
 
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
-def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., None], acknowledged: bool) -> None:
+def test_a_321_about_one_order_concerns_that_order_alone(play: Callable[..., None], acknowledged: bool) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tells_acks = acknowledged
+        at.acknowledges = acknowledged
         await breach(at)
         (order,) = at.ours(42)
         words = "Error validating request.-'bW' : cause - The price does not conform to the minimum price variation"
         at.end(order, "Inactive", 0)
-        at.tell(CodeReceived(321, words, order.sent.order_id))
+        at.emit(CodeReceived(321, words, order.sent.order_id))
         await at.clock.advance(2)
         assert not manager.engine.shared.halts.read(), "the rest of the account is guarded"
         assert manager.engine.ready
@@ -485,24 +485,24 @@ def test_a_321_about_one_order_concerns_that_order_alone(tell: Callable[..., Non
         assert words in lock.reason, "the broker's words are kept"
         assert len(at.received) == 1, "never sent again blindly"
 
-    tell(story)
+    play(story)
 
 
-def test_a_read_only_api_still_halts_although_it_names_an_order(tell: Callable[..., None]) -> None:
+def test_a_read_only_api_still_halts_although_it_names_an_order(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
-        at.tell(
+        at.emit(
             CodeReceived(321, "cause - The API interface is currently in Read-Only mode.", at.ours(42)[0].sent.order_id)
         )
         await at.clock.advance(2)
         assert manager.engine.shared.halts.read()
 
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize("code", [10243, 10311, 135, 460])
 def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is_not_sent_again(
-    tell: Callable[..., None], code: int
+    play: Callable[..., None], code: int
 ) -> None:
     """10243: fractional-sized order cannot be placed via API. Each second another order was sent, up to the cap."""
 
@@ -510,36 +510,36 @@ def test_an_order_that_ends_with_an_error_nobody_expected_keeps_its_words_and_is
         await breach(at)
         (order,) = at.ours(42)
         order.over = "Cancelled"
-        at.tell(CodeReceived(code, "the broker's own words", order.sent.order_id))
+        at.emit(CodeReceived(code, "the broker's own words", order.sent.order_id))
         await breach(at, times=30)
         assert len(at.received) == 1
         assert only_intent(manager) is State.REJECTED
         (lock,) = manager.engine.shared.locks.present.values()
         assert f"{code} the broker's own words" in lock.reason
-        assert any("the broker's own words" in message.text() for message in manager.told)
+        assert any("the broker's own words" in message.text() for message in manager.reported)
 
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize("code", [10243, 10311, 460])
-def test_such_an_error_about_an_order_that_goes_on_changes_nothing(tell: Callable[..., None], code: int) -> None:
+def test_such_an_error_about_an_order_that_goes_on_changes_nothing(play: Callable[..., None], code: int) -> None:
     async def story(at: World, manager: Manager) -> None:
         await breach(at)
         (order,) = at.ours(42)
-        at.tell(CodeReceived(code, "the broker's own words", order.sent.order_id))
+        at.emit(CodeReceived(code, "the broker's own words", order.sent.order_id))
         await breach(at, times=30)
         assert len(at.received) == 5, "the ladder goes on, and its own cancels are no refusals"
         assert not manager.engine.shared.locks.present
 
-    tell(story)
+    play(story)
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[..., None], answered: bool) -> None:
+def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(play: Callable[..., None], answered: bool) -> None:
     """1100, and no 1102 ever: it was blind for days."""
 
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
+        at.emit(CodeReceived(1100, "Connectivity between IB and the gateway has been lost."))
         at.first_quotes = False
         for second in range(0, 240, 5):
             if second < 170:
@@ -556,17 +556,17 @@ def test_a_link_that_is_back_without_a_word_is_found_by_a_probe(tell: Callable[.
             await breach(at)
             assert at.received
 
-    tell(story)
+    play(story)
 
 
-def test_a_link_is_not_probed_before_its_time(tell: Callable[..., None]) -> None:
+def test_a_link_is_not_probed_before_its_time(play: Callable[..., None]) -> None:
     async def story(at: World, manager: Manager) -> None:
-        at.tell(CodeReceived(1100, "lost"))
+        at.emit(CodeReceived(1100, "lost"))
         await at.clock.advance(170)
         assert manager.engine.shared.connection.state.link is Phase.LINK_LOST
         assert at.renewed == []
-        at.tell(CodeReceived(1102, "restored"))
+        at.emit(CodeReceived(1102, "restored"))
         await at.clock.advance(5)
         assert manager.engine.ready
 
-    tell(story)
+    play(story)

@@ -90,7 +90,7 @@ def test_a_group_is_closed_when_its_short_strike_is_touched(tmp_path: Path) -> N
             await at.clock.advance(1)
         (order,) = at.live(42)
         assert order.sent.side is Side.BUY and not at.live(43)
-        assert any(str(Rule.STRIKE) in message.title for message in manager.told)
+        assert any(str(Rule.STRIKE) in message.title for message in manager.reported)
         at.fill(order, 1, "2.55")
         at.quote(43, "1.45", "1.55", underlying=Decimal("449"))
         await at.clock.advance(2)

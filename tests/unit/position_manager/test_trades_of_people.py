@@ -66,9 +66,9 @@ async def closed_by_both(at: World, manager: Manager, later: float = 0) -> None:
 def test_a_position_that_two_have_closed_has_its_own_alert(tmp_path: Path) -> None:
     async def story(at: World, manager: Manager) -> None:
         await closed_by_both(at, manager)
-        (told,) = [message for message in manager.told if message.kind == "crossed_zero"]
-        assert "2 held now" in told.title
-        assert "position-manager close 'SPY 2026-12-21 450P'" in told.text()
+        (reported,) = [message for message in manager.reported if message.kind == "crossed_zero"]
+        assert "2 held now" in reported.title
+        assert "position-manager close 'SPY 2026-12-21 450P'" in reported.text()
         assert not manager.engine.shared.locks.present
         with JournalReader(tmp_path / "journal.db") as journal:
             assert "crossed zero" in [event.kind for event in journal.events()]

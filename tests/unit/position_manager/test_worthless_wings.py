@@ -42,7 +42,7 @@ def test_a_worthless_wing_is_left_and_stays_left(tmp_path: Path, bid: str | None
         assert at.positions == {42: 0, 43: 1}
         assert wing_orders(at) == []
         assert not manager.engine.closer.closings
-        ((closed),) = [message for message in manager.told if message.kind == "position_closed"]
+        ((closed),) = [message for message in manager.reported if message.kind == "position_closed"]
         assert "Left to expire: SPY 2026-12-21 440P" in closed.text()
         ((unit),) = status_of(manager.engine, "f").units
         assert (unit.verdict, unit.text[:15]) == ("guarded", "left to expire:")
@@ -52,7 +52,7 @@ def test_a_worthless_wing_is_left_and_stays_left(tmp_path: Path, bid: str | None
     async def second(at: World, manager: Manager) -> None:
         await wait(at, 60, bid, ask)
         assert wing_orders(at) == [], "after a restart too"
-        assert [message for message in manager.told if message.kind == "unprotected"] == []
+        assert [message for message in manager.reported if message.kind == "unprotected"] == []
         await manager.engine.close("43", by="ann")
         await wait(at, 3, "0.03", "0.04")
         assert at.positions[43] == 0, "a person may still sell it"
@@ -75,7 +75,7 @@ def test_any_other_wing_is_sold(tmp_path: Path, why: str) -> None:
                 await wait(at, 2, "1.45", "1.55")
         await wait(at, 30, *(("0.06", "0.07") if why == "worth more" else ("0.03", "0.04")))
         assert at.positions == {42: 0, 43: 0}
-        assert not any("Left to expire" in message.text() for message in manager.told)
+        assert not any("Left to expire" in message.text() for message in manager.reported)
 
     play(tmp_path, vertical(), story, GROUP if why == "off" else {**WINGS, "worthless_wings": {"ticks": 5}})
 

@@ -40,7 +40,7 @@ PINS = """\
 """.replace("ROOT", str(ROOT))
 
 
-def look(directory: Path, installed: dict[str, str], text: str = PLAY, **settings: Any) -> tuple[int, str]:
+def check(directory: Path, installed: dict[str, str], text: str = PLAY, **settings: Any) -> tuple[int, str]:
     """A play in check mode on a machine with these packages: exit code and output, its lines joined."""
     play = directory / "play.yml"
     play.write_text(text)
@@ -66,7 +66,7 @@ def look(directory: Path, installed: dict[str, str], text: str = PLAY, **setting
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, installed: dict[str, str], settings: dict[str, str]) -> None:
-    code, output = look(tmp_path, installed, **settings)
+    code, output = check(tmp_path, installed, **settings)
     assert code != 0
     assert "Nothing has been changed" in output
 
@@ -74,8 +74,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path, installed: dict[str, str], se
 def test_packages_of_docker_s_own_are_pinned(tmp_path: Path) -> None:
     installed = {"docker-ce": "5:28.5.1-1~debian.12~bookworm"}
     chosen = {"docker_engine_source": "docker", "docker_engine_version": "28.5.1"}
-    _, output = look(tmp_path, installed, PINS, **chosen)
+    _, output = check(tmp_path, installed, PINS, **chosen)
     wanted = "docker-ce=5:28.5.1-* docker-ce-cli=5:28.5.1-* containerd.io iptables"
     assert f"pinned: True, wanted: {wanted}." in output, output
-    _, output = look(tmp_path, installed, PINS, **chosen | {"docker_engine_version": "28.5.2"})
+    _, output = check(tmp_path, installed, PINS, **chosen | {"docker_engine_version": "28.5.2"})
     assert "pinned: False, wanted: docker-ce=5:28.5.2-*" in output, output

@@ -244,27 +244,27 @@ def test_an_instance_cannot_stay_and_go() -> None:
     assert "'../etc'" in found
 
 
-LOOK = ["memory 4000000", "socket LISTEN 0 4096 127.0.0.1:22 0.0.0.0:*"]
+CHECK = ["memory 4000000", "socket LISTEN 0 4096 127.0.0.1:22 0.0.0.0:*"]
 
 
 def test_the_ports_of_the_instances_own_container_are_free_for_it() -> None:
-    look = [
-        *LOOK,
+    check = [
+        *CHECK,
         "socket LISTEN 0 4096 127.0.0.1:4002 0.0.0.0:*",
         "container ib-gateway 127.0.0.1:4002->4004/tcp, 127.0.0.1:5900->5900/tcp",
     ]
-    assert preflight.host_problems(resolve(), look) == []
+    assert preflight.host_problems(resolve(), check) == []
 
 
 def test_a_port_of_another_container_is_named_with_that_container() -> None:
-    found = preflight.host_problems(resolve(), [*LOOK, "container old-gateway 127.0.0.1:4002->4002/tcp"])
+    found = preflight.host_problems(resolve(), [*CHECK, "container old-gateway 127.0.0.1:4002->4002/tcp"])
     assert len(found) == 1
     assert "old-gateway" in found[0]
     assert "4002" in found[0]
 
 
 def test_a_port_of_another_program_is_named_with_how_to_find_it() -> None:
-    found = preflight.host_problems(resolve(), [*LOOK, "socket LISTEN 0 5 0.0.0.0:5900 0.0.0.0:*"])
+    found = preflight.host_problems(resolve(), [*CHECK, "socket LISTEN 0 5 0.0.0.0:5900 0.0.0.0:*"])
     assert len(found) == 1
     assert "ib_gateway_vnc_port" in found[0]
     assert "sport = :5900" in found[0]
@@ -387,10 +387,10 @@ def test_with_a_secret_the_controller_chooses_the_authenticator_unless_another_d
 
 
 def test_a_clock_that_would_give_wrong_codes_is_refused() -> None:
-    (problem,) = preflight.host_problems(resolve(totp_secret=SECRET), [*LOOK, AHEAD])
+    (problem,) = preflight.host_problems(resolve(totp_secret=SECRET), [*CHECK, AHEAD])
     assert "7.3 s" in problem
     assert "makestep" in problem
-    assert preflight.host_problems(resolve(), [*LOOK, AHEAD]) == [], "nobody needs it right to seconds"
+    assert preflight.host_problems(resolve(), [*CHECK, AHEAD]) == [], "nobody needs it right to seconds"
     right = AHEAD.replace("-7.261000000", "0.000012")
     for clock in (right, "clock 506 Cannot talk to daemon"):
-        assert preflight.host_problems(resolve(totp_secret=SECRET), [*LOOK, clock]) == []
+        assert preflight.host_problems(resolve(totp_secret=SECRET), [*CHECK, clock]) == []

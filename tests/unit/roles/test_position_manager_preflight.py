@@ -218,8 +218,8 @@ def test_an_instance_cannot_stay_and_go() -> None:
 
 
 def test_a_secret_that_was_taken_away_does_not_stay_on_the_host() -> None:
-    (told,) = resolve(discord_url="discord://1/a")
-    files = {Path(file["path"]).name: file["content"] for file in instances_module.secret_files([told])}
+    (reported,) = resolve(discord_url="discord://1/a")
+    files = {Path(file["path"]).name: file["content"] for file in instances_module.secret_files([reported])}
     assert files == {"discord_url": "discord://1/a\n", "heartbeat_url": ""}
 
 

@@ -36,7 +36,7 @@ class Listener(Protocol):
         """Whether it wants to see every step of the market."""
         ...
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
         """Handle events, in order."""
         ...
 
@@ -64,7 +64,7 @@ class _Unsent:
 
 
 class Floor:
-    """One server's view of a brokerage. ``keep`` is called after each batch of events, before any session gets them,
+    """One server's view of a brokerage. ``store`` is called after each batch of events, before any session gets them,
     when something was set in the market, and at the end.
 
     While the connection to the servers is lost the brokerage continues, but no session receives events; new orders and
@@ -72,7 +72,7 @@ class Floor:
     """
 
     def __init__(
-        self, brokerage: Brokerage, behaviour: ApiBehaviour, clock: ServerClock, keep: Callable[[], None]
+        self, brokerage: Brokerage, behaviour: ApiBehaviour, clock: ServerClock, store: Callable[[], None]
     ) -> None:
         self.brokerage = brokerage
         self.behaviour = behaviour
@@ -80,8 +80,8 @@ class Floor:
         self.history = History(brokerage.catalog, brokerage.market, brokerage.hours)
         self.history_pacer = HistoryPacer()
         self.connected = True
-        self._keep = keep
-        self._kept_revision = brokerage.market.revision
+        self._store = store
+        self._stored_revision = brokerage.market.revision
         self._listeners: list[Listener] = []
         self._alarm: Alarm | None = None
         self._unheard: list[Event] = []
@@ -114,11 +114,11 @@ class Floor:
     def close(self) -> None:
         """Cancel the alarm and store the final state."""
         self._cancel_alarm()
-        self._keep()
+        self._store()
 
-    def keep(self) -> None:
+    def store(self) -> None:
         """Store everything in its current state."""
-        self._keep()
+        self._store()
 
     def advance(self) -> datetime:
         """Advance the brokerage to the present and return that."""
@@ -128,17 +128,17 @@ class Floor:
 
     def publish(self, events: Sequence[Event]) -> None:
         """Notify every session of the events."""
-        if events or self._kept_revision != self.brokerage.market.revision:
-            self._kept_revision = self.brokerage.market.revision
-            self._keep()
+        if events or self._stored_revision != self.brokerage.market.revision:
+            self._stored_revision = self.brokerage.market.revision
+            self._store()
         if not events:
             return
         if self.connected:
-            self._tell(events)
+            self._notify_sessions(events)
         else:
             self._unheard.extend(events)
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _notify_sessions(self, events: Sequence[Event]) -> None:
         """Send each session the events about accounts and its own orders; the master client all of them.
 
         Sorted here once, because a session would have to check every event of all the others.
@@ -147,11 +147,11 @@ class Floor:
         for listener in list(self._listeners):
             own = listener.client_id
             if own == self.behaviour.master_client_id:
-                listener.hear(events)
+                listener.on_events(events)
                 continue
             mine = [each for each, owner in zip(events, owners, strict=True) if owner is None or owner == own]
             if mine:
-                listener.hear(mine)
+                listener.on_events(mine)
 
     def arm(self) -> None:
         """Set the alarm to what falls due next; to be called whenever that may have changed."""
@@ -208,7 +208,7 @@ class Floor:
             )
         )
         if is_new:
-            self._tell([OrderOpened(pending), OrderStatusChanged(pending)])
+            self._notify_sessions([OrderOpened(pending), OrderStatusChanged(pending)])
 
     def cancel(self, client_id: int, order_id: int) -> None:
         """Cancel a client's order; one that still waits for the connection is never sent."""
@@ -223,7 +223,9 @@ class Floor:
             return
         self._unsent = [each for each in self._unsent if each not in waiting]
         cancelled = replace(new[0], status=OrderStatus.CANCELLED)
-        self._tell([OrderStatusChanged(cancelled), OrderError(client_id, order_id, 202, "Order Canceled - reason:")])
+        self._notify_sessions(
+            [OrderStatusChanged(cancelled), OrderError(client_id, order_id, 202, "Order Canceled - reason:")]
+        )
 
     def cancel_all(self, client_id: int) -> None:
         """Cancel every order of every client."""
@@ -247,8 +249,8 @@ class Floor:
             return
         self.connected = True
         self.advance()
-        unheard, self._unheard = self._unheard, []
-        self._tell(unheard)
+        unreported, self._unheard = self._unheard, []
+        self._notify_sessions(unreported)
         unsent, self._unsent = self._unsent, []
         for each in unsent:
             self.publish(each.send(self.clock.utc()))

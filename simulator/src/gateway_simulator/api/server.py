@@ -57,7 +57,7 @@ class JournalEntry:
 class ApiServer:
     """The API on one port. It can be stopped and started again, with the same brokerage.
 
-    ``clock`` is the servers' time, ``pace`` the time in which answers are held back. ``keep`` is called after each
+    ``clock`` is the servers' time, ``pace`` the time in which answers are held back. ``store`` is called after each
     batch of events of the brokerage, before any client receives it. ``behaviour`` may be changed in place at any time.
 
     ``journal`` holds the last events: listening, connected, untrusted_peer, silence, closed_on_accept,
@@ -72,14 +72,14 @@ class ApiServer:
         clock: ServerClock | None = None,
         *,
         pace: Clock | None = None,
-        keep: Callable[[], None] = lambda: None,
+        store: Callable[[], None] = lambda: None,
     ) -> None:
         self.brokerage = brokerage
         self.behaviour = behaviour
         self.journal: deque[JournalEntry] = deque(maxlen=JOURNAL_LENGTH)
         self.clock = clock or ServerClock()
         self.pace = pace or SystemClock()
-        self.floor = Floor(brokerage, behaviour, self.clock, keep)
+        self.floor = Floor(brokerage, behaviour, self.clock, store)
         self.faults = FaultBook()
         self.client_ids = ClientIds()
         self._server: asyncio.Server | None = None
@@ -108,7 +108,7 @@ class ApiServer:
         self._server = await loop.create_server(self._accept, host, port)
         self._port = int(self._server.sockets[0].getsockname()[1])
         self.floor.tick()
-        self.note(0, "listening", f"port {self._port}")
+        self.record(0, "listening", f"port {self._port}")
 
     async def stop(self) -> None:
         """Stop listening and drop every client. Does nothing on a stopped server."""
@@ -120,7 +120,7 @@ class ApiServer:
             await self.disconnect_clients()
         self.floor.close()
         await server.wait_closed()
-        self.note(0, "stopped", f"port {self._port}")
+        self.record(0, "stopped", f"port {self._port}")
         self._port = 0
 
     async def disconnect_clients(self) -> int:
@@ -173,7 +173,7 @@ class ApiServer:
         self.behaviour.market_data = access
         if taken:
             for connection in self._started():
-                connection.session.tell_of_interruption(10197)
+                connection.session.report_interruption(10197)
         self.floor.tick()
 
     def silence(self, con_id: int, code: int) -> None:
@@ -181,7 +181,7 @@ class ApiServer:
         self.brokerage.market.silence(con_id, Silence(self.clock.utc(), code))
         if code:
             for connection in self._started():
-                connection.session.tell_of_interruption(code, con_id)
+                connection.session.report_interruption(code, con_id)
         self.floor.tick()
 
     def stall(self, seconds: float) -> int:
@@ -190,7 +190,7 @@ class ApiServer:
             connection.hold(seconds, reading=True)
         return len(self._connections)
 
-    def note(self, connection: int, event: str, detail: str = "") -> None:
+    def record(self, connection: int, event: str, detail: str = "") -> None:
         """Write an event into the journal; connection 0 is the server itself."""
         self.journal.append(JournalEntry(self.clock.now(), connection, event, detail[:200]))
 
@@ -238,7 +238,7 @@ class _Connection(asyncio.Protocol):
         self._holds: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        line = Line(self.send, self._note, self._keeps_up)
+        line = Line(self.send, self._record, self._keeps_up)
         self.session = Session(server.floor, server.client_ids, line)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -246,25 +246,25 @@ class _Connection(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_PAUSE)
         if not self._server.admit(self):
-            self._note("too_many_connections", f"limit {MAX_CONNECTIONS}")
+            self._record("too_many_connections", f"limit {MAX_CONNECTIONS}")
             transport.abort()
             return
         peer = transport.get_extra_info("peername")[0]
         behaviour = self._server.behaviour
-        self._note("connected", f"from {peer}")
+        self._record("connected", f"from {peer}")
         if peer != TRUSTED_PEER:
             self._ignores_input = True
-            self._note("untrusted_peer", f"{peer} is not {TRUSTED_PEER}: silence")
+            self._record("untrusted_peer", f"{peer} is not {TRUSTED_PEER}: silence")
         elif behaviour.connect is ConnectMode.STALLED:
             self._stall()
         elif behaviour.connect is ConnectMode.ACCEPT_AND_CLOSE:
-            self._note("closed_on_accept")
+            self._record("closed_on_accept")
             transport.close()
         elif behaviour.connect in (ConnectMode.SILENT, ConnectMode.SILENT_ONCE):
             if behaviour.connect is ConnectMode.SILENT_ONCE:
                 behaviour.connect = ConnectMode.NORMAL
             self._ignores_input = True
-            self._note("silence")
+            self._record("silence")
         else:
             self._task = asyncio.get_running_loop().create_task(self._serve())
             self._task.add_done_callback(self._served)
@@ -276,14 +276,14 @@ class _Connection(asyncio.Protocol):
         self._arrived.set()
         if self._reader.buffered > READ_LIMIT and not self._paused:
             self._paused = True
-            self._note("input_full", f"{self._reader.buffered} bytes of requests wait")
+            self._record("input_full", f"{self._reader.buffered} bytes of requests wait")
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         return self._is_stalled()  # which leaves the socket in CLOSE_WAIT
 
     def pause_writing(self) -> None:
-        self._note("output_full", f"{self.transport.get_write_buffer_size()} bytes unread")
+        self._record("output_full", f"{self.transport.get_write_buffer_size()} bytes unread")
         self._writable.clear()
 
     def resume_writing(self) -> None:
@@ -296,7 +296,7 @@ class _Connection(asyncio.Protocol):
                 task.cancel()
         self.session.end()
         self._server.forget(self)
-        self._note("disconnected", str(exc or ""))
+        self._record("disconnected", str(exc or ""))
         if not self.gone.done():
             self.gone.set_result(None)
 
@@ -310,7 +310,7 @@ class _Connection(asyncio.Protocol):
         if rule is None:
             self._write(frame)
             return
-        self._note("fault", str(rule))
+        self._record("fault", str(rule))
         if rule.kind is Kind.DISCONNECT:
             length = {Moment.BEFORE: 0, Moment.MIDDLE: len(frame) // 2, Moment.AFTER: len(frame)}[rule.moment]
             self._write(frame[:length])
@@ -323,7 +323,7 @@ class _Connection(asyncio.Protocol):
         """Send bytes, or buffer them while sending is held; a client with too much unsent data is disconnected."""
         unread = self.transport.get_write_buffer_size() + len(self._held or b"")
         if unread + len(data) > WRITE_LIMIT:
-            self._note("slow_reader", f"{unread} bytes unread")
+            self._record("slow_reader", f"{unread} bytes unread")
             self.transport.abort()
         elif self._held is not None:
             self._held += data
@@ -368,7 +368,7 @@ class _Connection(asyncio.Protocol):
             try:
                 payload = self._reader.next_frame()
             except WireError as error:
-                self._note("bad_bytes", error.reason)
+                self._record("bad_bytes", error.reason)
                 self.session.refuse(error)
                 self.transport.close()
                 return
@@ -393,7 +393,7 @@ class _Connection(asyncio.Protocol):
         rule = faults.strike(self._describe(payload)) if faults.armed else None
         if rule is None:
             return self.session.handle(payload)
-        self._note("fault", str(rule))
+        self._record("fault", str(rule))
         return self._strike(rule, payload)
 
     def _strike(self, rule: Rule, payload: bytes) -> Outcome:
@@ -416,7 +416,7 @@ class _Connection(asyncio.Protocol):
     def _served(self, task: asyncio.Task[None]) -> None:
         """Report an error of the simulator itself, and let its client see a closed connection."""
         if not task.cancelled() and (error := task.exception()):
-            self._note("internal_error", repr(error))
+            self._record("internal_error", repr(error))
             self.transport.abort()
             raise error
 
@@ -429,10 +429,10 @@ class _Connection(asyncio.Protocol):
         if self._stalled:
             return
         self._stalled = True
-        self._note("stalled")
+        self._record("stalled")
         self.transport.pause_reading()
         if self._task is not None:
             self._task.cancel()
 
-    def _note(self, event: str, detail: str = "") -> None:
-        self._server.note(self._number, event, detail)
+    def _record(self, event: str, detail: str = "") -> None:
+        self._server.record(self._number, event, detail)

@@ -58,7 +58,7 @@ FARMS_BROKEN = (
 CONNECTION_LOST = (1100, "Connectivity between IBKR and Trader Workstation has been lost.")
 MARKET_DEPTH = "Deep market data is not supported for this combination of security type/exchange"
 
-Note = Callable[[str, str], None]
+Record = Callable[[str, str], None]
 """Writes an event and its detail into the server's journal."""
 
 
@@ -100,10 +100,10 @@ class ClientIds:
 
 @dataclass(frozen=True)
 class Line:
-    """A session's connection: ``send`` takes a frame, ``note`` an event, ``keeps_up`` is whether frames are read."""
+    """A session's connection: ``send`` takes a frame, ``record`` an event, ``keeps_up`` is whether frames are read."""
 
     send: Callable[[bytes], None]
-    note: Note
+    record: Record
     keeps_up: Callable[[], bool]
 
 
@@ -144,7 +144,7 @@ class Session:
             malformed = MalformedRequestError(str(error))
         if self.state is SessionState.MUTE:
             return Outcome()
-        self._line.note("request", requests.request_name(fields))
+        self._line.record("request", requests.request_name(fields))
         match self._pacer.judge(time.monotonic(), self._behaviour.messages_per_second):
             case Verdict.REJECT:
                 return Outcome()
@@ -208,10 +208,10 @@ class Session:
             )
         return self._end(error.code, error.reason)
 
-    def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
+    def report_interruption(self, code: int, con_id: int = 0) -> None:
         """Notify a started client by an error that market data have ended: of one contract, or all."""
         if self._service is not None:
-            self._service.tell_of_interruption(code, con_id)
+            self._service.report_interruption(code, con_id)
 
     def end(self) -> None:
         """Release what the session holds; to be called once its connection is gone."""
@@ -234,7 +234,7 @@ class Session:
             f"An API client speaks {spoken}, this gateway {MIN_SERVER_VERSION} and newer: upgrade the client. "
             "Its connection is closed."
         )
-        self._line.note("client_too_old", text)
+        self._line.record("client_too_old", text)
         LOG.warning(text)
         self.state = SessionState.CLOSED
         return Outcome(close=True)
@@ -249,7 +249,7 @@ class Session:
         self.server_version = version
         mute = self._behaviour.connect is ConnectMode.SILENT_AFTER_VERSION
         self.state = SessionState.MUTE if mute else SessionState.START
-        self._line.note("handshake", f"client {offer.minimum}..{offer.maximum}, version {version}")
+        self._line.record("handshake", f"client {offer.minimum}..{offer.maximum}, version {version}")
         self._line.send(messages.version_answer(version, self._floor.clock.now()))
         self._speaks_protobuf = version >= PROTOBUF_VERSION
         return Outcome()
@@ -263,7 +263,7 @@ class Session:
         if request.client_id in self._behaviour.client_ids_in_use or not self._client_ids.take(request.client_id):
             return self._end(326, CLIENT_ID_IN_USE)
         self.state = SessionState.STARTED
-        self._line.note("started", f"client id {request.client_id}")
+        self._line.record("started", f"client id {request.client_id}")
         self._service = Service(Desk(self._floor, self.client_id, self._text_version, self._error), self._line)
         self._service.greet()
         self._floor.join(self._service)
@@ -271,7 +271,7 @@ class Session:
         return Outcome(started=True)
 
     def _error(self, request_id: int, code: int, text: str) -> bytes:
-        self._line.note("error", f"{code} {text}")
+        self._line.record("error", f"{code} {text}")
         return messages.error(request_id, code, text, handshake_done=self.state is not SessionState.VERSION)
 
     def _send_error(self, request_id: int, code: int, text: str) -> None:
@@ -333,11 +333,11 @@ class Service:
             request_id = getattr(request, "request_id", -1) if refusal.request_id is None else refusal.request_id
             self._send(self._desk.error(request_id, refusal.code, refusal.text))
 
-    def hear(self, events: Sequence[Event]) -> None:
+    def on_events(self, events: Sequence[Event]) -> None:
         """Pass on what happened behind the API."""
         for event in events:
-            self._send_all(self._orders.hear(event))
-            self._send_all(self._accounts.hear(event))
+            self._send_all(self._orders.on_event(event))
+            self._send_all(self._accounts.on_event(event))
         self._send_all(self._accounts.settle())
 
     @property
@@ -373,9 +373,9 @@ class Service:
         self._market.lose_data()
         self._history.lose_data()
 
-    def tell_of_interruption(self, code: int, con_id: int = 0) -> None:
+    def report_interruption(self, code: int, con_id: int = 0) -> None:
         """Notify the client by an error that market data it subscribed to have ended: of one contract, or all."""
-        self._send_all(self._market.tell_of_interruption(code, con_id))
+        self._send_all(self._market.report_interruption(code, con_id))
 
     def _send_all(self, frames: Iterable[bytes]) -> None:
         for frame in frames:

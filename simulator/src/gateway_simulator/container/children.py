@@ -81,10 +81,10 @@ async def run_script(script: Path, environment: dict[str, str]) -> int:
         await stop(process)
 
 
-async def keep_relay(relay_port: int, native_port: int, mode: str, say: Callable[[str], None]) -> None:
+async def run_relay(relay_port: int, native_port: int, mode: str, write_line: Callable[[str], None]) -> None:
     """Run the relay from all interfaces to the native port, again and again, until cancelled."""
     while True:
-        say(f"Forking :::{native_port} onto 0.0.0.0:{relay_port} > trading mode {mode} ")
+        write_line(f"Forking :::{native_port} onto 0.0.0.0:{relay_port} > trading mode {mode} ")
         try:
             process = await asyncio.create_subprocess_exec(
                 "socat", f"TCP-LISTEN:{relay_port},fork,reuseaddr", f"TCP:127.0.0.1:{native_port}",

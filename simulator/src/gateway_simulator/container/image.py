@@ -16,17 +16,17 @@ from gateway_simulator.container.children import (
     ControllerProcess,
     Process,
     Window,
-    keep_relay,
+    run_relay,
     run_script,
     start_x11vnc,
     start_xvfb,
     stop,
 )
 from gateway_simulator.control import ControlServer
-from gateway_simulator.login.kept import KeptScenario
 from gateway_simulator.login.lifecycle import Controller, Gateway, GatewayError, View
 from gateway_simulator.login.startscript import GATEWAY_VERSION
 from gateway_simulator.login.steps import Happening
+from gateway_simulator.login.stored_scenario import StoredScenario
 from gateway_simulator.settings import (
     GatewaySettings,
     Scenario,
@@ -58,9 +58,9 @@ class StartError(Exception):
 class Container:
     """Everything that runs in the container, from its start to its end."""
 
-    def __init__(self, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, environ: Mapping[str, str], write_line: Callable[[str], None]) -> None:
         self._environ = environ
-        self._say = say
+        self._write_line = write_line
         self._gateways: list[Gateway] = []
         self._runs: list[asyncio.Task[int]] = []
         self._relays: list[asyncio.Task[None]] = []
@@ -102,14 +102,14 @@ class Container:
         scenario = read_scenario(self._environ)
         self._deaf_until = asyncio.get_running_loop().time() + scenario.stop_deaf_seconds * scenario.time_scale
         clock = SystemClock(read_zone(self._environ))
-        self._say(RULE)
-        self._say(".> Starting IBC/IB gateway")
-        self._say(RULE)
+        self._write_line(RULE)
+        self._write_line(".> Starting IBC/IB gateway")
+        self._write_line(RULE)
         await self._run_scripts("START_SCRIPTS")
-        self._say(".> Starting Xvfb server")
+        self._write_line(".> Starting Xvfb server")
         self._xvfb = await start_xvfb()
         self._xvfb_watch = asyncio.create_task(self._crash_without(self._xvfb))
-        self._say(".> SSH tunnel disabled")
+        self._write_line(".> SSH tunnel disabled")
         self._set_java_heap()
         await self._start_vnc()
         await self._run_scripts("X_SCRIPTS")
@@ -135,15 +135,15 @@ class Container:
             return
         directory = Path(self._environ.get("HOME", "")) / name
         if not directory.is_dir():
-            self._say(f"> No start scripts defined on {directory}")
+            self._write_line(f"> No start scripts defined on {directory}")
             return
-        self._say(f"> Running start up scripts on {directory}")
+        self._write_line(f"> Running start up scripts on {directory}")
         scripts = sorted(directory.glob("*.sh")) or [directory / "*.sh"]
         for script in scripts:
-            self._say(f"> Running {script}")
+            self._write_line(f"> Running {script}")
             # The image logs the same for a script that failed and one that is missing, and continues.
             if not script.is_file() or await run_script(script, {**os.environ, "DISPLAY": DISPLAY}) != 0:
-                self._say(f"File {script} not found.")
+                self._write_line(f"File {script} not found.")
 
     async def _end_of_runs(self) -> int:
         """Wait until every gateway has ended; the status of the last started one is the container's."""
@@ -152,15 +152,15 @@ class Container:
     async def _start_vnc(self) -> None:
         password = read_secret(self._environ, "VNC_SERVER_PASSWORD")
         if password:
-            self._say(".> Starting VNC server")
+            self._write_line(".> Starting VNC server")
             self._vnc = await start_x11vnc(password)
         else:
-            self._say(".> VNC server disabled")
+            self._write_line(".> VNC server disabled")
 
     def _set_java_heap(self) -> None:
         heap = self._environ.get("JAVA_HEAP_SIZE", "")
         if not heap:
-            self._say(".> Usign default Java heap size 768m.")
+            self._write_line(".> Usign default Java heap size 768m.")
             return
         if not heap.isascii() or not heap.isdigit():
             raise SettingsError(f"JAVA_HEAP_SIZE is {heap!r}: it must be a number of MB, digits only")
@@ -169,18 +169,18 @@ class Container:
             options.write_text(f"-Xmx{heap}m\n", encoding="ascii")
         except OSError as error:
             raise StartError(f"sed: couldn't edit {options}: {error.strerror}", SED_FAILED) from error
-        self._say(f".> Java heap size set to {heap}m")
+        self._write_line(f".> Java heap size set to {heap}m")
 
     async def _start_gateway(self, mode: str, number: int, scenario: Scenario, clock: Clock, *, dual: bool) -> None:
         settings = replace(
             read_gateway(self._environ, mode, dual=dual), command_server=read_command_server(self._template())
         )
-        self._say(f".> API_PORT set to: {settings.native_port}")
-        self._say(f".> SOCAT_PORT set to: {settings.relay_port}")
+        self._write_line(f".> API_PORT set to: {settings.native_port}")
+        self._write_line(f".> SOCAT_PORT set to: {settings.relay_port}")
         self._apply_settings(settings, dual=dual)
-        self._say(".> Starting Port Forwarding.")
-        self._say(".> Starting socat")
-        relay = keep_relay(settings.relay_port, settings.native_port, mode, self._say)
+        self._write_line(".> Starting Port Forwarding.")
+        self._write_line(".> Starting socat")
+        relay = run_relay(settings.relay_port, settings.native_port, mode, self._write_line)
         self._relays.append(asyncio.create_task(relay))
         window = await Window.open(number, {**os.environ, "DISPLAY": DISPLAY})
         self._windows.append(window)
@@ -191,9 +191,9 @@ class Container:
             clock=clock,
             host="0.0.0.0",  # noqa: S104 - as the real one: it listens everywhere and serves 127.0.0.1
             port=settings.native_port,
-            say=self._say,
+            write_line=self._write_line,
             show=window.show,
-            kept=KeptScenario(settings.settings_path, self._environ),
+            stored=StoredScenario(settings.settings_path, self._environ),
             controller=self._controller(settings, dual=dual),
         )
         self._gateways.append(gateway)
@@ -219,7 +219,7 @@ class Container:
 
     def _apply_settings(self, settings: GatewaySettings, *, dual: bool) -> None:
         """Create IBC's config.ini and the settings directory, where the image does."""
-        self._say(".> Appling settings to IBC's config.ini")
+        self._write_line(".> Appling settings to IBC's config.ini")
         ini = self._ini(settings, dual=dual)
         action = settings.existing_session_action
         try:
@@ -239,29 +239,29 @@ class Container:
         if path is None:
             raise StartError("neither TWS_SETTINGS_PATH nor TWS_PATH is set")
         if self._environ.get("TWS_SETTINGS_PATH"):
-            self._say(f".> Settings directory set to: {path}")
+            self._write_line(f".> Settings directory set to: {path}")
         else:
-            self._say(f".> Settings directory NOT set, defaulting to: {path}")
+            self._write_line(f".> Settings directory NOT set, defaulting to: {path}")
         jts = path / "jts.ini"
         try:
             if not path.is_dir():
-                self._say(f".> Creating directory: {path}")
+                self._write_line(f".> Creating directory: {path}")
                 path.mkdir()
             if jts.exists():
-                self._say(".> File jts.ini already exists, not setting timezone")
+                self._write_line(".> File jts.ini already exists, not setting timezone")
             else:
-                self._say(f".> Setting timezone in {jts}")
+                self._write_line(f".> Setting timezone in {jts}")
                 zone = self._environ.get("TIME_ZONE", "")
                 jts.write_text(f"[Logon]\nTimeZone={zone}\n[IBGateway]\nTrustedIPs=127.0.0.1\n", encoding="utf-8")
         except OSError as error:
             raise StartError(f"the settings directory {path} cannot be written: {error}") from error
 
     def _announce_ibc(self, settings: GatewaySettings) -> None:
-        self._say(f".> Starting IBC in {settings.mode} mode, with params:")
-        self._say(f".>\t\tVersion: {GATEWAY_VERSION}")
-        self._say(".>\t\tprogram: gateway")
-        self._say(f".>\t\ttws-settings-path: {settings.settings_path}")
-        self._say(f".>\t\ton2fatimeout: {'restart' if settings.twofa_restart else 'exit'}")
+        self._write_line(f".> Starting IBC in {settings.mode} mode, with params:")
+        self._write_line(f".>\t\tVersion: {GATEWAY_VERSION}")
+        self._write_line(".>\t\tprogram: gateway")
+        self._write_line(f".>\t\ttws-settings-path: {settings.settings_path}")
+        self._write_line(f".>\t\ton2fatimeout: {'restart' if settings.twofa_restart else 'exit'}")
 
     async def _crash_without(self, xvfb: Process) -> None:
         await xvfb.wait()
@@ -269,17 +269,17 @@ class Container:
             gateway.happen(Happening.CRASH)
 
     async def _end_by_signal(self, work: asyncio.Task[int]) -> int:
-        self._say(".> 😘 Received SIGINT or SIGTERM. Shutting down IB Gateway.")
+        self._write_line(".> 😘 Received SIGINT or SIGTERM. Shutting down IB Gateway.")
         if self._vnc is not None:
-            self._say(".> Stopping x11vnc.")
-        self._say(".> Stopping Xvfb.")
-        self._say(".> Stopping socat.")
-        self._say(".> Stopping IBC.")
+            self._write_line(".> Stopping x11vnc.")
+        self._write_line(".> Stopping Xvfb.")
+        self._write_line(".> Stopping socat.")
+        self._write_line(".> Stopping IBC.")
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         for _ in self._runs:
-            self._say(f"IBC returned exit status {TERMINATED}")
-            self._say("Gateway finished")
+            self._write_line(f"IBC returned exit status {TERMINATED}")
+            self._write_line("Gateway finished")
         return TERMINATED
 
     async def _clean_up(self) -> None:

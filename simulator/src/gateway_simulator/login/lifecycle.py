@@ -16,7 +16,6 @@ from gateway_simulator.clock import Clock
 from gateway_simulator.login import autorestart, totp
 from gateway_simulator.login.commands import Answer as CommandAnswer
 from gateway_simulator.login.commands import CommandServer
-from gateway_simulator.login.kept import KeptScenario, LoginCount, Slot
 from gateway_simulator.login.loginscript import EXIT_CRASHED, command_lines, gateway_run, terminated_run
 from gateway_simulator.login.schedule import next_daily, next_sunday, seconds_until
 from gateway_simulator.login.startscript import EXIT_NO_LOGIN_DIALOG, after_run, java_missing_lines, launch_lines
@@ -46,6 +45,7 @@ from gateway_simulator.login.steps import (
     Step,
     stamp,
 )
+from gateway_simulator.login.stored_scenario import LoginCount, Slot, StoredScenario
 from gateway_simulator.login.trading import Trading, open_trading
 from gateway_simulator.login.windows import Screen
 from gateway_simulator.settings import (
@@ -112,8 +112,8 @@ class View:
 class Gateway:
     """One gateway under IBC: one account mode, one API port, one settings directory.
 
-    ``say`` gets each line of the log, ``show`` each :class:`View` when it changes. The scenario is read
-    again at each run of the gateway. ``kept`` holds the changes of it that outlive the container. ``controller``
+    ``write_line`` gets each line of the log, ``show`` each :class:`View` when it changes. The scenario is read
+    again at each run of the gateway. ``stored`` holds the changes of it that outlive the container. ``controller``
     starts the login controller's process of a run; None: there is no such process.
     """
 
@@ -125,14 +125,14 @@ class Gateway:
         clock: Clock,
         host: str,
         port: int,
-        say: Callable[[str], None],
+        write_line: Callable[[str], None],
         show: Callable[[View], None],
-        kept: KeptScenario | None = None,
+        stored: StoredScenario | None = None,
         controller: Callable[[], Awaitable[Controller]] | None = None,
     ) -> None:
         self.settings = settings
-        self._kept = kept or KeptScenario(None, {})
-        self.scenario, self._changed = self._kept.apply(scenario)
+        self._stored = stored or StoredScenario(None, {})
+        self.scenario, self._changed = self._stored.apply(scenario)
         self._slot = Slot(settings.settings_path)
         self._logins = LoginCount(settings.settings_path)
         self._resumes = False
@@ -142,7 +142,7 @@ class Gateway:
         self.port = port
         self._host = host
         self._clock = clock
-        self._say = say
+        self._write_line = write_line
         self._show = show
         self._happenings: asyncio.Queue[Event] = asyncio.Queue()
         self._approved = asyncio.Event()
@@ -177,13 +177,15 @@ class Gateway:
     async def _start_script(self) -> int:
         for key in self._changed:
             value = self.scenario.as_text()[key]
-            self._say(f"gateway-simulator: {key} is {value}, as set by gateway-simulatorctl in an earlier container")
+            self._write_line(
+                f"gateway-simulator: {key} is {value}, as set by gateway-simulatorctl in an earlier container"
+            )
         found = autorestart.find(self.settings.settings_path)
         for line in launch_lines(self.settings, str(found) if found else None, self._clock.now()):
-            self._say(line)
+            self._write_line(line)
         if self.scenario.java_missing:
             for line in java_missing_lines():
-                self._say(line)
+                self._write_line(line)
             return NO_JAVA_EXIT
         restart, again = found is not None, True
         while again:
@@ -196,7 +198,7 @@ class Gateway:
             elif end.code != EXIT_NO_LOGIN_DIALOG:
                 restart = restart or found is not None
             for line in lines:
-                self._say(line)
+                self._write_line(line)
         return end.code % 256
 
     async def _one_run(self, *, restart: bool) -> RunEnd:
@@ -238,7 +240,7 @@ class Gateway:
             if controller is not None:
                 await controller.stop()
         if end.autorestart:
-            self._keep_session()
+            self._store_session()
         return end
 
     async def _start_commands(self) -> CommandServer | None:
@@ -257,14 +259,14 @@ class Gateway:
         """Answer a command as IBC does; RESTART and PAUSE come into effect at the next full minute."""
         settings, verb = self.settings.command_server, line.upper()
         if settings is None or verb not in ("RESTART", "PAUSE"):
-            self._say(stamp(self._clock.now(), f"CommandServer: invalid command received: {line}"))
+            self._write_line(stamp(self._clock.now(), f"CommandServer: invalid command received: {line}"))
             return CommandAnswer(("ERROR Command invalid",), closes=False)
         how = self.scenario.restart_command
         if how is RestartByCommand.REFUSED or self._requested is not None or self._server is None:
             for step in command_lines(verb, sender, settings.control_from):
                 await self._carry_out(step)
-            self._say(stamp(self._clock.now(), f"{verb} already in progress"))
-            self._say(stamp(self._clock.now(), "Closing command channel"))
+            self._write_line(stamp(self._clock.now(), f"{verb} already in progress"))
+            self._write_line(stamp(self._clock.now(), "Closing command channel"))
             return CommandAnswer((f"ERROR {verb} already in progress",))
         now = self._clock.now()
         due = (now + timedelta(minutes=1)).replace(second=0, microsecond=0)
@@ -279,13 +281,13 @@ class Gateway:
         await self._clock.sleep(seconds * self.scenario.time_scale)
         self._happenings.put_nowait(happening)
 
-    def _keep_session(self) -> None:
+    def _store_session(self) -> None:
         if self.settings.settings_path is None:
             return
         try:
             autorestart.write(self.settings.settings_path, self.settings.user, stale=self.scenario.stale_autorestart)
         except OSError as error:
-            self._say(f"The gateway cannot keep its session for the restart: {error}")
+            self._write_line(f"The gateway cannot keep its session for the restart: {error}")
 
     async def _play(self, script: Script) -> RunEnd:
         reply: Reply = None
@@ -300,9 +302,9 @@ class Gateway:
     async def _carry_out(self, step: Step) -> Reply:
         match step:
             case Ibc(text):
-                self._say(stamp(self._clock.now(), text))
+                self._write_line(stamp(self._clock.now(), text))
             case Raw(text):
-                self._say(text)
+                self._write_line(text)
             case Pause(seconds):
                 await self._clock.sleep(seconds * self.scenario.time_scale)
             case Show():
@@ -380,7 +382,7 @@ class Gateway:
             self._behaviour.connect = ConnectMode.SILENT_ONCE
         while not self._happenings.empty():
             self._happenings.get_nowait()
-        server = ApiServer(trading.brokerage, self._behaviour, trading.clock, keep=self._keep)
+        server = ApiServer(trading.brokerage, self._behaviour, trading.clock, store=self._store)
         for rule in self.scenario.faults:
             server.faults.add(rule)
         try:
@@ -400,7 +402,7 @@ class Gateway:
         try:
             self._logins.add()
         except OSError as error:
-            self._say(f"gateway-simulator: the count of logins is not stored: {error}")
+            self._write_line(f"gateway-simulator: the count of logins is not stored: {error}")
 
     def _open_trading(self, accounts: tuple[str, ...]) -> Trading:
         """Return the trading: created when the gateway first opens, and retained over its runs."""
@@ -411,12 +413,12 @@ class Gateway:
             except (StateFileError, TapeError, CatalogFileError, OSError) as error:
                 raise GatewayError(f"the gateway cannot start to trade: {error}") from error
             if self._trading.note:
-                self._say(self._trading.note)
+                self._write_line(self._trading.note)
         return self._trading
 
-    def _keep(self) -> None:
-        if self._trading is not None and (problem := self._trading.keeper.keep()):
-            self._say(problem)
+    def _store(self) -> None:
+        if self._trading is not None and (problem := self._trading.files.store()):
+            self._write_line(problem)
 
     async def _close_api(self) -> None:
         server, self._server, self._behaviour = self._server, None, None
@@ -513,7 +515,7 @@ class Gateway:
         """
         self.scenario = self.scenario.changed(key, value)
         try:
-            return self._kept.store(key, value)
+            return self._stored.store(key, value)
         except OSError as error:
             raise GatewayError(f"{key} is changed, but not stored for the next container: {error}") from error
 

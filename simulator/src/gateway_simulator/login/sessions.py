@@ -56,11 +56,11 @@ def when_logged_in(run: Run) -> Part:
 
 def _detected(run: Run, number: int) -> Part:
     words, button = _SCENARIOS[number]
-    said = Ibc(f"{words} (scenario {number})")
+    line = Ibc(f"{words} (scenario {number})")
     if button is None:
-        yield from run.screen.open("dialog", TITLE, said)
+        yield from run.screen.open("dialog", TITLE, line)
         return (yield from run.hang(words, TITLE))
-    yield from run.screen.open("dialog", TITLE, said, Ibc(f"Click button: {button}"))
+    yield from run.screen.open("dialog", TITLE, line, Ibc(f"Click button: {button}"))
     yield from run.screen.close(TITLE)
     if button == STAY:
         return None

@@ -24,7 +24,7 @@ def make_clock(scenario: Scenario, zone: tzinfo) -> ServerClock:
     return ServerClock(zone, start=scenario.clock_start, speed=scenario.clock_speed, held=held)
 
 
-class Keeper:
+class TradingFiles:
     """Writes what outlives the process: the state after each change, and the journal's new lines.
 
     A file that cannot be written is reported once, and trading continues without it.
@@ -39,12 +39,12 @@ class Keeper:
         if journal_file is not None:
             brokerage.on_line = self._lines.append
 
-    def keep(self) -> str:
+    def store(self) -> str:
         """Write what has changed; return what went wrong, or nothing."""
         problems = []
         if self._state is not None:
             try:
-                self._state.keep()
+                self._state.store()
             except OSError as error:
                 problems.append(f"the state is no longer kept in {self._state_file}: {error}")
                 self._state.close()
@@ -67,7 +67,7 @@ class Trading:
 
     clock: ServerClock
     brokerage: Brokerage
-    keeper: Keeper
+    files: TradingFiles
     note: str = ""
 
 
@@ -105,11 +105,13 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
     if state_file is not None and statelog.load(state_file, brokerage):
         kept = tuple(brokerage.accounts)
         currency = scenario.account_currency.value
-        kept_in = {each.currency for each in brokerage.accounts.values()}
-        if kept != accounts or kept_in != {currency}:
+        currencies = {each.currency for each in brokerage.accounts.values()}
+        if kept != accounts or currencies != {currency}:
             reason = f"is the state of {','.join(kept)}, and the gateway logs in with {','.join(accounts)}"
             if kept == accounts:
-                reason = f"is the state of accounts in {','.join(sorted(kept_in))}, and ACCOUNT_CURRENCY is {currency}"
+                reason = (
+                    f"is the state of accounts in {','.join(sorted(currencies))}, and ACCOUNT_CURRENCY is {currency}"
+                )
             if scenario.state_file is not None:
                 raise persistence.StateFileError(str(state_file), "accounts", reason)
             counters, order_ids = brokerage.numbers.counters, brokerage.last_order_ids
@@ -118,4 +120,4 @@ def open_trading(scenario: Scenario, settings: GatewaySettings, accounts: tuple[
             brokerage.numbers.counters, brokerage.last_order_ids = counters, order_ids
         elif brokerage.now is not None and brokerage.now > clock.utc():
             clock = make_clock(replace(scenario, clock_start=brokerage.now), zone)
-    return Trading(clock, brokerage, Keeper(brokerage, state_file, scenario.journal_file), note)
+    return Trading(clock, brokerage, TradingFiles(brokerage, state_file, scenario.journal_file), note)

@@ -68,12 +68,12 @@ class AccountBook:
         if account.account_id in self.by_id:
             raise ValueError(f"account {account.account_id} is there already")
         self.by_id[account.account_id] = account
-        account.begin_day()
+        account.start_day()
 
-    def begin_day(self) -> None:
+    def start_day(self) -> None:
         """Reset the daily profit of each account."""
         for account in self.by_id.values():
-            account.begin_day()
+            account.start_day()
 
     def forget_prices(self) -> None:
         """Update the prices of holdings even if neither the moment nor the market changes."""

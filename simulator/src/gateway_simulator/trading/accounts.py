@@ -120,7 +120,7 @@ class Account:
         """Return a holding's market value in the account's currency."""
         return position.market_value * self.rate(position.contract.currency)
 
-    def begin_day(self) -> None:
+    def start_day(self) -> None:
         """Reset the day's profit to start from the current values."""
         self.realized.clear()
         self.day_flows.clear()

@@ -374,7 +374,7 @@ class Brokerage:
             self._time.day = self._time.today
             self.catalog.roll(self._time.day)
             self._accounts.refresh()
-            self._accounts.begin_day()
+            self._accounts.start_day()
         now = max(now, self._time.now)
         start = self._time.now
         while (moment := self._schedule.next_moment(start)) <= now:
@@ -405,7 +405,7 @@ class Brokerage:
             if instrument is not None and expiry is not None and expiry <= now:
                 self._accounts.expire(instrument, expiry)
         if now >= self._time.midnight():
-            self._begin_day()
+            self._start_day()
         arriving = set()
         for each in list(self._orders.working.values()):
             if each.transmitted and not each.arrived and each.arrives <= now:
@@ -415,7 +415,7 @@ class Brokerage:
         self._schedule.forget()
         return arriving
 
-    def _begin_day(self) -> None:
+    def _start_day(self) -> None:
         self._time.day = self._time.today
         self.catalog.roll(self._time.day)
         self._accounts.refresh()
@@ -423,7 +423,7 @@ class Brokerage:
         self._orders.completed.clear()
         self.bulletins.clear()
         for account in self._accounts.by_id.values():
-            account.begin_day()
+            account.start_day()
             self._reports.report(events.AccountChanged(account.account_id))
 
     def _end_of_time(self, working: WorkingOrder) -> None:

@@ -67,7 +67,7 @@ class StateLog:
         self._written = 0
         self._limit = 0
 
-    def keep(self) -> None:
+    def store(self) -> None:
         """Write what has changed. Raises OSError."""
         if self._log is None or self._written > self._limit:
             self.compact()

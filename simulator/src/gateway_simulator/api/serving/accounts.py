@@ -26,15 +26,15 @@ class _Changes:
     """The account values that a subscriber has not received yet."""
 
     def __init__(self) -> None:
-        self._told: dict[_ValueKey, str] = {}
+        self._last_sent: dict[_ValueKey, str] = {}
 
     def of(self, account: Account, values: Iterable[AccountValue]) -> list[AccountValue]:
         """Return the values that are new or have changed since they were last sent, and record them as sent."""
         news = []
         for value in values:
             key = (account.account_id, value.key, value.currency, value.is_ledger)
-            if self._told.get(key) != value.value:
-                self._told[key] = value.value
+            if self._last_sent.get(key) != value.value:
+                self._last_sent[key] = value.value
                 news.append(value)
         return news
 
@@ -62,11 +62,11 @@ class _Summary:
 
 @dataclass
 class _Profit:
-    """A subscription to profit and loss; ``told`` what was sent last."""
+    """A subscription to profit and loss; ``last_sent`` what was sent last."""
 
     request: requests.ProfitAndLoss | requests.ProfitAndLossSingle
     account: Account
-    told: tuple[Decimal, ...] | None = None
+    last_sent: tuple[Decimal, ...] | None = None
 
 
 class Accounts:
@@ -186,13 +186,13 @@ class Accounts:
         request, account_id = profit.request, profit.account.account_id
         if isinstance(request, requests.ProfitAndLoss):
             daily, unrealized, realized = self._desk.brokerage.pnl(account_id, now)
-            if profit.told != (daily, unrealized, realized):
-                profit.told = (daily, unrealized, realized)
+            if profit.last_sent != (daily, unrealized, realized):
+                profit.last_sent = (daily, unrealized, realized)
                 yield messages.pnl(request.request_id, daily, unrealized, realized)
             return
         single = self._desk.brokerage.pnl_single(account_id, request.con_id, now)
-        if profit.told != single:
-            profit.told = single
+        if profit.last_sent != single:
+            profit.last_sent = single
             yield messages.pnl_single(request.request_id, *single)
 
     def _cancel_profit(
@@ -202,7 +202,7 @@ class Accounts:
             raise RefusalError(300, f"Can't find EId with tickerId:{request.request_id}")
         return ()
 
-    def hear(self, event: Event) -> Iterable[bytes]:
+    def on_event(self, event: Event) -> Iterable[bytes]:
         """Notify the client of a changed position; changed values follow with :meth:`settle`."""
         match event:
             case PositionChanged(account_id, position):

@@ -22,11 +22,11 @@ MAX_SUBSCRIPTIONS = 50
 
 @dataclass
 class _Bars:
-    """Bars that are kept up to date; ``told`` is the last one sent, ``mark`` when that was."""
+    """Bars that are kept up to date; ``last_sent`` is the last one sent, ``mark`` when that was."""
 
     request: requests.HistoricalData
     instrument: Instrument
-    told: Bar | None
+    last_sent: Bar | None
     mark: datetime
 
 
@@ -35,7 +35,7 @@ class History:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._kept: dict[int, _Bars] = {}
+        self._updated: dict[int, _Bars] = {}
         self.handlers: Mapping[type, Handler] = {
             requests.HistoricalData: self._bars,
             requests.CancelHistoricalData: self._cancel_bars,
@@ -46,12 +46,12 @@ class History:
 
     def lose_data(self) -> None:
         """Discard every subscription."""
-        self._kept.clear()
+        self._updated.clear()
 
     def _bars(self, request: requests.HistoricalData) -> Iterable[bytes]:
-        if request.request_id in self._kept:
+        if request.request_id in self._updated:
             raise RefusalError(322, "Error processing request.-'bH' : cause - Duplicate ticker ID for API query")
-        if request.keep_up_to_date and len(self._kept) >= MAX_SUBSCRIPTIONS:
+        if request.keep_up_to_date and len(self._updated) >= MAX_SUBSCRIPTIONS:
             raise RefusalError(321, f"{SERVICE}only {MAX_SUBSCRIPTIONS} requests can be kept up to date")
         if request.keep_up_to_date and request.end is not None:
             cause = "End date not supported with keepUpToDate"
@@ -70,7 +70,7 @@ class History:
             request.request_id, start, end, bars, format_date=request.format_date, daily=daily
         )
         if request.keep_up_to_date:
-            self._kept[request.request_id] = _Bars(request, instrument, bars[-1] if bars else None, bar_mark(now))
+            self._updated[request.request_id] = _Bars(request, instrument, bars[-1] if bars else None, bar_mark(now))
 
     def _schedule(self, request: requests.HistoricalData, instrument: Instrument) -> bytes:
         if request.keep_up_to_date:
@@ -129,7 +129,7 @@ class History:
                 raise RefusalError(162, f"{SERVICE}Historical data request pacing violation: {violation}")
 
     def _cancel_bars(self, request: requests.CancelHistoricalData) -> Iterable[bytes]:
-        if self._kept.pop(request.request_id, None) is None:
+        if self._updated.pop(request.request_id, None) is None:
             raise RefusalError(366, f"No historical data query found for ticker id:{request.request_id}")
         raise RefusalError(162, f"{SERVICE}API historical data query cancelled: {request.request_id}")
 
@@ -181,29 +181,29 @@ class History:
 
     def next_due(self, now: datetime) -> datetime | None:
         """Return when bars that are kept up to date are evaluated next."""
-        return bar_mark(now) + BAR if self._kept else None
+        return bar_mark(now) + BAR if self._updated else None
 
     def tick(self, now: datetime) -> Iterable[bytes]:
         """Send the bar that is being formed, and the one before it when a new one has started."""
         mark = bar_mark(now)
         if not self._desk.floor.data_flows:
             return
-        for kept in self._kept.values():
-            if kept.mark < mark:
-                kept.mark = mark
-                yield from self._update(kept)
+        for updated in self._updated.values():
+            if updated.mark < mark:
+                updated.mark = mark
+                yield from self._update(updated)
 
-    def _update(self, kept: _Bars) -> Iterator[bytes]:
-        request = kept.request
+    def _update(self, updated: _Bars) -> Iterator[bytes]:
+        request = updated.request
         try:
-            bars = self._find_bars(request, kept.instrument, recent_duration(request.bar_size))
+            bars = self._find_bars(request, updated.instrument, recent_duration(request.bar_size))
         except RefusalError as refusal:
             yield self._desk.error(request.request_id, refusal.code, refusal.text)
             return
-        since = kept.told.time if kept.told is not None else None
+        since = updated.last_sent.time if updated.last_sent is not None else None
         for bar in bars:
-            if (since is None or bar.time >= since) and bar != kept.told:
-                kept.told = bar
+            if (since is None or bar.time >= since) and bar != updated.last_sent:
+                updated.last_sent = bar
                 yield messages.historical_data_update(
                     request.request_id, bar, request.format_date, is_daily(request.bar_size)
                 )

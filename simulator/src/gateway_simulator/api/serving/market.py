@@ -46,8 +46,8 @@ INTERRUPTIONS = {
 
 @dataclass
 class _Ticker:
-    """A subscription to ticks; ``told`` the last value sent of each kind, ``seen`` the quote they were of. A frozen one
-    receives nothing more."""
+    """A subscription to ticks; ``last_sent`` is the last value of each kind, ``seen`` the quote they were of. A frozen
+    one receives nothing more."""
 
     request_id: int
     instrument: Instrument
@@ -55,17 +55,17 @@ class _Ticker:
     delayed: bool
     frozen: bool
     quotes: bool = True
-    told: dict[int, Tick] = field(default_factory=dict)
+    last_sent: dict[int, Tick] = field(default_factory=dict)
     seen: Quote | None = None
 
 
 @dataclass
 class _EveryTick:
-    """A subscription to each tick of one kind; ``told`` what the last one was of."""
+    """A subscription to each tick of one kind; ``last_sent`` what the last one was of."""
 
     request: requests.TickByTick
     instrument: Instrument
-    told: tuple[Decimal | None, ...] = ()
+    last_sent: tuple[Decimal | None, ...] = ()
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Market:
     def _silence_of(self, instrument: Instrument) -> Silence | None:
         return self._desk.brokerage.market.silence_of(instrument.contract.con_id)
 
-    def tell_of_interruption(self, code: int, con_id: int = 0) -> Iterable[bytes]:
+    def report_interruption(self, code: int, con_id: int = 0) -> Iterable[bytes]:
         """Notify the client that the data of its subscriptions have ended: those of one contract, or all."""
         for subscriptions in (self._tickers, self._every_tick, self._bars):
             for request_id, each in subscriptions.items():
@@ -193,8 +193,8 @@ class Market:
         if ticker.quotes:
             ticks = chain(ticks_of(quote, delayed=ticker.delayed), ticks)
         for tick in ticks:
-            if ticker.told.get(tick.kind) != tick:
-                ticker.told[tick.kind] = tick
+            if ticker.last_sent.get(tick.kind) != tick:
+                ticker.last_sent[tick.kind] = tick
                 yield tick.frame(ticker.request_id)
         ticker.seen = quote
 
@@ -222,8 +222,8 @@ class Market:
         """Send a tick if the quote differs from the last one sent."""
         request_id, kind, moment = every.request.request_id, every.request.kind, quote.time
         if kind in ("Last", "AllLast"):
-            told: tuple[Decimal | None, ...] = (quote.last, quote.volume)
-            if told == every.told or quote.last is None:
+            last_sent: tuple[Decimal | None, ...] = (quote.last, quote.volume)
+            if last_sent == every.last_sent or quote.last is None:
                 return
             exchange = every.instrument.contract.primary_exchange
             frame = messages.tick_by_tick_last(
@@ -231,8 +231,8 @@ class Market:
             )
         else:
             sizes = () if every.request.ignore_size or kind == "MidPoint" else (quote.bid_size, quote.ask_size)
-            told = (quote.bid, quote.ask, *sizes)
-            if told == every.told or quote.bid is None or quote.ask is None:
+            last_sent = (quote.bid, quote.ask, *sizes)
+            if last_sent == every.last_sent or quote.bid is None or quote.ask is None:
                 return
             if kind == "BidAsk":
                 frame = messages.tick_by_tick_bid_ask(
@@ -240,7 +240,7 @@ class Market:
                 )
             else:
                 frame = messages.tick_by_tick_midpoint(request_id, moment, (quote.bid + quote.ask) / 2)
-        every.told = told
+        every.last_sent = last_sent
         yield frame
 
     def _cancel_every_tick(self, request: requests.CancelTickByTick) -> Iterable[bytes]:

@@ -115,13 +115,13 @@ class Orders:
         """Whether this client is notified of a client's order: every client of its own, the master of all."""
         return self._desk.client_id in (client_id, self._desk.behaviour.master_client_id)
 
-    def hear(self, event: Event) -> Iterable[bytes]:
+    def on_event(self, event: Event) -> Iterable[bytes]:
         """Notify the client of an event of an order that concerns it; a read-only API reports executions only."""
-        tells_orders = not self._desk.behaviour.read_only
+        shows_orders = not self._desk.behaviour.read_only
         match event:
-            case OrderOpened(order) if tells_orders and self._concerns(order.client_id):
+            case OrderOpened(order) if shows_orders and self._concerns(order.client_id):
                 yield messages.open_order(order, self._desk.server_version)
-            case OrderStatusChanged(order) if tells_orders and self._concerns(order.client_id):
+            case OrderStatusChanged(order) if shows_orders and self._concerns(order.client_id):
                 yield messages.order_status(order)
             case OrderFilled(order, execution) if self._concerns(order.client_id):
                 yield messages.execution(-1, execution, self._desk.server_version)

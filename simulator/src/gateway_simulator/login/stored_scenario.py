@@ -16,7 +16,7 @@ LOGINS_FILE = "simulator-logins.json"
 SESSION_FILE = "simulator-session.json"
 
 
-class KeptScenario:
+class StoredScenario:
     """Changes of IBKR's side of the scenario, for the next container with the same GATEWAY_SIMULATOR_ variables.
 
     Without a ``directory`` nothing is stored. OSError where it cannot be written.
