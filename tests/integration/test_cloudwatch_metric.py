@@ -41,7 +41,7 @@ def test_a_host_publishes_whether_its_gateway_is_verified(
     def run() -> int:
         return main(["--config", str(config)], runtime=tmp_path, now=lambda: NOON)
 
-    endpoint.tell(calls=[])
+    endpoint.change(calls=[])
     assert run() == 0
     gateway_login.write(directory, GatewayLogin("ready", False, "", IbkrLink("connected", NOON, "")))
     assert run() == 0
@@ -62,6 +62,6 @@ def test_a_host_publishes_whether_its_gateway_is_verified(
     )["Datapoints"]
     assert [(point["Minimum"], point["Maximum"]) for point in points] == [(0, 1)]
 
-    endpoint.tell(fault={"action": "cloudwatch:PutMetricData", "code": "AccessDenied"})
+    endpoint.change(fault={"action": "cloudwatch:PutMetricData", "code": "AccessDenied"})
     assert run() == TRY_AGAIN
     assert "AccessDenied" in caplog.text

@@ -68,7 +68,7 @@ async def test_a_stop_approaches_fires_climbs_its_ladder_and_closes(tmp_path: Pa
         browser = await playwright.chromium.launch(**launch_options())
         try:
             await manager.start()
-            await manager.says("position manager running")
+            await manager.prints("position manager running")
             async with dashboard(manager) as address:
                 page = await browser.new_page()
                 errors: list[str] = []

@@ -24,7 +24,7 @@ from tests.integration.supervised import (
     WRONG_PASSWORD,
     Gateway,
     MakeGateway,
-    says,
+    prints,
     script,
 )
 from tests.integration.test_position_manager_service import FIRES, GUARDED, Manager
@@ -147,10 +147,10 @@ async def test_a_gateway_through_a_lost_connection_a_silent_api_and_a_kill(make:
 def test_refused_logins_and_an_approval_that_nobody_gives(make: MakeGateway) -> None:
     port = free_port()
     gateway = make(metrics_port=port, twofa_pushes_per_hour=2, max_bad_logins=3)
-    refused = script(says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
+    refused = script(prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY)
     assert gateway.run(refused)[0] == 1
-    never = "\n".join([says(START, *LOGIN), ASK_AGAIN, "sleep 2", ASK_AGAIN, STAY])
-    again = f"if test -e /tmp/again; then\n{says(START, *LOGIN, *ATTEMPT, *DONE)}\n{LISTEN}\n{STAY}\nfi"
+    never = "\n".join([prints(START, *LOGIN), ASK_AGAIN, "sleep 2", ASK_AGAIN, STAY])
+    again = f"if test -e /tmp/again; then\n{prints(START, *LOGIN, *ATTEMPT, *DONE)}\n{LISTEN}\n{STAY}\nfi"
     gateway.create(script(again, "touch /tmp/again", never))
     process = gateway.start()
     found = until(port, one("gateway_watch_approval_requests_total", 1))
@@ -181,7 +181,7 @@ def test_a_breaker_that_opens_is_seen_until_its_process_ends(make: MakeGateway) 
     port = free_port()
     gateway = make(metrics_port=port, max_bad_logins=1)
     stays = "trap 'sleep 3; exit 0' TERM"
-    gateway.create("\n".join([stays, says(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY]))
+    gateway.create("\n".join([stays, prints(START, *LOGIN, *ATTEMPT, *WRONG_PASSWORD), STAY]))
     process = gateway.start()
     found = until(port, one("gateway_watch_breaker_open", 1))
     assert value(found, "gateway_watch_needs_person") == 1

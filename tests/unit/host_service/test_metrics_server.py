@@ -96,7 +96,7 @@ def test_a_failed_collection_is_not_repeated_at_once() -> None:
     assert service.collected <= 2
 
 
-def test_scrapers_that_say_nothing_do_not_block_others() -> None:
+def test_scrapers_that_send_nothing_do_not_block_others() -> None:
     with served(0, Service()) as port:
         silent = [socket.create_connection(("127.0.0.1", port or 0), 5) for _ in range(40)]
         for client in silent[::2]:
@@ -106,7 +106,7 @@ def test_scrapers_that_say_nothing_do_not_block_others() -> None:
             client.close()
 
 
-def test_a_scraper_that_says_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scraper_that_sends_nothing_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "REQUEST_SECONDS", 0.2)
     with served(0, Service()) as port, socket.create_connection(("127.0.0.1", port or 0), 5) as client:
         assert client.recv(1) == b""

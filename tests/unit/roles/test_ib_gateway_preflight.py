@@ -271,11 +271,11 @@ def test_a_port_of_another_program_is_named_with_how_to_find_it() -> None:
 
 
 def test_the_metrics_of_the_running_supervisor_are_no_other_program() -> None:
-    look = [*LOOK, "socket LISTEN 0 8 127.0.0.1:9402 0.0.0.0:*"]
-    (found,) = preflight.host_problems(resolve(), look)
+    check = [*CHECK, "socket LISTEN 0 8 127.0.0.1:9402 0.0.0.0:*"]
+    (found,) = preflight.host_problems(resolve(), check)
     assert "ib_gateway_metrics_port" in found and "sport = :9402" in found
-    assert preflight.host_problems(resolve(), [*look, "metrics 9402"]) == []
-    assert preflight.host_problems(resolve(metrics_port=0), look) == []
+    assert preflight.host_problems(resolve(), [*check, "metrics 9402"]) == []
+    assert preflight.host_problems(resolve(metrics_port=0), check) == []
 
 
 def test_a_host_with_too_little_memory_is_refused() -> None:
