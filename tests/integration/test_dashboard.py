@@ -267,7 +267,7 @@ def test_a_manager_that_ends_and_returns_is_shown_so(tmp_path: Path) -> None:
     manager.end()
 
 
-def test_it_needs_little_memory_and_no_time_while_nobody_looks(manager: Manager) -> None:
+def test_it_needs_little_memory_and_no_time_without_a_viewer(manager: Manager) -> None:
     where = [part for name in ("state", "runtime") for part in (f"--{name}", str(getattr(manager, name)))]
     with served("-m", "dashboard", "--port", "0", *where) as page:
         page.json("/api/snapshot")
