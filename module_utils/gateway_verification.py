@@ -41,9 +41,12 @@ if TYPE_CHECKING:
 LOGIN, PORT, HANDSHAKE, CONNECTION = "login", "port", "handshake", "connection"
 PHASES = (LOGIN, PORT, HANDSHAKE, CONNECTION)
 
-HOLD_SECONDS = 1.0
-"""How long a line for the operator may wait for the next one: a call and its way there and back take the rest of two
-seconds."""
+HOLD_SECONDS = 0.5
+"""How long a line for the operator may wait for the next one: the way there and back and the start of the next call
+take the rest of two seconds."""
+
+LAST_HOLD_SECONDS = 1.0
+"""The same once the login is ready: what follows then needs no more, and would only be delayed by another call."""
 
 OBSERVE_SECONDS = 0.05
 """Pause between two readings of the container's sockets; one takes less than a millisecond."""
@@ -471,7 +474,7 @@ async def follow(params: dict[str, Any], monotonic: Callable[[], float] = time.m
     work = asyncio.create_task(verification.run())
     try:
         if params["until"] == "change":
-            await _until_shown(work, verification.news)
+            await _until_shown(work, verification)
         else:
             await asyncio.wait({work})
     finally:
@@ -488,11 +491,13 @@ async def follow(params: dict[str, Any], monotonic: Callable[[], float] = time.m
     return Outcome(result, None, tuple(memory.warnings))
 
 
-async def _until_shown(work: asyncio.Task[None], news: asyncio.Event) -> None:
-    """Wait until the work has ended, or for `HOLD_SECONDS` after its first line."""
-    shown = asyncio.create_task(news.wait())
+async def _until_shown(work: asyncio.Task[None], verification: Verification) -> None:
+    """Wait until the work has ended, or until its first line must be shown."""
+    shown = asyncio.create_task(verification.news.wait())
     try:
         await asyncio.wait({work, shown}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({work}, timeout=HOLD_SECONDS)
+        if verification.memory.phase != LOGIN:
+            await asyncio.wait({work}, timeout=LAST_HOLD_SECONDS - HOLD_SECONDS)
     finally:
         shown.cancel()
