@@ -388,8 +388,10 @@ class Verification:
                 answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
                 self._agrees_within = watched(answer).agrees_within
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
-            self.show(f"waiting for the engine's health check, at most {max(0.0, left):.0f} s")
-            await asyncio.wait({self._the_health}, timeout=max(0.0, left))
+            await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
+            if not self._the_health.done() and left > LAST_HOLD_SECONDS:
+                self.show(f"waiting for the engine's health check, at most {left:.0f} s")
+                await asyncio.wait({self._the_health}, timeout=left - LAST_HOLD_SECONDS)
         step = self._the_health.result() if self._the_health.done() else None
         if step is not None and (step.failure is None or step.failure.kind not in ("unhealthy", "timeout")):
             await self._check_health()
