@@ -41,9 +41,12 @@ if TYPE_CHECKING:
 LOGIN, PORT, HANDSHAKE, CONNECTION = "login", "port", "handshake", "connection"
 PHASES = (LOGIN, PORT, HANDSHAKE, CONNECTION)
 
-HOLD_SECONDS = 1.0
-"""How long a line for the operator may wait for the next one: a call and its way there and back take the rest of two
-seconds."""
+HOLD_SECONDS = 0.5
+"""How long a line for the operator may wait for the next one: the way there and back and the start of the next call
+take the rest of two seconds."""
+
+LAST_HOLD_SECONDS = 1.0
+"""The same once the login is ready: what follows then needs no more, and would only be delayed by another call."""
 
 OBSERVE_SECONDS = 0.05
 """Pause between two readings of the container's sockets; one takes less than a millisecond."""
@@ -385,8 +388,10 @@ class Verification:
                 answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
                 self._agrees_within = watched(answer).agrees_within
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
-            self.show(f"waiting for the engine's health check, at most {max(0.0, left):.0f} s")
-            await asyncio.wait({self._the_health}, timeout=max(0.0, left))
+            await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
+            if not self._the_health.done() and left > LAST_HOLD_SECONDS:
+                self.show(f"waiting for the engine's health check, at most {left:.0f} s")
+                await asyncio.wait({self._the_health}, timeout=left - LAST_HOLD_SECONDS)
         step = self._the_health.result() if self._the_health.done() else None
         if step is not None and (step.failure is None or step.failure.kind not in ("unhealthy", "timeout")):
             await self._check_health()
@@ -471,7 +476,7 @@ async def follow(params: dict[str, Any], monotonic: Callable[[], float] = time.m
     work = asyncio.create_task(verification.run())
     try:
         if params["until"] == "change":
-            await _until_shown(work, verification.news)
+            await _until_shown(work, verification)
         else:
             await asyncio.wait({work})
     finally:
@@ -488,11 +493,13 @@ async def follow(params: dict[str, Any], monotonic: Callable[[], float] = time.m
     return Outcome(result, None, tuple(memory.warnings))
 
 
-async def _until_shown(work: asyncio.Task[None], news: asyncio.Event) -> None:
-    """Wait until the work has ended, or for `HOLD_SECONDS` after its first line."""
-    shown = asyncio.create_task(news.wait())
+async def _until_shown(work: asyncio.Task[None], verification: Verification) -> None:
+    """Wait until the work has ended, or until its first line must be shown."""
+    shown = asyncio.create_task(verification.news.wait())
     try:
         await asyncio.wait({work, shown}, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait({work}, timeout=HOLD_SECONDS)
+        if verification.memory.phase != LOGIN:
+            await asyncio.wait({work}, timeout=LAST_HOLD_SECONDS - HOLD_SECONDS)
     finally:
         shown.cancel()

@@ -56,26 +56,32 @@ def test_no_more_connections_are_opened_than_allowed() -> None:
     assert asyncio.run(run()) == 2
 
 
-def test_a_call_ends_a_moment_after_its_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not at the line itself: what follows at once is shown with it, and its process need not be started again."""
+@pytest.mark.parametrize(
+    ("phase", "end", "done"),
+    [("login", 0.02, True), ("login", 0.2, False), ("port", 0.2, True), ("handshake", 5, False)],
+)
+def test_a_call_ends_a_moment_after_its_first_line(
+    monkeypatch: pytest.MonkeyPatch, phase: str, end: float, done: bool
+) -> None:
+    """Not at the line itself: what follows at once is shown with it, and its process need not be started again. After
+    the login the moment is longer, since the end is near."""
     monkeypatch.setattr(verification, "HOLD_SECONDS", 0.05)
+    monkeypatch.setattr(verification, "LAST_HOLD_SECONDS", 1.0)
 
-    async def run(first_line: float, end: float) -> bool:
-        news = asyncio.Event()
+    async def run() -> bool:
+        found = verification.Verification({}, verification.Memory(0.0, phase=phase))
 
         async def work() -> None:
-            await asyncio.sleep(first_line)
-            news.set()
-            await asyncio.sleep(end - first_line)
+            found.show("a line")
+            await asyncio.sleep(end)
 
         task = asyncio.create_task(work())
-        await verification._until_shown(task, news)
-        done = task.done()
+        await verification._until_shown(task, found)
+        ended = task.done()
         task.cancel()
-        return done
+        return ended
 
-    assert asyncio.run(run(0.01, 0.02)) is True
-    assert asyncio.run(run(0.01, 5)) is False
+    assert asyncio.run(run()) is done
 
 
 def test_a_call_goes_on_where_the_one_before_ended() -> None:
