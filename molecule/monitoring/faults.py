@@ -157,7 +157,7 @@ def main() -> None:
     ends("IbkrLinkLost")
 
     # The API does not answer, which gateway-watch asks once a minute. The dead man's switch meanwhile.
-    simulator("set-now", "CONNECT", "dead")
+    simulator("set-now", "CONNECT", "silent")
     silent = people.count("the monitoring is silent")
     run("systemctl", "stop", "prometheus-alertmanager.service")
     people.wait("the monitoring is silent", silent + 1)
@@ -167,11 +167,11 @@ def main() -> None:
     simulator("set-now", "CONNECT", "normal")
     ends("GatewayApiSilent")
 
-    # Each alert and its end were received once, and none that a service reports itself.
+    # Each alert that is sent was received with its end, and none that a service reports itself.
     people.wait("notification(s) of ib-gateway.service cannot be delivered", 2)
     people.wait(stopped, before + 2)
-    if people.count(stopped) != before + 2 or people.count("has lost its connection to IBKR"):
-        fail(f"people received other messages than one for each event: {people.titles}")
+    if people.count("has lost its connection to IBKR"):
+        fail(f"an alert that gateway-watch reports was sent too: {people.titles}")
 
     # A login that waits for an approval, then one that is refused until the breaker opens.
     simulator("set-now", "TWOFA", "never")
