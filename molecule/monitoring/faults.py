@@ -20,6 +20,9 @@ from typing import Any
 
 ALERTS = "http://127.0.0.1:9093/api/v2/alerts?active=true"
 RECORD = Path("/var/lib/host-backup/last.json")
+SCENARIO = Path("/var/lib/ib-gateway/ib-gateway/settings/tws/simulator-scenario.json")
+"""Where the simulator stores what is on IBKR's side."""
+
 MANAGER = "position-manager.service"
 
 
@@ -173,21 +176,25 @@ def main() -> None:
     if people.count("has lost its connection to IBKR"):
         fail(f"an alert that gateway-watch reports was sent too: {people.titles}")
 
+    # The container ends, and gateway-watch with it; systemd starts both again.
+    run("docker", "kill", "ib-gateway")
+    fires("GatewayWatchStopped", "GatewayNotReady")
+    ends("GatewayWatchStopped", "GatewayNotReady")
+
     # A login that waits for an approval, then one that is refused until the breaker opens.
     simulator("set-now", "TWOFA", "never")
     simulator("restart-cold")
     fires("ApprovalAwaited")
     simulator("approve-2fa")
-    ends("ApprovalAwaited")
-    until("the end of GatewayNotReady", lambda: "GatewayNotReady" not in firing())
+    ends("ApprovalAwaited", "GatewayNotReady")
+    simulator("set-now", "TWOFA", "none")
     simulator("set-now", "CREDENTIALS", "bad_a")
     simulator("restart-cold")
-    fires("GatewayNotReady", "LoginRefused")
-
-    # The container ends, and gateway-watch with it; systemd starts both again, with the credentials of the deploy.
-    run("docker", "kill", "ib-gateway")
-    fires("GatewayWatchStopped")
-    ends("GatewayWatchStopped", "LoginRefused", "GatewayNotReady")
+    fires("LoginRefused", "GatewayUnitFailed")
+    SCENARIO.unlink()
+    run("/opt/ib-gateway-ansible/current/bin/gateway-watch", "reset", "--instance", "ib-gateway")
+    run("systemctl", "start", "--no-block", "ib-gateway.service")
+    ends("GatewayUnitFailed", "LoginRefused", "GatewayNotReady")
 
     print(f"people received {len(people.titles)} messages")  # noqa: T201
     for title in people.titles:
