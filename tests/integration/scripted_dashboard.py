@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -86,6 +86,11 @@ def scripted_dashboard(document: dict[str, Any]) -> Iterator[ScriptedDashboard]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            # A page that is closed does not wait for its answers.
+            with suppress(ConnectionError):
+                super().handle()
 
         def do_GET(self) -> None:
             address = urlsplit(self.path)
