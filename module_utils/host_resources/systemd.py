@@ -52,12 +52,23 @@ def read_units(run: Run, names: Sequence[str]) -> dict[str, Unit]:
     known = [
         name for name, block in zip(names, blocks, strict=True) if block["LoadState"] not in ("not-found", "masked")
     ]
-    states: dict[str, str] = {}
-    if known:
-        # Exit status 1: one of them is not enabled.
-        _, output, _ = run(["systemctl", "is-enabled", "--", *known])
-        states = dict(zip(known, output.split(), strict=False))
+    states = _enabled_states(run, known)
     return {name: _unit(block, states.get(name, "")) for name, block in zip(names, blocks, strict=True)}
+
+
+def _enabled_states(run: Run, names: Sequence[str]) -> dict[str, str]:
+    """What systemctl is-enabled prints for each unit, as it reads the disk; empty for one that has no unit file."""
+    if not names:
+        return {}
+    # Exit status 1: one of them is not enabled.
+    _, output, _ = run(["systemctl", "is-enabled", "--", *names])
+    states = output.split()
+    if len(states) == len(names):
+        return dict(zip(names, states, strict=True))
+    if len(names) == 1:
+        return {names[0]: ""}
+    # One without a unit file has no line.
+    return {name: state for each in names for name, state in _enabled_states(run, [each]).items()}
 
 
 def _unit(block: dict[str, str], state: str) -> Unit:

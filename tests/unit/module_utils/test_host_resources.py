@@ -93,6 +93,22 @@ def test_a_user_is_created_before_what_belongs_to_it(
     assert "trader, does not exist" in " ".join(Convergence(module, Resources(files=(file,))).problems())
 
 
+def test_a_unit_without_a_unit_file_does_not_shift_the_states_of_others() -> None:
+    enabled = {"a.service": "enabled\n", "b.scope.service": "", "c.service": "disabled\n"}
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        names = command[command.index("--") + 1 :]
+        if command[1] == "show":
+            shown = [
+                "LoadState=loaded\nActiveState=active\nNeedDaemonReload=no\nActiveEnterTimestamp=\n" for _ in names
+            ]
+            return 0, "\n".join(shown), ""
+        return 1, "".join(enabled[name] for name in names), ""
+
+    units = systemd.read_units(run, list(enabled))
+    assert [unit.enabled for unit in units.values()] == [True, False, False]
+
+
 def test_the_times_of_systemd_are_read() -> None:
     assert systemd._time("Mon 2026-11-30 06:41:15.250000 UTC") == 1796020875.25
     assert systemd._time("") is None
