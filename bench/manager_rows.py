@@ -33,7 +33,8 @@ BURST = 0.01
 OLD_POLL = 30.0
 """Seconds from one check of every position to the next, in the old way."""
 SIZES = (10, 100, 1000)
-ROUNDS = {10: 10, 100: 60, 1000: 60}
+ROUNDS = {10: (5, 5), 100: (50, 50), 1000: (60, 100)}
+"""Of so many positions, how many orders fill, each before the next one, and how many then come to rest."""
 
 
 def positions_of(engine: Any) -> Any:
@@ -61,9 +62,10 @@ async def stream(gate: Gate, requests: Sequence[int]) -> None:
         await asyncio.sleep(BURST)
 
 
-async def closes(size: int, rounds: int, *, fill: bool) -> list[float]:
-    """Seconds from quote to order."""
+async def closes(size: int, fills: int, rests: int) -> tuple[list[float], list[float]]:
+    """Seconds from quote to order, for orders that fill and for orders that come to rest."""
     taken: list[float] = []
+    rounds = fills + rests
     with tempfile.TemporaryDirectory() as name:
         async with gateway() as (port, control):
             con_ids = await buy_options(port, control, size)
@@ -73,21 +75,21 @@ async def closes(size: int, rounds: int, *, fill: bool) -> list[float]:
             async with asyncio.timeout(PATIENCE):
                 await ready(engine, broker)
                 gate = Gate(broker)
-                others = set(con_ids[rounds:]) or set(con_ids)
+                others = set(con_ids[rounds:])
                 requests = [
                     request
                     for request, ticker in broker._session().wrapper.reqId2Ticker.items()
                     if ticker.contract is not None and ticker.contract.conId in others
                 ]
-                beside = asyncio.create_task(stream(gate, requests)) if size > rounds else None
-                for con_id in con_ids[:rounds]:
+                beside = asyncio.create_task(stream(gate, requests)) if requests else None
+                for number, con_id in enumerate(con_ids[:rounds]):
                     gate.close(1)
                     await price(control, con_id, "0.01", "0.02")
                     await asyncio.sleep(0.05)
                     gate.open()
                     await gate.all_sent.wait()
                     taken.append(gate.taken[-1])
-                    if fill:
+                    if number < fills:
                         await price(control, con_id, "0.02", "0.03")
                         await asyncio.to_thread(ctl.request, control, "advance", ["1"])
                         while any(con_id == held for _, held in positions_of(engine)):  # noqa: ASYNC110 - no event for it
@@ -99,10 +101,10 @@ async def closes(size: int, rounds: int, *, fill: bool) -> list[float]:
                         await beside
             stop.set()
             await running
-    return taken
+    return taken[:fills], taken[fills:]
 
 
-def measured(source: Path, *words: str) -> list[float]:
+def measured(source: Path, *words: str) -> list[list[float]]:
     """A measurement by a process with the position manager in ``source``."""
     path = os.pathsep.join(map(str, (source, ROOT / "simulator/src", ROOT)))
     done = subprocess.run(  # noqa: S603 - arguments of ours
@@ -112,41 +114,37 @@ def measured(source: Path, *words: str) -> list[float]:
         check=True,
         stdout=subprocess.PIPE,
     )
-    found: list[float] = json.loads(done.stdout.splitlines()[-1])
+    found: list[list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def rows(against: str = BEFORE, sizes: Sequence[int] = SIZES) -> list[dict[str, object]]:
-    """For each number of positions, and for orders that rest."""
-    least, middle, most = 0.0, 0.5, 0.99
+    """For each number of positions."""
     floors = asyncio.run(floor())
     found: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name:
         sources = (source_of(against, Path(name)), ROOT / "src")
-        for size, orders in [*((size, "fill") for size in sizes), (max(sizes), "rest")]:
-            before, now = (measured(source, str(size), orders) for source in sources)
-            found.append(
-                {
-                    "positions": size,
-                    "orders": orders if orders == "fill" else f"{len(now)} come to rest",
-                    "before: least / median / p99, ms": _three(before),
-                    "least, ms": percentile(now, least),
-                    "median, ms": percentile(now, middle),
-                    "p99, ms": percentile(now, most),
-                    "p99 before / now": percentile(before, most) / percentile(now, most),
-                    "echo median, ms": percentile(floors, middle),
-                    "echo p99, ms": percentile(floors, most),
-                    "old poll, mean ms": 1000 * OLD_POLL / 2,
-                }
-            )
+        for size in sizes:
+            before, now = (measured(source, str(size), "closes") for source in sources)
+            for orders, old, new in zip(("fill", "come to rest"), before, now, strict=True):
+                found.append(
+                    {
+                        "positions": size,
+                        "orders": f"{len(new)} {orders}",
+                        "before: least / median / p99, ms": _three(old),
+                        "now: least / median / p99, ms": _three(new),
+                        "p99, ms": percentile(new, 0.99),
+                        "median, before / now": percentile(old, 0.5) / percentile(new, 0.5),
+                        "echo: least / median / p99, ms": _three(floors),
+                        "echo p99, ms": percentile(floors, 0.99),
+                        "old poll, mean ms": 1000 * OLD_POLL / 2,
+                    }
+                )
         if max(sizes) >= 1000:
-            memories = [measured(source, "1000", "memory")[0] for source in sources]
-            found.append(
-                {
-                    "positions": 1000,
-                    "orders": f"RSS of the service: before {memories[0]:.1f}, now {memories[1]:.1f} MiB",
-                }
-            )
+            memories = [f"{measured(source, '1000', 'memory')[0][0]:.1f} MiB" for source in sources]
+            columns = ("before: least / median / p99, ms", "now: least / median / p99, ms")
+            of_memory: dict[str, object] = dict(zip(columns, memories, strict=True))
+            found.append({"positions": 1000, "orders": "memory of the service", **of_memory})
     return found
 
 
@@ -164,10 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.case:
         size, orders = int(options.case[0]), options.case[1]
         if orders == "memory":
-            found = [asyncio.run(memory_of(size))]
+            found: Sequence[list[float]] = [[asyncio.run(memory_of(size))]]
         else:
-            rounds = ROUNDS.get(size, 60) if orders == "fill" else min(size, 100)
-            found = asyncio.run(closes(size, rounds, fill=orders == "fill"))
+            found = asyncio.run(closes(size, *ROUNDS.get(size, (size // 2, size // 2))))
         sys.stdout.write(json.dumps(found) + "\n")
         return 0
     for row in rows(options.against, options.sizes):

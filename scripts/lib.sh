@@ -35,6 +35,15 @@ quietly() {
   return "$status"
 }
 
+# timed NAME COMMAND...: run it, and record the whole seconds it took in the set-up's record (`python -m bench.first_deploy`).
+# The command must itself end at the first failure, since the shell does not in a condition.
+timed() {
+  local name=$1 start=$SECONDS
+  shift
+  "$@" || return
+  printf '%s\t%s\n' "$name" $((SECONDS - start)) >> "$STATE/setup.times"
+}
+
 # A short hash of the named files and directories (their names and contents) and of stdin.
 content_hash() {
   { cat; cd "$ROOT" || exit; find "$@" -type f -not -path '*/__pycache__/*' -not -path '*.egg-info/*' -print0 \
