@@ -23,6 +23,8 @@ def ask(path: Path, seconds: float = SECONDS) -> dict[str, Any]:
             channel.connect(str(path))
             line = _received(channel)
     except (FileNotFoundError, ConnectionRefusedError) as error:
+        if path.with_name("control.sock").exists() and not path.exists():
+            raise AbsentError("it runs an older release, which has no socket for the page; restart it") from error
         raise AbsentError("it does not run") from error
     except TimeoutError as error:
         raise AbsentError(f"it did not answer within {seconds:g} s; check its log") from error

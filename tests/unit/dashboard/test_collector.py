@@ -67,6 +67,13 @@ def test_a_running_manager_is_shown_with_its_positions(host: TestHost) -> None:
     assert document["notes"] == {}
 
 
+def test_a_manager_of_an_older_release_is_not_taken_for_one_that_is_down(host: TestHost) -> None:
+    runtime = host.host.manager_runtime / "position-manager"
+    runtime.mkdir(parents=True)
+    document = served(runtime / "control.sock", host.collector().collect)
+    assert "an older release" in document["notes"]["manager:position-manager"]["text"]
+
+
 def test_nothing_is_created_or_changed_beside_a_journal_that_nobody_writes(host: TestHost) -> None:
     host.write_journal()
     host.write_outbox(host.manager / "outbox.db")
