@@ -89,6 +89,15 @@ def firing() -> set[str]:
         return set()
 
 
+def ready() -> bool:
+    """Whether the gateway is logged in; an alert also ends when its service exports nothing."""
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:9402/metrics", timeout=5) as answer:
+            return b"\ngateway_watch_ready 1.0\n" in answer.read()
+    except OSError:
+        return False
+
+
 def until(what: str, condition: Callable[[], bool], seconds: float = 180.0) -> float:
     """Poll Alertmanager, which has no event stream; the seconds that it took."""
     start = time.monotonic()
@@ -179,6 +188,7 @@ def main() -> None:
     # The container ends, and gateway-watch with it; systemd starts both again.
     run("docker", "kill", "ib-gateway")
     fires("GatewayWatchStopped", "GatewayNotReady")
+    until("the gateway", ready)
     ends("GatewayWatchStopped", "GatewayNotReady")
 
     # A login that waits for an approval, then one that is refused until the breaker opens.
@@ -186,6 +196,7 @@ def main() -> None:
     simulator("restart-cold")
     fires("ApprovalAwaited")
     simulator("approve-2fa")
+    until("the gateway", ready)
     ends("ApprovalAwaited", "GatewayNotReady")
     simulator("set-now", "TWOFA", "none")
     simulator("set-now", "CREDENTIALS", "bad_a")
@@ -194,6 +205,7 @@ def main() -> None:
     SCENARIO.unlink()
     run("/opt/ib-gateway-ansible/current/bin/gateway-watch", "reset", "--instance", "ib-gateway")
     run("systemctl", "start", "--no-block", "ib-gateway.service")
+    until("the gateway", ready)
     ends("GatewayUnitFailed", "LoginRefused", "GatewayNotReady")
 
     print(f"people received {len(people.titles)} messages")  # noqa: T201
