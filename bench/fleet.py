@@ -8,6 +8,7 @@ them; the rows with other forks show what the setting moves.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -34,7 +35,7 @@ PLAY = """\
   tasks:
     - name: Run a module of the size of status
       ansible.builtin.stat: {path: "/etc/hostname", get_checksum: true}
-      loop: "{{ range(%d) }}"
+      loop: "{{ range(%d) | list }}"
 """
 
 
@@ -46,20 +47,20 @@ class Cost:
     mebibytes: float
 
 
-def resident(group: int) -> float:
-    """MiB of all processes of a process group; memory that they share is divided among them."""
-    total = 0.0
+def resident(controller: int) -> float:
+    """MiB of the controller and its workers, which lead sessions of their own; memory that they share is divided among
+    them. What runs on the hosts is not counted."""
+    parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[2]) == group:
-                text = (entry / "smaps_rollup").read_text()
-                found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
-                total += int(found[1]) / 1024 if found else 0.0
-        except (OSError, IndexError):
-            continue
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    total = 0.0
+    for process in (controller, *(child for child, parent in parents.items() if parent == controller)):
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+            found = re.search(r"^Pss: +(\d+) kB", text, re.MULTILINE)
+            total += int(found[1]) / 1024 if found else 0.0
     return total
 
 
@@ -73,7 +74,6 @@ def timed(command: Sequence[str], forks: int) -> Cost:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
     most, done = 0.0, threading.Event()
 

@@ -1,6 +1,6 @@
-"""Simulated days and a simulated month: the manager in paper mode against the gateway simulator over a real socket.
+"""Simulated weeks: the manager in paper mode against the gateway simulator over a real socket.
 
-`bench.soak` has the scenario and the checks; SOAK_DAYS sets how many days the long test lasts (30 if it is not set).
+`bench.soak` has the scenario and the checks; SOAK_DAYS sets how many days the long test lasts (14 if it is not set).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.soak.scenario import FIRST_DAY, Event, Kind, at, month
 
 pytestmark = pytest.mark.asyncio
 
-DAYS = int(os.environ.get("SOAK_DAYS", "30"))
+DAYS = int(os.environ.get("SOAK_DAYS", "14"))
 
 
 async def test_an_outage_after_one_in_which_the_manager_was_killed_is_reported(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ async def test_a_farm_that_is_down_again_after_a_start_of_the_manager_is_reporte
     assert len(down) == 2
 
 
-async def test_a_month_of_faults(tmp_path: Path) -> None:
+async def test_weeks_of_faults(tmp_path: Path) -> None:
     records = await soak(tmp_path, month(seed=2, days=DAYS, closes_a_day=1), 2, Pace())
     assert faults(records) == []
     assert sum(episode.closed is not None for episode in records.episodes) >= DAYS // 3
