@@ -1,5 +1,5 @@
 """`scripts/images` builds both images side by side, and `scripts/setup` the Python packages beside them; each reports
-what cannot be built. The engine and the list of installed packages are stand-ins."""
+what cannot be built. The engine, Node.js and the list of installed packages are stand-ins."""
 
 from __future__ import annotations
 
@@ -34,11 +34,18 @@ for name in "$@"; do echo "installed $name"; done
 """
 
 
+NODE = """\
+#!/bin/bash
+[ "$FAIL" != page ] || [[ "$1" != *build.mjs ]] || exit 1
+"""
+
+
 def run(directory: Path, script: str, fail: str = "", lock: str = "") -> subprocess.CompletedProcess[str]:
     """Run a script in a copy of what it reads, with a ``lock`` of Python packages."""
     root, fake = directory / "clone", directory / "engine"
-    for name in ("scripts", "images", "simulator/src"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("scripts", "images", "simulator/src", "dashboard_web"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    (root / "dashboard_web/node_modules").mkdir()
     for name in ("Dockerfile", "config.ini.tmpl", "pyproject.toml"):
         shutil.copy(ROOT / "simulator" / name, root / "simulator" / name)
     (root / ".sandbox").mkdir()
@@ -46,7 +53,7 @@ def run(directory: Path, script: str, fail: str = "", lock: str = "") -> subproc
     (root / "requirements").mkdir()
     (root / "requirements/controller.lock").write_text(lock)
     fake.mkdir()
-    for name, text in (("docker", DOCKER), ("dpkg-query", DPKG)):
+    for name, text in (("docker", DOCKER), ("dpkg-query", DPKG), ("node", NODE), ("npm", NODE)):
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
     path = f"{fake}:{os.environ['PATH']}"
@@ -101,11 +108,16 @@ def test_the_set_up_needs_both_the_python_packages_and_the_images(tmp_path: Path
     record = (clone / ".sandbox/setup.times").read_text()
     assert "Python packages\t" in record
     assert "engine and images\t" in record
+    assert "the dashboard's page\t" in record
 
 
 @pytest.mark.parametrize(
     ("fail", "lock", "message"),
-    [("", "=== nothing", "The Python packages could not be installed"), ("host", "", "The image ibga/sandbox-host")],
+    [
+        ("", "=== nothing", "The Python packages could not be installed"),
+        ("page", "", "The page could not be built"),
+        ("host", "", "The image ibga/sandbox-host"),
+    ],
 )
 def test_the_set_up_fails_if_either_fails(tmp_path: Path, fail: str, lock: str, message: str) -> None:
     done = run(tmp_path, "setup", fail, lock)
