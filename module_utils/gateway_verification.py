@@ -65,7 +65,8 @@ class Memory:
 
     `login` and `port` are the cursors of these phases, `handshakes` the results of the APIs that are verified,
     `attempts` the cursor of the one in progress, `woken` whether its first connection is behind. `listening` is when
-    the port was seen, in seconds of CLOCK_MONOTONIC; `results` and `warnings` are what is returned in the end.
+    the port was seen, in seconds of CLOCK_MONOTONIC, `agreement_shown` whether the operator knows that the engine's
+    health check is awaited; `results` and `warnings` are what is returned in the end.
     """
 
     started: float
@@ -76,6 +77,7 @@ class Memory:
     handshakes: list[dict[str, Any]] = field(default_factory=list)
     attempts: str | None = None
     woken: bool = False
+    agreement_shown: bool = False
     results: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     times: dict[str, str] = field(default_factory=dict)
@@ -365,7 +367,8 @@ class Verification:
             finally:
                 attempts.cancel()
                 await asyncio.gather(attempts, return_exceptions=True)
-        self.memory.times["verified"] = datetime.now(UTC).isoformat()
+        # A later call finds them verified already.
+        self.memory.times.setdefault("verified", datetime.now(UTC).isoformat())
 
     async def _verify_one(self, api: dict[str, Any]) -> None:
         container = self._container or await self._engine.find(self.params["name"])
@@ -409,7 +412,9 @@ class Verification:
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
             await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
             if not self._the_health.done() and left > LAST_HOLD_SECONDS:
-                self.show(f"waiting for the engine's health check, at most {left:.0f} s")
+                if not self.memory.agreement_shown:
+                    self.memory.agreement_shown = True
+                    self.show(f"waiting for the engine's health check, at most {left:.0f} s")
                 await asyncio.wait({self._the_health}, timeout=left - LAST_HOLD_SECONDS)
         step = self._the_health.result() if self._the_health.done() else None
         if step is None or (step.failure is not None and step.failure.kind in ("unhealthy", "timeout")):

@@ -179,3 +179,31 @@ def test_a_container_that_is_gone_is_left_to_the_wait_for_its_health() -> None:
     found = verification.Verification({"name": "gw", "apis": []}, verification.Memory(0.0, phase="port"))
     found._engine = Engine(None)
     assert asyncio.run(found._observe_port()) is False
+
+
+def test_a_later_call_shows_the_wait_for_the_health_check_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "LAST_HOLD_SECONDS", 0.01)
+    params = {"name": "gw", "unit": None, "log_lines": 0, "apis": []}
+
+    async def run() -> list[str]:
+        memory = verification.Memory(0.0, phase="handshake")
+        lines: list[str] = []
+        for _ in range(2):
+            found = verification.Verification(params, memory)
+            found._engine = Engine(CONTAINER)
+            found._agrees_within = 0.1
+            memory.listening = found._monotonic()
+            found._health = asyncio.create_task(asyncio.Event().wait())
+            await found._await_agreement()
+            found._health.cancel()
+            lines += found.lines
+        return lines
+
+    assert asyncio.run(run()) == ["waiting for the engine's health check, at most 0 s"]
+
+
+def test_a_later_call_leaves_the_time_at_which_the_api_was_verified() -> None:
+    memory = verification.Memory(0.0, phase="handshake", handshakes=[{"mode": "paper"}], times={"verified": "before"})
+    found = verification.Verification({"apis": [{"mode": "paper"}]}, memory)
+    asyncio.run(found._shake_hands())
+    assert memory.times == {"verified": "before"}
