@@ -183,7 +183,7 @@ def test_a_container_that_is_gone_is_left_to_the_wait_for_its_health() -> None:
 
 def test_a_later_call_shows_the_wait_for_the_health_check_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "LAST_HOLD_SECONDS", 0.01)
-    params = {"name": "gw", "unit": None, "log_lines": 0, "apis": []}
+    params: dict[str, Any] = {"name": "gw", "unit": None, "log_lines": 0, "apis": []}
 
     async def run() -> list[str]:
         memory = verification.Memory(0.0, phase="handshake")
