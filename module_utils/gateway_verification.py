@@ -116,11 +116,12 @@ def disagreement(name: str, ports: list[int], seconds: float, present: Step) -> 
     log = present.container.health_log if present.container is not None else ()
     shown = f" Last check: {log[-1].output or 'no output'} (exit code {log[-1].exit_code})." if log else ""
     listed = ", ".join(str(port) for port in ports)
+    remedy = HEALTH_DISAGREES.remedy_for(name)
     message = (
         f"The container {name} listens on {listed} and its API is verified, but after {seconds:.0f} s the engine's "
-        f"health check reports {present.status}.{shown} [{HEALTH_DISAGREES.kind}] Remedy: {HEALTH_DISAGREES.remedy}"
+        f"health check reports {present.status}.{shown} [{HEALTH_DISAGREES.kind}] Remedy: {remedy}"
     )
-    return PhaseError(PORT, HEALTH_DISAGREES.kind, HEALTH_DISAGREES.remedy, message)
+    return PhaseError(PORT, HEALTH_DISAGREES.kind, remedy, message)
 
 
 async def first_connection(

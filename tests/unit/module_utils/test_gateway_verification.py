@@ -164,8 +164,11 @@ def test_a_call_that_is_too_young_for_a_report_asks_before_it_fails() -> None:
 
 
 def test_a_health_check_that_still_disagrees_then_is_an_error() -> None:
-    with pytest.raises(verification.PhaseError, match=r"reports starting. Last check: no such file \(exit code 1\)"):
+    with pytest.raises(
+        verification.PhaseError, match=r"reports starting. Last check: no such file \(exit code 1\)"
+    ) as raised:
         agreement(replace(CONTAINER, health="starting"), listened_ago=60)
+    assert "'{{json .State.Health}}' gw` on the host" in raised.value.remedy
 
 
 def test_a_container_that_ends_at_the_end_is_no_disagreement() -> None:
