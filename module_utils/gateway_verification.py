@@ -11,7 +11,7 @@ import contextlib
 import json
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,8 @@ class Memory:
 
     `login` and `port` are the cursors of these phases, `handshakes` the results of the APIs that are verified,
     `attempts` the cursor of the one in progress, `woken` whether its first connection is behind. `listening` is when
-    the port was seen, in seconds of CLOCK_MONOTONIC; `results` and `warnings` are what is returned in the end.
+    the port was seen, in seconds of CLOCK_MONOTONIC, `agreement_shown` whether the operator knows that the engine's
+    health check is awaited; `results` and `warnings` are what is returned in the end.
     """
 
     started: float
@@ -76,6 +77,7 @@ class Memory:
     handshakes: list[dict[str, Any]] = field(default_factory=list)
     attempts: str | None = None
     woken: bool = False
+    agreement_shown: bool = False
     results: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     times: dict[str, str] = field(default_factory=dict)
@@ -109,19 +111,17 @@ def failed_phase(phase: str, failure: Any, log_lines: list[str] | None = None) -
     return PhaseError(phase, failure.kind, failure.remedy, message, log_lines)
 
 
-def disagreement(
-    name: str, ports: list[int], seconds: float, last: Step | None, container: Container | None
-) -> PhaseError:
+def disagreement(name: str, ports: list[int], seconds: float, present: Step) -> PhaseError:
     """The error of a health check that does not report what was observed."""
-    status = last.status if last is not None else "unknown"
-    log = container.health_log if container is not None else ()
+    log = present.container.health_log if present.container is not None else ()
     shown = f" Last check: {log[-1].output or 'no output'} (exit code {log[-1].exit_code})." if log else ""
     listed = ", ".join(str(port) for port in ports)
+    remedy = HEALTH_DISAGREES.remedy_for(name)
     message = (
         f"The container {name} listens on {listed} and its API is verified, but after {seconds:.0f} s the engine's "
-        f"health check reports {status}.{shown} [{HEALTH_DISAGREES.kind}] Remedy: {HEALTH_DISAGREES.remedy}"
+        f"health check reports {present.status}.{shown} [{HEALTH_DISAGREES.kind}] Remedy: {remedy}"
     )
-    return PhaseError(PORT, HEALTH_DISAGREES.kind, HEALTH_DISAGREES.remedy, message)
+    return PhaseError(PORT, HEALTH_DISAGREES.kind, remedy, message)
 
 
 async def first_connection(
@@ -191,18 +191,37 @@ class Verification:
         self._engine = Engine()
         self._container: Container | None = None
         self._health: asyncio.Task[Step] | None = None
-        self._last_step: Step | None = None
         self._agrees_within = 0.0
 
     async def run(self) -> None:
         """Do what is left, and return once all is verified. Raises PhaseError."""
-        try:
+        with self._errors_of_phase():
             if self.memory.phase == LOGIN:
                 await self._follow_login()
             if self.memory.phase in (PORT, HANDSHAKE):
                 await self._verify_api()
             if self.params["connected_within"] is not None:
                 await self._check_connection()
+
+    async def inspect(self) -> None:
+        """Report the present login and container, and verify the API, which changes nothing. Raises PhaseError."""
+        with self._errors_of_phase():
+            memory, params = self.memory, self.params
+            seen = LoginMemory(await health.start(self._engine))
+            login = login_phase.login_wait(self._engine, params, Limits(params["login_timeout"]), seen)
+            memory.results[LOGIN] = login_phase.as_result(await login.inspect(), [])
+            memory.phase = PORT
+            step = await port_phase.present_state(self._engine, params)
+            memory.results[PORT] = port_phase.as_result(step, [], step.memory.started)
+            memory.phase = HANDSHAKE
+            for api in params["apis"]:
+                await self._verify_one(api)
+
+    @contextlib.contextmanager
+    def _errors_of_phase(self) -> Iterator[None]:
+        """What the engine or systemd cannot answer fails the present phase."""
+        try:
+            yield
         except (EngineError, UnitError) as error:
             if self.memory.phase == LOGIN:
                 self.memory.results[LOGIN] = login_phase.error_result(error)
@@ -269,7 +288,6 @@ class Verification:
         async with contextlib.aclosing(steps):
             async for step in steps:
                 self.memory.port = step.memory.to_dict()
-                self._last_step = step
                 if self.memory.listening is None and not step.done:
                     self.show(*step.progress)
                 if step.done:
@@ -312,8 +330,12 @@ class Verification:
 
     async def _observe_port(self) -> bool:
         """Whether the port was seen to listen; False if it cannot be observed from here."""
-        container = await self._find_container()
-        answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
+        try:
+            container = await self._find_container()
+            answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
+        except EngineError:
+            # Of a container that has ended, the wait for its health knows more.
+            return False
         facts = watched(answer)
         self._agrees_within = facts.agrees_within
         ports = [int(api["native_port"]) for api in self.params["apis"]]
@@ -346,7 +368,8 @@ class Verification:
             finally:
                 attempts.cancel()
                 await asyncio.gather(attempts, return_exceptions=True)
-        self.memory.times["verified"] = datetime.now(UTC).isoformat()
+        # A later call finds them verified already.
+        self.memory.times.setdefault("verified", datetime.now(UTC).isoformat())
 
     async def _verify_one(self, api: dict[str, Any]) -> None:
         container = self._container or await self._engine.find(self.params["name"])
@@ -390,17 +413,30 @@ class Verification:
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
             await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
             if not self._the_health.done() and left > LAST_HOLD_SECONDS:
-                self.show(f"waiting for the engine's health check, at most {left:.0f} s")
+                if not self.memory.agreement_shown:
+                    self.memory.agreement_shown = True
+                    self.show(f"waiting for the engine's health check, at most {left:.0f} s")
                 await asyncio.wait({self._the_health}, timeout=left - LAST_HOLD_SECONDS)
         step = self._the_health.result() if self._the_health.done() else None
-        if step is not None and (step.failure is None or step.failure.kind not in ("unhealthy", "timeout")):
-            await self._check_health()
+        if step is None or (step.failure is not None and step.failure.kind in ("unhealthy", "timeout")):
+            await self._check_present_health()
         else:
-            present = await self._engine.find(self.params["name"])
+            await self._check_health()
+        self.memory.phase = CONNECTION
+
+    async def _check_present_health(self) -> None:
+        """The last word on the agreement: this call may be too young for a report, or a limit has ended the wait for
+        it. Raises PhaseError."""
+        present = await port_phase.present_state(self._engine, self.params)
+        if present.failure is not None:
+            raise failed_phase(
+                PORT, present.failure, await port_phase.last_lines(self._engine, present, self.params["log_lines"])
+            )
+        if present.status != "healthy":
             ports = [int(api["native_port"]) for api in self.params["apis"]]
             seconds = self._monotonic() - (self.memory.listening or 0.0)
-            raise disagreement(self.params["name"], ports, seconds, step or self._last_step, present)
-        self.memory.phase = CONNECTION
+            raise disagreement(self.params["name"], ports, seconds, present)
+        self.memory.results[PORT] = port_phase.as_result(present, [], self._monotonic())
 
     async def _check_connection(self) -> None:
         self.memory.phase = CONNECTION
@@ -436,24 +472,13 @@ def as_result(memory: Memory, progress: list[str], *, done: bool) -> dict[str, A
 
 
 async def present(params: dict[str, Any]) -> Outcome:
-    """Check mode: report the present login and container, and verify the API, which changes nothing."""
-    engine = Engine()
-    memory = Memory(time.monotonic())
-    login = login_phase.login_wait(
-        engine, params, Limits(params["login_timeout"]), LoginMemory(await health.start(engine))
-    )
-    memory.results[LOGIN] = login_phase.as_result(await login.inspect(), [])
-    step = await port_phase.present_state(engine, params)
-    memory.results[PORT] = port_phase.as_result(step, [], step.memory.started)
-    memory.phase = HANDSHAKE
-    verification = Verification(params, memory)
+    """Check mode: the present state, without a wait for a start."""
+    verification = Verification(params, Memory(time.monotonic()))
     try:
-        for api in params["apis"]:
-            await verification._verify_one(api)
-    except (EngineError, PhaseError) as error:
-        raised = error if isinstance(error, PhaseError) else failed_phase(HANDSHAKE, error)
-        return ended_with(raised, verification)
-    return Outcome(as_result(memory, verification.lines, done=True) | {"verified": True})
+        await verification.inspect()
+    except PhaseError as error:
+        return ended_with(error, verification)
+    return Outcome(as_result(verification.memory, verification.lines, done=True) | {"verified": True})
 
 
 def ended_with(error: PhaseError, verification: Verification) -> Outcome:

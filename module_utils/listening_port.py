@@ -22,6 +22,7 @@ MARGIN_SECONDS = 2.0
 DEFAULT_INTERVAL = DEFAULT_TIMEOUT = 30.0
 
 PROC = Path("/proc")
+DEFAULT_CONTAINER = "ib-gateway"
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,18 @@ class Disagreement:
     text: str
     remedy: str
 
+    def remedy_for(self, container: str) -> str:
+        """The remedy, for this container in place of the default one."""
+        return self.remedy.replace(f" {DEFAULT_CONTAINER}`", f" {container}`")
+
 
 HEALTH_DISAGREES = Disagreement(
     "health_disagrees",
     "the gateway listens and its API is verified, but the engine's health check does not report the container as "
     "healthy",
-    "Run `docker inspect --format '{{json .State.Health}}' ib-gateway` on the host: the output of the last check shows "
-    "why it fails. If it does not run at all, restart the engine (`systemctl restart docker`). If its command was "
-    "changed, deploy again with site.yml.",
+    f"Run `docker inspect --format '{{{{json .State.Health}}}}' {DEFAULT_CONTAINER}` on the host: the output "
+    "of the last check shows why it fails. If it does not run at all, restart the engine (`systemctl restart docker`). "
+    "If its command was changed, deploy again with site.yml.",
 )
 """The one cause that only the module gateway_verified reports."""
 

@@ -40,7 +40,7 @@ def read(path: Path) -> Counters:
             for name, labels in document["counts"].items()
         }
         return Counters(counts, str(document["last_run"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return Counters()
 
 

@@ -137,12 +137,12 @@ class RunEnd:
         end = self._end
         if end is None or self._stopping:
             return
+        if end.open_breaker:
+            self._record.open_breaker(end.reason)
         self._recorder.on_end(end.reason.cause)
         if self._held:
             self._unit.report(end.reason.text)
             return
-        if end.open_breaker:
-            self._record.open_breaker(end.reason)
         self._unit.report(f"{end.reason.cause}: {end.reason.line}")
         if end.reason.cause in _STALE_SESSION_CAUSES:
             await self._container.remove_files(session_files)

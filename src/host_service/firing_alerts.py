@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def read(config: Path = CONFIG) -> FiringAlerts | None:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(url, timeout=SECONDS) as answer:
             return of(json.loads(answer.read()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         return FiringAlerts((), f"Alertmanager does not answer ({type(error).__name__})")
 
 

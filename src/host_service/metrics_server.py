@@ -56,12 +56,13 @@ def served(port: int | None, collect: Collect) -> Iterator[int | None]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((ADDRESS, port))
         listener.listen(QUEUE)
-    except (OSError, OverflowError) as error:
+        server = _Server(listener, collect)
+        server.start()
+    except (OSError, OverflowError, RuntimeError) as error:
+        # RuntimeError: no further thread can be started.
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise MetricsError(f"metrics cannot be served on {ADDRESS}:{port}: {reason}") from error
-    server = _Server(listener, collect)
-    server.start()
     try:
         yield listener.getsockname()[1]
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 from gateway_watch.clock_error import ClockError, read_clock_error
 from gateway_watch.instance import Instance
@@ -42,7 +42,11 @@ async def clock_watched(
 
     async def watch() -> None:
         while True:
-            recorder.on_clock(await read())
+            try:
+                error = await read()
+            except OSError as fault:
+                error = ClockError(None, f"the clock's error could not be measured: {fault}")
+            recorder.on_clock(error)
             await sleep(CLOCK_SECONDS)
 
     task = asyncio.create_task(watch(), name="the clock's error")
@@ -50,5 +54,5 @@ async def clock_watched(
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Whatever it has ended with, the exit status is that of the gateway.
+        await asyncio.gather(task, return_exceptions=True)

@@ -12,6 +12,7 @@ message names the file, the cause and the remedy.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,6 +61,8 @@ from position_manager.orders.intents import (
     apply,
 )
 
+_log = logging.getLogger(__name__)
+
 DECISIONS = frozenset({"rule fired", "would close"})
 """Kinds of events that record a decision to close, in shadow the one that would have been taken."""
 
@@ -92,6 +95,7 @@ class Journal(JournalReader):
         self._observer: JournalObserver = observer or Unobserved()
         self._monotonic = monotonic
         self._unobserved: list[Callable[[], None]] = []
+        self._observer_failed = False
         self._decided: set[tuple[object, ...]] = set()
         self._depth = 0
         self._open: OpenIntents | None = None
@@ -203,9 +207,17 @@ class Journal(JournalReader):
             raise
         finally:
             self._depth = 0
-        self._observer.on_committed(self._monotonic() - started)
+        self._unobserved.append(partial(self._observer.on_committed, self._monotonic() - started))
         for report in self._unobserved:
+            self._observe(report)
+
+    def _observe(self, report: Callable[[], None]) -> None:
+        try:
             report()
+        except Exception:  # of any kind: what is on disk must take effect, whether it is counted or not
+            if not self._observer_failed:
+                self._observer_failed = True
+                _log.exception("what the journal records is not counted completely from now on")
 
     def intent(self, intent_id: str) -> Intent:
         return self._known_open().by_id.get(intent_id) or super().intent(intent_id)
@@ -249,11 +261,11 @@ class Journal(JournalReader):
         self, kind: str, account: str, con_id: int, evidence: Evidence, intent: str | None = None
     ) -> None:  # fmt: skip
         """Record something for `explain`."""
-        self._note_decision(kind, account, evidence)
         self._write(
             "INSERT INTO events (time, kind, intent, account, con_id, data) VALUES (?, ?, ?, ?, ?, ?)",
             *(time_text(self._clock()), kind, intent, account, con_id, json.dumps(evidence, default=plain_text)),
         )
+        self._note_decision(kind, account, evidence)
 
     def _note_decision(self, kind: str, account: str, evidence: Evidence) -> None:
         """For the observer: a decision is recorded for each leg of its unit."""
@@ -262,7 +274,7 @@ class Journal(JournalReader):
         rule = str(evidence.get("rule", ""))
         decision = (account, evidence.get("unit"), rule)
         if not self._depth:
-            self._observer.on_decided(rule)
+            self._observe(partial(self._observer.on_decided, rule))
         elif decision not in self._decided:
             self._decided.add(decision)
             self._unobserved.append(partial(self._observer.on_decided, rule))

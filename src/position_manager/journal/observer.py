@@ -8,7 +8,7 @@ from position_manager.orders.intents import Intent
 
 
 class JournalObserver(Protocol):
-    """Its methods must not fail and must not wait."""
+    """Its methods must not wait. What they raise is logged once, and does not concern what was recorded."""
 
     def on_decided(self, rule: str) -> None:
         """A rule, a person or an account stop has decided to close a unit, or in shadow would have."""

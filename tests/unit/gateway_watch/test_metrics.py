@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -219,7 +219,15 @@ def test_counters_outlive_the_process(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"counts": 1}', '{"counts": {"x": {"y": "z"}}, "last_run": ""}', '{"counts": {"a": []}}']
+    "content",
+    [
+        "",
+        "[]",
+        '{"counts": 1}',
+        '{"counts": {"x": {"y": "z"}}, "last_run": ""}',
+        '{"counts": {"a": []}}',
+        '{"counts": {"a": {"b": Infinity}}, "last_run": ""}',
+    ],
 )
 def test_a_damaged_file_of_counters_starts_at_zero(gateway: Gateway, content: str) -> None:
     (gateway.directory / FILE).write_text(content)
@@ -439,6 +447,48 @@ def test_the_clock_is_measured_again_and_again() -> None:
             await asyncio.wait_for(again.wait(), 5)
 
     asyncio.run(watch())
+
+
+@pytest.mark.parametrize("error", [ProcessLookupError(3, "No such process"), RuntimeError("a fault")])
+def test_a_clock_that_cannot_be_measured_does_not_change_how_the_gateway_ends(error: Exception) -> None:
+    recorder = Recorder()
+    asked = asyncio.Event()
+
+    async def read() -> ClockError:
+        asked.set()
+        raise error
+
+    async def run() -> int:
+        async with clock_watched(recorder, read=read):
+            await asyncio.wait_for(asked.wait(), 5)
+            await asyncio.sleep(0)
+            return 78
+
+    assert asyncio.run(run()) == 78
+
+
+def test_the_clock_is_measured_again_after_a_measurement_that_failed() -> None:
+    recorder = Recorder()
+    answers: Iterator[ClockError | OSError] = iter([ProcessLookupError(3, "No such process"), ClockError(2.0)])
+    done = asyncio.Event()
+
+    async def read() -> ClockError:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def sleep(_seconds: float) -> None:
+        if recorder.view.clock == ClockError(2.0):
+            done.set()
+            await asyncio.Event().wait()
+        assert recorder.view.clock is not None and recorder.view.clock.offset is None
+
+    async def run() -> None:
+        async with clock_watched(recorder, read=read, sleep=sleep):
+            await asyncio.wait_for(done.wait(), 5)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("port", [-1, True, "9402", 70000])

@@ -11,11 +11,21 @@ from pathlib import Path
 import pytest
 from tests.unit.gateway_watch.supervised_run import NOON, Run, Systemd
 
+from gateway_watch import decision
 from gateway_watch.breaker import Breaker
+from gateway_watch.decision import End, Reason
+from gateway_watch.engine import Engine
 from gateway_watch.gatekeeper import gate_file, write_gate
+from gateway_watch.gateway_container import GatewayContainer
 from gateway_watch.login_gate import Gate, Hold, HoldKind
+from gateway_watch.login_record import LoginRecord
+from gateway_watch.metrics.recorder import Recorder
+from gateway_watch.run_end import RunEnd
 from gateway_watch.run_files import RunFiles
+from gateway_watch.screen_pictures import ScreenPictures
+from gateway_watch.second_factor import SecondFactor
 from gateway_watch.session import Session
+from gateway_watch.signatures import load
 from host_service import gateway_login
 from host_service.gateway_login import GatewayLogin
 
@@ -210,3 +220,32 @@ def test_a_session_left_to_another_login_is_taken_back_after_its_time(run: Run) 
     assert run.seconds >= 100 + 30 * 60
     assert files.session.last_cause is None
     assert [message.kind for message in run.notified] == ["login_held_yielded"]
+
+
+def test_the_open_breaker_is_stored_before_anything_is_counted(run: Run) -> None:
+    """A process that is killed in between must not try the refused password again."""
+    instance, files, signatures = run.instance, run.files(), load("ibc")
+    opened: list[bool] = []
+
+    class Counting(Recorder):
+        def on_end(self, cause: str) -> None:
+            opened.append(instance.breaker_file.exists())
+
+    recorder, say, notify = Counting(), run.log.append, run.notified.append
+    factor = SecondFactor(instance, signatures.dialogs, run.environment, say, run.now, asyncio.sleep)
+    end = RunEnd(
+        instance,
+        signatures,
+        run.unit(),
+        files,
+        LoginRecord(instance, files, factor, say, run.now, recorder),
+        ScreenPictures(replace(instance, vnc=None), run.environment, say, notify, run.now),
+        GatewayContainer(instance, (), Engine(), signatures, say),
+        say,
+        notify,
+        run.now,
+        recorder,
+    )
+    end.decide(End(decision.EXIT_CONFIG, Reason("bad_credentials", "refused", "correct it"), open_breaker=True))
+    asyncio.run(end.carry_out(()))
+    assert opened == [True]

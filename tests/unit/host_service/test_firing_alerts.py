@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,3 +76,21 @@ def test_an_alertmanager_that_is_gone_or_answers_nonsense_is_reported(tmp_path: 
         "UNKNOWN: Alertmanager does not answer",
         f"UNKNOWN: {config} cannot be read",
     ]
+
+
+def test_something_else_on_the_port_of_alertmanager_is_reported(tmp_path: Path) -> None:
+    config = tmp_path / "monitoring.json"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config.write_text(json.dumps({"alertmanager_port": server.getsockname()[1]}))
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail ready\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        read = firing_alerts.read(config)
+        thread.join()
+    assert read == FiringAlerts((), "Alertmanager does not answer (BadStatusLine)")

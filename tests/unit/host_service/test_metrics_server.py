@@ -211,3 +211,12 @@ def test_without_a_port_there_are_none_and_the_end_frees_it() -> None:
     with served(port, Service()) as again:
         assert again == port
     assert threading.active_count() == threads
+
+
+def test_a_thread_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(MetricsError, match="can't start new thread"), served(0, Service()):
+        pass

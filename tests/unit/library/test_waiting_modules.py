@@ -51,9 +51,10 @@ def test_an_unknown_login_controller_is_refused_with_the_known_ones(name: str) -
     assert "login_controller: No signatures for login controller 'other'; known: ibc" in message
 
 
+@pytest.mark.parametrize("checks", [False, True])
 @pytest.mark.parametrize("name", MODULES)
-def test_an_engine_that_is_away_is_a_failure_of_its_own(name: str, tmp_path: Path) -> None:
-    answer = call(name, {}, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+def test_an_engine_that_is_away_is_a_failure_of_its_own(name: str, checks: bool, tmp_path: Path) -> None:
+    answer = call(name, {"_ansible_check_mode": checks}, DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert answer["failed"]
     assert "[engine_away]" in answer["msg"]
     assert "systemctl start docker" in answer["remedy"]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from tests.plugins import load
+
+from gateway_watch.engine import NEVER, Container, HealthProbe, NoSuchContainerError
 
 verification = load("module_utils/gateway_verification.py")
 
@@ -93,3 +98,115 @@ def test_a_call_goes_on_where_the_one_before_ended() -> None:
 def test_a_cursor_of_something_else_is_rejected(text: str) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         verification.Memory.from_dict(json.loads(text))
+
+
+STARTED = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
+CONTAINER = Container(
+    id="c0ffee",
+    name="gw",
+    image="image:1",
+    status="running",
+    exit_code=0,
+    error="",
+    oom_killed=False,
+    started_at=STARTED,
+    finished_at=NEVER,
+    restart_count=0,
+    health="healthy",
+    health_log=(HealthProbe(STARTED, 1, "no such file"),),
+)
+
+
+class Engine:
+    """An engine with one container, or none."""
+
+    def __init__(self, container: Container | None) -> None:
+        self.container = container
+
+    async def time(self) -> datetime:
+        return STARTED
+
+    async def find(self, _name: str) -> Container | None:
+        return self.container
+
+    async def inspect(self, name: str) -> Container:
+        if self.container is None:
+            raise NoSuchContainerError(f"no {name}")
+        return self.container
+
+    async def run(self, *_arguments: str) -> str:
+        return '1 {"Interval": 1000000000, "Timeout": 1000000000}'
+
+
+def agreement(container: Container, *, listened_ago: float) -> Any:
+    """What follows while the call's own wait for the health check has not reported anything yet."""
+    params = {"name": "gw", "unit": None, "log_lines": 0, "apis": [{"native_port": 4002}]}
+
+    async def run() -> Any:
+        found = verification.Verification(params, verification.Memory(0.0, phase="handshake"))
+        found._engine = Engine(container)
+        found.memory.listening = found._monotonic() - listened_ago
+        found._health = asyncio.create_task(asyncio.Event().wait())
+        try:
+            await found._await_agreement()
+        finally:
+            found._health.cancel()
+        return found.memory
+
+    return asyncio.run(run())
+
+
+def test_a_call_that_is_too_young_for_a_report_asks_before_it_fails() -> None:
+    """After a silent attempt and one with a client ID in use, the call in which the API is verified has just started,
+    and the time in which the health check must agree is over."""
+    memory = agreement(CONTAINER, listened_ago=60)
+    assert (memory.phase, memory.results["port"]["status"]) == ("connection", "healthy")
+
+
+def test_a_health_check_that_still_disagrees_then_is_an_error() -> None:
+    with pytest.raises(
+        verification.PhaseError, match=r"reports starting. Last check: no such file \(exit code 1\)"
+    ) as raised:
+        agreement(replace(CONTAINER, health="starting"), listened_ago=60)
+    assert "'{{json .State.Health}}' gw` on the host" in raised.value.remedy
+
+
+def test_a_container_that_ends_at_the_end_is_no_disagreement() -> None:
+    with pytest.raises(verification.PhaseError) as raised:
+        agreement(replace(CONTAINER, status="exited", exit_code=3), listened_ago=60)
+    assert raised.value.cause == "exited"
+
+
+def test_a_container_that_is_gone_is_left_to_the_wait_for_its_health() -> None:
+    """It knows the exit code and what the unit reports."""
+    found = verification.Verification({"name": "gw", "apis": []}, verification.Memory(0.0, phase="port"))
+    found._engine = Engine(None)
+    assert asyncio.run(found._observe_port()) is False
+
+
+def test_a_later_call_shows_the_wait_for_the_health_check_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "LAST_HOLD_SECONDS", 0.01)
+    params: dict[str, Any] = {"name": "gw", "unit": None, "log_lines": 0, "apis": []}
+
+    async def run() -> list[str]:
+        memory = verification.Memory(0.0, phase="handshake")
+        lines: list[str] = []
+        for _ in range(2):
+            found = verification.Verification(params, memory)
+            found._engine = Engine(CONTAINER)
+            found._agrees_within = 0.1
+            memory.listening = found._monotonic()
+            found._health = asyncio.create_task(asyncio.Event().wait())
+            await found._await_agreement()
+            found._health.cancel()
+            lines += found.lines
+        return lines
+
+    assert asyncio.run(run()) == ["waiting for the engine's health check, at most 0 s"]
+
+
+def test_a_later_call_leaves_the_time_at_which_the_api_was_verified() -> None:
+    memory = verification.Memory(0.0, phase="handshake", handshakes=[{"mode": "paper"}], times={"verified": "before"})
+    found = verification.Verification({"apis": [{"mode": "paper"}]}, memory)
+    asyncio.run(found._shake_hands())
+    assert memory.times == {"verified": "before"}

@@ -16,6 +16,7 @@ from tests.unit.position_manager import status_samples as samples
 
 from notifications.message import Message, Severity
 from notifications.outbox import Outbox
+from position_manager.journal.errors import JournalError
 from position_manager.journal.journal import Journal
 from position_manager.journal.records import LegToSend, Stamp
 from position_manager.orders.evidence import Cause as Proof
@@ -223,6 +224,38 @@ def test_the_round_trip_of_an_order(book: Book, files: Files) -> None:
     assert value(found, "order_round_trip_seconds_bucket", stage="acknowledged", le="0.25") == 1
     assert value(found, "order_round_trip_seconds_count", stage="filled") == 1
     assert value(found, "orders_total", outcome="filled") == 1
+
+
+class Faulty:
+    """An observer that fails at each report."""
+
+    def on_decided(self, rule: str) -> None:
+        raise ZeroDivisionError(rule)
+
+    def on_changed(self, old: Intent, new: Intent) -> None:
+        raise ZeroDivisionError
+
+    def on_committed(self, seconds: float) -> None:
+        raise ZeroDivisionError
+
+
+def test_what_is_on_disk_takes_effect_although_it_cannot_be_counted(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An order that is on disk is handed to the broker next: an error in between would leave it unknown."""
+    book.journal._observer = Faulty()
+    intent = book.send()
+    book.journal.append("rule fired", ACCOUNT, 1, {"rule": "stop"})
+    book.fill(intent)
+    assert book.journal.intent(intent.id).state is State.FILLED
+    assert len(caplog.records) == 1
+
+
+def test_a_decision_that_is_not_on_disk_is_not_counted(book: Book) -> None:
+    book.journal.close()
+    with pytest.raises(JournalError):
+        book.journal.append("rule fired", ACCOUNT, 1, {"rule": "stop"})
+    assert book.decisions() == {}
 
 
 def refused(book: Book, intent: Intent) -> None:
