@@ -167,7 +167,8 @@ options:
       inputs:
         description:
           - Files, and directories of files, that it reads at its start.
-          - It is outdated if one of them changes in this call, or is newer than its start.
+          - It is outdated if the content of one of them changes in this call, or is newer than its start.
+          - An owner or a mode that changes alone does not count, nor does one of a directory.
         type: list
         elements: str
         default: []
@@ -235,7 +236,7 @@ changes:
   type: list
   elements: str
 outdated:
-  description: Services with an input that changed or is newer than their start, or with another program.
+  description: Services with an input whose content changed or is newer than their start, or with another program.
   returned: always
   type: list
   elements: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -375,6 +376,28 @@ def test_a_service_whose_inputs_change_is_outdated(
     assert [item for item in answer["changed_items"] if item.endswith(".service")] == [
         command.split()[-1] for command in commands
     ]
+
+
+def test_an_owner_or_a_mode_alone_restarts_and_applies_nothing(host: Host) -> None:
+    """A gateway must not log in again, nor the engine end its containers, because somebody changed a mode."""
+    Path(host / "inputs").mkdir(mode=0o700)
+    file = Path(host / "inputs/a")
+    file.write_text("text\n")
+    file.chmod(0o600)
+    os.utime(file, (1, 1))
+    Path(host / "applied").write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file}\n")
+    host.add_unit("a.service")
+    service = {"name": "a.service", "state": "started", "inputs": [host / "inputs"], "outdated": "restart"}
+    loads = {"reload_inputs": [host / "inputs"], "loaded": host / "applied"}
+    command = {"name": "a", "files": [str(file)], "commands": ["false"], "record": host / "applied"}
+    for services in ([service], [{**service, "inputs": [], **loads}]):
+        Path(host / "inputs").chmod(0o700)
+        file.chmod(0o600)
+        answer = host.converge(
+            directories=[host.directory("inputs")], files=[host.file("inputs/a")], commands=[command], services=services
+        )
+        assert answer["changed_items"] == [host / "inputs", str(file)]
+        assert (answer["outdated"], answer["reload_due"], host.commands) == ([], [], [])
 
 
 def test_a_service_of_another_program_is_outdated(host: Host) -> None:
