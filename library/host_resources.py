@@ -96,7 +96,7 @@ options:
       validate:
         description:
           - A command that checks a content before anything is changed. C(%s) is replaced by the path of a copy.
-          - In check mode it is skipped while the program is not installed.
+          - In check mode it is skipped, because an earlier task may be to install or replace the program.
         type: str
   links:
     description: Symbolic links that must exist. Only a link is replaced by one.

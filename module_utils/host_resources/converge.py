@@ -156,12 +156,10 @@ class Convergence:
 
     def _validate(self, file: File) -> list[str]:
         """Let the program check a content that is about to replace another."""
-        if file.validate is None or not self._differs(file):
+        # In check mode the program is missing, or the one of an older release, that an earlier task is to replace.
+        if file.validate is None or self._module.check_mode or not self._differs(file):
             return []
         program = shlex.split(file.validate)[0]
-        if self._module.check_mode and shutil.which(program) is None:
-            # An earlier task is to install it.
-            return []
         with tempfile.NamedTemporaryFile() as staged:
             staged.write(file.content)
             staged.flush()

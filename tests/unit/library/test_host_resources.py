@@ -259,14 +259,17 @@ def test_a_rejected_content_changes_nothing(host: Host) -> None:
     secret = host.call(files=[{**file, "secret": True}])
     assert "rejects" in secret["msg"]
     assert "hunter2" not in json.dumps(secret)
-    assert host.call(check=True, files=[file])["failed"]
     assert host.converge(files=[{**file, "content": "good too\n"}])["changed"]
 
 
-def test_a_program_that_is_not_installed_yet_is_no_problem_in_check_mode(host: Host) -> None:
-    file = host.file("a", validate=f"{host / 'not-installed'} %s")
-    assert host.call(check=True, files=[file])["changed_items"] == [host / "a"]
-    assert "cannot be validated" in host.call(files=[file])["msg"]
+def test_in_check_mode_no_program_of_an_older_release_rejects_a_content(host: Host) -> None:
+    """As a check of a deploy that brings a new release, and a setting that only this one knows."""
+    Path(host / "a").write_text("")
+    older = host.add_program("older", "#!/bin/sh\nexit 1\n")
+    for program, problem in ((older, "rejects"), (host / "not-installed", "cannot be validated")):
+        file = host.file("a", validate=f"{program} %s")
+        assert host.call(check=True, files=[file])["changed_items"] == [host / "a"]
+        assert problem in host.call(files=[file])["msg"]
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(host: Host) -> None:
