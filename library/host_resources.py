@@ -144,7 +144,7 @@ options:
         type: str
         required: true
   services:
-    description: systemd's units.
+    description: systemd's units. One that is only to be stopped or disabled need not exist.
     type: list
     elements: dict
     default: []

@@ -146,11 +146,17 @@ class Convergence:
     def _service_problems(self) -> list[str]:
         self._units = systemd.read_units(self._run, [service.name for service in self._resources.services])
         created = [Path(path).name for path in self._resources.present if path.startswith(systemd.UNIT_FILES)]
+        # What does not exist is as good as stopped and disabled.
+        ended = [
+            service.name
+            for service in self._resources.services
+            if service.state != "started" and not service.enabled and (service.state, service.enabled) != (None, None)
+        ]
         found = []
         for name, unit in self._units.items():
             if unit.masked:
                 found.append(f"{name} is masked. Unmask it: systemctl unmask {name}")
-            elif not unit.exists and name not in created and not self._module.check_mode:
+            elif not unit.exists and name not in [*created, *ended] and not self._module.check_mode:
                 found.append(f"{name} does not exist on this host.")
         return found
 

@@ -470,6 +470,15 @@ def test_a_service_is_stopped_and_disabled(host: Host) -> None:
     assert host.commands == ["disable -- a.service", "stop -- a.service"]
 
 
+def test_a_unit_that_does_not_exist_is_stopped_and_disabled(host: Host) -> None:
+    """As the screen of a gateway that was removed, or that was never deployed."""
+    ended = {"name": "missing.service", "enabled": False, "state": "stopped"}
+    assert host.converge(services=[ended])["changed"] is False
+    for more in ({"state": "started"}, {"enabled": True}):
+        answer = host.call(services=[{**ended, **more}])
+        assert answer["problems"] == ["missing.service does not exist on this host."]
+
+
 def test_a_service_that_does_not_start_is_an_error_that_names_what_was_changed(host: Host) -> None:
     host.add_unit("broken.service", active="inactive")
     answer = host.call(files=[host.file("a")], services=[{"name": "broken.service", "state": "started"}])
