@@ -321,7 +321,7 @@ class Convergence:
         """Run the commands unless these very files were applied before, by this run or by an earlier one."""
         record = Path(command.record)
         changed = model.touches(self.outcome.contents, command.files)
-        if not changed and record.is_file() and record.read_text().strip() == _digests(command.files):
+        if not changed and record.is_file() and record.read_text(errors="replace").strip() == _digests(command.files):
             return
         if not self._module.check_mode:
             for line in command.commands:
