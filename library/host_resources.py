@@ -96,7 +96,7 @@ options:
       validate:
         description:
           - A command that checks a content before anything is changed. C(%s) is replaced by the path of a copy.
-          - In check mode it is skipped while the program is not installed.
+          - In check mode it is skipped, because an earlier task may be to install or replace the program.
         type: str
   links:
     description: Symbolic links that must exist. Only a link is replaced by one.
@@ -144,7 +144,7 @@ options:
         type: str
         required: true
   services:
-    description: systemd's units.
+    description: systemd's units. One that is only to be stopped or disabled need not exist.
     type: list
     elements: dict
     default: []
@@ -167,7 +167,8 @@ options:
       inputs:
         description:
           - Files, and directories of files, that it reads at its start.
-          - It is outdated if one of them changes in this call, or is newer than its start.
+          - It is outdated if the content of one of them changes in this call, or is newer than its start.
+          - An owner or a mode that changes alone does not count, nor does one of a directory.
         type: list
         elements: str
         default: []
@@ -235,7 +236,7 @@ changes:
   type: list
   elements: str
 outdated:
-  description: Services with an input that changed or is newer than their start, or with another program.
+  description: Services with an input whose content changed or is newer than their start, or with another program.
   returned: always
   type: list
   elements: str

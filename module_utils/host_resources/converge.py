@@ -52,10 +52,14 @@ class Outcome:
     diff: list[Entry] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     reload_due: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
+    """The paths of files, links and removals: what a service reads. An owner or a mode alone restarts nothing."""
 
-    def add(self, item: str, text: str, diff: Entry | None = None) -> None:
+    def add(self, item: str, text: str, diff: Entry | None = None, *, content: bool = False) -> None:
         if item not in self.items:
             self.items.append(item)
+        if content:
+            self.contents.append(item)
         self.changes.append(text)
         if diff is not None:
             self.diff.append(diff)
@@ -142,22 +146,26 @@ class Convergence:
     def _service_problems(self) -> list[str]:
         self._units = systemd.read_units(self._run, [service.name for service in self._resources.services])
         created = [Path(path).name for path in self._resources.present if path.startswith(systemd.UNIT_FILES)]
+        # What does not exist is as good as stopped and disabled.
+        ended = [
+            service.name
+            for service in self._resources.services
+            if service.state != "started" and not service.enabled and (service.state, service.enabled) != (None, None)
+        ]
         found = []
         for name, unit in self._units.items():
             if unit.masked:
                 found.append(f"{name} is masked. Unmask it: systemctl unmask {name}")
-            elif not unit.exists and name not in created and not self._module.check_mode:
+            elif not unit.exists and name not in [*created, *ended] and not self._module.check_mode:
                 found.append(f"{name} does not exist on this host.")
         return found
 
     def _validate(self, file: File) -> list[str]:
         """Let the program check a content that is about to replace another."""
-        if file.validate is None or not self._differs(file):
+        # In check mode the program is missing, or the one of an older release, that an earlier task is to replace.
+        if file.validate is None or self._module.check_mode or not self._differs(file):
             return []
         program = shlex.split(file.validate)[0]
-        if self._module.check_mode and shutil.which(program) is None:
-            # An earlier task is to install it.
-            return []
         with tempfile.NamedTemporaryFile() as staged:
             staged.write(file.content)
             staged.flush()
@@ -225,7 +233,7 @@ class Convergence:
         if not self._module.check_mode:
             self._write(file)
         verb = "create" if before == "absent" else "change"
-        self.outcome.add(file.path, f"{verb} the file {file.path}", diff)
+        self.outcome.add(file.path, f"{verb} the file {file.path}", diff, content=True)
 
     def _differs(self, file: File) -> bool:
         return paths.kind(file.path) != "file" or Path(file.path).read_bytes() != file.content
@@ -290,7 +298,7 @@ class Convergence:
                 staged.replace(link.path)
         verb = "change" if before else "create"
         diff = _states(link.path, f"link to {before}" if before else "absent", f"link to {link.target}")
-        self.outcome.add(link.path, f"{verb} the link {link.path}", diff)
+        self.outcome.add(link.path, f"{verb} the link {link.path}", diff, content=True)
 
     def _remove(self, path: str) -> None:
         before = paths.kind(path)
@@ -301,10 +309,10 @@ class Convergence:
                 shutil.rmtree(path)
             else:
                 Path(path).unlink()
-        self.outcome.add(path, f"remove {path}", _states(path, before, "absent"))
+        self.outcome.add(path, f"remove {path}", _states(path, before, "absent"), content=True)
 
     def _reload_manager(self) -> None:
-        changed = model.touches(self.outcome.items, [systemd.UNIT_FILES])
+        changed = model.touches(self.outcome.contents, [systemd.UNIT_FILES])
         if not self._module.check_mode and (changed or any(unit.needs_reload for unit in self._units.values())):
             systemd.reload_manager(self._run)
             self._units = systemd.read_units(self._run, list(self._units))
@@ -312,8 +320,8 @@ class Convergence:
     def _apply(self, command: Command) -> None:
         """Run the commands unless these very files were applied before, by this run or by an earlier one."""
         record = Path(command.record)
-        changed = model.touches(self.outcome.items, command.files)
-        if not changed and record.is_file() and record.read_text().strip() == _digests(command.files):
+        changed = model.touches(self.outcome.contents, command.files)
+        if not changed and record.is_file() and record.read_text(errors="replace").strip() == _digests(command.files):
             return
         if not self._module.check_mode:
             for line in command.commands:
@@ -344,7 +352,7 @@ class Convergence:
             self._change("stop", service, f"stop {name}")
 
     def _is_outdated(self, service: Service, unit: systemd.Unit) -> bool:
-        if model.touches(self.outcome.items, service.inputs):
+        if model.touches(self.outcome.contents, service.inputs):
             return True
         if unit.since is None:
             return False
@@ -356,7 +364,7 @@ class Convergence:
     def _is_reload_due(self, service: Service) -> bool:
         if service.loaded is None:
             return False
-        if model.touches(self.outcome.items, service.reload_inputs):
+        if model.touches(self.outcome.contents, service.reload_inputs):
             return True
         loaded, newest = paths.newest_file((service.loaded,)), paths.newest_file(service.reload_inputs)
         return newest is not None and (loaded is None or newest > loaded)

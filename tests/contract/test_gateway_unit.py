@@ -262,15 +262,6 @@ def test_check_mode_takes_a_gateway_that_is_being_restarted_for_no_new_one(check
     assert failed == {0: False, 1: True, 2: False, 4: False, 78: not check}
 
 
-def test_a_restart_of_the_manager_is_not_refused_by_the_start_limit() -> None:
-    """A deploy that writes what was missing comes within the time in which systemd refuses each start."""
-    tasks = restart_tasks("position_manager")
-    names = [task["name"] for task in tasks]
-    reset = tasks[names.index("Reset the count of failed starts")]
-    assert reset["ansible.builtin.command"]["argv"][:2] == ["systemctl", "reset-failed"]
-    assert names.index("Stop the instance") < names.index(reset["name"]) < names.index("Start the instance")
-
-
 def full_restart(
     folder: Path, *, reset_failed: int = 0, reload: str = "no", deploys: bool | None = None
 ) -> tuple[int, list[str]]:
@@ -279,15 +270,28 @@ def full_restart(
     `deploys` gives it the variables of the deploy's handler, or what a playbook gives it (None: nothing).
     """
     (task,) = [task for task in restart_tasks("ib_gateway") if "approve-now" in str(task.get("vars"))]
-    assert task["when"] == "not ansible_check_mode"
     known: dict[str, Any] = {
         "__ib_gateway_release": str(folder),
         "__ib_gateway_instance": {"name": "ib-gateway", "unit": "ib-gateway.service"},
     }
+    known |= {} if deploys is None else {"__ib_gateway_deploys": deploys}
+    return run_script(folder, task, known, reset_failed, reload)
+
+
+def manager_restart(folder: Path, *, reset_failed: int = 0, reload: str = "no") -> tuple[int, list[str]]:
+    """Run what restarts a position manager, once no order of it is open."""
+    (task,) = [task for task in restart_tasks("position_manager") if "ansible.builtin.shell" in task]
+    known = {"__position_manager_instance": {"unit": "position-manager.service"}}
+    return run_script(folder, task, known, reset_failed, reload)
+
+
+def run_script(
+    folder: Path, task: dict[str, Any], known: dict[str, Any], reset_failed: int, reload: str
+) -> tuple[int, list[str]]:
+    assert task["when"] == "not ansible_check_mode"
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a script, no HTML
     environment.filters["quote"] = shlex.quote
-    known |= {} if deploys is None else {"__ib_gateway_deploys": deploys}
-    known |= {name: environment.from_string(text).render(known) for name, text in task["vars"].items()}
+    known |= {name: environment.from_string(text).render(known) for name, text in task.get("vars", {}).items()}
     script = environment.from_string(task["ansible.builtin.shell"]).render(known)
     (folder / "bin").mkdir()
     for name, ends in (
@@ -300,6 +304,26 @@ def full_restart(
     path = f"{folder}/bin:/usr/bin:/bin"
     code = subprocess.run(["/bin/sh", "-c", script], env={"PATH": path}, check=False).returncode
     return code, [line for line in (folder / "ran").read_text().splitlines() if " show " not in line]
+
+
+@pytest.mark.parametrize("reset_failed", [0, 1])
+def test_no_run_can_end_between_the_stop_and_the_start_of_a_manager(tmp_path: Path, reset_failed: int) -> None:
+    """Nor is the start refused by the start limit: a deploy that writes what was missing comes within its time."""
+    code, ran = manager_restart(tmp_path, reset_failed=reset_failed)
+    assert code == 0
+    assert ran == [
+        "systemctl stop position-manager.service",
+        "systemctl reset-failed position-manager.service",
+        "systemctl start --no-block position-manager.service",
+    ]
+    waits, would, _ = restart_tasks("position_manager")
+    assert waits["ansible.builtin.include_tasks"] == "idle.yml"
+    assert would["when"] == "ansible_check_mode"
+
+
+def test_a_manager_is_started_with_the_unit_that_was_written_last(tmp_path: Path) -> None:
+    _, ran = manager_restart(tmp_path, reload="yes")
+    assert ran[:2] == ["systemctl daemon-reload", "systemctl stop position-manager.service"]
 
 
 @pytest.mark.parametrize("reset_failed", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -258,14 +259,17 @@ def test_a_rejected_content_changes_nothing(host: Host) -> None:
     secret = host.call(files=[{**file, "secret": True}])
     assert "rejects" in secret["msg"]
     assert "hunter2" not in json.dumps(secret)
-    assert host.call(check=True, files=[file])["failed"]
     assert host.converge(files=[{**file, "content": "good too\n"}])["changed"]
 
 
-def test_a_program_that_is_not_installed_yet_is_no_problem_in_check_mode(host: Host) -> None:
-    file = host.file("a", validate=f"{host / 'not-installed'} %s")
-    assert host.call(check=True, files=[file])["changed_items"] == [host / "a"]
-    assert "cannot be validated" in host.call(files=[file])["msg"]
+def test_in_check_mode_no_program_of_an_older_release_rejects_a_content(host: Host) -> None:
+    """As a check of a deploy that brings a new release, and a setting that only this one knows."""
+    Path(host / "a").write_text("")
+    older = host.add_program("older", "#!/bin/sh\nexit 1\n")
+    for program, problem in ((older, "rejects"), (host / "not-installed", "cannot be validated")):
+        file = host.file("a", validate=f"{program} %s")
+        assert host.call(check=True, files=[file])["changed_items"] == [host / "a"]
+        assert problem in host.call(files=[file])["msg"]
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(host: Host) -> None:
@@ -336,7 +340,9 @@ def test_commands_run_again_until_the_files_are_applied(host: Host) -> None:
     assert f"part: false failed:  Changed before: {host / 'b'}." in failed["msg"]
     assert failed["changed_items"] == [host / "b"]
     assert host.converge(files=changed, commands=[command])["changed_items"] == ["apply part"]
-    assert Path(host / "log").read_text() == "applied\n" * 2
+    Path(host / "record").write_bytes(b"\xff\0")
+    assert host.converge(files=changed, commands=[command])["changed_items"] == ["apply part"]
+    assert Path(host / "log").read_text() == "applied\n" * 3
 
 
 def test_the_record_is_what_sha256sum_prints(host: Host) -> None:
@@ -375,6 +381,28 @@ def test_a_service_whose_inputs_change_is_outdated(
     assert [item for item in answer["changed_items"] if item.endswith(".service")] == [
         command.split()[-1] for command in commands
     ]
+
+
+def test_an_owner_or_a_mode_alone_restarts_and_applies_nothing(host: Host) -> None:
+    """A gateway must not log in again, nor the engine end its containers, because somebody changed a mode."""
+    Path(host / "inputs").mkdir(mode=0o700)
+    file = Path(host / "inputs/a")
+    file.write_text("text\n")
+    file.chmod(0o600)
+    os.utime(file, (1, 1))
+    Path(host / "applied").write_text(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file}\n")
+    host.add_unit("a.service")
+    service = {"name": "a.service", "state": "started", "inputs": [host / "inputs"], "outdated": "restart"}
+    loads = {"reload_inputs": [host / "inputs"], "loaded": host / "applied"}
+    command = {"name": "a", "files": [str(file)], "commands": ["false"], "record": host / "applied"}
+    for services in ([service], [{**service, "inputs": [], **loads}]):
+        Path(host / "inputs").chmod(0o700)
+        file.chmod(0o600)
+        answer = host.converge(
+            directories=[host.directory("inputs")], files=[host.file("inputs/a")], commands=[command], services=services
+        )
+        assert answer["changed_items"] == [host / "inputs", str(file)]
+        assert (answer["outdated"], answer["reload_due"], host.commands) == ([], [], [])
 
 
 def test_a_service_of_another_program_is_outdated(host: Host) -> None:
@@ -442,6 +470,15 @@ def test_a_service_is_stopped_and_disabled(host: Host) -> None:
     answer = host.converge(services=[{"name": "a.service", "enabled": False, "state": "stopped"}])
     assert answer["changes"] == ["disable a.service at boot", "stop a.service"]
     assert host.commands == ["disable -- a.service", "stop -- a.service"]
+
+
+def test_a_unit_that_does_not_exist_is_stopped_and_disabled(host: Host) -> None:
+    """As the screen of a gateway that was removed, or that was never deployed."""
+    ended = {"name": "missing.service", "enabled": False, "state": "stopped"}
+    assert host.converge(services=[ended])["changed"] is False
+    for more in ({"state": "started"}, {"enabled": True}):
+        answer = host.call(services=[{**ended, **more}])
+        assert answer["problems"] == ["missing.service does not exist on this host."]
 
 
 def test_a_service_that_does_not_start_is_an_error_that_names_what_was_changed(host: Host) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[3]
 HOSTS = ("one", "two", "three", "four")
@@ -50,9 +52,43 @@ def test_a_fleet_of_one_is_deployed(tmp_path: Path) -> None:
     assert reached(tmp_path, hosts=("one",)) == ["one"]
 
 
+def test_a_host_that_is_cut_off_ends_the_play_although_its_batch_has_another(tmp_path: Path) -> None:
+    """As by a firewall that is deployed: the other half of the fleet must not get the same."""
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    gone = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    hosts = {"one": gone, "two": here, "three": here, "four": here}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "serial": "50%",
+        "max_fail_percentage": 0,
+        "tasks": [
+            {"ansible.builtin.command": "true"},
+            {"ansible.builtin.import_tasks": str(ROOT / "playbooks/tasks/all_reached.yml")},
+        ],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_SSH_RETRIES": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "one failed or cannot be reached, so the hosts after two are not changed" in " ".join(done.stdout.split())
+    assert re.findall(r"^changed: \[(\w+)\]", done.stdout, re.MULTILINE) == ["two"]
+
+
 @pytest.mark.parametrize("name", ["site.yml", "restart.yml"])
 def test_each_play_that_changes_gateways_is_limited(name: str) -> None:
-    text = (ROOT / "playbooks" / name).read_text()
-    plays = [play for play in text.split("\n- name: ") if "become: true" in play]
+    plays = [play for play in yaml.safe_load((ROOT / "playbooks" / name).read_text()) if play.get("become")]
     assert plays
-    assert all("hosts_at_once" in play and "max_fail_percentage: 0" in play for play in plays)
+    for play in plays:
+        assert "hosts_at_once" in play["serial"]
+        assert play["max_fail_percentage"] == 0
+        last = play.get("post_tasks", play["tasks"])[-1]
+        assert last["ansible.builtin.import_tasks"] == "tasks/all_reached.yml"
+        assert "when" not in last
