@@ -11,6 +11,12 @@ AXE = Path(__file__).parents[2] / "dashboard_web/node_modules/axe-core/axe.min.j
 PROGRAMS = ("chromium-headless-shell", "chromium")
 
 
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+"""Chromium ends all that it loads, from this machine too, when an interface appears on the machine, as a container's
+does. What was ended so is loaded again."""
+ATTEMPTS = 5
+
+
 def launch_options() -> dict[str, Any]:
     """How Playwright starts it. Without a Chromium of the distribution it takes its own."""
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)

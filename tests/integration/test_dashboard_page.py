@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, expect, sync_playwright
 from tests.integration import dashboard_document
-from tests.integration.browser import AXE, launch_options
+from tests.integration.browser import ATTEMPTS, AXE, NETWORK_CHANGED, launch_options
 from tests.integration.dashboard_document import GATEWAY, MANAGER, ago, ahead, bar, closing, document
 from tests.integration.scripted_dashboard import STATIC, ScriptedDashboard, scripted_dashboard
 
@@ -46,18 +46,30 @@ class Tab:
         self.errors: list[str] = []
         self.elsewhere: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on(
-            "console", lambda line: self.errors.append(line.text) if line.type in ("error", "warning") else None
-        )
+        self.page.on("console", self._on_console)
+        self._interrupted = False
         self.page.on(
             "request",
             lambda request: None if request.url.startswith(dashboard.address) else self.elsewhere.append(request.url),
         )
         self.address = dashboard.address
 
+    def _on_console(self, line: ConsoleMessage) -> None:
+        if NETWORK_CHANGED in line.text:
+            self._interrupted = True
+        elif line.type in ("error", "warning"):
+            self.errors.append(line.text)
+
     def open(self) -> Page:
-        self.page.goto(self.address)
-        expect(self.page.locator(".position").first).to_be_visible()
+        for attempt in range(1, ATTEMPTS + 1):
+            self._interrupted = False
+            try:
+                self.page.goto(self.address)
+                expect(self.page.locator(".position").first).to_be_visible()
+                break
+            except (Error, AssertionError) as error:
+                if attempt == ATTEMPTS or not (self._interrupted or NETWORK_CHANGED in str(error)):
+                    raise
         return self.page
 
 
