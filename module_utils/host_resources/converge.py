@@ -142,11 +142,15 @@ class Convergence:
     def _service_problems(self) -> list[str]:
         self._units = systemd.read_units(self._run, [service.name for service in self._resources.services])
         created = [Path(path).name for path in self._resources.present if path.startswith(systemd.UNIT_FILES)]
+        # One that is not there has nothing to stop: a deploy or a removal may have been interrupted.
+        started = {
+            service.name for service in self._resources.services if service.state != "stopped" or service.enabled
+        }
         found = []
         for name, unit in self._units.items():
             if unit.masked:
                 found.append(f"{name} is masked. Unmask it: systemctl unmask {name}")
-            elif not unit.exists and name not in created and not self._module.check_mode:
+            elif not unit.exists and name in started - set(created) and not self._module.check_mode:
                 found.append(f"{name} does not exist on this host.")
         return found
 
