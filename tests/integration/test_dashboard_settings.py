@@ -21,7 +21,13 @@ PLAY = """\
         tasks_from: "{{ item }}"
       loop: [preflight, preflight_host]
 """
-GATEWAY = {"name": "ib-gateway", "apis": [{"port": 4002}], "vnc_port": 5900, "config_dir": "/etc/ib-gateway/ib-gateway"}
+GATEWAY = {
+    "name": "ib-gateway",
+    "apis": [{"port": 4002}],
+    "vnc_port": 5900,
+    "metrics_port": 9402,
+    "config_dir": "/etc/ib-gateway/ib-gateway",
+}
 FREE = ["socket LISTEN 0 128 0.0.0.0:22 0.0.0.0:*", "socket LISTEN 0 128 127.0.0.1:18765 0.0.0.0:*"]
 TAKEN = "socket LISTEN 0 5 127.0.0.1:8765 0.0.0.0:*"
 
@@ -52,6 +58,8 @@ def check(directory: Path, lines: list[str], **settings: object) -> tuple[int, s
     ("lines", "settings", "problem"),
     [
         (FREE, {"dashboard_port": "4002"}, "dashboard_port is 4002, which a gateway or a position manager"),
+        (FREE, {"dashboard_port": 9402}, "dashboard_port is 9402, which a gateway or a position manager"),
+        (FREE, {"dashboard_port": 9090, "monitoring_enabled": "true"}, "dashboard_port is 9090, which the monitoring"),
         # The page itself listens on another port, and moves to one that is taken.
         ([*FREE, TAKEN, "dashboard 8766"], {}, "Another program listens on port 8765 of localhost"),
     ],
@@ -68,6 +76,7 @@ def test_a_port_that_cannot_be_used_is_named(
     [
         ([*FREE, TAKEN, "dashboard 8765"], {}),
         ([*FREE, TAKEN], {"dashboard_enabled": "false"}),
+        (FREE, {"dashboard_port": 9090, "monitoring_enabled": "false"}),
     ],
 )
 def test_a_port_that_is_free_or_its_own_is_accepted(
