@@ -114,6 +114,12 @@ def test_the_page_sees_the_files_that_it_shows_and_no_others() -> None:
     assert "secrets" not in page and "docker" not in page and "LoadCredential" not in page
 
 
+def test_a_release_without_the_page_does_not_restart_it_for_ever() -> None:
+    assert values(UNITS[PAGE], "ConditionFileIsExecutable") == ["/opt/ib-gateway-ansible/current/bin/ib-dashboard"]
+    program = values(UNITS[PAGE], "ExecStart")[0]
+    assert program == "/opt/ib-gateway-ansible/current/bin/ib-dashboard"
+
+
 def test_the_page_can_read_and_do_nothing_else() -> None:
     page = UNITS[PAGE]
     assert values(page, "AmbientCapabilities") == values(page, "CapabilityBoundingSet") == ["CAP_DAC_READ_SEARCH"]
