@@ -132,7 +132,7 @@ class Collector:
         self._managers: dict[str, _Manager] = {}
         self._outboxes: dict[str, _Outbox] = {}
         self._notes: Document = {}
-        self._history_fault = ""
+        self._history_fault = self._store_fault = ""
         self._strips: dict[str, Strip] = {}
         self._stored_at: float | None = None
         self._places: dict[str, ManagerPlace] = {}
@@ -169,8 +169,8 @@ class Collector:
             self._add_managers(document)
         except OSError as error:
             self._note("sources", f"The services of this host cannot be listed: {error}.")
-        if self._history_fault:
-            self._note("history", self._history_fault, "warning")
+        if fault := self._store_fault or self._history_fault:
+            self._note("history", fault, "warning")
         document["notes"] = self._notes
         shown: Document = published(document)
         return shown
@@ -276,7 +276,11 @@ class Collector:
             known.fault = known.fault or f"{place.login_file} is damaged. Restart {place.name}."
         if known.instance is None:
             return
-        known.session = session.read(known.instance.session_file)
+        try:
+            known.session = session.read(known.instance.session_file)
+        except OSError as error:
+            known.session = session.Session()
+            known.fault = known.fault or f"{known.instance.session_file} cannot be read: {error.strerror or error}."
         try:
             known.breaker = BreakerFile(known.instance.breaker_file, place.name).read()
         except (BreakerFileError, OSError) as error:
@@ -391,7 +395,9 @@ class Collector:
         try:
             history.write(self._history_file, self._strips, self._now())
         except OSError as error:
-            self._history_fault = f"The history of the last days cannot be stored: {error}"
+            self._store_fault = f"The history of the last days cannot be stored: {error}"
+        else:
+            self._store_fault = ""
 
     def _note(self, key: str, text: str, severity: str = "error") -> None:
         self._notes[key] = {"severity": severity, "text": text}

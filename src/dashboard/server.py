@@ -46,7 +46,7 @@ class Page:
         self._journalctl = journalctl
 
     async def snapshot(self, _request: Request) -> Response:
-        return JSONResponse(await self._hub.snapshot())
+        return JSONResponse(await self._hub.present())
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":

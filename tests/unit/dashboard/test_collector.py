@@ -316,3 +316,22 @@ def test_the_unit_of_a_gateway_that_is_away_is_its_text(host: TestHost) -> None:
     host.unit = RUNNING.__class__("failed", "failed", "exit-code", "bad_credentials: refused")
     gateway = host.collector().collect()["gateways"]["ib-gateway"]
     assert (gateway["state"], gateway["text"]) == ("down", "bad_credentials: refused")
+
+
+def test_a_history_that_can_be_stored_again_is_no_note_any_more(host: TestHost) -> None:
+    collector = host.collector()
+    host.history.mkdir()
+    collector.record()
+    assert "cannot be stored" in collector.collect()["notes"]["history"]["text"]
+    host.history.rmdir()
+    host.now += timedelta(hours=1)
+    collector.record()
+    assert "history" not in collector.collect()["notes"]
+
+
+def test_a_session_that_cannot_be_read_hides_no_other_service(host: TestHost) -> None:
+    (host.state / "session.json").unlink()
+    (host.state / "session.json").mkdir()
+    document = host.collector().collect()
+    assert set(document["gateways"]) == {"ib-gateway"} and set(document["managers"]) == {"position-manager"}
+    assert "session.json cannot be read" in document["notes"]["gateway:ib-gateway"]["text"]
