@@ -84,3 +84,23 @@ def test_a_port_that_is_free_or_its_own_is_accepted(
 ) -> None:
     code, output = check(tmp_path, lines, **settings)
     assert code == 0, output
+
+
+def test_a_host_has_the_same_port_with_and_without_a_limit(tmp_path: Path) -> None:
+    """Otherwise the page of another host, whose tunnel is open, would answer."""
+    inventory, play = tmp_path / "hosts.yml", tmp_path / "play.yml"
+    inventory.write_text("gateway_hosts: {hosts: {one: {}, two: {}}}\n")
+    play.write_text(
+        "- hosts: gateway_hosts\n  connection: local\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.include_role: {name: dashboard, tasks_from: status}\n"
+    )
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(inventory), str(play), "--limit", "two"],
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_ROLES_PATH": str(ROOT / "roles")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "two: status page at http://127.0.0.1:8766/" in done.stdout, done.stdout + done.stderr

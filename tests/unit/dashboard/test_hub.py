@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
 from tests.unit.dashboard.hosts import TestHost
 
 from dashboard.hub import FOLLOWED_SECONDS, Hub, pause_after
+from dashboard.screens import Screens
+from dashboard.server import MOST_LOGS, Page, answered
 
 
 def test_a_manager_that_does_not_answer_delays_the_others_by_seconds() -> None:
@@ -39,3 +42,24 @@ def test_a_page_that_joins_later_gets_the_present_time_of_a_document_that_did_no
         # The clock of the collector is another one.
         assert datetime.now(UTC) - datetime.fromisoformat(document["at"]) < timedelta(minutes=1)
         assert document["revision"] == 1
+
+
+def test_only_a_few_logs_are_read_at_a_time(tmp_path: Path) -> None:
+    host = TestHost(tmp_path)
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text("#!/bin/sh\nexec sleep 60\n")
+    journalctl.chmod(0o755)
+
+    async def run() -> list[bytes]:
+        hub = Hub(host.collector(), monotonic=time.monotonic)
+        page = Page(hub, Screens(tmp_path), str(journalctl))
+        scope = {"type": "http", "query_string": b"source=ib-gateway.service", "headers": []}
+        asked = [asyncio.create_task(answered(page.logs)(Request(scope))) for _ in range(MOST_LOGS + 2)]
+        refused = [bytes((await each).body) for each in asked[MOST_LOGS:]]
+        for task in asked[:MOST_LOGS]:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await hub.close()
+        return refused
+
+    assert [b"Several logs" in body for body in asyncio.run(run())] == [True, True]
