@@ -54,7 +54,7 @@ def test_only_a_few_logs_are_read_at_a_time(tmp_path: Path) -> None:
         hub = Hub(host.collector(), monotonic=time.monotonic)
         page = Page(hub, Screens(tmp_path), str(journalctl))
         scope = {"type": "http", "query_string": b"source=ib-gateway.service", "headers": []}
-        asked = [asyncio.create_task(answered(page.logs)(Request(scope))) for _ in range(MOST_LOGS + 2)]
+        asked = [asyncio.ensure_future(answered(page.logs)(Request(scope))) for _ in range(MOST_LOGS + 2)]
         refused = [bytes((await each).body) for each in asked[MOST_LOGS:]]
         for task in asked[:MOST_LOGS]:
             task.cancel()
