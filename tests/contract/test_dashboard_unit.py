@@ -111,6 +111,8 @@ def test_the_page_sees_the_files_that_it_shows_and_no_others() -> None:
             "/var/log/journal",
         ]
     )
+    hidden = values(page, "InaccessiblePaths")
+    assert {f"-{gateway['state_dir']}/screenshots" for gateway in GATEWAYS} <= set(hidden), "they show text"
     # What it can write.
     assert values(page, "BindPaths") == ["/var/lib/ib-dashboard"]
     assert values(page, "ReadWritePaths") == []
