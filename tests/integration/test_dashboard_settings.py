@@ -1,4 +1,5 @@
-"""Invalid settings of the status page, and a port that is taken, are reported before the first change."""
+"""Invalid settings of the status page, and a port of it or of the monitoring that is taken, are reported before the
+first change."""
 
 from __future__ import annotations
 
@@ -32,10 +33,10 @@ FREE = ["socket LISTEN 0 128 0.0.0.0:22 0.0.0.0:*", "socket LISTEN 0 128 127.0.0
 TAKEN = "socket LISTEN 0 5 127.0.0.1:8765 0.0.0.0:*"
 
 
-def check(directory: Path, lines: list[str], **settings: object) -> tuple[int, str]:
+def check(directory: Path, lines: list[str], play_text: str = PLAY, **settings: object) -> tuple[int, str]:
     """Exit code and output, its lines joined; `lines` are what was found on the host."""
     play = directory / "play.yml"
-    play.write_text(PLAY)
+    play.write_text(play_text)
     given = {
         "__ib_gateway_resolved": [GATEWAY],
         "__position_manager_resolved": [{"name": "position-manager", "metrics_port": 9464}],
@@ -104,3 +105,21 @@ def test_a_host_has_the_same_port_with_and_without_a_limit(tmp_path: Path) -> No
         timeout=120,
     )
     assert "two: status page at http://127.0.0.1:8766/" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("lines", "enabled", "problem"),
+    [
+        ([*FREE, "socket LISTEN 0 128 *:9090 *:*"], "true", "Another program listens on a port of the monitoring"),
+        ([*FREE, "socket LISTEN 0 128 [::1]:9095 [::]:*"], "true", "monitoring_relay_port"),
+        ([*FREE, "socket LISTEN 0 128 *:9090 *:*", "monitoring present"], "true", ""),
+        ([*FREE, "socket LISTEN 0 128 *:9090 *:*"], "false", ""),
+        ([*FREE, "socket LISTEN 0 128 *:19090 *:*"], "true", ""),
+    ],
+)
+def test_a_port_of_the_monitoring_that_is_taken_is_named(
+    tmp_path: Path, lines: list[str], enabled: str, problem: str
+) -> None:
+    play = PLAY.replace("dashboard", "monitoring").replace("[preflight, preflight_host]", "[preflight_host]")
+    code, output = check(tmp_path, lines, play, monitoring_enabled=enabled)
+    assert (code != 0) is bool(problem) and problem in output, output
