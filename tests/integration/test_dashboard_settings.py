@@ -33,10 +33,10 @@ FREE = ["socket LISTEN 0 128 0.0.0.0:22 0.0.0.0:*", "socket LISTEN 0 128 127.0.0
 TAKEN = "socket LISTEN 0 5 127.0.0.1:8765 0.0.0.0:*"
 
 
-def check(directory: Path, lines: list[str], play_text: str = PLAY, **settings: object) -> tuple[int, str]:
+def check(directory: Path, lines: list[str], settings: dict[str, object], text: str = PLAY) -> tuple[int, str]:
     """Exit code and output, its lines joined; `lines` are what was found on the host."""
     play = directory / "play.yml"
-    play.write_text(play_text)
+    play.write_text(text)
     given = {
         "__ib_gateway_resolved": [GATEWAY],
         "__position_manager_resolved": [{"name": "position-manager", "metrics_port": 9464}],
@@ -68,7 +68,7 @@ def check(directory: Path, lines: list[str], play_text: str = PLAY, **settings: 
 def test_a_port_that_cannot_be_used_is_named(
     tmp_path: Path, lines: list[str], settings: dict[str, object], problem: str
 ) -> None:
-    code, output = check(tmp_path, lines, **settings)
+    code, output = check(tmp_path, lines, settings)
     assert code != 0 and problem in output and "Nothing was changed." in output, output
 
 
@@ -83,7 +83,7 @@ def test_a_port_that_cannot_be_used_is_named(
 def test_a_port_that_is_free_or_its_own_is_accepted(
     tmp_path: Path, lines: list[str], settings: dict[str, object]
 ) -> None:
-    code, output = check(tmp_path, lines, **settings)
+    code, output = check(tmp_path, lines, settings)
     assert code == 0, output
 
 
@@ -121,5 +121,5 @@ def test_a_port_of_the_monitoring_that_is_taken_is_named(
     tmp_path: Path, lines: list[str], enabled: str, problem: str
 ) -> None:
     play = PLAY.replace("dashboard", "monitoring").replace("[preflight, preflight_host]", "[preflight_host]")
-    code, output = check(tmp_path, lines, play, monitoring_enabled=enabled)
+    code, output = check(tmp_path, lines, {"monitoring_enabled": enabled}, play)
     assert (code != 0) is bool(problem) and problem in output, output
