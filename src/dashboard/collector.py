@@ -9,6 +9,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -178,13 +179,15 @@ class Collector:
     def orders(self, name: str, before: str | None) -> tuple[list[Document], bool]:
         """Raises KeyError for an unknown manager, and UnreadableError."""
         self._find_managers()
-        orders, more = self._journal(self._places[name]).orders(before)
+        with closing(self._journal(self._places[name])) as journal:
+            orders, more = journal.orders(before)
         return published(orders), more
 
     def explained(self, name: str, what: str) -> str:
         """Raises KeyError for an unknown manager, NotFoundError and UnreadableError."""
         self._find_managers()
-        return str(published(self._journal(self._places[name]).explained(what)))
+        with closing(self._journal(self._places[name])) as journal:
+            return str(published(journal.explained(what)))
 
     def curves(self, name: str) -> Document:
         """Raises KeyError for an unknown manager, and UnreadableError."""
@@ -356,8 +359,9 @@ class Collector:
         if stamp == known.journal_stamp and not known.journal_fault:
             return
         try:
-            known.newest = journal.newest()
-            known.orders = {intent.id: journal.order(intent) for intent in known.newest}
+            with closing(journal):
+                known.newest = journal.newest()
+                known.orders = {intent.id: journal.order(intent) for intent in known.newest}
             known.journal_fault = ""
         except UnreadableError as error:
             known.journal_fault = str(error)

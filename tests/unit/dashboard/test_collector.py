@@ -107,6 +107,23 @@ def test_a_journal_is_followed_while_it_is_written(host: TestHost) -> None:
     assert {order["reason"] for order in last.values()} == {"second"}
 
 
+def test_a_manager_that_ends_leaves_its_whole_journal_in_one_file(host: TestHost) -> None:
+    """Otherwise who copies or moves the journal of a stopped manager has an old one."""
+    host.write_journal()
+    path = host.manager / "journal-paper.db"
+    collector = host.collector()
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE intents SET reason = 'last'")
+        writer.commit()
+        newest = max(collector.collect()["managers"]["position-manager"]["orders"])
+        collector.orders("position-manager", None)
+        collector.explained("position-manager", newest)
+    assert not path.with_name("journal-paper.db-wal").exists()
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as alone:
+        assert set(alone.execute("SELECT reason FROM intents").fetchall()) == {("last",)}
+
+
 def test_a_journal_that_was_written_and_closed_meanwhile_is_read_again(host: TestHost) -> None:
     host.write_journal()
     collector = host.collector()
