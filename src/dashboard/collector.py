@@ -9,6 +9,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -132,7 +133,7 @@ class Collector:
         self._managers: dict[str, _Manager] = {}
         self._outboxes: dict[str, _Outbox] = {}
         self._notes: Document = {}
-        self._history_fault = ""
+        self._history_fault = self._store_fault = ""
         self._strips: dict[str, Strip] = {}
         self._stored_at: float | None = None
         self._places: dict[str, ManagerPlace] = {}
@@ -169,8 +170,8 @@ class Collector:
             self._add_managers(document)
         except OSError as error:
             self._note("sources", f"The services of this host cannot be listed: {error}.")
-        if self._history_fault:
-            self._note("history", self._history_fault, "warning")
+        if fault := self._store_fault or self._history_fault:
+            self._note("history", fault, "warning")
         document["notes"] = self._notes
         shown: Document = published(document)
         return shown
@@ -178,13 +179,15 @@ class Collector:
     def orders(self, name: str, before: str | None) -> tuple[list[Document], bool]:
         """Raises KeyError for an unknown manager, and UnreadableError."""
         self._find_managers()
-        orders, more = self._journal(self._places[name]).orders(before)
+        with closing(self._journal(self._places[name])) as journal:
+            orders, more = journal.orders(before)
         return published(orders), more
 
     def explained(self, name: str, what: str) -> str:
         """Raises KeyError for an unknown manager, NotFoundError and UnreadableError."""
         self._find_managers()
-        return str(published(self._journal(self._places[name]).explained(what)))
+        with closing(self._journal(self._places[name])) as journal:
+            return str(published(journal.explained(what)))
 
     def curves(self, name: str) -> Document:
         """Raises KeyError for an unknown manager, and UnreadableError."""
@@ -276,7 +279,11 @@ class Collector:
             known.fault = known.fault or f"{place.login_file} is damaged. Restart {place.name}."
         if known.instance is None:
             return
-        known.session = session.read(known.instance.session_file)
+        try:
+            known.session = session.read(known.instance.session_file)
+        except OSError as error:
+            known.session = session.Session()
+            known.fault = known.fault or f"{known.instance.session_file} cannot be read: {error.strerror or error}."
         try:
             known.breaker = BreakerFile(known.instance.breaker_file, place.name).read()
         except (BreakerFileError, OSError) as error:
@@ -352,8 +359,9 @@ class Collector:
         if stamp == known.journal_stamp and not known.journal_fault:
             return
         try:
-            known.newest = journal.newest()
-            known.orders = {intent.id: journal.order(intent) for intent in known.newest}
+            with closing(journal):
+                known.newest = journal.newest()
+                known.orders = {intent.id: journal.order(intent) for intent in known.newest}
             known.journal_fault = ""
         except UnreadableError as error:
             known.journal_fault = str(error)
@@ -391,7 +399,9 @@ class Collector:
         try:
             history.write(self._history_file, self._strips, self._now())
         except OSError as error:
-            self._history_fault = f"The history of the last days cannot be stored: {error}"
+            self._store_fault = f"The history of the last days cannot be stored: {error}"
+        else:
+            self._store_fault = ""
 
     def _note(self, key: str, text: str, severity: str = "error") -> None:
         self._notes[key] = {"severity": severity, "text": text}

@@ -47,7 +47,9 @@ class Strip:
     entries: tuple[Entry, ...] = ()
 
     def with_state(self, word: Word, now: datetime) -> Strip:
-        """The state at `now`."""
+        """The state at `now`. What was recorded while the clock was ahead is left out."""
+        if self.entries and self.entries[-1].at > now:
+            return Strip(tuple(entry for entry in self.entries if entry.at <= now)).with_state(word, now)
         if self.entries and self.entries[-1].word is word:
             return self
         return Strip((*self.entries, Entry(now, word))).pruned(now)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,6 +22,8 @@ FOLLOWED_SECONDS = 1.0
 ALONE_SECONDS = 2.0
 BUSY_SHARE = 10
 """A collection that takes long is followed by a pause of so many times its duration."""
+LONGEST_PAUSE = 5.0
+"""One manager that does not answer must not make the others' prices old."""
 PING_SECONDS = 10.0
 MOST_FOLLOWERS = 16
 
@@ -42,11 +44,9 @@ class Hub:
         collector: Collector,
         *,
         monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._collector = collector
         self._monotonic = monotonic
-        self._sleep = sleep
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="collector")
         self._document: Document = {}
         self._collected_at: float | None = None
@@ -66,6 +66,10 @@ class Hub:
             await self._collect()
         return self._document
 
+    async def present(self) -> Document:
+        """Like `snapshot`, with the present time: a document that did not change has that of its last change."""
+        return _present(await self.snapshot())
+
     async def run(self) -> None:
         """Collect, until cancelled."""
         while True:
@@ -79,10 +83,9 @@ class Hub:
                 # The page shows what was collected before; the next collection may succeed.
                 _log.exception("the status could not be collected")
             took = self._monotonic() - started
-            pause = max(FOLLOWED_SECONDS if self._followers else ALONE_SECONDS, took * BUSY_SHARE)
             self._joined.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(pause_after(took, followed=self._followers > 0)):
                     await self._joined.wait()
 
     async def close(self) -> None:
@@ -103,7 +106,7 @@ class Hub:
         try:
             sent = await self.snapshot()
             self._joined.set()
-            yield event("snapshot", sent, sent["revision"])
+            yield event("snapshot", _present(sent), sent["revision"])
             while not self._ended:
                 changed = self._changed
                 if self._document is sent:
@@ -132,6 +135,16 @@ class Hub:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def pause_after(took: float, *, followed: bool) -> float:
+    """Seconds until the next collection, after one that took so many."""
+    return max(FOLLOWED_SECONDS if followed else ALONE_SECONDS, min(took * BUSY_SHARE, LONGEST_PAUSE))
+
+
+def _present(document: Document) -> Document:
+    """As it is sent now: a page corrects its clock by this time."""
+    return {**document, "at": datetime.now(UTC).isoformat()}
 
 
 def _settled(document: Document) -> Document:

@@ -24,8 +24,9 @@ PAGE = 50
 
 
 class JournalFile:
-    """The journal at a path. It stays open as long as the file and the way to read it are the same: opening it checks
-    the whole file. Belongs to one thread."""
+    """The journal at a path. Close it after each use: while it is open, a position manager that ends cannot write its
+    log back into the file, and the file alone would be an old journal. Until then it stays open, as long as the file
+    and the way to read it are the same: opening it checks the whole file. Belongs to one thread."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

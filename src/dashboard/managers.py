@@ -10,7 +10,7 @@ from typing import Any
 
 from dashboard.document import Document
 from ib_connection.accounts import masked
-from position_manager.orders.intents import OPEN, Intent
+from position_manager.orders.intents import OPEN, Intent, State
 
 KINDS: Mapping[str, str] = {
     "stop": "stop",
@@ -50,6 +50,7 @@ def section(name: str, status: Mapping[str, Any]) -> Document:
         "name": name,
         "running": True,
         "mode": status["mode"],
+        "gateway": status.get("gateway") or None,
         "version": status["version"],
         "accounts": status["accounts"],
         "new_accounts": status.get("new_accounts", []),
@@ -155,13 +156,16 @@ def with_ladders(intents: Document, newest: Sequence[Intent]) -> Document:
 
 
 def ladder(newest: Sequence[Intent], intent_id: str) -> list[Document]:
-    """The orders that lead to one, oldest first: of the same contract and rule, each soon after the one before."""
+    """The orders that lead to one, oldest first: of the same contract and rule, each soon after the one before. One
+    that was filled ended the close that it belonged to."""
     present = next((intent for intent in newest if intent.id == intent_id), None)
     if present is None:
         return []
     rungs = [present]
     for intent in reversed(newest[: newest.index(present)]):
         first = rungs[0]
+        if (intent.account, intent.con_id, intent.state) == (first.account, first.con_id, State.FILLED):
+            break
         if (intent.account, intent.con_id, intent.rule, intent.side) != (
             first.account,
             first.con_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ def _parsed(lines: Iterable[bytes]) -> Iterator[Point]:
 
 
 def _amounts(found: Any) -> dict[str, float]:
-    return {str(currency): float(amount) for currency, amount in found.items()}
+    amounts = {str(currency): float(amount) for currency, amount in found.items()}
+    if not all(map(isfinite, amounts.values())):
+        raise ValueError("no amount of money")
+    return amounts
 
 
 def _by_currency(found: list[Point]) -> Document:

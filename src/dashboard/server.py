@@ -26,6 +26,9 @@ from position_manager.reports.explain import NotFoundError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9]{1,40}")
 
+MOST_LOGS = 4
+"""At a time: each is a process within the memory of the service."""
+
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -44,9 +47,10 @@ class Page:
         self._hub = hub
         self._screens = screens
         self._journalctl = journalctl
+        self._reading = asyncio.Semaphore(MOST_LOGS)
 
     async def snapshot(self, _request: Request) -> Response:
-        return JSONResponse(await self._hub.snapshot())
+        return JSONResponse(await self._hub.present())
 
     async def events(self, request: Request) -> Response:
         if request.method == "HEAD":
@@ -103,7 +107,10 @@ class Page:
             raise QueryError(404, f"There is no log {source}.")
         if not lines.isdecimal() or not 1 <= int(lines) <= logs.MOST_LINES:
             raise QueryError(400, f"lines is a number from 1 to {logs.MOST_LINES}.")
-        found = await logs.read(source, int(lines), self._journalctl)
+        if self._reading.locked():
+            raise LogError("Several logs are read at this moment. Try again.")
+        async with self._reading:
+            found = await logs.read(source, int(lines), self._journalctl)
         return JSONResponse(published({"source": source, "lines": found}))
 
     async def health(self, _request: Request) -> Response:
@@ -117,7 +124,7 @@ def _named(request: Request, key: str) -> str:
     return value
 
 
-def _answered(endpoint: Endpoint) -> Endpoint:
+def answered(endpoint: Endpoint) -> Endpoint:
     """An endpoint whose errors are answers."""
 
     async def answer(request: Request) -> Response:
@@ -172,6 +179,6 @@ def application(
         "/api/logs": page.logs,
         "/api/health": page.health,
     }
-    routes = [Route(path, _answered(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
+    routes = [Route(path, answered(endpoint), methods=["GET"]) for path, endpoint in endpoints.items()]
     routes.append(Route("/{path:path}", files.serve, methods=["GET"]))
     return Starlette(routes=routes, middleware=[Middleware(Guard)], lifespan=lifespan)

@@ -9,7 +9,10 @@ from typing import Any
 
 import jinja2
 import pytest
+import yaml
 from tests.engine import docker, sandbox_image
+
+from host_backup import swapping
 
 ROLE = Path(__file__).parents[2] / "roles" / "dashboard"
 GATEWAYS = [
@@ -108,10 +111,27 @@ def test_the_page_sees_the_files_that_it_shows_and_no_others() -> None:
             "/var/log/journal",
         ]
     )
+    hidden = values(page, "InaccessiblePaths")
+    assert {f"-{gateway['state_dir']}/screenshots" for gateway in GATEWAYS} <= set(hidden), "they show text"
     # What it can write.
     assert values(page, "BindPaths") == ["/var/lib/ib-dashboard"]
     assert values(page, "ReadWritePaths") == []
     assert "secrets" not in page and "docker" not in page and "LoadCredential" not in page
+
+
+def test_a_release_without_the_page_does_not_restart_it_for_ever() -> None:
+    assert values(UNITS[PAGE], "ConditionFileIsExecutable") == ["/opt/ib-gateway-ansible/current/bin/ib-dashboard"]
+    program = values(UNITS[PAGE], "ExecStart")[0]
+    assert program == "/opt/ib-gateway-ansible/current/bin/ib-dashboard"
+
+
+def test_a_restore_restarts_the_page() -> None:
+    """It replaces the directories of which the service has been given the former ones."""
+    record = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__dashboard_restored"]
+    backup = yaml.safe_load((ROLE.parent / "host_backup" / "vars" / "main.yml").read_text())
+    assert record == f"{backup['__host_backup_state_dir']}/{swapping.RESTORED}"
+    (task,) = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())
+    assert "__dashboard_restored]" in task["host_resources"]["services"]
 
 
 def test_the_page_can_read_and_do_nothing_else() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from datetime import datetime, time
 from decimal import Decimal
+from pathlib import Path
 
 from host_service.release import release
 from ib_connection.accounts import masked
@@ -79,6 +80,7 @@ def status_of(engine: Engine, config_path: str) -> Status:
         orders_today=0 if journal is None else journal.sent_since(windows(now)[1]),
         realized=realized_since(engine, _midnight(engine, now)),
         config=config_path,
+        gateway=_gateway(shared.config().gateway.login_file),
         open_markets=_open_markets(engine, now),
         account_stops=tuple(_account(picture, now) for picture in engine.accounts.pictures()),
         cooldowns=_cooldowns(engine),
@@ -93,6 +95,11 @@ def status_of(engine: Engine, config_path: str) -> Status:
             for each in engine.assignments.exposures()
         ),
     )
+
+
+def _gateway(login_file: Path | None) -> str:
+    """Each gateway's service writes into a directory of its name."""
+    return "" if login_file is None else login_file.parent.name
 
 
 def _open_markets(engine: Engine, now: datetime) -> tuple[str, ...]:

@@ -108,25 +108,26 @@ class DayBook:
         last = self._last
         if last is None or last.told or now < last.close:
             return None
-        return self._day(last.close)
+        return self._day_of(last)
 
     def mark_reported(self, now: datetime) -> None:
         """The last session is summed up."""
         if self._last is not None:
             self._write(replace(self._last, time=now, told=True))
 
-    def _day(self, moment: datetime) -> date:
-        return moment.astimezone(self._zone).date()
+    def _day_of(self, sample: Sample) -> date:
+        """The day of its session; one that lasts until midnight belongs to the day that ends then."""
+        return (sample.close - timedelta(microseconds=1)).astimezone(self._zone).date()
 
     def _write(self, sample: Sample) -> None:
-        new = self._last is None or self._day(self._last.close) != self._day(sample.close)
+        new = self._last is None or self._day_of(self._last) != self._day_of(sample)
         self._last = sample
         try:
-            with file_of(self._directory, self._day(sample.close)).open("ab") as file:
+            with file_of(self._directory, self._day_of(sample)).open("ab") as file:
                 # A line end comes first too: the line before may be torn.
                 file.write(b"\n" + _SAMPLE.dump_json(sample, exclude_none=True) + b"\n")
             if new:
-                self._remove_old(self._day(sample.close))
+                self._remove_old(self._day_of(sample))
         except OSError as error:
             _log.warning("the profit of this minute is not noted: %s", error)
 

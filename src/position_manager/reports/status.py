@@ -144,6 +144,7 @@ class Status:
     that executions since midnight (of the rules' time zone) realised, by currency. ``new_accounts``: those of the
     session that are not accepted: nothing in them is guarded. ``account_stops``: empty if the configuration has none.
     ``open_markets``: the held contracts whose regular session is open; None from a release that does not report them.
+    ``gateway``: the name of its gateway's service, empty if the configuration names no file of it.
     """
 
     time: datetime
@@ -167,6 +168,7 @@ class Status:
     exposures: tuple[ExposureStatus, ...] = ()
     new_accounts: tuple[str, ...] = ()
     open_markets: tuple[str, ...] | None = None
+    gateway: str = ""
 
     def to_json(self) -> bytes:
         return _STATUS.dump_json(self)

@@ -107,6 +107,23 @@ def test_a_journal_is_followed_while_it_is_written(host: TestHost) -> None:
     assert {order["reason"] for order in last.values()} == {"second"}
 
 
+def test_a_manager_that_ends_leaves_its_whole_journal_in_one_file(host: TestHost) -> None:
+    """Otherwise who copies or moves the journal of a stopped manager has an old one."""
+    host.write_journal()
+    path = host.manager / "journal-paper.db"
+    collector = host.collector()
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE intents SET reason = 'last'")
+        writer.commit()
+        newest = max(collector.collect()["managers"]["position-manager"]["orders"])
+        collector.orders("position-manager", None)
+        collector.explained("position-manager", newest)
+    assert not path.with_name("journal-paper.db-wal").exists()
+    with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as alone:
+        assert set(alone.execute("SELECT reason FROM intents").fetchall()) == {("last",)}
+
+
 def test_a_journal_that_was_written_and_closed_meanwhile_is_read_again(host: TestHost) -> None:
     host.write_journal()
     collector = host.collector()
@@ -316,3 +333,22 @@ def test_the_unit_of_a_gateway_that_is_away_is_its_text(host: TestHost) -> None:
     host.unit = RUNNING.__class__("failed", "failed", "exit-code", "bad_credentials: refused")
     gateway = host.collector().collect()["gateways"]["ib-gateway"]
     assert (gateway["state"], gateway["text"]) == ("down", "bad_credentials: refused")
+
+
+def test_a_history_that_can_be_stored_again_is_no_note_any_more(host: TestHost) -> None:
+    collector = host.collector()
+    host.history.mkdir()
+    collector.record()
+    assert "cannot be stored" in collector.collect()["notes"]["history"]["text"]
+    host.history.rmdir()
+    host.now += timedelta(hours=1)
+    collector.record()
+    assert "history" not in collector.collect()["notes"]
+
+
+def test_a_session_that_cannot_be_read_hides_no_other_service(host: TestHost) -> None:
+    (host.state / "session.json").unlink()
+    (host.state / "session.json").mkdir()
+    document = host.collector().collect()
+    assert set(document["gateways"]) == {"ib-gateway"} and set(document["managers"]) == {"position-manager"}
+    assert "session.json cannot be read" in document["notes"]["gateway:ib-gateway"]["text"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dashboard.document import applied, merge_patch, published
@@ -17,6 +17,7 @@ VALUES: Any = st.recursive(
 DOCUMENTS = st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)
 
 
+@example({"a": [{"b": False}]}, {"a": [{"b": 0}]})
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_patch_leads_from_one_document_to_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert repr(sorted_deeply(applied(before, merge_patch(before, after)))) == repr(sorted_deeply(after))
@@ -48,3 +49,7 @@ def test_accounts_are_masked_everywhere_and_what_is_not_known_is_left_out() -> N
 
 def test_the_address_of_a_webhook_is_left_out() -> None:
     assert "t0ken" not in published({"detail": "https://discord.com/api/webhooks/1/t0ken refused"})["detail"]
+
+
+def test_a_number_that_json_does_not_have_is_not_known() -> None:
+    assert published({"price": float("nan"), "bars": {"now": float("inf"), "low": 1.5}}) == {"bars": {"low": 1.5}}

@@ -69,3 +69,11 @@ def test_a_damaged_file_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "history.json").write_text(text)
     with pytest.raises(ValueError, match="is damaged"):
         history.read(tmp_path / "history.json", NOW)
+
+
+def test_what_was_recorded_while_the_clock_was_ahead_is_left_out() -> None:
+    later = NOW + timedelta(days=30)
+    strip = Strip().with_state(Word.READY, NOW - timedelta(days=1)).with_state(Word.DOWN, later)
+    corrected = strip.with_state(Word.RESTART, NOW)
+    assert corrected.entries == (Entry(NOW - timedelta(days=1), Word.READY), Entry(NOW, Word.RESTART))
+    assert strip.with_state(Word.READY, NOW).entries == (Entry(NOW - timedelta(days=1), Word.READY),)

@@ -113,3 +113,28 @@ def test_a_gateway_without_a_screen_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ScreenError, match="not available here"):
         asyncio.run(Screens(tmp_path).take("ib-gateway"))
     assert not Screens(tmp_path).has("ib-gateway")
+
+
+def test_who_waits_for_another_request_waits_no_longer_than_that(tmp_path: Path) -> None:
+    asked = 0
+
+    async def run() -> list[object]:
+        ended = asyncio.Event()
+
+        async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            asked += 1
+            await ended.wait()
+            writer.close()
+
+        screens = Screens(tmp_path, seconds=0.05)
+        async with await asyncio.start_unix_server(serve, str(tmp_path / "ib-gateway.sock")):
+            async with asyncio.timeout(5):
+                requests = (screens.take("ib-gateway") for _ in range(4))
+                found = await asyncio.gather(*requests, return_exceptions=True)
+            ended.set()
+            return list(found)
+
+    found = asyncio.run(run())
+    assert all("did not come within 0.05 s" in str(each) for each in found)
+    assert asked < 4, "one after the other"

@@ -125,6 +125,18 @@ def test_the_ladder_has_the_orders_that_lead_to_the_present_one() -> None:
     ]
 
 
+def test_the_ladder_of_a_second_close_starts_anew() -> None:
+    filled = (Fill("x", D(10), D("96"), NOW),)
+    newest = (intent(1, 0), intent(2, 5, state=State.FILLED, fills=filled), intent(3, 60), intent(4, 65))
+    assert [rung["state"] for rung in managers.ladder(newest, f"{4:026}")] == ["CANCELLED", "CANCELLED"]
+
+
+def test_a_manager_names_its_gateway() -> None:
+    found = managers.section("pm", reported(replace(samples.READY, gateway="gateway-two")))
+    assert found["gateway"] == "gateway-two"
+    assert managers.section("pm", reported(samples.READY))["gateway"] is None
+
+
 def test_an_order_is_shown_without_its_account() -> None:
     fills = (Fill("x", D(4), D(95), NOW), Fill("y", D(6), D(96), NOW))
     found = managers.order(intent(5, 0, state=State.FILLED, fills=fills, perm_id=9), "MSFT")

@@ -121,3 +121,21 @@ def test_contents_survive_the_way_to_the_host() -> None:
     assert model.decode(None) == []
     with pytest.raises(model.InvalidContentsError):
         model.decode(model.MARK + "[1")
+
+
+@pytest.mark.parametrize(
+    ("state", "problems"), [("stopped", []), ("started", ["a.service does not exist on this host."])]
+)
+def test_a_unit_that_is_not_there_needs_no_stop(state: str, problems: list[str]) -> None:
+    class Empty(Module):
+        def run_command(self, args: Sequence[str], **_: Any) -> tuple[int, str, str]:
+            self.ran.append(" ".join(args))
+            return 0, "LoadState=not-found\nActiveState=inactive\nNeedDaemonReload=no\nActiveEnterTimestamp=\n", ""
+
+    module = Empty()
+    convergence = Convergence(module, Resources(services=(Service("a.service", enabled=False, state=state),)))
+    assert convergence.problems() == problems
+    if not problems:
+        convergence.converge()
+    assert convergence.outcome.items == []
+    assert not [command for command in module.ran if "show" not in command]

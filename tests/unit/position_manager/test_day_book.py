@@ -101,3 +101,11 @@ def test_the_profit_of_a_currency_is_known_only_with_all_its_prices() -> None:
     euro = replace(samples.PUT, currency="EUR")
     assert profit_of(replace(status, units=(euro, samples.CONDOR))) == {"EUR": Decimal(-60)}
     assert profit_of(replace(status, units=())) == {"USD": Decimal("125.50")}
+
+
+def test_a_session_that_ends_at_midnight_belongs_to_the_day_that_ends(tmp_path: Path) -> None:
+    days = book(tmp_path)
+    midnight = datetime(2026, 11, 24, tzinfo=ZONE).astimezone(UTC)
+    days.add(NOW, PROFIT, midnight)
+    assert len(read(file_of(tmp_path / "days", DAY))) == 1
+    assert days.due(midnight) == DAY

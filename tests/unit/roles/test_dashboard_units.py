@@ -18,7 +18,9 @@ def resources(tasks: str) -> list[dict[str, Any]]:
     loader = DataLoader()
     variables = loader.load_from_file(str(ROLE / "vars/main.yml"), trusted_as_template=True)
     variables |= {
-        "__ib_gateway_resolved": [{"name": "one", "config_dir": "/etc/ib-gateway/one"}],
+        "__ib_gateway_resolved": [
+            {"name": "one", "config_dir": "/etc/ib-gateway/one", "state_dir": "/var/lib/ib-gateway/one"}
+        ],
         "__ib_gateway_settings": {"removed_instances": ["old"]},
     }
     calls = loader.load_from_file(str(ROLE / f"tasks/{tasks}.yml"), trusted_as_template=True)

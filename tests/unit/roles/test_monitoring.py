@@ -99,3 +99,12 @@ def test_the_relay_receives_the_addresses_of_every_service_and_is_restarted_with
         *(secret["path"] for secret in secrets),
         settings_module.RELEASE,
     ]
+
+
+def test_the_services_of_the_packages_are_limited_to_the_loopback_before_they_are_installed() -> None:
+    """A deploy that is interrupted between both, and a boot, would let them listen on every address."""
+    tasks = yaml.safe_load((ROOT / "roles/monitoring/tasks/deploy.yml").read_text())
+    names = [task["name"] for task in tasks]
+    limited = names.index("Limit the services of the packages to 127.0.0.1")
+    assert limited < names.index("Install the packages")
+    assert {task["loop"] for task in tasks[limited]["block"]} == {"{{ __monitoring_unit_settings }}"}
