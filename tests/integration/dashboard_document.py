@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    """At each call, since a run of all tests takes long."""
+    return datetime.now(UTC)
+
+
 GATEWAY = "ib-gateway"
 MANAGER = "position-manager"
 
 
 def ago(**length: float) -> str:
-    return (NOW - timedelta(**length)).isoformat()
+    return (now() - timedelta(**length)).isoformat()
 
 
 def ahead(**length: float) -> str:
-    return (NOW + timedelta(**length)).isoformat()
+    return (now() + timedelta(**length)).isoformat()
 
 
 def mark(rule: str, level: float, now: float, *, kind: str = "", side: int = 1) -> dict[str, Any]:
@@ -167,7 +172,7 @@ def document() -> dict[str, Any]:
     return {
         "schema": 1,
         "revision": 1,
-        "at": NOW.isoformat(),
+        "at": now().isoformat(),
         "host": "gateway-1",
         "release": "0.1.0",
         "exchange_zone": "America/New_York",
@@ -217,17 +222,17 @@ def closing() -> dict[str, Any]:
 
 
 def profit() -> dict[str, Any]:
-    minute = int(NOW.timestamp()) // 60 * 60
+    minute = int(now().timestamp()) // 60 * 60
     day = [[minute - 60 * (120 - number), round(((number * 37) % 90) - 40 + number, 2)] for number in range(120)]
     days, total = [], 0.0
     for number in range(20):
         gain = ((number * 53) % 300) - 110.0
         total += gain
-        days.append([(NOW - timedelta(days=28 - 1.4 * number)).date().isoformat(), gain, total])
+        days.append([(now() - timedelta(days=28 - 1.4 * number)).date().isoformat(), gain, total])
     return {
         "manager": MANAGER,
         "zone": "America/New_York",
-        "day": {"date": NOW.date().isoformat(), "currencies": {"USD": day}},
+        "day": {"date": now().date().isoformat(), "currencies": {"USD": day}},
         "days": {"USD": days},
     }
 

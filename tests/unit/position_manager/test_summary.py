@@ -79,6 +79,14 @@ def test_more_fills_than_can_be_read_are_counted() -> None:
     assert "fill 39" in made.lines and "fill 40" not in made.lines and "and 5 more fills" in made.lines
 
 
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another test of the run may have loaded it."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.usefixtures("without_matplotlib")
 def test_a_process_of_its_own_makes_the_message_and_the_plot(journal: Path) -> None:
     days = journal.parent / "days"
     now = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
