@@ -130,7 +130,7 @@ def test_a_restore_restarts_the_page() -> None:
     record = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["__dashboard_restored"]
     backup = yaml.safe_load((ROLE.parent / "host_backup" / "vars" / "main.yml").read_text())
     assert record == f"{backup['__host_backup_state_dir']}/{swapping.RESTORED}"
-    (task,) = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())
+    *_, task = yaml.safe_load((ROLE / "tasks" / "deploy.yml").read_text())
     assert "__dashboard_restored]" in task["host_resources"]["services"]
 
 
