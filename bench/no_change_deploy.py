@@ -50,7 +50,7 @@ class Side:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         environment["ANSIBLE_NOCOLOR"] = "1"
-        options = [] if port is None else ["--ssh-extra-args", f"-o Port={port}"]
+        options = [] if port is None else [f"--ssh-extra-args=-o Port={port}"]
         ran = subprocess.run(  # noqa: S603 - a program of Ansible with fixed arguments
             [*command, *options],
             cwd=self.root,
