@@ -54,11 +54,11 @@ def dialog(title: str, event: str = "Opened") -> str:
 
 
 def test_a_link_that_is_lost_longer_than_the_start_timeout_restarts_nothing(make: MakeGateway) -> None:
-    gateway = make(start_timeout=2)
+    gateway = make(start_timeout=5)
     outage = (frame("Connecting to server...", "Opened"), frame("Attempt 7: Authenticating...", "Activated"))
     back = frame("Attempt 7: Authenticating...", "Closed")
     done = prints(START, *LOGIN, *ATTEMPT, *DONE)
-    gateway.create(script(done, LISTEN, "sleep 3", prints(*outage), "sleep 6", prints(back), STAY))
+    gateway.create(script(done, LISTEN, "sleep 3", prints(*outage), "sleep 10", prints(back), STAY))
     process = gateway.start()
     gateway.systemd.wait_status("the link to IBKR is lost; the gateway reconnects by itself (attempt 7)")
     gateway.systemd.wait_status("connected to IBKR again")
