@@ -1,7 +1,7 @@
 """A relay on 127.0.0.1 between an engine and its gateway, which cuts the connection at a chosen message.
 
 It reads the frames of the API's text protocol (a length of four bytes, then fields that each end in a zero byte) just
-far enough to follow one order, by its orderRef and its order id. Everything else goes through unread.
+far enough to follow one order, by its orderRef and its order id among those of its client. All else goes on unread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from position_manager.drill.cases import Moment, Tripwire
 from position_manager.orders.intents import REF_PREFIX
 
-PLACE_ORDER = b"3"
+PLACE_ORDER, START_API = b"3", b"71"
 ORDER_STATUS, OPEN_ORDER, EXECUTION = b"3", b"5", b"11"
 """Ids of messages; those of a client and those of a gateway are counted apart."""
 LONGEST = 1 << 24
@@ -86,12 +86,15 @@ class _Watched:
 
     def __init__(self, tripwire: Callable[[], Tripwire | None]) -> None:
         self._tripwire = tripwire
+        self._client_id = b""
         self._order_id: bytes | None = None
         self._ref = b""
 
     def sent(self, frame: bytes) -> bytes:
         """What of a client's frame goes on. Raises _CutError with that in its argument."""
-        fields = frame.split(b"\0", 2)
+        fields = frame.split(b"\0", 3)
+        if fields[0] == START_API:
+            self._client_id = fields[2]
         if fields[0] != PLACE_ORDER or _MARK not in frame:
             return frame
         self._order_id = fields[1]
@@ -104,14 +107,17 @@ class _Watched:
         """What of a gateway's frame goes on. Raises _CutError with that in its argument."""
         if self._order_id is None:
             return frame
-        fields = frame.split(b"\0", 7)
-        if fields[0] == EXECUTION and b"\0" + self._ref + b"\0" in frame:
+        fields = frame.split(b"\0", 10)
+        referred = b"\0" + self._ref + b"\0" in frame
+        if fields[0] == EXECUTION and referred:
             self._cut_at(Moment.ACKNOWLEDGED, b"")
-        if fields[0] not in (ORDER_STATUS, OPEN_ORDER) or fields[1] != self._order_id:
+        # An order of another client can have the same id.
+        status = fields[0] == ORDER_STATUS and fields[1:2] + fields[9:10] == [self._order_id, self._client_id]
+        if not status and not (fields[0] == OPEN_ORDER and referred):
             return frame
         self._cut_at(Moment.ARRIVED, b"")
         self._cut_at(Moment.HALF_ACKNOWLEDGED, _half(frame))
-        if fields[0] == ORDER_STATUS and fields[6] != b"0":
+        if status and fields[6] != b"0":
             # With a permId it is the broker's acknowledgement; this one still gets through.
             self._cut_at(Moment.ACKNOWLEDGED, _whole(frame))
         return frame
