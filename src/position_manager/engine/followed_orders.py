@@ -31,6 +31,7 @@ from position_manager.orders.intents import (
     OutOfSight,
     Said,
     State,
+    is_known,
 )
 
 _log = logging.getLogger(__name__)
@@ -80,10 +81,11 @@ class FollowedOrders:
         intent = self._intent_of(event.order_id, event.ref)
         if intent is None:
             return
+        acknowledged = Acknowledged(event.perm_id)
         for each in self._with_its_legs(intent):
             # Each answer about open orders shows all of them again, while another order waits for that answer.
-            if each.state is State.SENDING or each.perm_id != event.perm_id:
-                self.record(each, Acknowledged(event.perm_id))
+            if not is_known(each, acknowledged):
+                self.record(each, acknowledged)
         if event.status not in RESTING_STATUSES:
             # No proof, but a reason to ask for one.
             self._agenda.sync_soon()

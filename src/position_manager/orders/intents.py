@@ -289,6 +289,11 @@ class Released:
 Event = Sending | Dropped | Acknowledged | Executed | Said | CancelSent | OutOfSight | Proven | Released
 
 
+def is_known(intent: Intent, event: Acknowledged) -> bool:
+    """Whether the acknowledgement brings nothing new to the intent."""
+    return intent.state is not State.SENDING and intent.perm_id == event.perm_id
+
+
 class Effect(StrEnum):
     """What must follow from an event, besides the new state."""
 
@@ -343,7 +348,7 @@ def _after(intent: Intent, event: Event) -> Change:
         case Dropped():
             return _moved(intent, State.CANCELLED, event.reason, must_be=State.PLANNED)
         case Acknowledged():
-            if intent.state is not State.SENDING and intent.perm_id == event.perm_id:
+            if is_known(intent, event):
                 return Change(intent)
             known = replace(intent, perm_id=event.perm_id)
             return _moved(known, _live(known)) if intent.state is State.SENDING else Change(known)
