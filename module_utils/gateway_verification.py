@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils import handshake_phase, login_phase, port_phase, waiting_module
 from ansible.module_utils.listening_port import HEALTH_DISAGREES, WATCHED_FORMAT, observe, watched
-from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
+from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch import health, instance, tiers
     from gateway_watch.engine import Engine, EngineError
     from gateway_watch.health import Limits
     from gateway_watch.login_wait import LoginMemory
-    from gateway_watch.signatures import SignatureFileError, load
     from gateway_watch.systemd_unit import UnitError
     from ib_connection.probe import probe
 except ImportError:
@@ -155,14 +154,6 @@ async def first_connection(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def check_controller(name: str) -> None:
-    """Raises InvalidArgumentError for a login controller without signatures."""
-    try:
-        load(name)
-    except SignatureFileError as error:
-        raise InvalidArgumentError(f"login_controller: {error}") from error
-
-
 def planned(params: dict[str, Any], api: dict[str, Any], *, container_port: int | None, cursor: str | None) -> Any:
     """The attempts at one API. Raises InvalidArgumentError."""
     arguments = {
@@ -175,8 +166,7 @@ def planned(params: dict[str, Any], api: dict[str, Any], *, container_port: int 
         "until": "change",
         "cursor": cursor,
     }
-    taken = ("client_id", "expected_accounts", "orders_needed", "retries", "delay")
-    return handshake_phase.planned(arguments | {name: params[name] for name in taken})
+    return handshake_phase.planned(arguments | {name: params[name] for name in handshake_phase.ARGUMENTS})
 
 
 class Verification:
