@@ -192,6 +192,7 @@ class Verification:
                 await self._verify_api()
             if self.params["connected_within"] is not None:
                 await self._check_connection()
+            await self._check_container()
 
     async def inspect(self) -> None:
         """Report the present login and container, and verify the API, which changes nothing. Raises PhaseError."""
@@ -355,6 +356,10 @@ class Verification:
                         await self._check_health()
                     await asyncio.wait({attempts})
                 attempts.result()
+            except PhaseError:
+                # An API that nobody serves any more is refused: the end of the container is the cause.
+                await self._check_container()
+                raise
             finally:
                 attempts.cancel()
                 await asyncio.gather(attempts, return_exceptions=True)
@@ -428,6 +433,21 @@ class Verification:
             raise disagreement(self.params["name"], ports, seconds, present)
         self.memory.results[PORT] = port_phase.as_result(present, [], self._monotonic())
 
+    async def _check_container(self) -> None:
+        """Raise PhaseError if the container that became healthy has ended since, or was replaced by another one."""
+        params, known = self.params, self.memory.results.get(PORT, {})
+        present = await port_phase.present_state(self._engine, params)
+        failure = present.failure
+        if failure is None and known.get("status") == "healthy":
+            now = port_phase.as_result(present, [], self._monotonic())
+            if any(now[key] != known[key] for key in ("container_id", "started_at")):
+                failure = health.fail("exited", f"The container {params['name']} has ended since it was healthy.")
+        elif failure is not None and failure.kind == "no_such_container":
+            failure = health.fail("exited", f"The container {params['name']} has ended since its login, and is gone.")
+        if failure is not None:
+            lines = await port_phase.last_lines(self._engine, present, params["log_lines"])
+            raise failed_phase(PORT, failure, lines)
+
     async def _check_connection(self) -> None:
         self.memory.phase = CONNECTION
         try:
@@ -436,6 +456,7 @@ class Verification:
             raise PhaseError(CONNECTION, "instance_invalid", instance.REMEDY, str(error)) from error
         tier = await tiers.await_connected(known, self.params["connected_within"])
         if not tier.ok:
+            await self._check_container()
             cause, remedy = tier.cause or tier.name, tier.remedy or ""
             message = f"{tier.text} [{cause}]" + (f" Remedy: {remedy}" if remedy else "")
             raise PhaseError(CONNECTION, cause, remedy, message)
