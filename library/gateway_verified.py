@@ -21,6 +21,8 @@ description:
     machine, another namespace of processes), it waits for the engine's health check instead.
   - The engine's health check must agree afterwards, within its interval and its limits. If it does not, the task fails
     with V(health_disagrees).
+  - The container is inspected once more at the end. If it has ended since, or another one runs, the task fails with
+    V(exited).
   - A first connection that a gateway leaves without an answer costs no attempt. A second one is opened beside it after
     a quarter of a second.
 author: ib-gateway-ansible

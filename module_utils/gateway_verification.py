@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils import handshake_phase, login_phase, port_phase, waiting_module
-from ansible.module_utils.listening_port import HEALTH_DISAGREES, WATCHED_FORMAT, observe, watched
+from ansible.module_utils.listening_port import HEALTH_DISAGREES, WATCHED_FORMAT, Watched, observe, watched
 from ansible.module_utils.waiting_module import Outcome
 
 try:
@@ -34,7 +34,7 @@ else:
 
 if TYPE_CHECKING:
     from gateway_watch.engine import Container
-    from gateway_watch.health import Step
+    from gateway_watch.health import Failure, Step
     from gateway_watch.login_wait import LoginStep
 
 LOGIN, PORT, HANDSHAKE, CONNECTION = "login", "port", "handshake", "connection"
@@ -302,7 +302,7 @@ class Verification:
             self.memory.listening = self._monotonic()
             self.memory.phase = HANDSHAKE
             if not self._the_health.done():
-                ports = ", ".join(str(api["native_port"]) for api in self.params["apis"])
+                ports = ", ".join(map(str, self._native_ports))
                 self.show(f"listening on {ports} in the container")
         finally:
             if watch is not None:
@@ -319,19 +319,26 @@ class Verification:
             self._container = await self._engine.inspect(self.params["name"])
         return self._container
 
+    async def _read_watched(self, container: Container) -> Watched:
+        """What the observation needs of the container; also sets how soon its health check must agree."""
+        facts = watched(await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id))
+        self._agrees_within = facts.agrees_within
+        return facts
+
+    @property
+    def _native_ports(self) -> list[int]:
+        return [int(api["native_port"]) for api in self.params["apis"]]
+
     async def _observe_port(self) -> bool:
         """Whether the port was seen to listen; False if it cannot be observed from here."""
         try:
             container = await self._find_container()
-            answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
+            facts = await self._read_watched(container)
         except EngineError:
             # Of a container that has ended, the wait for its health knows more.
             return False
-        facts = watched(answer)
-        self._agrees_within = facts.agrees_within
-        ports = [int(api["native_port"]) for api in self.params["apis"]]
         while True:
-            listens = observe(facts.pid, container.id, ports)
+            listens = observe(facts.pid, container.id, self._native_ports)
             if listens is not False:
                 return bool(listens)
             await asyncio.sleep(OBSERVE_SECONDS)
@@ -339,10 +346,12 @@ class Verification:
     async def _check_health(self) -> None:
         """Raise PhaseError for what the engine or systemd reports of the container."""
         step = self._the_health.result()
-        if step.failure is None:
-            return
+        if step.failure is not None:
+            raise await self._port_error(step, step.failure)
+
+    async def _port_error(self, step: Step, failure: Failure) -> PhaseError:
         lines = await port_phase.last_lines(self._engine, step, self.params["log_lines"])
-        raise failed_phase(PORT, step.failure, lines)
+        return failed_phase(PORT, failure, lines)
 
     async def _shake_hands(self) -> None:
         """Verify each API; the end of the container ends the attempts."""
@@ -401,10 +410,8 @@ class Verification:
     async def _await_agreement(self) -> None:
         """Wait until the engine's health check reports what was observed. Raises PhaseError if it does not in time."""
         if not self._the_health.done():
-            container = await self._find_container()
             if not self._agrees_within:
-                answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
-                self._agrees_within = watched(answer).agrees_within
+                await self._read_watched(await self._find_container())
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
             await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
             if not self._the_health.done() and left > LAST_HOLD_SECONDS:
@@ -424,13 +431,10 @@ class Verification:
         it. Raises PhaseError."""
         present = await port_phase.present_state(self._engine, self.params)
         if present.failure is not None:
-            raise failed_phase(
-                PORT, present.failure, await port_phase.last_lines(self._engine, present, self.params["log_lines"])
-            )
+            raise await self._port_error(present, present.failure)
         if present.status != "healthy":
-            ports = [int(api["native_port"]) for api in self.params["apis"]]
             seconds = self._monotonic() - (self.memory.listening or 0.0)
-            raise disagreement(self.params["name"], ports, seconds, present)
+            raise disagreement(self.params["name"], self._native_ports, seconds, present)
         self.memory.results[PORT] = port_phase.as_result(present, [], self._monotonic())
 
     async def _check_container(self) -> None:
@@ -445,8 +449,7 @@ class Verification:
         elif failure is not None and failure.kind == "no_such_container":
             failure = health.fail("exited", f"The container {params['name']} has ended since its login, and is gone.")
         if failure is not None:
-            lines = await port_phase.last_lines(self._engine, present, params["log_lines"])
-            raise failed_phase(PORT, failure, lines)
+            raise await self._port_error(present, failure)
 
     async def _check_connection(self) -> None:
         self.memory.phase = CONNECTION

@@ -16,16 +16,9 @@ ROOT = Path(__file__).parents[3]
 HOSTS = ("one", "two", "three", "four")
 
 
-def run(directory: Path, playbook: str, *options: str, hosts: tuple[str, ...] = HOSTS) -> str:
-    """The output of a playbook that fails: nothing listens at the address of its hosts."""
-    inventory = directory / "hosts.yml"
-    names = "".join(f"        {host}: {{ansible_host: 127.0.0.1, ansible_port: 1}}\n" for host in hosts)
-    inventory.write_text(f"all:\n  children:\n    gateway_hosts:\n      hosts:\n{names}")
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, ROOT / playbook),
-            *("--tags", "gateway", *options),
-        ],
+def play(inventory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", inventory, *arguments],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_SSH_RETRIES": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
         capture_output=True,
@@ -33,6 +26,14 @@ def run(directory: Path, playbook: str, *options: str, hosts: tuple[str, ...] = 
         timeout=60,
         check=False,
     )
+
+
+def run(directory: Path, playbook: str, *options: str, hosts: tuple[str, ...] = HOSTS) -> str:
+    """The output of a playbook that fails: nothing listens at the address of its hosts."""
+    inventory = directory / "hosts.yml"
+    names = "".join(f"        {host}: {{ansible_host: 127.0.0.1, ansible_port: 1}}\n" for host in hosts)
+    inventory.write_text(f"all:\n  children:\n    gateway_hosts:\n      hosts:\n{names}")
+    done = play(inventory, ROOT / playbook, "--tags", "gateway", *options)
     assert done.returncode != 0, done.stdout
     return done.stdout + done.stderr
 
@@ -90,7 +91,7 @@ def test_a_host_that_is_cut_off_ends_the_play_although_its_batch_has_another(tmp
     gone = {"ansible_host": "127.0.0.1", "ansible_port": 1}
     hosts = {"one": gone, "two": here, "three": here, "four": here}
     (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": hosts}}))
-    play = {
+    document = {
         "hosts": "all",
         "gather_facts": False,
         "serial": "50%",
@@ -100,16 +101,8 @@ def test_a_host_that_is_cut_off_ends_the_play_although_its_batch_has_another(tmp
             {"ansible.builtin.import_tasks": str(ROOT / "playbooks/tasks/all_reached.yml")},
         ],
     }
-    (tmp_path / "play.yml").write_text(json.dumps([play]))
-    done = subprocess.run(
-        [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"],
-        cwd=ROOT,
-        env={**os.environ, "ANSIBLE_SSH_RETRIES": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    (tmp_path / "play.yml").write_text(json.dumps([document]))
+    done = play(tmp_path / "hosts.yml", tmp_path / "play.yml")
     assert "one failed or cannot be reached, so the hosts after two are not changed" in " ".join(done.stdout.split())
     assert re.findall(r"^changed: \[(\w+)\]", done.stdout, re.MULTILINE) == ["two"]
 
