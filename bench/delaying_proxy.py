@@ -36,6 +36,7 @@ class DelayingProxy:
             while data := await source.read(65536):
                 late.put_nowait((loop.time() + self._delay, data))
         except ConnectionError:
+            # Reset by this side: the other one gets the end of the connection, as late as its data.
             pass
         late.put_nowait((loop.time() + self._delay, b""))
         await writing
@@ -45,6 +46,7 @@ class DelayingProxy:
         while True:
             at, data = await late.get()
             await asyncio.sleep(max(0.0, at - loop.time()))
+            # The other side may have ended before; what is late for it is dropped.
             with suppress(ConnectionError):
                 if data:
                     target.write(data)

@@ -66,7 +66,7 @@ def resident(controller: int) -> float:
 
 def timed(command: Sequence[str], forks: int) -> Cost:
     """Run a command; RuntimeError with its output if it fails."""
-    begun = time.monotonic()
+    started = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 - arguments of ours
         command,
         cwd=ROOT,
@@ -85,7 +85,7 @@ def timed(command: Sequence[str], forks: int) -> Cost:
     watcher = threading.Thread(target=watch)
     watcher.start()
     output, _ = process.communicate()
-    passed = time.monotonic() - begun
+    passed = time.monotonic() - started
     done.set()
     watcher.join()
     if process.returncode:

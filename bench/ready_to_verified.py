@@ -290,13 +290,13 @@ async def measure_restarts(
             # Whatever the bare restart has left to do must not be counted for the playbook.
             await answer("docker", "exec", host, "systemctl", "start", "ib-gateway.service")
             await asyncio.sleep(5)
-            began = time.monotonic()
+            started = time.monotonic()
             await answer(
                 *(str(Path(sys.executable).with_name("ansible-playbook")), str(tree / "restart.yml")),
                 *("--tags", "gateway", "--extra-vars", "ib_gateway_soft_restart=false"),
                 more={"ANSIBLE_CONFIG": str(tree / "ansible.cfg")},
             )
-            found[name].append(Restart(bare, time.monotonic() - began))
+            found[name].append(Restart(bare, time.monotonic() - started))
             await asyncio.sleep(5)
             show(f"restart {number + 1} of {count}, {name}: {found[name][-1].added:.1f} s more than the bare one")
     return found

@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import Any
 
-from ansible.module_utils import waiting_module
+from ansible.module_utils import port_phase, waiting_module
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.port_phase import as_result, error_result, last_lines, present_state
 from ansible.module_utils.waiting_module import Outcome
@@ -30,23 +30,13 @@ description:
   - Fails at once, each with its own RV(failure), when waiting is of no use. There is no such container, it has no
     health check, it ended, the engine could not start it, it is restarted in a loop, it stays unhealthy longer than
     O(unhealthy_grace), its systemd unit has failed, or no engine answers.
-  - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
-    environment, if set.
 author: ib-gateway-ansible
-extends_documentation_fragment: [waiting, waiting.container]
+extends_documentation_fragment: [waiting, waiting.container, waiting.health]
 options:
   timeout:
     description: Seconds to wait in all. V(0) checks once and fails if the container is not healthy.
     type: float
     default: 300
-  unhealthy_grace:
-    description: Seconds that the container may be unhealthy before the task fails.
-    type: float
-    default: 30
-  log_lines:
-    description: How many of the container's last log lines are returned on failure.
-    type: int
-    default: 15
 seealso:
   - module: gateway_login
   - module: ib_handshake
@@ -150,8 +140,7 @@ cursor:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 300},
-    "unhealthy_grace": {"type": "float", "default": 30},
-    "log_lines": {"type": "int", "default": 15},
+    **port_phase.ARGUMENTS,
     **waiting_module.CONTAINER_ARGUMENTS,
     **waiting_module.ARGUMENTS,
 }

@@ -7,16 +7,15 @@ import contextlib
 import traceback
 from typing import Any
 
-from ansible.module_utils import waiting_module
+from ansible.module_utils import login_phase, waiting_module
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.login_phase import as_result, error_result, login_wait, warnings_of
-from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
+from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch import health
     from gateway_watch.engine import Engine, EngineError
     from gateway_watch.login_wait import LoginMemory
-    from gateway_watch.signatures import SignatureFileError, load
     from gateway_watch.systemd_unit import UnitError
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
@@ -34,10 +33,8 @@ description:
     (V(server_down), V(rate_limited), V(twofa_slow_login), and V(twofa_missed) with
     C(RELOGIN_AFTER_TWOFA_TIMEOUT=yes)) is shown as progress, and fails the task with that cause when the time is over.
   - A file of signatures for each login controller, part of C(gateway_watch), defines the meaning of the lines.
-  - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
-    environment, if set.
 author: ib-gateway-ansible
-extends_documentation_fragment: [waiting, waiting.container]
+extends_documentation_fragment: [waiting, waiting.container, waiting.login]
 options:
   timeout:
     description:
@@ -45,42 +42,17 @@ options:
       - It is extended once by O(twofa_timeout), when the first 2FA dialog is seen.
     type: float
     default: 600
-  twofa_timeout:
-    description: Seconds that the 2FA dialog is open. The countdown is computed from the time of its line in the log.
-    type: float
-    default: 180
-  totp:
-    description: Whether the watch on the host answers the second factor itself, so that nobody is asked to approve.
-    type: bool
-    default: false
-  trading_mode:
-    description:
-      - The logins to expect. With V(both), all is ready when both logins are. Without it, C(TRADING_MODE) of the
-        container is taken.
-    type: str
-    choices: [paper, live, both]
-  login_controller:
-    description: The login robot in the image, whose signatures are to be used.
-    type: str
-    default: ibc
   log_lines:
     description: How many of the last log lines that mean something are returned.
-    type: int
-    default: 15
   until:
     description:
       - V(done) waits in one call.
       - V(change) returns at each change, and about every 10 s with the countdown while a 2FA approval is awaited. As
         long as RV(done) is V(false), call again with O(cursor) set to RV(cursor). The action plugin of the same name
         does so at a terminal, to show each step.
-    type: str
-    choices: [done, change]
-    default: done
 seealso:
   - module: container_health
   - module: ib_handshake
-notes:
-  - User names in the container's environment are masked in whatever is returned of the log.
 """
 
 EXAMPLES = r"""
@@ -194,11 +166,7 @@ cursor:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 600},
-    "twofa_timeout": {"type": "float", "default": 180},
-    "totp": {"type": "bool", "default": False},
-    "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
-    "login_controller": {"type": "str", "default": "ibc"},
-    "log_lines": {"type": "int", "default": 15},
+    **login_phase.ARGUMENTS,
     **waiting_module.CONTAINER_ARGUMENTS,
     **waiting_module.ARGUMENTS,
 }
@@ -207,10 +175,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 def check_arguments(params: dict[str, Any]) -> None:
     """Check what the argument spec cannot. Raises InvalidArgumentError."""
     waiting_module.check_arguments(params, ("timeout", "twofa_timeout", "appear_timeout", "log_lines"))
-    try:
-        load(params["login_controller"])
-    except SignatureFileError as error:
-        raise InvalidArgumentError(f"login_controller: {error}") from error
+    login_phase.check_controller(params["login_controller"])
 
 
 async def follow(params: dict[str, Any], check_mode: bool) -> Outcome:

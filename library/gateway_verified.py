@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils import gateway_verification, waiting_module
+from ansible.module_utils import gateway_verification, handshake_phase, login_phase, port_phase, waiting_module
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gateway_verification import IMPORT_ERROR
 from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
@@ -21,12 +21,12 @@ description:
     machine, another namespace of processes), it waits for the engine's health check instead.
   - The engine's health check must agree afterwards, within its interval and its limits. If it does not, the task fails
     with V(health_disagrees).
+  - The container is inspected once more at the end. If it has ended since, or another one runs, the task fails with
+    V(exited).
   - A first connection that a gateway leaves without an answer costs no attempt. A second one is opened beside it after
     a quarter of a second.
-  - Runs on the Docker host, with the interpreter of the project's release. It uses C(DOCKER_HOST) of the task's
-    environment, if set.
 author: ib-gateway-ansible
-extends_documentation_fragment: [waiting, waiting.container]
+extends_documentation_fragment: [waiting, waiting.container, waiting.login, waiting.health, waiting.handshake]
 options:
   login_timeout:
     description:
@@ -34,38 +34,12 @@ options:
       - V(0) checks once and fails if the login is not ready.
     type: float
     default: 600
-  twofa_timeout:
-    description: Seconds that the 2FA dialog is open. The countdown is computed from the time of its line in the log.
-    type: float
-    default: 180
-  totp:
-    description: Whether the watch on the host answers the second factor itself, so that nobody is asked to approve.
-    type: bool
-    default: false
-  trading_mode:
-    description:
-      - The logins to expect. With V(both), all is ready when both logins are. Without it, C(TRADING_MODE) of the
-        container is taken.
-    type: str
-    choices: [paper, live, both]
-  login_controller:
-    description: The login robot in the image, whose signatures are to be used.
-    type: str
-    default: ibc
   start_timeout:
     description:
       - Seconds from the end of the login until the gateway listens. V(0) does not wait, and fails if the container is
         not healthy now.
     type: float
     default: 300
-  unhealthy_grace:
-    description: Seconds that the container may be unhealthy before the task fails.
-    type: float
-    default: 30
-  log_lines:
-    description: How many of the last log lines are returned on failure.
-    type: int
-    default: 15
   apis:
     description:
       - The APIs to verify, each with its C(mode) (V(paper) or V(live)), C(host) and C(port) where it is published, and
@@ -73,30 +47,6 @@ options:
     type: list
     elements: dict
     required: true
-  client_id:
-    description:
-      - The client ID of the first attempt. It must be V(1) or more, because ID V(0) takes over orders placed by hand.
-    type: int
-    default: 9000
-  expected_accounts:
-    description: The accounts that the session must hold, exactly. An empty list accepts any account of the right kind.
-    type: list
-    elements: str
-    default: []
-  orders_needed:
-    description:
-      - Whether the API must allow orders. If V(false), open and completed orders are not asked for, and a read-only
-        API is good enough.
-    type: bool
-    default: true
-  retries:
-    description: Attempts at each API in all, the first one included.
-    type: int
-    default: 5
-  delay:
-    description: Seconds from the end of an attempt until the next one starts at the latest.
-    type: float
-    default: 5
   handshake_timeout:
     description: Seconds one attempt may take in all.
     type: float
@@ -117,7 +67,6 @@ seealso:
   - module: container_health
   - module: ib_handshake
 notes:
-  - User names in the container's environment are masked in whatever is returned of the log.
   - Messages show account numbers masked; RV(handshakes) holds them in full.
 """
 
@@ -217,21 +166,13 @@ cursor:
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "login_timeout": {"type": "float", "default": 600},
-    "twofa_timeout": {"type": "float", "default": 180},
-    "totp": {"type": "bool", "default": False},
-    "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
-    "login_controller": {"type": "str", "default": "ibc"},
     "start_timeout": {"type": "float", "default": 300},
-    "unhealthy_grace": {"type": "float", "default": 30},
-    "log_lines": {"type": "int", "default": 15},
     "apis": {"type": "list", "elements": "dict", "required": True},
-    "client_id": {"type": "int", "default": 9000},
-    "expected_accounts": {"type": "list", "elements": "str", "default": []},
-    "orders_needed": {"type": "bool", "default": True},
-    "retries": {"type": "int", "default": 5},
-    "delay": {"type": "float", "default": 5},
     "handshake_timeout": {"type": "float", "default": 10},
     "connected_within": {"type": "float"},
+    **login_phase.ARGUMENTS,
+    **port_phase.ARGUMENTS,
+    **handshake_phase.ARGUMENTS,
     **waiting_module.CONTAINER_ARGUMENTS,
     **waiting_module.ARGUMENTS,
 }
@@ -241,7 +182,7 @@ def check_arguments(params: dict[str, Any]) -> None:
     """Check what the argument spec cannot, before anything is waited for. Raises InvalidArgumentError."""
     numbers = ("login_timeout", "twofa_timeout", "appear_timeout", "start_timeout", "unhealthy_grace", "log_lines")
     waiting_module.check_arguments(params, numbers)
-    gateway_verification.check_controller(params["login_controller"])
+    login_phase.check_controller(params["login_controller"])
     if not params["apis"]:
         raise InvalidArgumentError("apis is empty; name at least one API")
     for api in params["apis"]:

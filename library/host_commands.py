@@ -86,6 +86,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         },
     },
 }
+NOT_STARTED = 126
 NOT_INSTALLED = 127
 
 
@@ -95,7 +96,9 @@ def result_of(command: dict[str, Any]) -> dict[str, Any]:
         argv = command["argv"]
         ended = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - no shell
     except OSError as error:
-        return {"name": command["name"], "rc": NOT_INSTALLED, "stdout": "", "stderr": str(error)}
+        # As a shell does.
+        status = NOT_INSTALLED if isinstance(error, FileNotFoundError) else NOT_STARTED
+        return {"name": command["name"], "rc": status, "stdout": "", "stderr": str(error)}
     return {
         "name": command["name"],
         "rc": ended.returncode,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible.module_utils import waiting_module
+from ansible.module_utils import handshake_phase, waiting_module
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.handshake_phase import (
     IMPORT_ERROR,
@@ -31,7 +31,7 @@ description:
     needed) ends the task at the first attempt.
   - Runs on the host that publishes the port, with the interpreter of the project's release.
 author: ib-gateway-ansible
-extends_documentation_fragment: [waiting]
+extends_documentation_fragment: [waiting, waiting.handshake]
 requirements:
   - C(ib_connection) and C(ib_insync), installed by the role C(ib_gateway); set C(ansible_python_interpreter) of the
     task to C(/opt/ib-gateway-ansible/current/bin/python)
@@ -45,19 +45,6 @@ options:
     description: The published port, C(4002) for paper and C(4001) for live unless the role is configured otherwise.
     type: int
     required: true
-  client_id:
-    description:
-      - The client ID of the first attempt. It must be V(1) or more, because ID V(0) takes over orders placed by hand.
-    type: int
-    default: 9000
-  retries:
-    description: Attempts in all, the first one included.
-    type: int
-    default: 5
-  delay:
-    description: Seconds from the end of an attempt until the next one starts at the latest.
-    type: float
-    default: 5
   timeout:
     description: Seconds one attempt may take in all.
     type: float
@@ -68,17 +55,6 @@ options:
     type: str
     choices: [paper, live]
     required: true
-  expected_accounts:
-    description: The accounts that the session must hold, exactly. An empty list accepts any account of the right kind.
-    type: list
-    elements: str
-    default: []
-  orders_needed:
-    description:
-      - Whether the API must allow orders. If V(false), open and completed orders are not asked for, and a read-only
-        API is good enough.
-    type: bool
-    default: true
   container_healthy:
     description:
       - Whether the gateway's container is known to be healthy. A port that is silent although the gateway listens in
@@ -96,9 +72,6 @@ options:
       - V(done) runs all attempts in one call.
       - V(change) returns after each attempt. As long as RV(done) is V(false), call again with O(cursor) set to
         RV(cursor). The action plugin of the same name does so at a terminal, to show each attempt as it ends.
-    type: str
-    choices: [done, change]
-    default: done
 attributes:
   check_mode:
     support: full
@@ -249,15 +222,11 @@ cursor:
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "host": {"type": "str", "default": "127.0.0.1"},
     "port": {"type": "int", "required": True},
-    "client_id": {"type": "int", "default": 9000},
-    "retries": {"type": "int", "default": 5},
-    "delay": {"type": "float", "default": 5},
     "timeout": {"type": "float", "default": 10},
     "trading_mode": {"type": "str", "choices": ["paper", "live"], "required": True},
-    "expected_accounts": {"type": "list", "elements": "str", "default": []},
-    "orders_needed": {"type": "bool", "default": True},
     "container_healthy": {"type": "bool", "default": False},
     "container_port": {"type": "int"},
+    **handshake_phase.ARGUMENTS,
     **waiting_module.ARGUMENTS,
 }
 

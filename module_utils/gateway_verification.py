@@ -17,15 +17,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils import handshake_phase, login_phase, port_phase, waiting_module
-from ansible.module_utils.listening_port import HEALTH_DISAGREES, WATCHED_FORMAT, observe, watched
-from ansible.module_utils.waiting_module import InvalidArgumentError, Outcome
+from ansible.module_utils.listening_port import HEALTH_DISAGREES, WATCHED_FORMAT, Watched, observe, watched
+from ansible.module_utils.waiting_module import Outcome
 
 try:
     from gateway_watch import health, instance, tiers
     from gateway_watch.engine import Engine, EngineError
     from gateway_watch.health import Limits
     from gateway_watch.login_wait import LoginMemory
-    from gateway_watch.signatures import SignatureFileError, load
     from gateway_watch.systemd_unit import UnitError
     from ib_connection.probe import probe
 except ImportError:
@@ -35,7 +34,7 @@ else:
 
 if TYPE_CHECKING:
     from gateway_watch.engine import Container
-    from gateway_watch.health import Step
+    from gateway_watch.health import Failure, Step
     from gateway_watch.login_wait import LoginStep
 
 LOGIN, PORT, HANDSHAKE, CONNECTION = "login", "port", "handshake", "connection"
@@ -155,14 +154,6 @@ async def first_connection(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def check_controller(name: str) -> None:
-    """Raises InvalidArgumentError for a login controller without signatures."""
-    try:
-        load(name)
-    except SignatureFileError as error:
-        raise InvalidArgumentError(f"login_controller: {error}") from error
-
-
 def planned(params: dict[str, Any], api: dict[str, Any], *, container_port: int | None, cursor: str | None) -> Any:
     """The attempts at one API. Raises InvalidArgumentError."""
     arguments = {
@@ -175,8 +166,7 @@ def planned(params: dict[str, Any], api: dict[str, Any], *, container_port: int 
         "until": "change",
         "cursor": cursor,
     }
-    taken = ("client_id", "expected_accounts", "orders_needed", "retries", "delay")
-    return handshake_phase.planned(arguments | {name: params[name] for name in taken})
+    return handshake_phase.planned(arguments | {name: params[name] for name in handshake_phase.ARGUMENTS})
 
 
 class Verification:
@@ -202,6 +192,7 @@ class Verification:
                 await self._verify_api()
             if self.params["connected_within"] is not None:
                 await self._check_connection()
+            await self._check_container()
 
     async def inspect(self) -> None:
         """Report the present login and container, and verify the API, which changes nothing. Raises PhaseError."""
@@ -311,7 +302,7 @@ class Verification:
             self.memory.listening = self._monotonic()
             self.memory.phase = HANDSHAKE
             if not self._the_health.done():
-                ports = ", ".join(str(api["native_port"]) for api in self.params["apis"])
+                ports = ", ".join(map(str, self._native_ports))
                 self.show(f"listening on {ports} in the container")
         finally:
             if watch is not None:
@@ -328,19 +319,26 @@ class Verification:
             self._container = await self._engine.inspect(self.params["name"])
         return self._container
 
+    async def _read_watched(self, container: Container) -> Watched:
+        """What the observation needs of the container; also sets how soon its health check must agree."""
+        facts = watched(await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id))
+        self._agrees_within = facts.agrees_within
+        return facts
+
+    @property
+    def _native_ports(self) -> list[int]:
+        return [int(api["native_port"]) for api in self.params["apis"]]
+
     async def _observe_port(self) -> bool:
         """Whether the port was seen to listen; False if it cannot be observed from here."""
         try:
             container = await self._find_container()
-            answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
+            facts = await self._read_watched(container)
         except EngineError:
             # Of a container that has ended, the wait for its health knows more.
             return False
-        facts = watched(answer)
-        self._agrees_within = facts.agrees_within
-        ports = [int(api["native_port"]) for api in self.params["apis"]]
         while True:
-            listens = observe(facts.pid, container.id, ports)
+            listens = observe(facts.pid, container.id, self._native_ports)
             if listens is not False:
                 return bool(listens)
             await asyncio.sleep(OBSERVE_SECONDS)
@@ -348,10 +346,12 @@ class Verification:
     async def _check_health(self) -> None:
         """Raise PhaseError for what the engine or systemd reports of the container."""
         step = self._the_health.result()
-        if step.failure is None:
-            return
+        if step.failure is not None:
+            raise await self._port_error(step, step.failure)
+
+    async def _port_error(self, step: Step, failure: Failure) -> PhaseError:
         lines = await port_phase.last_lines(self._engine, step, self.params["log_lines"])
-        raise failed_phase(PORT, step.failure, lines)
+        return failed_phase(PORT, failure, lines)
 
     async def _shake_hands(self) -> None:
         """Verify each API; the end of the container ends the attempts."""
@@ -365,6 +365,10 @@ class Verification:
                         await self._check_health()
                     await asyncio.wait({attempts})
                 attempts.result()
+            except PhaseError:
+                # An API that nobody serves any more is refused: the end of the container is the cause.
+                await self._check_container()
+                raise
             finally:
                 attempts.cancel()
                 await asyncio.gather(attempts, return_exceptions=True)
@@ -406,10 +410,8 @@ class Verification:
     async def _await_agreement(self) -> None:
         """Wait until the engine's health check reports what was observed. Raises PhaseError if it does not in time."""
         if not self._the_health.done():
-            container = await self._find_container()
             if not self._agrees_within:
-                answer = await self._engine.run("container", "inspect", "--format", WATCHED_FORMAT, container.id)
-                self._agrees_within = watched(answer).agrees_within
+                await self._read_watched(await self._find_container())
             left = (self.memory.listening or 0.0) + self._agrees_within - self._monotonic()
             await asyncio.wait({self._the_health}, timeout=max(0.0, min(left, LAST_HOLD_SECONDS)))
             if not self._the_health.done() and left > LAST_HOLD_SECONDS:
@@ -429,14 +431,25 @@ class Verification:
         it. Raises PhaseError."""
         present = await port_phase.present_state(self._engine, self.params)
         if present.failure is not None:
-            raise failed_phase(
-                PORT, present.failure, await port_phase.last_lines(self._engine, present, self.params["log_lines"])
-            )
+            raise await self._port_error(present, present.failure)
         if present.status != "healthy":
-            ports = [int(api["native_port"]) for api in self.params["apis"]]
             seconds = self._monotonic() - (self.memory.listening or 0.0)
-            raise disagreement(self.params["name"], ports, seconds, present)
+            raise disagreement(self.params["name"], self._native_ports, seconds, present)
         self.memory.results[PORT] = port_phase.as_result(present, [], self._monotonic())
+
+    async def _check_container(self) -> None:
+        """Raise PhaseError if the container that became healthy has ended since, or was replaced by another one."""
+        params, known = self.params, self.memory.results.get(PORT, {})
+        present = await port_phase.present_state(self._engine, params)
+        failure = present.failure
+        if failure is None and known.get("status") == "healthy":
+            now = port_phase.as_result(present, [], self._monotonic())
+            if any(now[key] != known[key] for key in ("container_id", "started_at")):
+                failure = health.fail("exited", f"The container {params['name']} has ended since it was healthy.")
+        elif failure is not None and failure.kind == "no_such_container":
+            failure = health.fail("exited", f"The container {params['name']} has ended since its login, and is gone.")
+        if failure is not None:
+            raise await self._port_error(present, failure)
 
     async def _check_connection(self) -> None:
         self.memory.phase = CONNECTION
@@ -446,6 +459,7 @@ class Verification:
             raise PhaseError(CONNECTION, "instance_invalid", instance.REMEDY, str(error)) from error
         tier = await tiers.await_connected(known, self.params["connected_within"])
         if not tier.ok:
+            await self._check_container()
             cause, remedy = tier.cause or tier.name, tier.remedy or ""
             message = f"{tier.text} [{cause}]" + (f" Remedy: {remedy}" if remedy else "")
             raise PhaseError(CONNECTION, cause, remedy, message)

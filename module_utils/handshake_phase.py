@@ -23,6 +23,16 @@ else:
     IMPORT_ERROR = None
 
 
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "client_id": {"type": "int", "default": 9000},
+    "expected_accounts": {"type": "list", "elements": "str", "default": []},
+    "orders_needed": {"type": "bool", "default": True},
+    "retries": {"type": "int", "default": 5},
+    "delay": {"type": "float", "default": 5},
+}
+"""The options of the documentation fragment waiting.handshake."""
+
+
 def system_clock() -> float:
     """Seconds that mean the same in every process of the host, also in the next call."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -7,8 +7,11 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.waiting_module import InvalidArgumentError
+
 try:
     from gateway_watch.login_wait import LoginOptions, LoginWait
+    from gateway_watch.signatures import SignatureFileError, load
 except ImportError:
     IMPORT_ERROR: str | None = traceback.format_exc()
 else:
@@ -19,6 +22,23 @@ if TYPE_CHECKING:
     from gateway_watch.health import Limits
     from gateway_watch.login_wait import LoginMemory, LoginStep
     from gateway_watch.systemd_unit import UnitError
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "twofa_timeout": {"type": "float", "default": 180},
+    "totp": {"type": "bool", "default": False},
+    "trading_mode": {"type": "str", "choices": ["paper", "live", "both"]},
+    "login_controller": {"type": "str", "default": "ibc"},
+}
+"""The options of the documentation fragment waiting.login."""
+
+
+def check_controller(name: str) -> None:
+    """Raises InvalidArgumentError for a login controller without signatures."""
+    try:
+        load(name)
+    except SignatureFileError as error:
+        raise InvalidArgumentError(f"login_controller: {error}") from error
 
 
 def login_wait(engine: Engine, params: dict[str, Any], limits: Limits, memory: LoginMemory) -> LoginWait:

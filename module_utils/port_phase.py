@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from gateway_watch.systemd_unit import UnitError
 
 
+ARGUMENTS: dict[str, dict[str, Any]] = {"unhealthy_grace": {"type": "float", "default": 30}}
+"""The options of the documentation fragment waiting.health."""
+
+
 def as_result(step: Step, progress: list[str], monotonic: float) -> dict[str, Any]:
     """A step in the form that is returned."""
     container = step.container

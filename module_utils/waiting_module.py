@@ -26,6 +26,7 @@ CONTAINER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "appear_timeout": {"type": "float", "default": 0},
     "unit": {"type": "str"},
+    "log_lines": {"type": "int", "default": 15},
 }
 """The options of the documentation fragment waiting.container."""
 

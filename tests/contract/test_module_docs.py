@@ -181,16 +181,37 @@ def test_ansible_ships_the_shared_code_with_a_module() -> None:
     assert "cursor requires until=change" in ran.stdout, ran.stdout + ran.stderr
 
 
+SHARED = {
+    "waiting": ("waiting_module", "ARGUMENTS"),
+    "waiting.container": ("waiting_module", "CONTAINER_ARGUMENTS"),
+    "waiting.login": ("login_phase", "ARGUMENTS"),
+    "waiting.health": ("port_phase", "ARGUMENTS"),
+    "waiting.handshake": ("handshake_phase", "ARGUMENTS"),
+}
+"""The fragments of documentation of the waiting modules, and where their arguments are."""
+
+
 @pytest.mark.parametrize(
-    "name", ["container_health", "gateway_login", "gateway_verified", "ib_handshake", "manager_wait"]
+    ("name", "fragments"),
+    [
+        ("container_health", ["waiting", "waiting.container", "waiting.health"]),
+        ("gateway_login", ["waiting", "waiting.container", "waiting.login"]),
+        ("gateway_verified", list(SHARED)),
+        ("ib_handshake", ["waiting", "waiting.handshake"]),
+        ("manager_wait", ["waiting"]),
+    ],
 )
-def test_the_waiting_modules_share_their_arguments_and_documentation(name: str) -> None:
-    """Neither may be written again in the module itself, where the two could come to differ."""
-    shared = load("module_utils/waiting_module.py").ARGUMENTS
-    assert {option: LOADED[name].ARGUMENTS[option] for option in shared} == shared
+def test_the_waiting_modules_share_their_arguments_and_documentation(name: str, fragments: list[str]) -> None:
+    """Neither may be written again in the module itself, where the two could come to differ; a module may only describe
+    an option of its fragments in other words."""
     own = yaml.safe_load(LOADED[name].DOCUMENTATION)
-    assert "waiting" in own["extends_documentation_fragment"]
-    assert "cursor" not in own["options"]
+    assert own["extends_documentation_fragment"] == fragments
+    for fragment in fragments:
+        place, constant = SHARED[fragment]
+        shared = getattr(load(f"module_utils/{place}.py"), constant)
+        assert shared
+        assert {option: LOADED[name].ARGUMENTS[option] for option in shared} == shared
+        assert all(set(own["options"][option]) == {"description"} for option in set(shared) & set(own["options"]))
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -168,6 +169,23 @@ def test_a_container_that_ends_before_it_listens_fails_in_the_phase_of_the_port(
     assert answer["log_lines"]
 
 
+def test_a_container_that_ends_during_the_handshake_is_the_cause_of_its_failure(start: Start) -> None:
+    name, port = start(CONNECT="silent")
+
+    def end_when_healthy() -> None:
+        wait_until_healthy(name)
+        docker("kill", name)
+
+    with ThreadPoolExecutor() as pool:
+        ended = pool.submit(end_when_healthy)
+        answer = verify(name, port, retries=2)
+        ended.result()
+
+    assert (answer["phase"], answer["cause"], answer["verified"]) == ("port", "exited", False)
+    assert answer["handshakes"][0]["cause"]
+    assert answer["log_lines"]
+
+
 def test_without_a_start_the_present_state_counts(start: Start) -> None:
     name, port = start(interval="30s")
     assert verify(name, port, start_timeout=1)["phase"] == "port"
@@ -213,11 +231,16 @@ def test_the_check_of_the_role_reports_the_port_as_soon_as_it_opens(start: Start
         {"trading_mode": "paper", "api_port_paper": 4002, "health_interval": 60}, waits=True
     )
     name, _ = start(health=command, interval="1s", limit="60s", START_SECONDS=3)
+    health = wait_until_healthy(name)
+    assert [entry["ExitCode"] for entry in health["Log"]] == [0]
+
+
+def wait_until_healthy(name: str) -> dict[str, Any]:
     until = time.monotonic() + 15
     while (health := health_of(name))["Status"] != "healthy" and time.monotonic() < until:
         time.sleep(0.2)
     assert health["Status"] == "healthy"
-    assert [entry["ExitCode"] for entry in health["Log"]] == [0]
+    return health
 
 
 def health_of(name: str) -> dict[str, Any]:

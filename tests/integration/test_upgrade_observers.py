@@ -17,13 +17,15 @@ SYSTEMCTL = """\
 case "$1" in
   is-active) [ "$3" != "{inactive}.service" ] ;;
   show) echo "Mon 2026-11-30 06:41:15.123456 UTC" ;;
-  restart) echo "$2" >> {record} ;;
+  restart) echo "$2" >> {record}; [ "$2" != "{broken}.service" ] ;;
 esac
 """
 
 
-def restarted(directory: Path, *, switched: bool, programs: tuple[str, ...], inactive: str = "") -> list[str]:
-    """The units that the task restarts on a host whose services were started at 06:41:15."""
+def restarted(
+    directory: Path, *, switched: bool, programs: tuple[str, ...], inactive: str = "", broken: str = ""
+) -> tuple[list[str], list[str]]:
+    """The units that the task restarts on a host whose services were started at 06:41:15, and what it reports."""
     release = directory / "releases" / "new"
     (release / "bin").mkdir(parents=True)
     for name in programs:
@@ -34,16 +36,21 @@ def restarted(directory: Path, *, switched: bool, programs: tuple[str, ...], ina
     record = directory / "restarted"
     record.touch()
     systemctl = directory / "systemctl"
-    systemctl.write_text(SYSTEMCTL.format(record=record, inactive=inactive))
+    systemctl.write_text(SYSTEMCTL.format(record=record, inactive=inactive, broken=broken))
     systemctl.chmod(0o755)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 - a script, no HTML
     environment.filters["quote"] = shlex.quote
-    (task,) = yaml.safe_load(TASKS.read_text())
+    task, _ = yaml.safe_load(TASKS.read_text())
     script = environment.from_string(task["ansible.builtin.shell"]).render(ib_release_dir=str(directory))
-    subprocess.run(
-        ["/bin/bash", "-c", script], check=True, env={"PATH": f"{directory}:{os.environ['PATH']}"}, timeout=30
+    done = subprocess.run(
+        ["/bin/bash", "-c", script],
+        check=True,
+        env={"PATH": f"{directory}:{os.environ['PATH']}"},
+        timeout=30,
+        capture_output=True,
+        text=True,
     )
-    return record.read_text().split()
+    return record.read_text().split(), done.stdout.splitlines()
 
 
 BOTH = ("ib-dashboard", "alert-relay")
@@ -62,4 +69,10 @@ BOTH = ("ib-dashboard", "alert-relay")
 def test_what_runs_another_release_is_restarted(
     tmp_path: Path, switched: bool, programs: tuple[str, ...], inactive: str, expected: list[str]
 ) -> None:
-    assert restarted(tmp_path, switched=switched, programs=programs, inactive=inactive) == expected
+    assert restarted(tmp_path, switched=switched, programs=programs, inactive=inactive)[0] == expected
+
+
+def test_one_that_does_not_start_ends_neither_the_upgrade_nor_the_restart_of_the_other(tmp_path: Path) -> None:
+    units, lines = restarted(tmp_path, switched=True, programs=BOTH, broken="ib-dashboard")
+    assert units == ["ib-dashboard.service", "alert-relay.service"]
+    assert lines == ["failed ib-dashboard", "restarted alert-relay"]

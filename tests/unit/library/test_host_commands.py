@@ -42,3 +42,10 @@ def test_a_program_that_is_not_installed_has_its_own_status() -> None:
     missing = {"name": "missing", "argv": ["/no/such/program"]}
     assert call(missing)["failed"]
     assert call({**missing, "accepted": [0, 127]})["results"][0]["rc"] == 127
+
+
+def test_a_program_that_cannot_be_started_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "program").write_text("#!/bin/sh\n")
+    answer = call({"name": "a", "argv": [str(tmp_path / "program")], "accepted": [0, 127]})
+    assert answer["failed"]
+    assert "Permission denied" in answer["msg"]

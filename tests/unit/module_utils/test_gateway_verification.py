@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -210,3 +210,35 @@ def test_a_later_call_leaves_the_time_at_which_the_api_was_verified() -> None:
     found = verification.Verification({"apis": [{"mode": "paper"}]}, memory)
     asyncio.run(found._shake_hands())
     assert memory.times == {"verified": "before"}
+
+
+def the_end(container: Container | None) -> Any:
+    """The end of a verification whose container was healthy, and is now as given."""
+    params = {"name": "gw", "unit": None, "log_lines": 0, "connected_within": None}
+    memory = verification.Memory(0.0, phase="connection")
+    memory.results["port"] = {"status": "healthy", "container_id": "c0ffee", "started_at": STARTED.isoformat()}
+    found = verification.Verification(params, memory)
+    found._engine = Engine(container)
+    return asyncio.run(found.run())
+
+
+def test_a_container_that_still_runs_in_the_end_is_verified() -> None:
+    the_end(CONTAINER)
+    # What its health check reports has been required before, and may miss once.
+    the_end(replace(CONTAINER, health="unhealthy"))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        None,
+        replace(CONTAINER, status="exited", exit_code=3),
+        replace(CONTAINER, id="another"),
+        replace(CONTAINER, started_at=STARTED + timedelta(seconds=1)),
+    ],
+    ids=["gone", "ended", "replaced", "restarted"],
+)
+def test_a_container_that_has_ended_by_the_end_is_not_verified(container: Container | None) -> None:
+    with pytest.raises(verification.PhaseError, match="ended") as raised:
+        the_end(container)
+    assert (raised.value.phase, raised.value.cause) == ("port", "exited")
