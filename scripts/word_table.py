@@ -27,6 +27,7 @@ PER = 10_000
 class Range(NamedTuple):
     """The forms of a word and how often they may occur per 10,000 words."""
 
+    words: tuple[str, ...]
     forms: re.Pattern[str]
     least: float
     most: float
@@ -34,7 +35,7 @@ class Range(NamedTuple):
 
 def word(forms: str, least: float, most: float) -> Range:
     # A hyphenated compound such as stand-in is another word.
-    return Range(re.compile(rf"(?<![\w-])(?:{forms})(?![\w-])", re.IGNORECASE), least, most)
+    return Range(tuple(forms.split("|")), re.compile(rf"(?<![\w-])(?:{forms})(?![\w-])", re.IGNORECASE), least, most)
 
 
 WORDS = {
@@ -46,38 +47,10 @@ WORDS = {
     "create": word("create|creates|created|creating|creation", 8, 35),
     "handle": word("handle|handles|handled|handling|handler|handlers", 2, 27),
 }
-NAME_PARTS = frozenset(
-    [
-        "tell",
-        "tells",
-        "told",
-        "telling",
-        "say",
-        "says",
-        "said",
-        "saying",
-        "begin",
-        "begins",
-        "began",
-        "begun",
-        "mend",
-        "mends",
-        "mended",
-        "mending",
-        "stand",
-        "stands",
-        "stood",
-        "standing",
-        "hear",
-        "hears",
-        "heard",
-        "hearing",
-        "look",
-        "looks",
-        "looked",
-        "looking",
-    ]
-)
+NAME_PARTS = frozenset(form for rule in WORDS.values() if not rule.least for form in rule.words) | {
+    *("hear", "hears", "heard", "hearing"),
+    *("look", "looks", "looked", "looking"),
+}
 ALLOWED_NAMES = re.compile(r"look_alike|looked_up|^Said$|^say$")
 """Ordinary English; `Said` is a kind of record in journals, `say` the function that writes a line to the journal."""
 MODULE_DOCS = ("DOCUMENTATION", "RETURN")

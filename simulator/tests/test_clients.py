@@ -154,8 +154,8 @@ async def test_executions_and_commissions_are_those_of_the_journal(day: Day) -> 
 async def test_refusals_reach_the_client_by_their_codes(day: Day) -> None:
     reported = [(each["order_id"], each["code"]) for each in day.of("OrderError")]
     assert {110, 202} <= {code for _, code in reported}
-    heard = [(order_id, code) for order_id, code in day.seen["errors"] if order_id > 0]
-    assert sorted(heard) == sorted(reported)
+    received = [(order_id, code) for order_id, code in day.seen["errors"] if order_id > 0]
+    assert sorted(received) == sorted(reported)
 
 
 async def test_the_impact_of_an_order_is_that_of_the_journal(day: Day) -> None:

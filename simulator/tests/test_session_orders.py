@@ -64,10 +64,10 @@ async def test_only_its_client_and_the_master_receive_an_order() -> None:
     ):
         for client, client_id in ((own, 5), (other, 6), (master, 9), (zero, 0)):
             await client.connect(server, client_id)
-        heard: dict[int, list[str]] = {6: [], 9: [], 0: []}
+        received: dict[int, list[str]] = {6: [], 9: [], 0: []}
         for client, client_id in ((other, 6), (master, 9), (zero, 0)):
-            client.ib.openOrderEvent += lambda trade, receives=heard[client_id]: receives.append(trade.order.action)
-            client.ib.execDetailsEvent += lambda trade, fill, receives=heard[client_id]: receives.append(
+            client.ib.openOrderEvent += lambda trade, receives=received[client_id]: receives.append(trade.order.action)
+            client.ib.execDetailsEvent += lambda trade, fill, receives=received[client_id]: receives.append(
                 fill.execution.side
             )
         trade = own.ib.placeOrder(APPLE, MarketOrder("BUY", 10))
@@ -76,8 +76,8 @@ async def test_only_its_client_and_the_master_receive_an_order() -> None:
         await own.until(lambda: trade.fills)
         for client in (other, master, zero):
             await client.caught_up()
-        assert set(heard[9]) == {"BUY", "BOT"}
-        assert heard[6] == heard[0] == []
+        assert set(received[9]) == {"BUY", "BOT"}
+        assert received[6] == received[0] == []
 
 
 async def test_another_clients_order_cannot_be_cancelled_but_by_the_global_cancel() -> None:

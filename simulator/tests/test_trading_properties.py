@@ -182,41 +182,41 @@ class Witness:
     def on_events(self, reported: list[events.Event]) -> None:
         for event in reported:
             match event:
-                case events.OrderOpened(heard) | events.OrderStatusChanged(heard):
-                    self.on_order(heard)
-                case events.OrderFilled(heard, execution):
+                case events.OrderOpened(shown) | events.OrderStatusChanged(shown):
+                    self.on_order(shown)
+                case events.OrderFilled(shown, execution):
                     assert execution.exec_id not in self.execs
                     self.execs.add(execution.exec_id)
-                    self.on_fill(heard, execution.shares, execution.price, execution.commission)
+                    self.on_fill(shown, execution.shares, execution.price, execution.commission)
                 case _:
                     pass
 
-    def on_order(self, heard: Order) -> None:
-        key = heard.client_id, heard.order_id
+    def on_order(self, shown: Order) -> None:
+        key = shown.client_id, shown.order_id
         before = self.known.get(key)
         status = before.status.value if before is not None else None
-        assert heard.status.value in LEGAL[status], (status, heard.status)
+        assert shown.status.value in LEGAL[status], (status, shown.status)
         if before is not None:
-            assert heard.perm_id == before.perm_id
-            assert heard.filled >= before.filled
-        assert heard.filled <= heard.quantity
-        assert (heard.status is OrderStatus.FILLED) == (heard.filled == heard.quantity)
-        self.known[key] = heard
+            assert shown.perm_id == before.perm_id
+            assert shown.filled >= before.filled
+        assert shown.filled <= shown.quantity
+        assert (shown.status is OrderStatus.FILLED) == (shown.filled == shown.quantity)
+        self.known[key] = shown
 
-    def on_fill(self, heard: Order, shares: Decimal, price: Decimal, commission: Decimal) -> None:
-        before = self.known[heard.client_id, heard.order_id]
+    def on_fill(self, shown: Order, shares: Decimal, price: Decimal, commission: Decimal) -> None:
+        before = self.known[shown.client_id, shown.order_id]
         assert before.status in (OrderStatus.SUBMITTED, OrderStatus.PRE_SUBMITTED)
         assert shares > 0
-        assert before.filled + shares == heard.filled <= heard.quantity
-        buys = heard.action == "BUY"
-        if heard.order_type in ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC"):
-            assert heard.limit_price is not None
-            assert price <= heard.limit_price if buys else price >= heard.limit_price
-        con_id = heard.contract.con_id
+        assert before.filled + shares == shown.filled <= shown.quantity
+        buys = shown.action == "BUY"
+        if shown.order_type in ("LMT", "STP LMT", "TRAIL LIMIT", "LIT", "LOC"):
+            assert shown.limit_price is not None
+            assert price <= shown.limit_price if buys else price >= shown.limit_price
+        con_id = shown.contract.con_id
         signed = shares if buys else -shares
         self.expected[con_id] += signed
         self.cash -= signed * price + commission
-        self.known[heard.client_id, heard.order_id] = replace(before, filled=heard.filled)
+        self.known[shown.client_id, shown.order_id] = replace(before, filled=shown.filled)
 
     def check(self) -> None:
         account = self.brokerage.accounts[ACCOUNT]
@@ -226,11 +226,11 @@ class Witness:
             assert each.remaining > 0
             assert self.known[each.client_id, each.order_id].status is each.status
         group = {
-            key: heard for key, heard in self.known.items() if heard.oca_group == "one" and heard.status.value in LEGAL
+            key: shown for key, shown in self.known.items() if shown.oca_group == "one" and shown.status.value in LEGAL
         }
-        filled = [heard for heard in group.values() if heard.filled and heard.status is not OrderStatus.CANCELLED]
+        filled = [shown for shown in group.values() if shown.filled and shown.status is not OrderStatus.CANCELLED]
         working = {(each.client_id, each.order_id) for each in self.brokerage.orders if each.oca_group == "one"}
-        if any((heard.client_id, heard.order_id) in working for heard in filled):
+        if any((shown.client_id, shown.order_id) in working for shown in filled):
             assert len(working) == 1
 
     def restart(self) -> None:

@@ -261,7 +261,7 @@ class _CachedSamples:
         """Once, until a collection succeeds."""
         if not self._reported:
             self._reported = True
-            _log.warning("the metrics could not be collected: %s", error or type(error).__name__)
+            _log.warning("the metrics could not be collected: %s", str(error) or type(error).__name__)
 
 
 def _http(status: str, kind: str, body: bytes, *fields: str) -> bytes:

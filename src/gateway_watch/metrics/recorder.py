@@ -49,7 +49,8 @@ class View:
 
 
 class Recorder:
-    """Of one process, over all runs in it. Without a path nothing is stored."""
+    """Of one process, over all runs in it. Without a path nothing is stored. What arrives about a gateway whose run has
+    ended, while its container is being stopped, does not change what is shown."""
 
     def __init__(
         self,
@@ -101,7 +102,7 @@ class Recorder:
 
     def on_health(self, *, listening: bool, ready: bool) -> None:
         """Whether the gateway listens, and whether it is logged in besides."""
-        if (listening, ready) != (self.view.listening, self.view.ready):
+        if self._runs and (listening, ready) != (self.view.listening, self.view.ready):
             self.view = replace(self.view, listening=listening, ready=ready)
 
     def on_ready(self, *, full: bool) -> None:
@@ -144,11 +145,15 @@ class Recorder:
 
     def on_session(self, *, held: bool) -> None:
         """Whether the sessions of the supervisor itself are open and answer."""
-        self.view = replace(self.view, verified=held)
+        if self._runs:
+            self.view = replace(self.view, verified=held)
 
     def on_probe(self, seconds: Mapping[str, float], failures: int) -> None:
         """The API was probed: how long each answer took, by mode; ``failures`` in a row."""
-        self.view = replace(self.view, answering=failures == 0, probe_failures=failures, probe_seconds=dict(seconds))
+        if self._runs:
+            self.view = replace(
+                self.view, answering=failures == 0, probe_failures=failures, probe_seconds=dict(seconds)
+            )
 
     def on_clock(self, error: ClockError) -> None:
         self.view = replace(self.view, clock=error)

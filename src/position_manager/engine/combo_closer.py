@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -59,7 +59,7 @@ class ComboCloser:
     barred: Callable[[Closing, CapReached | NotSentError | None], None]
     would_bar: Callable[..., str]
     is_wanted: Callable[[Closing], bool]
-    not_before: dict[str, datetime]
+    _not_before: dict[str, datetime] = field(default_factory=dict, init=False)
 
     def advance(self, closing: Closing, legs: list[Position]) -> Closing | None:
         """The next step of a decision that is carried out by combinations. The decision if its legs are to be closed
@@ -98,7 +98,7 @@ class ComboCloser:
         for intent in resting:
             # A disaster stop of a leg is removed first, as for an order of the leg.
             self.orders.cancel(intent, "a rule closes in its place")
-        waits = self.not_before.get(closing.unit, now)
+        waits = self._not_before.get(closing.unit, now)
         if intents or not self._settled(combination) or now < waits <= now + TRY_AGAIN:
             self.agenda.advance_by(now + ASK_SOON)
             return None
@@ -213,13 +213,13 @@ class ComboCloser:
             await self.sender.send(wish)
         except NotSentError as error:
             self.barred(closing, error)
-            self.not_before[closing.unit] = now + TRY_AGAIN
+            self._not_before[closing.unit] = now + TRY_AGAIN
             self.agenda.sync_soon()
         except WithdrawnError:
             _log.info("the combination of %s was not sent: it was withdrawn meanwhile", closing.name)
         except (UnsettledError, BrokerError) as error:
             _log.warning("the combination of %s was not sent: %s", closing.name, error)
-            self.not_before[closing.unit] = now + ASK_SOON
+            self._not_before[closing.unit] = now + ASK_SOON
             self.agenda.sync_soon()
         else:
             self.barred(closing, None)

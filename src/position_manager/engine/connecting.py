@@ -104,8 +104,8 @@ class Connector:
         if not self._greeted:
             self._greeted = True
             _log.info("PositionManager starting (poll every %ss)", self._config().poll_seconds)
-            for message in self._notices.author.restarted():
-                self._notices.notify(message)
+            for recovery in self._notices.author.restarted():
+                self._notices.end_former_incident(recovery)
             if self._config().mode is not Mode.SIM:
                 _log.info("Connecting to IB Gateway (may take 30-60s on fresh starts)...")
         await self._broker.close()
@@ -148,6 +148,8 @@ class Connector:
                 journal.close()
                 raise
             self._access.open(journal)
+            # It has just been written.
+            self._notices.end_former_incident(self._notices.author.journal_works())
             if self._config().mode.sends:
                 rivals = Rivals(
                     self._broker.client_id, lambda ref: journal.intent_of_ref(ref) is not None, journal.created

@@ -170,7 +170,7 @@ class Cooldowns:
                     self._opened(place, dealt_with, position, rule)
 
     def _opened(self, place: Place, cooling: Cooling, position: Position, rule: Cooldown) -> None:
-        (account, symbol) = place
+        account, symbol = place
         unit = next(
             (u for u in self._guard.units_of(position.instrument.con_id) if u.account == account),
             None,

@@ -78,6 +78,7 @@ class Engine:
             gateway.restart_time, ZoneInfo(gateway.restart_timezone), gateway.cold_restart_time
         )
         self._period = min(timedelta(seconds=5), config.quotes.max_age / 2)
+        evaluated_within = 2 * self._period + timedelta(seconds=5)
         self.shared = shared = collaborators(
             config,
             broker,
@@ -85,7 +86,7 @@ class Engine:
             calendar=calendar,
             halts=halts,
             connection=link.initial(now, link_patience, None if halted is None else halted.reason),
-            patience=2 * self._period + timedelta(seconds=5),
+            patience=evaluated_within,
             deliver=deliver,
         )
         self.orders = wiring.followed_orders(shared)
@@ -94,7 +95,7 @@ class Engine:
         self.cooldowns = wiring.cooldowns(shared, self.closer)
         self.assignments = wiring.assignment_watch(shared)
         self.orders.on_filled = self.cooldowns.on_fill
-        self.left_out = LeftOuts(2 * self._period + timedelta(seconds=5))
+        self.left_out = LeftOuts(evaluated_within)
         self.link_status = LinkStatus(now)
         self._moved_stops = wiring.moved_stops(shared)
         self._halt_watch = wiring.halt_watch(shared, claim, self._on_link_event)

@@ -45,6 +45,7 @@ class HaltWatch:
         self._claim = claim
         self._on_event = on_event
         self._rival: Halt | None = None
+        self._refreshed = False
         self._unwritten: str | None = None
         """The reason of a halt that could not be written to disk yet."""
 
@@ -81,6 +82,9 @@ class HaltWatch:
             self._notices.notify(self._notices.author.halted(halts[0].reason, halts[0].remedy))
         elif before and not halts:
             self._notices.notify(self._notices.author.resumed())
+        elif not halts and not self._refreshed:
+            self._notices.end_former_incident(self._notices.author.resumed())
+        self._refreshed = True
         self._report_rival(rival)
         self._halts.report((*halts, *(() if rival is None else (rival,))))
         ended = self._halts.record.read() is None and self._unwritten is None

@@ -36,6 +36,14 @@ class Notices:
     def notify(self, message: Message) -> None:
         """Notify people, after urgent work is done."""
         _log.info("%s%s", message.title, "".join(f" | {line}" for line in message.lines))
+        self._add(message)
+
+    def end_former_incident(self, recovery: Message) -> None:
+        """The end of what a former run may have reported, so that the next incident is no repetition of it. The outbox
+        sends it only if that was reported; this run has seen nothing end, so nothing is logged."""
+        self._add(recovery)
+
+    def _add(self, message: Message) -> None:
         self._pending.append(message)
         self._wake()
 

@@ -205,8 +205,10 @@ class Syncing:
             self._notices.notify(
                 self._notices.author.connected(self._broker.name, self._guarded.names, len(self._guard.positions))
             )
-            # Ends an outage that a former run has reported; one that nobody has reported is not.
-            self._notices.notify(self._notices.author.back("The position manager was restarted meanwhile."))
+            back = self._notices.author.back("The position manager was restarted meanwhile.")
+            self._notices.end_former_incident(back)
+            if self._halts.watches and self._halts.rival() is None:
+                self._notices.end_former_incident(self._notices.author.rival_gone())
             if self._guard.config.mode is not Mode.SIM:
                 _log.info("Successfully connected to IB Gateway — position manager running")
         self._orders.cancel_excess(exactly=True)

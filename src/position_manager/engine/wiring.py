@@ -145,7 +145,6 @@ def closer(shared: Shared, orders: FollowedOrders) -> Closer:
             barred=bars.on_combo,
             would_bar=dry_run.refusal,
             is_wanted=decisions.is_wanted,
-            not_before={},
         ),
     )
     return Closer(

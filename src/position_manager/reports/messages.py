@@ -87,12 +87,14 @@ class Author:
     def restarted(self) -> tuple[Message, ...]:
         """What ends with a run of the manager without being seen to end. Sent if it was reported: else a new incident
         would count as a repetition of the old one."""
-        farms, quotes = "Data farms: unknown", "Market data: unknown"
-        text = "The position manager was restarted: what is down is reported again."
-        return (
-            self._message("farm_unknown", Severity.INFO, farms, text, recovery_of="farm"),
-            self._message("quotes_unknown", Severity.INFO, quotes, text, recovery_of="quotes"),
+        text = "The position manager was restarted: what is down or unprotected is reported again."
+        ends = (
+            ("farm_unknown", "Data farms: unknown", "farm"),
+            ("quotes_unknown", "Market data: unknown", "quotes"),
+            ("protection_unknown", "Unprotected positions: unknown", "unprotected"),
+            ("account_protection_unknown", "Unprotected account stops: unknown", "account-unprotected"),
         )
+        return tuple(self._message(kind, Severity.INFO, title, text, recovery_of=key) for kind, title, key in ends)
 
     def notice(self, text: str) -> Message:
         return self._message("notice", Severity.WARNING, text, dedupe_key=f"notice/{text}")

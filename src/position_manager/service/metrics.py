@@ -138,6 +138,7 @@ def collect(sample: Sample, files: Files) -> list[Metric]:
     _set(samples, "last_loop_age_seconds", _age(status, sample.looped_at))
     for result, count in sample.notifications.items():
         _set(samples, "notifications_total", count, result=result)
+    # A file that cannot be read has no sample; whoever writes it reports that.
     with suppress(OSError, sqlite3.Error):
         _set(samples, "notifications_pending", outbox.pending(files.outbox))
     with suppress(OSError):

@@ -36,6 +36,11 @@ from notifications.outbox import Outbox
 NIGHT = datetime(2026, 11, 26, 4, 50, tzinfo=UTC)
 """23:50 in New York, in IBKR's nightly reset."""
 
+SHOWN_OF_RUN = {
+    *("gateway_watch_ready", "gateway_watch_tier_ok"),
+    *("gateway_watch_probe_failures", "gateway_watch_probe_duration_seconds"),
+}
+
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Gateway:
@@ -192,9 +197,17 @@ def test_the_end_of_a_run_takes_its_tiers_with_it(gateway: Gateway) -> None:
     assert value(found, "gateway_watch_tier_ok", tier="listening") == 0
     assert value(found, "gateway_watch_tier_ok", tier="verified") is None
     assert value(found, "gateway_watch_probe_duration_seconds", mode="paper") is None
+    gateway.recorder.on_health(listening=True, ready=True)
+    gateway.recorder.on_session(held=True)
+    gateway.recorder.on_probe({"paper": 0.012}, 1)
+    late = gateway.scrape()
+    assert {series: late[series] for series in late if series[0] in SHOWN_OF_RUN} == {
+        series: found[series] for series in found if series[0] in SHOWN_OF_RUN
+    }, "late news of a container that is being stopped"
 
 
 def test_probes_without_an_answer(gateway: Gateway) -> None:
+    gateway.recorder.on_start()
     gateway.recorder.on_probe({}, 2)
     found = gateway.scrape()
     assert value(found, "gateway_watch_tier_ok", tier="answering") == 0

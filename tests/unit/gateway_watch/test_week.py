@@ -29,6 +29,8 @@ from gateway_watch.code_entry import Outcome
 from gateway_watch.container_run import Ended, Line
 from gateway_watch.engine import Container, Engine, Event
 from gateway_watch.instance import Instance, parse
+from gateway_watch.metrics import specs
+from gateway_watch.metrics.recorder import Recorder
 from gateway_watch.second_factor import SecondFactor
 from gateway_watch.session import Session
 from gateway_watch.supervisor import Supervisor
@@ -133,6 +135,7 @@ class Week:
     sent: list[tuple[str, str]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    recorder: Recorder = field(default_factory=Recorder)
 
     @property
     def instance(self) -> Instance:
@@ -142,6 +145,7 @@ class Week:
     def run(self, script: Iterable[Entry], begin: datetime = MONDAY, end: datetime = END) -> int:
         """Run the supervisor from one moment to another, when its unit is stopped."""
         loop = VirtualLoop(begin)
+        self.recorder = Recorder(now=loop.now, monotonic=loop.time)
         # Checks once a minute, so that a week has ten thousand.
         self.monkeypatch.setattr(unit_report, "BEAT_SECONDS", 60.0)
 
@@ -160,6 +164,7 @@ class Week:
                 monotonic=loop.time,
                 now=loop.now,
                 sleep=lambda seconds: asyncio.sleep(max(600.0, seconds)),
+                recorder=self.recorder,
             )
             loop.call_later((end - begin).total_seconds(), os.kill, os.getpid(), signal.SIGTERM)
             return await watched.run()
@@ -211,6 +216,16 @@ def test_a_week_reminds_of_its_approval_and_of_nothing_else(week: Week) -> None:
     # As the calendar has it: the login was at its moment, and the next one is a week later.
     assert session.read(week.instance.session_file).since == SUNDAY + 3 * MINUTE
     assert week.instance.calendar.next_full_login(END).astimezone(UTC) == SUNDAY + 7 * DAY
+    # Each login and each approval is counted once, whatever lines and checks there were about it.
+    counts = {name: labels for name, labels in week.recorder.view.counts.items() if labels}
+    assert counts == {
+        specs.LOGINS: {"full": 2, "kept": 7},
+        specs.APPROVAL_REQUESTS: {"": 2},
+        specs.APPROVALS_GIVEN: {"": 2},
+    }
+    view = week.recorder.view
+    assert view.ready and view.listening and view.start_seconds == 180
+    assert view.login is not None and view.login.state == "ready"
 
 
 def test_a_supervisor_that_is_started_again_repeats_no_reminder(week: Week) -> None:

@@ -88,6 +88,14 @@ def test_a_collection_that_fails_is_reported_once_and_tried_again(
     assert [record.getMessage() for record in caplog.records] == ["the metrics could not be collected: no answer"]
 
 
+def test_a_failed_collection_without_a_message_is_reported_by_its_type(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service()
+    service.error = TimeoutError()
+    with served(0, service) as port:
+        assert get(port).status_code == 503
+    assert [record.getMessage() for record in caplog.records] == ["the metrics could not be collected: TimeoutError"]
+
+
 def test_a_failed_collection_is_not_repeated_at_once() -> None:
     service = Service()
     service.error = RuntimeError("no answer")

@@ -214,6 +214,8 @@ class World:
     lag: bool = False
     """Whether what our orders trade is shown later: in executions, positions and completed orders."""
     unseen: list[tuple[Order, Execution]] = field(default_factory=list)
+    incidents: set[str] = field(default_factory=set)
+    """Keys of what people were notified of and whose end they were not."""
 
     def hold(self, instrument: Instrument, quantity: int, average: str = "2.50") -> None:
         self.instruments[instrument.con_id] = instrument
@@ -711,8 +713,17 @@ class Manager:
         self.running: asyncio.Task[None] | None = None
 
     def _deliver(self, message: Message) -> None:
+        """As an outbox would that outlasts the process: no end of what was not reported."""
         if self.people_are_away:
             raise OSError("nobody can be told")
+        incidents = self.world.incidents
+        if message.recovery_of:
+            ended = {key for key in incidents if f"{key}/".startswith(f"{message.recovery_of}/")}
+            if not ended:
+                return
+            incidents -= ended
+        elif message.dedupe_key:
+            incidents.add(message.dedupe_key)
         self.reported.append(message)
 
     def _looped(self) -> None:

@@ -84,7 +84,7 @@ class Floor:
         self._stored_revision = brokerage.market.revision
         self._listeners: list[Listener] = []
         self._alarm: Alarm | None = None
-        self._unheard: list[Event] = []
+        self._unreported: list[Event] = []
         self._unsent: list[_Unsent] = []
         self._stride = timedelta(0)
 
@@ -136,7 +136,7 @@ class Floor:
         if self.connected:
             self._notify_sessions(events)
         else:
-            self._unheard.extend(events)
+            self._unreported.extend(events)
 
     def _notify_sessions(self, events: Sequence[Event]) -> None:
         """Send each session the events about accounts and its own orders; the master client all of them.
@@ -249,7 +249,7 @@ class Floor:
             return
         self.connected = True
         self.advance()
-        unreported, self._unheard = self._unheard, []
+        unreported, self._unreported = self._unreported, []
         self._notify_sessions(unreported)
         unsent, self._unsent = self._unsent, []
         for each in unsent:
