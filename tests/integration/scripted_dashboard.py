@@ -45,10 +45,9 @@ class ScriptedDashboard:
         """Send a merge patch to every page."""
         self.document["revision"] += 1
         merge(self.document, patch)
-        self._send("change", {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch)
-
-    def send_ping(self) -> None:
-        self._send("ping", {"at": datetime.now(UTC).isoformat()})
+        sent = {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch
+        for listener in self._listeners:
+            listener.put(f"event: change\ndata: {json.dumps(sent)}\n\n")
 
     def cut(self) -> None:
         """End every stream, and refuse new ones."""
@@ -56,10 +55,6 @@ class ScriptedDashboard:
         for listener in self._listeners:
             listener.put(None)
         self._listeners.clear()
-
-    def _send(self, event: str, data: object) -> None:
-        for listener in self._listeners:
-            listener.put(f"event: {event}\ndata: {json.dumps(data)}\n\n")
 
     def listen(self) -> queue.SimpleQueue[str | None]:
         listener: queue.SimpleQueue[str | None] = queue.SimpleQueue()
