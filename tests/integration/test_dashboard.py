@@ -19,8 +19,7 @@ from typing import Any
 
 import pytest
 from tests.integration.test_position_manager_service import SOURCE, Manager, until
-
-from dashboard.document import applied
+from tests.merge_patch import applied
 
 MARKET = """\
 mode: sim
