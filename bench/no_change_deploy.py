@@ -131,6 +131,9 @@ def checkout(commit: str) -> Side:
     if releases.exists() and not (root / ".sandbox/releases").exists():
         # The wheels of both are mostly the same.
         shutil.copytree(releases, root / ".sandbox/releases")
+    page = root / "scripts/page"
+    if page.exists():
+        subprocess.run([page], check=True)  # noqa: S603 - of this project
     return Side(commit, root)
 
 

@@ -35,6 +35,22 @@ quietly() {
   return "$status"
 }
 
+# Install packages of the distribution; apt's output is shown only if it fails.
+apt_install() {
+  info "Installing packages: $*"
+  quietly as_root apt-get update || info "Some package lists could not be refreshed; continuing with the existing ones"
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
+}
+
+# Node 18 or newer with npm, from the distribution where there is none.
+has_npm() { command -v npm > /dev/null && node --eval 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' 2> /dev/null; }
+install_npm() {
+  has_npm && return
+  apt_install nodejs npm \
+    || die "Node.js and npm could not be installed; see apt's message above. Any Node.js from 18 on with npm is sufficient."
+  has_npm || die "Node.js $(node --version) in PATH is older than 18, or has no npm. Remove it from PATH, or install a newer one."
+}
+
 # timed NAME COMMAND...: run it, and record the whole seconds it took in the set-up's record (`python -m bench.first_deploy`).
 # The command must itself end at the first failure, since the shell does not in a condition.
 timed() {

@@ -35,6 +35,9 @@ export function points(document: Snapshot, now: number): Point[] {
     else if (manager.phase !== "READY" && manager.halts.length === 0) {
       add("warn", `${id} phase`, id, manager.why ?? `The position manager is in phase ${manager.phase}.`);
     }
+    for (const account of manager.new_accounts) {
+      add("bad", `${id} account ${account}`, id, `Account ${account} is not guarded until it is accepted.`, "Use: position-manager accept-account, with its number.");
+    }
     for (const [key, position] of Object.entries(manager.positions)) {
       if (position.verdict !== "unprotected" || position.market_open === false) continue;
       const since = epoch(position.unprotected.since);

@@ -21,6 +21,7 @@ const gateway = (received: Partly<Gateway>): Gateway => filled(received, { text:
 const manager = (received: Partly<Manager>): Manager => ({
   ...filled(received, {
     accounts: [],
+    new_accounts: [],
     halts: [],
     degraded: [],
     intents: {},

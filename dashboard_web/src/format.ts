@@ -1,16 +1,14 @@
 // How values are written. Pure: the zone, the language and the present are given.
 
-export type Num = number | string | null | undefined;
+type Num = number | null | undefined;
 
 const MINUS = "\u2212";
 /** What is shown where there is no value. */
 export const NONE = "\u2013";
 
-/** A number of the snapshot; decimals come as text so that none of their digits is lost on the way. */
+/** A number of the snapshot, in which what is not known is absent. */
 export function num(value: Num): number | null {
-  if (value === null || value === undefined || value === "") return null;
-  const number = Number(value);
-  return Number.isFinite(number) ? number : null;
+  return Number.isFinite(value) ? (value as number) : null;
 }
 
 const formats = new Map<string, Intl.NumberFormat>();
@@ -81,8 +79,6 @@ export function fromNow(at: number, now: number): string {
   const shown = Math.abs(seconds) >= 600 ? Math.round(seconds / 60) * 60 : seconds;
   return seconds > 0 ? `in ${duration(shown)}` : `${duration(-shown)} ago`;
 }
-
-export type Zone = { name: string | undefined; label: string };
 
 const moments = new Map<string, Intl.DateTimeFormat>();
 

@@ -105,6 +105,14 @@ function Breaker({ gateway }: { gateway: Gateway }) {
   );
 }
 
+/** Whether the login has a second factor is known once there was one. */
+export const approvalUnknown = (gateway: Gateway): boolean => gateway.session?.twofa === undefined && !gateway.automatic_codes;
+
+function Approval({ gateway }: { gateway: Gateway }) {
+  if (gateway.next_approval) return <Countdown at={gateway.next_approval} />;
+  return <>{approvalUnknown(gateway) ? "Not known before a login" : "None is needed"}</>;
+}
+
 function GatewayCard({ gateway }: { gateway: Gateway }) {
   const [screen, setScreen] = useState(false);
   const { session, support } = gateway;
@@ -139,7 +147,7 @@ function GatewayCard({ gateway }: { gateway: Gateway }) {
         <Fact name="Next restart" value={<Countdown at={gateway.next_restart?.at} />}>
           {gateway.next_restart ? <><Time at={gateway.next_restart.at} /> · {words(gateway.next_restart.kind)}</> : "none is planned"}
         </Fact>
-        <Fact name="Next approval" value={gateway.next_approval ? <Countdown at={gateway.next_approval} /> : "None is needed"}>
+        <Fact name="Next approval" value={<Approval gateway={gateway} />}>
           {gateway.next_approval ? <Time at={gateway.next_approval} /> : ""}{gateway.automatic_codes ? " codes are entered automatically" : ""}
         </Fact>
         <Fact name="Session at IBKR" value={session?.end ? <>ends <Countdown at={session.end} /></> : "Not known"}>

@@ -22,9 +22,9 @@ export function Logs({ sources }: { sources: Dict<{ label: string }> }) {
     const abort = new AbortController();
     const load = async (): Promise<void> => {
       try {
-        const answer = await getJson<{ lines: LogLine[]; note?: string }>("logs", { source, lines: "200" }, abort.signal);
+        const answer = await getJson<{ lines: LogLine[] }>("logs", { source, lines: "200" }, abort.signal);
         setLines(answer.lines);
-        setNote(answer.note ?? (answer.lines.length ? "" : "There is no line."));
+        setNote(answer.lines.length ? "" : "There is no line.");
       } catch (error) {
         if (!abort.signal.aborted) setNote(reason(error));
       }
@@ -41,6 +41,7 @@ export function Logs({ sources }: { sources: Dict<{ label: string }> }) {
   const shown = lines.filter((line) => !only || line.priority <= WARNING);
   return (
     <Section id="logs" title="Logs" note={source ? "the newest first, renewed every 5 seconds" : undefined}>
+      {Object.keys(sources).length === 0 ? <p class="empty">No service of this page runs under systemd: the log is where the program was started.</p> : (
       <div class="body line">
         <label>Service{" "}
           <select value={source} onChange={(event) => setSource(event.currentTarget.value)}>
@@ -51,6 +52,7 @@ export function Logs({ sources }: { sources: Dict<{ label: string }> }) {
         <label><input type="checkbox" checked={only} onChange={(event) => setOnly(event.currentTarget.checked)} /> Warnings and errors only</label>
         <span role="status" class="small muted">{note}</span>
       </div>
+      )}
       {shown.length > 0 && (
         <div class="log" tabIndex={0} role="region" aria-label="Lines of the log">
           <ol>{[...shown].reverse().map((line, index) => (

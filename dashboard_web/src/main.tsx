@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { points } from "./attention";
 import { Curves } from "./curves";
 import { clock, duration, epoch, money, words, zoneName } from "./format";
-import { Gateways, Mode, nextOf, stateSign } from "./gateways";
+import { approvalUnknown, Gateways, Mode, nextOf, stateSign } from "./gateways";
 import { Logs } from "./logs";
 import { Notifications } from "./notifications";
 import { Orders } from "./orders";
@@ -149,7 +149,7 @@ function Figures({ manager, document }: { manager: Manager; document: Snapshot }
         <dd>{manager.since && <>since <Time at={manager.since} /></>}</dd>
       </div>
       {mine.length > 0 && <div><dt>Next restart</dt><dd>{restart ? <Countdown at={restart} /> : "none"}</dd><dd>{restart && <Time at={restart} />}</dd></div>}
-      {mine.length > 0 && <div><dt>Next approval</dt><dd>{approval ? <Countdown at={approval} /> : "none"}</dd><dd>{approval && <Time at={approval} />}</dd></div>}
+      {mine.length > 0 && <div><dt>Next approval</dt><dd>{approval ? <Countdown at={approval} /> : mine.some(approvalUnknown) ? "not known" : "none"}</dd><dd>{approval && <Time at={approval} />}</dd></div>}
     </dl>
   );
 }

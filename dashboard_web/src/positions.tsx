@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Explain } from "./explain";
 import { duration, epoch, fromNow, money, percent, price, quantity, signedQuantity, words } from "./format";
 import { scale, used } from "./scale";
-import type { Bar, Intent, Manager, Position, Rung } from "./types";
+import type { Bar, Intent, Manager, Position } from "./types";
 import { Sign, Time, tone, useView, type Kind } from "./ui";
 
 const KIND_WORDS: Record<string, string> = { trailing: "Trailing stop", breakeven: "Breakeven", stop: "Stop", target: "Target" };
@@ -18,7 +18,7 @@ function RuleBar({ id, bar, position }: { id: string; bar: Bar; position: Positi
   return (
     <div class="bar">
       {!own && <h4>{bar.subject.charAt(0).toUpperCase() + bar.subject.slice(1)}</h4>}
-      <div class="bar-track" role="img" aria-label={`${name}: now at ${price(bar.now)}${entry === null ? "" : `, entry ${price(bar.entry)}`}, ${spoken}.${drawn.flipped ? " A lower value is better." : ""}`}>
+      <div class="bar-track" role="img" aria-label={`${name}: ${now === null ? "present value not known" : `now at ${price(bar.now)}`}${entry === null ? "" : `, entry ${price(bar.entry)}`}, ${spoken}.${drawn.flipped ? " A lower value is better." : ""}`}>
         <div class="rail">
           {now !== null && entry !== null && (
             <i class={`zone ${now >= entry ? "gain" : "loss"}`} style={{ left: `${Math.min(now, entry)}%`, width: `${Math.abs(now - entry)}%` }} />
@@ -62,15 +62,9 @@ function verdict(position: Position): [Kind, string] {
   }
 }
 
-/** Without those of an earlier close of the same contract, which ended with a fill. */
-function presentRungs(rungs: readonly Rung[]): readonly Rung[] {
-  const filled = rungs.slice(0, -1).map((rung) => rung.state).lastIndexOf("FILLED");
-  return rungs.slice(filled + 1);
-}
-
 /** The orders of a close, one per price, the present one last. */
 export function Ladder({ intent }: { intent: Intent }) {
-  const rungs = presentRungs(intent.ladder ?? []);
+  const rungs = intent.ladder ?? [];
   const last = rungs.length - 1;
   return (
     <div class="wide">

@@ -156,6 +156,7 @@ export interface Manager {
   running: boolean;
   version?: string;
   accounts: string[];
+  new_accounts: string[];
   phase: string;
   since?: string;
   why?: string;

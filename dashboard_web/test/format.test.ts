@@ -2,25 +2,24 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { amount, clock, duration, epoch, fromNow, money, NONE, num, percent, price, signedQuantity, when, words, zoneName } from "../src/format";
 
-test("a decimal comes as text or as a number", () => {
-  assert.equal(num("1.25"), 1.25);
-  assert.equal(num(3), 3);
-  for (const nothing of [null, undefined, "", "?"]) assert.equal(num(nothing), null);
+test("what is not known is no number", () => {
+  assert.equal(num(1.25), 1.25);
+  for (const nothing of [null, undefined, NaN]) assert.equal(num(nothing), null);
 });
 
 test("prices have two digits at least and four at most", () => {
-  assert.equal(price("190"), "190.00");
-  assert.equal(price("0.00255"), "0.0026");
-  assert.equal(price("1234.5"), "1,234.50");
+  assert.equal(price(190), "190.00");
+  assert.equal(price(0.00255), "0.0026");
+  assert.equal(price(1234.5), "1,234.50");
   assert.equal(price(null), NONE);
 });
 
 test("money shows its sign, so that colour is not the only one", () => {
-  assert.equal(money("120.5", "USD"), "+120.50 USD");
+  assert.equal(money(120.5, "USD"), "+120.50 USD");
   assert.equal(money(-3), "\u22123.00");
   assert.equal(money(-0.001), "0.00");
-  assert.equal(amount("120.5"), "120.50");
-  assert.equal(signedQuantity("-2"), "\u22122");
+  assert.equal(amount(120.5), "120.50");
+  assert.equal(signedQuantity(-2), "\u22122");
   assert.equal(percent(0.1234), "+12.3 %");
 });
 

@@ -342,16 +342,14 @@ class Collector:
 
     def _retain_bars(self, section: Document, known: _Manager) -> None:
         """While a position is closed, no rule is evaluated; the levels that were shown last remain."""
+        evaluated = {}
         for key, position in section["positions"].items():
+            evaluated[key] = position["bars"]
             before = known.bars.get(key)
             if not position["bars"] and position["verdict"] == "closing" and before is not None:
-                position["bars"] = {
-                    subject: {**bar, "now": position["price"]}
-                    if subject == "price" and position["price"] is not None
-                    else bar
-                    for subject, bar in before.items()
-                }
-        known.bars = {key: position["bars"] for key, position in section["positions"].items()}
+                evaluated[key] = before
+                position["bars"] = managers.retained_bars(before, position["price"])
+        known.bars = evaluated
 
     def _read_journal(self, place: ManagerPlace, known: _Manager) -> None:
         journal = self._journal(place)

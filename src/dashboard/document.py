@@ -55,17 +55,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
-
-
-def applied(document: Document, patch: Document) -> Document:
-    """The document after a patch."""
-    changed = dict(document)
-    for key, value in patch.items():
-        if value is None:
-            changed.pop(key, None)
-        elif isinstance(value, dict):
-            old = changed.get(key)
-            changed[key] = applied(old if isinstance(old, dict) else {}, value)
-        else:
-            changed[key] = value
-    return changed

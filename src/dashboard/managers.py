@@ -150,6 +150,25 @@ def bars(unit: Mapping[str, Any]) -> Document:
     return found
 
 
+def retained_bars(before: Document, price: float | None) -> Document:
+    """The bars of a position of which no rule is evaluated any more: the levels remain, at the present price. Other
+    values, such as a delta, are not known then."""
+    return {subject: _moved(bar, price if subject == "price" else None) for subject, bar in before.items()}
+
+
+def _moved(bar: Document, now: float | None) -> Document:
+    marks = {}
+    for name, mark in bar["marks"].items():
+        distance = percent = None
+        # Which side of the level closes is known from where the value was before.
+        if now is not None and bar["now"] != mark["level"]:
+            closes_below = (mark["distance"] > 0) is (bar["now"] > mark["level"])
+            distance = round(now - mark["level"] if closes_below else mark["level"] - now, 6)
+            percent = None if now == 0 else round(100 * distance / abs(now), 2)
+        marks[name] = {**mark, "distance": distance, "percent": percent}
+    return {**bar, "now": now, "marks": marks}
+
+
 def with_ladders(intents: Document, newest: Sequence[Intent]) -> Document:
     """Open intents with the rungs before them, from the journal."""
     return {intent_id: {**intent, "ladder": ladder(newest, intent_id)} for intent_id, intent in intents.items()}

@@ -96,7 +96,7 @@ def parsed(answer: bytes) -> Picture:
             raise ScreenError(str(head["error"]))
         taken_at, fresh = str(head["taken_at"]), head["fresh"] is True
     except (ValueError, KeyError, TypeError) as error:
-        raise ScreenError("The screen was not answered as expected. See the log of ib-dashboard-screen.") from error
+        raise ScreenError("The screen was not answered as expected. See: journalctl -u '*-screen@*'") from error
     if not png.startswith(PNG):
-        raise ScreenError("What came is no picture. See the log of ib-dashboard-screen.")
+        raise ScreenError("The answer is not a picture. See: journalctl -u '*-screen@*'")
     return Picture(taken_at, fresh, png)

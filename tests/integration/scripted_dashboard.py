@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.merge_patch import applied
+
 import dashboard
 
 STATIC = Path(dashboard.__file__).parent / "static"
@@ -44,11 +46,10 @@ class ScriptedDashboard:
     def change(self, patch: dict[str, Any]) -> None:
         """Send a merge patch to every page."""
         self.document["revision"] += 1
-        merge(self.document, patch)
-        self._send("change", {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch)
-
-    def send_ping(self) -> None:
-        self._send("ping", {"at": datetime.now(UTC).isoformat()})
+        self.document = applied(self.document, patch)
+        sent = {"revision": self.document["revision"], "at": datetime.now(UTC).isoformat()} | patch
+        for listener in self._listeners:
+            listener.put(f"event: change\ndata: {json.dumps(sent)}\n\n")
 
     def cut(self) -> None:
         """End every stream, and refuse new ones."""
@@ -57,27 +58,12 @@ class ScriptedDashboard:
             listener.put(None)
         self._listeners.clear()
 
-    def _send(self, event: str, data: object) -> None:
-        for listener in self._listeners:
-            listener.put(f"event: {event}\ndata: {json.dumps(data)}\n\n")
-
     def listen(self) -> queue.SimpleQueue[str | None]:
         listener: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         document = self.document | {"at": datetime.now(UTC).isoformat()}
         listener.put(f"retry: 200\nevent: snapshot\ndata: {json.dumps(document)}\n\n")
         self._listeners.append(listener)
         return listener
-
-
-def merge(document: dict[str, Any], patch: dict[str, Any]) -> None:
-    """Apply a JSON merge patch (RFC 7396)."""
-    for key, value in patch.items():
-        if value is None:
-            document.pop(key, None)
-        elif isinstance(value, dict):
-            merge(document.setdefault(key, {}), value)
-        else:
-            document[key] = value
 
 
 @contextmanager

@@ -96,7 +96,7 @@ async def test_a_stop_approaches_fires_climbs_its_ladder_and_closes(tmp_path: Pa
                 # A wide spread, so that the far side is some steps away.
                 for bid in ("390.00", "389.90", "389.80"):
                     await gateway.command("set-price", "MSFT", f"bid={bid}", "ask=393.00")
-                    await asyncio.sleep(0.4)
+                    await expect(msft).to_contain_text(re.compile(f"Closing|{bid}"), timeout=MILLISECONDS)
                 await expect(sign).to_have_text("Closing", timeout=MILLISECONDS)
                 rungs = msft.get_by_role("list", name="Prices of the close of MSFT").get_by_role("listitem")
                 await expect(rungs.nth(1)).to_be_visible(timeout=MILLISECONDS)

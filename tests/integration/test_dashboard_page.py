@@ -251,7 +251,7 @@ def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, 
     expect(msft.get_by_role("list", name="Prices of the close of MSFT").get_by_role("listitem")).to_have_count(3)
     expect(msft.locator(".ladder .now")).to_contain_text("409.86")
     expect(page.get_by_role("status").filter(has_text="MSFT: closing")).to_have_count(1)
-    page.wait_for_timeout(500)
+    msft.locator(".needle").evaluate("element => Promise.all(element.getAnimations().map(each => each.finished))")
     after = msft.locator(".needle").bounding_box()
     assert before is not None and after is not None and after["x"] < before["x"]
     intent = next(iter(dashboard.document["managers"][MANAGER]["intents"]))
@@ -264,15 +264,20 @@ def test_a_stop_fires_climbs_its_ladder_and_closes_without_a_reload(page: Page, 
     assert page.evaluate("window.marked") is True
 
 
-def test_a_ladder_starts_after_the_last_close_of_the_contract(page: Page, dashboard: ScriptedDashboard) -> None:
-    patch = closing()
-    (intent,) = patch["managers"][MANAGER]["intents"].values()
-    earlier = [{"at": ago(minutes=9), "limit": 401.0, "state": state, "filled": 0} for state in ("CANCELLED", "FILLED")]
-    intent["ladder"] = earlier + intent["ladder"]
-    dashboard.change(patch)
-    rungs = page.get_by_role("list", name="Prices of the close of MSFT").get_by_role("listitem")
-    expect(rungs).to_have_count(3)
-    expect(rungs.first).to_contain_text("1. 409.90")
+def test_what_is_not_known_is_not_shown_as_none(page: Page, dashboard: ScriptedDashboard) -> None:
+    figure = page.locator(".figures > div").filter(has_text="Next approval")
+    dashboard.change({"gateways": {GATEWAY: {"next_approval": None, "session": {"twofa": False}}}})
+    expect(article(page, GATEWAY)).to_contain_text("None is needed")
+    expect(figure).to_contain_text("none")
+    dashboard.change({"gateways": {GATEWAY: {"session": {"twofa": None}}}})
+    expect(article(page, GATEWAY)).to_contain_text("Not known before a login")
+    expect(figure).to_contain_text("not known")
+
+
+def test_without_a_service_of_systemd_no_log_can_be_chosen(page: Page, dashboard: ScriptedDashboard) -> None:
+    dashboard.change({"logs": dict.fromkeys(dashboard.document["logs"])})
+    expect(page.get_by_label("Service")).to_have_count(0)
+    expect(page.locator("#logs")).to_contain_text("the log is where the program was started")
 
 
 def test_a_change_does_not_close_what_is_open_nor_move_the_focus(page: Page, dashboard: ScriptedDashboard) -> None:
@@ -363,9 +368,12 @@ def test_silence_is_a_lost_stream(tab: Tab, dashboard: ScriptedDashboard) -> Non
     dashboard.refuse_streams = True
     page.clock.fast_forward(24_000)
     expect(page.locator(".stream")).to_contain_text("Live")
-    dashboard.send_ping()
-    page.wait_for_function("() => true")
-    page.clock.fast_forward(30_000)
+    # What comes later starts the time again.
+    dashboard.change({"managers": {MANAGER: {"positions": {"DU***67 MSFT": {"price": 417.0}}}}})
+    expect(article(page, "MSFT")).to_contain_text("417.00")
+    page.clock.fast_forward(24_000)
+    expect(page.locator(".stream")).to_contain_text("Live")
+    page.clock.fast_forward(2_000)
     expect(page.locator(".stream")).to_contain_text("Not live")
     tab.errors.clear()
 

@@ -107,6 +107,25 @@ def test_a_host_has_the_same_port_with_and_without_a_limit(tmp_path: Path) -> No
     assert "two: status page at http://127.0.0.1:8766/" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_port_of_the_tunnel_is_also_read_from_an_inventory(tmp_path: Path) -> None:
+    """status.yml prints the address with it."""
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text(
+        "gateway_hosts: {hosts: {one: {ansible_connection: local}}, vars: {dashboard_tunnel_port: 87}}\n"
+    )
+    done = subprocess.run(
+        ["ansible-playbook", "-i", str(inventory), str(ROOT / "dashboard.yml")],
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    output = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0 and "dashboard_tunnel_port is '87'" in output, output
+
+
 @pytest.mark.parametrize(
     ("lines", "enabled", "problem"),
     [

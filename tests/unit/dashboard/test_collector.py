@@ -310,7 +310,7 @@ def test_a_file_that_may_not_be_read_is_a_note(host: TestHost) -> None:
     assert "gateway:ib-gateway" in host.collector().collect()["notes"]
 
 
-def test_the_levels_that_were_shown_last_remain_while_a_position_is_closed(host: TestHost) -> None:
+def test_the_levels_that_were_evaluated_last_remain_while_a_position_is_closed(host: TestHost) -> None:
     runtime = host.host.manager_runtime / "position-manager"
     runtime.mkdir(parents=True)
     collector = host.collector()
@@ -323,9 +323,17 @@ def test_the_levels_that_were_shown_last_remain_while_a_position_is_closed(host:
         document = served(runtime / "control.sock", collector.collect, Changed(), runtime / "status.sock")
         return document["managers"]["position-manager"]["positions"][unit.key]["bars"]
 
-    before = bars(status_samples.PUT)
-    closing = replace(status_samples.PUT, stop=None, target=None, verdict="closing", price=status_samples.D("3.80"))
-    assert bars(closing)["price"] == {**before["price"], "now": 3.8}
+    def levels(price: str | None) -> dict[str, tuple[float, float | None]]:
+        number = None if price is None else status_samples.D(price)
+        bar = bars(replace(status_samples.PUT, stop=None, target=None, verdict="closing", price=number))["price"]
+        assert bar.get("now") == (None if price is None else float(price))
+        return {name: (mark["level"], mark.get("distance")) for name, mark in bar["marks"].items()}
+
+    assert bars(status_samples.PUT)["price"]["now"] == 2.8
+    # A short put: its stop closes above, its target below.
+    assert levels("3.80") == {"stop": (3.75, -0.05), "target": (0.5, 3.3)}
+    assert levels(None) == {"stop": (3.75, None), "target": (0.5, None)}
+    assert levels("0.40") == {"stop": (3.75, 3.35), "target": (0.5, -0.1)}
 
 
 def test_the_unit_of_a_gateway_that_is_away_is_its_text(host: TestHost) -> None:

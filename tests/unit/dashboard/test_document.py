@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.merge_patch import applied
 
-from dashboard.document import applied, merge_patch, published
+from dashboard.document import merge_patch, published
 
 VALUES: Any = st.recursive(
     st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, "", "a"]),

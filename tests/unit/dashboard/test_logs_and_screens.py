@@ -94,7 +94,7 @@ def test_a_picture_is_taken_once_for_several_requests(tmp_path: Path) -> None:
     ("answer", "text"),
     [
         (b'{"error": "Nothing listens on 127.0.0.1:5900"}\n', "Nothing listens"),
-        (b'{"taken_at": "x", "fresh": true}\n<html>', "no picture"),
+        (b'{"taken_at": "x", "fresh": true}\n<html>', "not a picture"),
         (b"garbage", "not answered as expected"),
         (b"", "not answered as expected"),
         (b"[]\n", "not answered as expected"),

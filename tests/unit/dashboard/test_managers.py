@@ -65,6 +65,23 @@ def test_each_rule_is_a_mark_on_the_bar_of_what_it_evaluates() -> None:
     assert bars["the underlying"]["marks"]["strike_stop"]["percent"] is None
 
 
+def test_a_bar_of_another_value_has_no_present_value_while_no_rule_is_evaluated() -> None:
+    marks = (
+        Distance(Rule.STOP, "bid", D(100), D(90), D(10), D(10)),
+        Distance(Rule.BREAKEVEN, "bid", D(100), D(100), D(0), D(0)),
+        Distance(Rule.STRIKE, "the underlying", D(450), D(440), D(10), None),
+    )
+    status = replace(samples.READY, units=(replace(samples.STOCK, marks=marks),))
+    bars = managers.section("pm", reported(status))["positions"][samples.STOCK.key]["bars"]
+    retained = managers.retained_bars(bars, 80.0)
+    stop, breakeven = (retained["price"]["marks"][name] for name in ("stop", "breakeven"))
+    assert (retained["price"]["now"], stop["level"], stop["distance"], stop["percent"]) == (80.0, 90.0, -10.0, -12.5)
+    assert (breakeven["level"], breakeven["distance"]) == (100.0, None), "on which side it closes is not known"
+    underlying = retained["the underlying"]
+    assert (underlying["now"], underlying["marks"]["strike_stop"]["distance"]) == (None, None)
+    assert underlying["marks"]["strike_stop"]["level"] == 440.0
+
+
 def test_the_time_of_a_quote_does_not_change_while_the_quote_is_the_same() -> None:
     later = replace(
         samples.READY,

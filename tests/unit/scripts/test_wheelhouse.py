@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -70,10 +71,17 @@ def test_the_wheel_holds_the_page(wheelhouse: ModuleType, tmp_path: Path) -> Non
     assert held == {f"dashboard/static/{name}{suffix}" for name in files for suffix in ("", ".gz")}
 
 
-def test_a_release_without_the_page_is_refused(
-    wheelhouse: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_page_that_is_not_built_from_these_sources_is_not_released(
+    wheelhouse: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wheelhouse, "PAGE", tmp_path / "index.html")
+    asked: list[object] = []
+
+    def run(command: list[str | Path], *, check: bool) -> subprocess.CompletedProcess[bytes]:
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(sys, "argv", ["wheelhouse", "--python=3.11.2", "--machine=x86_64", "--glibc=2.36"])
-    with pytest.raises(SystemExit, match="make setup"):
+    with pytest.raises(SystemExit, match=r"not built from these sources\. Run: make setup"):
         wheelhouse.main()
+    assert asked == [SCRIPT.with_name("page"), "check"]
