@@ -17,7 +17,7 @@ ROLE = ROOT / "roles/monitoring"
 RULES = ROLE / "files/rules.yml"
 TESTS = ROOT / "tests/promtool/rules_test.yml"
 PORTS = {"prometheus_port": 9090, "alertmanager_port": 9093, "node_exporter_port": 9100, "relay_port": 9095}
-TARGETS = [
+TARGETS: list[dict[str, Any]] = [
     {"job": "gateway-watch", "port": 9402, "labels": {"gateway": "ib-gateway", "unit": "ib-gateway.service"}},
     {"job": "position-manager", "port": 9464, "labels": {"manager": "a", "unit": "position-manager-a.service"}},
     {"job": "position-manager", "port": 9465, "labels": {"manager": "b", "unit": "position-manager-b.service"}},
