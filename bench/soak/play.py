@@ -165,7 +165,7 @@ class Player:
                 await self._finish(event.what)
             case Kind.NOON:
                 self._calm_from = world.now
-                self._weigh()
+                await self._weigh()
             case Kind.OPEN:
                 await self._open_position(event)
             case Kind.BREACH:
@@ -352,10 +352,10 @@ class Player:
                     episode.closed = at
                     episode.ready = at - (episode.could_since or at)
 
-    def _weigh(self) -> None:
+    async def _weigh(self) -> None:
         world = self._world
         if world.manager.running:
-            mebibytes = float(world.manager.answer["memory"])
+            mebibytes = await world.manager.memory()
             self.records.memory.append(MemorySample(world.now, "manager", self._lives["manager"], mebibytes))
         if world.gateway.running:
             sample = MemorySample(world.now, "simulator", self._lives["simulator"], world.gateway.memory)

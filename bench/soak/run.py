@@ -30,7 +30,7 @@ def describe(records: Records) -> list[str]:
         f"outages: {len(records.outages)}, of them expected: {sum(each.expected for each in records.outages)}, "
         f"with a start of the manager: {sum(each.killed for each in records.outages)}; "
         f"notifications: {len(records.messages)}",
-        f"memory of the manager at noon, MiB: {min(manager, default=0):.1f} to {max(manager, default=0):.1f}",
+        f"memory that the manager uses at noon, MiB: {min(manager, default=0):.1f} to {max(manager, default=0):.1f}",
         f"injected: {injected}",
         f"skipped, as the gateway was away or the position not held: {dict(records.skipped)}",
     ]

@@ -7,6 +7,8 @@ follow the commands on a socket; the gateway's socket, the journal and the notif
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import json
 import os
 import selectors
@@ -64,7 +66,8 @@ class _Selector(selectors.BaseSelector):
 
 class CommandedLoop(asyncio.SelectorEventLoop):
     """Its time is that of the last command. Commands and answers are lines of JSON: ``{"to": SECONDS}`` sets the
-    time; each is answered when nothing is left to do at that time, with what ``describe`` returns."""
+    time; each is answered when nothing is left to do at that time, with what ``describe`` returns. ``{"weigh": true}``
+    is answered with the process's memory too."""
 
     def __init__(self, commands: socket.socket, describe: Any) -> None:
         self._time = 0.0
@@ -73,6 +76,7 @@ class CommandedLoop(asyncio.SelectorEventLoop):
         self._files = _Selector()
         self._files.own = commands.fileno()
         self._read = b""
+        self._weigh = False
         super().__init__(self._files)
         commands.setblocking(False)
         self.add_reader(commands, self._command)
@@ -91,6 +95,7 @@ class CommandedLoop(asyncio.SelectorEventLoop):
             command = json.loads(line)
             if "to" in command:
                 self._time = max(self._time, float(command["to"]))
+            self._weigh = "weigh" in command
             self.call_soon(self._answer_when_idle, QUIET_TURNS, self._files.events)
 
     def _answer_when_idle(self, turns: int, events: int) -> None:
@@ -102,7 +107,8 @@ class CommandedLoop(asyncio.SelectorEventLoop):
         if left:
             self.call_soon(self._answer_when_idle, left, self._files.events)
             return
-        answer = {"next": due, "events": self._files.events, **self._describe()}
+        memory = {"memory": resident()} if self._weigh else {}
+        answer = {"next": due, "events": self._files.events, **self._describe(), **memory}
         self._commands.sendall(json.dumps(answer).encode() + b"\n")
 
 
@@ -127,7 +133,10 @@ class _Clock(SystemClock):
 
 
 def resident() -> float:
-    """MiB of this process that lie in memory."""
+    """MiB of this process that lie in memory, without what it has freed. The C library returns little of that
+    by itself, so that a process grows for weeks although it uses no more."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -141,8 +150,8 @@ def main(arguments: Sequence[str]) -> int:
 
     def describe() -> dict[str, Any]:
         if not created:
-            return {"phase": "", "memory": resident()}
-        return {"phase": str(created[0].engine.shared.connection.state.phase), "memory": resident()}
+            return {"phase": ""}
+        return {"phase": str(created[0].engine.shared.connection.state.phase)}
 
     class Watched(service.Service):
         def __init__(self, *values: Any, **more: Any) -> None:

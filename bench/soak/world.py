@@ -96,7 +96,9 @@ class Gateway:
     async def start(self, now: datetime) -> None:
         """Start it, and wait until it is logged in."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_SIMULATOR_", "TWS_"))}
-        settings = {"START_SECONDS": "6", "TIME_SCALE": "0.02", "TWOFA": "none"}
+        # Of its own: a manager sends nothing while another one on the machine guards the same account.
+        account = f"DU{os.getpid():07}"
+        settings = {"START_SECONDS": "6", "TIME_SCALE": "0.02", "TWOFA": "none", "ACCOUNTS": account}
         with (self._directory / "gateway.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "gateway_simulator.main", "--no-display", "--seed", str(self._seed)),
@@ -215,15 +217,24 @@ class Manager:
 
     async def sync(self, now: datetime | None = None) -> None:
         """Set its time, and wait until it has nothing left to do at that time."""
-        if self._reader is None or self._writer is None or self._start is None:
+        if self._start is None:
             raise SoakError("the position manager does not run")
-        command = {} if now is None else {"to": (now - self._start).total_seconds()}
+        self.answer = await self._command({} if now is None else {"to": (now - self._start).total_seconds()})
+
+    async def _command(self, command: dict[str, Any]) -> dict[str, Any]:
+        if self._reader is None or self._writer is None:
+            raise SoakError("the position manager does not run")
         self._writer.write(json.dumps(command).encode() + b"\n")
         async with asyncio.timeout(PATIENCE):
             line = await self._reader.readline()
         if not line:
             raise SoakError("the position manager ended by itself; see manager.log")
-        self.answer = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    async def memory(self) -> float:
+        """MiB that it uses."""
+        return float((await self._command({"weigh": True}))["memory"])
 
     def seconds_to_next(self, now: datetime) -> float | None:
         """Seconds until it has something to do by itself."""

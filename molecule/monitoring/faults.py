@@ -7,6 +7,7 @@ alert and ends with the first that does not come.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,14 @@ SCENARIO = Path("/var/lib/ib-gateway/ib-gateway/settings/tws/simulator-scenario.
 """Where the simulator stores what is on IBKR's side."""
 
 MANAGER = "position-manager.service"
+CONFIG = Path("/etc/position-manager/position-manager.yml")
+RULES = Path("/etc/ib-gateway-monitoring/rules.yml")
+AMBIGUOUS = """
+  - name: staged
+    rules:
+      - {alert: Staged, expr: up * on () up}
+"""
+"""A rule that is valid, and that Prometheus cannot evaluate."""
 PROGRAMS = Path("/opt/ib-gateway-ansible/current/bin")
 
 MINUTES = 25
@@ -43,6 +52,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.titles: list[str] = []
+        self.refused = 0
+        """How many messages are still to be answered with 400, which no service repeats."""
         self.changed = threading.Condition()
 
     def start(self) -> None:
@@ -52,9 +63,13 @@ class Receiver:
             def do_POST(self) -> None:
                 document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with outer.changed:
-                    outer.titles.append(document["title"])
+                    refuse = outer.refused > 0
+                    if refuse:
+                        outer.refused -= 1
+                    else:
+                        outer.titles.append(document["title"])
                     outer.changed.notify_all()
-                self.send_response(200)
+                self.send_response(400 if refuse else 200)
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
@@ -86,6 +101,10 @@ def run(*words: str) -> str:
 
 def simulator(*words: str) -> None:
     run("docker", "exec", "ib-gateway", "gateway-simulatorctl", *words)
+
+
+def manager(*words: str) -> None:
+    run(str(PROGRAMS / "position-manager"), *words)
 
 
 def relayed() -> str:
@@ -146,6 +165,27 @@ def age_record(document: dict[str, Any]) -> None:
     document["at"] = document["good"]["at"] = old
 
 
+def stage_positions() -> None:
+    """What the manager waits for a minute with, so that other faults are staged meanwhile: a split."""
+    manager("halt", "--reason", "staged")
+    fires("TradingHalted")
+    manager("resume")
+    ends("TradingHalted")
+    simulator("split", "AAPL", "10:1")
+
+
+def end_positions() -> None:
+    """The lock of the split, then quotes that stop."""
+    fires("InstrumentLocked")
+    manager("release", "AAPL")
+    ends("InstrumentLocked")
+    simulator("feed", "all", "stale", "354")
+    run("systemctl", "restart", MANAGER)
+    fires("QuotesStale", "PositionUnprotected")
+    simulator("feed", "all", "live")
+    ends("QuotesStale", "PositionUnprotected")
+
+
 def main() -> None:
     people = Receiver()
     run("systemctl", "start", "host-backup.service")
@@ -161,13 +201,22 @@ def main() -> None:
         print("IBKR's reset is near: alerts that it excuses are not staged")  # noqa: T201
     else:
         simulator("server-down")
-        fires("IbkrLinkLost")
+        fires("IbkrLinkLost", "PositionManagerNotReady")
 
     run("systemctl", "stop", MANAGER)
     fires("PositionManagerStopped")
     until("the alert in the outbox", lambda: stopped in relayed())
     run("systemctl", "start", "--no-block", MANAGER)
     ends("PositionManagerStopped")
+
+    # A configuration that cannot be read: the unit fails, and nothing restarts it.
+    good = CONFIG.read_bytes()
+    CONFIG.write_bytes(good + b"\nfaulty: [\n")
+    run("systemctl", "restart", "--no-block", MANAGER)
+    fires("PositionManagerUnitFailed")
+    CONFIG.write_bytes(good)
+    run("systemctl", "start", "--no-block", MANAGER)
+    ends("PositionManagerUnitFailed")
 
     run("systemctl", "stop", "prometheus-node-exporter.service")
     fires("MonitoringTargetDown")
@@ -189,7 +238,8 @@ def main() -> None:
     if not reset:
         ends("NotificationsDelayed")
         simulator("server-up")
-        ends("IbkrLinkLost")
+        ends("IbkrLinkLost", "PositionManagerNotReady")
+        stage_positions()
         # The API does not answer, which gateway-watch asks once a minute. The dead man's switch meanwhile.
         simulator("set-now", "CONNECT", "silent")
     silent = people.count("the monitoring is silent")
@@ -201,6 +251,7 @@ def main() -> None:
         fires("GatewayApiSilent")
         simulator("set-now", "CONNECT", "normal")
         ends("GatewayApiSilent")
+        end_positions()
         people.wait("notification(s) of ib-gateway.service cannot be delivered", 2)
 
     # Each alert that is sent was received with its end, and none that a service reports itself.
@@ -216,8 +267,11 @@ def main() -> None:
 
     # A login that waits for an approval, then one that is refused until the breaker opens.
     simulator("set-now", "TWOFA", "never")
+    people.refused = 1
     simulator("restart-cold")
-    fires("ApprovalAwaited")
+    # The refused notification is that of the approval. The alert remains for half an hour.
+    fires("ApprovalAwaited", "NotificationsLost")
+    people.wait("has lost notifications")
     simulator("approve-2fa")
     until("the gateway", ready)
     ends("ApprovalAwaited", "GatewayNotReady")
@@ -232,6 +286,16 @@ def main() -> None:
         run("systemctl", "start", "--no-block", "ib-gateway.service")
         until("the gateway", ready)
         ends("GatewayUnitFailed", "LoginRefused", "GatewayNotReady")
+
+    # The alert remains for ten minutes.
+    rules, times = RULES.read_text(), RULES.stat()
+    RULES.write_text(rules + AMBIGUOUS)
+    run("systemctl", "reload", "prometheus.service")
+    fires("AlertRulesFail")
+    RULES.write_text(rules)
+    # A deploy restarts the services whose files are newer than their start.
+    os.utime(RULES, ns=(times.st_atime_ns, times.st_mtime_ns))
+    run("systemctl", "reload", "prometheus.service")
 
     print(f"people received {len(people.titles)} messages")  # noqa: T201
     for title in people.titles:

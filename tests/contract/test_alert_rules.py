@@ -17,7 +17,7 @@ ROLE = ROOT / "roles/monitoring"
 RULES = ROLE / "files/rules.yml"
 TESTS = ROOT / "tests/promtool/rules_test.yml"
 PORTS = {"prometheus_port": 9090, "alertmanager_port": 9093, "node_exporter_port": 9100, "relay_port": 9095}
-TARGETS = [
+TARGETS: list[dict[str, Any]] = [
     {"job": "gateway-watch", "port": 9402, "labels": {"gateway": "ib-gateway", "unit": "ib-gateway.service"}},
     {"job": "position-manager", "port": 9464, "labels": {"manager": "a", "unit": "position-manager-a.service"}},
     {"job": "position-manager", "port": 9465, "labels": {"manager": "b", "unit": "position-manager-b.service"}},
@@ -97,3 +97,25 @@ def test_what_a_service_reports_is_not_sent_again_and_everything_else_is(tmp_pat
         done = prometheus.run("amtool", "config", "routes", "test", f"--config.file={config}", *labels)
         expected = "shown only" if "reported_by" in rule["labels"] else "people"
         assert done.stdout.strip() == ("heartbeat" if rule["alert"] == "Watchdog" else expected), rule["alert"]
+
+
+def exported() -> dict[str, str]:
+    """The metrics of the services, each with its labels and their values as docs/metrics.md lists them."""
+    rows = re.findall(r"^\| `(\w+)` \| \w+ \| (.*?) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    return dict(rows)
+
+
+def test_rules_use_metrics_and_labels_that_the_services_export() -> None:
+    known = exported()
+    of_targets = {name for target in TARGETS for name in target["labels"]}
+    found: set[str] = set()
+    for rule in rules():
+        for name, selected in re.findall(
+            r"\b((?:gateway_watch|position_manager|host_backup)_\w+)(?:\{(.*?)\})?", rule["expr"]
+        ):
+            assert name in known, rule["alert"]
+            found.add(name)
+            for label, values in re.findall(r'(\w+)=~?"(.*?)"', selected):
+                assert label in of_targets or f"`{label}`" in known[name], (rule["alert"], label)
+                assert all(f"`{value}`" in known[name] for value in values.split("|")), (rule["alert"], values)
+    assert len(found) > 15

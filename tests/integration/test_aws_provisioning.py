@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3  # type: ignore[import-untyped]  # it carries no types
 import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from tests.aws_endpoint import AwsEndpoint

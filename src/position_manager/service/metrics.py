@@ -67,8 +67,8 @@ SPECS = (
     _gauge("realized_profit", "Profit realised today.", _CURRENCY),
     _gauge("net_liquidation", "What the accounts with stops of their own are worth.", _CURRENCY),
     _gauge("account_stops", "Stops of accounts by verdict.", Label("verdict", tuple(each.value for each in Verdict))),
-    _gauge("quote_age_seconds", "Age of the oldest quote of what is held; no sample without a quote."),
-    _gauge("quotes_missing", "Contracts that are held and have no quote."),
+    _gauge("quote_age_seconds", "Age of the oldest quote of what is held and trades now; no sample without a quote."),
+    _gauge("quotes_missing", "Contracts that are held, trade now and have no quote."),
     _gauge("open_intents", "Closes that are not over.", Label("state", tuple(sorted(state.value for state in OPEN)))),
     _gauge("orders_last_day", "Orders recorded for sending in the last 24 hours."),
     _counter(
@@ -169,9 +169,11 @@ def _add_units(samples: Samples, status: Status) -> None:
     _set(samples, "unprotected_for_seconds", _age(status, min(since)) if since else 0.0)
     profits = ((unit.currency, unit.profit) for unit in status.units if unit.profit is not None)
     _sum(samples, "profit", profits)
-    ages = [leg.age for leg in legs if leg.age is not None]
+    # A market that is closed sends no quotes, while that of another position can be open.
+    trading = [leg.age for leg in legs if status.open_markets is None or leg.label in status.open_markets]
+    ages = [age for age in trading if age is not None]
     _set(samples, "quote_age_seconds", max(ages, default=None))
-    _set(samples, "quotes_missing", len(legs) - len(ages))
+    _set(samples, "quotes_missing", len(trading) - len(ages))
 
 
 def _add_accounts(samples: Samples, status: Status) -> None:

@@ -79,6 +79,16 @@ def test_open_markets_are_counted_where_they_are_reported(files: Files) -> None:
     assert value(found, "open_markets") == 2
 
 
+def test_quotes_of_closed_markets_do_not_count(files: Files) -> None:
+    unit = samples.READY.units[0]
+    night = replace(unit.legs[0], label="AAPL", age=9000.0)
+    status = replace(samples.READY, units=(replace(unit, legs=(*unit.legs, night, replace(night, age=None))),))
+    found = scrape(replace(SAMPLE, status=replace(status, open_markets=(unit.legs[0].label,))), files)
+    assert (value(found, "quote_age_seconds"), value(found, "quotes_missing")) == (unit.legs[0].age, 0)
+    found = scrape(replace(SAMPLE, status=replace(status, open_markets=("AAPL",))), files)
+    assert (value(found, "quote_age_seconds"), value(found, "quotes_missing")) == (9000, 1)
+
+
 def test_accounts_are_added_up(files: Files) -> None:
     account = AccountStatus(
         "DU*****67", "USD", D(94900), D(1), 1.0, D(100000), D(100000), 2,
