@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,30 @@ def options_of(role: str) -> dict[str, dict[str, Any]]:
     return options
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Settings of a role, and what they were read from."""
+
+    variables: dict[str, Any]
+    settings: dict[str, Any]
+    problems: list[str]
+
+
+# By role, the last ones. A task evaluates dozens of expressions that name the same role, with the same variables, which
+# Ansible hands over as one mapping or as copies of it.
+_read_last: dict[str, _Read] = {}
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two mappings hold the same objects: what a setting refers to is among them.
+
+    Between the conditions and the arguments of a task Ansible adds names of the connection.
+    """
+    return all(other.get(name, value) is value for name, value in one.items()) and all(
+        name.startswith("ansible_") for name in one.keys() ^ other.keys()
+    )
+
+
 class LookupModule(LookupBase):  # type: ignore[misc]  # it carries no types
     """The lookup role_settings."""
 
@@ -195,12 +220,23 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # it carries no types
         self.set_options(var_options=variables, direct=kwargs)
         self._variables = variables or {}
         self._problems: list[str] = []
-        settings = [self._settings(role) for role in terms]
+        settings = [self._settings_once(role) for role in terms]
         if self.get_option("problems"):
             return [self._problems]
         if self._problems:
             raise AnsibleError(" ".join(self._problems))
         return settings
+
+    def _settings_once(self, role: str) -> dict[str, Any]:
+        """The settings of a role; a task whose expressions name several of them reads them once."""
+        found = _read_last.get(role)
+        if found is None or not _same(found.variables, self._variables):
+            before = len(self._problems)
+            settings = self._settings(role)
+            _read_last[role] = _Read(dict(self._variables), settings, self._problems[before:])
+            return dict(settings)
+        self._problems += found.problems
+        return dict(found.settings)
 
     def _settings(self, role: str) -> dict[str, Any]:
         options = options_of(role)

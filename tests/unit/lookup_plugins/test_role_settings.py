@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -103,18 +104,24 @@ def problems(directory: Path, variables: str, *arguments: str) -> list[str]:
             ]
         )
     )
+    ansible_playbook(directory, *arguments)
+    (found,) = json.loads((directory / "out.json").read_text())
+    return list(found)
+
+
+def ansible_playbook(directory: Path, *arguments: str) -> str:
+    """The output of the play of a directory."""
     done = subprocess.run(
         ["ansible-playbook", str(directory / "play.yml"), *arguments],
         check=False,
         cwd=ROOT,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = json.loads((directory / "out.json").read_text())
-    return list(found)
+    return done.stdout
 
 
 TEMPLATED = """
@@ -166,4 +173,39 @@ def test_a_secret_of_one_instance_is_checked_too(tmp_path: Path) -> None:
     assert [problem.partition(")")[0] for problem in found] == [
         "ib_gateway_password (instance ib-gateway",
         "ib_gateway_vnc_port (instance ib-gateway",
+    ]
+
+
+def test_a_setting_that_refers_to_what_changes_is_read_again(tmp_path: Path) -> None:
+    """Within one task, whose settings are otherwise read once, and from task to task."""
+    shown = "{{ lookup('role_settings', 'host_backup').time }}"
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {"host_backup_time": "{{ hour }}:00"},
+        "tasks": [
+            {
+                "ansible.builtin.debug": {"msg": f"loop {shown} {shown}"},
+                "loop": ["01", "02"],
+                "loop_control": {"loop_var": "hour"},
+            },
+            {"ansible.builtin.set_fact": {"hour": "03"}},
+            {"ansible.builtin.include_tasks": f"{{{{ '{tmp_path}/' ~ {shown.strip('{} ')}[:2] ~ '.yml' }}}}"},
+            {"ansible.builtin.set_fact": {"hour": "04"}},
+            {"ansible.builtin.include_tasks": f"{{{{ '{tmp_path}/' ~ {shown.strip('{} ')}[:2] ~ '.yml' }}}}"},
+            {"ansible.builtin.debug": {"msg": f"own {shown}"}, "vars": {"host_backup_time": "05:00"}},
+        ],
+    }
+    for hour in ("03", "04"):
+        (tmp_path / f"{hour}.yml").write_text(
+            json.dumps([{"ansible.builtin.debug": {"msg": f"included at {hour} {shown}"}}])
+        )
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    found = re.findall(r"msg: (.*:00)", ansible_playbook(tmp_path))
+    assert found == [
+        "loop 01:00 01:00",
+        "loop 02:00 02:00",
+        "included at 03 03:00",
+        "included at 04 04:00",
+        "own 05:00",
     ]
