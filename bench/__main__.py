@@ -29,6 +29,8 @@ RESULTS = ROOT / "bench/RESULTS.md"
 PLOTS = ROOT / "bench/plots"
 DATA = ROOT / "bench/results.json"
 SECONDS_OF_ALL = 29 * 60.0
+SECONDS_TO_END = 20.0
+"""For a part that is interrupted, to remove what it created."""
 Row = Mapping[str, object]
 
 
@@ -55,7 +57,7 @@ PARTS = (
         "no_change",
         "bench.no_change_deploy",
         "A deploy that changes nothing",
-        400,
+        380,
         arguments=("--repeats", "1"),
         notes="`site.yml` on a converged host, by turns with the commit before, locally and with a longer round trip.",
     ),
@@ -63,8 +65,8 @@ PARTS = (
         "verified",
         "bench.ready_to_verified",
         "From ready to verified",
-        240,
-        arguments=("--repeats", "2", "--restarts", "1"),
+        420,
+        arguments=("--repeats", "20", "--restarts", "2", "--against", "5c54de5"),
         notes="From the native port's LISTEN until the deploy has verified the gateway, by turns with the old way.",
     ),
     Part(
@@ -135,14 +137,26 @@ def measure(part: Part, limit: float) -> Outcome:
     try:
         output, _ = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        end(process)
         return Outcome(part, [], f"not done within {limit:.0f} s", time.monotonic() - begun)
+    except KeyboardInterrupt:
+        end(process)
+        raise
     passed = time.monotonic() - begun
     if process.returncode:
         return Outcome(part, [], f"failed with status {process.returncode}; the error is above", passed)
     found = json.loads(output.splitlines()[-1])
     return Outcome(part, found["rows"], "", passed, found["text"])
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a part and all that it has started: it removes its containers and its hosts first, if it does so in time."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.communicate(timeout=SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def measured(part: Part) -> dict[str, object]:
@@ -247,6 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows-of", choices=names, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.rows_of:
+        # An end in order, in which containers and hosts are removed.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit("interrupted"))
         (part,) = (each for each in PARTS if each.name == options.rows_of)
         sys.stdout.write(json.dumps(measured(part)) + "\n")
         return 0

@@ -68,5 +68,15 @@ def delaying_proxy(port: int, round_trip: float) -> Iterator[int]:
     try:
         yield proxy.port
     finally:
+        asyncio.run_coroutine_threadsafe(_end_all(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
+
+
+async def _end_all() -> None:
+    """End what still passes on: connections that their clients have left open."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
