@@ -99,7 +99,7 @@ PARTS = (
         "soak",
         "bench.soak.run",
         "A simulated month",
-        240,
+        180,
         notes="Restarts, resets, logins, faults, reboots and webhook outages; every check of `bench/soak/records.py`.",
     ),
 )

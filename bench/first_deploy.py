@@ -1,7 +1,7 @@
 """Where the time of a first ``make deploy`` goes: ``python -m bench.first_deploy``, from the root, after one.
 
-Reads what `scripts/setup` has recorded on this machine. What was there already took 0 s; remove it first
-(`make clean`) to measure a first deploy.
+Reads what `scripts/setup` and `make deploy` have recorded on this machine. What was there already took 0 s; remove it
+first (`make clean`) to measure a first deploy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from bench.simulator import ROOT
 
 RECORD = ROOT / ".sandbox/setup.times"
 PARALLEL = {
-    "engine and images": "beside the Python packages",
+    "Python packages": "beside the engine and the images",
+    "the dashboard's page": "beside the engine and the images",
     "image of the sandbox host": "beside that of the simulator",
 }
 

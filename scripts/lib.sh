@@ -35,12 +35,14 @@ quietly() {
   return "$status"
 }
 
-# Install packages of the distribution; apt's output is shown only if it fails.
-apt_install() {
+# Install packages of the distribution, one call at a time; apt's output is shown only if it fails.
+apt_install() (
+  exec 8> "$STATE/apt.lock"
+  flock 8
   info "Installing packages: $*"
   quietly as_root apt-get update || info "Some package lists could not be refreshed; continuing with the existing ones"
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
-}
+)
 
 # Node 18 or newer with npm, from the distribution where there is none.
 has_npm() { command -v npm > /dev/null && node --eval 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' 2> /dev/null; }

@@ -12,7 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from bench.soak.records import Episode, Fill, MemorySample, Message, Outage, Records
+from bench.soak.records import CLOSE_BOUND, Episode, Fill, MemorySample, Message, Outage, Records
 from bench.soak.scenario import BREAK, HALF_DAYS, NEW_YORK, SYMBOLS, Event, Kind, trading_day
 from bench.soak.world import World, world
 from position_manager import connection_state
@@ -44,6 +44,8 @@ class Player:
         self._prices: dict[str, Decimal] = {}
         self._episodes: dict[str, Episode] = {}
         """By symbol: those that are not closed yet."""
+        self._late: set[str] = set()
+        """Those of them that were not closed in time."""
         self._positions: dict[str, Decimal] = {}
         self._read = 0
         self._ticks = 0
@@ -122,7 +124,9 @@ class Player:
 
     @property
     def _busy(self) -> bool:
-        return any(episode.breached for episode in self._episodes.values())
+        """A position is to be closed in an open market, and it is not certain yet that it was not closed in time."""
+        waiting = (symbol for symbol, episode in self._episodes.items() if episode.breached is not None)
+        return self._open(self._world.now) and not self._late.issuperset(waiting)
 
     @property
     def _calm(self) -> bool:
@@ -314,6 +318,11 @@ class Player:
             self._could_since = None
         elif self._could_since is None:
             self._could_since = now
+        for symbol, episode in self._episodes.items():
+            if episode.breached is None or self._could_since is None:
+                continue
+            if now - max(episode.breached, self._could_since) > CLOSE_BOUND + BREAK:
+                self._late.add(symbol)
 
     def _note_journal(self) -> None:
         world = self._world
@@ -350,13 +359,14 @@ class Player:
                 self._positions[symbol] = after
                 if not after and (episode := self._episodes.pop(symbol, None)) is not None:
                     episode.closed = at
+                    self._late.discard(symbol)
                     episode.ready = at - (episode.could_since or at)
 
     async def _weigh(self) -> None:
         world = self._world
         if world.manager.running:
-            mebibytes = await world.manager.memory()
-            self.records.memory.append(MemorySample(world.now, "manager", self._lives["manager"], mebibytes))
+            used = await world.manager.memory()
+            self.records.memory.append(MemorySample(world.now, "manager", self._lives["manager"], *used))
         if world.gateway.running:
             sample = MemorySample(world.now, "simulator", self._lives["simulator"], world.gateway.memory)
             self.records.memory.append(sample)

@@ -21,6 +21,7 @@ def describe(records: Records) -> list[str]:
     lags = [episode.lag for episode in records.episodes if episode.lag is not None]
     ready = [episode.ready for episode in records.episodes if episode.closed is not None]
     manager = [sample.mebibytes for sample in records.memory if sample.program == "manager"]
+    blocks = [sample.blocks for sample in records.memory if sample.program == "manager"]
     injected = ", ".join(f"{count} {kind}" for kind, count in sorted(records.injected.items()))
     return [
         f"positions opened: {len(records.episodes)}, stops exceeded: "
@@ -30,7 +31,8 @@ def describe(records: Records) -> list[str]:
         f"outages: {len(records.outages)}, of them expected: {sum(each.expected for each in records.outages)}, "
         f"with a start of the manager: {sum(each.killed for each in records.outages)}; "
         f"notifications: {len(records.messages)}",
-        f"memory that the manager uses at noon, MiB: {min(manager, default=0):.1f} to {max(manager, default=0):.1f}",
+        f"memory that the manager uses at noon, MiB: {min(manager, default=0):.1f} to {max(manager, default=0):.1f}; "
+        f"blocks of its objects: {min(blocks, default=0)} to {max(blocks, default=0)}",
         f"injected: {injected}",
         f"skipped, as the gateway was away or the position not held: {dict(records.skipped)}",
     ]
@@ -45,7 +47,10 @@ def listing(records: Records) -> str:
         ),
         *((message.at, f"message: {message.title}") for message in records.messages),
         *((episode.opened, str(episode)) for episode in records.episodes),
-        *((each.at, f"memory of {each.program} {each.life}: {each.mebibytes:.1f}") for each in records.memory),
+        *(
+            (each.at, f"memory of {each.program} {each.life}: {each.mebibytes:.1f}, {each.blocks} blocks")
+            for each in records.memory
+        ),
     ]
     return "".join(f"{at.isoformat()} {text}\n" for at, text in sorted(lines))
 

@@ -7,7 +7,6 @@ follow the commands on a socket; the gateway's socket, the journal and the notif
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import json
 import os
@@ -67,7 +66,7 @@ class _Selector(selectors.BaseSelector):
 class CommandedLoop(asyncio.SelectorEventLoop):
     """Its time is that of the last command. Commands and answers are lines of JSON: ``{"to": SECONDS}`` sets the
     time; each is answered when nothing is left to do at that time, with what ``describe`` returns. ``{"weigh": true}``
-    is answered with the process's memory too."""
+    is answered with the process's memory and its blocks too."""
 
     def __init__(self, commands: socket.socket, describe: Any) -> None:
         self._time = 0.0
@@ -107,7 +106,8 @@ class CommandedLoop(asyncio.SelectorEventLoop):
         if left:
             self.call_soon(self._answer_when_idle, left, self._files.events)
             return
-        memory = {"memory": resident()} if self._weigh else {}
+        # Its objects first: they are counted once those that nothing refers to are gone.
+        memory = {"blocks": blocks(), "memory": resident()} if self._weigh else {}
         answer = {"next": due, "events": self._files.events, **self._describe(), **memory}
         self._commands.sendall(json.dumps(answer).encode() + b"\n")
 
@@ -132,11 +132,14 @@ class _Clock(SystemClock):
         return self._start + timedelta(seconds=self._loop.time())
 
 
-def resident() -> float:
-    """MiB of this process that lie in memory, without what it has freed. The C library returns little of that
-    by itself, so that a process grows for weeks although it uses no more."""
+def blocks() -> int:
+    """How many pieces of memory the objects of this process have."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    return sys.getallocatedblocks()
+
+
+def resident() -> float:
+    """MiB of this process that lie in memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,7 +28,14 @@ gateway: {port: %s, cold_restart_time: "13:00"}
 underlyings:
 %scaps: {orders_per_minute: 1000, orders_per_day: 100000}
 """
+UNIT = ROOT / "roles/position_manager/templates/position-manager.service.j2"
 RULE = "  %s: {stop: {percent_of_premium: 10}}\n"
+
+
+def allocator() -> dict[str, str]:
+    """The settings of the C library's allocator that the manager's unit has."""
+    found = re.findall(r"^Environment=(MALLOC_\w+)=(\S+)$", UNIT.read_text(), re.MULTILINE)
+    return dict(found)
 
 
 class SoakError(Exception):
@@ -203,6 +211,7 @@ class Manager:
                 cwd=self._directory,
                 env={
                     **{key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"},
+                    **allocator(),
                     "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "src", ROOT / "simulator/src", ROOT))),
                     virtual.SOCKET: str(socket),
                     virtual.START: str(now.timestamp()),
@@ -232,9 +241,10 @@ class Manager:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    async def memory(self) -> float:
-        """MiB that it uses."""
-        return float((await self._command({"weigh": True}))["memory"])
+    async def memory(self) -> tuple[float, int]:
+        """MiB that it uses, and the blocks of its objects."""
+        answer = await self._command({"weigh": True})
+        return float(answer["memory"]), int(answer["blocks"])
 
     def seconds_to_next(self, now: datetime) -> float | None:
         """Seconds until it has something to do by itself."""

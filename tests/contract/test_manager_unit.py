@@ -96,7 +96,8 @@ def test_secrets_are_credentials_and_nowhere_else(variant: str) -> None:
     assert "s3cret" not in unit
     assert "DU1234567" not in unit
     assert [line for line in unit.splitlines() if line.startswith(("Environment", "PassEnvironment"))] == [
-        "Environment=MPLCONFIGDIR=/var/cache/position-manager/position-manager"
+        "Environment=MPLCONFIGDIR=/var/cache/position-manager/position-manager",
+        "Environment=MALLOC_TRIM_THRESHOLD_=131072",
     ]
     assert [line for line in unit.splitlines() if line.startswith("LoadCredential")] == [
         f"LoadCredential={name}:/etc/position-manager/secrets/position-manager/{name}"

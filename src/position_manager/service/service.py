@@ -7,7 +7,6 @@ Exit status: 0 stopped as asked, 1 failed (to be tried again), 78 manual interve
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -41,6 +40,7 @@ from position_manager.reports.status import Status
 from position_manager.reports.summary import SummaryError
 from position_manager.rules.evaluation import Blind
 from position_manager.service import logs, metrics
+from position_manager.service.collecting import Collecting
 from position_manager.service.control import ControlError, Server
 from position_manager.service.heartbeat import Heartbeat, HeartbeatError, read_url
 from position_manager.service.host_claim import SCOPE, HostClaim
@@ -163,6 +163,7 @@ class Service:
         self._fallback = fallback
         self._calendar = BrokerCalendar(fallback)
         self._ready_reported = False
+        self._collecting = Collecting()
         self._text = ""
         self._orders = OrderCounter(clock.now)
         self._loops = 0
@@ -206,7 +207,7 @@ class Service:
         except ControlError as error:
             return self._failed(str(error), EXIT_RETRY)
         finally:
-            gc.unfreeze()
+            self._collecting.stop()
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
@@ -336,11 +337,9 @@ class Service:
         if text != self._text:
             self._text = text
             safely(lambda: self._notifier.status(text))
+        self._collecting.on_loop(self.engine.shared.connection.state.link)
         if self.engine.synced and not self._ready_reported:
             self._ready_reported = True
-            # Objects created so far stay: the collector would go through all of them while an order waits.
-            gc.collect()
-            gc.freeze()
             safely(self._notifier.ready)
 
     def _line(self) -> str:

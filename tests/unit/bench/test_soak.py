@@ -88,6 +88,10 @@ def test_a_month_as_it_must_be_has_no_fault() -> None:
             Records(memory=[MemorySample(NOON, "manager", 0, 60), MemorySample(after(9), "manager", 0, 67)]),
             "grew by 7.0 MiB",
         ),
+        (
+            Records(memory=[MemorySample(NOON, "manager", 0, 60), MemorySample(after(9), "manager", 0, 60, 4_001)]),
+            "grew by 4001 objects",
+        ),
         (Records(locks=1), "1 instruments are locked"),
     ],
 )

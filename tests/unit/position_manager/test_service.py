@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import signal
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -165,3 +166,31 @@ def test_the_collector_leaves_alone_what_was_there_when_it_was_ready_and_only_wh
         assert run.during(ready) == 0
     assert frozen[0] > 10_000
     assert gc.get_freeze_count() < frozen[0] / 10
+
+
+class Graph:
+    """Something that refers to itself, as what a session consists of does: only the collector finds it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_a_session_has_created_is_gone_after_its_end(tmp_path: Path) -> None:
+    with Webhook() as webhook:
+        run = Run(tmp_path, webhook)
+        graphs = [Graph()]
+
+        async def sessions() -> None:
+            for _ in range(2):
+                run.world.up = True
+                await run.minutes(4)
+                left = weakref.ref(graphs.pop())
+                gc.collect()
+                assert left() is not None, "the collector does not go through it during a session"
+                run.world.up = False
+                run.broker.drop()
+                await run.minutes(1)
+                assert left() is None
+                graphs.append(Graph())
+
+        assert run.during(sessions) == 0

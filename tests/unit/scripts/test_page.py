@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-NPM = 'mkdir -p "$3/node_modules"'
-NODE = """\
-case $1 in
-  --eval) ;;
-  *) mkdir -p src/dashboard/static && echo built >> src/dashboard/static/index.html ;;
-esac"""
+NPM = 'mkdir -p "$3/node_modules"; echo installed >> "$3/node_modules/log"'
+BUILD = """\
+from pathlib import Path
+
+page = Path("src/dashboard/static/index.html")
+page.parent.mkdir(parents=True, exist_ok=True)
+with page.open("a") as file:
+    file.write("built\\n")
+"""
 
 
 class Clone:
-    """The page's sources and scripts in a directory, with programs in the place of npm and Node.js."""
+    """The page's sources and scripts in a directory, with programs in the place of npm and of what builds it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -29,7 +32,11 @@ class Clone:
         shutil.copytree(ROOT / "dashboard_web", root / "dashboard_web", ignore=shutil.ignore_patterns("node_modules"))
         (root / "bin").mkdir()
         self.program("npm", NPM)
-        self.program("node", NODE)
+        self.program("node", "exit 0")
+        self.builder(BUILD)
+
+    def builder(self, text: str) -> None:
+        (self.root / "scripts/build_page.py").write_text(text)
 
     def program(self, name: str, text: str) -> None:
         path = self.root / "bin" / name
@@ -74,23 +81,34 @@ def test_it_is_built_again_once_its_sources_change(clone: Clone) -> None:
     assert clone.page("check")[0] == 0
 
 
+def test_npm_is_needed_for_the_tests_only_and_once(clone: Clone) -> None:
+    assert clone.page()[0] == 0
+    log = clone.root / "dashboard_web/node_modules/log"
+    assert not log.exists()
+    for _ in range(2):
+        assert clone.page("tests")[0] == 0
+        assert log.read_text() == "installed\n"
+    assert clone.builds() == 1
+
+
 def test_a_failed_installation_is_one_error_with_what_npm_reported(clone: Clone) -> None:
     clone.program("npm", "echo 'npm error network' >&2; exit 1")
-    code, errors = clone.page()
+    code, errors = clone.page("tests")
     assert code == 1
     assert errors.splitlines()[1:] == [
         "npm error network",
         "ERROR: The npm packages of the page could not be installed; see npm's message above.",
     ]
-    assert clone.page("check")[0] == 1
     clone.program("npm", NPM)
-    assert clone.page()[0] == 0
+    assert clone.page("tests")[0] == 0
 
 
 def test_a_failed_build_is_repeated(clone: Clone) -> None:
-    clone.program("node", '[ "$1" = --eval ] || exit 1')
+    clone.builder('raise SystemExit("no bundler")')
     code, errors = clone.page()
-    assert code == 1 and errors.endswith("ERROR: The page could not be built; see the message above.\n")
-    clone.program("node", NODE)
+    assert code == 1
+    assert errors.endswith("no bundler\nERROR: The page could not be built; see the message above.\n")
+    assert clone.page("check")[0] == 1
+    clone.builder(BUILD)
     assert clone.page()[0] == 0
     assert clone.builds() == 1

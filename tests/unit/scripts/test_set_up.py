@@ -1,5 +1,5 @@
 """`scripts/images` builds both images side by side, and `scripts/setup` the Python packages beside them; each reports
-what cannot be built. The engine, Node.js and the list of installed packages are stand-ins."""
+what cannot be built. The engine, what builds the page and the list of installed packages are stand-ins."""
 
 from __future__ import annotations
 
@@ -34,31 +34,39 @@ for name in "$@"; do echo "installed $name"; done
 """
 
 
-NODE = """\
-#!/bin/bash
-[ "$FAIL" != page ] || [[ "$1" != *build.mjs ]] || exit 1
+BUILD_PAGE = """\
+import os, sys
+sys.exit(os.environ["FAIL"] == "page")
 """
 
 
-def run(directory: Path, script: str, fail: str = "", lock: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a script in a copy of what it reads, with a ``lock`` of Python packages."""
+def run(
+    directory: Path, script: str, *arguments: str, fail: str = "", **locks: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a copy of what it reads, with ``locks`` of Python packages: controller and tests."""
     root, fake = directory / "clone", directory / "engine"
-    for name in ("scripts", "images", "simulator/src", "dashboard_web"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
-    (root / "dashboard_web/node_modules").mkdir()
-    for name in ("Dockerfile", "config.ini.tmpl", "pyproject.toml"):
-        shutil.copy(ROOT / "simulator" / name, root / "simulator" / name)
-    (root / ".sandbox").mkdir()
-    (root / ".sandbox/engine.env").write_text("DOCKER_HOST=unix:///nowhere\n")
-    (root / "requirements").mkdir()
-    (root / "requirements/controller.lock").write_text(lock)
-    fake.mkdir()
-    for name, text in (("docker", DOCKER), ("dpkg-query", DPKG), ("node", NODE), ("npm", NODE)):
+    if not root.exists():
+        for name in ("scripts", "images", "simulator/src", "dashboard_web"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+        (root / "dashboard_web/node_modules").mkdir()
+        for name in ("Dockerfile", "config.ini.tmpl", "pyproject.toml"):
+            shutil.copy(ROOT / "simulator" / name, root / "simulator" / name)
+        (root / ".sandbox").mkdir()
+        (root / ".sandbox/engine.env").write_text("DOCKER_HOST=unix:///nowhere\n")
+        (root / "requirements").mkdir()
+        fake.mkdir()
+    (root / "scripts/build_page.py").write_text(BUILD_PAGE)
+    for name in ("controller", "tests"):
+        (root / f"requirements/{name}.lock").write_text(locks.get(name, ""))
+    for name, text in (
+        *(("docker", DOCKER), ("dpkg-query", DPKG)),
+        *((name, "#!/bin/bash\n") for name in ("node", "npm", "chromium")),
+    ):
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
     path = f"{fake}:{os.environ['PATH']}"
     return subprocess.run(
-        [root / "scripts" / script],
+        [root / "scripts" / script, *arguments],
         env={**os.environ, "PATH": path, "FAKE": str(fake), "FAIL": fail, "DOCKER_HOST": "unix:///nowhere"},
         capture_output=True,
         text=True,
@@ -90,7 +98,7 @@ def test_both_images_are_built_at_the_same_time(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_built_ends_the_script(tmp_path: Path, fail: str, message: str) -> None:
-    done = run(tmp_path, "images", fail)
+    done = run(tmp_path, "images", fail=fail)
     assert done.returncode != 0
     assert message in done.stderr
     assert not (tmp_path / "clone/.sandbox/images.json").exists()
@@ -103,7 +111,8 @@ def test_the_set_up_needs_both_the_python_packages_and_the_images(tmp_path: Path
     done = run(tmp_path, "setup")
     assert done.returncode == 0, done.stderr
     clone = tmp_path / "clone"
-    assert (clone / ".venv/.stamp").exists()
+    assert (clone / ".venv/.stamp-controller").exists()
+    assert not (clone / ".venv/.stamp-tests").exists()
     assert (clone / ".sandbox/images.json").exists()
     record = (clone / ".sandbox/setup.times").read_text()
     assert "Python packages\t" in record
@@ -120,6 +129,26 @@ def test_the_set_up_needs_both_the_python_packages_and_the_images(tmp_path: Path
     ],
 )
 def test_the_set_up_fails_if_either_fails(tmp_path: Path, fail: str, lock: str, message: str) -> None:
-    done = run(tmp_path, "setup", fail, lock)
+    done = run(tmp_path, "setup", fail=fail, controller=lock)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+def test_the_packages_of_the_tests_are_installed_for_the_tests_only(tmp_path: Path) -> None:
+    assert run(tmp_path, "setup", tests="=== nothing").returncode == 0
+    done = run(tmp_path, "setup", "tests", tests="=== nothing")
+    assert done.returncode != 0
+    assert "The Python packages could not be installed" in done.stderr
+    assert run(tmp_path, "setup", "tests").returncode == 0
+    assert (tmp_path / "clone/.venv/.stamp-tests").exists()
+
+
+def test_the_environment_is_created_again_once_one_of_its_locks_changes(tmp_path: Path) -> None:
+    left = tmp_path / "clone/.venv/left"
+    assert run(tmp_path, "setup", "tests").returncode == 0
+    for locks, remains in (({}, True), ({"tests": "# changed"}, False), ({"controller": "# changed"}, False)):
+        left.touch()
+        # Whatever was set up before: what a former lock has installed must not stay.
+        assert run(tmp_path, "setup", **locks).returncode == 0
+        assert left.exists() == remains
+        assert run(tmp_path, "setup", "tests", **locks).returncode == 0
