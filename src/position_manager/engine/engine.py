@@ -348,6 +348,8 @@ class Engine:
             self.accounts.ask(now)
             self._quote_requests.renew(now)
             self._quote_requests.probe(now)
+            if not self.shared.in_flight and not self.closer.decisions.write_due:
+                self.shared.access.journal.checkpoint()
         self._loop.start()
 
     def _forget_far_times(self, now: datetime) -> None:
