@@ -589,3 +589,14 @@ async def test_an_order_of_another_client_is_cancelled_as_that_client(tmp_path: 
         with pytest.raises(BrokerError, match="shows client"):
             await made.cancel_of_other(theirs)
         await made.ping()
+
+
+async def test_the_value_of_each_holding_is_not_stored(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        assert not made._session().wrapper.portfolio
+        async with person(gateway) as by_hand:
+            await trade(by_hand, await an_option(by_hand), 1)
+        await ears.until(lambda event: isinstance(event, PositionReceived) and event.quantity == -1)
+        await made.ping()
+        assert not made._session().wrapper.portfolio
+        assert [p.quantity for p in await made.positions() if p.key == option.key] == [Decimal(-1)]
