@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,15 @@ CASES = (
 
 @dataclass
 class Taken:
-    """Seconds, for each order: from the quote to the order, and of these how long the gateway took to answer."""
+    """Seconds, for each order: from the quote to the order, and of these how long the gateway took to answer, and how
+    long the position manager computed."""
 
     orders: list[float] = field(default_factory=list)
     answers: list[float] = field(default_factory=list)
+    computed: list[float] = field(default_factory=list)
 
     def __iadd__(self, other: Taken) -> Taken:
-        return Taken(self.orders + other.orders, self.answers + other.answers)
+        return Taken(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def tick(request: int, side: int, price: str) -> bytes:
@@ -99,7 +101,7 @@ class Feed:
         self._read: Callable[[bytes], None] = connection.data_received
         self._write: Callable[[bytes], None] = connection.sendMsg
         self._rest = b""
-        self._given = self._asked = 0.0
+        self._given = self._asked = self._computed = 0.0
         self._answer: float | None = None
         self.taken = Taken()
         self.sent = asyncio.Event()
@@ -129,6 +131,7 @@ class Feed:
         elif message[HEADER:].startswith(PLACE_ORDER):
             self.taken.orders.append(time.perf_counter() - self._given)
             self.taken.answers.append(self._answer or 0.0)
+            self.taken.computed.append(time.thread_time() - self._computed)
             self._given = 0.0
             self.sent.set()
 
@@ -137,7 +140,7 @@ class Feed:
         if measure:
             self.sent.clear()
             self._asked, self._answer = 0.0, None
-            self._given = time.perf_counter()
+            self._given, self._computed = time.perf_counter(), time.thread_time()
         self._read(data)
 
 
@@ -275,6 +278,8 @@ def rows(against: str = BEFORE, cases: Iterable[Case] = CASES) -> list[dict[str,
                         "p99, ms": percentile(new.orders, 0.99),
                         "median, before / now": percentile(before[orders].orders, 0.5) / percentile(new.orders, 0.5),
                         "p99, before / now": percentile(before[orders].orders, 0.99) / percentile(new.orders, 0.99),
+                        "of it computing, before: median / p99, ms": _three(before[orders].computed, (0.5, 0.99)),
+                        "of it computing, now: median / p99, ms": _three(new.computed, (0.5, 0.99)),
                         "of it the gateway's answer: median / p99, ms": _three(new.answers, (0.5, 0.99)),
                         "echo: least / median / p99, ms": _three(floors),
                         "echo p99, ms": percentile(floors, 0.99),
