@@ -226,6 +226,9 @@ class IbBroker:
                     if known is None or known[0] is not shown:
                         known = shown, _with(shown, status, remaining)
                     self._shown[perm_id] = known[1]
+                    if shown.status == status:
+                        # In an answer it follows on the order itself, which was reported in the same words.
+                        return
                 if event is not None:
                     emit(event)
 
