@@ -17,6 +17,7 @@ import gc
 import json
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -43,6 +44,11 @@ BURST = 0.01
 """Seconds whose ticks arrive together."""
 OLD_POLL = 30.0
 """Seconds from one check of every position to the next, in the old way."""
+SECONDS = 460.0
+"""For all rows; each that is not done then states so."""
+TARGET = 1000
+"""Positions of the rows that have targets: they are measured first."""
+BEFORE_COLUMN, NOW_COLUMN = "before: least / median / p99, ms", "now: least / median / p99, ms"
 PAUSE = 0.15
 """Seconds from one order to the next quote: the limit of messages a second must not be what is measured."""
 LATENCY = "0.05"
@@ -242,57 +248,89 @@ async def memory(size: int) -> float:
             return mebibytes
 
 
-def measured(source: Path, *words: object) -> Any:
-    """A measurement by a process with the position manager in ``source``."""
+class OutOfTimeError(Exception):
+    """A measurement was ended: what it would show is not known."""
+
+
+def measured(until: float, source: Path, *words: object) -> Any:
+    """A measurement by a process with the position manager in ``source``. Raises OutOfTimeError if it is not done at a
+    moment of the monotonic clock."""
     path = os.pathsep.join(map(str, (source, ROOT / "simulator/src", ROOT)))
-    done = subprocess.run(  # noqa: S603 - arguments of ours
+    process = subprocess.Popen(  # noqa: S603 - arguments of ours
         [sys.executable, "-m", "bench.manager_rows", "--case", *map(str, words)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path},
-        check=True,
         stdout=subprocess.PIPE,
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        output, _ = process.communicate(timeout=max(0.1, until - time.monotonic()))
+    except subprocess.TimeoutExpired as error:
+        # It ends its simulator.
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        raise OutOfTimeError from error
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, process.args)
+    return json.loads(output.splitlines()[-1])
 
 
-def rows(against: str = BEFORE, cases: Iterable[Case] = CASES) -> list[dict[str, object]]:
-    """For each number of positions."""
+def rows(against: str = BEFORE, cases: Iterable[Case] = CASES, seconds: float = SECONDS) -> list[dict[str, object]]:
+    """For each number of positions; of what is not done in so many seconds, that it is not."""
+    until = time.monotonic() + seconds
     found: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as name:
         sources = (source_of(against, Path(name)), ROOT / "src")
-        for case in cases:
-            floors, disks = asyncio.run(floor(disk())), syncs(disk())
-            sides = [{"fill": Taken(), "come to rest": Taken()} for _ in sources]
-            for seed in range(case.turns):
-                for side, source in zip(sides, sources, strict=True):
-                    for orders, taken in zip(side, measured(source, case.positions, "closes", seed), strict=True):
-                        side[orders] += Taken(**taken)
-            before, now = sides
-            for orders, new in now.items():
+        for case in sorted(cases, key=lambda case: case.positions != TARGET):
+            try:
+                found += of_orders(case, sources, until)
+                if case.memory:
+                    found.append(of_memory(case, sources, until))
+            except OutOfTimeError:
                 found.append(
-                    {
-                        "positions": case.positions,
-                        "orders": f"{len(new.orders)} {orders}",
-                        "before: least / median / p99, ms": _three(before[orders].orders),
-                        "now: least / median / p99, ms": _three(new.orders),
-                        "p99, ms": percentile(new.orders, 0.99),
-                        "median, before / now": percentile(before[orders].orders, 0.5) / percentile(new.orders, 0.5),
-                        "p99, before / now": percentile(before[orders].orders, 0.99) / percentile(new.orders, 0.99),
-                        "of it computing, before: median / p99, ms": _three(before[orders].computed, (0.5, 0.99)),
-                        "of it computing, now: median / p99, ms": _three(new.computed, (0.5, 0.99)),
-                        "of it the gateway's answer: median / p99, ms": _three(new.answers, (0.5, 0.99)),
-                        "echo: least / median / p99, ms": _three(floors),
-                        "echo p99, ms": percentile(floors, 0.99),
-                        "disk alone: median / p99, ms": _three(disks, (0.5, 0.99)),
-                        "old poll, mean ms": 1000 * OLD_POLL / 2,
-                    }
+                    {"positions": case.positions, "orders": f"not done in the {seconds:.0f} s for all of them"}
                 )
-            if case.memory:
-                memories = [f"{measured(source, case.positions, 'memory', 0):.1f} MiB" for source in sources]
-                columns = ("before: least / median / p99, ms", "now: least / median / p99, ms")
-                of_memory: dict[str, object] = dict(zip(columns, memories, strict=True))
-                found.append({"positions": case.positions, "orders": "memory of the service", **of_memory})
-    return found
+    return sorted(found, key=lambda row: int(str(row["positions"])))
+
+
+def of_orders(case: Case, sources: Sequence[Path], until: float) -> list[dict[str, object]]:
+    """A row for orders that fill, and one for orders that come to rest. Raises OutOfTimeError."""
+    floors, disks = asyncio.run(floor(disk())), syncs(disk())
+    sides = [{"fill": Taken(), "come to rest": Taken()} for _ in sources]
+    for seed in range(case.turns):
+        for side, source in zip(sides, sources, strict=True):
+            for orders, taken in zip(side, measured(until, source, case.positions, "closes", seed), strict=True):
+                side[orders] += Taken(**taken)
+    before, now = sides
+    return [
+        {
+            "positions": case.positions,
+            "orders": f"{len(new.orders)} {orders}",
+            BEFORE_COLUMN: _three(before[orders].orders),
+            NOW_COLUMN: _three(new.orders),
+            "p99, ms": percentile(new.orders, 0.99),
+            "median, before / now": percentile(before[orders].orders, 0.5) / percentile(new.orders, 0.5),
+            "p99, before / now": percentile(before[orders].orders, 0.99) / percentile(new.orders, 0.99),
+            "of it computing, before: median / p99, ms": _three(before[orders].computed, (0.5, 0.99)),
+            "of it computing, now: median / p99, ms": _three(new.computed, (0.5, 0.99)),
+            "of it the gateway's answer: median / p99, ms": _three(new.answers, (0.5, 0.99)),
+            "echo: least / median / p99, ms": _three(floors),
+            "echo p99, ms": percentile(floors, 0.99),
+            "disk alone: median / p99, ms": _three(disks, (0.5, 0.99)),
+            "old poll, mean ms": 1000 * OLD_POLL / 2,
+        }
+        for orders, new in now.items()
+    ]
+
+
+def of_memory(case: Case, sources: Sequence[Path], until: float) -> dict[str, object]:
+    """The row of the service's memory. Raises OutOfTimeError."""
+    before, now = (f"{measured(until, source, case.positions, 'memory', 0):.1f} MiB" for source in sources)
+    return {
+        "positions": case.positions,
+        "orders": "memory of the service",
+        BEFORE_COLUMN: before,
+        NOW_COLUMN: now,
+    }
 
 
 def _three(taken: Sequence[float], shares: Sequence[float] = (0, 0.5, 0.99)) -> str:
