@@ -276,6 +276,7 @@ class Engine:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await shared.tasks.end()
+            shared.in_flight.clear()
             await shared.broker.close()
             self._stop()
         if shared.tasks.fatal is not None:

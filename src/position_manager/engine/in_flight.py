@@ -29,3 +29,7 @@ class InFlight:
         self._keys.difference_update(keys)
         if not self._keys:
             gc.enable()
+
+    def clear(self) -> None:
+        """Nothing is on its way any more: what would have sent it has been cancelled."""
+        self.remove(list(self._keys))

@@ -22,5 +22,9 @@ def test_no_garbage_is_collected_while_an_order_is_on_its_way() -> None:
         in_flight.remove([second])
         in_flight.add([])
         assert gc.isenabled()
+        in_flight.add([first, second])
+        in_flight.clear()
+        assert not in_flight
+        assert gc.isenabled()
     finally:
         gc.enable()
