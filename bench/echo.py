@@ -78,15 +78,29 @@ async def _serve() -> None:
     await server.serve_forever()
 
 
-async def floor(count: int = 200) -> tuple[float, ...]:
-    """Seconds from each quote to its order."""
+def syncs(directory: str | None, count: int = 200) -> tuple[float, ...]:
+    """Seconds that the disk alone takes for each write of a page and its sync."""
+    taken = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(count):
+            begun = time.perf_counter()
+            os.write(file.fileno(), bytes(4096))
+            os.fdatasync(file.fileno())
+            taken.append(time.perf_counter() - begun)
+            # As a journal, which is not always written.
+            time.sleep(0.002)
+    return tuple(taken)
+
+
+async def floor(directory: str | None, count: int = 200) -> tuple[float, ...]:
+    """Seconds from each quote to its order, with the file in the directory."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bench.echo", cwd=Path(__file__).parents[1], stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None  # noqa: S101 - requested above
     try:
         port = int(await process.stdout.readline())
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=directory) as file:
             client = Client(file.fileno(), count)
             transport, _ = await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", port)
             await client.done.wait()

@@ -6,9 +6,11 @@ measured is a day of trading.
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime, timedelta
 
+from bench import lifted_pace
 from position_manager import cli
 from position_manager.clock import SystemClock
 from position_manager.service import service
@@ -26,6 +28,8 @@ class MovedClock(SystemClock):
 
 def main() -> None:
     by = timedelta(seconds=float(sys.argv.pop(1)))
+    if os.environ.get("BENCH_LIFTED_PACE"):
+        lifted_pace.lift()
     # The only place at which the service creates a clock.
     vars(service).update(SystemClock=lambda: MovedClock(by))
     cli.main()

@@ -51,6 +51,8 @@ MOST_MOVING = 100
 """Quotes that the simulator can move several times a second."""
 SUBSCRIBED_IN_A_SECOND = 25
 """Quotes, at least: the position manager keeps below 30 questions a second."""
+MOST_LINES = 20_000
+"""Quotes that the simulator gives one client; IB gives 100, unless more are paid for."""
 PLACE_ORDER = b"3\0"
 SETTINGS: dict[str, Any] = {
     "mode": "paper",
@@ -85,27 +87,43 @@ async def gateway(*, moving: bool = False) -> AsyncIterator[tuple[int, int]]:
     Unless its market is ``moving``, its clock is held at the hour at which positions are bought, and only prices that
     are set change: the benchmark measures the position manager, not how fast the simulator prices a thousand options.
     """
+    clock = ("real", MOMENT) if moving else ("held", MOMENT - HELD_FOR)
+    async with _simulator("gateway_simulator.main", *clock) as (port, control, _):
+        yield port, control
+
+
+@asynccontextmanager
+async def gateway_that_holds(count: int) -> AsyncIterator[tuple[int, int, list[int]]]:
+    """The same, at MOMENT, with an account that holds one of each of so many options; and their contract ids."""
+    async with _simulator("bench.held_gateway", "held", MOMENT, str(count)) as (port, control, output):
+        (held,) = (line.removeprefix(b"held: ") for line in output if line.startswith(b"held: "))
+        yield port, control, [int(each) for each in held.split(b",")]
+
+
+@asynccontextmanager
+async def _simulator(
+    module: str, clock: str, start: datetime, *arguments: str
+) -> AsyncIterator[tuple[int, int, list[bytes]]]:
+    """Its port, that of its control interface, and its output until it was ready."""
     port, control = free_port(), free_port()
-    clock = (
-        "--clock",
-        "real" if moving else "held",
-        "--clock-start",
-        (MOMENT if moving else MOMENT - HELD_FOR).isoformat(),
-    )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway_simulator.main", "--port", str(port), "--control-port", str(control)),
-        *("--no-display", "--messages-per-second", "0", "--market-data-lines", "10000", *clock),
-        env={**os.environ, "PYTHONPATH": str(ROOT / "simulator/src")},
+        *(sys.executable, "-m", module, *arguments, "--port", str(port), "--control-port", str(control)),
+        *("--no-display", "--messages-per-second", "0", "--market-data-lines", str(MOST_LINES)),
+        *("--clock", clock, "--clock-start", start.isoformat()),
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'simulator/src'}:{ROOT}"},
         stdout=asyncio.subprocess.PIPE,
+        limit=2**20,
     )
     if process.stdout is None:
         raise RuntimeError("the simulator has no output")
     try:
+        output = []
         async with asyncio.timeout(PATIENCE):
             while b"Configuration tasks completed" not in (line := await process.stdout.readline()):
                 if not line:
                     raise RuntimeError("the simulator ended before it was ready")
-        yield port, control
+                output.append(line)
+        yield port, control, output
     finally:
         process.kill()
         await process.communicate()

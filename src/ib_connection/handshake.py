@@ -95,6 +95,12 @@ class _Observed:
     next_order_id: int | None = None
     verdict: Cause | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    over: bool = False
+
+    def forget(self) -> None:
+        """The attempt has ended: its answers, of which a thousand positions are a part, need not be stored."""
+        self.over = True
+        self.parts.clear()
 
     def end(self, cause: Cause) -> None:
         """The attempt cannot succeed any more. The first reason counts."""
@@ -123,7 +129,8 @@ class _ObservedIB(IB):
     def _track(self, name: str, request: Awaitable[Any]) -> asyncio.Future[Any]:
         part = asyncio.ensure_future(request)
         # Requests of the running session come after the first ones and are not this attempt's concern.
-        self._observed.parts.setdefault(name, part)
+        if not self._observed.over:
+            self._observed.parts.setdefault(name, part)
         return part
 
     def reqPositionsAsync(self) -> Awaitable[Any]:  # noqa: N802 - ib_insync's name
@@ -238,6 +245,7 @@ async def connect(
             # Their outcome was judged above; here they only have to be over.
             await asyncio.gather(connecting, ended, *observed.parts.values(), return_exceptions=True)
             await close(ib)
+        observed.forget()
 
 
 async def handshake(

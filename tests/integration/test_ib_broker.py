@@ -589,3 +589,42 @@ async def test_an_order_of_another_client_is_cancelled_as_that_client(tmp_path: 
         with pytest.raises(BrokerError, match="shows client"):
             await made.cancel_of_other(theirs)
         await made.ping()
+
+
+async def test_the_value_of_each_holding_is_not_stored(tmp_path: Path) -> None:
+    async with session(tmp_path) as (gateway, made, ears, option):
+        assert not made._session().wrapper.portfolio
+        async with person(gateway) as by_hand:
+            await trade(by_hand, await an_option(by_hand), 1)
+        await ears.until(lambda event: isinstance(event, PositionReceived) and event.quantity == -1)
+        await made.ping()
+        assert not made._session().wrapper.portfolio
+        assert [p.quantity for p in await made.positions() if p.key == option.key] == [Decimal(-1)]
+
+
+async def test_an_answer_reports_each_order_once_and_a_changed_status_too(tmp_path: Path) -> None:
+    async with session(tmp_path) as (_, made, ears, option):
+        connection = made._session().client.conn
+        read, seen = connection.data_received, bytearray()
+
+        def reads(data: bytes) -> None:
+            seen.extend(data)
+            read(data)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
+
+        con_id, order_id = option.instrument.con_id, made.next_order_id()
+        made.send(order(con_id, Side.BUY, 2, "0.05", order_id), option.instrument, tif="DAY", outside_rth=False)
+        await ears.until(lambda event: isinstance(event, OrderReceived) and event.status == "Submitted")
+        vars(connection).update(data_received=reads)
+        for _ in range(3):
+            ears.heard.clear()
+            seen.clear()
+            await made.open_orders()
+            (event,) = ears.all(OrderReceived)
+            assert (event.order_id, event.status, event.ref) == (order_id, "Submitted", "pm:TEST")
+        opened, status = (payload for payload in payloads(bytes(seen)) if payload.startswith((b"5\0", b"3\0")))
+        ears.heard.clear()
+        made._shown = {}
+        connection.hasData.emit(frame(opened) + frame(status.replace(b"Submitted", b"Inactive")))
+        made._shown = None
+        connection.hasData.emit(frame(status))
+        assert [event.status for event in ears.all(OrderReceived)] == ["Submitted", "Inactive", "Submitted"]

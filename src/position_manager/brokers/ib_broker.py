@@ -16,6 +16,7 @@ import logging
 import math
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -55,7 +56,7 @@ from position_manager.brokers.broker import (
     ends_quotes,
 )
 from position_manager.brokers.ib_account import ask_values
-from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit
+from position_manager.brokers.ib_contracts import ContractBook, kind_of, per_unit, share_texts
 from position_manager.brokers.ib_dividends import ask_dividend
 from position_manager.brokers.ib_pace import Pace
 from position_manager.brokers.ib_stream import Stream
@@ -72,6 +73,9 @@ _T = TypeVar("_T")
 
 ORDER_STATUS = "3"
 """Message id of orderStatus: ``3|orderId|status|filled|remaining|avgFillPrice|permId|parentId|…|clientId|…``."""
+UNREAD = (6, 7)
+"""Message ids of updateAccountValue and updatePortfolio: ib_insync subscribes to them when it connects, and stores them
+for each holding. Values are asked for instead (`ask_values`), and holdings are positions."""
 FIRST_QUESTION = 1_000_000_000
 """Questions are numbered from here: a message of the gateway about a question must never be taken for one about an
 order, and orders are numbered from the id that the gateway reported at the start of the session."""
@@ -222,6 +226,9 @@ class IbBroker:
                     if known is None or known[0] is not shown:
                         known = shown, _with(shown, status, remaining)
                     self._shown[perm_id] = known[1]
+                    if shown.status == status:
+                        # In an answer it follows on the order itself, which was reported in the same words.
+                        return
                 if event is not None:
                     emit(event)
 
@@ -238,19 +245,15 @@ class IbBroker:
                 emit(ExecutionReceived(found, execution.orderId if ours else 0))
 
         def on_position(account: str, contract: Contract, quantity: float, average: float) -> None:
+            share_texts(contract)
             position(account, contract, quantity, average)
             key, held = (account, contract.conId), number(quantity)
             event = None if kind_of(contract) is None else PositionReceived(*key, held)
-
-            def again() -> None:
-                self._held[key] = held
-                if "positions" not in wrapper._futures and event is not None:
-                    emit(event)
-
-            again()
+            listed = wrapper.positions[account][contract.conId] if held else None
+            shown = _ShownPosition(wrapper, self._held, key, held, listed, event, emit)
+            shown.is_held()
             if held:
-                listed = wrapper.positions[account][contract.conId]
-                stream.repeat(("position", *key), partial(_list_again, wrapper, listed, again))
+                stream.repeat(("position", *key), shown)
             else:
                 stream.forget(("position", *key))
 
@@ -272,6 +275,9 @@ class IbBroker:
                 self._ib = None
                 self._on_event(Disconnected(message or "the gateway closed the connection"))
 
+        for message in UNREAD:
+            decoder.handlers[message] = _nothing
+        wrapper.portfolio.clear()
         # The decoder reads these at each message.
         vars(wrapper).update(
             openOrder=on_open_order, execDetails=on_execution, position=on_position, completedOrder=on_completed_order
@@ -669,12 +675,29 @@ def _fail_questions(ib: IB) -> None:
             future.set_exception(ConnectionError("the session is over"))
 
 
-def _list_again(wrapper: Any, held: object, again: Callable[[], None]) -> None:
-    """A position that is the same as before: it is a part of the answer if positions were asked for."""
-    results = wrapper._results.get("positions")
-    if results is not None:
-        results.append(held)
-    again()
+@dataclass(frozen=True, slots=True)
+class _ShownPosition:
+    """What is to be done each time the broker shows a position in these words. ``listed``: as ib_insync stores it, a
+    part of the answer if positions were asked for. There is one for each of a thousand positions."""
+
+    wrapper: Any
+    quantities: dict[tuple[str, int], Decimal]
+    key: tuple[str, int]
+    held: Decimal
+    listed: object
+    event: PositionReceived | None
+    emit: Callable[[BrokerEvent], None]
+
+    def __call__(self) -> None:
+        results = self.wrapper._results.get("positions")
+        if results is not None:
+            results.append(self.listed)
+        self.is_held()
+
+    def is_held(self) -> None:
+        self.quantities[self.key] = self.held
+        if "positions" not in self.wrapper._futures and self.event is not None:
+            self.emit(self.event)
 
 
 def _average(contract: Contract, cost: Decimal) -> Decimal:
@@ -685,6 +708,10 @@ def _average(contract: Contract, cost: Decimal) -> Decimal:
 def _left_out(account: str, contract: Contract, quantity: Decimal) -> LeftOut:
     label = contract.localSymbol or contract.symbol or f"contract {contract.conId}"
     return LeftOut(account, contract.conId, label, contract.secType, quantity, contract.currency)
+
+
+def _nothing(_fields: list[str]) -> None:
+    """A message that is not decoded."""
 
 
 def _nobody(_event: BrokerEvent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -21,9 +22,18 @@ AGAIN = timedelta(hours=1)
 AHEAD = timedelta(days=1)
 
 
+_KINDS = {kind.value: kind for kind in Kind}
+
+
 def kind_of(contract: Contract) -> Kind | None:
     """None for what is not guarded: cash, bonds, indices, …"""
-    return Kind(contract.secType) if contract.secType in set(Kind) else None
+    return _KINDS.get(contract.secType)
+
+
+def share_texts(contract: Contract) -> None:
+    """A thousand contracts have most of their texts in common: store each of these once."""
+    fields = vars(contract)
+    fields.update({name: sys.intern(value) for name, value in fields.items() if type(value) is str})
 
 
 def per_unit(contract: Contract) -> Decimal:
@@ -110,6 +120,7 @@ class ContractBook:
         contract = details.contract
         if contract is None:
             return
+        share_texts(contract)
         hours, trading = (_hours(text, details) for text in (details.liquidHours, details.tradingHours))
         tick = number(details.minTick) if details.minTick else ZERO
         reported = _Reported(contract, _rule_of(details, contract), tick, int(details.priceMagnifier or 1))

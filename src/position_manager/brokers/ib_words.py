@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from ib_connection.ib_library import UNSET_DOUBLE, UNSET_INTEGER, Contract, Ticker, Trade
@@ -19,7 +20,13 @@ NO_PRICE = -1
 
 def number(value: float | str) -> Decimal:
     """As IB writes it, without the digits that a float adds, and without needless zeros."""
-    written = Decimal(repr(value) if isinstance(value, float) else str(value))
+    return _number(repr(value) if isinstance(value, float) else str(value))
+
+
+@lru_cache(maxsize=4096)
+def _number(text: str) -> Decimal:
+    """A thousand positions share most of their prices and sizes."""
+    written = Decimal(text)
     return written.to_integral_value() if written == written.to_integral_value() else written.normalize()
 
 

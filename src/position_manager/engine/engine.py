@@ -276,6 +276,7 @@ class Engine:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             await shared.tasks.end()
+            shared.in_flight.clear()
             await shared.broker.close()
             self._stop()
         if shared.tasks.fatal is not None:
@@ -348,6 +349,8 @@ class Engine:
             self.accounts.ask(now)
             self._quote_requests.renew(now)
             self._quote_requests.probe(now)
+            if not self.shared.in_flight and not self.closer.decisions.write_due:
+                self.shared.access.journal.checkpoint()
         self._loop.start()
 
     def _forget_far_times(self, now: datetime) -> None:

@@ -7,7 +7,7 @@ remember. It sends nothing: a rule that closes is returned to the caller.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -31,7 +31,7 @@ from position_manager.rules.evaluation import (
     clearly_gone,
     evaluate,
 )
-from position_manager.rules.groups import GroupProblem, Unit, group_key, group_positions
+from position_manager.rules.groups import GroupProblem, Unit, group_key, group_positions, single
 from position_manager.rules.unprotected import NOT_WATCHED, Unprotected
 from position_manager.sessions.hours import Calendar
 
@@ -175,8 +175,11 @@ class Guard:
     def _name_episodes(self) -> None:
         self._episode_of = {}
         for unit in self.units:
-            named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
-            self._episode_of[unit.key] = _together(named) if all(named) else ""
+            self._name_episode(unit)
+
+    def _name_episode(self, unit: Unit) -> None:
+        named = [self.episodes.get((unit.account, leg.instrument.con_id), "") for leg in unit.legs]
+        self._episode_of[unit.key] = _together(named) if all(named) else ""
 
     def hold(self, positions: Iterable[Position]) -> None:
         """What a full sync showed."""
@@ -192,13 +195,34 @@ class Guard:
         known = self.positions.get((account, con_id))
         if known is None or known.quantity == quantity:
             return known is None and quantity != 0
-        if quantity:
-            self.positions[account, con_id] = replace(known, quantity=quantity)
+        now = replace(known, quantity=quantity) if quantity else None
+        if now is not None:
+            self.positions[account, con_id] = now
         else:
             del self.positions[account, con_id]
-        self._regroup()
+        if self._config.groups:
+            self._regroup()
+        else:
+            self._replace_unit(known, now)
         self._forget_what_is_gone()
         return True
+
+    def _replace_unit(self, before: Position, now: Position | None) -> None:
+        """The same as `_regroup` for one position that is now another one or gone, where each is a unit of its own: a
+        thousand units need not be created again while an order may be due."""
+        key, con_id = single(before).key, before.instrument.con_id
+        new = [] if now is None else [single(now)]
+        self.units = tuple(_replaced(self.units, key, new))
+        self._by_contract[con_id] = _replaced(self._by_contract[con_id], key, new)
+        self._rests.pop(key, None)
+        for unit in new:
+            self._by_key[key] = unit
+            self.rules[key] = resolve(unit, self._config)
+            self._name_episode(unit)
+        if not new:
+            for known in (self.rules, self._by_key, self._episode_of, self.verdicts):
+                known.pop(key, None)
+        self._name_the_blinded()
 
     def _regroup(self) -> None:
         grouping = group_positions(self.positions.values(), self._config.groups)
@@ -395,6 +419,12 @@ class Guard:
         """Count the time since the last evaluation."""
         self.verdicts[unit.key] = verdict
         self.counts[unit.key] = self.counts.get(unit.key, Unprotected()).after_verdict(verdict, now, self._patience)
+
+
+def _replaced(units: Sequence[Unit], key: str, new: list[Unit]) -> list[Unit]:
+    """With ``new`` in place of the unit of a key."""
+    place = next(number for number, unit in enumerate(units) if unit.key == key)
+    return [*units[:place], *new, *units[place + 1 :]]
 
 
 def _together(episodes: Iterable[str]) -> str:

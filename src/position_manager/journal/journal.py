@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,11 @@ from position_manager.orders.intents import (
 
 _log = logging.getLogger(__name__)
 
+CHECKPOINT_AFTER = 32
+"""Commits after which `Journal.checkpoint` has something to do: some hundred pages of the write-ahead log."""
+MOST_PAGES = 4000
+"""Pages of the write-ahead log from which on SQLite itself copies them into the database, within a commit."""
+
 DECISIONS = frozenset({"rule fired", "would close"})
 """Kinds of events that record a decision to close, in shadow the one that would have been taken."""
 
@@ -98,6 +103,8 @@ class Journal(JournalReader):
         self._observer_failed = False
         self._decided: set[tuple[object, ...]] = set()
         self._depth = 0
+        self._commits = 0
+        """Since the last checkpoint."""
         self._open: OpenIntents | None = None
         self._held: dict[Key, Holding] | None = None
         self._lock_file = hold_lock(path)
@@ -150,6 +157,7 @@ class Journal(JournalReader):
             raise JournalError(f"journal {self.path}: it is empty (0 bytes): what was in it is lost. {DAMAGED}")
         with self._failures():
             sqlite_file.set_durable(self._db)
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
         self._check()
         # Before the migration: a journal of another mode or of other accounts stays as it is.
         # An account that is new to it is not guarded before a person accepts it.
@@ -207,9 +215,22 @@ class Journal(JournalReader):
             raise
         finally:
             self._depth = 0
+        self._commits += 1
         self._unobserved.append(partial(self._observer.on_committed, self._monotonic() - started))
         for report in self._unobserved:
             self._observe(report)
+
+    def checkpoint(self) -> None:
+        """Copy what was committed since from the write-ahead log into the database, if it is much. To be called while
+        nothing is urgent: it syncs both files, which an order would wait for if SQLite did it within a commit. What it
+        cannot copy stays in the log, on disk as before, and is copied later."""
+        if self._depth or self._commits < CHECKPOINT_AFTER:
+            return
+        self._commits = 0
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            _log.warning("journal %s: its write-ahead log could not be copied into it: %s", self.path, error)
 
     def _observe(self, report: Callable[[], None]) -> None:
         try:
@@ -254,6 +275,7 @@ class Journal(JournalReader):
 
     def _write(self, statement: str, *values: object) -> int:
         """Returns how many rows it changed."""
+        self._commits += not self._depth
         with self._failures():
             return self._db.execute(statement, values).rowcount
 
@@ -300,7 +322,7 @@ class Journal(JournalReader):
         """
         if quantity <= 0 or quantity > abs(position) or side.sign * position >= 0:
             raise ValueError(f"{side} {quantity} does not close a position of {position}")
-        intent_id = self._new_id()
+        intent_id, created = self._new_id(), self._clock().astimezone(UTC)
         with self.transaction():
             blocking = self.open_intent(account, con_id)
             if blocking is not None:
@@ -313,10 +335,11 @@ class Journal(JournalReader):
                 "INSERT INTO intents (id, account, con_id, side, quantity, position, rule, oca_group, created, state)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 *(intent_id, account, con_id, side, str(quantity), str(position), rule, group),
-                *(time_text(self._clock()), State.PLANNED),
+                *(time_text(created), State.PLANNED),
             )
             self.append("decided", account, con_id, evidence, intent_id)
-            intent = super().intent(intent_id)
+            # As it would be read.
+            intent = Intent(intent_id, account, con_id, side, quantity, position, rule, group, created)
             self._known_open().learn(intent)
         return intent
 

@@ -275,3 +275,15 @@ def test_part_that_ends_in_an_error_is_missing() -> None:
     result = asyncio.run(attempt())
     assert result.cause is causes.SYNC_INCOMPLETE
     assert result.detail.startswith("not answered: account values of DU*****67 (the gateway reported: 321 not allowed")
+
+
+def test_the_answers_of_the_attempt_are_not_stored_after_it() -> None:
+    async def attempt() -> None:
+        async with simulated_api() as server:
+            _, ib = await connect(target(server.port), 7, timeout=2.0, probe_timeout=0.3)
+            assert ib is not None
+            await ib.reqPositionsAsync()
+            assert ib._observed.parts == {}  # type: ignore[attr-defined]  # of a private subclass
+            await close(ib)
+
+    asyncio.run(attempt())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -262,3 +263,40 @@ def test_a_unit_without_marks_is_no_damaged_row(tmp_path: Path) -> None:
     assert again.levels_done(unit) == ()
     assert not again.counts
     journal.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(("DU1", "DU2")), st.integers(1, 4), st.integers(-2, 2)), max_size=12),
+    st.booleans(),
+)
+def test_what_is_pushed_leads_to_the_same_units_as_a_full_sync(
+    pushed: list[tuple[str, int, int]], grouped: bool
+) -> None:
+    own = [{"match": {"con_id": 3}, "stop": {"percent_of_premium": 10}}]
+    config = Config.model_validate(
+        {
+            "mode": "sim",
+            "defaults": {"stop": {"percent_of_premium": 100}},
+            "positions": own,
+            "groups": GROUP if grouped else {},
+        }
+    )
+    instruments = [option(con_id, str(400 + con_id)) for con_id in range(1, 5)]
+    positions = [held(1, "2.50", instrument) for instrument in instruments]
+    start = [replace(position, account=account) for account in ("DU1", "DU2") for position in positions]
+    episodes = {position.key: f"episode of {position.key}" for position in start}
+    guard, anew = (Guard(config, BrokerCalendar(), PATIENCE) for _ in range(2))
+    guard.count(episodes)
+    guard.hold(start)
+    for account, con_id, quantity in pushed:
+        guard.push(account, con_id, Decimal(quantity))
+        for unit in guard.units:
+            guard.evaluate_unit(unit, NOW, lambda _unit: None)
+    anew.count(episodes)
+    anew.hold(guard.positions.values())
+    assert (guard.units, guard.problems, guard.rules) == (anew.units, anew.problems, anew.rules)
+    assert guard._episode_of == anew._episode_of
+    assert all(list(guard.units_of(con_id)) == list(anew.units_of(con_id)) for con_id in range(1, 5))
+    assert all(guard.guards(unit) and guard.unit(unit.key) is unit for unit in guard.units)
+    assert guard.verdicts.keys() == guard.counts.keys() == {unit.key for unit in guard.units} or not pushed

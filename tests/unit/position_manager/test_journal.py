@@ -6,7 +6,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from position_manager.journal.errors import (
     OpenIntentError,
     UnsettledError,
 )
-from position_manager.journal.journal import Journal
+from position_manager.journal.journal import CHECKPOINT_AFTER, Journal
 from position_manager.journal.reader import JournalReader
 from position_manager.journal.records import OrderToSend, Stamp
 from position_manager.orders.evidence import Execution, Finding, Search
@@ -471,3 +471,60 @@ def test_a_damaged_row_names_itself(
     with pytest.raises(JournalError, match=rf"table {table}, {which}.*column {column}: ") as raised:
         read_all()
     assert ACCOUNT not in str(raised.value).replace(value, "")
+
+
+def test_a_created_intent_is_the_one_that_is_stored(path: Path, journal: Journal, clock: Clock) -> None:
+    clock.now = NOW.astimezone(timezone(timedelta(hours=-5))) + timedelta(microseconds=7)
+    intent = planned(journal)
+    with JournalReader(path) as reader:
+        stored = reader.intent(intent.id)
+    assert intent == stored
+    assert repr(intent) == repr(stored)
+
+
+def in_the_database(path: Path, tmp_path: Path) -> int:
+    """How many events the file itself has, without what is only in the write-ahead log."""
+    alone = tmp_path / "alone.db"
+    alone.write_bytes(path.read_bytes())
+    database = sqlite3.connect(alone)
+    try:
+        (count,) = database.execute("SELECT COUNT(*) FROM events").fetchone()
+    finally:
+        database.close()
+    return int(count)
+
+
+def test_no_commit_waits_for_a_checkpoint(path: Path, journal: Journal, tmp_path: Path) -> None:
+    before = in_the_database(path, tmp_path)
+    # More pages than SQLite would copy within a commit by itself.
+    for number in range(CHECKPOINT_AFTER):
+        journal.append("rule fired", *KEY, {"number": number, "text": "x" * 200_000})
+    assert in_the_database(path, tmp_path) == before
+    journal.checkpoint()
+    copied = in_the_database(path, tmp_path)
+    assert copied >= before + CHECKPOINT_AFTER
+    journal.append("rule fired", *KEY, {})
+    journal.checkpoint()
+    assert in_the_database(path, tmp_path) == copied, "one commit is left for later"
+
+
+def test_a_checkpoint_copies_nothing_of_a_transaction(path: Path, journal: Journal, tmp_path: Path) -> None:
+    for _ in range(CHECKPOINT_AFTER):
+        journal.append("rule fired", *KEY, {})
+    before = in_the_database(path, tmp_path)
+    with journal.transaction():
+        journal.append("rule fired", *KEY, {})
+        journal.checkpoint()
+    assert in_the_database(path, tmp_path) == before
+    journal.checkpoint()
+    assert in_the_database(path, tmp_path) > before
+
+
+def test_a_failed_checkpoint_is_no_fault_of_the_journal(journal: Journal, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(CHECKPOINT_AFTER):
+        journal.append("rule fired", *KEY, {})
+    journal._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_PRAGMA else 0)
+    journal.checkpoint()
+    journal._db.set_authorizer(None)
+    assert "write-ahead log" in caplog.text
+    assert planned(journal).state is State.PLANNED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -165,3 +166,22 @@ def test_a_level_that_has_traded_stays_done_although_the_clock_was_set_back(tmp_
         assert not at.live(42), "the level would be closed a second time"
 
     parts.play(tmp_path, story)
+
+
+def test_an_engine_that_stops_before_the_answer_leaves_nothing_on_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Manager] = []
+
+    async def story(at: World, manager: Manager) -> None:
+        stopped.append(manager)
+        await at.clock.advance(5)
+        answers_late(manager, monkeypatch, "read_again")
+        await breach(at)
+        # As if it was cancelled before its first step.
+        manager.engine.shared.in_flight.add([(ACCOUNT, 43)])
+        assert not gc.isenabled()
+
+    play(tmp_path, short_puts(), story)
+    assert not stopped[0].engine.shared.in_flight
+    assert gc.isenabled()

@@ -42,6 +42,8 @@ WRITE_PAUSE = 256 * 1024
 """Bytes unsent to a client from which its requests wait."""
 WRITE_LIMIT = 1024 * 1024
 """Bytes unsent to a client at which it is given up."""
+WRITE_TOGETHER = 16 * 1024
+"""Bytes of an answer that are sent at once."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,8 @@ class _Connection(asyncio.Protocol):
         self._ignores_input = False
         self._stalled = False
         self._held: bytearray | None = None
+        self._together: bytearray | None = None
+        """While a request is handled: the part of its answer that is not sent yet."""
         self._holds: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -314,6 +318,7 @@ class _Connection(asyncio.Protocol):
         if rule.kind is Kind.DISCONNECT:
             length = {Moment.BEFORE: 0, Moment.MIDDLE: len(frame) // 2, Moment.AFTER: len(frame)}[rule.moment]
             self._write(frame[:length])
+            self._flush()
             self.transport.close()
         else:
             self.hold(rule.seconds, reading=rule.kind is Kind.STALL)
@@ -321,17 +326,28 @@ class _Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         """Send bytes, or buffer them while sending is held; a client with too much unsent data is disconnected."""
-        unread = self.transport.get_write_buffer_size() + len(self._held or b"")
+        unread = self.transport.get_write_buffer_size() + len(self._held or b"") + len(self._together or b"")
         if unread + len(data) > WRITE_LIMIT:
             self._record("slow_reader", f"{unread} bytes unread")
             self.transport.abort()
         elif self._held is not None:
             self._held += data
+        elif self._together is not None:
+            self._together += data
+            if len(self._together) > WRITE_TOGETHER:
+                self._flush()
         else:
             self.transport.write(data)
 
+    def _flush(self) -> None:
+        """Send what belongs to an answer so far."""
+        if self._together and not self.transport.is_closing():
+            self.transport.write(bytes(self._together))
+            self._together.clear()
+
     def hold(self, seconds: float, *, reading: bool) -> None:
         """Buffer what is to be sent for some seconds; with ``reading`` also handle no request meanwhile."""
+        self._flush()
         if self._held is None:
             self._held = bytearray()
         if reading:
@@ -379,7 +395,13 @@ class _Connection(asyncio.Protocol):
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            outcome = self._handle(payload)
+            # The frames of an answer leave together: a list of hundreds of orders is not as many sends.
+            self._together = bytearray()
+            try:
+                outcome = self._handle(payload)
+            finally:
+                self._flush()
+                self._together = None
             if outcome.close:
                 self.transport.close()
             delay = self._server.behaviour.sync_delay if outcome.started else 0

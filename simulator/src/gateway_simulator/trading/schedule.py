@@ -37,6 +37,8 @@ class Schedule:
         self._orders = orders
         self._accounts = accounts
         self._known: Agenda | None = None
+        self._held: set[int] = set()
+        self._moments: frozenset[datetime] = frozenset()
 
     def forget(self) -> None:
         """The orders have changed."""
@@ -89,8 +91,13 @@ class Schedule:
                 yield working.cancelled_at
         for working in by_contract.values():
             yield self._orders.session_of(working).until
-        for con_id in self._accounts.held():
-            instrument = self._catalog.get(con_id)
-            expiry = self._hours.expiry_moment(instrument) if instrument is not None else None
-            if expiry is not None:
-                yield expiry
+        yield from self._expiries()
+
+    def _expiries(self) -> frozenset[datetime]:
+        """When contracts end that are held. Thousands have few moments in common, and each message asks for them."""
+        held = self._accounts.held()
+        if held != self._held:
+            instruments = (self._catalog.get(con_id) for con_id in held)
+            moments = (self._hours.expiry_moment(each) for each in instruments if each is not None)
+            self._held, self._moments = held, frozenset(moment for moment in moments if moment is not None)
+        return self._moments
