@@ -32,19 +32,20 @@ from pathlib import Path
 import jinja2
 import yaml
 
+from bench.__main__ import PARTS
 from bench.simulator import ROOT
 
 SANDBOX_HOSTS = (1, 8, 4, 2)
-"""The first and the last before what is between, for which the time may be too short."""
+"""What the time is too short for is left out, so the largest come first."""
 FORKS = 20
 """Of ansible.cfg."""
 REPLAYED, SANDBOXES = "replayed", "sandbox hosts"
-OTHER_FORKS = (2, 5, 40)
+OTHER_FORKS = (2, 5)
 STATE = ROOT / ".sandbox"
 SSH = ROOT / "bench/fleet_ssh.py"
 RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
-SECONDS = 255.0
-"""No run is started later; the rows that lack then are left out."""
+CLEANING = 15.0
+"""Seconds of the part for the removal of what was created."""
 
 
 class FleetError(RuntimeError):
@@ -389,6 +390,9 @@ def measured(rows: Rows) -> list[Row]:
         rows.add(REPLAYED, hosts, FORKS, {"status.yml": partial(replayed, status, hosts)})
     for forks in OTHER_FORKS:
         rows.add(REPLAYED, 50, forks, {"status.yml": partial(replayed, status, 50, forks)})
+    # Of what is left, half is for the sandbox hosts.
+    hosts = min(50, rows.fitting(REPLAYED, "site.yml") // 2)
+    rows.add(REPLAYED, hosts, FORKS, {"site.yml": partial(replayed, site, hosts)})
     names = [f"fleet-{number}" for number in range(1, max(SANDBOX_HOSTS) + 1)]
     copy_host(names)
     at_once = ("-e", "hosts_at_once=100%")
@@ -403,13 +407,14 @@ def measured(rows: Rows) -> list[Row]:
             "site.yml": partial(fleet.play, "site.yml", FORKS, *at_once),
         }
         rows.add(SANDBOXES, hosts, FORKS, runs)
-    hosts = min(50, rows.fitting(REPLAYED, "site.yml"))
-    rows.add(REPLAYED, hosts, FORKS, {"site.yml": partial(replayed, site, hosts)})
     return sorted(rows.found, key=lambda row: (str(row["fleet"]), int(str(row["hosts"])), int(str(row["forks"]))))
 
 
-def rows(seconds: float = SECONDS) -> list[Row]:
-    """Every row for which there is time. What was created is removed, also when this is ended."""
+def rows(seconds: float | None = None) -> list[Row]:
+    """Every row for which there is time, by default that of the part of `make bench`. What was created is removed, also
+    when this is ended."""
+    if seconds is None:
+        seconds = next(part.seconds for part in PARTS if part.module == "bench.fleet") - CLEANING
 
     def end(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -426,7 +431,7 @@ def rows(seconds: float = SECONDS) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="start no run later than this (%(default)s)")
+    parser.add_argument("--seconds", type=float, help="how long to measure; 900 for every row on two cores")
     options = parser.parse_args(arguments)
     for each in rows(options.seconds):
         sys.stdout.write(json.dumps(each) + "\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from bench import fleet
 from bench.fleet import SANDBOXES, SSH, Cost, Fleet, FleetError, Rows
+from bench.simulator import ROOT
 
 HOST = """\
 #!/bin/sh
@@ -143,7 +144,8 @@ def test_a_run_for_which_there_is_no_time_is_left_out() -> None:
     rows = Rows(60)
     rows.add("replayed", 4, 20, {"status.yml": lambda: Cost(8, 6, 2, 100)})
     rows._until = 0
-    rows.add("replayed", 8, 20, {"status.yml": lambda: pytest.fail("measured")})
+    for fleet_of in ("replayed", "not measured yet"):
+        rows.add(fleet_of, 8, 20, {"status.yml": lambda: pytest.fail("measured")})
     (row,) = rows.found
     assert row["status.yml ms a host"] == 2000
     assert row["MiB a host"] == 25
@@ -188,7 +190,7 @@ def test_a_copy_is_what_the_role_would_have_created(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(fleet, "STATE", tmp_path)
     options, label = fleet.options_of("fleet-1")
     assert "--hostname=fleet-1" in options
-    role = fleet.ROOT / "roles/sandbox_host"
+    role = ROOT / "roles/sandbox_host"
     play = {
         "hosts": "localhost",
         "gather_facts": False,
