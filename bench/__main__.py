@@ -71,7 +71,7 @@ PARTS = (
         "fleet",
         "bench.fleet",
         "A fleet",
-        270,
+        265,
         plot=("hosts", "status.yml ms a host", "site.yml ms a host"),
         notes=(
             "A `site.yml` that changes nothing and `status.yml`, both of this project. Replayed hosts give the answers "

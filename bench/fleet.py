@@ -390,8 +390,8 @@ def measured(rows: Rows) -> list[Row]:
         rows.add(REPLAYED, hosts, FORKS, {"status.yml": partial(replayed, status, hosts)})
     for forks in OTHER_FORKS:
         rows.add(REPLAYED, 50, forks, {"status.yml": partial(replayed, status, 50, forks)})
-    # Of what is left, half is for the sandbox hosts.
-    hosts = min(50, rows.fitting(REPLAYED, "site.yml") // 2)
+    # Of what is left, two thirds are for the sandbox hosts.
+    hosts = min(50, rows.fitting(REPLAYED, "site.yml") // 3)
     rows.add(REPLAYED, hosts, FORKS, {"site.yml": partial(replayed, site, hosts)})
     names = [f"fleet-{number}" for number in range(1, max(SANDBOX_HOSTS) + 1)]
     copy_host(names)
@@ -431,7 +431,7 @@ def rows(seconds: float | None = None) -> list[Row]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the rows."""
     parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
-    parser.add_argument("--seconds", type=float, help="how long to measure; 900 for every row on two cores")
+    parser.add_argument("--seconds", type=float, help="how long to measure; 1000 for every row on two cores")
     options = parser.parse_args(arguments)
     for each in rows(options.seconds):
         sys.stdout.write(json.dumps(each) + "\n")
