@@ -293,6 +293,8 @@ def remove_all() -> None:
     ours = f"--filter=label=ib-gateway-ansible.root={ROOT}"
     if containers := docker("ps", "--all", "--quiet", ours, "--filter=name=^fleet-").split():
         docker("rm", "--force", "--volumes", *containers)
+    if paused := docker("ps", "--quiet", ours, "--filter=status=paused").split():
+        docker("unpause", *paused)
     if docker("images", "--quiet", IMAGE):
         docker("rmi", "--force", IMAGE)
     for directory in STATE.glob("fleet*"):
@@ -392,7 +394,8 @@ def measured(rows: Rows) -> list[Row]:
         rows.add(REPLAYED, 50, forks, {"status.yml": partial(replayed, status, 50, forks)})
     # Of what is left, two thirds are for the sandbox hosts.
     hosts = min(50, rows.fitting(REPLAYED, "site.yml") // 3)
-    rows.add(REPLAYED, hosts, FORKS, {"site.yml": partial(replayed, site, hosts)})
+    if hosts > 1:
+        rows.add(REPLAYED, hosts, FORKS, {"site.yml": partial(replayed, site, hosts)})
     names = [f"fleet-{number}" for number in range(1, max(SANDBOX_HOSTS) + 1)]
     copy_host(names)
     at_once = ("-e", "hosts_at_once=100%")
