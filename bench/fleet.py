@@ -291,8 +291,10 @@ def options_of(name: str) -> tuple[list[str], str]:
 def remove_all() -> None:
     """Remove every copy of this clone's host and its image, also those of a run that was killed."""
     ours = f"--filter=label=ib-gateway-ansible.root={ROOT}"
-    if containers := docker("ps", "--all", "--quiet", ours, "--filter=name=^fleet-").split():
-        docker("rm", "--force", "--volumes", *containers)
+    # What copies first: a volume that it still uses would remain.
+    for name in ("fleet-copy", "fleet-"):
+        if containers := docker("ps", "--all", "--quiet", ours, f"--filter=name=^{name}").split():
+            docker("rm", "--force", "--volumes", *containers)
     if paused := docker("ps", "--quiet", ours, "--filter=status=paused").split():
         docker("unpause", *paused)
     if docker("images", "--quiet", IMAGE):
