@@ -73,7 +73,7 @@ CASES = (
     Case(10, 4, 4),
     Case(100, 40, 50),
     Case(1000, 100, 100, memory=True),
-    Case(10_000, 50, 100, memory=True),
+    Case(10_000, 20, 100, memory=True),
 )
 
 
