@@ -97,10 +97,11 @@ PARTS = (
         notes=(
             "From the bytes of a quote beyond the stop, which arrive behind the ticks of the same 10 ms, to the "
             "bytes of the order, with 1,000 ticks a second that all change a price; by turns with the commit "
-            "before. The old way polled every 30 s. The floor: the gateway's answer, which is a part of the time,"
-            " the disk alone (a page and its sync), and echo, the same messages through an asyncio program that "
-            "only answers. Artificial: the account holds its options from the start, one client has a quote for "
-            "each of them (IB gives 100 unless more are paid for), and until all have one the limit of 30 "
+            "before. The old way polled every 30 s. Parts of the time that decide nothing: the ticks in front, "
+            "and the gateway's answer; the floor beside it: the disk alone (a page and its sync), and echo, the "
+            "same messages through an asyncio program that only answers. Computing is the processor's time of the"
+            " position manager. Artificial: the account holds its options from the start, one client has a quote "
+            "for each of them (IB gives 100 unless more are paid for), and until all have one the limit of 30 "
             "questions a second is lifted; what is measured runs with it. Memory: of the service as a process of "
             "its own, with all quotes, set up the same way."
         ),
