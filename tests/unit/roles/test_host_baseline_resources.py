@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from tests.plugins import load
@@ -14,11 +16,23 @@ from tests.plugins import load
 ROOT = Path(__file__).parents[3]
 VARIABLES: dict[str, Any] = yaml.safe_load((ROOT / "roles/host_baseline/vars/main.yml").read_text())
 PROGRAMS = {
-    "dpkg-query": "printf 'package %s\\n' 'installed acl 2.3-1' 'config-files chrony 4.3' 'installed nftables 1.0'",
+    # As it ends if a name is not known.
+    "dpkg-query": (
+        "printf 'package %s\\n' 'installed acl 2.3-1' 'config-files chrony 4.3' 'installed nftables 1.0'; exit 1"
+    ),
     "swapon": "printf ' 1024\\n2048\\n'",
 }
 # sudo passes no such variable on, and has it in its own environment.
 AS_SUDO = 'env --unset=SSH_CONNECTION bash -c "$SCRIPT" && true'
+
+
+def script() -> str:
+    """The inspection, as a play renders it."""
+    environment = jinja2.Environment(autoescape=False)  # noqa: S701 - a script, not a page
+    environment.filters["quote"] = shlex.quote
+    return environment.from_string(VARIABLES["__host_baseline_inspection"]).render(
+        __host_baseline_all_packages=["acl", "nftables"]
+    )
 
 
 def lines(directory: Path, **environment: str) -> list[str]:
@@ -32,7 +46,7 @@ def lines(directory: Path, **environment: str) -> list[str]:
         env={
             **kept,
             "PATH": f"{directory}:{os.environ['PATH']}",
-            "SCRIPT": f"set -euo pipefail\n{VARIABLES['__host_baseline_inspection']}",
+            "SCRIPT": f"set -euo pipefail\n{script()}",
             **environment,
         },
         capture_output=True,
