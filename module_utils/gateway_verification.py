@@ -12,7 +12,7 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -274,7 +274,7 @@ class Verification:
         if self.memory.port:
             memory = health.Memory.from_dict(self.memory.port)
         else:
-            memory = await health.start(self._engine)
+            memory = self._since_login(await health.start(self._engine))
         steps = health.wait_healthy(self._engine, params["name"], limits, memory, unit=params["unit"])
         async with contextlib.aclosing(steps):
             async for step in steps:
@@ -285,6 +285,18 @@ class Verification:
                     break
         self.memory.results[PORT] = port_phase.as_result(step, [], self._monotonic())
         return step
+
+    def _since_login(self, memory: health.Memory) -> health.Memory:
+        """With what has happened to the container since its login: it may have ended before this wait sees it."""
+        if not self.memory.login:
+            return memory
+        seen = LoginMemory.from_dict(self.memory.login).container
+        return replace(
+            memory,
+            container_id=seen.container_id,
+            restarts_before=seen.restarts_before,
+            events_since=seen.events_since,
+        )
 
     async def _await_port(self) -> None:
         """Wait until the gateway listens: as it is observed, or as the engine reports it, whichever comes first."""
@@ -446,6 +458,9 @@ class Verification:
             now = port_phase.as_result(present, [], self._monotonic())
             if any(now[key] != known[key] for key in ("container_id", "started_at")):
                 failure = health.fail("exited", f"The container {params['name']} has ended since it was healthy.")
+        elif failure is None and present.container is not None and not present.container.has_started:
+            # One in place of the one that has logged in.
+            failure = health.fail("exited", f"The container {params['name']} has ended since its login.")
         elif failure is not None and failure.kind == "no_such_container":
             failure = health.fail("exited", f"The container {params['name']} has ended since its login, and is gone.")
         if failure is not None:

@@ -175,7 +175,7 @@ def judge(
         return Step(memory, failure.kind, container=container, failure=failure, done=True)
     if container is None or container.id == memory.leftover_id or (unit is not None and unit.stopping):
         status, line, container = "absent", f"waiting for the container {name} to appear", None
-    elif container.health is None:
+    elif container.health is None and container.has_started:
         failure = fail("no_health_check", f"The container {name} has no health check.")
         return Step(memory, "no_health_check", container=container, failure=failure, done=True)
     elif container.running and container.health == "healthy":

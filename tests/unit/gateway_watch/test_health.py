@@ -83,6 +83,12 @@ def test_what_may_yet_become_healthy_is_waited_for(status: str) -> None:
     assert kind(step_for(replace(RUNNING, status=status))) is None
 
 
+def test_a_container_that_has_not_started_may_yet_have_a_health_check() -> None:
+    """The engine adds the state of its health check at the start."""
+    step = step_for(replace(RUNNING, status="created", health=None, started_at=NEVER))
+    assert (step.status, step.failure, step.done) == ("created", None, False)
+
+
 def test_the_exit_code_and_a_lack_of_memory_are_named() -> None:
     step = step_for(replace(RUNNING, status="exited", exit_code=137, oom_killed=True))
     assert step.failure is not None

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from tests.plugins import load
 
+from gateway_watch import health
 from gateway_watch.engine import NEVER, Container, HealthProbe, NoSuchContainerError
+from gateway_watch.login_wait import LoginMemory
 
 verification = load("module_utils/gateway_verification.py")
 
@@ -115,6 +117,7 @@ CONTAINER = Container(
     health="healthy",
     health_log=(HealthProbe(STARTED, 1, "no such file"),),
 )
+NOT_STARTED = replace(CONTAINER, id="another", status="created", health=None, started_at=NEVER)
 
 
 class Engine:
@@ -235,10 +238,29 @@ def test_a_container_that_still_runs_in_the_end_is_verified() -> None:
         replace(CONTAINER, status="exited", exit_code=3),
         replace(CONTAINER, id="another"),
         replace(CONTAINER, started_at=STARTED + timedelta(seconds=1)),
+        NOT_STARTED,
     ],
-    ids=["gone", "ended", "replaced", "restarted"],
+    ids=["gone", "ended", "replaced", "restarted", "replaced and not yet started"],
 )
 def test_a_container_that_has_ended_by_the_end_is_not_verified(container: Container | None) -> None:
     with pytest.raises(verification.PhaseError, match="ended") as raised:
         the_end(container)
     assert (raised.value.phase, raised.value.cause) == ("port", "exited")
+
+
+def test_one_that_has_not_started_yet_is_in_place_of_the_one_that_ended() -> None:
+    """Also before its health was known."""
+    found = verification.Verification({"name": "gw", "unit": None, "log_lines": 0}, verification.Memory(0.0))
+    found._engine = Engine(NOT_STARTED)
+    with pytest.raises(verification.PhaseError, match="ended since its login") as raised:
+        asyncio.run(found._check_container())
+    assert raised.value.cause == "exited"
+
+
+def test_the_wait_for_the_port_counts_what_happened_since_the_login() -> None:
+    memory = verification.Memory(0.0)
+    found = verification.Verification({}, memory)
+    fresh = health.Memory(9.0, 50.0)
+    assert found._since_login(fresh) == fresh
+    memory.login = LoginMemory(health.Memory(1.0, 5.0, container_id="c0ffee", restarts_before=2)).to_dict()
+    assert found._since_login(fresh) == health.Memory(9.0, 5.0, container_id="c0ffee", restarts_before=2)
