@@ -23,7 +23,7 @@ def number(value: float | str) -> Decimal:
     return _number(repr(value) if isinstance(value, float) else str(value))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def _number(text: str) -> Decimal:
     """A thousand positions share most of their prices and sizes."""
     written = Decimal(text)
