@@ -198,6 +198,7 @@ class _Read:
     problems: list[str]
 
 
+OF_THE_CONNECTION = ("ansible_shell_", "ansible_ssh_")
 # By role, the last ones. A task evaluates dozens of expressions that name the same role, with the same variables, which
 # Ansible hands over as one mapping or as copies of it.
 _read_last: dict[str, _Read] = {}
@@ -209,7 +210,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     Between the conditions and the arguments of a task Ansible adds names of the connection.
     """
     return all(other.get(name, value) is value for name, value in one.items()) and all(
-        name.startswith("ansible_") for name in one.keys() ^ other.keys()
+        name.startswith(OF_THE_CONNECTION) for name in one.keys() ^ other.keys()
     )
 
 

@@ -209,3 +209,12 @@ def test_a_setting_that_refers_to_what_changes_is_read_again(tmp_path: Path) -> 
         "included at 04 04:00",
         "own 05:00",
     ]
+
+
+def test_what_a_task_has_learned_of_its_host_is_not_overlooked() -> None:
+    value = object()
+    read = {"host_backup_time": value}
+    assert role_settings._same(read, {**read, "ansible_ssh_host": "h", "ansible_shell_type": "sh"})
+    assert not role_settings._same(read, {**read, "ansible_distribution": "Debian"})
+    assert not role_settings._same(read, {"host_backup_time": object()})
+    assert not role_settings._same(read, {})
