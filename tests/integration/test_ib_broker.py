@@ -225,13 +225,7 @@ async def test_each_answer_shows_the_orders_and_positions_as_they_are_then(tmp_p
 async def test_what_is_left_of_an_order_is_what_the_last_message_about_it_shows(tmp_path: Path) -> None:
     async with session(tmp_path) as (gateway, made, _, _option):
         connection = made._session().client.conn
-        read, seen = connection.data_received, bytearray()
-
-        def reads(data: bytes) -> None:
-            seen.extend(data)
-            read(data)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
-
-        vars(connection).update(data_received=reads)
+        seen = recorded(connection)
         async with person(gateway) as by_hand:
             (stock,) = await by_hand.qualifyContractsAsync(Stock("AAPL", "SMART", "USD"))
             await resting(by_hand, stock, "BUY", 3, 1.0)
@@ -247,6 +241,18 @@ async def test_what_is_left_of_an_order_is_what_the_last_message_about_it_shows(
         connection.hasData.emit(frame(opened) + frame(status))
         assert made._shown == {shown.perm_id: shown}
         made._shown = None
+
+
+def recorded(connection: Any) -> bytearray:
+    """What arrives from now on."""
+    read, seen = connection.data_received, bytearray()
+
+    def reads(data: bytes) -> None:
+        seen.extend(data)
+        read(data)
+
+    vars(connection).update(data_received=reads)
+    return seen
 
 
 def frame(payload: bytes) -> bytes:
@@ -605,16 +611,10 @@ async def test_the_value_of_each_holding_is_not_stored(tmp_path: Path) -> None:
 async def test_an_answer_reports_each_order_once_and_a_changed_status_too(tmp_path: Path) -> None:
     async with session(tmp_path) as (_, made, ears, option):
         connection = made._session().client.conn
-        read, seen = connection.data_received, bytearray()
-
-        def reads(data: bytes) -> None:
-            seen.extend(data)
-            read(data)  # type: ignore[no-untyped-call]  # ib_insync's, untyped
-
+        seen = recorded(connection)
         con_id, order_id = option.instrument.con_id, made.next_order_id()
         made.send(order(con_id, Side.BUY, 2, "0.05", order_id), option.instrument, tif="DAY", outside_rth=False)
         await ears.until(lambda event: isinstance(event, OrderReceived) and event.status == "Submitted")
-        vars(connection).update(data_received=reads)
         for _ in range(3):
             ears.heard.clear()
             seen.clear()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.position_manager.rule_fixtures import ACCOUNT, HOURS, NOW, held, option, quote
 
@@ -66,6 +66,16 @@ def test_rules_are_not_evaluated_again_while_nothing_changes(monkeypatch: pytest
     assert times == []
     assert {type(verdict) for verdict in guard.verdicts.values()} == {Hold}
     assert [count.total for count in guard.counts.values()] == [0, 0]
+
+
+def test_a_position_of_another_size_is_evaluated_anew_and_only_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = made({"stop": {"percent_of_premium": 100}, "target": {"percent_of_premium": 50}})
+    guard.quotes = {1: quote("2.40", "2.60"), 2: quote("0.90", "1.10")}
+    evaluate_at(guard, range(0, 15, 5))
+    times = evaluations(guard, monkeypatch)
+    assert guard.push(ACCOUNT, 1, Decimal(-2))
+    evaluate_at(guard, range(15, 30, 5))
+    assert times == [NOW + timedelta(seconds=15)]
 
 
 def test_a_stop_fires_in_a_market_that_is_quoted_again_and_again_as_it_was() -> None:
@@ -270,6 +280,7 @@ def test_a_unit_without_marks_is_no_damaged_row(tmp_path: Path) -> None:
     st.lists(st.tuples(st.sampled_from(("DU1", "DU2")), st.integers(1, 4), st.integers(-2, 2)), max_size=12),
     st.booleans(),
 )
+@example([("DU1", 1, 0), ("DU2", 1, 0)], False)
 def test_what_is_pushed_leads_to_the_same_units_as_a_full_sync(
     pushed: list[tuple[str, int, int]], grouped: bool
 ) -> None:
@@ -287,16 +298,18 @@ def test_what_is_pushed_leads_to_the_same_units_as_a_full_sync(
     start = [replace(position, account=account) for account in ("DU1", "DU2") for position in positions]
     episodes = {position.key: f"episode of {position.key}" for position in start}
     guard, anew = (Guard(config, BrokerCalendar(), PATIENCE) for _ in range(2))
-    guard.count(episodes)
+    for each in (guard, anew):
+        each.count(episodes)
+        each.farms_down(frozenset({"usopt"}))
     guard.hold(start)
     for account, con_id, quantity in pushed:
         guard.push(account, con_id, Decimal(quantity))
         for unit in guard.units:
             guard.evaluate_unit(unit, NOW, lambda _unit: None)
-    anew.count(episodes)
     anew.hold(guard.positions.values())
     assert (guard.units, guard.problems, guard.rules) == (anew.units, anew.problems, anew.rules)
     assert guard._episode_of == anew._episode_of
+    assert guard.blinded == anew.blinded
     assert all(list(guard.units_of(con_id)) == list(anew.units_of(con_id)) for con_id in range(1, 5))
     assert all(guard.guards(unit) and guard.unit(unit.key) is unit for unit in guard.units)
     assert guard.verdicts.keys() == guard.counts.keys() == {unit.key for unit in guard.units} or not pushed
