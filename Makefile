@@ -27,7 +27,7 @@ bench: setup ## Measure everything in less than 30 minutes; the result is bench/
 lock: ## Renew requirements/*.lock from requirements/*.in
 	@scripts/lock
 
-docs: ## Renew the generated parts of docs/
+docs: setup ## Renew the generated parts of docs/
 	@.venv/bin/python scripts/generate_docs.py
 
 clean: ## Remove everything the other targets created, except system packages

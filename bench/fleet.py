@@ -261,7 +261,7 @@ def docker(*arguments: str) -> str:
     """The output of one of its commands. Raises FleetError."""
     address = (STATE / "engine.env").read_text().strip().partition("=")[2]
     ran = subprocess.run(  # noqa: S603 - arguments of ours
-        ["docker", *arguments],  # noqa: S607 - the one of the set-up
+        ["docker", *arguments],  # noqa: S607 - the one that the set-up uses
         env={**os.environ, "DOCKER_HOST": address},
         capture_output=True,
         text=True,

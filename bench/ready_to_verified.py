@@ -314,13 +314,13 @@ def tree_of(commit: str | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         git = ("git", "-C", str(ROOT))
-        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(tree), commit], check=True)  # noqa: S603
+        subprocess.run([*git, "worktree", "add", "--quiet", "--detach", str(tree), commit], check=True)  # noqa: S603 - arguments of ours
         try:
             for name in (".sandbox", ".venv"):
                 (tree / name).symlink_to(ROOT / name)
             yield tree
         finally:
-            subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)  # noqa: S603
+            subprocess.run([*git, "worktree", "remove", "--force", str(tree)], check=True)  # noqa: S603 - arguments of ours
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def extracted() -> Python:
 def _extract(folder: Path) -> None:
     tool = shutil.which("mmdebstrap")
     if tool is None:
-        raise UnavailableError("There is no Python 3.12 or 3.13, and no mmdebstrap to fetch Debian's (make setup).")
+        raise UnavailableError("There is no Python 3.12 or 3.13, and no mmdebstrap. Run: scripts/setup tests")
     CACHE.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="python-", dir=CACHE))
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -54,12 +55,17 @@ def fetch(name: str, version: str, integrity: str) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - the registry's address
             archive: bytes = answer.read()
-    except (OSError, ValueError) as error:
-        raise BuildError(f"{address} cannot be fetched: {error}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise BuildError(
+            f"{address} cannot be fetched: {error}. Check the network; NPM_CONFIG_REGISTRY names another registry"
+        ) from error
     if not integrity.startswith("sha512-"):
         raise BuildError(f"package-lock.json has no SHA-512 hash of {name}")
     if base64.b64decode(integrity.removeprefix("sha512-")) != hashlib.sha512(archive).digest():
-        raise BuildError(f"{address} is not the package that package-lock.json names: its hash differs")
+        raise BuildError(
+            f"{address} is not the package that package-lock.json names: its hash differs. Check what answers there; "
+            "NPM_CONFIG_REGISTRY names another registry"
+        )
     return archive
 
 
@@ -120,7 +126,8 @@ def main() -> None:
     try:
         install(bundler)
         build(bundler)
-    except BuildError as error:
+    # OSError: what was fetched or built cannot be written or run, for example with a full disk.
+    except (BuildError, OSError) as error:
         # A part of a page must not pass for one.
         shutil.rmtree(TARGET, ignore_errors=True)
         sys.exit(f"ERROR: {error}")

@@ -44,7 +44,7 @@ apt_install() (
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
 )
 
-# Node 18 or newer with npm, from the distribution where there is none.
+# Node 18 or newer with npm, from the distribution where there is none; node's own error is that there is none.
 has_npm() { command -v npm > /dev/null && node --eval 'process.exit(process.versions.node.split(".")[0] < 18 ? 1 : 0)' 2> /dev/null; }
 install_npm() {
   has_npm && return

@@ -42,6 +42,7 @@ class Registry:
 
     def __init__(self, packages: dict[str, bytes]) -> None:
         self.packages = packages
+        self.cut_off = False
         self.fetched: list[str] = []
         outer = self
 
@@ -49,9 +50,11 @@ class Registry:
             def do_GET(self) -> None:
                 outer.fetched.append(self.path)
                 name = self.path[1:].partition("/-/")[0]
+                content = outer.packages.get(name, b"")
                 self.send_response(200 if name in outer.packages else 404)
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(outer.packages.get(name, b""))
+                self.wfile.write(content[: len(content) // 2] if outer.cut_off else content)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -136,6 +139,38 @@ def test_a_package_that_cannot_be_fetched_is_an_error_with_its_address(page: Mod
     del registry.packages["preact"]
     with pytest.raises(SystemExit, match=r"/preact/-/preact-1\.0\.0\.tgz cannot be fetched: .*404"):
         page.main()
+
+
+def test_a_download_that_is_cut_off_is_an_error_and_is_repeated(page: ModuleType, registry: Registry) -> None:
+    registry.cut_off = True
+    with pytest.raises(SystemExit, match=r"preact-1\.0\.0\.tgz cannot be fetched: IncompleteRead.*REGISTRY"):
+        page.main()
+    assert not (page.MODULES / "preact").exists()
+    registry.cut_off = False
+    page.main()
+    assert (page.TARGET / "app.js").read_text() == "page()"
+
+
+def test_a_package_that_cannot_be_written_is_an_error_and_leaves_nothing(
+    page: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(SystemExit, match=r"ERROR: .*No space left on device"):
+            page.main()
+    assert list(page.MODULES.iterdir()) == []
+    page.main()
+    assert (page.TARGET / "app.js").read_text() == "page()"
+
+
+def test_a_machine_without_a_bundler_is_an_error(page: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.platform, "machine", lambda: "riscv64")
+    with pytest.raises(SystemExit, match="ERROR: There is no bundler of the page for riscv64"):
+        page.main()
+    assert not page.MODULES.exists()
 
 
 def test_a_failed_build_leaves_no_part_of_a_page(page: ModuleType, registry: Registry) -> None:

@@ -112,3 +112,16 @@ def test_a_failed_build_is_repeated(clone: Clone) -> None:
     clone.builder(BUILD)
     assert clone.page()[0] == 0
     assert clone.builds() == 1
+
+
+def test_a_build_that_is_killed_is_repeated(clone: Clone) -> None:
+    # The builder is one of the sources, so what kills it is a file beside them.
+    clone.builder(BUILD + 'import os\nif Path("killed").exists():\n    os.kill(os.getpid(), 9)\n')
+    assert clone.page()[0] == 0
+    (clone.root / "src/dashboard/static/index.html").unlink()
+    (clone.root / "killed").touch()
+    assert clone.page()[0] == 1
+    assert clone.page("check")[0] == 1, "the same sources as before, and a part of their page"
+    (clone.root / "killed").unlink()
+    assert clone.page()[0] == 0
+    assert clone.page("check")[0] == 0

@@ -132,6 +132,8 @@ def test_the_set_up_fails_if_either_fails(tmp_path: Path, fail: str, lock: str, 
     done = run(tmp_path, "setup", fail=fail, controller=lock)
     assert done.returncode != 0
     assert message in done.stderr
+    if fail != "host":
+        assert done.stderr.splitlines()[-1] == "ERROR: The set-up has failed; see the error above.", "after the images"
 
 
 def test_the_packages_of_the_tests_are_installed_for_the_tests_only(tmp_path: Path) -> None:
