@@ -86,7 +86,9 @@ PARTS = (
         "bench.first_deploy",
         "The first deploy",
         10,
-        notes="Where the time of the last `make setup` on this machine went, from its own record.",
+        notes=(
+            "Where the time of the last set-up with something to do went, from its own record, and of the deploy after it."
+        ),
     ),
     Part(
         "manager",

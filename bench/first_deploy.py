@@ -1,7 +1,7 @@
 """Where the time of a first ``make deploy`` goes: ``python -m bench.first_deploy``, from the root, after one.
 
-Reads what `scripts/setup` and `make deploy` have recorded on this machine. What was there already took 0 s; remove it
-first (`make clean`) to measure a first deploy.
+Reads what `scripts/setup` and `make deploy` have recorded on this machine, the last time that there was something to
+do. What was there already took 0 s; remove it first (`make clean`) to measure a first deploy.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ apt_install() (
   flock 8
   info "Installing packages: $*"
   quietly as_root apt-get update || info "Some package lists could not be refreshed; continuing with the existing ones"
-  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
+  quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get install --option DPkg::Lock::Timeout=300 --yes \
+    --no-install-recommends "$@"
 )
 
 # Node 18 or newer with npm, from the distribution where there is none; node's own error is that there is none.
@@ -59,7 +60,16 @@ timed() {
   local name=$1 start=$SECONDS
   shift
   "$@" || return
-  printf '%s\t%s\n' "$name" $((SECONDS - start)) >> "$STATE/setup.times"
+  printf '%s\t%s\n' "$name" $((SECONDS - start)) >> "$STATE/setup.times.new"
+}
+
+# Complete the record of a set-up. One with nothing to do retains that of the last one that had.
+store_times() {
+  if [ ! -f "$STATE/setup.times" ] || grep --quiet --invert-match $'\t0$' "$STATE/setup.times.new"; then
+    mv "$STATE/setup.times.new" "$STATE/setup.times"
+  else
+    rm "$STATE/setup.times.new"
+  fi
 }
 
 # A short hash of the named files and directories (their names and contents) and of stdin.

@@ -80,13 +80,34 @@ def test_both_images_are_built_at_the_same_time(tmp_path: Path) -> None:
     state = tmp_path / "clone/.sandbox"
     assert len(list((state / "images").glob("*.tar"))) == 1
     assert (state / "images.json").exists()
-    steps = {line.split("\t")[0] for line in (state / "setup.times").read_text().splitlines()}
+    steps = {line.split("\t")[0] for line in (state / "setup.times.new").read_text().splitlines()}
     assert steps == {
         "base image",
         "image of the sandbox host",
         "image of the simulator",
         "archive of the simulator",
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "new", "after"),
+    [
+        ("", "packages\t0\n", "packages\t0\n"),
+        ("packages\t9\n", "packages\t0\nimages\t0\n", "packages\t9\n"),
+        ("packages\t9\n", "packages\t0\nimages\t10\n", "packages\t0\nimages\t10\n"),
+    ],
+)
+def test_a_set_up_with_nothing_to_do_retains_the_record_of_one_that_had(
+    tmp_path: Path, before: str, new: str, after: str
+) -> None:
+    if before:
+        (tmp_path / "setup.times").write_text(before)
+    (tmp_path / "setup.times.new").write_text(new)
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f'. "{ROOT}/scripts/lib.sh"; STATE={tmp_path}; store_times'], check=True
+    )
+    assert (tmp_path / "setup.times").read_text() == after
+    assert not (tmp_path / "setup.times.new").exists()
 
 
 @pytest.mark.parametrize(
