@@ -57,7 +57,7 @@ PARTS = (
         "no_change",
         "bench.no_change_deploy",
         "A deploy that changes nothing",
-        340,
+        310,
         arguments=("--repeats", "1"),
         notes="`site.yml` on a converged host, by turns with the commit before, locally and with a longer round trip.",
     ),
@@ -65,7 +65,7 @@ PARTS = (
         "verified",
         "bench.ready_to_verified",
         "From ready to verified",
-        430,
+        470,
         arguments=("--repeats", "20", "--restarts", "1", "--against", "5c54de5"),
         notes="From the native port's LISTEN until the deploy has verified the gateway, by turns with the old way.",
     ),
@@ -87,7 +87,8 @@ PARTS = (
         "The first deploy",
         10,
         notes=(
-            "Where the time of the last set-up with something to do went, from its own record, and of the deploy after it."
+            "Where the time of the last set-up with something to do went, from its own record, and of the deploy after "
+            "it."
         ),
     ),
     Part(
