@@ -57,7 +57,7 @@ PARTS = (
         "no_change",
         "bench.no_change_deploy",
         "A deploy that changes nothing",
-        310,
+        300,
         arguments=("--repeats", "1"),
         notes="`site.yml` on a converged host, by turns with the commit before, locally and with a longer round trip.",
     ),
@@ -65,7 +65,7 @@ PARTS = (
         "verified",
         "bench.ready_to_verified",
         "From ready to verified",
-        470,
+        440,
         arguments=("--repeats", "20", "--restarts", "1", "--against", "5c54de5"),
         notes="From the native port's LISTEN until the deploy has verified the gateway, by turns with the old way.",
     ),
@@ -73,7 +73,7 @@ PARTS = (
         "fleet",
         "bench.fleet",
         "A fleet",
-        265,
+        250,
         plot=("hosts", "status.yml ms a host", "site.yml ms a host"),
         notes=(
             "A `site.yml` that changes nothing and `status.yml`, both of this project. Replayed hosts give the answers "
@@ -95,7 +95,7 @@ PARTS = (
         "manager",
         "bench.manager_rows",
         "The position manager",
-        480,
+        565,
         plot=("positions", "p99, ms", "echo p99, ms"),
         notes=(
             "From the bytes of a quote beyond the stop, which arrive behind the ticks of the same 10 ms, to the "
@@ -113,7 +113,7 @@ PARTS = (
         "soak",
         "bench.soak.run",
         "A simulated month",
-        180,
+        170,
         notes="Restarts, resets, logins, faults, reboots and webhook outages; every check of `bench/soak/records.py`.",
     ),
 )
