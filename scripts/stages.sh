@@ -2,6 +2,13 @@
 # shellcheck shell=bash
 declare -A STARTED=()
 FAILED=()
+# Seconds from SIGTERM to SIGKILL.
+GRACE=60
+
+# check_limit: the limit comes from whoever starts the tests.
+check_limit() {
+  [[ $LIMIT =~ ^[1-9][0-9]{0,6}$ ]] || die "IB_GATEWAY_ANSIBLE_TEST_LIMIT is '$LIMIT'. Give whole seconds, such as 9000, or unset it."
+}
 
 # left: the seconds that this run may still take, at least one.
 left() { echo $((SECONDS < LIMIT ? LIMIT - SECONDS : 1)); }
@@ -17,27 +24,34 @@ start() {
   set +m
 }
 
-# end NAME: end what was started, within a minute.
+# signal NAME SIGNAL: send it to all processes of what was started; whether there are any.
+signal() { kill "-$2" -- "-${STARTED[$1]}" 2> /dev/null; }
+
+# end NAME: end what was started, at the latest after GRACE seconds.
 end() {
-  local process=${STARTED[$1]}
-  # It may have ended meanwhile, and its status no longer counts.
-  kill -TERM -- "-$process" 2> /dev/null || true
-  timeout 60 tail --pid="$process" --follow /dev/null || kill -KILL -- "-$process" 2> /dev/null || true
-  wait "$process" || true
+  local status=0 process=${STARTED[$1]}
+  if signal "$1" TERM && ! timeout "$GRACE" tail --pid="$process" --follow /dev/null; then
+    info "$1: still there $GRACE s after SIGTERM, killed"
+    signal "$1" KILL || info "$1: it ended at that moment"
+  fi
+  wait "$process" || status=$?
+  info "$1: ended with status $status"
 }
 
 # finish NAME: show the output of what was started until it ends. A pipe would stay open with a process that is left over.
 finish() {
   local status=0 process=${STARTED[$1]}
   info "$1: its output"
-  if ! timeout "$(left)" tail --pid="$process" --lines=+1 --follow "$STATE/stage-$1.log"; then
-    info "$1: not done $LIMIT s after the start of this run, ended"
+  timeout "$(left)" tail --pid="$process" --lines=+1 --follow "$STATE/stage-$1.log" || status=$?
+  if [ "$status" -eq 0 ]; then
+    wait "$process" || status=$?
+    if signal "$1" TERM; then info "$1: what it had left running was ended"; fi
+  else
+    # timeout's own status is 124.
+    [ "$status" -eq 124 ] || info "$1: its output could not be shown, see $STATE/stage-$1.log"
+    [ "$status" -ne 124 ] || info "$1: not done $LIMIT s after the start of this run"
     end "$1"
-    status=1
   fi
-  wait "$process" || status=$?
-  # What it has left over.
-  kill -TERM -- "-$process" 2> /dev/null || true
   unset "STARTED[$1]"
   [ "$status" -eq 0 ] || FAILED+=("$1")
 }
